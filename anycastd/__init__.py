@@ -1,0 +1,35 @@
+"""anycastd keeps an anycast announcement honest: HAProxy's state in, BGP through ExaBGP out.
+
+The tour, in the order in which data flows.  Each stage imports only stages above it; edges do all I/O.
+
+Stages (pure: values in, values out, time is an argument):
+    reasons     every named reason, its sentence and its remedy
+    profile     YAML text and schema -> Profile, each problem with its line
+    rules       rules across fields, and the comparison of regions
+    haproxy     HAProxy's stats and event text -> Snapshot
+    health      observations and a service's rules -> Verdict
+    policy      Verdict, Memory and now -> Decision; the machine is explained at its top
+    lease       Route, ExaBGP's commands and facts, the lease's two messages
+    tenure      who holds which routes for how long: the lease's state machine
+    routes      Decision -> wanted routes per neighbor
+    exabgp      route -> line, line -> fact: ExaBGP's words
+    pipeline    advance(): the only composition of the stages
+    status      the one view of everything; text and JSON are renderings of it
+
+Edges (all I/O):
+    clock       time that one's own stalls do not spend
+    watcher     HAProxy's stats socket -> observations
+    loopback    the VIP on the loopback: put in place, watched, healed
+    announcer   the agent's end of the lease
+    keeper      the lease process: ExaBGP's API child
+    speaker     Profile -> ExaBGP's configuration and environment, then exec
+    shim        ExaBGP's own main with its timers mended
+    supervise   a speaker as our child, for the foreground form
+    control     the socket that `anycastd status` asks
+    inventory   HAProxy's inventory through haproxyadmin, for `check` only
+    daemon      build, wait, advance, hand to the sinks, stop
+    cli         the command line; commands/ has one file per command
+    lab         the rehearsal network; it drives the rest from outside only
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,8 @@
+"""`python -m anycastd`."""
+
+import sys
+
+from anycastd.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,325 @@
+"""Route, what is said to ExaBGP and heard from it, and the lease's two messages (stdlib only).
+
+Both messages are one line of JSON and carry whole state, never events::
+
+    agent -> lease   Want    the whole set of wanted routes, with a time to live
+    lease -> agent   Report  the whole state: what is held, confirmed, and each session
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Route:
+    """One route as one neighbor is to hear it.
+
+    ``neighbor`` and ``next_hop`` are addresses, ``prefix`` is a CIDR prefix, ``as_path`` is the
+    whole path as it goes out (our own ASN at least once), ``med`` is None for no MED,
+    ``communities`` are written ``65010:100``.
+    """
+
+    neighbor: str
+    prefix: str
+    next_hop: str
+    as_path: tuple[int, ...]
+    med: int | None = None
+    communities: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What a route replaces: (neighbor, prefix)."""
+        return (self.neighbor, self.prefix)
+
+
+# What the lease says to ExaBGP, without its words ------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Announce (or replace) a route."""
+
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Withdraw a route that was announced before."""
+
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A question that ExaBGP answers at once, with its version."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskSessions:
+    """Which neighbors have a session."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskRib:
+    """What stands in ExaBGP's adj-rib-out, per neighbor."""
+
+
+
+Command = Announce | Withdraw | Ping | AskSessions | AskRib
+
+
+class Session(Enum):
+    """A neighbor's session as ExaBGP tells it."""
+
+    UP = "up"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+# What ExaBGP says, without its words -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to the oldest open command: matched in order, since ExaBGP's answers carry no id.
+
+    ``error`` is None when ExaBGP said it was done.  ``version`` is set for Ping, ``sessions``
+    (neighbor -> Session) for AskSessions, ``rib`` for AskRib.
+    """
+
+    command: Command
+    error: str | None = None
+    version: str | None = None
+    sessions: Mapping[str, Session] | None = None
+    rib: tuple[Route, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionChanged:
+    """A neighbor's session came up or went down; ``why`` is ExaBGP's reason, may be empty."""
+
+    neighbor: str
+    session: Session
+    why: str = ""
+
+
+Fact = Answer | SessionChanged
+
+# The two messages --------------------------------------------------------------------------------
+
+VERSION = 1
+"""The version that both messages carry; fields are only ever added, unknown ones are ignored."""
+
+MESSAGE_MAX = 4 * 1024 * 1024
+"""Bytes that one message may have; 10,000 routes need about 600 kB."""
+
+
+class MessageError(ValueError):
+    """A message that cannot be taken: says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """agent -> lease: the whole set of wanted routes, for ``ttl`` seconds.
+
+    ``serial`` counts the agent's messages, ``epoch`` orders agents (the newest one holds the
+    lease), ``pid`` names it.  No routes with ``ttl`` 0 is a clean stop.
+    """
+
+    serial: int
+    ttl: float
+    routes: tuple[Route, ...]
+    epoch: int
+    pid: int
+
+    def dump(self) -> bytes:
+        """Write it as one line of JSON."""
+        return _line(
+            {
+                "v": VERSION,
+                "serial": self.serial,
+                "ttl": self.ttl,
+                "epoch": self.epoch,
+                "pid": self.pid,
+                "routes": [_route_out(route) for route in self.routes],
+            }
+        )
+
+    @classmethod
+    def load(cls, line: bytes) -> Want:
+        """Read one line; raises MessageError."""
+        data = _object(line)
+        try:
+            routes = tuple(_route_in(item) for item in data["routes"])
+            want = cls(
+                serial=int(data["serial"]),
+                ttl=float(data["ttl"]),
+                routes=routes,
+                epoch=int(data["epoch"]),
+                pid=int(data["pid"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise MessageError(f"not a set of wanted routes: {error!r}") from None
+        if not 0 <= want.ttl < math.inf:
+            raise MessageError(f"a ttl of {want.ttl} seconds")
+        if len({route.key for route in routes}) != len(routes):
+            raise MessageError("the same prefix twice for one neighbor")
+        return want
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborReport:
+    """What the lease knows of one neighbor.
+
+    ``since``: seconds that the session has been so.  ``untold``: routes that ExaBGP has not
+    confirmed yet.  ``rib``: ``agrees``, ``differs`` or ``unread``; ``rib_age`` in seconds.
+    """
+
+    session: Session
+    since: float
+    untold: int = 0
+    rib: str = "unread"
+    rib_age: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """lease -> agent: the whole state.
+
+    ``acked`` is the newest serial of which ExaBGP has confirmed everything, ``held`` the routes
+    on the lease (None: as in the report before), ``expires_in`` seconds (None: nothing held by
+    anybody), ``lost`` says to whom the agent lost the lease (empty: it did not).
+    """
+
+    instance: str
+    serial: int
+    acked: int
+    expires_in: float | None
+    neighbors: Mapping[str, NeighborReport]
+    held: tuple[Route, ...] | None = None
+    errors: tuple[str, ...] = ()
+    exabgp: str = ""
+    config: str = ""
+    repairs: int = 0
+    lost: str = ""
+
+    def dump(self) -> bytes:
+        """Write it as one line of JSON."""
+        data: dict[str, object] = {
+            "v": VERSION,
+            "instance": self.instance,
+            "serial": self.serial,
+            "acked": self.acked,
+            "expires_in": self.expires_in,
+            "errors": list(self.errors),
+            "neighbors": {
+                address: {
+                    "session": report.session.value,
+                    "since": round(report.since, 3),
+                    "untold": report.untold,
+                    "rib": report.rib,
+                    "rib_age": report.rib_age,
+                    "why": report.why,
+                }
+                for address, report in self.neighbors.items()
+            },
+            "exabgp": self.exabgp,
+            "config": self.config,
+            "repairs": self.repairs,
+            "lost": self.lost,
+        }
+        if self.held is not None:
+            data["held"] = [_route_out(route) for route in self.held]
+        return _line(data)
+
+    @classmethod
+    def load(cls, line: bytes) -> Report:
+        """Read one line; raises MessageError."""
+        data = _object(line)
+        try:
+            held = data.get("held")
+            expires = data.get("expires_in")
+            return cls(
+                instance=str(data["instance"]),
+                serial=int(data["serial"]),
+                acked=int(data["acked"]),
+                expires_in=None if expires is None else float(expires),
+                neighbors={
+                    str(address): NeighborReport(
+                        session=Session(item["session"]),
+                        since=float(item["since"]),
+                        untold=int(item.get("untold", 0)),
+                        rib=str(item.get("rib", "unread")),
+                        rib_age=item.get("rib_age"),
+                        why=str(item.get("why", "")),
+                    )
+                    for address, item in data["neighbors"].items()
+                },
+                held=None if held is None else tuple(_route_in(item) for item in held),
+                errors=tuple(str(error) for error in data.get("errors", ())),
+                exabgp=str(data.get("exabgp", "")),
+                config=str(data.get("config", "")),
+                repairs=int(data.get("repairs", 0)),
+                lost=str(data.get("lost", "")),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MessageError(f"not a report of the lease: {error!r}") from None
+
+
+def _line(data: Mapping[str, object]) -> bytes:
+    return json.dumps(data, separators=(",", ":")).encode() + b"\n"
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(line)
+    except ValueError as error:
+        raise MessageError(f"not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise MessageError("not a JSON object")
+    if data.get("v") != VERSION:
+        raise MessageError(
+            f"version {data.get('v')!r} of the lease's messages; version {VERSION} is spoken here"
+        )
+    return data
+
+
+def _route_out(route: Route) -> dict[str, object]:
+    return {
+        "neighbor": route.neighbor,
+        "prefix": route.prefix,
+        "next_hop": route.next_hop,
+        "as_path": list(route.as_path),
+        "med": route.med,
+        "communities": list(route.communities),
+    }
+
+
+def _route_in(item: Mapping[str, Any]) -> Route:
+    # These words are put into ExaBGP's command line: nothing but addresses and numbers may pass.
+    med = item.get("med")
+    route = Route(
+        neighbor=str(ip_address(item["neighbor"])),
+        prefix=str(ip_network(item["prefix"])),
+        next_hop=str(ip_address(item["next_hop"])),
+        as_path=tuple(int(asn) for asn in item["as_path"]),
+        med=None if med is None else int(med),
+        communities=tuple(str(text) for text in item.get("communities", ())),
+    )
+    if not route.as_path or not all(0 < asn < 2**32 for asn in route.as_path):
+        raise ValueError(f"the path {list(route.as_path)} of {route.prefix}")
+    if not all(_COMMUNITY.fullmatch(text) for text in route.communities):
+        raise ValueError(f"the communities {list(route.communities)} of {route.prefix}")
+    return route
+
+
+_COMMUNITY = re.compile(r"[0-9]{1,10}(:[0-9]{1,10}){1,2}")

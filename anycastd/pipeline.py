@@ -1,0 +1,105 @@
+"""advance(): the only composition of the stages.
+
+Level, not edge: each pass derives the whole wanted set from what is known now; events only say
+that a pass is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from anycastd.haproxy import Observation
+from anycastd.health import judge
+from anycastd.lease import Report, Route, Session
+from anycastd.policy import Around, Decision, Memory, Transition, decide
+from anycastd.profile import Profile
+from anycastd.routes import held_level, wanted
+
+
+@dataclass(frozen=True, slots=True)
+class VipState:
+    """Whether a VIP stands usable on its interface; ``why`` in words."""
+
+    usable: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseView:
+    """The lease as the agent sees it: connected or not, the newest report, and what is held.
+
+    ``held`` is None until the first report has come; it outlives a lost connection.
+    """
+
+    connected: bool = False
+    report: Report | None = None
+    held: tuple[Route, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that a pass sees: the newest value of every source, by name.
+
+    ``haproxy``: instance name -> observation.  ``vips``: prefix -> VipState.
+    """
+
+    haproxy: Mapping[str, Observation] = field(default_factory=dict)
+    vips: Mapping[str, VipState] = field(default_factory=dict)
+    lease: LeaseView = LeaseView()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a pass gives.
+
+    ``wanted`` is None while there is nothing to say yet: some HAProxy has not been looked at, so
+    what the lease holds must be neither renewed nor withdrawn.  ``wake_at`` is when time alone
+    may change the outcome (None: never).
+    """
+
+    memory: Mapping[str, Memory]
+    wanted: tuple[Route, ...] | None
+    decisions: Mapping[str, Decision]
+    wake_at: float | None
+
+    @property
+    def transitions(self) -> tuple[Transition, ...]:
+        """The changes of level that this pass decided."""
+        return tuple(d.transition for d in self.decisions.values() if d.transition is not None)
+
+
+def advance(profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now: float) -> Step:
+    """Run one pass at ``now`` (seconds, own time) over everything known."""
+    complete = all(name in inputs.haproxy for name in profile.haproxy)
+    sessions = _sessions(inputs.lease)
+    decisions: dict[str, Decision] = {}
+    remembered: dict[str, Memory] = {}
+    for name, service in profile.services.items():
+        verdict = judge(profile, service, inputs.haproxy, now)
+        held = None
+        if complete and inputs.lease.held is not None:
+            held = held_level(profile, service, inputs.lease.held)
+        vip = inputs.vips.get(str(service.vip))
+        around = Around(sessions, None if vip is None else vip.usable, held)
+        before = memory.get(name, Memory(level_since=now))
+        decisions[name], remembered[name] = decide(service, verdict, around, before, now)
+    wake = [d.wake_at for d in decisions.values() if d.wake_at is not None]
+    levels = [(profile.services[name], d.level) for name, d in decisions.items()]
+    ready = complete and inputs.lease.held is not None
+    return Step(
+        memory=remembered,
+        wanted=wanted(profile, levels) if ready else None,
+        decisions=decisions,
+        wake_at=min(wake, default=None),
+    )
+
+
+def _sessions(lease: LeaseView) -> bool | None:
+    """Whether any session is up; None while the lease cannot tell."""
+    if not lease.connected or lease.report is None:
+        return None
+    states = [peer.session for peer in lease.report.neighbors.values()]
+    if Session.UP in states:
+        return True
+    return None if Session.UNKNOWN in states else False

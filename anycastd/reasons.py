@@ -1,0 +1,77 @@
+"""Reason: every named reason, its sentence and its remedy.
+
+A decision always has one of these; there is no empty reason.  The sentence says what is so, the
+remedy what an operator can do about it (empty where nothing has to be done).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(Enum):
+    """A named reason: ``.sentence`` says what is so, ``.remedy`` what to do (may be empty)."""
+
+    SERVING = ("every rule holds", "")
+    # what HAProxy shows
+    TOO_FEW_SERVERS = (
+        "a backend has too few usable servers to serve",
+        "bring its servers back, or see HAProxy's log for why their checks fail",
+    )
+    BELOW_HEALTHY = (
+        "it serves with fewer usable servers than `healthy` asks for",
+        "bring the missing servers back",
+    )
+    BACKEND_MISSING = (
+        "HAProxy has no backend of the name that a rule uses",
+        "correct the name in the profile or in haproxy.cfg; `anycastd check` lists both",
+    )
+    FRONTEND_MISSING = (
+        "HAProxy has no frontend of the name that a rule uses",
+        "correct the name in the profile or in haproxy.cfg; `anycastd check` lists both",
+    )
+    FRONTEND_CLOSED = (
+        "a frontend that a rule requires is not open",
+        "enable the frontend in HAProxy (`enable frontend NAME` on its stats socket)",
+    )
+    HAPROXY_GONE = (
+        "HAProxy is not running: its stats socket is missing or refuses",
+        "start HAProxy, or correct `socket` in the profile",
+    )
+    HAPROXY_SILENT = (
+        "HAProxy does not answer on its stats socket",
+        "see whether HAProxy is stopped or stuck, and whether the agent may use the socket",
+    )
+    EVIDENCE_STALE = (
+        "the newest look at HAProxy is too old to prove anything",
+        "this should mend itself; if not, restart the agent and report it",
+    )
+    NOT_LOOKED = ("HAProxy has not been looked at yet", "")
+    UNPROVED = (
+        "servers are shown UP, but too few of their checks have run in this HAProxy worker",
+        "wait for the first checks; servers without `check` can never be proved",
+    )
+    # the agent's own side
+    VIP_MISSING = (
+        "the VIP is not on its interface and could not be put there",
+        "give the agent CAP_NET_ADMIN, or add the address yourself",
+    )
+    NO_SPEAKER = (
+        "the speaker's lease process does not answer",
+        "start the speaker (`systemctl status anycastd-speaker`)",
+    )
+    NO_SESSION = (
+        "no BGP session is up, so a return begins at the longest path",
+        "see the neighbors below; check addresses, ASNs and TCP port 179 both ways",
+    )
+    # timers
+    PROVING = ("it serves again, and is proving it before it is announced", "")
+    RISING = ("it serves, and keeps the longest path until it has been well for `rise`", "")
+    HOLD_DOWN = ("it failed a short time ago and is held at the longest path", "")
+    SPACING = ("the last change of its route is too young for a promotion", "")
+    FALLING = ("it is below `healthy`, for less than `fall` so far", "")
+    NOT_HEALTHY_LONG = ("it has not been healthy for `rise` yet", "")
+
+    def __init__(self, sentence: str, remedy: str) -> None:
+        self.sentence = sentence
+        self.remedy = remedy

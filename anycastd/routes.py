@@ -1,0 +1,80 @@
+"""Decision -> wanted routes per neighbor.
+
+N prepends are our own ASN N+1 times: ExaBGP's path list replaces the path, so an empty or foreign
+path must never leave here (RFC 4271 section 5.1.2: the first AS is ours).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from anycastd.lease import Route
+from anycastd.policy import Level
+from anycastd.profile import Neighbor, Profile, Service
+
+
+def wanted(profile: Profile, levels: Iterable[tuple[Service, Level]]) -> tuple[Route, ...]:
+    """Give the whole wanted set: each announced service's VIP for each neighbor, in order."""
+    return tuple(
+        route(profile, service, level, neighbor)
+        for service, level in levels
+        if level is not Level.WITHDRAWN
+        for neighbor in profile.bgp.neighbors
+    )
+
+
+def route(profile: Profile, service: Service, level: Level, neighbor: Neighbor) -> Route:
+    """Give the route of ``service`` at ``level`` as ``neighbor`` is to hear it.
+
+    Raises ValueError for a level that is not announced.
+    """
+    med, communities = service.med, service.communities
+    if level is Level.DEGRADED:
+        med = service.degraded.med if service.degraded.med is not None else med
+        communities = service.degraded.communities or communities
+    if neighbor.med is not None:
+        med = neighbor.med
+    if neighbor.communities is not None:
+        communities = neighbor.communities
+    asns = 1 + prepends(service, level) + neighbor.prepend
+    return Route(
+        neighbor=str(neighbor.address),
+        prefix=str(service.vip),
+        next_hop=str(neighbor.next_hop or service.next_hop or neighbor.local_address),
+        as_path=(profile.bgp.local_as,) * asns,
+        med=med,
+        communities=communities,
+    )
+
+
+def prepends(service: Service, level: Level) -> int:
+    """Give the number of prepends of ``service`` at ``level``, without a neighbor's own."""
+    match level:
+        case Level.PREFERRED:
+            return service.prepend
+        case Level.DEGRADED:
+            return service.degraded.prepend
+        case Level.STANDBY:
+            return service.standby.prepend
+        case Level.WITHDRAWN:
+            raise ValueError("a withdrawn service has no path")
+
+
+def held_level(profile: Profile, service: Service, held: Iterable[Route]) -> Level:
+    """Find the level at which ``held`` has the service: the lowest that any neighbor was told.
+
+    A path that is none of ours any more (the profile was changed) counts as the level whose path
+    is nearest in length, so that a reload replaces it instead of withdrawing it first.
+    """
+    by_key = {route.key: route for route in held}
+    levels: list[Level] = []
+    for neighbor in profile.bgp.neighbors:
+        found = by_key.get((str(neighbor.address), str(service.vip)))
+        if found is None:
+            levels.append(Level.WITHDRAWN)
+            continue
+        announced = (Level.STANDBY, Level.DEGRADED, Level.PREFERRED)
+        paths = {level: route(profile, service, level, neighbor).as_path for level in announced}
+        off = {level: abs(len(path) - len(found.as_path)) for level, path in paths.items()}
+        levels.append(min(announced, key=lambda level: off[level]))
+    return min(levels)
