@@ -1,11 +1,18 @@
 """anycastd keeps an anycast announcement honest: HAProxy's state in, BGP through ExaBGP out.
 
-The tour, in the order in which data flows.  Each stage imports only stages above it; edges do all I/O.
+The tour, in the order in which data flows.  Each stage imports only stages above it; edges do
+all I/O.
 
 Stages (pure: values in, values out, time is an argument):
     reasons     every named reason, its sentence and its remedy
-    profile     YAML text and schema -> Profile, each problem with its line
-    rules       rules across fields, and the comparison of regions
+    yamltext    YAML text -> values with the line of each, and what is wrong in words
+    document    YAML text and a JSON Schema -> Document, each problem with its line
+    formats     texts of a profile that the schema cannot describe -> addresses and the like
+    profile     Document -> Profile, by profile.schema.json
+    rules_bgp   rules across fields: AS numbers, addresses, sessions
+    rules_services  rules across fields: HAProxy, VIPs, levels, times, conditions
+    rules       accept(): text -> Profile, or all that is wrong with it
+    regions     the comparison of regions: who wins at the far router
     haproxy     HAProxy's stats and event text -> Snapshot
     health      observations and a service's rules -> Verdict
     policy      Verdict, Memory and now -> Decision; the machine is explained at its top
@@ -14,6 +21,7 @@ Stages (pure: values in, values out, time is an argument):
     routes      Decision -> wanted routes per neighbor
     exabgp      route -> line, line -> fact: ExaBGP's words
     pipeline    advance(): the only composition of the stages
+    forecast    the core run forward: what happens next if nothing changes
     status      the one view of everything; text and JSON are renderings of it
 
 Edges (all I/O):

@@ -1,0 +1,323 @@
+"""YAML text -> plain values with the line of each, and its problems in words (pure).
+
+Only the words of YAML 1.2's core schema mean anything (https://yaml.org/spec/1.2.2/#103-core-schema):
+``true false null``, decimal, ``0o`` and ``0x`` numbers, floats.  So ``65535:0`` and ``off`` are
+text and ``010`` is ten.  PyYAML's event stream is read rather than its composer, because the
+composer nests without bound and takes a minute for a hostile line of brackets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+Path = tuple[str | int, ...]
+# What YAML can say: None, bool, int, float, str, and lists and dicts (by str) of those.
+Value = Any
+
+# Debian builds PyYAML with libyaml; the pure one is five times slower and otherwise the same.
+LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+
+_DEEPEST = 32
+_ALIASED = 100_000
+_LONGEST_NUMBER = 40
+_SHOWN = 60
+
+_WORDS = (
+    (re.compile(r"~|null|Null|NULL|"), None),
+    (re.compile(r"true|True|TRUE"), True),
+    (re.compile(r"false|False|FALSE"), False),
+)
+_DECIMAL = re.compile(r"[-+]?[0-9]+")
+_OTHER_INTEGER = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+# .inf and .nan stay text: no key has a use for them, and no range check would catch nan.
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+_TOO_DEEP = (
+    f"blocks and lists are nested more than {_DEEPEST} deep",
+    "write it flatter; no rule needs that many levels",
+)
+_ESCAPE = ("text in double quotes holds a backslash with no meaning", "use single quotes")
+# What PyYAML and libyaml say (they differ) -> what is wrong, what to write instead.
+_PHRASES: tuple[tuple[str, str, str], ...] = (
+    (
+        "mapping values are not allowed",
+        "a colon stands where no key can begin",
+        "indent this line like the keys beside it, or put text with a colon in quotes",
+    ),
+    (
+        "sequence entries are not allowed",
+        "a list item stands where none can begin",
+        "put each `- item` on a line of its own, or write [item, item]",
+    ),
+    (
+        "could not find expected ':'",
+        "a key has no colon and value",
+        "write `key: value`",
+    ),
+    (
+        "cannot start any token",
+        "a value begins with a character that YAML keeps for itself",
+        "put the value in quotes",
+    ),
+    (
+        "unexpected end of stream",
+        "a quotation mark is opened here and never closed",
+        "close it",
+    ),
+    ("',' or ']'", "a list is opened with [ and not closed", "close it with ]"),
+    ("',' or '}'", "a block is opened with { and not closed", "close it with }"),
+    (
+        "node content",
+        "a value is missing, or begins with a character that YAML keeps for itself",
+        "write a value, in quotes if it begins with a colon or a bracket",
+    ),
+    ("escape", *_ESCAPE),
+    (
+        "tag handle",
+        "a tag (a word with !) has no meaning here",
+        "remove it, or put the value in quotes",
+    ),
+    (
+        "incompatible YAML document",
+        "another version of YAML is asked for",
+        "remove the line that begins with %YAML",
+    ),
+)
+_OTHERWISE = (
+    "this line does not fit the lines above it",
+    "check its indentation (two spaces per level), and that quotes and brackets are closed",
+)
+
+
+class _RefusedError(Exception):
+    """The text cannot be read on from here: line, what is wrong, what to write instead."""
+
+    def __init__(self, line: int, wrong: str, instead: str) -> None:
+        super().__init__(wrong)
+        self.fault = Fault((), line, wrong, instead)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong at ``path`` in ``line``, and what to write instead."""
+
+    path: Path
+    line: int
+    wrong: str
+    instead: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What a YAML text says: its value, the line of each path in it, and what is wrong with it.
+
+    ``value`` is None where the text is empty, or could not be read at all (then with a fault).
+    """
+
+    value: Any
+    lines: Mapping[Path, int]
+    faults: tuple[Fault, ...]
+
+
+@dataclass(slots=True)
+class _Node:
+    """A node: text, or the nodes in it (of a mapping: key, value, key, value ...)."""
+
+    line: int
+    text: str | None = None
+    items: list[_Node] = field(default_factory=list)
+    plain: bool = False
+    mapping: bool = False
+    anchor: str | None = None
+    alias: bool = False
+
+
+def read(text: str, loader: Value = LOADER) -> Text:
+    """Read one YAML document; never raises, whatever ``text`` is.
+
+    ``loader`` is PyYAML's, libyaml's or the pure one; both are tested.
+    """
+    try:
+        reader = _Reader()
+        value = reader.value(_compose(text, loader))
+    except _RefusedError as refused:
+        return Text(None, {}, (refused.fault,))
+    except yaml.MarkedYAMLError as error:
+        return Text(None, {}, (_syntax(text, error),))
+    except (yaml.YAMLError, ValueError, OverflowError):
+        # Characters that YAML does not allow: lone surrogates, controls, \U escapes out of range.
+        return Text(None, {}, (_unprintable(text),))
+    return Text(value, reader.lines, tuple(reader.faults))
+
+
+def _compose(text: str, loader: Value) -> _Node:
+    """Events -> nodes, without recursion; an alias shares what it names."""
+    root: _Node | None = None
+    stack: list[_Node] = []
+    anchors: dict[str, _Node] = {}
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.DocumentStartEvent) and root is not None:
+            raise _RefusedError(
+                _line(event),
+                "a second document begins here",
+                "keep one profile per file, without a line --- inside it",
+            )
+        if isinstance(event, yaml.CollectionStartEvent):
+            stack.append(_node(event, anchors))
+            if len(stack) > _DEEPEST:
+                raise _RefusedError(stack[-1].line, *_TOO_DEEP)
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            node = stack.pop()
+        elif isinstance(event, yaml.NodeEvent):
+            node = _node(event, anchors)
+        else:
+            continue
+        # Only a finished node may be named by an alias, so that none can hold itself.
+        if node.anchor is not None:
+            anchors[node.anchor] = node
+        if stack:
+            stack[-1].items.append(node)
+        else:
+            root = node
+    return root or _Node(1, "", plain=True)
+
+
+def _line(event: Value) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def _node(event: Value, anchors: Mapping[str, _Node]) -> _Node:
+    line = _line(event)
+    if isinstance(event, yaml.AliasEvent):
+        name = shown(event.anchor)
+        if event.anchor is None or event.anchor not in anchors:
+            raise _RefusedError(
+                line,
+                f"the alias *{name} names nothing that is complete above this line",
+                f"mark a value above it with &{name}, or write the value itself",
+            )
+        target = anchors[event.anchor]
+        return _Node(line, target.text, target.items, target.plain, target.mapping, alias=True)
+    if event.tag is not None:
+        raise _RefusedError(
+            line,
+            f"the tag {shown(event.tag)} is not used in a profile",
+            'remove it; text that looks like a number is written in quotes: "65010"',
+        )
+    if isinstance(event, yaml.ScalarEvent):
+        return _Node(line, event.value, plain=event.implicit[0], anchor=event.anchor)
+    mapping = isinstance(event, yaml.MappingStartEvent)
+    return _Node(line, mapping=mapping, anchor=event.anchor)
+
+
+class _Reader:
+    """Nodes -> values; collects the line of each path and what is wrong with keys."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Path, int] = {}
+        self.faults: list[Fault] = []
+        self._aliased = 0
+
+    def value(self, node: _Node, path: Path = (), *, aliased: bool = False) -> Value:
+        aliased = aliased or node.alias
+        self._aliased += aliased
+        if len(path) > _DEEPEST:
+            raise _RefusedError(node.line, *_TOO_DEEP)
+        if self._aliased > _ALIASED:
+            raise _RefusedError(
+                node.line,
+                f"aliases multiply this file to more than {_ALIASED} values",
+                "write the values themselves",
+            )
+        # A key's own line stands for its value, which may begin further down.
+        self.lines.setdefault(path, node.line)
+        if node.text is not None:
+            return _scalar(node.text) if node.plain else node.text
+        if node.mapping:
+            return dict(self._members(node, path, aliased))
+        return [
+            self.value(item, (*path, index), aliased=aliased)
+            for index, item in enumerate(node.items)
+        ]
+
+    def _members(self, node: _Node, path: Path, aliased: bool) -> Iterator[tuple[str, Any]]:
+        seen: dict[str, int] = {}
+        for key, value in zip(node.items[::2], node.items[1::2], strict=True):
+            # Keys are text as written: a service may be called 1 or off.
+            name = key.text
+            if name is None:
+                wrong = "a key is a list or a block"
+                self.faults.append(Fault(path, key.line, wrong, "write a word as the key"))
+                continue
+            if name in seen:
+                both = f"lines {seen[name]} and {key.line}"
+                where = f"in {both}" if seen[name] < key.line else f"twice in line {key.line}"
+                wrong, instead = f"the same key is {where}", "keep one of them"
+                self.faults.append(Fault((*path, name), key.line, wrong, instead))
+                continue
+            seen[name] = key.line
+            self.lines[(*path, name)] = key.line
+            yield name, self.value(value, (*path, name), aliased=aliased)
+
+
+def _scalar(text: str) -> Value:
+    for word, meaning in _WORDS:
+        if word.fullmatch(text):
+            return meaning
+    if len(text) <= _LONGEST_NUMBER:
+        if _DECIMAL.fullmatch(text):
+            return int(text)
+        if _OTHER_INTEGER.fullmatch(text):
+            return int(text, 0)
+        if _FLOAT.fullmatch(text):
+            return float(text)
+    return text
+
+
+def _syntax(text: str, error: yaml.MarkedYAMLError) -> Fault:
+    """PyYAML's error in our words, at the line where it was noticed or where it began."""
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    problem = error.problem or ""
+    # What is never closed is noticed at the end of the file, far from the cause.
+    unclosed = "end of stream" in problem or "',' or" in problem
+    if unclosed and error.context_mark:
+        line = error.context_mark.line + 1
+    lines = text.splitlines()
+    near = lines[line - 1] if line <= len(lines) else ""
+    if "\t" in near[: len(near) - len(near.lstrip())]:
+        return Fault((), line, "a tab is used to indent", "indent with spaces")
+    for phrase, wrong, instead in _PHRASES:
+        if phrase in problem:
+            return Fault((), line, wrong, instead)
+    return Fault((), line, *_OTHERWISE)
+
+
+def _unprintable(text: str) -> Fault:
+    found = _UNPRINTABLE.search(text)
+    if not found:
+        # Only the pure loader: an escape such as \\UFFFFFFFF is out of range, and not located.
+        return Fault((), 1, *_ESCAPE)
+    line = text.count("\n", 0, found.start()) + 1
+    code = f"U+{ord(found.group()):04X}"
+    return Fault((), line, f"the character {code} cannot be part of YAML text", "remove it")
+
+
+def shown(value: object) -> str:
+    """Write a value for a one-line message: short, without control characters."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value) if isinstance(value, str | int | float) else type(value).__name__
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    text = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    # Quotes only where one could not see otherwise where the text ends.
+    return f"'{text}'" if not text or " " in text else text

@@ -1,0 +1,223 @@
+"""YAML text: the words of YAML 1.2, lines, and one clear message for what cannot be read."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from anycastd import yamltext
+
+LOADERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])]
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("65535:0", "65535:0"),
+        ("65010:10", "65010:10"),
+        ("1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8"),
+        ("fd00::1", "fd00::1"),
+        ("010", 10),
+        ("+7", 7),
+        ("-3", -3),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("0b11", "0b11"),
+        ("1_000", "1_000"),
+        ("9" * 50, "9" * 50),
+        ("1.5", 1.5),
+        ("2.", 2.0),
+        (".5e1", 5.0),
+        (".inf", ".inf"),
+        (".nan", ".nan"),
+        ("off", "off"),
+        ("yes", "yes"),
+        ("True", True),
+        ("false", False),
+        ("~", None),
+        ("null", None),
+        ("", None),
+        ("2024-01-01", "2024-01-01"),
+        ("<<", "<<"),
+        ("=", "="),
+        ('"010"', "010"),
+        ("'null'", "null"),
+        ("|\n  10\n", "10\n"),
+    ],
+)
+def test_words_of_yaml_1_2(text: str, value: object, loader: object) -> None:
+    """Plain text means what YAML 1.2's core schema says, quoted text is text."""
+    read = yamltext.read(f"key: {text}", loader)
+    assert read.faults == ()
+    assert read.value == {"key": value}
+    assert type(read.value["key"]) is type(value)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_lines_of_paths(loader: object) -> None:
+    """Each path has its line: a key's own, an item's beginning, through aliases too."""
+    text = "a:\n  - 1\n  - {b: &x\n      {c: 2}}\noff: *x\n1:\n  ~: {}\n"
+    read = yamltext.read(text, loader)
+    assert read.value == {"a": [1, {"b": {"c": 2}}], "off": {"c": 2}, "1": {"~": {}}}
+    assert read.lines == {
+        (): 1,
+        ("a",): 1,
+        ("a", 0): 2,
+        ("a", 1): 3,
+        ("a", 1, "b"): 3,
+        ("a", 1, "b", "c"): 4,
+        ("off",): 5,
+        ("off", "c"): 4,
+        ("1",): 6,
+        ("1", "~"): 7,
+    }
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize(
+    ("text", "line", "wrong", "instead"),
+    [
+        ("a:\n\tb: 1", 2, "a tab is used to indent", "indent with spaces"),
+        ("a: 1\n  \tb: 1\n c", 2, "a tab is used to indent", "indent with spaces"),
+        (
+            "a: b: c",
+            1,
+            "a colon stands where no key can begin",
+            "indent this line like the keys beside it, or put text with a colon in quotes",
+        ),
+        (
+            "a: 1\n b: 2",
+            2,
+            "a colon stands where no key can begin",
+            "indent this line like the keys beside it, or put text with a colon in quotes",
+        ),
+        (
+            "a: - b",
+            1,
+            "a list item stands where none can begin",
+            "put each `- item` on a line of its own, or write [item, item]",
+        ),
+        ("a: 1\n'b\n\nc: 2", 2, "a quotation mark is opened here and never closed", "close it"),
+        ("a: 1\nb: [1,\nc", 2, "a list is opened with [ and not closed", "close it with ]"),
+        ("a: 1\nb: {d: 1", 2, "a block is opened with { and not closed", "close it with }"),
+        (
+            "a: [::1]",
+            1,
+            "a value is missing, or begins with a character that YAML keeps for itself",
+            "write a value, in quotes if it begins with a colon or a bracket",
+        ),
+        (
+            "a: @b",
+            1,
+            "a value begins with a character that YAML keeps for itself",
+            "put the value in quotes",
+        ),
+        (
+            'a: "\\q"',
+            1,
+            "text in double quotes holds a backslash with no meaning",
+            "use single quotes",
+        ),
+        (
+            'a: "\\UFFFFFFFF"',
+            1,
+            "text in double quotes holds a backslash with no meaning",
+            "use single quotes",
+        ),
+        (
+            "a: !e!x y",
+            1,
+            "a tag (a word with !) has no meaning here",
+            "remove it, or put the value in quotes",
+        ),
+        (
+            "%YAML 3.0\n---\na: 1",
+            1,
+            "another version of YAML is asked for",
+            "remove the line that begins with %YAML",
+        ),
+        (
+            "- a\nb: c",
+            2,
+            "this line does not fit the lines above it",
+            "check its indentation (two spaces per level), and that quotes and brackets are closed",
+        ),
+        ("a: 1\nb: \x00", 2, "the character U+0000 cannot be part of YAML text", "remove it"),
+        ("a: \ud800", 1, "the character U+D800 cannot be part of YAML text", "remove it"),
+        (
+            "a: 1\n--- \nb: 2",
+            2,
+            "a second document begins here",
+            "keep one profile per file, without a line --- inside it",
+        ),
+        (
+            "a: !!python/object:os.x y",
+            1,
+            "the tag tag:yaml.org,2002:python/object:os.x is not used in a profile",
+            'remove it; text that looks like a number is written in quotes: "65010"',
+        ),
+        (
+            "a: *x",
+            1,
+            "the alias *x names nothing that is complete above this line",
+            "mark a value above it with &x, or write the value itself",
+        ),
+        (
+            "a: &x\n  b: *x",
+            2,
+            "the alias *x names nothing that is complete above this line",
+            "mark a value above it with &x, or write the value itself",
+        ),
+        (
+            "a: " + "[" * 40,
+            1,
+            "blocks and lists are nested more than 32 deep",
+            "write it flatter; no rule needs that many levels",
+        ),
+    ],
+)
+def test_unreadable(text: str, line: int, wrong: str, instead: str, loader: object) -> None:
+    """What cannot be read is one fault, by either loader: its line, in words, and what to do."""
+    read = yamltext.read(text, loader)
+    assert read.value is None
+    assert read.faults == (yamltext.Fault((), line, wrong, instead),)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_keys(loader: object) -> None:
+    """Duplicate keys and keys that are no words are faults; the first value stands."""
+    read = yamltext.read("a: 1\nb: {c: 1, c: 2}\n? [d]\n: 1\na: 2", loader)
+    assert read.value == {"a": 1, "b": {"c": 1}}
+    assert read.faults == (
+        yamltext.Fault(("b", "c"), 2, "the same key is twice in line 2", "keep one of them"),
+        yamltext.Fault((), 3, "a key is a list or a block", "write a word as the key"),
+        yamltext.Fault(("a",), 5, "the same key is in lines 1 and 5", "keep one of them"),
+    )
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_aliases_are_bounded(loader: object) -> None:
+    """Aliases of aliases cannot multiply a small file into a large one."""
+    doubled = "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30))
+    (fault,) = yamltext.read(f"a0: &a0 x\n{doubled}", loader).faults
+    assert fault.wrong == "aliases multiply this file to more than 100000 values"
+
+
+def test_hostile_brackets_are_refused_at_once() -> None:
+    """A long line of brackets ends at the depth that is allowed, not after minutes."""
+    (fault,) = yamltext.read("[" * 200_000).faults
+    assert fault.wrong == "blocks and lists are nested more than 32 deep"
+
+
+def test_shown_is_one_short_line() -> None:
+    """What a message quotes has no control characters and an end."""
+    assert yamltext.shown("a\n\x1b[0mb") == "a\\n\\x1b[0mb"
+    assert yamltext.shown("x" * 100) == "x" * 57 + "..."
+    assert yamltext.shown("") == "''"
+    assert yamltext.shown("a b") == "'a b'"
+    assert (yamltext.shown(None), yamltext.shown(True), yamltext.shown(2)) == (
+        "nothing",
+        "true",
+        "2",
+    )
