@@ -89,7 +89,7 @@ class Session(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to the oldest open command: matched in order, since ExaBGP's answers carry no id.
+    """The answer to a command: routes are matched in order, since ExaBGP's answers carry no id.
 
     ``error`` is None when ExaBGP said it was done.  ``version`` is set for Ping, ``sessions``
     (neighbor -> Session) for AskSessions, ``rib`` for AskRib.

@@ -27,7 +27,7 @@ from anycastd.lease import (
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Say a command to ExaBGP; commands are answered in the order in which they were said."""
+    """Say a command to ExaBGP; routes are answered in the order in which they were said."""
 
     command: Command
 
@@ -137,6 +137,7 @@ class Lease:
         self._marks: deque[tuple[int, int]] = deque()
         self._open: deque[tuple[Command, float]] = deque()
         self._changed = now
+        self._unread = False
         self._read = now
         self._spoke = now
         self._reported: tuple[Route, ...] | None = None
@@ -188,10 +189,13 @@ class Lease:
         if isinstance(fact, SessionChanged):
             return self._session(fact.neighbor, fact.session, fact.why, now)
         effects: list[Effect] = []
-        if self._open:
-            self._open.popleft()
-        self._answered += 1
         command = fact.command
+        for index, (asked, _) in enumerate(self._open):
+            if asked == command:  # pings overtake: ExaBGP answers them at once
+                del self._open[index]
+                break
+        if isinstance(command, Announce | Withdraw):
+            self._answered += 1
         if fact.error is not None:
             text = f"{_words(command)}: {fact.error}"
             self.errors.append(text)
@@ -226,9 +230,10 @@ class Lease:
                 self._open.clear()
             return effects
         due = self._read + self.settings.read_every
-        if self._changed > self._read:
+        if self._unread:
             due = min(due, self._changed + self.settings.settle)
         if self._inherited and now >= due:
+            self._unread = False
             effects += self._say(AskRib(), now)
         elif now - self._spoke >= self.settings.ping_every:
             effects += self._say(Ping(), now)
@@ -237,10 +242,15 @@ class Lease:
     # The inside -----------------------------------------------------------------------------------
 
     def _say(self, command: Command, now: float) -> list[Effect]:
-        self._said += 1
+        if isinstance(command, Announce | Withdraw):
+            self._said += 1
         self._open.append((command, now))
         self._spoke = now
         return [Say(command)]
+
+    def _touch(self, now: float) -> None:
+        """Remember that what was read back is not what stands there any more."""
+        self._changed, self._unread = now, True
 
     def _refuse(self, want: Want) -> None:
         for route in want.routes:
@@ -261,7 +271,7 @@ class Lease:
                 self.told[key] = route
                 effects += self._say(Announce(route), now)
         if effects:
-            self._changed = now
+            self._touch(now)
             self.errors.clear()
         return effects
 
@@ -276,7 +286,7 @@ class Lease:
             for route in self.told.values():
                 if route.neighbor == address:
                     effects += self._say(Announce(route), now)
-            self._changed = now
+            self._touch(now)
         if self._inherited:
             effects.append(Send(self._report(now)))
         return effects
@@ -285,7 +295,7 @@ class Lease:
         self._read = now
         if not self._inherited:
             return self._inherit(rib, now)
-        if not readable or self._open:
+        if not readable or self._unconfirmed():
             return []  # said since the question was asked: the answer is older than what we told
         effects: list[Effect] = []
         found = {route.key: route for route in rib}
@@ -303,7 +313,7 @@ class Lease:
             peer.rib_at = now
         if effects:
             self.repairs += len(effects)
-            self._changed = now
+            self._touch(now)
             effects.append(Note(f"ExaBGP's adj-rib-out differed: repaired {len(effects)} routes"))
         effects.append(Send(self._report(now)))
         return effects
@@ -335,12 +345,17 @@ class Lease:
         self.acked = acked
         return [Send(self._report(now), self.holder)] if self.holder is not None else []
 
+    def _unconfirmed(self) -> list[Route]:
+        return [
+            command.route for command, _ in self._open if isinstance(command, Announce | Withdraw)
+        ]
+
     def _report(self, now: float, *, held: bool = False, lost: str = "") -> Report:
         routes = tuple(sorted(self.told.values()))
         changed = routes != self._reported
         if not lost:
             self._reported = routes
-        unconfirmed = [c.route for c, _ in self._open if isinstance(c, Announce | Withdraw)]
+        unconfirmed = self._unconfirmed()
         return Report(
             instance=self.settings.instance,
             serial=self.serial,

@@ -1,0 +1,371 @@
+"""ExaBGP's words: command -> line, line -> fact (stdlib only, pure; 4.2 and 5.0 alike).
+
+ExaBGP's API is its child's stdin and stdout.  What was measured about it, and shapes this file:
+
+- Answers carry no id.  ``announce``, ``withdraw`` and ``show`` go through one queue and are
+  answered in order; ``version`` is answered while reading, so it overtakes everything queued.
+- Answers are text under both encoders.  Events differ: as text, ``neighbor 10.0.1.4 down - why``
+  looks like a row of the rib; as JSON they are one object per line and cannot be mistaken, also
+  in the middle of a long answer.  So the configuration says ``encoder json``.
+- After the API child has died, its successor first reads what was still owed to the dead one,
+  and 4.2 puts the dead one's unfinished line in front of the successor's first.  So the first
+  ``say`` is preceded by a greeting: a comment that spoils an unfinished line, and two questions
+  whose answers mark where our own begin.
+- ``as-path [ 65010 ]`` replaces the whole path, nothing is added to it; without it, or with an
+  empty one, the path is ExaBGP's choice.  So the whole path is always written.
+- ``withdraw route`` matches by prefix; it gets the next hop too, since an IPv6 one needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address, ip_network
+
+from anycastd.lease import (
+    Announce,
+    Answer,
+    AskRib,
+    AskSessions,
+    Command,
+    Fact,
+    Ping,
+    Route,
+    Session,
+    SessionChanged,
+    Withdraw,
+)
+
+# Names that ExaBGP prints for communities (RFC 1997, 3765, 7999).
+_NAMES = {
+    "no-export": "65535:65281",
+    "no-advertise": "65535:65282",
+    "no-export-subconfed": "65535:65283",
+    "no-peer": "65535:65284",
+    "blackhole": "65535:666",
+}
+_HIGHEST = 2**32 - 1  # ASN (RFC 6793), MED and a large community's parts alike
+_COMMUNITY_LIMITS = {2: 2**16 - 1, 3: _HIGHEST}
+_ENDS = {"done": None, "error": "ExaBGP refused the command"}
+_UNANSWERED = "ExaBGP never answered"
+_EVENT = re.compile(r'"peer": "([^"]+)".*?"state": "(\w+)"')
+
+
+def canonical(route: Route) -> Route:
+    """Write a route as ExaBGP does: addresses in their short form, communities in order.
+
+    Standard communities (``65010:100``) come first, then large ones (``65010:1:2``), each in
+    numeric order; ExaBGP's well-known names become numbers.  Raises ValueError on anything that
+    is not an address, a prefix, an ASN, a MED or a community.
+    """
+    if not route.as_path:
+        raise ValueError(f"{route.prefix}: the AS path is empty")
+    for number in route.as_path:
+        if not 0 < number <= _HIGHEST:
+            raise ValueError(f"{route.prefix}: {number} is no ASN")
+    if route.med is not None and not 0 <= route.med <= _HIGHEST:
+        raise ValueError(f"{route.prefix}: {route.med} is no MED")
+    return replace(
+        route,
+        neighbor=str(ip_address(route.neighbor)),
+        prefix=str(ip_network(route.prefix)),
+        next_hop=str(ip_address(route.next_hop)),
+        communities=tuple(
+            ":".join(map(str, parts))
+            for parts in sorted(map(_community, route.communities), key=lambda p: (len(p), p))
+        ),
+    )
+
+
+def _community(text: str) -> tuple[int, ...]:
+    """Read a community: two numbers of 16 bits (RFC 1997) or three of 32 (RFC 8092)."""
+    parts = tuple(int(word) for word in _NAMES.get(text, text).split(":") if word.isdecimal())
+    limit = _COMMUNITY_LIMITS.get(len(parts))
+    written = ":".join(map(str, parts))
+    if limit is None or max(parts) > limit or _NAMES.get(text, text) != written:
+        raise ValueError(f"{text!r} is no community; write 65010:100 or, large, 65010:1:2")
+    return parts
+
+
+def announce_line(route: Route) -> str:
+    """Write the command that announces or replaces ``route``; ValueError as in ``canonical``."""
+    route = canonical(route)
+    words = [f"neighbor {route.neighbor} announce route {route.prefix} next-hop {route.next_hop}"]
+    words.append(f"as-path [ {' '.join(map(str, route.as_path))} ]")
+    if route.med is not None:
+        words.append(f"med {route.med}")
+    for name, colons in (("community", 1), ("large-community", 2)):
+        values = [value for value in route.communities if value.count(":") == colons]
+        if values:
+            words.append(f"{name} [ {' '.join(values)} ]")
+    return " ".join(words)
+
+
+def withdraw_line(route: Route) -> str:
+    """Write the command that withdraws ``route``; ValueError as in ``canonical``."""
+    route = canonical(route)
+    return f"neighbor {route.neighbor} withdraw route {route.prefix} next-hop {route.next_hop}"
+
+
+@dataclass(slots=True)
+class _Open:
+    """A command that waits for its answer; ``command`` is None for the greeting's question."""
+
+    command: Announce | Withdraw | AskSessions | AskRib | None
+    started: bool = False
+    sessions: dict[str, Session] = field(default_factory=dict)
+    rib: list[Route] = field(default_factory=list)
+    trouble: str | None = None
+
+    @property
+    def marked(self) -> bool:
+        """Whether the answer begins with the summary's heading."""
+        return self.command is None or isinstance(self.command, AskSessions)
+
+
+class Dialogue:
+    """Both directions of the talk with one ExaBGP, without any I/O.
+
+    ``neighbors`` are the configured ones: 4.2 leaves those that are down out of its summary.
+    ``local_as`` makes ``say`` refuse a path that does not start with it.  ``ignored`` counts
+    lines that meant nothing, ``last_ignored`` is the newest of them.  A route that ``AskRib``
+    finds as it was announced is the very one that was announced (communities have no order).
+    """
+
+    def __init__(self, neighbors: Iterable[str] = (), local_as: int | None = None) -> None:
+        self.ignored = 0
+        self.last_ignored = ""
+        self._neighbors = tuple(str(ip_address(neighbor)) for neighbor in neighbors)
+        self._local_as = local_as
+        self._sessions: dict[str, Session] = {}
+        self._said: dict[tuple[str, str], Route] = {}
+        self._pings: deque[Ping | None] = deque()
+        self._queue: deque[_Open] = deque()
+        self._version: str | None = None
+        self._skip = False
+        self._greeted = False
+
+    @property
+    def open(self) -> int:
+        """How many commands wait for their answer."""
+        mine = sum(entry.command is not None for entry in self._queue)
+        return mine + sum(ping is not None for ping in self._pings)
+
+    def say(self, command: Command) -> str:
+        """Open ``command`` and return the text to write to ExaBGP, last newline included.
+
+        Raises ValueError for a route that must not leave: an empty path, a path that starts with
+        a foreign ASN, anything that is not a value of its kind.
+        """
+        greeting = ""
+        line = self._line(command)
+        if not self._greeted:
+            self._greeted = True
+            self._pings.append(None)
+            self._queue.append(_Open(None))
+            greeting = "#\nversion\nshow neighbor summary\n"
+        if isinstance(command, Ping):
+            self._pings.append(command)
+        else:
+            self._queue.append(_Open(command))
+        if isinstance(command, Announce):
+            self._said[canonical(command.route).key] = command.route
+        return f"{greeting}{line}\n"
+
+    def _line(self, command: Command) -> str:
+        if isinstance(command, Announce):
+            first = command.route.as_path[:1]
+            if self._local_as is not None and first and first != (self._local_as,):
+                path = " ".join(map(str, command.route.as_path))
+                raise ValueError(f"{command.route.prefix}: path {path} is not ours to announce")
+            return announce_line(command.route)
+        if isinstance(command, Withdraw):
+            return withdraw_line(command.route)
+        if isinstance(command, AskSessions):
+            return "show neighbor summary"
+        if isinstance(command, AskRib):
+            return "show adj-rib out extensive"
+        return "version"
+
+    def hear(self, line: str) -> tuple[Fact, ...]:
+        """Return what one line from ExaBGP means; never raises, whatever the line is."""
+        line = line.strip()
+        facts: tuple[Fact, ...] = ()
+        if line.startswith("{"):
+            facts = self._event(line)
+        elif line in _ENDS:
+            facts = self._end(_ENDS[line])
+        elif line.startswith("exabgp "):
+            self._version = line.removeprefix("exabgp ")
+        elif line.startswith("Peer ") and "up/down" in line:
+            facts = self._heading()
+        elif line:
+            facts = self._row(line)
+        return facts
+
+    def _ignore(self, line: str) -> tuple[Fact, ...]:
+        self.ignored += 1
+        self.last_ignored = line
+        return ()
+
+    # Answers -------------------------------------------------------------------------------------
+
+    def _end(self, error: str | None) -> tuple[Fact, ...]:
+        line = error or "done"
+        if self._version is not None:
+            version, self._version = self._version, None
+            if not self._pings:
+                return self._ignore(line)
+            ping = self._pings.popleft()
+            return () if ping is None else (Answer(ping, version=version),)
+        if self._skip:
+            self._skip = False
+            return self._ignore(line)
+        if not self._queue or (self._queue[0].marked and not self._queue[0].started):
+            return self._ignore(line)  # owed to a child before us, or to the greeting's comment
+        return self._close(self._queue.popleft(), error)
+
+    def _close(self, entry: _Open, error: str | None) -> tuple[Fact, ...]:
+        command, error = entry.command, error or entry.trouble
+        if command is None:
+            return ()
+        if error is not None:
+            return (Answer(command, error=error),)
+        if isinstance(command, AskSessions):
+            sessions = dict.fromkeys(self._neighbors, Session.DOWN) | entry.sessions
+            self._sessions.update(sessions)
+            return (Answer(command, sessions=sessions),)
+        if isinstance(command, AskRib):
+            return (Answer(command, rib=tuple(sorted(map(self._as_said, entry.rib)))),)
+        return (Answer(command),)
+
+    def _as_said(self, route: Route) -> Route:
+        """Give a route of the rib as it was announced, so that it equals what was asked for."""
+        said = self._said.get(route.key)
+        return said if said is not None and canonical(said) == route else route
+
+    def _heading(self) -> tuple[Fact, ...]:
+        """Begin a summary: whatever was queued before the question can no longer be answered."""
+        if not any(entry.marked for entry in self._queue):
+            self._skip = True
+            return ()
+        facts: list[Fact] = []
+        while not self._queue[0].marked:
+            facts += self._close(self._queue.popleft(), _UNANSWERED)
+        self._queue[0].started = True
+        return tuple(facts)
+
+    def _row(self, line: str) -> tuple[Fact, ...]:
+        entry = self._queue[0] if self._queue else None
+        if line.startswith("neighbor "):
+            if entry is None or not isinstance(entry.command, AskRib):
+                self._skip = True  # rows that a child before us asked for; their end is not ours
+                return self._ignore(line)
+            try:
+                entry.rib.append(_route(line))
+            except ValueError as problem:
+                entry.trouble = f"cannot read the rib: {problem}"
+                return self._ignore(line)
+            return ()
+        if self._skip or entry is None or not entry.started:
+            return self._ignore(line)
+        try:
+            neighbor, session = _session(line)
+        except ValueError:
+            return self._ignore(line)
+        entry.sessions[neighbor] = session
+        return ()
+
+    # Events --------------------------------------------------------------------------------------
+
+    def _event(self, line: str) -> tuple[Fact, ...]:
+        why = ""
+        try:
+            event = json.loads(line, strict=False)
+            if event.get("type") == "notification" and event.get("notification") == "shutdown":
+                return self._shutdown()
+            if event.get("type") != "state":
+                return self._ignore(line)
+            told = event["neighbor"]
+            peer, state = told["address"]["peer"], told["state"]
+            why = str(told.get("reason", ""))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # 4.2 escapes quotes only: a peer's shutdown text may leave JSON that is none
+            found = _EVENT.search(line) if '"type": "state"' in line else None
+            if found is None:
+                return self._ignore(line)
+            peer, state = found.groups()
+        if state == "connected":
+            return ()  # TCP only, and said even where the connection was refused
+        return self._changed(peer, state, why, line)
+
+    def _changed(self, peer: str, state: str, why: str, line: str) -> tuple[Fact, ...]:
+        try:
+            neighbor = str(ip_address(peer))
+        except ValueError:
+            return self._ignore(line)
+        if state not in ("up", "down"):
+            return self._ignore(line)
+        session = Session(state)
+        if session is Session.DOWN and self._sessions.get(neighbor) is Session.DOWN:
+            return ()  # each failed attempt to connect says "down" again
+        self._sessions[neighbor] = session
+        return (SessionChanged(neighbor, session, why),)
+
+    def _shutdown(self) -> tuple[Fact, ...]:
+        facts: list[Fact] = []
+        for neighbor in dict.fromkeys((*self._neighbors, *self._sessions)):
+            facts += self._changed(neighbor, "down", "ExaBGP is shutting down", "shutdown")
+        return tuple(facts)
+
+
+def _session(line: str) -> tuple[str, Session]:
+    """Read a row of the summary: ``127.0.0.2  65515  1 day, 0:00:03 established  5  0``."""
+    # The third word says "down" during a session's first second; the state does not.
+    found = re.fullmatch(r"(\S+) .* (\w+) +\d+ +\d+", line)
+    if found is None:
+        raise ValueError(line)
+    neighbor, state = found.groups()
+    return str(ip_address(neighbor)), Session.UP if state == "established" else Session.DOWN
+
+
+def _route(line: str) -> Route:
+    """Read a row of ``show adj-rib out extensive``; ValueError names what is unknown.
+
+    ``neighbor A local-ip .. family-allowed F ipv4 unicast P next-hop N as-path [ .. ] ..``, where
+    5.0 writes ``( .. )``, a list of one may stand without brackets, and an empty one is nothing.
+    """
+    words = line.split()
+    if "unicast" not in words:
+        raise ValueError(line)
+    start = words.index("unicast") + 1
+    values: dict[str, list[str]] = {}
+    name = ""
+    known = ("next-hop", "as-path", "med", "community", "large-community")
+    for word in words[start + 1 :]:
+        if word in known:
+            name = word
+            values[name] = []
+        elif word in "[]()":
+            continue
+        elif not name:
+            raise ValueError(f"{word!r} in {line!r}")
+        else:
+            values[name].append(word)
+    try:
+        (next_hop,) = values["next-hop"]
+        med = [int(value) for value in values.get("med", [])]
+        route = Route(
+            neighbor=words[1],
+            prefix=words[start],
+            next_hop=next_hop,
+            as_path=tuple(int(value) for value in values["as-path"]),
+            med=med[0] if med else None,
+            communities=(*values.get("community", []), *values.get("large-community", [])),
+        )
+        return canonical(route)
+    except (KeyError, ValueError, IndexError) as problem:
+        raise ValueError(f"{line!r} ({problem})") from None

@@ -1,0 +1,210 @@
+"""ExaBGP's own main with some habits mended: ``python -m anycastd.shim CONF`` (stdlib + exabgp).
+
+Each mend replaces one thing that breaks a promise; all were measured with 4.2.21, 4.2.25, 5.0.15:
+
+- Hold, keepalive and redial timers read the wall clock: a step of it drops the sessions.  Here
+  they read the monotonic clock.
+- The wait before a redial grows with every lost session or refused connection, up to 60 s, and
+  never shrinks.  Here it ends at ``REDIAL`` seconds.
+- An API child that dies while much is written to it makes ExaBGP end, or keep its sessions
+  without serving them until the peers' hold timers expire.  Here what cannot be written is dropped:
+  ExaBGP notices the death by itself and starts the child again.
+- At its start it looks up its own name in DNS, which takes as long as a dead resolver lets it.
+  Nothing here uses that name, so it does not ask.
+- 4.x closes the session when a peer that knows enhanced route refresh (RFC 7313; BIRD does)
+  asks for a plain one (RFC 2918).  Here 4.x offers the plain one only.
+
+Where the modules are not as this file knows them it says so and exits with 69.
+"""
+
+# ruff: noqa: ANN401, SLF001 - ExaBGP carries no types, and its insides are what is mended
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+REDIAL = 5  # seconds
+EX_USAGE, EX_UNAVAILABLE = 2, 69
+PARENT = "ANYCASTD_PARENT"  # environment: the pid whose death must end this process
+_PR_SET_PDEATHSIG = 1
+
+# Where a clock decides when BGP sends, gives up or dials again: module, class, methods.
+_CLOCKS = (
+    ("exabgp.bgp.timer", "ReceiveTimer", ("__init__", "check_ka_timer")),
+    ("exabgp.bgp.timer", "SendTimer", ("__init__", "need_ka")),
+    ("exabgp.reactor.delay", "Delay", ("__init__", "reset", "increase", "backoff")),
+)
+
+
+class Unfamiliar(Exception):  # noqa: N818 - it is told, not handled
+    """ExaBGP is missing, or is not as this file knows it; the message says what to do."""
+
+
+class _Clock:
+    """What stands in for the module ``time`` in the modules of ``_CLOCKS``."""
+
+    time = staticmethod(time.monotonic)
+
+
+def mend() -> str:
+    """Mend the ExaBGP that this interpreter imports and return its release, such as 4.2.25.
+
+    Raises Unfamiliar and leaves ExaBGP as it is when one of the mends would miss.
+    """
+    release = str(_module("exabgp.version").release)
+    if not release.startswith(("4.2.", "5.0.")):
+        raise Unfamiliar(f"ExaBGP {release} is not known: install 4.2 or 5.0")
+    try:
+        mends = [_timers, _redial, _child_death, _own_name]
+        if release.startswith("4."):
+            mends.append(_refresh)
+        for apply in [prepare() for prepare in mends]:
+            apply()
+    except (AttributeError, TypeError) as problem:
+        raise Unfamiliar(
+            f"ExaBGP {release} is not as anycastd knows it ({problem}), so that its timers and its "
+            "route refresh cannot be trusted: install an unmodified 4.2 or 5.0"
+        ) from None
+    return release
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError as problem:
+        raise Unfamiliar(
+            f"ExaBGP cannot be imported by {sys.executable} ({problem}): "
+            "apt install python3-exabgp, or pip install exabgp"
+        ) from None
+
+
+# Each of these looks first and returns what then changes ExaBGP, so that it is all or nothing.
+
+
+def _timers() -> Callable[[], None]:
+    modules = []
+    for name, owner, methods in _CLOCKS:
+        module = _module(name)
+        if module.time is not time:
+            raise AttributeError(f"{name}: time is not the module")
+        for method in methods:
+            names = getattr(getattr(module, owner), method).__code__.co_names
+            if "time" not in names and "reset" not in names:
+                raise AttributeError(f"{name}: {owner}.{method} does not ask for the time")
+        modules.append(module)
+
+    def apply() -> None:
+        for module in modules:
+            module.time = _Clock  # type: ignore[attr-defined]
+
+    return apply
+
+
+def _redial() -> Callable[[], None]:
+    delay = _module("exabgp.reactor.delay").Delay
+    probe = delay()
+    if probe._next != 0:
+        raise AttributeError("exabgp.reactor.delay: Delay._next is another")
+    grow = delay.increase
+
+    def increase(self: Any) -> None:
+        grow(self)
+        self._next = min(self._next, REDIAL)
+
+    def apply() -> None:
+        delay.increase = increase
+
+    return apply
+
+
+def _child_death() -> Callable[[], None]:
+    module = _module("exabgp.reactor.api.processes")
+    processes, error = module.Processes, module.ProcessError
+    original = processes.write
+    names = original.__code__.co_names
+    if not {"_broken", "_process"} <= set(names) or "_handle_problem" in names:
+        raise AttributeError("exabgp.reactor.api.processes: Processes.write is another")
+
+    def write(self: Any, process: str, string: str | None, neighbor: Any = None) -> bool:
+        try:
+            return bool(original(self, process, string, neighbor))
+        except error:
+            # "broken" would stop the peers for good; received() finds the death and respawns
+            self._broken[:] = [name for name in self._broken if name != process]
+            return True
+
+    def apply() -> None:
+        processes.write = write
+
+    return apply
+
+
+def _own_name() -> Callable[[], None]:
+    module = _module("exabgp.util.dns")
+    if "__domain_name" not in vars(module):
+        raise AttributeError("exabgp.util.dns: the domain's name is not remembered")
+
+    def apply() -> None:
+        setattr(module, "__domain_name", "localhost")
+
+    return apply
+
+
+def _refresh() -> Callable[[], None]:
+    capabilities = _module("exabgp.bgp.message.open.capability.capabilities").Capabilities
+    code = _module("exabgp.bgp.message.open.capability.capability").Capability.CODE
+    enhanced = code.ENHANCED_ROUTE_REFRESH
+    original = capabilities._refresh
+    if "EnhancedRouteRefresh" not in original.__code__.co_names:
+        raise AttributeError("Capabilities._refresh does not offer enhanced refresh")
+
+    def plain(self: Any, neighbor: Any) -> None:
+        original(self, neighbor)
+        self.pop(enhanced, None)
+
+    def apply() -> None:
+        capabilities._refresh = plain
+
+    return apply
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel end this process when ``parent`` (a pid) ends, or now if it already has."""
+    import ctypes  # noqa: PLC0415 - a megabyte that the usual process does not need
+
+    # SIGKILL: the point is that the sessions close, also when this process hangs
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(arguments: list[str]) -> int:
+    """Run ExaBGP with the configuration file that is the only argument; it exits by itself."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m anycastd.shim CONF\n")
+        return EX_USAGE
+    parent = os.environ.pop(PARENT, "")
+    if parent:
+        die_with(int(parent))
+    sys.stdout = sys.stderr  # 4.2 logs to stdout when told stderr
+    (conf,) = arguments
+    # Named, so that neither version reads /etc/exabgp/exabgp.env.  5.0 looks here, 4.2 at --env.
+    settings = os.environ.setdefault("EXABGP_ENVFILE", "/dev/null")
+    try:
+        release = mend()
+    except Unfamiliar as problem:
+        sys.stderr.write(f"anycastd speaker: {problem}\n")
+        return EX_UNAVAILABLE
+    sys.argv = ["exabgp", *(["--env", settings] if release.startswith("4.") else ["server"]), conf]
+    return int(_module("exabgp.application.main").main() or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
