@@ -1,0 +1,237 @@
+"""The kernel's addresses and routes, asked and told through rtnetlink (RFC 3549, rtnetlink(7)).
+
+Only what a loopback address needs.  pyroute2 can do it as well; importing any part of it costs the
+agent 11 to 13 MB of the 60 that it may have, this file costs next to nothing (DESIGN.md).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+IP = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+# linux/netlink.h
+_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_ATTRIBUTE = struct.Struct("=HH")  # length, type
+_REQUEST, _ACK, _INTERRUPTED, _EXCLUSIVE, _DUMP, _CREATE = 0x1, 0x4, 0x10, 0x200, 0x300, 0x400
+_ERROR, _DONE = 2, 3
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
+_ERROR_TEXT = 1
+# linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h
+_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
+_NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
+_NEWROUTE, _DELROUTE = 24, 25
+_LINK = struct.Struct("=BxHiII")  # family, type, index, flags, change
+_ADDR = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
+_ROUTE = struct.Struct("=BBBBBBBBI")  # family, lengths, tos, table, protocol, scope, type, flags
+_LINK_NAME = 3
+_ADDR_ADDRESS, _ADDR_LOCAL = 1, 2
+_ROUTE_DESTINATION, _ROUTE_METRIC = 1, 6
+_UP, _NO_DAD, _SCOPE_GLOBAL, _SCOPE_HOST = 0x1, 0x02, 0, 254
+_TABLE_MAIN, _BY_ADMINISTRATOR, _UNREACHABLE = 254, 4, 7
+_GROUPS = 0x1 | 0x10 | 0x100  # links, IPv4 addresses, IPv6 addresses
+
+DAD_FAILED, TENTATIVE = 0x08, 0x40
+METRIC = 4294967294  # the worst but one: any route that somebody set on purpose wins
+_ANSWER_WITHIN = 5.0  # seconds; the kernel answers before send returns, so this is never spent
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network interface; ``up`` is what its administrator wants, not whether a cable is in."""
+
+    index: int
+    up: bool
+
+
+class Kernel:
+    """One conversation with the kernel; every call blocks, so keep it off the event loop.
+
+    Every call raises OSError with the kernel's own words where it gave some.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
+        self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+        self._socket.settimeout(_ANSWER_WITHIN)
+        self._sequence = 0
+
+    def close(self) -> None:
+        """End the conversation."""
+        self._socket.close()
+
+    def link(self, name: str) -> Link | None:
+        """Return the interface of that name, None where there is none."""
+        body = _LINK.pack(0, 0, 0, 0, 0) + _attribute(_LINK_NAME, name.encode() + b"\0")
+        try:
+            for kind, answer in self._ask(_GETLINK, _ACK, body):
+                if kind == _NEWLINK:
+                    _, _, index, flags, _ = _LINK.unpack_from(answer)
+                    return Link(index, bool(flags & _UP))
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+        return None
+
+    def addresses(self) -> dict[tuple[int, IP], int]:
+        """Return every address of this host: (interface's index, address) -> flags."""
+        held = {}
+        for kind, answer in self._ask(_GETADDR, _DUMP, _ADDR.pack(0, 0, 0, 0, 0)):
+            if kind == _NEWADDR and (address := _address(answer)) is not None:
+                _, _, flags, _, index = _ADDR.unpack_from(answer)
+                held[index, address] = flags
+        return held
+
+    def add_address(self, index: int, vip: Network) -> None:
+        """Put ``vip`` on an interface; no harm where it is already."""
+        self._change(_NEWADDR, _CREATE | _EXCLUSIVE, _address_body(index, vip), errno.EEXIST)
+
+    def delete_address(self, index: int, vip: Network) -> None:
+        """Take ``vip`` off an interface; no harm where it is gone."""
+        self._change(_DELADDR, 0, _address_body(index, vip), errno.EADDRNOTAVAIL)
+
+    def add_unreachable(self, vip: Network) -> bool:
+        """Refuse ``vip`` where nothing better is known; tell whether that was new."""
+        return self._change(_NEWROUTE, _CREATE | _EXCLUSIVE, _route_body(vip), errno.EEXIST)
+
+    def delete_unreachable(self, vip: Network) -> None:
+        """Take the route of :meth:`add_unreachable` away; no harm where it is gone."""
+        self._change(_DELROUTE, 0, _route_body(vip), errno.ESRCH)
+
+    def _change(self, kind: int, flags: int, body: bytes, harmless: int) -> bool:
+        try:
+            self._ask(kind, flags | _ACK, body)
+        except OSError as error:
+            if error.errno != harmless:
+                raise
+            return False
+        return True
+
+    def _ask(self, kind: int, flags: int, body: bytes) -> list[tuple[int, bytes]]:
+        while True:
+            self._sequence += 1
+            length = _HEADER.size + len(body)
+            head = _HEADER.pack(length, kind, _REQUEST | flags, self._sequence, 0)
+            self._socket.send(head + body)
+            answers, interrupted, done = [], False, False
+            while not done:
+                for kind_, flags_, sequence, answer in _messages(self._socket.recv(1 << 16)):
+                    if sequence != self._sequence:
+                        continue  # the rest of an answer that nobody waited for
+                    interrupted |= bool(flags_ & _INTERRUPTED)
+                    if kind_ in {_ERROR, _DONE}:
+                        _raise(answer)
+                        done = True
+                    else:
+                        answers.append((kind_, answer))
+            if not interrupted:  # else the table changed while it was read
+                return answers
+
+
+class Changes:
+    """What changes on this host's interfaces and addresses, as it happens; never blocks."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        )
+        self._socket.bind((0, _GROUPS))
+
+    def fileno(self) -> int:
+        """Return what an event loop waits for."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+    def read(self) -> set[str | IP] | None:
+        """Return the interfaces' names and the addresses that changed since the last call.
+
+        None: the kernel had to drop some (ENOBUFS), so that anything may have changed.
+        """
+        changed: set[str | IP] = set()
+        whole = True
+        while True:
+            try:
+                data = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                return changed if whole else None
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                whole = False
+                continue
+            for kind, _, _, body in _messages(data):
+                if kind in {_NEWADDR, _DELADDR} and (address := _address(body)) is not None:
+                    changed.add(address)
+                elif kind in {_NEWLINK, _DELLINK}:
+                    name = dict(_attributes(body[_LINK.size :])).get(_LINK_NAME, b"")
+                    changed.add(name.rstrip(b"\0").decode())
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield (type, flags, sequence, body) of each message in a datagram."""
+    while len(data) >= _HEADER.size:
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data)
+        yield kind, flags, sequence, data[_HEADER.size : length]
+        data = data[(length + 3) & ~3 :]
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    while len(data) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(data)
+        if length < _ATTRIBUTE.size:
+            return
+        yield kind & 0x3FFF, data[_ATTRIBUTE.size : length]
+        data = data[(length + 3) & ~3 :]
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _address(body: bytes) -> IP | None:
+    found = dict(_attributes(body[_ADDR.size :]))
+    value = found.get(_ADDR_LOCAL, found.get(_ADDR_ADDRESS))  # on a point-to-point link: ours
+    return None if value is None else ip_address(value)
+
+
+def _raise(answer: bytes) -> None:
+    """Raise OSError if the kernel said no; its own words follow the error in an attribute."""
+    (number,) = struct.unpack_from("=i", answer) if len(answer) >= 4 else (0,)  # noqa: PLR2004
+    if number < 0:
+        words = dict(_attributes(answer[4 + _HEADER.size :])).get(_ERROR_TEXT, b"")
+        text = os.strerror(-number)
+        said = words.rstrip(b"\0").decode(errors="replace").strip(" .")
+        raise OSError(-number, f"{text} ({said})" if said else text)
+
+
+def _address_body(index: int, vip: Network) -> bytes:
+    address = vip.network_address
+    # Host scope: the VIP answers, and never becomes the source of this host's own connections.
+    scope = _SCOPE_HOST if vip.version == 4 else _SCOPE_GLOBAL  # noqa: PLR2004
+    flags = 0 if vip.version == 4 else _NO_DAD  # noqa: PLR2004
+    family = socket.AF_INET if vip.version == 4 else socket.AF_INET6  # noqa: PLR2004
+    return (
+        _ADDR.pack(family, vip.prefixlen, flags, scope, index)
+        + _attribute(_ADDR_LOCAL, address.packed)
+        + _attribute(_ADDR_ADDRESS, address.packed)
+    )
+
+
+def _route_body(vip: Network) -> bytes:
+    family = socket.AF_INET if vip.version == 4 else socket.AF_INET6  # noqa: PLR2004
+    return (
+        _ROUTE.pack(family, vip.prefixlen, 0, 0, _TABLE_MAIN, _BY_ADMINISTRATOR, 0, _UNREACHABLE, 0)
+        + _attribute(_ROUTE_DESTINATION, vip.network_address.packed)
+        + _attribute(_ROUTE_METRIC, struct.pack("=I", METRIC))
+    )

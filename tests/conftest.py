@@ -1,0 +1,96 @@
+"""What all tests share: who may run what, ExaBGP's versions, and a network of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+CLONE_NEWNET = 0x40000000
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for ``exabgp_python`` with each ExaBGP that there is.
+
+    ANYCASTD_EXABGP_PYTHONS is a list like PATH of interpreters with one each.  Unset: this one.
+    """
+    if "exabgp_python" in metafunc.fixturenames:
+        pythons = [
+            python
+            for python in os.environ.get("ANYCASTD_EXABGP_PYTHONS", "").split(os.pathsep)
+            if python
+        ] or [sys.executable]
+        ids = [f"exabgp-{_version(python)}" for python in pythons]
+        metafunc.parametrize("exabgp_python", pythons, ids=ids, scope="session")
+
+
+def _version(python: str) -> str:
+    ask = "from importlib.metadata import version; print(version('exabgp'))"
+    answer = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or "missing"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without root, skip what needs it; `make test` never gets here without."""
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason="needs root: network namespaces"))
+
+
+@pytest.fixture
+def in_own_network() -> Callable[[Callable[[], Coroutine[Any, Any, T]]], T]:
+    """Run a coroutine function in a fresh network namespace that vanishes with it.
+
+    The namespace belongs to one thread: the threads and processes that it starts are in it too,
+    nothing has a name, and nothing is left whatever happens to the test.
+    """
+
+    def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        outcome: list[T | BaseException] = []
+
+        def inside() -> None:
+            try:
+                if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+                    number = ctypes.get_errno()
+                    raise OSError(number, f"no network namespace: {os.strerror(number)}")
+                outcome.append(asyncio.run(asyncio.wait_for(work(), 60)))
+            except BaseException as error:  # noqa: BLE001 - raised again where the test waits
+                outcome.append(error)
+
+        thread = threading.Thread(target=inside)
+        thread.start()
+        thread.join()
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        return outcome[0]
+
+    return run
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Awaitable[T]]:
+    """Await ``eventually(condition, within=5)`` until it returns something true, and return that.
+
+    Raises AssertionError when that takes longer than ``within`` seconds.
+    """
+
+    async def wait(condition: Callable[[], T], within: float = 5.0, what: str = "") -> T:
+        deadline = time.monotonic() + within
+        while not (value := condition()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {within} s: {what or condition}")
+            await asyncio.sleep(0.002)
+        return value
+
+    return wait
