@@ -1,0 +1,67 @@
+# Two commands for everybody: `make lab` and `make test`.  As root, on a fresh Debian 12 or 13.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+# Debian's own, whatever else comes first in PATH: what is rehearsed is what gets installed.
+PYTHON ?= /usr/bin/python3
+export PYTHON
+
+PACKAGES := bird2 ca-certificates haproxy iproute2 procps python3 python3-venv
+VENV := .venv
+# The oldest libraries that we work with: Debian's ExaBGP 4.2, and the floors of pyproject.toml.
+OLDEST := .venv-exabgp4
+OLDEST_PACKAGES := 'exabgp==4.2.25' 'jsonschema==4.10.*' 'tenacity==8.2.*' \
+    hypothesis pytest pytest-timeout
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+# What speaks to ExaBGP is tested with each of these.
+export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
+
+.PHONY: help lab test end-to-end lint unit end-to-end bench format packages venv oldest namespaces clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+lab: packages venv namespaces ## Set everything up and rehearse a failover between two regions
+	$(BIN)/python -m anycastd lab $(LAB)
+
+test: packages venv oldest namespaces lint unit end-to-end ## Set everything up, run every check and test
+
+lint: venv ## The quick checks: ruff and mypy
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m mypy
+
+unit: packages venv oldest ## The tests of single parts, then again with the oldest libraries
+	$(PYTEST) --ignore=tests/lab --ignore=tests/bench
+	$(OLDEST)/bin/python -m pytest --ignore=tests/lab --ignore=tests/bench \
+	    -m 'not root' -k 'not exabgp-'
+
+end-to-end: packages venv oldest namespaces ## The tests on the rehearsal network
+	$(PYTEST) tests/lab
+
+bench: packages venv oldest namespaces ## Measure, and print the tables
+	$(PYTEST) -s tests/bench
+
+format: venv ## Put the source into its one format
+	$(BIN)/python -m ruff check --fix
+	$(BIN)/python -m ruff format
+
+packages: ## Install the Debian packages; their services are not started
+	@scripts/packages.sh $(PACKAGES)
+
+venv: ## Make the virtual environment .venv, this checkout in it
+	@scripts/venv.sh $(VENV) --editable '.[test]'
+
+oldest: ## Make .venv-exabgp4, with the oldest libraries
+	@scripts/venv.sh $(OLDEST) --editable . $(OLDEST_PACKAGES)
+
+namespaces:
+	@scripts/namespaces.sh
+
+clean: ## Remove what the other targets made here (not the Debian packages)
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find anycastd tests -name __pycache__ -prune -exec rm -rf {} +
