@@ -13,7 +13,8 @@ Stages (pure: values in, values out, time is an argument):
     rules_services  rules across fields: HAProxy, VIPs, levels, times, conditions
     rules       accept(): text -> Profile, or all that is wrong with it
     regions     the comparison of regions: who wins at the far router
-    haproxy     HAProxy's stats and event text -> Snapshot
+    haproxy     what a look at HAProxy finds, and which of its servers count
+    stats       HAProxy's stats and event text -> Snapshot
     health      observations and a service's rules -> Verdict
     policy      Verdict, Memory and now -> Decision; the machine is explained at its top
     lease       Route, ExaBGP's commands and facts, the lease's two messages
@@ -27,12 +28,14 @@ Stages (pure: values in, values out, time is an argument):
 Edges (all I/O):
     clock       time that one's own stalls do not spend
     watcher     HAProxy's stats socket -> observations
+    netlink     the kernel's addresses and routes, through rtnetlink
     loopback    the VIP on the loopback: put in place, watched, healed
     announcer   the agent's end of the lease
     keeper      the lease process: ExaBGP's API child
     speaker     Profile -> ExaBGP's configuration and environment, then exec
     shim        ExaBGP's own main with its timers mended
     supervise   a speaker as our child, for the foreground form
+    systemd     what systemd wants to hear from a service
     control     the socket that `anycastd status` asks
     inventory   HAProxy's inventory through haproxyadmin, for `check` only
     daemon      build, wait, advance, hand to the sinks, stop

@@ -278,9 +278,8 @@ def servers_needed(threshold: Threshold, total: int) -> int:
     """How many usable servers a threshold asks for, of ``total``; a share is rounded up."""
     if threshold.count is not None:
         return threshold.count
-    assert threshold.share is not None, "a threshold is a count or a share"
     # Rounded up, and never 0: a share of an empty backend is not served.
-    return max(1, -int(-threshold.share * total // 100))
+    return max(1, -int(-(threshold.share or 0) * total // 100))
 
 
 def _at_least(threshold: Threshold) -> str:

@@ -167,8 +167,8 @@ class Keeper:
             return
         self.selector.unregister(pipe.fd)
         self.lease.disconnected(pipe.number)
-        assert pipe.connection is not None, "agents come by the socket"
-        pipe.connection.close()
+        if pipe.connection is not None:
+            pipe.connection.close()
 
     # Effects --------------------------------------------------------------------------------------
 

@@ -72,7 +72,6 @@ class AskRib:
     """What stands in ExaBGP's adj-rib-out, per neighbor."""
 
 
-
 Command = Announce | Withdraw | Ping | AskSessions | AskRib
 
 

@@ -33,6 +33,7 @@ from typing import Any
 REDIAL = 5  # seconds
 EX_USAGE, EX_UNAVAILABLE = 2, 69
 PARENT = "ANYCASTD_PARENT"  # environment: the pid whose death must end this process
+LEVEL = "exabgp_log_level"
 _PR_SET_PDEATHSIG = 1
 
 # Where a clock decides when BGP sends, gives up or dials again: module, class, methods.
@@ -62,12 +63,15 @@ def mend() -> str:
     if not release.startswith(("4.2.", "5.0.")):
         raise Unfamiliar(f"ExaBGP {release} is not known: install 4.2 or 5.0")
     try:
-        mends = [_timers, _redial, _child_death, _own_name]
+        _own_name()()  # before the others: 5.0 asks for the name as soon as it is imported
+        mends = [_timers, _redial, _child_death]
         if release.startswith("4."):
             mends.append(_refresh)
         for apply in [prepare() for prepare in mends]:
             apply()
-    except (AttributeError, TypeError) as problem:
+    except Unfamiliar:
+        raise
+    except Exception as problem:  # noqa: BLE001 - whatever it is, this is not what we know
         raise Unfamiliar(
             f"ExaBGP {release} is not as anycastd knows it ({problem}), so that its timers and its "
             "route refresh cannot be trusted: install an unmodified 4.2 or 5.0"
@@ -85,7 +89,7 @@ def _module(name: str) -> ModuleType:
         ) from None
 
 
-# Each of these looks first and returns what then changes ExaBGP, so that it is all or nothing.
+# Each of these looks first and returns what then changes ExaBGP: all of them do or none does.
 
 
 def _timers() -> Callable[[], None]:
@@ -202,7 +206,12 @@ def main(arguments: list[str]) -> int:
     except Unfamiliar as problem:
         sys.stderr.write(f"anycastd speaker: {problem}\n")
         return EX_UNAVAILABLE
-    sys.argv = ["exabgp", *(["--env", settings] if release.startswith("4.") else ["server"]), conf]
+    if release.startswith("4."):
+        sys.argv = ["exabgp", "--env", settings, conf]
+        if os.environ.get(LEVEL) == "ERROR":
+            os.environ[LEVEL] = "ERR"  # syslog's word for it is the only one that 4.x takes
+    else:
+        sys.argv = ["exabgp", "server", conf]
     return int(_module("exabgp.application.main").main() or 0)
 
 

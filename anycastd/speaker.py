@@ -177,7 +177,7 @@ def lease_settings(profile: Profile, directory: str, config: str) -> dict[str, o
 def environment(directory: str, base: Mapping[str, str], user: str) -> dict[str, str]:
     """Return the environment to run the shim in: ``base`` without any word of it to ExaBGP.
 
-    ExaBGP runs as ``user``, logs warnings to stderr, opens no pipes and no port, and reads
+    ExaBGP runs as ``user``, logs errors to stderr, opens no pipes and no port, and reads
     DIRECTORY/exabgp.env (which sets nothing) instead of /etc/exabgp/exabgp.env.
     """
     kept = {key: value for key, value in base.items() if not key.lower().startswith("exabgp")}
@@ -198,7 +198,7 @@ def environment(directory: str, base: Mapping[str, str], user: str) -> dict[str,
         "exabgp_daemon_user": user,
         "exabgp_log_destination": "stderr",
         "exabgp_log_enable": "true",
-        "exabgp_log_level": "WARNING",
+        "exabgp_log_level": "ERROR",  # lower, 5.0 writes lines at each attempt to connect
         "exabgp_reactor_speed": str(REACTOR_SPEED),
         "exabgp_tcp_bind": "",
     }

@@ -87,6 +87,7 @@ class Peer:
         self.table: dict[str, Heard] = {}
         self.up = False
         self.accepting = True
+        self.keepalives = 0
         self._opened: Opened | None = None
         self._hold = 0.0
         self._error: BaseException | None = None
@@ -253,6 +254,7 @@ class Peer:
         return Closed(time.monotonic(), None, None, "end of file")
 
     def _hear(self, at: float, kind: int, body: bytes) -> None:
+        self.keepalives += kind == KEEPALIVE
         if kind == OPEN:
             self._opened = decode_open(body, at)
             self._hold = float(min(self.hold_time, self._opened.hold_time))

@@ -320,7 +320,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.until = 0.0
 
     @rule(
-        routes=st.sets(st.sampled_from([route(v, p, n) for v in VIPS for p in PEERS for n in (1,)])),
+        routes=st.sets(
+            st.sampled_from([route(v, p, n) for v in VIPS for p in PEERS for n in (1,)])
+        ),
         longer=st.booleans(),
         ttl=st.sampled_from([0.0, 1.0, 5.0]),
     )

@@ -1,0 +1,50 @@
+"""The command line: `anycastd COMMAND`; a command's file is imported only when it is chosen.
+
+Exit codes, the same for every command (see docs/exit-codes.md): 0 fine, 2 wrong usage, 69
+something needed is missing or taken, 70 a bug of ours, 77 no privilege, 78 the profile is wrong.
+`status` has codes of its own, fit for monitoring: 0 fine, 1 warning, 2 critical, 3 unknown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from anycastd import __version__
+
+COMMANDS = {
+    "run": "watch HAProxy, decide, and keep the announcement honest",
+    "speaker": "become ExaBGP, with the lease process as its child",
+    "check": "everything that run does, short of starting; compares regions",
+    "status": "what is announced, and why",
+    "lab": "rehearse a failover in a network of namespaces (root)",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in arguments if not word.startswith("-")), "")
+    parser = argparse.ArgumentParser(
+        prog="anycastd",
+        description="Announce an anycast IP over BGP while, and only while, HAProxy can serve it.",
+    )
+    parser.add_argument("--version", action="version", version=f"anycastd {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    module = None
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name == chosen:
+            module = importlib.import_module(f"anycastd.commands.{name}")
+            module.configure(command)
+    args = parser.parse_args(arguments)
+    assert module is not None, "argparse refuses what is no command"  # noqa: S101
+    try:
+        return int(module.main(args))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # what reads us has gone; nothing is left to say
+        return 0

@@ -1,0 +1,29 @@
+"""`anycastd speaker`: write ExaBGP's configuration and become ExaBGP."""
+
+from __future__ import annotations
+
+import argparse
+
+from anycastd import speaker
+from anycastd.commands.load import EX_CONFIG, add_directory, add_profile, complain, load
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Say the arguments."""
+    add_profile(parser)
+    add_directory(
+        parser, "/run/anycastd-speaker", "where the lease socket and ExaBGP's configuration are put"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prepare the directory and become ExaBGP; returns only where that cannot be."""
+    profile = load(args.profile)
+    if profile is None:
+        return EX_CONFIG
+    try:
+        speaker.become(profile, args.directory)
+    except speaker.SpeakerError as error:
+        complain(f"anycastd: {error}")
+        return error.code
+    return 0

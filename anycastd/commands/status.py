@@ -1,0 +1,143 @@
+"""`anycastd status`: what is announced, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from anycastd.commands.load import add_directory, complain
+from anycastd.control import ControlError, ask
+from anycastd.status import severity
+
+UNKNOWN = 3
+CODES = """\
+exit codes, fit for monitoring:
+  0  every service is announced at its preferred path to every neighbor
+  1  warning: a service is below preferred, a session is down, or something is not as wanted
+  2  critical: a service is withdrawn, or no session is up
+  3  unknown: no agent answers
+"""
+
+_COLOURS = {"preferred": "32", "degraded": "33", "standby": "33", "withdrawn": "31"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Say the arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = CODES
+    parser.add_argument("--json", action="store_true", help="the whole status as one JSON document")
+    add_directory(parser, "/run/anycastd", "where the agent's control socket is")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Ask the agent and show its answer."""
+    try:
+        status = ask(args.directory, "status")
+    except ControlError as error:
+        complain(f"anycastd: {error}")
+        return UNKNOWN
+    if args.json:
+        print(json.dumps(status, indent=2))
+    else:
+        print("\n".join(render(status, colour=sys.stdout.isatty())))
+    return severity(status)
+
+
+def render(status: Mapping[str, Any], *, colour: bool = False) -> Iterator[str]:
+    """Give the status as lines for a person, at most 100 columns where the names allow it."""
+    lease = status["lease"]
+    speaker = f"ExaBGP {lease['exabgp'] or '?'}" if lease["connected"] else "no speaker"
+    yield f"{status['region']}: anycastd {status['version']} (pid {status['pid']}), {speaker}"
+    for name, service in status["services"].items():
+        yield ""
+        yield from _service(name, service, colour=colour)
+    yield ""
+    yield "NEIGHBORS"
+    yield from _table(_neighbors(status["neighbors"]))
+    yield ""
+    yield "HAPROXY"
+    yield from _table(_haproxy(status["haproxy"]))
+    if status["problems"]:
+        yield ""
+        yield "NOT AS WANTED"
+        for problem in status["problems"]:
+            yield f"  {problem}"
+
+
+def _service(name: str, service: Mapping[str, Any], *, colour: bool) -> Iterator[str]:
+    level = service["level"]
+    word = level.upper()
+    if colour:
+        word = f"\033[1;{_COLOURS[level]}m{word}\033[0m"
+    yield f"{name}  {service['vip']}  {word} for {span(service['since'])}"
+    reason = service["reason"]
+    detail = f" ({reason['detail']})" if reason["detail"] else ""
+    yield f"  why    {reason['sentence']}{detail}"
+    if reason["remedy"]:
+        yield f"  do     {reason['remedy']}"
+    path = service["as_path"]
+    if path is None:
+        yield "  path   not announced"
+    else:
+        count = service["prepend"]
+        yield f"  path   {' '.join(map(str, path))} ({count} prepend{'' if count == 1 else 's'})"
+    for wait in service["waits"]:
+        if wait["until"] is not None:
+            yield f"  wait   {span(wait['until'])} more: {wait['sentence']}"
+    for rule in service["rules"]:
+        value = f": {rule['value']}" if rule["value"] else ""
+        yield f"  rule   {rule['rule']}: {rule['truth']}{value}"
+        yield from _table(
+            [("", s["name"], s["status"], s["check"], s["why"]) for s in rule["servers"]], indent=9
+        )
+
+
+def _neighbors(neighbors: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows = []
+    for address, neighbor in neighbors.items():
+        since = "" if neighbor["since"] is None else f"for {span(neighbor['since'])}"
+        announced = ", ".join(neighbor["announced"]) or "nothing"
+        why = f"({neighbor['why']})" if neighbor["why"] else ""
+        session = f"{neighbor['session']} {since}".strip()
+        rows.append((address, f"AS {neighbor['peer_as']}", session, f"announced {announced}", why))
+    return rows
+
+
+def _haproxy(instances: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows = []
+    for name, one in instances.items():
+        state = one["state"]
+        if state == "answers":
+            state = f"answers ({one['version']}, pid {one['pid']}, up {span(one['uptime'])})"
+        heard = "events" if one["events"] else "polled"
+        age = "never" if one["age"] is None else f"{one['age']:.1f} s ago"
+        rows.append((name, one["socket"], state, heard, f"looked at {age}", one["why"]))
+    return rows
+
+
+def _table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str]:
+    if not rows:
+        return
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width)
+        yield (" " * indent + "  ".join(cells)).rstrip()
+
+
+def span(seconds: float) -> str:
+    """Say a time span as a person would: 0.3 s, 42 s, 5 min 3 s, 2 h 5 min, 3 d 4 h."""
+    if seconds < 10:  # noqa: PLR2004 - below this a tenth matters
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    for index, (unit, size) in enumerate(units):
+        if whole >= size:
+            text = f"{whole // size} {unit}"
+            rest = whole % size
+            if index + 1 < len(units) and rest // units[index + 1][1]:
+                text += f" {rest // units[index + 1][1]} {units[index + 1][0]}"
+            return text
+    return "0 s"

@@ -1,0 +1,49 @@
+"""What would happen next if nothing changed: the same pure core, run forward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from anycastd.haproxy import Observation
+from anycastd.pipeline import Inputs, advance
+from anycastd.policy import Decision, Memory
+from anycastd.profile import Profile
+
+STEPS_MAX = 1000
+"""Passes to run at most: far more than the few timers of a service can ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """From ``after`` seconds on, this is a service's decision."""
+
+    after: float
+    decision: Decision
+
+
+def forecast(
+    profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now: float, ahead: float
+) -> dict[str, tuple[Stage, ...]]:
+    """Run the core ``ahead`` seconds forward from ``now`` on ever the same evidence.
+
+    Gives for each service its decisions, the present one first, then one for each change of level.
+    """
+    stages: dict[str, list[Stage]] = {name: [] for name in profile.services}
+    at = now
+    for _ in range(STEPS_MAX):
+        looks = {name: _fresh(look, at) for name, look in inputs.haproxy.items()}
+        step = advance(profile, memory, replace(inputs, haproxy=looks), at)
+        memory = step.memory
+        for name, decision in step.decisions.items():
+            if not stages[name] or stages[name][-1].decision.level is not decision.level:
+                stages[name].append(Stage(at - now, decision))
+        if step.wake_at is None or step.wake_at > now + ahead:
+            break
+        at = step.wake_at
+    return {name: tuple(found) for name, found in stages.items()}
+
+
+def _fresh(look: Observation, at: float) -> Observation:
+    """The same look, as if it had been taken at ``at``."""
+    return replace(look, asked=at)

@@ -1,0 +1,161 @@
+"""How fast a withdrawal is, against the floor of a bare ExaBGP, and what idling costs.
+
+Run it by `make bench`.  It prints distributions, not verdicts of pass or fail: the machine's own
+noise stands beside them.  `--json FILE` keeps the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from bare import floor
+from noise import Noise, Spread, spread
+
+from appliance import VIP, Appliance, own_network
+from peer import Update, wait_for
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def heard(appliance: Appliance, since: float) -> float:
+    """When the last of the peers heard the first withdrawal after ``since``."""
+
+    def times() -> list[float]:
+        found = []
+        for peer in appliance.peers:
+            for update in peer.of(Update):
+                if update.at >= since and f"{VIP}/32" in update.withdrawn:
+                    found.append(update.at)
+                    break
+        return found if len(found) == len(appliance.peers) else []
+
+    return max(wait_for(times, 10, "a withdrawal at both peers"))
+
+
+def haproxy_killed(appliance: Appliance) -> float:
+    """Kill worker and master; seconds until the last peer heard the withdrawal."""
+    pids = appliance.haproxy.pids()
+    at = time.monotonic()
+    for pid in pids:
+        os.kill(pid, 9)
+    took = heard(appliance, at) - at
+    appliance.haproxy.kill()
+    appliance.haproxy.start()
+    return took
+
+
+def last_server_down(appliance: Appliance) -> float:
+    """Have HAProxy mark the last server down; seconds from the command to the last peer."""
+    appliance.haproxy.ask("set server web/s1 health down")
+    at = time.monotonic()
+    appliance.haproxy.ask("set server web/s2 health down")
+    took = heard(appliance, at) - at
+    for server in ("s1", "s2"):
+        appliance.haproxy.ask(f"set server web/{server} health up")
+    return took
+
+
+def trials(appliance: Appliance, fault: Callable[[Appliance], float], count: int) -> list[float]:
+    """Run a fault ``count`` times, each from the settled preferred path."""
+    times = []
+    for number in range(count):
+        appliance.wait_path(1)
+        times.append(fault(appliance))
+        progress(f"{fault.__name__.replace('_', ' ')}: {number + 1} of {count}")
+    appliance.wait_path(1)
+    return times
+
+
+def idle(appliance: Appliance, seconds: float) -> dict[str, float]:
+    """CPU (share of a core) and resident memory (MB) of agent and lease process, doing nothing."""
+    assert appliance.agent is not None
+    assert appliance.speaker is not None
+    children = Path(f"/proc/{appliance.speaker.pid}/task/{appliance.speaker.pid}/children")
+    (lease,) = children.read_text().split()
+    pids = {"agent": appliance.agent.pid, "lease": int(lease), "exabgp": appliance.speaker.pid}
+    before = {name: _cpu(pid) for name, pid in pids.items()}
+    started = time.monotonic()
+    wait_for(lambda: time.monotonic() - started > seconds, seconds + 5, "time to pass")
+    took = time.monotonic() - started
+    found = {}
+    for name, pid in pids.items():
+        found[f"{name}_cpu"] = (_cpu(pid) - before[name]) / took
+        found[f"{name}_mb"] = _resident(pid)
+    return found
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def _resident(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
+
+
+def progress(text: str) -> None:
+    """Say where we are, on a terminal only."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{text}")
+
+
+def main() -> int:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=50)
+    parser.add_argument("--idle", type=float, default=30, help="seconds of idling to measure")
+    parser.add_argument("--python", default=sys.executable, help="whose ExaBGP")
+    parser.add_argument("--json", type=Path, help="a file for the figures")
+    args = parser.parse_args()
+    rows: dict[str, Spread] = {}
+    with tempfile.TemporaryDirectory() as name, own_network(), Noise() as noise:
+        directory = Path(name)
+        rows["floor: bare ExaBGP"] = spread(floor(directory, args.python, args.trials))
+        with Appliance(directory, python=args.python, inter="300ms") as appliance:
+            appliance.start()
+            for fault in (haproxy_killed, last_server_down):
+                times = trials(appliance, fault, args.trials)
+                rows[fault.__name__.replace("_", " ")] = spread(times)
+            cost = idle(appliance, args.idle)
+            exabgp = appliance.status()["lease"]["exabgp"]
+    progress("")
+    rows["this machine: late wake-ups"] = spread(noise.late)
+    print(f"withdrawal heard by the last of two peers, milliseconds (ExaBGP {exabgp})")
+    print(f"{'':30}  median     p99     max")
+    for label, row in rows.items():
+        print(f"{label:30} {row}")
+    base = rows["floor: bare ExaBGP"]
+    print("above the floor, milliseconds")
+    for label in ("haproxy killed", "last server down"):
+        row = rows[label]
+        over = [1000 * (row.median - base.median), 1000 * (row.p99 - base.p99)]
+        print(f"{label:30} {over[0]:7.2f} {over[1]:7.2f}")
+    print(f"idle over {args.idle:g} s, one look a second")
+    for part in ("agent", "lease", "exabgp"):
+        print(
+            f"{part:30} {100 * cost[f'{part}_cpu']:6.2f} %  {cost[f'{part}_mb']:6.1f} MB resident"
+        )
+    together = [cost["agent_cpu"] + cost["lease_cpu"], cost["agent_mb"] + cost["lease_mb"]]
+    share, size = 100 * together[0], together[1]
+    print(f"{'agent and lease together':30} {share:6.2f} %  {size:6.1f} MB resident")
+    if args.json:
+        figures = {label: asdict(row) for label, row in rows.items()}
+        args.json.write_text(json.dumps({"seconds": figures, "idle": cost}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""How soon the watcher knows: from the kill, or the change of a server's state, to the observation.
+
+``PYTHONPATH=tests python tests/bench/watcher_latency.py [TRIALS [SERVERS]]``.  Prints milliseconds.
+A change is made by ``set server ... state maint`` on the stats socket, so its time includes the
+command's own way through HAProxy; the kill is SIGKILL to worker and master.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from anycastd.clock import OwnTime
+from anycastd.haproxy import Gone, Observation, Snapshot, Usable
+from anycastd.profile import Instance
+from anycastd.watcher import Watcher
+from haproxies import HAProxy, free_port, running
+
+
+class Bench:
+    """A watcher on a HAProxy with ``servers`` servers in its one backend."""
+
+    def __init__(self, haproxy: HAProxy) -> None:
+        self.haproxy = haproxy
+        self.seen: asyncio.Queue[tuple[float, Observation]] = asyncio.Queue()
+        self.clock = OwnTime()
+        self.watcher = Watcher(
+            Instance("main", str(haproxy.socket), "anycastd", 3.0, 0.25),
+            {"web"},
+            {"web"},
+            clock=self.clock,
+            emit=lambda seen: self.seen.put_nowait((time.perf_counter(), seen)),
+            interval=1.0,
+        )
+
+    async def until(self, condition: Callable[[Observation], bool]) -> float:
+        """Wait for an observation; when it came."""
+        async with asyncio.timeout(10):
+            while True:
+                when, seen = await self.seen.get()
+                if condition(seen):
+                    return when
+
+    async def ready(self) -> None:
+        """Wait until the events are heard and nothing is pending."""
+        while not (self.watcher.events and self.seen.empty()):
+            await asyncio.sleep(0.02)
+            while not self.seen.empty():
+                self.seen.get_nowait()
+
+    async def tick(self) -> None:
+        """Tick as the agent does."""
+        while True:
+            await asyncio.sleep(0.05)
+            self.clock.tick()
+
+    async def changes(self, trials: int) -> list[float]:
+        """Take the last server away, and give it back."""
+        times = []
+        for _ in range(trials):
+            await self.ready()
+            began = time.perf_counter()
+            self.haproxy.ask("set server web/s0 state maint")
+            times.append(await self.until(_down) - began)
+            self.haproxy.ask("set server web/s0 state ready")
+            await self.until(lambda seen: not _down(seen))
+        return times
+
+    async def kills(self, trials: int) -> list[float]:
+        """Kill HAProxy, and start it again."""
+        times = []
+        for _ in range(trials):
+            await self.ready()
+            worker = self.haproxy.worker
+            master = self.haproxy.pids()[0]
+            began = time.perf_counter()
+            os.kill(worker, signal.SIGKILL)
+            os.kill(master, signal.SIGKILL)
+            times.append(await self.until(lambda seen: isinstance(seen, Gone)) - began)
+            await asyncio.to_thread(self.haproxy.kill)
+            await asyncio.to_thread(self.haproxy.start)
+            await self.until(lambda seen: isinstance(seen, Snapshot))
+        return times
+
+
+def _down(seen: Observation) -> bool:
+    return isinstance(seen, Snapshot) and all(
+        server.usable is Usable.NO for server in seen.backends["web"].servers if server.name == "s0"
+    )
+
+
+async def main(trials: int, servers: int) -> None:
+    """Measure and print."""
+    lines = "".join(f"    server s{n} 127.0.0.1:9\n" for n in range(servers))
+    body = f"frontend web\n    bind 127.0.0.1:{free_port()}\n    default_backend web\nbackend web\n"
+    with tempfile.TemporaryDirectory() as directory, running(Path(directory), body + lines) as it:
+        bench = Bench(it)
+        tasks = [asyncio.create_task(bench.watcher.run()), asyncio.create_task(bench.tick())]
+        for name, times in (
+            ("state of a server changed -> Snapshot", await bench.changes(trials)),
+            ("HAProxy killed -> Gone", await bench.kills(trials)),
+        ):
+            found = sorted(1000 * each for each in times)
+            print(
+                f"{name}: median {statistics.median(found):.2f} ms, "
+                f"p99 {found[int(0.99 * (len(found) - 1))]:.2f}, max {found[-1]:.2f} "
+                f"({len(found)} trials, {servers} servers, load {os.getloadavg()[0]:.1f})"
+            )
+        for task in tasks:
+            task.cancel()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*map(int, (*sys.argv[1:], *("50", "2")[len(sys.argv) - 1 :]))))

@@ -1,0 +1,38 @@
+"""Observations of HAProxy for tests of the stages: what a look would have found."""
+
+from __future__ import annotations
+
+from anycastd.haproxy import Backend, Frontend, Server, Snapshot, Usable, Worker
+
+YES, NO, UNPROVED = Usable.YES, Usable.NO, Usable.UNPROVED
+
+
+def server(name: str, usable: Usable, *, backup: bool = False, checked: bool = True) -> Server:
+    """Give a server row with the words that HAProxy would show for ``usable``."""
+    status = {YES: "UP", NO: "DOWN", UNPROVED: "UP"}[usable]
+    check = {YES: "L4OK", NO: "L4CON", UNPROVED: "INI"}[usable]
+    return Server(
+        name=name,
+        usable=usable,
+        why="",
+        status=status,
+        check=check,
+        weight=1,
+        backup=backup,
+        checked=checked,
+    )
+
+
+def snapshot(
+    *servers: Usable, asked: float, frontend: str = "OPEN", pid: int = 100, backend: str = "web"
+) -> Snapshot:
+    """Give a look at backend and frontend `web`, with one server per value."""
+    rows = tuple(server(f"s{number}", usable) for number, usable in enumerate(servers, 1))
+    return Snapshot(
+        asked=asked,
+        worker=Worker(pid=pid, uptime=100.0, stopping=False, version="2.6.12"),
+        backends={backend: Backend(name=backend, status="UP", servers=rows)},
+        frontends={
+            "web": Frontend(name="web", open=frontend == "OPEN", status=frontend, sessions=0)
+        },
+    )

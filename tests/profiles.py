@@ -1,0 +1,41 @@
+"""Profiles for tests: a small valid one, with parts replaced."""
+
+from __future__ import annotations
+
+from anycastd.profile import Profile
+from anycastd.rules import accept
+
+TEXT = """\
+region: northeurope
+platform: plain
+bgp:
+  local_as: 65010
+  router_id: 192.0.2.10
+  local_address: 192.0.2.10
+  neighbors:
+    - {address: 192.0.2.4, peer_as: 65515}
+    - {address: 192.0.2.5, peer_as: 65515}
+haproxy:
+  main: {socket: /run/haproxy/anycastd.sock, ring: anycastd}
+services:
+  web:
+    vip: 203.0.113.10/32
+    prepend: 0
+    serve: {all: [{backend: web, usable: 1}, {frontend: web}]}
+    healthy: {backend: web, usable: 50%}
+    degraded: {prepend: 3, fall: 5}
+    standby: {prepend: 6, after: 1}
+    failed: withdraw
+    return: {rise: 10, hold_down: 60, hold_down_max: 900, spacing: 35}
+"""
+
+
+def profile(*changes: tuple[str, str]) -> Profile:
+    """Give TEXT as a Profile after replacing (old, new) texts; each old text must be there."""
+    text = TEXT
+    for old, new in changes:
+        assert old in text, f"the test's profile has no {old!r}"
+        text = text.replace(old, new)
+    accepted = accept(text, "test.yaml")
+    assert accepted.profile is not None, "\n".join(map(str, accepted.problems))
+    return accepted.profile

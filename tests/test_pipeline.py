@@ -1,0 +1,73 @@
+"""One whole pass over everything known."""
+
+from __future__ import annotations
+
+from anycastd.lease import NeighborReport, Report, Route, Session
+from anycastd.pipeline import Inputs, LeaseView, VipState, advance
+from anycastd.policy import Level, Memory
+from anycastd.reasons import Reason
+from looks import NO, YES, snapshot
+from profiles import profile
+
+VIP = "203.0.113.10/32"
+PEERS = ("192.0.2.4", "192.0.2.5")
+
+
+def view(*held: Route, session: Session = Session.UP, connected: bool = True) -> LeaseView:
+    """Give the lease as it looks with these routes held."""
+    neighbors = {peer: NeighborReport(session, 10.0) for peer in PEERS}
+    return LeaseView(connected, Report("i", 1, 1, 5.0, neighbors, held), held)
+
+
+def test_nothing_is_said_before_haproxy_was_looked_at() -> None:
+    """What the lease holds is neither renewed nor withdrawn without evidence."""
+    its = profile()
+    step = advance(its, {}, Inputs(lease=view()), 0.0)
+    assert step.wanted is None
+
+
+def test_nothing_is_said_before_the_lease_was_heard() -> None:
+    """There may be routes to adopt."""
+    its = profile()
+    step = advance(its, {}, Inputs({"main": snapshot(YES, asked=0.0)}), 0.0)
+    assert step.wanted is None
+    assert step.decisions["web"].cap.reason is Reason.NO_SPEAKER
+
+
+def test_what_is_held_is_renewed_unchanged_when_the_evidence_agrees() -> None:
+    """An agent that was started again moves nothing."""
+    its = profile()
+    held = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
+    inputs = Inputs({"main": snapshot(YES, YES, asked=0.0)}, {VIP: VipState(True)}, view(*held))
+    step = advance(its, {}, inputs, 0.0)
+    assert step.wanted == held
+    assert step.transitions == ()
+
+
+def test_a_lost_connection_to_the_lease_moves_nothing() -> None:
+    """The lease process is being started again: sessions are not known, not down."""
+    its = profile()
+    held = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
+    looks = {"main": snapshot(YES, YES, asked=0.0)}
+    step = advance(its, {}, Inputs(looks, {}, view(*held)), 0.0)
+    gone = view(*held, connected=False)
+    step = advance(its, step.memory, Inputs(looks, {}, gone), 1.0)
+    assert step.wanted == held
+
+
+def test_a_pass_wakes_itself_for_its_timers() -> None:
+    """wake_at is the first moment at which time alone changes something."""
+    its = profile()
+    step = advance(its, {}, Inputs({"main": snapshot(YES, asked=0.0)}, {}, view()), 0.0)
+    assert step.wake_at == 1.0
+    step = advance(its, step.memory, Inputs({"main": snapshot(YES, asked=1.0)}, {}, view()), 1.0)
+    assert step.decisions["web"].level is Level.STANDBY
+    assert step.wake_at == 4.0  # the look is too old then, sooner than any timer ends
+
+
+def test_the_same_inputs_give_the_same_step() -> None:
+    """A pass has no hidden state: memory in, memory out."""
+    its = profile()
+    memory = {"web": Memory(adopted=True, level=Level.PREFERRED)}
+    inputs = Inputs({"main": snapshot(NO, NO, asked=5.0)}, {}, view())
+    assert advance(its, memory, inputs, 5.0) == advance(its, memory, inputs, 5.0)
