@@ -22,8 +22,8 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from ipaddress import ip_address, ip_network
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from anycastd.lease import (
     Announce,
@@ -37,57 +37,12 @@ from anycastd.lease import (
     Session,
     SessionChanged,
     Withdraw,
+    canonical,
 )
 
-# Names that ExaBGP prints for communities (RFC 1997, 3765, 7999).
-_NAMES = {
-    "no-export": "65535:65281",
-    "no-advertise": "65535:65282",
-    "no-export-subconfed": "65535:65283",
-    "no-peer": "65535:65284",
-    "blackhole": "65535:666",
-}
-_HIGHEST = 2**32 - 1  # ASN (RFC 6793), MED and a large community's parts alike
-_COMMUNITY_LIMITS = {2: 2**16 - 1, 3: _HIGHEST}
 _ENDS = {"done": None, "error": "ExaBGP refused the command"}
 _UNANSWERED = "ExaBGP never answered"
 _EVENT = re.compile(r'"peer": "([^"]+)".*?"state": "(\w+)"')
-
-
-def canonical(route: Route) -> Route:
-    """Write a route as ExaBGP does: addresses in their short form, communities in order.
-
-    Standard communities (``65010:100``) come first, then large ones (``65010:1:2``), each in
-    numeric order; ExaBGP's well-known names become numbers.  Raises ValueError on anything that
-    is not an address, a prefix, an ASN, a MED or a community.
-    """
-    if not route.as_path:
-        raise ValueError(f"{route.prefix}: the AS path is empty")
-    for number in route.as_path:
-        if not 0 < number <= _HIGHEST:
-            raise ValueError(f"{route.prefix}: {number} is no ASN")
-    if route.med is not None and not 0 <= route.med <= _HIGHEST:
-        raise ValueError(f"{route.prefix}: {route.med} is no MED")
-    return replace(
-        route,
-        neighbor=str(ip_address(route.neighbor)),
-        prefix=str(ip_network(route.prefix)),
-        next_hop=str(ip_address(route.next_hop)),
-        communities=tuple(
-            ":".join(map(str, parts))
-            for parts in sorted(map(_community, route.communities), key=lambda p: (len(p), p))
-        ),
-    )
-
-
-def _community(text: str) -> tuple[int, ...]:
-    """Read a community: two numbers of 16 bits (RFC 1997) or three of 32 (RFC 8092)."""
-    parts = tuple(int(word) for word in _NAMES.get(text, text).split(":") if word.isdecimal())
-    limit = _COMMUNITY_LIMITS.get(len(parts))
-    written = ":".join(map(str, parts))
-    if limit is None or max(parts) > limit or _NAMES.get(text, text) != written:
-        raise ValueError(f"{text!r} is no community; write 65010:100 or, large, 65010:1:2")
-    return parts
 
 
 def announce_line(route: Route) -> str:

@@ -10,12 +10,22 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import ip_address, ip_network
 from typing import Any
+
+# Names that ExaBGP prints for communities (RFC 1997, 3765, 7999).
+_NAMES = {
+    "no-export": "65535:65281",
+    "no-advertise": "65535:65282",
+    "no-export-subconfed": "65535:65283",
+    "no-peer": "65535:65284",
+    "blackhole": "65535:666",
+}
+_HIGHEST = 2**32 - 1  # ASN (RFC 6793), MED and a large community's parts alike
+_COMMUNITY_LIMITS = {2: 2**16 - 1, 3: _HIGHEST}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,6 +48,42 @@ class Route:
     def key(self) -> tuple[str, str]:
         """What a route replaces: (neighbor, prefix)."""
         return (self.neighbor, self.prefix)
+
+
+def canonical(route: Route) -> Route:
+    """Write a route as ExaBGP does: addresses in their short form, communities in order.
+
+    Standard communities (``65010:100``) come first, then large ones (``65010:1:2``), each in
+    numeric order; ExaBGP's well-known names become numbers.  Raises ValueError on anything that
+    is not an address, a prefix, an ASN, a MED or a community.
+    """
+    if not route.as_path:
+        raise ValueError(f"{route.prefix}: the AS path is empty")
+    for number in route.as_path:
+        if not 0 < number <= _HIGHEST:
+            raise ValueError(f"{route.prefix}: {number} is no ASN")
+    if route.med is not None and not 0 <= route.med <= _HIGHEST:
+        raise ValueError(f"{route.prefix}: {route.med} is no MED")
+    return replace(
+        route,
+        neighbor=str(ip_address(route.neighbor)),
+        prefix=str(ip_network(route.prefix)),
+        next_hop=str(ip_address(route.next_hop)),
+        communities=tuple(
+            ":".join(map(str, parts))
+            for parts in sorted(map(_community, route.communities), key=lambda p: (len(p), p))
+        ),
+    )
+
+
+def _community(text: str) -> tuple[int, ...]:
+    """Read a community: two numbers of 16 bits (RFC 1997) or three of 32 (RFC 8092)."""
+    parts = tuple(int(word) for word in _NAMES.get(text, text).split(":") if word.isdecimal())
+    limit = _COMMUNITY_LIMITS.get(len(parts))
+    written = ":".join(map(str, parts))
+    if limit is None or max(parts) > limit or _NAMES.get(text, text) != written:
+        raise ValueError(f"{text!r} is no community; write 65010:100 or, large, 65010:1:2")
+    return parts
 
 
 # What the lease says to ExaBGP, without its words ------------------------------------------------
@@ -306,19 +352,13 @@ def _route_out(route: Route) -> dict[str, object]:
 def _route_in(item: Mapping[str, Any]) -> Route:
     # These words are put into ExaBGP's command line: nothing but addresses and numbers may pass.
     med = item.get("med")
-    route = Route(
-        neighbor=str(ip_address(item["neighbor"])),
-        prefix=str(ip_network(item["prefix"])),
-        next_hop=str(ip_address(item["next_hop"])),
-        as_path=tuple(int(asn) for asn in item["as_path"]),
-        med=None if med is None else int(med),
-        communities=tuple(str(text) for text in item.get("communities", ())),
+    return canonical(
+        Route(
+            neighbor=str(item["neighbor"]),
+            prefix=str(item["prefix"]),
+            next_hop=str(item["next_hop"]),
+            as_path=tuple(int(asn) for asn in item["as_path"]),
+            med=None if med is None else int(med),
+            communities=tuple(str(text) for text in item.get("communities", ())),
+        )
     )
-    if not route.as_path or not all(0 < asn < 2**32 for asn in route.as_path):
-        raise ValueError(f"the path {list(route.as_path)} of {route.prefix}")
-    if not all(_COMMUNITY.fullmatch(text) for text in route.communities):
-        raise ValueError(f"the communities {list(route.communities)} of {route.prefix}")
-    return route
-
-
-_COMMUNITY = re.compile(r"[0-9]{1,10}(:[0-9]{1,10}){1,2}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from anycastd.lease import Route
+from anycastd.lease import Route, canonical
 from anycastd.policy import Level
 from anycastd.profile import Neighbor, Profile, Service
 
@@ -37,7 +37,7 @@ def route(profile: Profile, service: Service, level: Level, neighbor: Neighbor) 
     if neighbor.communities is not None:
         communities = neighbor.communities
     asns = 1 + prepends(service, level) + neighbor.prepend
-    return Route(
+    one = Route(
         neighbor=str(neighbor.address),
         prefix=str(service.vip),
         next_hop=str(neighbor.next_hop or service.next_hop or neighbor.local_address),
@@ -45,6 +45,7 @@ def route(profile: Profile, service: Service, level: Level, neighbor: Neighbor) 
         med=med,
         communities=communities,
     )
+    return canonical(one)  # so that it can be compared with what ExaBGP gives back
 
 
 def prepends(service: Service, level: Level) -> int:
