@@ -10,9 +10,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import traceback
 from collections.abc import Sequence
 
 from anycastd import __version__
+
+EX_SOFTWARE = 70
 
 COMMANDS = {
     "run": "watch HAProxy, decide, and keep the announcement honest",
@@ -48,3 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # what reads us has gone; nothing is left to say
         return 0
+    except Exception:  # noqa: BLE001 - the last place where a bug can be said in words
+        traceback.print_exc()
+        sys.stderr.write("anycastd: a bug of ours; please report it with the lines above\n")
+        return EX_SOFTWARE

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycastd.exabgp import Dialogue, announce_line, canonical, withdraw_line
+from anycastd.exabgp import Dialogue, announce_line, withdraw_line
 from anycastd.lease import (
     Announce,
     Answer,
@@ -20,6 +20,7 @@ from anycastd.lease import (
     Session,
     SessionChanged,
     Withdraw,
+    canonical,
 )
 from bgp import Heard
 from exabgps import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile

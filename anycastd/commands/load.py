@@ -12,7 +12,6 @@ from anycastd.profile import Profile
 from anycastd.rules import Accepted, accept
 
 EX_UNAVAILABLE = 69
-EX_SOFTWARE = 70
 EX_NOPERM = 77
 EX_CONFIG = 78
 
