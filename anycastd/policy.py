@@ -151,10 +151,13 @@ def decide(
     )
     memory = _count_failure(before, memory, now)
 
-    caps = tuple(_facts(service, verdict, around, memory, now)) + tuple(
+    waits = (
         replace(cap, level=max(cap.level, memory.level))
         for cap in _waits(service, verdict, memory, now)
     )
+    # A wait that holds nothing back any more is no reason for anything.
+    holding = tuple(cap for cap in waits if cap.level is not Level.PREFERRED)
+    caps = tuple(_facts(service, verdict, around, memory, now)) + holding
     binding = min(caps, key=lambda cap: cap.level, default=_UNCAPPED)
     level = binding.level
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from appliance import VIP, Appliance, own_network
+from bgp import Closed, Update
 from haproxies import until
-from peer import Closed, Update
 
 pytestmark = pytest.mark.root
 

@@ -46,9 +46,9 @@ class Machine:
 
     def up(self, until: float = 100.0) -> Machine:
         """Bring it to preferred by ``until`` seconds of health."""
-        for second in range(int(until) + 1):
-            decision = self.at(float(second), YES, YES)
-        assert decision.level is PREFERRED, decision
+        for second in range(int(until)):
+            self.at(float(second), YES, YES)
+        assert self.at(until, YES, YES).level is PREFERRED
         return self
 
 
@@ -65,6 +65,8 @@ def test_start_is_gentle() -> None:
     # Spacing: the standby announcement at 1 s was a change, the next promotion is 35 s later.
     assert machine.at(35.9, YES, YES).level is STANDBY
     assert machine.at(36.0, YES, YES).level is PREFERRED
+    settled = machine.at(36.1, YES, YES)
+    assert (settled.cap.reason, settled.caps) == (Reason.SERVING, ())
 
 
 @pytest.mark.parametrize("gone", [False, True])

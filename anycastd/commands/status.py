@@ -96,7 +96,7 @@ def _service(name: str, service: Mapping[str, Any], *, colour: bool) -> Iterator
 
 
 def _neighbors(neighbors: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for address, neighbor in neighbors.items():
         since = "" if neighbor["since"] is None else f"for {span(neighbor['since'])}"
         announced = ", ".join(neighbor["announced"]) or "nothing"
@@ -107,7 +107,7 @@ def _neighbors(neighbors: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _haproxy(instances: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, one in instances.items():
         state = one["state"]
         if state == "answers":

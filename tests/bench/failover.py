@@ -23,7 +23,8 @@ from bare import floor
 from noise import Noise, Spread, spread
 
 from appliance import VIP, Appliance, own_network
-from peer import Update, wait_for
+from bgp import Update
+from peer import wait_for
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -1,0 +1,152 @@
+"""One region's NVA as it is installed: HAProxy, speaker and agent, and the web servers behind it.
+
+Speaker and agent are started again whenever they end, as their systemd units have it; HAProxy and
+the web servers stay dead until somebody starts them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from haproxyadmin.haproxy import HAProxy
+
+from anycastd.lab import files, fill
+from anycastd.lab.backend import READY
+from anycastd.lab.node import Nodes, Process
+from anycastd.lab.topology import VIP, Region
+
+PYTHON = (sys.executable, "-m")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What may differ from the shipped form.
+
+    ``program`` and ``speaker`` are the commands before `run` and `speaker`; ``profiles`` (region
+    name -> file) and ``haproxy_file`` replace the shipped files; ``back`` are the return timers
+    (None: the profile's own); ``fast`` selects the fast block of the HAProxy file.
+    """
+
+    program: tuple[str, ...] = (*PYTHON, "anycastd")
+    speaker: tuple[str, ...] = (*PYTHON, "anycastd")
+    haproxy: str = "haproxy"
+    fast: bool = False
+    back: Mapping[str, float] | None = None
+    profiles: Mapping[str, Path] | None = None
+    haproxy_file: Path | None = None
+
+
+class Appliance:
+    """An NVA and its region's web servers; ``run`` is its /run, with everything's sockets."""
+
+    def __init__(self, nodes: Nodes, region: Region, settings: Settings) -> None:
+        self.region = region
+        self.node = region.node("nva")
+        self.run = nodes.directory / region.name
+        self.profile = self.run / "profile.yaml"
+        self.haproxy_config = self.run / "haproxy.cfg"
+        self.haproxy_socket = self.run / "haproxy" / "anycastd.sock"
+        self.agent_directory = self.run / "agent"
+        self.speaker_directory = self.run / "speaker"
+        self.backends: dict[str, Process] = {}
+        self.haproxy: Process | None = None
+        self.speaker: Process | None = None
+        self.agent: Process | None = None
+        self._nodes = nodes
+        self._settings = settings
+
+    def prepare(self) -> None:
+        """Write the profile and the HAProxy file, and put the VIP on the loopback.
+
+        On a real NVA a unit of its own does the last before HAProxy starts.
+        """
+        for directory in (self.haproxy_socket.parent, self.agent_directory, self.speaker_directory):
+            directory.mkdir(parents=True)
+        settings = self._settings
+        chosen = (settings.profiles or {}).get(self.region.name)
+        text = (chosen or files.shipped(f"profiles/{self.region.profile}")).read_text()
+        socket = str(self.haproxy_socket)
+        self.profile.write_text(fill.profile(text, self.region, socket, settings.back))
+        text = (settings.haproxy_file or files.shipped("haproxy/haproxy.cfg")).read_text()
+        self.haproxy_config.write_text(fill.haproxy(text, self.region, socket, fast=settings.fast))
+        self._nodes.run(self.node, "ip", "address", "add", f"{VIP}/32", "dev", "lo")
+
+    def start_backends(self) -> None:
+        """Start those of the two web servers that are not running."""
+        for number, address in enumerate(self.region.web, 1):
+            name = f"{self.region.short}-web{number}"
+            running = self.backends.get(name)
+            if running is None or running.pid is None:
+                argv = (*PYTHON, "anycastd.lab.backend", address, self.region.name)
+                self.backends[name] = self._nodes.start(
+                    self.region.node("web"),
+                    name,
+                    *argv,
+                    self.region.title,
+                    name,
+                )
+
+    def backends_ready(self) -> bool:
+        """Return whether every web server listens."""
+        return all(READY in process.log.read_text() for process in self.backends.values())
+
+    def start_haproxy(self) -> None:
+        """Start HAProxy, master and worker; raises LabError when it refuses its configuration."""
+        argv = (self._settings.haproxy, "-W", "-f", str(self.haproxy_config))
+        self._nodes.run(self.node, self._settings.haproxy, "-c", "-f", str(self.haproxy_config))
+        self.haproxy = self._nodes.start(self.node, "haproxy", *argv)
+
+    def start_speaker(self) -> None:
+        """Start the speaker, which becomes ExaBGP."""
+        self.speaker = self._nodes.start(
+            self.node,
+            "speaker",
+            *self._settings.speaker,
+            *("speaker", "--profile", str(self.profile)),
+            *("--directory", str(self.speaker_directory)),
+            again=True,
+        )
+
+    def start_agent(self) -> None:
+        """Start the agent, with the speaker's lease."""
+        self.agent = self._nodes.start(
+            self.node,
+            "agent",
+            *self._settings.program,
+            *("run", "--profile", str(self.profile)),
+            *("--lease", str(self.speaker_directory / "lease.sock")),
+            *("--directory", str(self.agent_directory)),
+            again=True,
+        )
+
+    def status_command(self) -> tuple[str, ...]:
+        """Return the command that asks the agent how it is."""
+        return (*self._settings.program, "status", "--directory", str(self.agent_directory))
+
+    def status(self) -> dict[str, Any] | None:
+        """Return what `anycastd status --json` says; None while no agent answers."""
+        argv = (*self.status_command(), "--json")
+        done = self._nodes.ask(self.node, *argv)
+        try:
+            said = json.loads(done.stdout)
+        except ValueError:
+            return None
+        return said if isinstance(said, dict) else None
+
+    def inventory(self) -> dict[str, dict[str, str]]:
+        """Return HAProxy's backends by its own word: name -> server -> status."""
+        admin = HAProxy(socket_file=str(self.haproxy_socket))
+        return {
+            backend.name: {server.name: server.status for server in backend.servers()}
+            for backend in admin.backends()
+        }
+
+    def last_words(self) -> str:
+        """Return the last lines of the logs of agent, speaker and HAProxy."""
+        processes = [one for one in (self.agent, self.speaker, self.haproxy) if one]
+        return "\n".join(f"--- {one.name}\n{one.last_words()}" for one in processes)

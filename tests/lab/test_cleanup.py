@@ -1,0 +1,191 @@
+"""Nothing is left of a lab, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from anycastd.lab import topology
+from anycastd.lab.lab import Lab
+from anycastd.lab.node import LabError, Nodes, descendants, ended
+
+pytestmark = pytest.mark.root
+
+# A network with routers, and with what is hardest to get rid of: a daemon that forked itself away
+# and ignores every signal it can.
+PROGRAM = """
+import signal, sys
+from pathlib import Path
+from anycastd.lab import routers, topology
+from anycastd.lab.node import Nodes
+with Nodes(topology.NODES, Path(sys.argv[1])) as nodes:
+    topology.wire(nodes)
+    routers.start(nodes)
+    nodes.run("client", "sh", "-c", "trap '' HUP INT TERM; setsid sleep 1000 >&- 2>&- <&- &")
+    print(nodes.pid, flush=True)
+    line = sys.stdin.readline()
+    if line:
+        sys.exit("an error")
+"""
+
+
+def inside(pid: int) -> set[int]:
+    """Return the PIDs of all processes in the PID namespace of a process."""
+    space = os.readlink(f"/proc/{pid}/ns/pid")
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.readlink(entry / "ns" / "pid") == space:
+                    found.add(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def holders(directory: Path) -> set[int]:
+    """Return the PIDs of all processes of this machine that see the pins below a directory."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if f"{directory}/net/" in (entry / "mountinfo").read_text():
+                    found.add(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait for a condition, or fail."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """Give a directory whose name is short enough for sockets below it."""
+    with tempfile.TemporaryDirectory(prefix="lab-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def program(short: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run the program of this file."""
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(short / "lab")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    ) as popen:
+        yield popen
+        if popen.poll() is None:
+            popen.kill()
+
+
+def close(popen: subprocess.Popen[str]) -> None:
+    """Let the program go on to its end."""
+    assert popen.stdin is not None
+    popen.stdin.close()
+
+
+def fail(popen: subprocess.Popen[str]) -> None:
+    """Let the program end by an exception inside the lab."""
+    assert popen.stdin is not None
+    popen.stdin.write("fail\n")
+    popen.stdin.flush()
+
+
+def interrupt(popen: subprocess.Popen[str]) -> None:
+    """Send what Ctrl-C sends."""
+    popen.send_signal(signal.SIGINT)
+
+
+def kill(popen: subprocess.Popen[str]) -> None:
+    """Send what nobody can catch."""
+    popen.send_signal(signal.SIGKILL)
+
+
+def kill_first_inside(popen: subprocess.Popen[str]) -> None:
+    """Kill the first process of the lab's PID namespace, then the program."""
+    keeper = [pid for pid in descendants(popen.pid) if _name(pid) == "unshare"]
+    assert len(keeper) == 1
+    os.kill(keeper[0], signal.SIGKILL)
+    popen.send_signal(signal.SIGKILL)
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+@pytest.mark.parametrize("end", [close, fail, interrupt, kill, kill_first_inside])
+def test_nothing_is_left(
+    program: subprocess.Popen[str], short: Path, end: Callable[[subprocess.Popen[str]], None]
+) -> None:
+    """Processes, namespaces and files are gone after exit, error, Ctrl-C and kill -9 alike."""
+    assert program.stdout is not None
+    first = int(program.stdout.readline())
+    # The first process and what it waits with, ten routers, the daemon.
+    wait(lambda: len(inside(first)) >= 13, 10, "everything runs")
+    pids = inside(first)
+    lab = short / "lab"
+    assert Path(f"/proc/{first}/mountinfo").read_text().count(f"{lab}/net/") == len(topology.NODES)
+    assert holders(lab) >= pids
+    outside = descendants(program.pid)
+
+    end(program)
+
+    program.wait(20)
+    wait(lambda: all(ended(pid) for pid in pids), 10, "every process inside is gone")
+    wait(lambda: all(ended(pid) for pid in outside), 10, "every process outside is gone")
+    wait(lambda: not lab.exists(), 10, "the directory is gone")
+    # A network namespace without processes, and without a mount namespace that pins it, is none.
+    assert not holders(lab)
+
+
+def test_labs_do_not_meet(short: Path) -> None:
+    """Two labs may run at the same time, with the same names in them."""
+    with Nodes(("a", "b"), short / "one") as one, Nodes(("a", "b"), short / "two") as two:
+        one.run("a", "ip", "link", "add", "veth0", "type", "veth", "peer", "netns", one.pin("b"))
+        assert "veth0" in one.run("a", "ip", "link")
+        assert "veth0" not in two.run("a", "ip", "link")
+
+
+def test_a_directory_with_something_in_it_is_refused(short: Path) -> None:
+    """The lab removes its directory in the end, so it takes none that holds something."""
+    (short / "precious").touch()
+    with pytest.raises(LabError, match="not empty"):
+        Nodes(("a",), short)
+    assert (short / "precious").exists()
+
+
+def test_a_directory_too_long_for_sockets_is_refused(tmp_path: Path) -> None:
+    """The path of a socket is limited, and the error says what to do."""
+    with pytest.raises(LabError, match="too long for sockets below it; give a --directory"):
+        Nodes(("a",), tmp_path / ("x" * 60))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_program_is_named_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without BIRD the lab says which Debian package to install, and leaves nothing."""
+    for name in ("unshare", "nsenter", "ip", "haproxy"):
+        (tmp_path / name).symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LabError, match=r"bird \(Debian package bird2\)") as caught:
+        Lab(directory=tmp_path / "lab")
+    assert caught.value.code == 69
+    assert not (tmp_path / "lab").exists()

@@ -1,0 +1,114 @@
+"""The client asks on schedule whatever happens, and tells the truth about each request."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from anycastd.lab.appliance import PYTHON
+from anycastd.lab.node import Nodes
+from anycastd.lab.record import Answer
+
+pytestmark = pytest.mark.root
+
+# Answers each connection by its number: whole, 503, cut short, never, reset.
+SERVER = """
+import socket, struct, time
+listener = socket.create_server(("127.0.0.1", 80), backlog=100)
+open_ones = []
+whole = b"HTTP/1.1 200 OK\\r\\nX-Region: here\\r\\nX-Server: s\\r\\nContent-Length: 2\\r\\n\\r\\nok"
+number = 0
+while True:
+    connection, _ = listener.accept()
+    connection.recv(1000)
+    kind = number % 5
+    number += 1
+    if kind == 0:
+        connection.sendall(whole[:30]); time.sleep(0.002); connection.sendall(whole[30:])
+    elif kind == 1:
+        connection.sendall(b"HTTP/1.1 503 Service Unavailable\\r\\nContent-Length: 0\\r\\n\\r\\n")
+    elif kind == 2:
+        connection.sendall(whole[:-1])
+    elif kind == 3:
+        open_ones.append(connection)
+        continue
+    else:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+"""
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    """Make one node with nothing but a loopback."""
+    with Nodes(("only",)) as made:
+        yield made
+
+
+def load(nodes: Nodes, requests: int) -> list[Answer]:
+    """Send at least so many requests to 127.0.0.1, one each 10 ms, and return the answers."""
+    argv = (*PYTHON, "anycastd.lab.client", "127.0.0.1", "--every=0.01", "--give-up=0.2")
+    process = nodes.start("only", "load", *argv)
+    deadline = time.monotonic() + 20
+    while process.log.read_text().count("\n") < requests:
+        assert time.monotonic() < deadline, process.last_words()
+        time.sleep(0.01)
+    process.terminate()
+    process.wait(10)
+    lines = process.log.read_text().splitlines()
+    return sorted((Answer(**json.loads(line)) for line in lines), key=lambda one: one.n)
+
+
+def test_each_request_is_judged(nodes: Nodes) -> None:
+    """Whole answers are good; errors, cut, missing and reset ones have failed, and say how."""
+    nodes.start("only", "server", sys.executable, "-c", SERVER)
+    nodes.run("only", "sh", "-c", "until ss -ltn | grep -q :80; do sleep 0.01; done")
+    answers = load(nodes, 100)
+    seen = Counter((answer.ok, answer.why) for answer in answers)
+    assert set(seen) == {
+        (True, ""),
+        (False, "status 503"),
+        (False, "connection closed before the whole answer"),
+        (False, "no whole answer in 200 ms"),
+        (False, "connection reset by peer"),
+    }
+    assert all(number > 10 for number in seen.values())
+    assert all((one.region, one.server) == ("here", "s") for one in answers if one.ok)
+
+
+def test_it_asks_on_schedule_whatever_the_answers(nodes: Nodes) -> None:
+    """Nobody answers: each request is still due 10 ms after the last, and given up in time."""
+    silent = "import socket, time; s = socket.create_server(('127.0.0.1', 80)); time.sleep(100)"
+    nodes.start("only", "server", sys.executable, "-c", silent)
+    nodes.run("only", "sh", "-c", "until ss -ltn | grep -q :80; do sleep 0.01; done")
+    answers = load(nodes, 100)
+    assert [answer.n for answer in answers] == list(range(len(answers)))
+    steps = [later.due - one.due for one, later in itertools.pairwise(answers)]
+    assert all(abs(step - 0.01) < 1e-6 for step in steps)
+    assert all(0.2 <= answer.end - answer.start < 0.5 for answer in answers)
+    late = sorted(answer.start - answer.due for answer in answers)
+    # The middle one: a busy machine may hold us up now and then.
+    assert late[len(late) // 2] < 0.005
+
+
+def test_refused_connections_fail_at_once(nodes: Nodes) -> None:
+    """Without a server each request fails, long before it would be given up."""
+    answers = load(nodes, 20)
+    assert {answer.why for answer in answers} == {"connection refused"}
+    assert sorted(answer.end - answer.start for answer in answers)[10] < 0.05
+
+
+def test_requests_on_their_way_are_still_judged_after_the_end(nodes: Nodes) -> None:
+    """SIGTERM ends the sending; what is on its way is still judged."""
+    silent = "import socket, time; s = socket.create_server(('127.0.0.1', 80)); time.sleep(100)"
+    nodes.start("only", "server", sys.executable, "-c", silent)
+    nodes.run("only", "sh", "-c", "until ss -ltn | grep -q :80; do sleep 0.01; done")
+    answers = load(nodes, 1)
+    assert answers[-1].why == "no whole answer in 200 ms"
+    assert answers[-1].due - answers[0].due > 0.1

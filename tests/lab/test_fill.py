@@ -1,0 +1,126 @@
+"""The shipped profiles get the lab's addresses, and nothing else of them changes."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from anycastd.lab import files, fill
+from anycastd.lab.node import LabError
+from anycastd.lab.topology import PRIMARY, REGIONS, SECONDARY, Region
+
+SOCKET = "/tmp/lab/haproxy/anycastd.sock"  # noqa: S108 - a text, nothing is made there
+
+
+@pytest.mark.parametrize("region", REGIONS, ids=lambda region: region.name)
+def test_the_shipped_profile_becomes_the_regions(region: Region) -> None:
+    """Addresses, socket and timers are the lab's; every other value is the shipped one."""
+    text = files.shipped(f"profiles/{region.profile}").read_text()
+    wanted = yaml.safe_load(text)
+    filled = yaml.safe_load(fill.profile(text, region, SOCKET, fill.RETURN))
+    wanted["region"] = region.name
+    wanted["networks"] = [region.vnet]
+    wanted["bgp"]["router_id"] = wanted["bgp"]["local_address"] = region.nva
+    for neighbor, address in zip(wanted["bgp"]["neighbors"], region.ars, strict=True):
+        neighbor["address"] = address
+    wanted["haproxy"]["main"]["socket"] = SOCKET
+    wanted["services"]["web"]["return"] = fill.RETURN
+    assert filled == wanted
+
+
+def test_everything_else_stays_to_the_letter() -> None:
+    """Comments, block style and words that YAML's versions read differently are kept."""
+    text = """\
+region: here  # a comment
+bgp:
+  router_id: 10.0.0.1
+  local_address: 10.0.0.1   # the same address twice
+  neighbors:
+    - address: 10.0.1.4
+      communities: [65535:0, off]
+    - {address: 10.0.1.5}
+haproxy: {main: {socket: /s}}
+services:
+  web:
+    vip: 192.0.2.9/32
+    return:
+      rise: 10
+      hold_down: 60   # gone with the block
+
+    failed: withdraw
+"""
+    assert (
+        fill.profile(text, SECONDARY, SOCKET, {"rise": 1})
+        == """\
+region: westeurope  # a comment
+bgp:
+  router_id: 172.16.136.70
+  local_address: 172.16.136.70   # the same address twice
+  neighbors:
+    - address: 172.16.139.4
+      communities: [65535:0, off]
+    - {address: 172.16.139.5}
+haproxy: {main: {socket: /tmp/lab/haproxy/anycastd.sock}}
+services:
+  web:
+    vip: 203.0.113.10/32
+    return:
+      {rise: 1}   # gone with the block
+
+    failed: withdraw
+"""
+    )
+
+
+def test_timers_may_stay() -> None:
+    """Without return timers to fill in, the profile's own stay."""
+    text = files.shipped("profiles/primary.yaml").read_text()
+    wanted = yaml.safe_load(text)["services"]["web"]["return"]
+    filled = yaml.safe_load(fill.profile(text, PRIMARY, SOCKET, None))
+    assert filled["services"]["web"]["return"] == wanted
+
+
+def test_a_profile_of_another_shape_is_refused_in_words() -> None:
+    """A profile that the lab cannot fill in names what it lacks, as a wrong profile (78)."""
+    text = files.shipped("profiles/primary.yaml").read_text()
+    with pytest.raises(LabError, match=r"no 'bgp\.local_address'") as caught:
+        fill.profile(text.replace("local_address:", "elsewhere:"), PRIMARY, SOCKET)
+    assert caught.value.code == 78
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_the_shipped_haproxy_file_becomes_the_regions(fast: bool) -> None:
+    """Socket, servers, user and the chosen checks are the lab's; every other setting stays."""
+    text = files.shipped("haproxy/haproxy.cfg").read_text()
+    shipped = [line.split("#")[0].split() for line in text.splitlines()]
+    filled = [line.split() for line in fill.haproxy(text, PRIMARY, SOCKET, fast=fast).splitlines()]
+    changed = [
+        (old, new)
+        for old, new in zip(
+            [words for words in shipped if words and words[:2] != ["log", "/dev/log"]],
+            [words for words in filled if words],
+            strict=True,
+        )
+        if old != new
+    ]
+    assert [new[2] for old, new in changed if old[:2] == ["stats", "socket"]] == [SOCKET]
+    servers = [new[2] for old, new in changed if old[0] == "server"]
+    assert servers == [f"{address}:80" for address in PRIMARY.web]
+    backends = [new[-1] for old, new in changed if old[0] == "backend"]
+    assert backends == (["fast"] if fast else [])
+    others = {old[0] for old, _ in changed} - {"stats", "server", "backend"}
+    assert others == {"user", "group"}
+
+
+def test_a_haproxy_file_of_another_shape_is_refused_in_words() -> None:
+    """A file with three servers is no lab's."""
+    text = files.shipped("haproxy/haproxy.cfg").read_text()
+    with pytest.raises(LabError, match="3 servers") as caught:
+        fill.haproxy(text + "\n    server more 10.0.3.13:80\n", PRIMARY, SOCKET, fast=False)
+    assert caught.value.code == 78
+
+
+def test_a_missing_file_says_where_it_was_looked_for() -> None:
+    """Neither the checkout nor the installation has it: both places are named."""
+    with pytest.raises(files.MissingFileError, match=r"neither .*/profiles/nosuch\.yaml nor .*"):
+        files.shipped("profiles/nosuch.yaml")

@@ -1,0 +1,35 @@
+"""The lab drives the agent from outside only."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import anycastd.lab
+
+HERE = Path(next(iter(anycastd.lab.__path__)))
+
+
+def imported(file: Path) -> set[str]:
+    """Return the names of all modules that a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file.name} imports relatively"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def test_the_lab_imports_nothing_else_of_ours() -> None:
+    """No file of the lab imports a module of ours outside the lab."""
+    files = sorted(HERE.glob("*.py"))
+    assert len(files) > 10
+    wrong = {
+        f"{file.name}: {name}"
+        for file in files
+        for name in imported(file)
+        if name.partition(".")[0] == "anycastd" and not name.startswith("anycastd.lab.")
+    }
+    assert not wrong

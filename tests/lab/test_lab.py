@@ -1,0 +1,132 @@
+"""The lab as tests and benches use it: waits that explain themselves, and faults that bite."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from anycastd.lab.appliance import Settings
+from anycastd.lab.lab import Lab, TimedOutError, expected, paths
+from anycastd.lab.node import LabError, Nodes
+from anycastd.lab.topology import PRIMARY, SECONDARY
+
+pytestmark = pytest.mark.root
+
+QUICK = {"rise": 1, "hold_down": 1, "hold_down_max": 1, "spacing": 0}
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Build the network once, with quick timers and checks."""
+    with Lab(Settings(back=QUICK, fast=True)) as made:
+        made.wait_preferred()
+        yield made
+
+
+def test_status_is_what_the_msee_sees(lab: Lab) -> None:
+    """Both agents say that they are preferred, with the paths that the MSEE has."""
+    lab.wait_preferred()
+    for region in (PRIMARY, SECONDARY):
+        status = lab.status(region.name)
+        assert status is not None
+        (service,) = status["services"].values()
+        assert service["level"] == "preferred"
+        seen = paths(lab.msee_table())[region.gateways[0]]
+        assert tuple(service["as_path"]) == seen[1:]
+
+
+def test_an_agent_that_is_killed_comes_back_and_no_route_moves(lab: Lab) -> None:
+    """The agent is another process after its end, and the MSEE saw nothing."""
+    lab.wait_preferred()
+    assert lab.primary.agent is not None
+    before = lab.primary.agent.pid
+    at = lab.faults.kill_agent(PRIMARY.name)
+
+    def back() -> bool:
+        agent = lab.primary.agent
+        return bool(agent and agent.pid not in (None, before) and lab.status(PRIMARY.name))
+
+    lab.wait("the agent to answer again", back, 20, lab.explain)
+    assert not lab.watches["msee"].changes(at)
+
+
+def test_a_speaker_that_is_killed_costs_the_routes_and_comes_back(lab: Lab) -> None:
+    """The sessions close with ExaBGP: the MSEE turns to the other region and comes back later."""
+    lab.wait_preferred()
+    at = lab.faults.kill_speaker(PRIMARY.name)
+    lab.wait(
+        "the MSEE to turn away",
+        lambda: lab.watches["msee"].first(at, *SECONDARY.gateways),
+        10,
+        lab.explain,
+    )
+    lab.wait_preferred()
+
+
+def test_a_link_that_is_down_cuts_a_node_off(lab: Lab) -> None:
+    """Without the link to its web servers a region withdraws, and announces again with it."""
+    lab.wait_preferred()
+    lab.faults.link_down(PRIMARY.name, "web")
+    only = expected({SECONDARY.name: 2})
+    lab.wait_table("the routes to go", lambda rows: paths(rows) == only, 30)
+    lab.faults.link_up(PRIMARY.name, "web")
+    lab.wait_preferred()
+
+
+def test_a_fault_on_what_is_dead_is_an_error(lab: Lab) -> None:
+    """Killing twice is refused: a test that does so does not do what it thinks."""
+    lab.faults.kill_backends(PRIMARY.name, "ne-web1")
+    with pytest.raises(LabError, match="ne-web ne-web1 is not running"):
+        lab.faults.kill_backends(PRIMARY.name, "ne-web1")
+    lab.faults.start_backends(PRIMARY.name)
+    lab.wait_preferred()
+
+
+def test_a_wait_that_times_out_says_what_it_saw(lab: Lab) -> None:
+    """The error holds what was awaited, for how long, the table and the sessions."""
+    with pytest.raises(TimedOutError) as caught:
+        lab.wait_table("a miracle", lambda rows: not rows, 0.1)
+    said = str(caught.value)
+    assert said.startswith("waited 0.1 s for a miracle; seen instead:\nthe MSEE's table:\n")
+    assert "172.16.158.12" in said
+    assert "ne-ars0: session with the NVA up" in said
+    assert "--- ne-nva agent" in said
+
+
+def test_frozen_processes_stop_and_thawed_ones_go_on() -> None:
+    """A frozen program does nothing, a thawed one goes on where it was."""
+    with Nodes(("only",)) as nodes:
+        counting = "n=0; while :; do n=$((n + 1)); echo $n; sleep 0.01; done"
+        process = nodes.start("only", "counter", "sh", "-c", counting)
+        eventually(lambda: length(process.log) > 5)
+        process.freeze()
+        eventually(lambda: all(state(pid) == "T" for pid in process.tree))
+        stopped = length(process.log)
+        # A pause is what is tested here: nothing may happen in it.
+        time.sleep(0.1)
+        assert length(process.log) == stopped
+        process.thaw()
+        eventually(lambda: length(process.log) > stopped + 5)
+        process.kill()
+        assert process.wait(5) == -9
+
+
+def length(log: Path) -> int:
+    """Return how many lines a log has."""
+    return log.read_text().count("\n")
+
+
+def state(pid: int) -> str:
+    """Return a process's state letter, as the kernel has it."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, or fail."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

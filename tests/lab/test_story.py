@@ -1,0 +1,152 @@
+"""`anycastd lab` tells the seed's story with the shipped profiles and the shipped HAProxy file."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anycastd.lab.node import descendants, ended
+
+pytestmark = pytest.mark.root
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = (sys.executable, "-m", "anycastd", "lab")
+
+
+def lab(*arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    argv = (*before, *COMMAND, *arguments)
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+
+
+def paths(table: dict[str, Any]) -> dict[str, str]:
+    """Return a table's AS paths by next hop, as the seed writes them."""
+    return {row["next_hop"]: " ".join(map(str, row["path"])) for row in table["rows"]}
+
+
+def best(table: dict[str, Any]) -> str:
+    """Return the next hop of a table's best route."""
+    (hop,) = (row["next_hop"] for row in table["rows"] if row["best"])
+    return str(hop)
+
+
+NORTH = {"172.16.158.12": "65515 65010", "172.16.158.13": "65515 65010"}
+WEST = {
+    "172.16.138.12": "65515 65010 65010 65010",
+    "172.16.138.13": "65515 65010 65010 65010",
+}
+STANDBY = "65515" + " 65010" * 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checks", ["calm", "fast"])
+def test_the_story(checks: str) -> None:
+    """Every step is seen: baseline, failure and gentle recovery of web servers and of HAProxy."""
+    done = lab("--json", *(["--fast"] if checks == "fast" else []))
+    assert done.returncode == 0, done.stderr
+    story = json.loads(done.stdout)
+    assert story["passed"] is True
+    assert story["checks"] == checks
+    steps = {step["name"]: step for step in story["steps"]}
+    assert list(steps) == [
+        "baseline",
+        "backends-killed",
+        "backends-back",
+        "haproxy-killed",
+        "haproxy-back",
+    ]
+    assert all(step["passed"] and step["checks"] for step in steps.values())
+
+    (table,) = steps["baseline"]["tables"]
+    assert paths(table) == NORTH | WEST
+    assert best(table) in NORTH
+    assert set(steps["baseline"]["answers"]) == {"northeurope ne-web1", "northeurope ne-web2"}
+
+    for name in ("backends-killed", "haproxy-killed"):
+        (table,) = steps[name]["tables"]
+        assert paths(table) == WEST
+        assert best(table) in WEST
+        times = {one["name"]: one["seconds"] for one in steps[name]["times"]}
+        assert 0 < times["withdrawn-ne-ars0"] < 3
+        assert 0 < times["withdrawn-ne-ars1"] < 3
+        assert 0 < times["switched"] < 3
+        # When HAProxy is killed, the route may be gone between two requests.
+        if steps[name]["failed"] or name == "backends-killed":
+            assert 0 < times["outage"] == steps[name]["outage"] < 3
+
+    for name in ("backends-back", "haproxy-back"):
+        standby, preferred = steps[name]["tables"]
+        assert paths(standby) == dict.fromkeys(NORTH, STANDBY) | WEST
+        assert best(standby) in WEST
+        assert paths(preferred) == NORTH | WEST
+        assert best(preferred) in NORTH
+        times = {one["name"]: one["seconds"] for one in steps[name]["times"]}
+        assert times["standby-ne-ars0"] < times["switched"]
+        assert not steps[name]["failed"]
+
+
+def test_a_story_that_is_not_seen_fails() -> None:
+    """With a speaker that cannot start, the lab says so soon and ends with 1."""
+    done = lab("--speaker", "/bin/false")
+    assert done.returncode == 1
+    assert "ne-nva speaker ends again and again" in done.stdout
+    assert "FAILED: 0 of 5 steps passed" in done.stdout
+    assert "\033" not in done.stdout
+
+
+def test_without_root_it_refuses() -> None:
+    """Without root the lab names the way out, and exits with 77."""
+    done = lab(before=("unshare", "--user"))
+    assert done.returncode == 77
+    assert done.stderr == (
+        "anycastd lab: it makes network namespaces, which needs root: run it with sudo\n"
+    )
+
+
+def test_root_without_its_power_is_told_so() -> None:
+    """A root that may not make namespaces (a container) is told so, and exits with 77."""
+    done = lab(before=("setpriv", "--bounding-set=-all", "--inh-caps=-all"))
+    assert done.returncode == 77
+    assert "cannot make network namespaces" in done.stderr
+
+
+def test_a_missing_haproxy_is_named() -> None:
+    """A program that is not there is named with its Debian package, and the lab exits with 69."""
+    done = lab("--haproxy", "/nonexistent/haproxy")
+    assert done.returncode == 69
+    assert "/nonexistent/haproxy (Debian package haproxy)" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_story_cut_short(number: signal.Signals) -> None:
+    """In the middle of everything: no process and no file is left after a signal."""
+    directory = Path(tempfile.mkdtemp(prefix="lab-"))
+    with subprocess.Popen(
+        [*COMMAND, "--directory", str(directory)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as popen:
+        agents = ("ne-nva-agent.log", "we-nva-agent.log")
+        deadline = time.monotonic() + 30
+        while not all((directory / "log" / name).exists() for name in agents):
+            assert time.monotonic() < deadline, "no agent was started"
+            assert popen.poll() is None
+            time.sleep(0.05)
+        pids = descendants(popen.pid)
+        assert len(pids) > 30
+        os.kill(popen.pid, number)
+        popen.wait(20)
+    deadline = time.monotonic() + 10
+    while directory.exists() or not all(ended(pid) for pid in pids):
+        assert time.monotonic() < deadline, [pid for pid in pids if not ended(pid)]
+        time.sleep(0.02)

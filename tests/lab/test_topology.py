@@ -1,0 +1,159 @@
+"""The rehearsal network behaves as the seed's: told with bare ExaBGP, without our agent."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from anycastd.lab import routers, topology
+from anycastd.lab.appliance import PYTHON
+from anycastd.lab.lab import EXPECTED, expected, paths
+from anycastd.lab.node import Nodes, Process
+from anycastd.lab.routers import Row
+from anycastd.lab.topology import PRIMARY, REGIONS, SECONDARY, VIP, Region
+
+pytestmark = pytest.mark.root
+
+EXABGP = shutil.which("exabgp", path=str(Path(sys.executable).parent)) or shutil.which("exabgp")
+
+
+def exabgp(nodes: Nodes, region: Region, *routes: str) -> Process:
+    """Start the seed's ExaBGP in a region's NVA, with these static routes."""
+    assert EXABGP, "ExaBGP is not installed"
+    static = "".join(f"route {route};" for route in routes)
+    file = nodes.directory / f"{region.short}.exabgp.conf"
+    file.write_text(
+        "".join(
+            f"neighbor {server} {{ router-id {region.nva}; local-address {region.nva};"
+            f" local-as 65010; peer-as 65515; hold-time 9; static {{ {static} }} }}\n"
+            for server in region.ars
+        )
+    )
+    setting = {"exabgp_daemon_user": "root", "exabgp_api_cli": "false"}
+    node = region.node("nva")
+    return nodes.start(node, "exabgp", EXABGP, "server", str(file), environment=setting)
+
+
+def vip(region: Region, *path: int) -> str:
+    """Return the seed's static route, with this path."""
+    return f"{VIP}/32 next-hop {region.nva} as-path [ {' '.join(map(str, path))} ]"
+
+
+def table(nodes: Nodes, node: str, network: str = f"{VIP}/32") -> tuple[Row, ...]:
+    """Return a router's table; nothing while it does not answer yet."""
+    try:
+        return routers.table(routers.control_socket(nodes, node), network)
+    except OSError:
+        return ()
+
+
+def wait(condition: Callable[[], bool], seconds: float, saw: Callable[[], object]) -> None:
+    """Wait for a condition, or fail with what was seen."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s; seen: {saw()}"
+        time.sleep(0.02)
+
+
+def wait_paths(nodes: Nodes, wanted: dict[str, tuple[int, ...]], seconds: float = 30) -> None:
+    """Wait until the MSEE has these paths by next hop."""
+    wait(lambda: paths(table(nodes, "msee")) == wanted, seconds, lambda: table(nodes, "msee"))
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    """Wire the network and start the routers, without NVAs."""
+    with Nodes(topology.NODES) as made:
+        topology.wire(made)
+        routers.start(made)
+        yield made
+
+
+def test_the_seeds_story(nodes: Nodes) -> None:
+    """The MSEE's tables are the seed's: four rows, then two, and four again."""
+    primary = exabgp(nodes, PRIMARY, vip(PRIMARY, 65010))
+    secondary = exabgp(nodes, SECONDARY, vip(SECONDARY, 65010, 65010, 65010))
+    wait_paths(nodes, EXPECTED)
+    rows = table(nodes, "msee")
+    assert next(row.next_hop for row in rows if row.best) in PRIMARY.gateways
+    assert [" ".join(str(row).replace("*", "").split()) for row in rows] == [
+        "203.0.113.10/32 172.16.138.12 0 65515 65010 65010 65010",
+        "203.0.113.10/32 172.16.138.13 0 65515 65010 65010 65010",
+        "203.0.113.10/32 172.16.158.12 0 65515 65010",
+        "203.0.113.10/32 172.16.158.13 0 65515 65010",
+    ]
+    # Private ASNs are removed towards the customer, who sees Microsoft's alone.
+    assert {row.path for row in table(nodes, "ce")} == {(topology.MSEE_AS,)}
+
+    primary.kill()
+    wait_paths(nodes, expected({SECONDARY.name: 2}))
+    assert next(row.next_hop for row in table(nodes, "msee") if row.best) in SECONDARY.gateways
+
+    primary = exabgp(nodes, PRIMARY, vip(PRIMARY, 65010))
+    wait_paths(nodes, EXPECTED)
+    primary.kill()
+    secondary.kill()
+    wait_paths(nodes, {})
+
+
+def test_a_route_server_refuses_what_azures_refuses(nodes: Nodes) -> None:
+    """Own VNet space and paths with 65515 are rejected, the rest is taken."""
+    inside, looped, good = "172.16.156.9/32", "203.0.113.11/32", "203.0.113.12/32"
+    speaker = exabgp(
+        nodes,
+        PRIMARY,
+        f"{inside} next-hop {PRIMARY.nva}",
+        f"{looped} next-hop {PRIMARY.nva} as-path [ 65010 65515 ]",
+        f"{good} next-hop {PRIMARY.nva}",
+    )
+    server = PRIMARY.node("ars0")
+    wait(lambda: bool(table(nodes, server, good)), 30, speaker.last_words)
+    assert not table(nodes, server, inside)
+    assert not table(nodes, server, looped)
+    speaker.kill()
+    wait(lambda: not table(nodes, server, good), 10, speaker.last_words)
+
+
+def test_one_route_server_may_go_away(nodes: Nodes) -> None:
+    """With one route server of the pair gone, the MSEE keeps every route."""
+    speakers = [exabgp(nodes, region, vip(region, 65010)) for region in REGIONS]
+    everything = expected({PRIMARY.name: 0, SECONDARY.name: 0})
+    wait_paths(nodes, everything)
+    server = PRIMARY.node("ars0")
+    control = routers.control_socket(nodes, server)
+    routers.ask(control, "disable all")
+    wait(lambda: not any(routers.established(control).values()), 10, lambda: "")
+    assert paths(table(nodes, "msee")) == everything
+    routers.ask(control, "enable all")
+    wait(lambda: all(routers.established(control).values()), 30, lambda: "")
+    for speaker in speakers:
+        speaker.kill()
+    wait_paths(nodes, {})
+
+
+def test_the_client_reaches_the_vip_and_the_answer_comes_back(nodes: Nodes) -> None:
+    """A connection runs client, MSEE, gateway, NVA and back, by whichever gateway."""
+    speaker = exabgp(nodes, SECONDARY, vip(SECONDARY, 65010))
+    node = SECONDARY.node("nva")
+    nodes.run(node, "ip", "address", "add", f"{VIP}/32", "dev", "lo")
+    argv = (*PYTHON, "anycastd.lab.backend", VIP, SECONDARY.name, SECONDARY.title, "it")
+    server = nodes.start(node, "web", *argv)
+    wait_paths(nodes, expected({SECONDARY.name: 0}))
+    ask = f"import urllib.request as u; print(u.urlopen('http://{VIP}/', timeout=2).read())"
+    answers: list[str] = []
+
+    def asked() -> bool:
+        answers.append(nodes.ask("client", sys.executable, "-c", ask).stdout)
+        return "West Europe" in answers[-1]
+
+    wait(asked, 10, lambda: answers)
+    # 20 more, so that connections of both hashes over the two gateways are among them.
+    assert all(asked() for _ in range(20)), answers
+    server.kill()
+    speaker.kill()
+    wait_paths(nodes, {})
