@@ -26,7 +26,7 @@ import socket
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from tenacity import AsyncRetrying, retry_if_not_result, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_not_result, wait_exponential, wait_random
 
 from anycastd import stats
 from anycastd.clock import OwnTime
@@ -121,9 +121,9 @@ class Watcher:
         # Around connecting and the first proof only: each loss of HAProxy begins at once again.
         prove = AsyncRetrying(
             retry=retry_if_not_result(lambda seen: isinstance(seen, Snapshot)),
-            wait=wait_exponential_jitter(
-                RETRY_FROM, max=min(RETRY_TO, self._interval), jitter=RETRY_FROM
-            ),
+            # 2.0, not 2: after days of absence a power of 2 would be a number of many pages.
+            wait=wait_exponential(RETRY_FROM, max=min(RETRY_TO, self._interval), exp_base=2.0)
+            + wait_random(0, RETRY_FROM),
         )
         while True:
             await self._hold(await prove(self._look))

@@ -1,0 +1,234 @@
+"""A real HAProxy on loopback and tiny backends behind it, for tests.
+
+``HAPROXY`` in the environment names another binary, so that the same tests run against each
+version (a wrapper script that enters a chroot will do).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+BINARY = os.environ.get("HAPROXY") or shutil.which(
+    "haproxy", path=f"{os.environ['PATH']}:/usr/sbin"
+)
+
+# What every test configuration begins with; {dir} is the HAProxy's own directory.
+HEAD = """\
+global
+    stats socket {dir}/stats.sock mode 660 level admin
+    stats maxconn 50
+    max-spread-checks 50
+    log ring@anycastd format raw local0 notice
+ring anycastd
+    format raw
+    size 65536
+defaults
+    log global
+    mode http
+    option log-health-checks
+    timeout connect 1s
+    timeout client 5s
+    timeout server 5s
+"""
+
+
+def until(condition: Callable[[], object], within: float = 5.0, every: float = 0.005) -> None:
+    """Wait for ``condition``; AssertionError when it is not true within ``within`` seconds."""
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end, f"not within {within} s: {condition}"
+        time.sleep(every)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class Web:
+    """A backend: answers each connection with ``answer`` and closes; can die, return and hang.
+
+    An HTTP server by default; ``answer`` of None never answers; an agent when ``speaks_first``.
+    """
+
+    OK = b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
+
+    def __init__(self, answer: bytes | None = OK, *, speaks_first: bool = False) -> None:
+        self.answer = answer
+        self.speaks_first = speaks_first
+        self.port = 0
+        self._listener: socket.socket | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Listen, at the same port as before."""
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self.port))
+        listener.listen(64)
+        self.port = listener.getsockname()[1]
+        self._listener = listener
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Refuse connections."""
+        if self._listener is not None:
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = None
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            if not self.speaks_first:
+                connection.recv(4096)
+            if self.answer is None:
+                connection.settimeout(60)
+                connection.recv(1)
+            else:
+                connection.sendall(self.answer)
+
+
+class HAProxy:
+    """A HAProxy in master-worker mode, as Debian starts it; ``body`` follows ``HEAD``."""
+
+    def __init__(self, directory: Path, body: str, head: str = HEAD) -> None:
+        self.directory = directory
+        self.socket = directory / "stats.sock"
+        self.config = directory / "haproxy.cfg"
+        self.configure(body, head)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def configure(self, body: str, head: str = HEAD) -> None:
+        """Write the configuration; ``reload`` or ``start`` makes it work."""
+        text = head.replace("{dir}", str(self.directory)) + body
+        self.config.write_text(text)
+
+    def start(self) -> HAProxy:
+        """Start and wait until it answers."""
+        assert BINARY is not None, "no haproxy here: install Debian's haproxy, or set HAPROXY"
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                # A test run that is killed must not leave a HAProxy behind.
+                ["setpriv", "--pdeathsig", "KILL", BINARY, "-W", "-f", str(self.config)],
+                stdout=log,
+                stderr=log,
+            )
+        until(self.answers, 10)
+        until(self._listens_to_signals, 10)
+        return self
+
+    def answers(self) -> bool:
+        """Whether the stats socket answers now."""
+        assert self.process is not None
+        assert self.process.poll() is None, self.log()
+        with contextlib.suppress(OSError):
+            return bool(self.ask("show info"))
+        return False
+
+    def _listens_to_signals(self) -> bool:
+        """Whether the master would act on SIGUSR2: one that is still starting ignores it."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return bool(caught >> (signal.SIGUSR2 - 1) & 1)
+
+    def log(self) -> str:
+        """What it wrote so far."""
+        return (self.directory / "log").read_text()
+
+    def ask(self, command: str, timeout: float = 5.0) -> str:
+        """The answer to a command on a new connection, until HAProxy closes it."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(timeout)
+            sock.connect(str(self.socket))
+            sock.sendall(command.encode() + b"\n")
+            parts = []
+            while data := sock.recv(1 << 16):
+                parts.append(data)
+        return b"".join(parts).decode()
+
+    @property
+    def worker(self) -> int:
+        """The pid of the worker that answers now, as this machine's kernel knows it."""
+        info = dict(line.split(": ", 1) for line in self.ask("show info").splitlines() if line)
+        return int(info["Pid"])
+
+    @property
+    def port(self) -> int:
+        """The port of the first `bind` of 127.0.0.1."""
+        return int(self.config.read_text().partition("bind 127.0.0.1:")[2].split()[0])
+
+    def row(self, proxy: str, name: str) -> dict[str, str]:
+        """A row of ``show stat``."""
+        lines = self.ask("show stat").splitlines()
+        names = lines[0].removeprefix("# ").split(",")
+        for line in lines[1:]:
+            if line.startswith(f"{proxy},{name},"):
+                return dict(zip(names, line.split(","), strict=False))
+        raise KeyError(f"{proxy}/{name}")
+
+    def status(self, server: str) -> str:
+        """The status and check status of ``backend/server``."""
+        row = self.row(*server.split("/"))
+        return f"{row['status']} {row['check_status']}"
+
+    def reload(self) -> None:
+        """Reload as systemd does and wait for the new worker."""
+        assert self.process is not None
+        old = self.worker
+        os.kill(self.process.pid, signal.SIGUSR2)
+        until(lambda: self.worker != old, 10)
+        until(self._listens_to_signals, 10)
+
+    def pids(self) -> list[int]:
+        """The master and its workers."""
+        assert self.process is not None
+        master = self.process.pid
+        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        return [master, *map(int, children)]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the master and to every worker."""
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL to master and workers."""
+        if self.process is not None and self.process.poll() is None:
+            self.signal(signal.SIGKILL)
+            self.process.wait(10)
+
+    def stop(self) -> None:
+        """SIGTERM, as ``systemctl stop`` does."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(10)
+
+
+@contextlib.contextmanager
+def running(directory: Path, body: str, head: str = HEAD) -> Iterator[HAProxy]:
+    """A HAProxy for a ``with`` block."""
+    haproxy = HAProxy(directory, body, head)
+    try:
+        yield haproxy.start()
+    finally:
+        haproxy.kill()
