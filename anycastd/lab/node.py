@@ -239,7 +239,8 @@ class Nodes:
     def enter(self, node: str, *argv: str) -> list[str]:
         """Return the command that runs ``argv`` in a node."""
         net = f"--net=/proc/{self.pid}/root{self.pin(node)}"
-        target = ["nsenter", f"--target={self.pid}", "--mount", "--pid", net]
+        # Entering a mount namespace leaves a chroot, if we are in one: hence --root and --wd.
+        target = ["nsenter", f"--target={self.pid}", "--mount", "--root", "--wd", "--pid", net]
         return [*target, "--", *argv]
 
     def ask(self, node: str, *argv: str, text: str = "") -> subprocess.CompletedProcess[str]:
