@@ -130,7 +130,7 @@ class Daemon:
             if self.speaker is not None:
                 await self.speaker.stop(SPEAKER_WITHIN)
                 # Its lease process dies with ExaBGP and cannot tidy up itself.
-                Path(self.announcer.path).unlink(missing_ok=True)  # noqa: ASYNC240 - at the end
+                Path(self.announcer.path).unlink(missing_ok=True)
 
     def status(self) -> dict[str, Any]:
         """Answer `anycastd status`."""
