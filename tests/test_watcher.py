@@ -173,7 +173,7 @@ def test_a_hung_haproxy_that_dies_is_gone_at_once(haproxy: HAProxy) -> None:
 
 
 def test_a_short_stats_timeout_is_no_harm(tmp_path: Path, web: Web) -> None:
-    """`stats timeout` ends idle streams (not every one): no loss, no busy loop, events still come."""
+    """`stats timeout` ends idle streams: no loss, no busy loop, and events still come."""
     head = HEAD.replace("stats maxconn 50", "stats maxconn 50\n    stats timeout 50ms")
     with running(tmp_path, body(web), head) as haproxy, Watching(haproxy.socket) as watching:
         watching.until(Snapshot, up)
