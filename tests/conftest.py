@@ -9,10 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+
+from haproxies import HAProxy, Web, one_backend, running
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
@@ -94,3 +97,18 @@ def eventually() -> Callable[..., Awaitable[T]]:
         return value
 
     return wait
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    """Give a backend server."""
+    server = Web()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path, web: Web) -> Iterator[HAProxy]:
+    """Give a HAProxy with frontend and backend `web`, one server."""
+    with running(tmp_path, one_backend(web)) as it:
+        yield it

@@ -232,3 +232,15 @@ def running(directory: Path, body: str, head: str = HEAD) -> Iterator[HAProxy]:
         yield haproxy.start()
     finally:
         haproxy.kill()
+
+
+def one_backend(web: Web, more: str = "") -> str:
+    """Write frontend `web` and backend `web` with server s1."""
+    return f"""
+frontend web
+    bind 127.0.0.1:{free_port()}
+    default_backend web
+backend web
+    server s1 127.0.0.1:{web.port} check inter 200ms fastinter 20ms
+{more}
+"""

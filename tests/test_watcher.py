@@ -6,8 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,37 +17,10 @@ import pytest
 from anycastd.clock import OwnTime
 from anycastd.haproxy import Gone, Snapshot, Unreadable, Usable
 from anycastd.watcher import look
-from haproxies import HEAD, HAProxy, Web, free_port, running, until
+from haproxies import HEAD, HAProxy, Web, free_port, one_backend, running, until
 from watching import Watching
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def web() -> Iterator[Web]:
-    """Give a backend server."""
-    server = Web()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def haproxy(tmp_path: Path, web: Web) -> Iterator[HAProxy]:
-    """Give a HAProxy with frontend and backend `web`, one server."""
-    with running(tmp_path, body(web)) as it:
-        yield it
-
-
-def body(web: Web, more: str = "") -> str:
-    """Write frontend `web` and backend `web` with server s1."""
-    return f"""
-frontend web
-    bind 127.0.0.1:{free_port()}
-    default_backend web
-backend web
-    server s1 127.0.0.1:{web.port} check inter 200ms fastinter 20ms
-{more}
-"""
 
 
 def up(seen: Snapshot) -> bool:
@@ -114,7 +85,7 @@ def test_absence_is_no_error_and_no_busy_loop(tmp_path: Path, web: Web) -> None:
 
     The same again after it was there: the waiting begins anew with short steps.
     """
-    haproxy = HAProxy(tmp_path, body(web))
+    haproxy = HAProxy(tmp_path, one_backend(web))
     try:
         with Watching(haproxy.socket) as watching:
             for _ in range(2):
@@ -175,7 +146,7 @@ def test_a_hung_haproxy_that_dies_is_gone_at_once(haproxy: HAProxy) -> None:
 def test_a_short_stats_timeout_is_no_harm(tmp_path: Path, web: Web) -> None:
     """`stats timeout` ends idle streams: no loss, no busy loop, and events still come."""
     head = HEAD.replace("stats maxconn 50", "stats maxconn 50\n    stats timeout 50ms")
-    with running(tmp_path, body(web), head) as haproxy, Watching(haproxy.socket) as watching:
+    with running(tmp_path, one_backend(web), head) as haproxy, Watching(haproxy.socket) as watching:
         watching.until(Snapshot, up)
         began, start = time.monotonic(), len(watching.seen)
         until(lambda: time.monotonic() > began + 1)
@@ -256,7 +227,7 @@ def test_a_haproxy_that_takes_no_more_connections_is_gone(tmp_path: Path, web: W
     """
     web.answer = None
     with (
-        running(tmp_path, body(web, "    option abortonclose")) as haproxy,
+        running(tmp_path, one_backend(web, "    option abortonclose")) as haproxy,
         Watching(haproxy.socket) as watching,
         socket.create_connection(("127.0.0.1", haproxy.port)) as client,
     ):
@@ -283,7 +254,7 @@ def test_without_events_it_polls_and_says_why(
 ) -> None:
     """No ring, or a HAProxy without it: changes are found every `poll` seconds, with the remedy."""
     with (
-        running(tmp_path, body(web), head) as haproxy,
+        running(tmp_path, one_backend(web), head) as haproxy,
         Watching(haproxy.socket, ring=ring, poll=0.1) as watching,
     ):
         watching.until(Snapshot, lambda seen: said in seen.polling, 2)
@@ -302,11 +273,11 @@ def test_a_ring_that_a_reload_brings_is_heard(tmp_path: Path, web: Web) -> None:
     """The operator adds the lines that `status` asked for: from the reload on events come."""
     head = HEAD.replace("ring anycastd\n", "ring other\n").replace("ring@anycastd", "ring@other")
     with (
-        running(tmp_path, body(web), head) as haproxy,
+        running(tmp_path, one_backend(web), head) as haproxy,
         Watching(haproxy.socket, poll=0.1, interval=1) as watching,
     ):
         watching.until(Snapshot, lambda seen: bool(seen.polling), 2)
-        haproxy.configure(body(web))
+        haproxy.configure(one_backend(web))
         haproxy.reload()
         watching.until(Snapshot, lambda seen: not seen.polling, 2)
         assert watching.watcher.events
@@ -330,7 +301,7 @@ backend checks
 def test_a_full_stats_socket_is_unreadable_never_gone(tmp_path: Path, web: Web) -> None:
     """HAProxy leaves the connection above `stats maxconn` without an answer: no one's death."""
     head = HEAD.replace("stats maxconn 50", "stats maxconn 5")
-    with running(tmp_path, body(web), head) as haproxy, contextlib.ExitStack() as clients:
+    with running(tmp_path, one_backend(web), head) as haproxy, contextlib.ExitStack() as clients:
         for _ in range(8):
             client = clients.enter_context(socket.socket(socket.AF_UNIX))
             client.connect(str(haproxy.socket))
@@ -434,68 +405,3 @@ def test_one_look_by_itself(haproxy: HAProxy, tmp_path: Path) -> None:
         assert 0.25 < time.monotonic() - began < 1
     finally:
         haproxy.signal(signal.SIGCONT)
-
-
-# As a process of its own ----------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def process(path: Path, interval: float, output: Path, *before: str) -> Iterator[int]:
-    """Run a watcher as a process; its observations are lines of ``output``."""
-    argv = [sys.executable, str(ROOT / "tests" / "watching.py"), str(path), "anycastd"]
-    with output.open("wb") as file:
-        child = subprocess.Popen(
-            [*before, *argv, str(interval)],
-            stdout=file,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
-        )
-    try:
-        yield child.pid
-        assert child.poll() is None
-    finally:
-        child.kill()
-        child.wait()
-
-
-@pytest.mark.parametrize("first", ["watcher", "haproxy"])
-def test_a_pause_of_the_whole_machine_is_no_missed_look(
-    tmp_path: Path, haproxy: HAProxy, first: str
-) -> None:
-    """Watcher and HAProxy are stopped for 2.5 s, five intervals, and resumed: nothing was missed.
-
-    Four times, at different moments of a look; whoever wakes first, the other one does soon.
-    """
-    output = tmp_path / "seen"
-    with process(haproxy.socket, 0.5, output) as pid:
-        until(lambda: output.read_text().count("Snapshot") >= 2, 10)
-        for number in range(4):
-            looks = output.read_text().count("Snapshot")
-            until(lambda n=looks: output.read_text().count("Snapshot") > n)  # type: ignore[misc]
-            began = time.monotonic()
-            until(lambda t=began + number * 0.13: time.monotonic() > t)  # type: ignore[misc]
-            os.kill(pid, signal.SIGSTOP)
-            haproxy.signal(signal.SIGSTOP)
-            paused = time.monotonic()
-            until(lambda t=paused + 2.5: time.monotonic() > t)  # type: ignore[misc]
-            order: list[Callable[[], object]] = [
-                lambda: os.kill(pid, signal.SIGCONT),
-                lambda: haproxy.signal(signal.SIGCONT),
-            ]
-            for resume in order if first == "watcher" else reversed(order):
-                resume()
-                gap = time.monotonic() + 0.03
-                until(lambda t=gap: time.monotonic() > t)  # type: ignore[misc]
-        looks = output.read_text().count("Snapshot")
-        until(lambda: output.read_text().count("Snapshot") > looks + 1)
-    assert {line.split()[1] for line in output.read_text().splitlines()} == {"Snapshot"}
-
-
-def test_a_socket_that_it_may_not_open_is_unreadable(tmp_path: Path, haproxy: HAProxy) -> None:
-    """Wrong permissions are not HAProxy's death: cannot see, and the words say why."""
-    output = tmp_path / "seen"
-    haproxy.socket.chmod(0)
-    as_other = ("setpriv", "--reuid", "65534", "--clear-groups") if os.geteuid() == 0 else ()
-    with process(haproxy.socket, 0.5, output, *as_other):
-        until(lambda: output.read_text().count("\n") >= 3, 10)
-    assert all("Unreadable" in line for line in output.read_text().splitlines())
-    assert "Permission denied" in output.read_text()

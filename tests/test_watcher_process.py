@@ -1,0 +1,81 @@
+"""The watcher as a process of its own: paused with its HAProxy, and refused."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from haproxies import HAProxy, until
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@contextlib.contextmanager
+def process(path: Path, interval: float, output: Path, *before: str) -> Iterator[int]:
+    """Run a watcher as a process; its observations are lines of ``output``."""
+    argv = [sys.executable, str(ROOT / "tests" / "watching.py"), str(path), "anycastd"]
+    with output.open("wb") as file:
+        child = subprocess.Popen(
+            [*before, *argv, str(interval)],
+            stdout=file,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        )
+    try:
+        yield child.pid
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.parametrize("first", ["watcher", "haproxy"])
+def test_a_pause_of_the_whole_machine_is_no_missed_look(
+    tmp_path: Path, haproxy: HAProxy, first: str
+) -> None:
+    """Watcher and HAProxy are stopped for 2.5 s, five intervals, and resumed: nothing was missed.
+
+    Four times, at different moments of a look; whoever wakes first, the other one does soon.
+    """
+    output = tmp_path / "seen"
+    with process(haproxy.socket, 0.5, output) as pid:
+        until(lambda: output.read_text().count("Snapshot") >= 2, 10)
+        for number in range(4):
+            looks = output.read_text().count("Snapshot")
+            until(lambda n=looks: output.read_text().count("Snapshot") > n)  # type: ignore[misc]
+            began = time.monotonic()
+            until(lambda t=began + number * 0.13: time.monotonic() > t)  # type: ignore[misc]
+            os.kill(pid, signal.SIGSTOP)
+            haproxy.signal(signal.SIGSTOP)
+            paused = time.monotonic()
+            until(lambda t=paused + 2.5: time.monotonic() > t)  # type: ignore[misc]
+            order: list[Callable[[], object]] = [
+                lambda: os.kill(pid, signal.SIGCONT),
+                lambda: haproxy.signal(signal.SIGCONT),
+            ]
+            for resume in order if first == "watcher" else reversed(order):
+                resume()
+                gap = time.monotonic() + 0.03
+                until(lambda t=gap: time.monotonic() > t)  # type: ignore[misc]
+        looks = output.read_text().count("Snapshot")
+        until(lambda: output.read_text().count("Snapshot") > looks + 1)
+    assert {line.split()[1] for line in output.read_text().splitlines()} == {"Snapshot"}
+
+
+def test_a_socket_that_it_may_not_open_is_unreadable(tmp_path: Path, haproxy: HAProxy) -> None:
+    """Wrong permissions are not HAProxy's death: cannot see, and the words say why."""
+    output = tmp_path / "seen"
+    haproxy.socket.chmod(0)
+    # Root without its power over files: another user might not even read this checkout.
+    powerless = ("setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override")
+    with process(haproxy.socket, 0.5, output, *powerless if os.geteuid() == 0 else ()):
+        until(lambda: output.read_text().count("\n") >= 3, 10)
+    assert all("Unreadable" in line for line in output.read_text().splitlines())
+    assert "Permission denied" in output.read_text()
