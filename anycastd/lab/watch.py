@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import IO
 
 from anycastd.lab.node import Nodes
@@ -48,7 +49,7 @@ class Watch:
         followed by a route within a millisecond is no loss.
         """
         changes = self.changes(since)
-        for change, following in zip(changes, [*changes[1:], None], strict=True):
+        for change, following in zip_longest(changes, changes[1:]):
             if hops and set(hops) & set(change.hops):
                 return change.at
             replaced = following and following.hops and following.at - change.at < _REPLACED
