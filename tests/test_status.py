@@ -84,6 +84,7 @@ def test_text_says_what_why_and_what_to_do() -> None:
     assert "do     bring its servers back" in text
     assert "path   not announced" in text
     assert "0 of 2 usable" in text
+    assert text.count("s1  DOWN") == 1
     assert "neighbor 192.0.2.4 does not have the wanted route yet" in text
 
 

@@ -87,12 +87,17 @@ def _service(name: str, service: Mapping[str, Any], *, colour: bool) -> Iterator
     for wait in service["waits"]:
         if wait["until"] is not None:
             yield f"  wait   {span(wait['until'])} more: {wait['sentence']}"
+    shown: list[Any] = []
     for rule in service["rules"]:
         value = f": {rule['value']}" if rule["value"] else ""
         yield f"  rule   {rule['rule']}: {rule['truth']}{value}"
-        yield from _table(
-            [("", s["name"], s["status"], s["check"], s["why"]) for s in rule["servers"]], indent=9
-        )
+        if rule["servers"] not in shown:  # two rules on one backend show its servers once
+            shown.append(rule["servers"])
+            yield from _table([_server(row) for row in rule["servers"]], indent=9)
+
+
+def _server(row: Mapping[str, str]) -> tuple[str, ...]:
+    return (row["name"], row["status"], row["check"], row["why"])
 
 
 def _neighbors(neighbors: Mapping[str, Any]) -> list[tuple[str, ...]]:
