@@ -244,3 +244,54 @@ backend web
     server s1 127.0.0.1:{web.port} check inter 200ms fastinter 20ms
 {more}
 """
+
+
+@contextlib.contextmanager
+def impostor(path: Path, serve: Callable[[socket.socket, bytes], object]) -> Iterator[None]:
+    """Some other program's socket in HAProxy's place; ``serve`` gets connection and request.
+
+    At the end everything is closed, so that a ``serve`` that sends for ever ends, too.
+    """
+    threads: list[threading.Thread] = []
+    connections: list[socket.socket] = []
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connections.append(connection)
+                threads.append(threading.Thread(target=one, args=(connection,)))
+                threads[-1].start()
+
+    def one(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            serve(connection, connection.recv(4096))
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(64)
+        threads.append(threading.Thread(target=accept))
+        threads[0].start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            threads[0].join()
+            for connection in connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            for thread in threads[1:]:
+                thread.join()
+
+
+def drip(connection: socket.socket, _: bytes) -> None:
+    """Send an answer that never ends, slowly."""
+    while True:
+        connection.sendall(b"x")
+        time.sleep(0.02)
+
+
+def flood(connection: socket.socket, _: bytes) -> None:
+    """Send an answer that never ends, fast."""
+    while True:
+        connection.sendall(b"x" * 100_000)

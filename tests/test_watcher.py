@@ -6,9 +6,8 @@ import os
 import re
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +16,18 @@ import pytest
 from anycastd.clock import OwnTime
 from anycastd.haproxy import Gone, Snapshot, Unreadable, Usable
 from anycastd.watcher import look
-from haproxies import HEAD, HAProxy, Web, free_port, one_backend, running, until
+from haproxies import (
+    HEAD,
+    HAProxy,
+    Web,
+    drip,
+    flood,
+    free_port,
+    impostor,
+    one_backend,
+    running,
+    until,
+)
 from watching import Watching
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -328,55 +338,19 @@ def test_several_questions_at_a_busy_haproxy_cost_one_connection_each(haproxy: H
 # What is not HAProxy, or not any more ---------------------------------------------------------
 
 
-@contextlib.contextmanager
-def impostor(path: Path, serve: Callable[[socket.socket], None]) -> Iterator[None]:
-    """Run some other program's socket in HAProxy's place."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen(64)
-
-        def accept() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
-                    threading.Thread(target=one, args=(connection,), daemon=True).start()
-
-        def one(connection: socket.socket) -> None:
-            with connection, contextlib.suppress(OSError):
-                connection.recv(4096)
-                serve(connection)
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield
-        listener.shutdown(socket.SHUT_RDWR)
-
-
-def drip(connection: socket.socket) -> None:
-    """Send an answer that never ends, slowly."""
-    while True:
-        connection.sendall(b"x")
-        time.sleep(0.02)
-
-
-def flood(connection: socket.socket) -> None:
-    """Send an answer that never ends, fast."""
-    while True:
-        connection.sendall(b"x" * 100_000)
-
-
 @pytest.mark.parametrize(
     ("serve", "said"),
     [
-        (lambda connection: connection.sendall(b"HTTP/1.0 400 no\n\n"), "show info"),
-        (lambda _: None, "closed without an answer"),
-        (lambda connection: connection.sendall(b"# pxname,svname\nweb,"), "ends too early"),
+        (lambda it, _: it.sendall(b"HTTP/1.0 400 no\n\n"), "show info"),
+        (lambda *_: None, "closed without an answer"),
+        (lambda it, _: it.sendall(b"# pxname,svname\nweb,"), "ends too early"),
         (drip, "no answer within 0.5 s"),
         (flood, "more than 64 MiB"),
     ],
     ids=["garbage", "silent", "half", "drip", "flood"],
 )
 def test_what_is_not_haproxys_answer_is_unreadable(
-    tmp_path: Path, serve: Callable[[socket.socket], None], said: str
+    tmp_path: Path, serve: Callable[[socket.socket, bytes], object], said: str
 ) -> None:
     """Garbage, silence, half an answer, a drip and a flood: cannot see, in time, in bounds."""
     path = tmp_path / "s"
@@ -388,6 +362,49 @@ def test_what_is_not_haproxys_answer_is_unreadable(
         until(lambda: time.monotonic() > began + 1)
         assert len(watching.seen) - start < 12, "no busy loop"
         assert all(isinstance(seen, Unreadable) for seen in watching.seen)
+
+
+def test_a_stream_that_ends_again_and_again_is_no_busy_loop(tmp_path: Path) -> None:
+    """Each stream that begins and ends asks for a look: ten times a second at most."""
+    answer = (ROOT / "tests" / "captures" / "states-2.6.txt").read_bytes()
+    streams = []
+
+    def serve(connection: socket.socket, request: bytes) -> None:
+        if b"show events" in request:
+            streams.append(request)
+            connection.sendall(answer[answer.rindex(b"Name: HAProxy") :])
+        else:
+            connection.sendall(answer)
+
+    path = tmp_path / "s"
+    with impostor(path, serve), Watching(path) as watching:
+        watching.until(Snapshot)
+        began, start = time.monotonic(), len(watching.seen)
+        until(lambda: time.monotonic() > began + 1)
+        assert 2 <= len(streams) <= 12
+        assert len(watching.seen) - start <= 30
+        only_snapshots(watching)
+
+
+def test_a_socket_that_was_taken_away_is_unreadable(haproxy: HAProxy) -> None:
+    """While the stream stands a worker lives: the file that is missing is not its death.
+
+    Its end is: with the stream gone, nothing speaks for it any more.
+    """
+    elsewhere = haproxy.socket.with_name("moved")
+    with Watching(haproxy.socket, interval=0.3) as watching:
+        watching.settled()
+        haproxy.socket.rename(elsewhere)
+        seen = watching.until(Unreadable)
+        assert "a worker still runs" in seen.why
+        elsewhere.rename(haproxy.socket)
+        watching.until(Snapshot, up)
+        watching.settled()
+        haproxy.socket.rename(elsewhere)
+        watching.until(Unreadable)
+        assert not any(isinstance(seen, Gone) for seen in watching.seen)
+        haproxy.kill()
+        watching.until(Gone, within=0.5)
 
 
 def test_one_look_by_itself(haproxy: HAProxy, tmp_path: Path) -> None:

@@ -95,8 +95,8 @@ class Watching:
     def until(
         self, kind: type[T], that: Callable[[T], bool] = lambda _: True, within: float = 5.0
     ) -> T:
-        """Wait for an observation from now on, and return it."""
-        start = len(self.seen)
+        """Wait for an observation, the newest or one to come, and return it."""
+        start = max(0, len(self.seen) - 1)
         found: list[T] = []
 
         def came() -> bool:
@@ -107,6 +107,12 @@ class Watching:
         until(came, within)
         return found[0]
 
+    def last(self) -> Snapshot:
+        """Give the newest observation, which is a Snapshot."""
+        seen = self.seen[-1]
+        assert isinstance(seen, Snapshot), seen
+        return seen
+
     def settled(self) -> Snapshot:
         """Wait until events are heard, everything is proved and nothing is pending."""
 
@@ -115,9 +121,7 @@ class Watching:
             return self.watcher.events and time.monotonic() - self.times[-1] > 0.1
 
         until(quiet)
-        last = self.seen[-1]
-        assert isinstance(last, Snapshot)
-        return last
+        return self.last()
 
 
 async def tick(clock: OwnTime) -> None:
