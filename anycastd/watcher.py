@@ -183,11 +183,9 @@ class Watcher:
             self._stream_at, self._refused_by = now, None
         if self._next is None and self._wants(seen) and now >= self._stream_at:
             self._stream_at = now + STREAM_AFTER
-            try:
+            # Where nobody listens, the look that follows says what that means.
+            with contextlib.suppress(OSError):
                 self._next = _Stream(self.instance.socket, ring, self._looker.names, self._wake)
-            except OSError:
-                # The look that follows says what this means; a worker that stops may go now.
-                self._drop()
 
     def _wants(self, seen: Observation) -> bool:
         if self._stream is None or self._stream.over or self._stream.stopping:
