@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest
 # What speaks to ExaBGP is tested with each of these.
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
-.PHONY: help lab test end-to-end lint unit end-to-end bench format packages venv oldest namespaces clean
+.PHONY: help lab test lint unit end-to-end bench format packages venv oldest namespaces clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -43,8 +43,9 @@ unit: packages venv oldest ## The tests of single parts, then again with the old
 end-to-end: packages venv oldest namespaces ## The tests on the rehearsal network
 	$(PYTEST) tests/lab
 
-bench: packages venv oldest namespaces ## Measure, and print the tables
-	$(PYTEST) -s tests/bench
+bench: packages venv namespaces ## Measure, and print the tables (about ten minutes)
+	$(BIN)/python tests/bench/failover.py
+	$(BIN)/python tests/bench/outage.py
 
 format: venv ## Put the source into its one format
 	$(BIN)/python -m ruff check --fix
