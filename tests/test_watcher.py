@@ -184,21 +184,24 @@ def test_the_end_of_a_stream_is_nobodys_death(haproxy: HAProxy, web: Web) -> Non
 def test_reloads_are_followed_and_old_workers_are_let_go(haproxy: HAProxy, web: Web) -> None:
     """Five reloads: never out of sight, the old worker ends within 1 s, the new one's events come.
 
-    A held stream would keep the old worker, and would be silent.
+    A held stream would keep the old worker, and would be silent.  Each configuration has another
+    proxy in front, so that HAProxy's numbers of the others move.
     """
+    more = ""
     with Watching(haproxy.socket) as watching:
         watching.settled()
-        for _ in range(5):
+        for number in range(5):
             old = haproxy.worker
+            more += f"backend more{number}\n    server s1 127.0.0.1:9\n"
+            haproxy.configure(more + one_backend(web))
             haproxy.reload()
             until(lambda pid=old: not Path(f"/proc/{pid}").exists(), 1.0)  # type: ignore[misc]
-            watching.settled()
-            new = watching.seen[-1]
-            assert isinstance(new, Snapshot)
-            assert new.worker.pid == haproxy.worker != old
+            assert watching.settled().worker.pid == haproxy.worker != old
         web.stop()
         watching.until(Snapshot, down, 1.5)
         only_snapshots(watching)
+        looks = [seen for seen in watching.seen if isinstance(seen, Snapshot)]
+        assert all(set(seen.backends) == {"web"} for seen in looks)
 
 
 def test_the_first_check_of_a_new_worker_is_awaited(haproxy: HAProxy) -> None:
