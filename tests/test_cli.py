@@ -12,6 +12,7 @@ import pytest
 
 from anycastd.cli import COMMANDS
 from appliance import Appliance, own_network
+from haproxies import without
 from profiles import TEXT
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,12 +107,11 @@ def test_status_without_an_agent_is_code_3(tmp_path: Path) -> None:
 @pytest.mark.root
 def test_no_privilege_for_the_loopback_is_code_77(profile: Path, tmp_path: Path) -> None:
     """The agent says which capability it needs, before it announces anything."""
-    powerless = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
     with own_network():
         done = anycastd(
             *("run", "--profile", str(profile), "--directory", str(tmp_path / "run")),
             *("--lease", str(tmp_path / "lease.sock")),
-            before=powerless,
+            before=without("net_admin"),
         )
     assert done.returncode == 77, done.stderr
     assert "CAP_NET_ADMIN" in done.stderr

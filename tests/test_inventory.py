@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from anycastd.inventory import InventoryError, inventory
-from haproxies import HAProxy, drip, free_port, impostor, running
+from haproxies import HAProxy, drip, free_port, impostor, running, without
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -96,9 +96,8 @@ def test_no_permission(haproxy: HAProxy) -> None:
     haproxy.socket.chmod(0)
     haproxy.directory.chmod(0o755)
     code = "import sys; from anycastd.inventory import inventory; inventory(sys.argv[1])"
-    as_other = ["setpriv", "--reuid", "65534", "--clear-groups"] if os.geteuid() == 0 else []
     done = subprocess.run(
-        [*as_other, sys.executable, "-c", code, str(haproxy.socket)],
+        [*without("dac_override"), sys.executable, "-c", code, str(haproxy.socket)],
         capture_output=True,
         text=True,
         check=False,
