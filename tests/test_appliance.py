@@ -41,6 +41,20 @@ def child(pid: int, name: str) -> int:
     return found[0] if found else 0
 
 
+def start_foreground(one: Appliance) -> subprocess.Popen[bytes]:
+    """Start `anycastd run` alone, and wait until the peers have its preferred route."""
+    with (one.directory / "agent.err").open("ab") as log:
+        one.agent = subprocess.Popen(
+            one.command(sys.executable, "run", "agent"),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=one.environment,
+        )
+    one.wait_path(1)
+    return one.agent
+
+
 def test_backends_die_and_return(appliance: Appliance) -> None:
     """Withdrawn by one UPDATE a peer, back at standby, then at the preferred path."""
     status = appliance.status()
@@ -153,18 +167,10 @@ def test_vip_is_put_back(appliance: Appliance) -> None:
 def test_foreground_withdraws_and_leaves_nothing(tmp_path: Path) -> None:
     """`anycastd run` alone owns its speaker: SIGTERM withdraws, ends both, and the sockets go."""
     with own_network(), Appliance(tmp_path, ttl=2) as one:
-        with (tmp_path / "agent.err").open("ab") as log:
-            one.agent = subprocess.Popen(
-                one.command(sys.executable, "run", "agent"),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=one.environment,
-            )
-        one.wait_path(1)
-        speaker = child(one.agent.pid, "anycastd.shim")
-        one.agent.terminate()
-        assert one.agent.wait(15) == 0, one.log()
+        agent = start_foreground(one)
+        speaker = child(agent.pid, "anycastd.shim")
+        agent.terminate()
+        assert agent.wait(15) == 0, one.log()
         for peer in one.peers:
             withdrawn = [update for update in peer.of(Update) if update.withdrawn]
             (closed,) = peer.wait(lambda it: it.of(Closed), 5, "the session to close")
@@ -176,15 +182,7 @@ def test_foreground_withdraws_and_leaves_nothing(tmp_path: Path) -> None:
 def test_foreground_killed_takes_its_speaker_along(tmp_path: Path) -> None:
     """SIGKILL of the agent closes the sessions: the kernel ends its ExaBGP."""
     with own_network(), Appliance(tmp_path, ttl=2) as one:
-        with (tmp_path / "agent.err").open("ab") as log:
-            one.agent = subprocess.Popen(
-                one.command(sys.executable, "run", "agent"),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=one.environment,
-            )
-        one.wait_path(1)
-        one.agent.kill()
+        agent = start_foreground(one)
+        agent.kill()
         for peer in one.peers:
             peer.wait(lambda it: it.of(Closed), 5, "the session to close")
