@@ -57,6 +57,11 @@ class Control:
     async def stop(self) -> None:
         """Stop listening and take the socket away."""
         if self._server is not None:
+            # A server that is closed between a connection's arrival and its first turn leaks it.
+            for listener in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listener.fileno())
+            for _ in range(3):
+                await asyncio.sleep(0)
             self._server.close()
             for task in self._asking:
                 task.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import Callable
@@ -90,3 +91,25 @@ def test_only_owner_and_group_may_ask(tmp_path: Path) -> None:
     """The status names servers and neighbors."""
     mode = served(tmp_path, lambda: os.stat(socket_path(str(tmp_path))).st_mode & 0o777)
     assert mode == 0o660
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_connection_that_comes_as_the_agent_ends_is_closed(tmp_path: Path, turns: int) -> None:
+    """It sees an end, and nothing of it is left to the garbage collector."""
+
+    async def scene() -> bytes:
+        control = Control(socket_path(str(tmp_path)), {})
+        await control.start()
+        with socket.socket(socket.AF_UNIX) as late:
+            late.settimeout(5)
+            late.connect(socket_path(str(tmp_path)))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await control.stop()
+            try:
+                return await asyncio.to_thread(late.recv, 1)
+            except ConnectionResetError:
+                return b""
+
+    assert asyncio.run(scene()) == b""
+    gc.collect()
