@@ -18,8 +18,12 @@ Stages (pure: values in, values out, time is an argument):
     health      observations and a service's rules -> Verdict
     policy      Verdict, Memory and now -> Decision; the machine is explained at its top
     lease       Route, ExaBGP's commands and facts, the lease's two messages
+    terms       what the lease is told at its start, what it asks its edge to do
+    holder      which agent holds the lease; agents that crash again and again
+    resettle    how a running speaker takes over other sessions, one loss at a time
     tenure      who holds which routes for how long: the lease's state machine
     routes      Decision -> wanted routes per neighbor
+    plan        two profiles and what is held -> what a reload changes
     exabgp      route -> line, line -> fact: ExaBGP's words
     pipeline    advance(): the only composition of the stages
     forecast    the core run forward: what happens next if nothing changes
@@ -32,11 +36,14 @@ Edges (all I/O):
     loopback    the VIP on the loopback: put in place, watched, healed
     announcer   the agent's end of the lease
     keeper      the lease process: ExaBGP's API child
+    scribe      the lease process's hand: has the speaker's files written
     speaker     Profile -> ExaBGP's configuration and environment, then exec
+    rewrite     a running speaker's files for another profile
     shim        ExaBGP's own main with its timers mended
     supervise   a speaker as our child, for the foreground form
     systemd     what systemd wants to hear from a service
-    control     the socket that `anycastd status` asks
+    control     the socket that `anycastd status` and `reload` ask
+    handover    a reload: judge what is on disk, then become it
     inventory   HAProxy's inventory through haproxyadmin, for `check` only
     daemon      build, wait, advance, hand to the sinks, stop
     cli         the command line; commands/ has one file per command

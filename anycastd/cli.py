@@ -22,6 +22,7 @@ COMMANDS = {
     "speaker": "become ExaBGP, with the lease process as its child",
     "check": "everything that run does, short of starting; compares regions",
     "status": "what is announced, and why",
+    "reload": "take over the code and the profile on disk",
     "lab": "rehearse a failover in a network of namespaces (root)",
 }
 

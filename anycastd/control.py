@@ -1,4 +1,4 @@
-"""The control socket: one question a connection, answered in JSON (`anycastd status` asks it).
+"""The control socket: one question a connection, answered in JSON (`status` and `reload` ask it).
 
 A question is one line, ``{"v": 1, "ask": "status"}``; the answer is one line.  The directory's
 mode decides who may ask.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,11 @@ VERSION = 1
 ANSWER_MAX = 64 * 1024 * 1024
 """Bytes; the status of 1,000 services with 10,000 servers is about 3 MB."""
 ASK_WITHIN = 5.0
-"""Seconds in which a connection has to ask."""
+"""Seconds in which a connection has to ask, and in which it has to take its answer."""
+LEAVE_WITHIN = 1.0
+"""Seconds that answers under way have when the agent ends."""
+
+Answer = Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]]
 
 
 class ControlError(Exception):
@@ -31,31 +36,55 @@ def socket_path(directory: str) -> str:
 
 
 class Control:
-    """Serve questions; ``answers`` maps a question's name to what computes its answer."""
+    """Serve questions; ``answers`` maps a question's name to what computes its answer.
 
-    def __init__(self, path: str, answers: dict[str, Callable[[], dict[str, Any]]]) -> None:
+    An answer may take its time where it is awaited; a connection that goes away does not end it.
+    ``inherited`` is the descriptor that ``bequeath`` gave the agent before us, in this process.
+    """
+
+    def __init__(self, path: str, answers: dict[str, Answer], inherited: int | None = None) -> None:
         self.path = path
         self.answers = answers
+        self.inherited = inherited
         self._server: asyncio.Server | None = None
         self._asking: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen; raises ControlError where another agent already does, or none may."""
+        if self.inherited is None:
+            listener = self._listen()
+        else:
+            listener = socket.socket(fileno=self.inherited)  # who asked meanwhile waits there
+        # Not start_unix_server: from Python 3.13 on, that takes the file away from a successor.
+        self._server = await asyncio.start_server(self._accept, sock=listener)
+
+    def _listen(self) -> socket.socket:
         if _alive(self.path):
             raise ControlError(
                 f"{self.path}: another agent answers there; stop it, or give this one its own "
                 "--directory"
             )
+        listener = socket.socket(socket.AF_UNIX)
         try:
             with contextlib.suppress(FileNotFoundError):
                 Path(self.path).unlink()
-            self._server = await asyncio.start_unix_server(self._accept, self.path)
+            listener.bind(self.path)
             Path(self.path).chmod(0o660)
         except OSError as error:
+            listener.close()
             raise ControlError(f"{self.path}: cannot listen there: {error.strerror}") from None
+        return listener
 
-    async def stop(self) -> None:
-        """Stop listening and take the socket away."""
+    def bequeath(self) -> int | None:
+        """Give a descriptor by which a successor in this process listens on."""
+        if self._server is None or not self._server.sockets:
+            return None
+        descriptor = os.dup(self._server.sockets[0].fileno())
+        os.set_inheritable(descriptor, True)
+        return descriptor
+
+    async def stop(self, *, leave_socket: bool = False) -> None:
+        """Stop listening and take the socket away, unless it is somebody else's now."""
         if self._server is not None:
             # A server that is closed between a connection's arrival and its first turn leaks it.
             for listener in self._server.sockets:
@@ -63,11 +92,14 @@ class Control:
             for _ in range(3):
                 await asyncio.sleep(0)
             self._server.close()
+            if self._asking:
+                await asyncio.wait(self._asking, timeout=LEAVE_WITHIN)
             for task in self._asking:
                 task.cancel()
             await asyncio.gather(*self._asking, return_exceptions=True)
-            with contextlib.suppress(OSError):
-                Path(self.path).unlink()
+            if not leave_socket:
+                with contextlib.suppress(OSError):
+                    Path(self.path).unlink()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))
@@ -80,7 +112,9 @@ class Control:
         try:
             async with asyncio.timeout(ASK_WITHIN):
                 line = await reader.readline()
-                writer.write(json.dumps(self._answer(line)).encode() + b"\n")
+            answer = await self._answer(line)
+            async with asyncio.timeout(ASK_WITHIN):
+                writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         except (OSError, ValueError, TimeoutError):
             pass  # the asker went away or asked for too long; it is the asker's loss
@@ -89,7 +123,7 @@ class Control:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             question = json.loads(line)
             name = question["ask"]
@@ -101,7 +135,8 @@ class Control:
         if answer is None:
             known = ", ".join(sorted(self.answers))
             return {"v": VERSION, "error": f"unknown question {name!r}; known: {known}"}
-        return answer()
+        found = answer()
+        return found if isinstance(found, dict) else await found
 
 
 def ask(directory: str, question: str, within: float = 5.0) -> dict[str, Any]:

@@ -4,6 +4,9 @@ Two shapes only.  A source puts a value into the inbox and wakes the loop; a sin
 wish.  The loop waits for news or for ``wake_at``, runs one pass, and hands its outcome to the
 sinks.  The lease is renewed by the output of a pass and by nothing else; a look at HAProxy wakes
 one at least each quarter of the lease.
+
+A reload ends the loop as well: a last pass, a last Want for as long as a start may take, and this
+process executes itself anew (``handover``).
 """
 
 from __future__ import annotations
@@ -13,20 +16,24 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import Coroutine
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from anycastd import __version__
-from anycastd.announcer import Announcer
+from anycastd import __version__, handover
+from anycastd.announcer import Announcer, Terms
 from anycastd.clock import OwnTime
 from anycastd.control import Control, socket_path
+from anycastd.handover import Origin, RefusedError, Succession
 from anycastd.haproxy import Observation
 from anycastd.health import named
 from anycastd.loopback import Address, Loopback
 from anycastd.pipeline import Inputs, LeaseView, Step, VipState, advance
-from anycastd.policy import Memory, Transition
+from anycastd.policy import Level, Memory, Transition
 from anycastd.profile import Network, Profile
+from anycastd.speaker import config_hash, vips_hash
 from anycastd.status import build
 from anycastd.supervise import SpeakerEndedError, Supervisor
 from anycastd.systemd import Notifier
@@ -40,6 +47,10 @@ WITHDRAW_WITHIN = 3.0
 """Seconds that a foreground stop waits for ExaBGP to confirm the withdrawal."""
 SPEAKER_WITHIN = 5.0
 """Seconds that a foreground stop gives its speaker to end."""
+HAND_OVER_WITHIN = 1.0
+"""Seconds that a reload waits for the lease to confirm the last Want."""
+STARTS = 4.0
+"""The lease outlives a reload by as many times as long as judging the new profile took."""
 
 
 class LostError(Exception):
@@ -91,29 +102,52 @@ class Daemon:
     """One agent.  Inert when built; ``run()`` does it all and returns when told to stop.
 
     ``speaker`` is the foreground form's own speaker, None where the lease is somebody else's.
+    ``text`` is the profile's, ``origin`` is how this process was started.
     """
 
     def __init__(
-        self, profile: Profile, lease: str, directory: str, speaker: Supervisor | None = None
+        self,
+        profile: Profile,
+        lease: str,
+        directory: str,
+        speaker: Supervisor | None = None,
+        *,
+        text: str,
+        origin: Origin,
     ) -> None:
         self.profile = profile
+        self.text = text
         self.speaker = speaker
+        self.succession = Succession(origin)
+        self.instance = os.urandom(8).hex()
         self.clock = OwnTime(TICK)
         self.inbox = Inbox()
         self.memory: dict[str, Memory] = {}
         self.step: Step | None = None
-        self.announcer = Announcer(lease, profile.ttl, self.inbox.leased)
+        self.announcer = Announcer(
+            lease,
+            profile.ttl,
+            self.inbox.leased,
+            clock=self.clock,
+            # After a reload the speaker reads the profile in any case: a password may be another.
+            terms=Terms(config_hash(profile), vips_hash(profile), ask=origin.text is not None),
+            silent=self._lease_is_silent,
+        )
         self.watchers = {name: self._watcher(name) for name in profile.haproxy}
         self.loopback = Loopback(
             [(service.vip, service.interface) for service in profile.services.values()],
             self.inbox.vip,
         )
-        self.control = Control(socket_path(directory), {"status": self.status})
+        self.control = Control(
+            socket_path(directory),
+            {"status": self.status, "running": self.running, "reload": self._reload},
+            origin.control,
+        )
         self.notifier = Notifier()
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
-        """Run until SIGTERM or SIGINT.
+        """Run until SIGTERM or SIGINT; a reload (SIGHUP) does not return.
 
         Raises ControlError, NoPrivilegeError or SpeakerEndedError where it cannot start, and
         LostError when another agent took over; nothing is left behind then.
@@ -121,16 +155,30 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        # On a terminal it means that the terminal has gone.
+        hangup = self._stop.set if sys.stderr.isatty() else self.succession.signal
+        loop.add_signal_handler(signal.SIGHUP, hangup)
+        handover.release_signals()
         await self.control.start()
+        successor = False
         try:
             self.loopback.start()
-            await self._serve()
+            successor = await self._serve()
         finally:
-            await self.control.stop()
-            if self.speaker is not None:
+            await self.succession.stop()
+            control = self.control.bequeath() if successor else None
+            await self.control.stop(leave_socket=successor)
+            if self.speaker is not None and not successor:
                 await self.speaker.stop(SPEAKER_WITHIN)
                 # Its lease process dies with ExaBGP and cannot tidy up itself.
                 Path(self.announcer.path).unlink(missing_ok=True)
+        if successor:
+            # Inside the loop: once it is closed, a signal would end us.
+            try:
+                speaker = self.speaker.pid if self.speaker is not None else None
+                self.succession.become(speaker, control)
+            except OSError as error:
+                raise LostError(f"cannot execute itself anew: {error.strerror}") from None
 
     def status(self) -> dict[str, Any]:
         """Answer `anycastd status`."""
@@ -142,9 +190,45 @@ class Daemon:
         view = build(
             self.profile, inputs, step, now, pid=os.getpid(), version=__version__, polling=polling
         )
-        return view.to_json()
+        problems = (*view.problems, *self.announcer.problems())
+        return replace(view, problems=problems).to_json()
 
-    async def _serve(self) -> None:
+    def running(self) -> dict[str, Any]:
+        """Answer `anycastd reload`: what runs, as far as a new profile may change it."""
+        report = self.inbox.lease.report
+        levels = {} if self.step is None else self.step.decisions
+        return {
+            "v": 1,
+            "version": __version__,
+            "pid": os.getpid(),
+            "instance": self.instance,
+            "profile": self.succession.origin.profile,
+            "text": self.text,
+            "ready": self.step is not None and self.step.wanted is not None,
+            "levels": {name: decision.level.word for name, decision in levels.items()},
+            "held": [asdict(route) for route in self.inbox.lease.held or ()],
+            "sessions": {
+                address: peer.session.value
+                for address, peer in ({} if report is None else report.neighbors).items()
+            },
+            "speaker": "" if report is None else report.reload,
+            "problems": self.announcer.problems(),
+        }
+
+    async def _reload(self) -> dict[str, Any]:
+        try:
+            heir = await self.succession.ask()
+        except RefusedError as refusal:
+            return {"v": 1, "refused": str(refusal).splitlines()}
+        return {"v": 1, "accepted": True, "said": heir.said}
+
+    def _lease_is_silent(self) -> None:
+        if self.speaker is not None:
+            log.error("ending the speaker, so that its sessions close")
+            self.speaker.kill()
+
+    async def _serve(self) -> bool:
+        """Work until told to stop; True: the successor is to take over."""
         parts: list[Coroutine[Any, Any, None]] = [
             self._tick(),
             self.announcer.run(),
@@ -155,26 +239,54 @@ class Daemon:
         if self.speaker is not None:
             parts.append(self.speaker.run())
         tasks = [asyncio.create_task(part) for part in parts]
-        stop = asyncio.create_task(self._stop.wait())
+        ends = [asyncio.create_task(event.wait()) for event in (self._stop, self.succession.agreed)]
         self.notifier.ready("watching")
+        if self.succession.origin.again:
+            self.succession.signal()
         try:
-            await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*ends, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done():
                     task.result()  # raises what ended it
                     raise LostError(self.announcer.lost or "a part of the agent ended by itself")
+            tasks[3].cancel()  # no pass may say anything after the last word
+            if not self._stop.is_set() and await self._hand_over():
+                return True
             self.notifier.stopping("handing over" if self.speaker is None else "withdrawing")
             if self.speaker is not None:
-                await self._withdraw(tasks[3])
+                await self._withdraw()
+            else:
+                await self._leave(self.profile.ttl)
+            return False
         finally:
-            stop.cancel()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(stop, *tasks, return_exceptions=True)
+            everything: list[asyncio.Task[Any]] = [*ends, *tasks]
+            for one in everything:
+                one.cancel()
+            await asyncio.gather(*everything, return_exceptions=True)
 
-    async def _withdraw(self, deciding: asyncio.Task[None]) -> None:
-        """Withdraw everything; no pass may want it back meanwhile."""
-        deciding.cancel()
+    async def _hand_over(self) -> bool:
+        """Hold the lease for as long as the successor may need; False: told to stop meanwhile."""
+        heir = self.succession.heir
+        self.notifier.reloading()
+        await self._leave(self.profile.ttl + STARTS * (heir.took if heir is not None else 0.0))
+        handover.hold_signals()
+        await asyncio.sleep(0)  # what came before they were held is heard here
+        if not self._stop.is_set():
+            return True
+        handover.release_signals()
+        return False
+
+    async def _leave(self, ttl: float) -> None:
+        """Renew the lease for the last time, by one more pass."""
+        wanted = self._advance().wanted
+        if wanted is None:
+            return  # nothing has been decided yet, so nothing is said
+        self.announcer.want(wanted, ttl, leaving=True)
+        if self.inbox.lease.connected and not await self.announcer.confirmed(HAND_OVER_WITHIN):
+            log.warning("the lease did not confirm the last word: routes may be withdrawn")
+
+    async def _withdraw(self) -> None:
+        """Withdraw everything."""
         if await self.announcer.withdraw(WITHDRAW_WITHIN):
             log.info("withdrawn; ending the speaker")
         else:
@@ -188,14 +300,31 @@ class Daemon:
     async def _decide(self) -> None:
         while True:
             now = self.clock.now()
-            self.step = step = advance(self.profile, self.memory, self.inbox.inputs(), now)
-            self.memory = dict(step.memory)
+            step = self._advance()
             if step.wanted is not None:
                 self.announcer.want(step.wanted)
                 self.notifier.alive()
-            for transition in step.transitions:
-                _tell(transition)
             await self.inbox.news(None if step.wake_at is None else max(0.0, step.wake_at - now))
+
+    def _advance(self) -> Step:
+        """Run one pass."""
+        now = self.clock.now()
+        if self.announcer.ran_out:
+            self.announcer.ran_out = False
+            self._begin_anew(now)
+        self.step = step = advance(self.profile, self.memory, self.inbox.inputs(), now)
+        self.memory = dict(step.memory)
+        for transition in step.transitions:
+            _tell(transition)
+        return step
+
+    def _begin_anew(self, now: float) -> None:
+        """Come back step by step: we were stopped for so long that our routes were withdrawn."""
+        log.warning("the lease ran out before it was renewed: all services begin as withdrawn")
+        self.memory = {
+            name: replace(memory, level=Level.WITHDRAWN, level_since=now, changed=now)
+            for name, memory in self.memory.items()
+        }
 
     def _watcher(self, name: str) -> Watcher:
         instance = self.profile.haproxy[name]
@@ -215,10 +344,18 @@ class Daemon:
         )
 
 
-async def run(profile: Profile, lease: str, directory: str, speaker: Supervisor | None) -> None:
+async def run(
+    profile: Profile,
+    lease: str,
+    directory: str,
+    speaker: Supervisor | None,
+    *,
+    text: str,
+    origin: Origin,
+) -> None:
     """Make ``directory`` and run an agent in it; see Daemon.run for what it raises."""
     Path(directory).mkdir(mode=0o750, parents=True, exist_ok=True)
-    await Daemon(profile, lease, directory, speaker).run()
+    await Daemon(profile, lease, directory, speaker, text=text, origin=origin).run()
 
 
 def _matters(view: LeaseView) -> tuple[object, ...]:

@@ -32,6 +32,7 @@ from anycastd.lease import (
     AskSessions,
     Command,
     Fact,
+    Loaded,
     Ping,
     Route,
     Session,
@@ -88,9 +89,17 @@ class Dialogue:
     ``local_as`` makes ``say`` refuse a path that does not start with it.  ``ignored`` counts
     lines that meant nothing, ``last_ignored`` is the newest of them.  A route that ``AskRib``
     finds as it was announced is the very one that was announced (communities have no order).
+    ``watched`` asks the shim to end us when we say nothing for some seconds.
     """
 
-    def __init__(self, neighbors: Iterable[str] = (), local_as: int | None = None) -> None:
+    def __init__(
+        self,
+        neighbors: Iterable[str] = (),
+        local_as: int | None = None,
+        *,
+        watched: bool = False,
+    ) -> None:
+        self._comment = "# watched" if watched else "#"
         self.ignored = 0
         self.last_ignored = ""
         self._neighbors = tuple(str(ip_address(neighbor)) for neighbor in neighbors)
@@ -102,6 +111,16 @@ class Dialogue:
         self._version: str | None = None
         self._skip = False
         self._greeted = False
+
+    def settle(self, neighbors: Iterable[str], local_as: int | None) -> None:
+        """Take over what is configured from now on."""
+        self._neighbors = tuple(str(ip_address(neighbor)) for neighbor in neighbors)
+        self._local_as = local_as
+        self._sessions = {
+            neighbor: session
+            for neighbor, session in self._sessions.items()
+            if neighbor in self._neighbors
+        }
 
     @property
     def open(self) -> int:
@@ -121,7 +140,7 @@ class Dialogue:
             self._greeted = True
             self._pings.append(None)
             self._queue.append(_Open(None))
-            greeting = "#\nversion\nshow neighbor summary\n"
+            greeting = f"{self._comment}\nversion\nshow neighbor summary\n"
         if isinstance(command, Ping):
             self._pings.append(command)
         else:
@@ -242,6 +261,9 @@ class Dialogue:
             event = json.loads(line, strict=False)
             if event.get("type") == "notification" and event.get("notification") == "shutdown":
                 return self._shutdown()
+            if event.get("type") == "anycastd":  # the shim's own
+                error = event.get("error")
+                return (Loaded(str(event["loaded"]), None if error is None else str(error)),)
             if event.get("type") != "state":
                 return self._ignore(line)
             told = event["neighbor"]

@@ -6,7 +6,8 @@ the agent keeps saying so, and not longer (the machine is in ``tenure``).
 
 It is kept small, since it must outlive everything else: standard library only, no asyncio, no
 lazy imports (an upgrade may change the files below it), one loop.  ExaBGP's output is always
-drained, since ExaBGP's writes block; nothing that is written may block this loop.
+drained, since ExaBGP's writes block; nothing that is written may block this loop.  What needs a
+profile to be read is a short-lived process of its own (``rewrite``).
 """
 
 from __future__ import annotations
@@ -24,14 +25,33 @@ from dataclasses import dataclass, field
 
 from anycastd.clock import OwnTime
 from anycastd.exabgp import Dialogue
-from anycastd.lease import MESSAGE_MAX
-from anycastd.tenure import Effect, EndExabgp, Hang, Lease, Note, Say, Send, Settings
+from anycastd.lease import MESSAGE_MAX, Answer, Fact, Ping
+from anycastd.scribe import WITHIN, Scribe, ScribeError
+from anycastd.systemd import Notifier
+from anycastd.tenure import Lease
+from anycastd.terms import (
+    Effect,
+    EndExabgp,
+    Hang,
+    Note,
+    Reread,
+    Rewrite,
+    Say,
+    Send,
+    Settings,
+)
 
 TICK = 0.05
 """Seconds between two looks at the time."""
 
 CONNECTIONS_MAX = 16
-"""Agents and onlookers at once; one more is turned away."""
+"""Agents and onlookers at once; one more, and the oldest onlooker has to go."""
+
+READ_AT_ONCE = 2 * MESSAGE_MAX
+"""Bytes that are read of one connection before the others have their turn."""
+
+LOADED = "ANYCASTD_LOADED"
+"""Environment: the configuration that ExaBGP runs; set by a shim that can read another one."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -40,9 +60,19 @@ class KeeperError(Exception):
     """The lease cannot start: says why and what to do."""
 
 
-def load_settings(path: str) -> tuple[Settings, str]:
-    """Read the speaker's lease file (version 1); give the settings and the socket's path.
+@dataclass(frozen=True, slots=True)
+class Lodging:
+    """Where the lease lives: its own file, its socket, and the profile (empty: not known)."""
 
+    file: str
+    socket: str
+    profile: str
+
+
+def load_settings(path: str, instance: str, loaded: str | None) -> tuple[Settings, Lodging]:
+    """Read the speaker's lease file (version 1).
+
+    ``loaded`` is the hash of what ExaBGP runs (None: its shim cannot say, nor read another one).
     Raises KeeperError.
     """
     try:
@@ -51,16 +81,19 @@ def load_settings(path: str) -> tuple[Settings, str]:
         if data["v"] != 1:
             version = data["v"]
             raise KeeperError(f"{path}: version {version!r} is not known here; restart the speaker")
+        profile = str(data.get("profile") or "")
         settings = Settings(
-            instance=f"{os.getpid()}-{os.urandom(4).hex()}",
+            instance=instance,
             prefixes=frozenset(data["prefixes"]),
             neighbors=tuple(data["neighbors"]),
             local_as=int(data["local_as"]),
             ttl_max=float(data["ttl_max"]),
             inherit=float(data.get("inherit", 5.0)),
-            config=str(data.get("config", "")),
+            config=loaded or str(data.get("config", "")),
+            vips=str(data.get("vips", "")),
+            able=bool(profile) and loaded is not None,
         )
-        return settings, str(data["socket"])
+        return settings, Lodging(path, str(data["socket"]), profile)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KeeperError(f"{path}: cannot be used: {error!r}; restart the speaker") from None
 
@@ -79,16 +112,22 @@ class _Pipe:
 class Keeper:
     """The loop: read everything pending, then let time pass, then write."""
 
-    def __init__(self, settings: Settings, path: str, exabgp_pid: int) -> None:
+    def __init__(
+        self, settings: Settings, lodging: Lodging, exabgp_pid: int, notifier: Notifier
+    ) -> None:
         self.clock = OwnTime(TICK)
         self.lease = Lease(settings, self.clock.now())
-        self.dialogue = Dialogue(settings.neighbors, settings.local_as)
+        self.settings = settings
+        self.dialogue = Dialogue(settings.neighbors, settings.local_as, watched=True)
         self.exabgp_pid = exabgp_pid
-        self.path = path
+        self.lodging = lodging
+        self.notifier = notifier
+        self.answered = False
+        self.scribe: Scribe | None = None
         self.pipes: dict[int, _Pipe] = {}
         self.numbers = 0
         self.selector = selectors.DefaultSelector()
-        self.listener = _listen(path)
+        self.listener = _listen(lodging.socket)
         self.selector.register(self.listener, selectors.EVENT_READ)
         self.hear = _Pipe(0)
         self.say = _Pipe(1)
@@ -108,17 +147,22 @@ class Keeper:
                     self._flush(self.say)
                 elif key.fileobj is self.listener:
                     self._accept()
+                elif self.scribe is not None and key.fd == self.scribe.fd:
+                    if self.scribe.read():
+                        self._written(self.scribe)
                 else:
                     self._serve(key.fd, events)
             # Only now: what had arrived during a stall of ours must count before time does.
             self.clock.tick()
+            if self.scribe is not None and self.clock.now() >= self.scribe.ends:
+                self._written(self.scribe)
             self._do(self.lease.tick(self.clock.now()))
 
     def close(self) -> None:
         """Let go of the socket."""
         self.listener.close()
         with contextlib.suppress(OSError):
-            os.unlink(self.path)
+            os.unlink(self.lodging.socket)
 
     # ExaBGP ---------------------------------------------------------------------------------------
 
@@ -129,7 +173,16 @@ class Keeper:
         for line in lines:
             for fact in self.dialogue.hear(line.decode("utf-8", "replace")):
                 self._do(self.lease.heard(fact, self.clock.now()))
+                self._tell_systemd(fact)
         return True
+
+    def _tell_systemd(self, fact: Fact) -> None:
+        """Feed the speaker's watchdog by ExaBGP's own answers, and by nothing else."""
+        if isinstance(fact, Answer) and isinstance(fact.command, Ping):
+            if not self.answered:
+                self.answered = True
+                self.notifier.ready(f"ExaBGP {fact.version}")
+            self.notifier.alive()
 
     # Agents ---------------------------------------------------------------------------------------
 
@@ -137,9 +190,11 @@ class Keeper:
         with contextlib.suppress(OSError):
             connection, _ = self.listener.accept()
             if len(self.pipes) >= CONNECTIONS_MAX:
-                connection.close()
-                _log("turned a connection away: too many are open")
-                return
+                # Not the newest: an agent that comes back must get in, whoever looks on.
+                holder = self.lease.holder.connection
+                oldest = next(pipe for pipe in self.pipes.values() if pipe.number != holder)
+                _log("closed the oldest connection of those that hold nothing: too many are open")
+                self._hang(oldest)
             connection.setblocking(False)
             self.numbers += 1
             pipe = _Pipe(connection.fileno(), number=self.numbers, connection=connection)
@@ -153,14 +208,13 @@ class Keeper:
             return  # closed by what was handled just before
         if events & selectors.EVENT_WRITE:
             self._flush(pipe)
-        if events & selectors.EVENT_READ:
-            lines = _lines(pipe)
+        if pipe.fd in self.pipes and events & selectors.EVENT_READ:
+            lines = _lines(pipe, READ_AT_ONCE)
             if lines is None or len(pipe.read) > MESSAGE_MAX:
                 self._hang(pipe)
                 return
-            # Whole state in each: of several that waited, only the newest one matters.
-            if lines:
-                self._do(self.lease.message(pipe.number, lines[-1], self.clock.now()))
+            for line in _newest(lines):
+                self._do(self.lease.message(pipe.number, line, self.clock.now()))
 
     def _hang(self, pipe: _Pipe) -> None:
         if self.pipes.pop(pipe.fd, None) is None:
@@ -173,29 +227,65 @@ class Keeper:
     # Effects --------------------------------------------------------------------------------------
 
     def _do(self, effects: list[Effect]) -> None:
-        """Carry effects out in order; all that is for ExaBGP goes out in one write."""
+        """Carry effects out; all that is for ExaBGP goes first, in one write."""
+        if self.settings is not self.lease.settings:
+            self.settings = self.lease.settings
+            self.dialogue.settle(self.settings.neighbors, self.settings.local_as)
         for effect in effects:
-            match effect:
-                case Say(command):
-                    self.say.unwritten += self.dialogue.say(command).encode()
-                case Send(report, to):
-                    line = report.dump()
-                    for pipe in list(self.pipes.values()):
-                        if to is None or pipe.number == to:
-                            pipe.unwritten += line
-                            self._flush(pipe)
-                case Hang(number, why):
-                    _log(f"closed a connection: {why}")
-                    for pipe in list(self.pipes.values()):
-                        if pipe.number == number:
-                            self._hang(pipe)
-                case EndExabgp(why):
-                    _log(f"ending ExaBGP (pid {self.exabgp_pid}): {why}")
-                    if os.getppid() == self.exabgp_pid:
-                        os.kill(self.exabgp_pid, signal.SIGKILL)
-                case Note(text):
-                    _log(text)
+            if isinstance(effect, Say):
+                self.say.unwritten += self.dialogue.say(effect.command).encode()
         self._flush(self.say)
+        for effect in effects:
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Send(report, to):
+                for pipe in [pipe for pipe in self.pipes.values() if pipe.number == to]:
+                    pipe.unwritten += report.dump()
+                    self._flush(pipe)
+            case Hang(number, why):
+                _log(f"closed a connection: {why}")
+                for pipe in [pipe for pipe in self.pipes.values() if pipe.number == number]:
+                    self._hang(pipe)
+            case Rewrite(reset):
+                self._rewrite(reset)
+            case Reread():
+                self._signal(signal.SIGUSR1)
+            case EndExabgp(why):
+                _log(f"ending ExaBGP (pid {self.exabgp_pid}): {why}")
+                self._signal(signal.SIGKILL)
+            case Note(text):
+                _log(text)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if os.getppid() == self.exabgp_pid:  # else it is gone, and its pid may be anybody's
+            os.kill(self.exabgp_pid, number)
+
+    def _rewrite(self, reset: tuple[str, ...]) -> None:
+        now = self.clock.now()
+        where = os.path.dirname(self.lodging.file)
+        try:
+            self.scribe = Scribe(self.lodging.profile, where, reset, now + WITHIN)
+        except ScribeError as error:
+            self._do(self.lease.not_written(str(error), now))
+        else:
+            self.selector.register(self.scribe.fd, selectors.EVENT_READ)
+
+    def _written(self, scribe: Scribe) -> None:
+        """Take what the files say now."""
+        self.scribe = None
+        self.selector.unregister(scribe.fd)
+        now = self.clock.now()
+        try:
+            written = scribe.end()
+            settings, self.lodging = load_settings(
+                self.lodging.file, self.settings.instance, self.lease.resettle.loaded
+            )
+        except (ScribeError, KeeperError) as error:
+            self._do(self.lease.not_written(str(error), now))
+        else:
+            self._do(self.lease.written(written, settings, now))
 
     def _flush(self, pipe: _Pipe) -> None:
         if pipe.unwritten:
@@ -228,20 +318,38 @@ class Keeper:
             self.selector.modify(pipe.fd, events)
 
 
-def _lines(pipe: _Pipe) -> list[bytes] | None:
-    """Read what is there and give its whole lines; None at the end of the stream."""
-    try:
-        data = os.read(pipe.fd, 1 << 20)
-    except BlockingIOError:
-        return []
-    except OSError:
-        return None
-    if not data:
-        return None
-    pipe.read += data
+def _lines(pipe: _Pipe, limit: int = 1) -> list[bytes] | None:
+    """Read what is there, about ``limit`` bytes of it, and give its whole lines.
+
+    None at the end of the stream; what came before the end is given first.
+    """
+    got = 0
+    while got < limit:
+        try:
+            data = os.read(pipe.fd, 1 << 20)
+        except BlockingIOError:
+            break
+        except OSError:
+            data = b""
+        if not data:
+            if not got:
+                return None
+            break  # the next reading finds the end again
+        got += len(data)
+        pipe.read += data
     *whole, rest = bytes(pipe.read).split(b"\n")
     pipe.read[:] = rest
     return whole
+
+
+def _newest(lines: list[bytes]) -> list[bytes]:
+    """Choose of the lines that waited those that matter: the newest state, the newest verb.
+
+    What was said during a stall of ours must not be told to ExaBGP one after the other.
+    """
+    verbs = [line for line in lines if b'"reload"' in line]
+    states = [line for line in lines if b'"reload"' not in line]
+    return [*states[-1:], *verbs[-1:]]
 
 
 def _listen(path: str) -> socket.socket:
@@ -277,9 +385,12 @@ def main(argv: list[str]) -> int:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # Out of the environment first: nobody else is to speak to systemd for the speaker.
+    notifier = Notifier()
+    instance = f"{os.getpid()}-{os.urandom(4).hex()}"
     try:
-        settings, path = load_settings(argv[1])
-        keeper = Keeper(settings, path, parent)
+        settings, lodging = load_settings(argv[1], instance, os.environ.get(LOADED))
+        keeper = Keeper(settings, lodging, parent, notifier)
     except KeeperError as error:
         _log(str(error))
         return 69

@@ -64,18 +64,18 @@ def prepends(service: Service, level: Level) -> int:
 def held_level(profile: Profile, service: Service, held: Iterable[Route]) -> Level:
     """Find the level at which ``held`` has the service: the lowest that any neighbor was told.
 
-    A path that is none of ours any more (the profile was changed) counts as the level whose path
-    is nearest in length, so that a reload replaces it instead of withdrawing it first.
+    A neighbor that was told nothing does not count: it may be new in this profile.  A path that is
+    none of ours any more (the profile was changed) counts as the level whose path is nearest in
+    length, so that a reload replaces it instead of withdrawing it first.
     """
     by_key = {route.key: route for route in held}
     levels: list[Level] = []
     for neighbor in profile.bgp.neighbors:
         found = by_key.get((str(neighbor.address), str(service.vip)))
         if found is None:
-            levels.append(Level.WITHDRAWN)
             continue
         announced = (Level.STANDBY, Level.DEGRADED, Level.PREFERRED)
         paths = {level: route(profile, service, level, neighbor).as_path for level in announced}
         off = {level: abs(len(path) - len(found.as_path)) for level, path in paths.items()}
         levels.append(min(announced, key=lambda level: off[level]))
-    return min(levels)
+    return min(levels, default=Level.WITHDRAWN)

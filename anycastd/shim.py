@@ -9,10 +9,21 @@ Each mend replaces one thing that breaks a promise; all were measured with 4.2.2
 - An API child that dies while much is written to it makes ExaBGP end, or keep its sessions
   without serving them until the peers' hold timers expire.  Here what cannot be written is dropped:
   ExaBGP notices the death by itself and starts the child again.
+- An API child that hangs is left alone for ever.  Here one that asked to be watched (its first line
+  says so; it speaks at least once a second) is ended after ``SILENT`` seconds without a word, and
+  ExaBGP starts another one.  A stall of our own does not count.
 - At its start it looks up its own name in DNS, which takes as long as a dead resolver lets it.
   Nothing here uses that name, so it does not ask.
 - 4.x closes the session when a peer that knows enhanced route refresh (RFC 7313; BIRD does)
   asks for a plain one (RFC 2918).  Here 4.x offers the plain one only.
+- A signal to read its configuration again is forgotten while a route waits to be sent, and nobody
+  hears what came of it.  Here it is always taken, and the API child is told which configuration
+  runs now (the hash in its second line) or why the old one does; a child that is started later
+  finds it in its environment.  One that cannot be read changes nothing: bare, it ends the API child
+  for good.
+- 4.x says every route again to everybody when it reads its configuration again.  Here it does not.
+- At its end, and for a neighbor that was taken out, it just closes the connection.  Here it says
+  Cease first (RFC 4486: 2, administrative shutdown; 3, peer de-configured).
 
 Where the modules are not as this file knows them it says so and exits with 69.
 """
@@ -21,18 +32,24 @@ Where the modules are not as this file knows them it says so and exits with 69.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 REDIAL = 5  # seconds
+SILENT = 5.0  # seconds, of which each turn of the loop counts a tenth at most
+WATCHED = "# watched"
 EX_USAGE, EX_UNAVAILABLE = 2, 69
 PARENT = "ANYCASTD_PARENT"  # environment: the pid whose death must end this process
+LOADED = "ANYCASTD_LOADED"  # environment of the API child: the configuration that runs
 LEVEL = "exabgp_log_level"
 _PR_SET_PDEATHSIG = 1
 
@@ -64,9 +81,9 @@ def mend() -> str:
         raise Unfamiliar(f"ExaBGP {release} is not known: install 4.2 or 5.0")
     try:
         _own_name()()  # before the others: 5.0 asks for the name as soon as it is imported
-        mends = [_timers, _redial, _child_death]
+        mends = [_timers, _redial, _child_death, _child_hangs, _reread, _cease]
         if release.startswith("4."):
-            mends.append(_refresh)
+            mends += [_refresh, _repeat]
         for apply in [prepare() for prepare in mends]:
             apply()
     except Unfamiliar:
@@ -150,6 +167,120 @@ def _child_death() -> Callable[[], None]:
     return apply
 
 
+class _Watch:
+    """How long an API child has said nothing, in seconds of our own."""
+
+    def __init__(self) -> None:
+        self.armed = False
+        self.silence = 0.0
+        self._seen = time.monotonic()
+
+    def heard(self, command: str) -> None:
+        self.silence = 0.0
+        self.armed = self.armed or command.startswith(WATCHED)
+
+    def over(self) -> bool:
+        seen = time.monotonic()
+        self.silence += min(seen - self._seen, 0.1)
+        self._seen = seen
+        if not self.armed or self.silence < SILENT:
+            return False
+        self.silence = 0.0
+        return True
+
+
+def _child_hangs() -> Callable[[], None]:
+    processes = _module("exabgp.reactor.api.processes").Processes
+    original = processes.received
+    if not {"_process", "_handle_problem"} <= set(original.__code__.co_names):
+        raise AttributeError("exabgp.reactor.api.processes: Processes.received is another")
+    watch = _Watch()
+
+    def received(self: Any) -> Iterator[tuple[str, str]]:
+        for process, command in original(self):
+            watch.heard(command)
+            yield process, command
+        if watch.over():
+            sys.stderr.write(f"anycastd speaker: no word of the lease process in {SILENT:g} s\n")
+            for child in list(self._process.values()):
+                child.kill()
+
+    def apply() -> None:
+        processes.received = received
+
+    return apply
+
+
+def _reread() -> Callable[[], None]:
+    reactor = _module("exabgp.reactor.loop").Reactor
+    newer = hasattr(reactor, "reload")
+    load, waits = ("reload", "_pending_adjribout") if newer else ("load", "_completed")
+    original = getattr(reactor, load)
+    if not {"configuration", "reload"} <= set(original.__code__.co_names):
+        raise AttributeError(f"exabgp.reactor.loop: Reactor.{load} is another")
+    if waits not in reactor.run.__code__.co_names or not hasattr(reactor, waits):
+        raise AttributeError(f"exabgp.reactor.loop: Reactor.{waits} is not what a reload waits for")
+    parser = _module("exabgp.configuration.configuration").Configuration
+    if not {"processes", "neighbors"} <= set(parser._clear.__code__.co_names):
+        raise AttributeError("exabgp.configuration: Configuration._clear is another")
+
+    def loaded(self: Any) -> bool:
+        its = self.configuration
+        before = its.processes, its.neighbors
+        config = configuration_hash(sys.argv[-1])  # before: rather an older one than a newer one
+        done = bool(original(self))
+        if done:
+            os.environ[LOADED] = config
+        event: dict[str, object] = {"type": "anycastd", "loaded": os.environ.get(LOADED, "")}
+        if not done:
+            event["error"] = " ".join(str(its.error).split()) or "the file cannot be read"
+            # else it would end the API child for good, and the next file would not be read either
+            its._cleanup()
+            its.processes, its.neighbors = before
+        for child in list(self.processes._process):
+            self.processes.write(child, json.dumps(event))
+        return done
+
+    def apply() -> None:
+        setattr(reactor, load, loaded)
+        # 5.0 asks whether routes wait, 4.2 whether none do
+        setattr(reactor, waits, lambda *_: not newer)
+
+    return apply
+
+
+def configuration_hash(conf: str) -> str:
+    """Read which configuration a file says it is; empty where it does not."""
+    with suppress(OSError, UnicodeDecodeError), open(conf, encoding="ascii") as file:
+        for line in (file.readline(), file.readline()):
+            if found := re.fullmatch(r"# config (\S+)\n", line):
+                return found[1]
+    return ""
+
+
+def _cease() -> Callable[[], None]:
+    peer = _module("exabgp.reactor.peer").Peer
+    fsm = _module("exabgp.bgp.fsm").FSM
+    original = peer._stop
+    names = set(peer.remove.__code__.co_consts) | set(peer.shutdown.__code__.co_consts)
+    if "proto" not in original.__code__.co_names or not {"removed", "shutting down"} <= names:
+        raise AttributeError("exabgp.reactor.peer: Peer._stop is another")
+    open_sent = (fsm.OPENSENT, fsm.OPENCONFIRM, fsm.ESTABLISHED)
+
+    def stop(self: Any, message: str) -> None:
+        if self.proto and self.fsm in open_sent:
+            subcode = 3 if message == "removed" else 2
+            # the socket does not block; who cannot be told is not worth waiting for
+            with suppress(OSError, AttributeError):
+                self.proto.connection.io.send(b"\xff" * 16 + bytes([0, 21, 3, 6, subcode]))
+        original(self, message)
+
+    def apply() -> None:
+        peer._stop = stop
+
+    return apply
+
+
 def _own_name() -> Callable[[], None]:
     module = _module("exabgp.util.dns")
     if "__domain_name" not in vars(module):
@@ -175,6 +306,35 @@ def _refresh() -> Callable[[], None]:
 
     def apply() -> None:
         capabilities._refresh = plain
+
+    return apply
+
+
+def _repeat() -> Callable[[], None]:
+    peer = _module("exabgp.reactor.peer").Peer
+    rib = _module("exabgp.rib").RIB
+    reconfigure, build = peer.reconfigure, rib.__init__
+    if "_resend_routes" not in reconfigure.__code__.co_names:
+        raise AttributeError("exabgp.reactor.peer: Peer.reconfigure says nothing again")
+    if not {"_cache", "resend"} <= set(build.__code__.co_names):
+        raise AttributeError("exabgp.rib: RIB says nothing again")
+
+    def keep(self: Any, *neighbor: Any) -> None:
+        before = self._resend_routes
+        reconfigure(self, *neighbor)
+        self._resend_routes = before  # a peer may have asked for it a moment ago
+
+    def adopt(self: Any, name: str, *rest: Any) -> None:
+        known = self._cache.get(name)
+        if known is not None:
+            known.outgoing.resend = lambda *_: None
+        build(self, name, *rest)
+        if known is not None:
+            del known.outgoing.resend
+
+    def apply() -> None:
+        peer.reconfigure = keep
+        rib.__init__ = adopt
 
     return apply
 

@@ -73,7 +73,12 @@ def configuration(
     )
     process = f"process lease {{\n    run {run};\n    encoder json;\n}}\n"
     head = "# Written by `anycastd speaker` from its profile at each start; edit the profile.\n"
-    return "\n".join((head, process, *neighbors))
+    return "\n".join((head + config_line(config_hash(profile)), process, *neighbors))
+
+
+def config_line(config: str) -> str:
+    """Write the line of exabgp.conf by which the shim knows which sessions ExaBGP runs."""
+    return f"# config {config}\n"
 
 
 def _families(profile: Profile) -> tuple[str, ...]:
@@ -135,7 +140,7 @@ def _word(text: str) -> str:
 
 
 def config_hash(profile: Profile) -> str:
-    """Hash what the sessions are made of: a difference needs a restart of the speaker to act.
+    """Hash what the sessions are made of: where it differs, the speaker has to take others over.
 
     The profile's values, not the text of the template; no passwords, only where they are kept.
     """
@@ -154,18 +159,32 @@ def config_hash(profile: Profile) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
-def lease_settings(profile: Profile, directory: str, config: str) -> dict[str, object]:
+def vips_hash(profile: Profile) -> str:
+    """Hash the VIPs that may be announced."""
+    return hashlib.sha256(" ".join(_vips(profile)).encode()).hexdigest()[:16]
+
+
+def _vips(profile: Profile) -> list[str]:
+    return sorted({str(service.vip) for service in profile.services.values()})
+
+
+def lease_settings(
+    profile: Profile, directory: str, config: str, path: str | None = None
+) -> dict[str, object]:
     """Return the content of lease.json, the lease process's only argument.
 
     ``ttl_max`` (seconds) bounds the one long renewal that an agent sends before it re-executes
     itself; ``inherit`` (seconds) is how long routes outlive the lease process that held them
-    when no agent renews them.  Fields are only ever added: ExaBGP may start newer code with an
-    older file.
+    when no agent renews them.  ``path`` is where the profile is read again when an agent asks for
+    its sessions (None: it cannot).  Fields are only ever added: ExaBGP may start newer code with
+    an older file.
     """
     return {
         "v": 1,
         "socket": f"{directory}/lease.sock",
-        "prefixes": sorted(str(service.vip) for service in profile.services.values()),
+        "profile": path,
+        "prefixes": _vips(profile),
+        "vips": vips_hash(profile),
         "neighbors": [str(neighbor.address) for neighbor in profile.bgp.neighbors],
         "local_as": profile.bgp.local_as,
         "ttl_max": max(LOWEST_TTL_MAX, 4 * profile.ttl),
@@ -207,8 +226,10 @@ def environment(directory: str, base: Mapping[str, str], user: str) -> dict[str,
 # What touches the machine ------------------------------------------------------------------------
 
 
-def prepare(profile: Profile, directory: str, *, port: int = 179) -> Prepared:
-    """Take the directory and write ExaBGP's and the lease's files into it.
+def prepare(
+    profile: Profile, directory: str, path: str | None = None, *, port: int = 179
+) -> Prepared:
+    """Take the directory and write ExaBGP's and the lease's files into it; ``path``: the profile's.
 
     Raises SpeakerError: ExaBGP or the directory is missing, or another speaker holds it (69), no
     permission (77), an MD5 file cannot be used (78).
@@ -220,22 +241,15 @@ def prepare(profile: Profile, directory: str, *, port: int = 179) -> Prepared:
             EX_UNAVAILABLE,
         )
     where = Path(directory).absolute()
-    secrets = {
-        neighbor.address: _password(Path(neighbor.md5_file), neighbor.address)
-        for neighbor in profile.bgp.neighbors
-        if neighbor.md5_file is not None
-    }
-    text = configuration(profile, str(where), secrets, port=port)
-    settings = lease_settings(profile, str(where), config_hash(profile))
+    text = configuration(profile, str(where), passwords(profile), port=port)
+    settings = lease_settings(profile, str(where), config_hash(profile), path)
     made = Prepared(where / "exabgp.conf", where / "exabgp.env", where / "lease.json", -1)
     try:
         where.mkdir(mode=0o750, parents=True, exist_ok=True)
         lock = _lock(where / "speaker.lock")
-        _write(
-            made.settings, "# Empty on purpose: what ExaBGP is told stands in its environment.\n"
-        )
-        _write(made.lease, json.dumps(settings, indent=1) + "\n")
-        _write(made.conf, text, 0o600)
+        put(made.settings, "# Empty on purpose: what ExaBGP is told stands in its environment.\n")
+        put(made.lease, json.dumps(settings, indent=1) + "\n")
+        put(made.conf, text, 0o600)
     except OSError as problem:
         code = EX_NOPERM if isinstance(problem, PermissionError) else EX_UNAVAILABLE
         raise SpeakerError(
@@ -244,6 +258,15 @@ def prepare(profile: Profile, directory: str, *, port: int = 179) -> Prepared:
             code,
         ) from None
     return Prepared(made.conf, made.settings, made.lease, lock)
+
+
+def passwords(profile: Profile) -> dict[Address, str]:
+    """Read the neighbors' MD5 passwords; SpeakerError (78) where one cannot be used."""
+    return {
+        neighbor.address: _password(Path(neighbor.md5_file), neighbor.address)
+        for neighbor in profile.bgp.neighbors
+        if neighbor.md5_file is not None
+    }
 
 
 def _password(file: Path, neighbor: Address) -> str:
@@ -288,7 +311,7 @@ def _lock(file: Path) -> int:
     return lock
 
 
-def _write(file: Path, text: str, mode: int = 0o640) -> None:
+def put(file: Path, text: str, mode: int = 0o640) -> None:
     """Put ``text`` in place at once: whoever reads sees the old file or the new one."""
     new = file.with_name(f".{file.name}.new")
     new.unlink(missing_ok=True)
@@ -304,9 +327,12 @@ def command(prepared: Prepared) -> list[str]:
     return [sys.executable, "-P", "-m", "anycastd.shim", str(prepared.conf)]
 
 
-def become(profile: Profile, directory: str) -> None:
-    """Prepare ``directory`` and turn this process into ExaBGP; returns only by SpeakerError."""
-    prepared = prepare(profile, directory)
+def become(profile: Profile, directory: str, path: str | None = None) -> None:
+    """Prepare ``directory`` and turn this process into ExaBGP; returns only by SpeakerError.
+
+    ``path`` is the profile's: from there other sessions can be taken over later.
+    """
+    prepared = prepare(profile, directory, None if path is None else str(Path(path).absolute()))
     try:
         user = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -1,12 +1,17 @@
-"""A speaker as our child, for the foreground form: started, started again, ended with us."""
+"""A speaker as our child, for the foreground form: started, started again, ended with us.
+
+It survives that we execute ourselves anew (a reload): we stay its parent, so it is adopted by its
+pid.  If we are killed, it ends itself, by the kernel's hand (``ANYCASTD_PARENT``, see ``shim``).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -19,8 +24,6 @@ STEADY = 10.0
 GIVE_UP = frozenset({2, 69, 77, 78})
 """Exit codes that say what to mend first; starting again would only say it again."""
 
-_PR_SET_PDEATHSIG = 1
-
 
 class SpeakerEndedError(Exception):
     """The speaker cannot run; ``code`` is its exit code, its own message is already out."""
@@ -31,11 +34,14 @@ class SpeakerEndedError(Exception):
 
 
 class Supervisor:
-    """Own one speaker.  If this process is killed, the kernel ends the speaker with it."""
+    """Own one speaker: ``arguments`` are its own.
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    ``pid`` is that of a speaker that this process had started before it executed itself anew.
+    """
+
+    def __init__(self, arguments: Sequence[str], pid: int | None = None) -> None:
         self.arguments = (sys.executable, "-m", "anycastd", "speaker", *arguments)
-        self._process: asyncio.subprocess.Process | None = None
+        self.pid = pid if pid is not None and _is_child(pid) else None
 
     async def run(self) -> None:
         """Keep it running until cancelled; raises SpeakerEndedError where that is no use."""
@@ -43,36 +49,70 @@ class Supervisor:
         wait = AGAIN_MIN
         while True:
             started = loop.time()
-            self._process = await asyncio.create_subprocess_exec(
-                *self.arguments, stdin=asyncio.subprocess.DEVNULL, preexec_fn=_end_with_parent
-            )
-            code = await self._process.wait()
+            if self.pid is None:
+                self.pid = self._start()
+            code = await _ended(self.pid)
+            self.pid = None
             if code in GIVE_UP:
                 raise SpeakerEndedError(code)
             if loop.time() - started >= STEADY:
                 wait = AGAIN_MIN
-            log.warning("the speaker ended (%s); starting it again in %.1f s", _ended(code), wait)
+            log.warning("the speaker ended (%s); starting it again in %.1f s", _words(code), wait)
             await asyncio.sleep(wait)
             wait = min(2 * wait, AGAIN_MAX)
 
     async def stop(self, within: float) -> None:
         """End it: politely, and after ``within`` seconds by force."""
-        process = self._process
-        if process is None or process.returncode is not None:
+        pid, self.pid = self.pid, None
+        if pid is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-            try:
-                async with asyncio.timeout(within):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        os.kill(pid, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(within):
+                await _ended(pid)
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            await _ended(pid)
+
+    def kill(self) -> None:
+        """End it by force, so that ``run`` starts another one."""
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def _start(self) -> int:
+        environment = os.environ | {"ANYCASTD_PARENT": str(os.getpid())}
+        process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, env=environment)
+        process.returncode = 0  # it is waited for here, by its pid
+        return process.pid
 
 
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _is_child(pid: int) -> bool:
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except (ChildProcessError, OverflowError):
+        return False
+    return True
 
 
-def _ended(code: int) -> str:
+async def _ended(pid: int) -> int:
+    """Wait for a child to end and give its exit code, a signal's number as a negative one.
+
+    By the child's descriptor and not by asyncio's own means: those know only what they started.
+    """
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    descriptor = os.pidfd_open(pid)
+    loop.add_reader(descriptor, over.set)
+    try:
+        await over.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    with contextlib.suppress(ChildProcessError):
+        _, status = os.waitpid(pid, 0)  # noqa: ASYNC222 - it has ended, so this does not wait
+        return os.waitstatus_to_exitcode(status)
+    return 0
+
+
+def _words(code: int) -> str:
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import MutableMapping
 
 
@@ -41,6 +42,10 @@ class Notifier:
     def status(self, text: str) -> bool:
         """Show one line in ``systemctl status``."""
         return self._say("", text)
+
+    def reloading(self, status: str = "") -> bool:
+        """Say that a reload begins; it ends with ``ready`` (for Type=notify-reload)."""
+        return self._say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}", status)
 
     def stopping(self, status: str = "") -> bool:
         """Say that the service leaves on its own account."""

@@ -3,89 +3,34 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from anycastd.holder import Holder
 from anycastd.lease import (
     Announce,
     AskRib,
     AskSessions,
     Command,
     Fact,
+    Loaded,
     MessageError,
     NeighborReport,
     Ping,
+    Reload,
     Report,
     Route,
     Session,
     SessionChanged,
     Want,
     Withdraw,
+    from_agent,
 )
+from anycastd.resettle import Resettle, Written
+from anycastd.terms import Effect, EndExabgp, Hang, Note, Say, Send, Settings, words
 
-# What the lease asks its edge to do --------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """Say a command to ExaBGP; routes are answered in the order in which they were said."""
-
-    command: Command
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send a report to one connection, or to all (None)."""
-
-    report: Report
-    to: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Hang:
-    """Close a connection; ``why`` in words."""
-
-    connection: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class EndExabgp:
-    """End ExaBGP: it does not answer, so its sessions must close; ``why`` in words."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something worth a line in the log."""
-
-    text: str
-
-
-Effect = Say | Send | Hang | EndExabgp | Note
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a lease is told at its start.
-
-    ``prefixes`` are all it will ever announce, to ``neighbors`` only, ``local_as`` first in each
-    path.  ``ttl_max`` bounds a lease, ``inherit`` is how long a lease that finds routes in ExaBGP
-    at its start keeps them without a holder, ``answer_within`` is how long ExaBGP may take to
-    answer: seconds.
-    """
-
-    instance: str
-    prefixes: frozenset[str]
-    neighbors: tuple[str, ...]
-    local_as: int
-    ttl_max: float
-    inherit: float
-    answer_within: float = 4.0
-    ping_every: float = 1.0
-    read_every: float = 30.0
-    settle: float = 1.0
-    config: str = ""
+TOLD_PROBLEMS = 10
+"""Problems that a report names; of a profile with 1,000 wrong VIPs ten say it all."""
 
 
 @dataclass(slots=True)
@@ -104,7 +49,10 @@ class Lease:
 
     * A Want replaces the whole wanted set and renews it for its ttl.  Withdrawals go first.
     * When the time is over, everything is withdrawn.
+    * What the profile does not have (VIP, neighbor, first AS) is left out and named, whoever
+      wants it.
     * One holder at a time: the newest epoch wins, the loser is told and its connection closed.
+      Agents that crash again and again are barred for a while (``holder``).
     * A lease that starts inherits what it finds in ExaBGP's adj-rib-out, for one bounded time and
       without a holder: the process before it has died a moment ago.
     * What a session was told before it came up does not count: its set is said again (ExaBGP
@@ -112,26 +60,32 @@ class Lease:
     * ExaBGP is asked something at least each ``ping_every`` seconds; if the oldest open question
       gets no answer within ``answer_within``, ExaBGP is ended, which closes its sessions.
     * Its adj-rib-out is read back when nothing is open, after changes have settled and at a slow
-      rhythm; what differs is said again and counted.
+      rhythm; what differs is said again and counted.  One that cannot be read at the start, where
+      nobody knows what stands there, ends ExaBGP after ``inherit`` seconds.
+    * Other sessions and VIPs are taken over while it runs, step by step (``resettle``).
 
     ``now`` is always own time (``anycastd.clock``): one's own stalls do not spend it.
     """
 
     def __init__(self, settings: Settings, now: float) -> None:
         self.settings = settings
+        self.holder = Holder()
+        self.resettle = Resettle(able=settings.able, loaded=settings.config)
+        self.asked: tuple[Route, ...] = ()
         self.wanted: dict[tuple[str, str], Route] = {}
         self.told: dict[tuple[str, str], Route] = {}
         self.expires: float | None = None
-        self.holder: int | None = None
-        self.epoch = 0
-        self.pid = 0
         self.serial = 0
         self.acked = 0
         self.repairs = 0
         self.exabgp = ""
         self.errors: deque[str] = deque(maxlen=10)
         self.peers = {address: _Peer(since=now) for address in settings.neighbors}
+        self._started = now
         self._inherited = False
+        self._coming: Settings | None = None
+        self._fresh: tuple[str, ...] = ()
+        self._refused: list[str] = []
         self._said = 0
         self._answered = 0
         self._marks: deque[tuple[int, int]] = deque()
@@ -140,7 +94,7 @@ class Lease:
         self._unread = False
         self._read = now
         self._spoke = now
-        self._reported: tuple[Route, ...] | None = None
+        self._reported: dict[int, tuple[Route, ...] | None] = {}
 
     # Facts from outside -------------------------------------------------------------------------
 
@@ -150,57 +104,56 @@ class Lease:
 
     def connected(self, connection: int, now: float) -> list[Effect]:
         """Greet an agent with the whole state; it holds nothing before its first Want."""
+        self._reported[connection] = None
         if not self._inherited:
             return []  # the state is not known yet: everybody hears it when it is
-        return [Send(self._report(now, held=True), connection)]
+        return [self._send(connection, now)]
 
     def disconnected(self, connection: int) -> None:
         """Forget a connection; the lease itself lives on until its time is over."""
-        if self.holder == connection:
-            self.holder = None
+        self._reported.pop(connection, None)
+        self.holder.gone(connection)
 
     def message(self, connection: int, line: bytes, now: float) -> list[Effect]:
-        """Take a Want from an agent."""
+        """Take a line of an agent's."""
+        self._reported.setdefault(connection, None)
         try:
-            want = Want.load(line)
-            self._refuse(want)
+            want = from_agent(line)
         except MessageError as error:
-            return [Note(f"refused a message: {error}"), Hang(connection, str(error))]
-        effects: list[Effect] = []
-        if connection != self.holder:
-            if want.epoch < self.epoch:
-                lost = f"pid {self.pid} holds the lease; it started later"
-                return [Send(self._report(now, lost=lost), connection), Hang(connection, lost)]
-            if self.holder is not None:
-                lost = f"pid {want.pid} took the lease over"
-                effects += [Send(self._report(now, lost=lost), self.holder)]
-                effects += [Hang(self.holder, lost)]
-            effects.append(Note(f"held by the agent with pid {want.pid}"))
-            self.holder, self.epoch, self.pid = connection, want.epoch, want.pid
+            told = self._send(connection, now, refused=str(error))
+            return [Note(f"refused a message: {error}"), told, Hang(connection, str(error))]
+        if isinstance(want, Reload):
+            return self.resettle.ask() + self._broadcast(now)
+        if self.holder.late(connection, want):
+            lost = f"pid {self.holder.pid} holds the lease; it started later"
+            return [self._send(connection, now, lost=lost), Hang(connection, lost)]
+        effects = self._hold(connection, want, now)
         self.serial = want.serial
-        self.wanted = {route.key: route for route in want.routes}
+        self.asked = want.routes
         self.expires = now + min(want.ttl, self.settings.ttl_max) if want.routes else None
-        effects += self._tell(now)
+        said = self._permit(now)
         self._marks.append((self._said, want.serial))
-        return effects + self._acknowledge(now)
+        # Answered at once, so that silence means something; and again when all is confirmed.
+        return effects + said + (self._acknowledge(now) or self._answer(now))
 
     def heard(self, fact: Fact, now: float) -> list[Effect]:
         """Take a fact that ExaBGP said."""
         if isinstance(fact, SessionChanged):
             return self._session(fact.neighbor, fact.session, fact.why, now)
+        if isinstance(fact, Loaded):
+            return self._loaded(fact, now)
         effects: list[Effect] = []
         command = fact.command
         for index, (asked, _) in enumerate(self._open):
             if asked == command:  # pings overtake: ExaBGP answers them at once
                 del self._open[index]
                 break
-        if isinstance(command, Announce | Withdraw):
-            self._answered += 1
         if fact.error is not None:
-            text = f"{_words(command)}: {fact.error}"
+            text = f"{words(command)}: {fact.error}"
             self.errors.append(text)
             effects.append(Note(f"ExaBGP refused {text}"))
         if isinstance(command, Announce | Withdraw):
+            self._answered += 1
             if fact.error is not None and self.told.get(command.route.key) == command.route:
                 del self.told[command.route.key]  # so that the next pass says it again
         elif fact.version is not None:
@@ -213,33 +166,86 @@ class Lease:
             effects += self._compare(fact.rib or (), now, readable=fact.error is None)
         return effects + self._acknowledge(now)
 
+    def written(self, written: Written, settings: Settings, now: float) -> list[Effect]:
+        """Take what the speaker's files say now; it counts once ExaBGP has read them too."""
+        self._coming, self._fresh = settings, written.fresh
+        effects = self.resettle.written(written, self._sessions(), now)
+        if not written.changed and written.config == self.resettle.loaded:
+            effects += self._adopt(now)
+        return effects + self._broadcast(now)
+
+    def not_written(self, problem: str, now: float) -> list[Effect]:
+        """Take it that the speaker's files are as before; ``problem`` in words."""
+        return self.resettle.failed(problem) + self._broadcast(now)
+
     def tick(self, now: float) -> list[Effect]:
         """Let time pass; call it often, after everything pending has been read."""
         effects: list[Effect] = []
         if self.expires is not None and now >= self.expires:
             effects.append(Note(f"the lease ran out: {len(self.told)} routes are withdrawn"))
             self.expires = None
-            self.wanted = {}
-            effects += self._tell(now)
-            effects.append(Send(self._report(now, held=True)))
-        if self._open:
-            command, said_at = self._open[0]
-            if now - said_at >= self.settings.answer_within:
-                took = f"{self.settings.answer_within:g} s"
-                effects.append(EndExabgp(f"no answer within {took} to: {_words(command)}"))
-                self._open.clear()
-            return effects
-        due = self._read + self.settings.read_every
-        if self._unread:
-            due = min(due, self._changed + self.settings.settle)
-        if self._inherited and now >= due:
-            self._unread = False
-            effects += self._say(AskRib(), now)
-        elif now - self._spoke >= self.settings.ping_every:
-            effects += self._say(Ping(), now)
-        return effects
+            self.asked = ()
+            effects += self._permit(now) + self._broadcast(now)
+        if self.holder.patience(now):
+            effects += [Note("agents may announce again"), *self._permit(now)]
+            effects += self._broadcast(now)
+        before = self.resettle.phase
+        effects += self.resettle.tick(self._sessions(), now)
+        if self.resettle.phase is not before:
+            effects += self._broadcast(now)
+        return effects + self._converse(now)
 
     # The inside -----------------------------------------------------------------------------------
+
+    def _hold(self, connection: int, want: Want, now: float) -> list[Effect]:
+        """Let the agent that said ``want`` hold the lease; tell who loses it."""
+        before = (self.holder.connection, self.holder.epoch, self.holder.barred)
+        loser = self.holder.take(connection, want, now)
+        effects: list[Effect] = []
+        if connection == before[0]:
+            return effects
+        if loser is not None:
+            lost = f"pid {want.pid} took the lease over"
+            effects += [self._send(loser, now, lost=lost), Hang(loser, lost)]
+        if want.epoch != before[1]:
+            effects.append(Note(f"held by the agent with pid {want.pid}"))
+            # Serials are an agent's own: what its predecessor was confirmed says nothing to it.
+            self.acked = 0
+            self._marks.clear()
+        if self.holder.barred and not before[2]:
+            effects.append(Note(self.holder.sentence(now)))
+        return effects
+
+    def _converse(self, now: float) -> list[Effect]:
+        """Ask ExaBGP what is due, and end it where it does not answer."""
+        if self._open:
+            command, said_at = self._open[0]
+            if now - said_at < self.settings.answer_within:
+                return []
+            self._open.clear()
+            took = f"{self.settings.answer_within:g} s"
+            return [EndExabgp(f"no answer within {took} to: {words(command)}")]
+        if self._due(now):
+            self._unread = False
+            return self._say(AskRib(), now)
+        if now - self._spoke < self.settings.ping_every:
+            return []
+        return self._say(Ping(), now) if self._inherited else self._ask_again(now)
+
+    def _ask_again(self, now: float) -> list[Effect]:
+        """Ask once more what the process before us left; without that nothing can be promised."""
+        if now - self._started < self.settings.inherit + self.settings.answer_within:
+            return self._say(AskRib(), now)
+        self._started = now
+        return [EndExabgp("its adj-rib-out cannot be read: nobody knows what stands there")]
+
+    def _due(self, now: float) -> bool:
+        """Whether it is time to read the adj-rib-out back."""
+        settled = self._unread and now >= self._changed + self.settings.settle
+        return self._inherited and (settled or now >= self._read + self.settings.read_every)
+
+    def _sessions(self) -> dict[str, Session]:
+        return {address: peer.session for address, peer in self.peers.items()}
 
     def _say(self, command: Command, now: float) -> list[Effect]:
         if isinstance(command, Announce | Withdraw):
@@ -252,14 +258,44 @@ class Lease:
         """Remember that what was read back is not what stands there any more."""
         self._changed, self._unread = now, True
 
-    def _refuse(self, want: Want) -> None:
-        for route in want.routes:
+    def _permit(self, now: float) -> list[Effect]:
+        """Want what is asked for and permitted, and say the difference to what was told."""
+        self._refused = []
+        self.wanted = {}
+        if self.holder.barred:
+            return self._tell(now)
+        for route in self.asked:
             if route.prefix not in self.settings.prefixes:
-                raise MessageError(f"{route.prefix} is not a VIP of this profile")
-            if route.neighbor not in self.peers:
-                raise MessageError(f"{route.neighbor} is not a neighbor of this profile")
-            if route.as_path[0] != self.settings.local_as:
-                raise MessageError(f"the path {list(route.as_path)} does not begin with our ASN")
+                self._refused.append(f"{route.prefix} is not a VIP that the speaker may announce")
+            elif route.neighbor not in self.peers:
+                self._refused.append(f"{route.neighbor} is not a neighbor of the speaker")
+            elif route.as_path[0] != self.settings.local_as:
+                path = " ".join(map(str, route.as_path))
+                self._refused.append(f"{route.prefix}: the path {path} does not begin with our ASN")
+            else:
+                self.wanted[route.key] = route
+        self._refused = list(dict.fromkeys(self._refused))
+        return self._tell(now)
+
+    def _loaded(self, fact: Loaded, now: float) -> list[Effect]:
+        effects = self.resettle.read(fact, now)
+        if fact.error is None and self._coming is not None:
+            effects += self._adopt(now)
+        return effects + self._broadcast(now)
+
+    def _adopt(self, now: float) -> list[Effect]:
+        """Take over the settings that are valid from now on, and say what they make of the set."""
+        settings, self._coming = self._coming, None
+        if settings is None:
+            return []
+        self.settings = settings
+        self.peers = {
+            address: self.peers.get(address) or _Peer(since=now) for address in settings.neighbors
+        }
+        # A session that begins anew knows nothing, whatever its neighbor was told before.
+        keep = [key for key in self.told if key[0] in self.peers and key[0] not in self._fresh]
+        self.told = {key: self.told[key] for key in keep}
+        return self._permit(now) + self._say(AskSessions(), now)
 
     def _tell(self, now: float) -> list[Effect]:
         """Say the difference between wanted and told; withdrawals first."""
@@ -280,6 +316,7 @@ class Lease:
         if peer is None or peer.session is session:
             return []
         came_up = session is Session.UP
+        self.resettle.session(address, session)
         self.peers[address] = _Peer(session, now, why)
         effects: list[Effect] = []
         if came_up:
@@ -287,14 +324,12 @@ class Lease:
                 if route.neighbor == address:
                     effects += self._say(Announce(route), now)
             self._touch(now)
-        if self._inherited:
-            effects.append(Send(self._report(now)))
-        return effects
+        return effects + self._broadcast(now)
 
     def _compare(self, rib: tuple[Route, ...], now: float, *, readable: bool) -> list[Effect]:
         self._read = now
         if not self._inherited:
-            return self._inherit(rib, now)
+            return self._inherit(rib, now) if readable else []
         if not readable or self._unconfirmed():
             return []  # said since the question was asked: the answer is older than what we told
         effects: list[Effect] = []
@@ -315,25 +350,20 @@ class Lease:
             self.repairs += len(effects)
             self._touch(now)
             effects.append(Note(f"ExaBGP's adj-rib-out differed: repaired {len(effects)} routes"))
-        effects.append(Send(self._report(now)))
-        return effects
+        return effects + self._broadcast(now)
 
     def _inherit(self, rib: tuple[Route, ...], now: float) -> list[Effect]:
         self._inherited = True
         # What was told since the question was asked is newer than its answer.
         self.told = {route.key: route for route in rib} | self.told
         effects: list[Effect] = []
-        if self.holder is None:
-            self.wanted = {
-                route.key: route
-                for route in rib
-                if route.prefix in self.settings.prefixes and route.neighbor in self.peers
-            }
-            self.expires = now + self.settings.inherit if self.wanted else None
+        if self.holder.connection is None and self.expires is None:
+            self.asked = rib
+            self.expires = now + self.settings.inherit if rib else None
         if rib:
             effects.append(Note(f"inherited {len(rib)} routes from the lease before"))
-        effects += self._tell(now)
-        return [*effects, Send(self._report(now, held=True))]
+        effects += self._permit(now)
+        return effects + self._broadcast(now)
 
     def _acknowledge(self, now: float) -> list[Effect]:
         """Report when ExaBGP has confirmed all that a Want asked for."""
@@ -343,20 +373,31 @@ class Lease:
         if acked == self.acked:
             return []
         self.acked = acked
-        return [Send(self._report(now), self.holder)] if self.holder is not None else []
+        return self._answer(now)
+
+    def _answer(self, now: float) -> list[Effect]:
+        """Report to the holder, once the state is known."""
+        holder = self.holder.connection
+        return [self._send(holder, now)] if self._inherited and holder is not None else []
 
     def _unconfirmed(self) -> list[Route]:
         return [
             command.route for command, _ in self._open if isinstance(command, Announce | Withdraw)
         ]
 
-    def _report(self, now: float, *, held: bool = False, lost: str = "") -> Report:
+    def _broadcast(self, now: float) -> list[Effect]:
+        """Tell everybody the state, once it is known."""
+        if not self._inherited:
+            return []
+        return [self._send(connection, now) for connection in self._reported]
+
+    def _send(self, connection: int, now: float, *, lost: str = "", refused: str = "") -> Send:
+        """Report to one connection; ``held`` only where it was told another set before."""
         routes = tuple(sorted(self.told.values()))
-        changed = routes != self._reported
-        if not lost:
-            self._reported = routes
+        held = None if self._reported.get(connection) == routes else routes
+        self._reported[connection] = routes
         unconfirmed = self._unconfirmed()
-        return Report(
+        report = Report(
             instance=self.settings.instance,
             serial=self.serial,
             acked=self.acked,
@@ -372,24 +413,24 @@ class Lease:
                 )
                 for address, peer in self.peers.items()
             },
-            held=routes if held or changed else None,
+            held=held,
             errors=tuple(self.errors),
             exabgp=self.exabgp,
-            config=self.settings.config,
+            config=self.resettle.loaded,
             repairs=self.repairs,
             lost=lost,
+            refused=refused,
+            problems=tuple(self._problems(now)),
+            vips=self.settings.vips,
+            reload=self.resettle.word,
         )
+        return Send(report, connection)
 
-
-def _words(command: Command) -> str:
-    match command:
-        case Announce(route):
-            return f"announce {route.prefix} to {route.neighbor}"
-        case Withdraw(route):
-            return f"withdraw {route.prefix} from {route.neighbor}"
-        case Ping():
-            return "version"
-        case AskSessions():
-            return "session states"
-        case AskRib():
-            return "adj-rib-out"
+    def _problems(self, now: float) -> Iterable[str]:
+        if self.holder.barred:
+            yield self.holder.sentence(now)
+        if self.resettle.problem:
+            yield self.resettle.problem
+        yield from self._refused[:TOLD_PROBLEMS]
+        if len(self._refused) > TOLD_PROBLEMS:
+            yield f"and {len(self._refused) - TOLD_PROBLEMS} more"

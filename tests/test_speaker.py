@@ -92,9 +92,12 @@ def test_the_hash_changes_with_the_sessions_only() -> None:
 def test_the_lease_is_told_what_it_may_announce() -> None:
     """The file beside the configuration is all that the lease process ever reads."""
     config = speaker.config_hash(loopback_profile())
-    assert speaker.lease_settings(loopback_profile(), "/run/x", config) == {
+    settings = speaker.lease_settings(loopback_profile(), "/run/x", config, "/etc/x.yaml")
+    assert settings == {
         "v": 1,
         "socket": "/run/x/lease.sock",
+        "profile": "/etc/x.yaml",
+        "vips": speaker.vips_hash(loopback_profile()),
         "prefixes": ["203.0.113.10/32"],
         "neighbors": [FIRST, SECOND],
         "local_as": 65010,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,117 +11,15 @@ from anycastd.lease import (
     Announce,
     Answer,
     AskRib,
-    AskSessions,
-    Command,
-    Ping,
     Report,
     Route,
     Session,
     SessionChanged,
-    Want,
     Withdraw,
 )
-from anycastd.tenure import Effect, EndExabgp, Hang, Lease, Say, Send, Settings
-
-PEERS = ("192.0.2.4", "192.0.2.5")
-VIPS = ("203.0.113.10/32", "203.0.113.11/32")
-
-
-def route(vip: str = VIPS[0], neighbor: str = PEERS[0], asns: int = 1) -> Route:
-    """Give a route of ours with ``asns`` times our ASN."""
-    return Route(neighbor, vip, "192.0.2.10", (65010,) * asns)
-
-
-def want(serial: int, *routes: Route, ttl: float = 5.0, epoch: int = 1, pid: int = 7) -> bytes:
-    """Give a Want as it comes over the socket."""
-    return Want(serial, ttl, routes, epoch, pid).dump()
-
-
-@dataclass
-class Exabgp:
-    """An ExaBGP by hand: answers what it is asked, in order, and keeps an adj-rib-out.
-
-    It fails loudly where the real one would: an unknown command is a bug of the test.
-    """
-
-    rib: dict[tuple[str, str], Route] = field(default_factory=dict)
-    up: set[str] = field(default_factory=lambda: set(PEERS))
-    asked: deque[Command] = field(default_factory=deque)
-    heard: list[Command] = field(default_factory=list)
-
-    def take(self, effects: list[Effect]) -> None:
-        """Hear what the lease says."""
-        for effect in effects:
-            if isinstance(effect, Say):
-                self.asked.append(effect.command)
-                self.heard.append(effect.command)
-
-    def answer(self) -> Answer:
-        """Do and answer the oldest command."""
-        match command := self.asked.popleft():
-            case Announce(one):
-                self.rib[one.key] = one
-                return Answer(command)
-            case Withdraw(one):
-                assert one.key in self.rib, f"withdrew what was never announced: {one}"
-                del self.rib[one.key]
-                return Answer(command)
-            case Ping():
-                return Answer(command, version="4.2.21")
-            case AskSessions():
-                return Answer(command, sessions=dict.fromkeys(self.up, Session.UP))
-            case AskRib():
-                return Answer(command, rib=tuple(self.rib.values()))
-        raise AssertionError(command)
-
-
-class Bed:
-    """A lease with an ExaBGP that answers at once."""
-
-    def __init__(self, *held: Route) -> None:
-        self.now = 100.0
-        self.exabgp = Exabgp({one.key: one for one in held})
-        self.lease = Lease(
-            Settings(
-                instance="test",
-                prefixes=frozenset(VIPS),
-                neighbors=PEERS,
-                local_as=65010,
-                ttl_max=10.0,
-                inherit=5.0,
-            ),
-            self.now,
-        )
-        self.effects: list[Effect] = []
-        self.do(self.lease.start(self.now))
-
-    def do(self, effects: list[Effect]) -> list[Effect]:
-        """Carry effects out until ExaBGP has answered everything; give all of them."""
-        done = list(effects)
-        self.exabgp.take(effects)
-        while self.exabgp.asked:
-            more = self.lease.heard(self.exabgp.answer(), self.now)
-            self.exabgp.take(more)
-            done += more
-        self.effects += done
-        return done
-
-    def say(self, connection: int, line: bytes) -> list[Effect]:
-        """Let an agent say something."""
-        return self.do(self.lease.message(connection, line, self.now))
-
-    def wait(self, seconds: float) -> list[Effect]:
-        """Let time pass in ticks of 50 ms."""
-        done: list[Effect] = []
-        for _ in range(round(seconds / 0.05)):
-            self.now += 0.05
-            done += self.do(self.lease.tick(self.now))
-        return done
-
-
-def reports(effects: list[Effect]) -> list[Report]:
-    """Pick the reports."""
-    return [effect.report for effect in effects if isinstance(effect, Send)]
+from anycastd.tenure import Lease
+from anycastd.terms import EndExabgp, Hang, Say, Send
+from leases import PEERS, VIPS, Bed, reports, route, want
 
 
 def test_a_want_is_told_and_acknowledged() -> None:
@@ -132,8 +27,9 @@ def test_a_want_is_told_and_acknowledged() -> None:
     bed = Bed()
     done = bed.say(1, want(1, route()))
     assert bed.exabgp.rib == {route().key: route()}
-    assert reports(done)[-1].acked == 1
-    assert reports(done)[-1].held == (route(),)
+    first, last = reports(done)
+    assert (first.serial, first.acked, first.held) == (1, 0, (route(),)), "heard, not yet done"
+    assert (last.serial, last.acked, last.held) == (1, 1, None)
 
 
 def test_only_differences_are_said_and_withdrawals_go_first() -> None:
@@ -209,12 +105,20 @@ def test_a_foreign_route_is_not_inherited() -> None:
         Route(PEERS[0], VIPS[0], "192.0.2.10", (65020,)),
     ],
 )
-def test_what_the_profile_does_not_have_is_refused(bad: Route) -> None:
-    """Even a confused agent cannot announce another prefix, neighbor or first AS."""
+def test_what_the_profile_does_not_have_is_left_out(bad: Route) -> None:
+    """Even a confused agent cannot announce another prefix, neighbor or first AS.
+
+    It is named, and what is right is announced all the same: a VIP that only the agent's newer
+    profile has must not take the others away.
+    """
     bed = Bed()
-    done = bed.say(1, want(1, bad))
-    assert not bed.exabgp.rib
-    assert any(isinstance(effect, Hang) for effect in done)
+    right = route(VIPS[1], PEERS[1])
+    done = bed.say(1, want(1, bad, right))
+    assert bed.exabgp.rib == {right.key: right}
+    (problem,) = reports(done)[-1].problems
+    assert any(text in problem for text in (bad.prefix, bad.neighbor))
+    bed.say(1, want(2, right))
+    assert reports(bed.effects)[-1].problems == ()
 
 
 @pytest.mark.parametrize(
@@ -225,6 +129,9 @@ def test_what_the_profile_does_not_have_is_refused(bad: Route) -> None:
         b'{"v":2}',
         b'{"v":1}',
         b'{"v":1,"serial":1,"ttl":5,"epoch":1,"pid":1,"routes":[{"neighbor":"x"}]}',
+        b'{"v":1,"serial":1,"ttl":5,"epoch":1,"pid":1,"routes":[[]]}',
+        b'{"v":1,"serial":1e999,"ttl":5,"epoch":1,"pid":1,"routes":[]}',
+        b"[" * 100_000,
         want(1, route(), route(asns=2)),
         want(1, route()).replace(b"65010", b"0"),
         want(1, route()).replace(b'"communities":[]', b'"communities":["1:1 ] next-hop 1.1.1.1"]'),
@@ -236,6 +143,8 @@ def test_garbage_is_refused_and_holds_nothing(line: bytes) -> None:
     bed.say(1, want(1, route()))
     done = bed.say(2, line)
     assert any(isinstance(effect, Hang) and effect.connection == 2 for effect in done)
+    assert [effect.to for effect in done if isinstance(effect, Send)] == [2]
+    assert reports(done)[0].refused, "it is told why"
     assert bed.exabgp.rib == {route().key: route()}
 
 
@@ -259,6 +168,51 @@ def test_the_newest_agent_wins_and_the_loser_is_told() -> None:
     late = bed.say(3, want(5, route(), epoch=10, pid=11))
     assert any(isinstance(effect, Hang) and effect.connection == 3 for effect in late)
     assert bed.exabgp.rib == {route().key: route(asns=3)}
+
+
+def test_what_another_agent_was_confirmed_says_nothing_to_the_next() -> None:
+    """Serials are an agent's own: the first of the next one is not done because 500 was."""
+    bed = Bed()
+    bed.say(1, want(500, route(), epoch=10))
+    effects = bed.lease.message(2, want(1, route(asns=3), epoch=20), bed.now)
+    assert [report.acked for report in reports(effects) if not report.lost] == [0]
+    done = bed.do(effects)
+    assert reports(done)[-1].acked == 1
+
+
+def test_everybody_hears_of_every_change() -> None:
+    """Who only looks on knows what is held, whoever else was told of it before."""
+    bed = Bed()
+    bed.lease.connected(2, bed.now)
+    bed.say(1, want(1, route()))
+    done = bed.do(bed.lease.heard(SessionChanged(PEERS[1], Session.DOWN, "reset"), bed.now))
+    heard = {effect.to: effect.report.held for effect in done if isinstance(effect, Send)}
+    assert heard == {1: None, 2: (route(),)}
+
+
+def test_a_rib_that_cannot_be_read_at_the_start_is_asked_for_again() -> None:
+    """What stands there is nobody's until it is known; if it never is, the sessions close."""
+    bed = Bed(route())
+    bed.lease = Lease(bed.lease.settings, bed.now)
+    bed.exabgp.asked.clear()
+    bed.effects.clear()
+    bed.exabgp.take(bed.lease.start(bed.now))
+    ended: list[float] = []
+    asked = 0
+    for _ in range(220):
+        while bed.exabgp.asked:
+            answer = bed.exabgp.answer()
+            if isinstance(answer.command, AskRib):
+                asked += 1
+                answer = Answer(answer.command, error="cannot read the rib")
+            bed.exabgp.take(bed.lease.heard(answer, bed.now))
+        bed.now += 0.05
+        effects = bed.lease.tick(bed.now)
+        bed.exabgp.take(effects)
+        ended += [bed.now - 100.0 for effect in effects if isinstance(effect, EndExabgp)]
+    assert asked > 5
+    assert len(ended) == 1
+    assert 8.9 <= ended[0] <= 10.1  # inherit 5 s, answer 4 s
 
 
 def test_a_session_that_comes_up_is_told_everything_again() -> None:

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import os
 
-from anycastd import daemon
+from anycastd import daemon, handover
 from anycastd.commands.load import (
     EX_CONFIG,
     EX_NOPERM,
@@ -14,11 +14,13 @@ from anycastd.commands.load import (
     add_directory,
     add_profile,
     complain,
-    load,
+    judged,
     log_to_stderr,
+    text_of,
 )
 from anycastd.control import ControlError
 from anycastd.loopback import NoPrivilegeError
+from anycastd.profile import Profile
 from anycastd.supervise import SpeakerEndedError, Supervisor
 
 
@@ -30,23 +32,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SOCKET",
         help="the lease socket of a speaker that runs on its own; without it, run owns a speaker",
     )
+    parser.add_argument(
+        "--validate",
+        action="store_true",
+        help="judge the profile and end: 0 if the agent could start with it, else 78",
+    )
     add_directory(parser, "/run/anycastd", "where the control socket is put")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the agent until SIGTERM or SIGINT."""
+    if not args.validate:
+        handover.hold_signals()  # until the agent can act on them
     log_to_stderr()
-    profile = load(args.profile)
-    if profile is None:
+    origin = handover.origin(args.profile)
+    text = text_of(args.profile) if origin.text is None else origin.text
+    profile = None if text is None else judged(text, args.profile)
+    if text is None or profile is None:
         return EX_CONFIG
+    return 0 if args.validate else _run(args, profile, text, origin)
+
+
+def _run(args: argparse.Namespace, profile: Profile, text: str, origin: handover.Origin) -> int:
     speaker = None
     lease = args.lease
     if lease is None:
         below = os.path.join(args.directory, "speaker")
         lease = os.path.join(below, "lease.sock")
-        speaker = Supervisor(("--profile", args.profile, "--directory", below))
+        speaker = Supervisor(("--profile", args.profile, "--directory", below), origin.speaker)
     try:
-        asyncio.run(daemon.run(profile, lease, args.directory, speaker))
+        asyncio.run(daemon.run(profile, lease, args.directory, speaker, text=text, origin=origin))
     except NoPrivilegeError as error:
         complain(f"anycastd: {error.strerror}")
         return EX_NOPERM

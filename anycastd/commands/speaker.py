@@ -22,7 +22,7 @@ def main(args: argparse.Namespace) -> int:
     if profile is None:
         return EX_CONFIG
     try:
-        speaker.become(profile, args.directory)
+        speaker.become(profile, args.directory, args.profile)
     except speaker.SpeakerError as error:
         complain(f"anycastd: {error}")
         return error.code

@@ -1,0 +1,275 @@
+"""The agent's end of the lease, against a lease process that the test plays on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anycastd.announcer import Announcer, Terms
+from anycastd.clock import OwnTime
+from anycastd.lease import NeighborReport, Reload, Report, Route, Session, Want, from_agent
+from anycastd.pipeline import LeaseView
+
+PEER = "192.0.2.4"
+Eventually = Callable[..., Awaitable[Any]]
+
+
+def report(serial: int = 0, **more: Any) -> Report:
+    """Give a report of a lease whose session is up."""
+    up = {PEER: NeighborReport(Session.UP, 1.0)}
+    values = {"instance": "one", "config": "sessions", "vips": "vips", "reload": "ready"}
+    return Report(
+        **(values | {"serial": serial, "acked": serial, "expires_in": None, "neighbors": up} | more)
+    )
+
+
+def routes(count: int = 1, asns: int = 1) -> tuple[Route, ...]:
+    """Give routes that differ in their path."""
+    return tuple(
+        Route(PEER, f"203.0.{113 + n // 250}.{n % 250}/32", "192.0.2.10", (65010,) * asns)
+        for n in range(count)
+    )
+
+
+class Play:
+    """A lease process that greets, and then does what ``scene`` says with each connection."""
+
+    def __init__(
+        self,
+        path: Path,
+        scene: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
+        **announcer: Any,
+    ) -> None:
+        self.path = str(path / "lease.sock")
+        self.scene = scene
+        self.connections = 0
+        self.views: list[LeaseView] = []
+        settings: dict[str, Any] = {"clock": OwnTime(), "terms": Terms("sessions", "vips")}
+        self.announcer = Announcer(self.path, 5.0, self.views.append, **(settings | announcer))
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Announcer]:
+        """Run both ends, and the clock."""
+        tasks: set[asyncio.Task[Any]] = set()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.connections += 1
+            tasks.add(asyncio.current_task())  # type: ignore[arg-type]  # there is one
+            try:
+                writer.write(report(held=()).dump())
+                await self.scene(reader, writer)
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+
+        async def tick() -> None:
+            while True:
+                await asyncio.sleep(0.01)
+                self.announcer.clock.tick()
+
+        server = await asyncio.start_unix_server(serve, self.path, limit=1 << 24)
+        tasks |= {asyncio.create_task(self.announcer.run()), asyncio.create_task(tick())}
+        try:
+            yield self.announcer
+        finally:
+            server.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Confirm each Want at once."""
+    while line := await reader.readline():
+        want = from_agent(line)
+        if isinstance(want, Want):
+            expires = want.ttl if want.routes else None
+            writer.write(report(want.serial, held=want.routes, expires_in=expires).dump())
+
+
+def test_of_what_waits_only_the_newest_is_said(tmp_path: Path, eventually: Eventually) -> None:
+    """A lease process that was stopped hears what was under way, and the last state."""
+    heard: list[Want] = []
+    read = asyncio.Event()
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read.wait()
+        while line := await reader.readline():
+            want = from_agent(line)
+            assert isinstance(want, Want)
+            heard.append(want)
+            writer.write(report(want.serial).dump())
+
+    async def scene() -> None:
+        play = Play(tmp_path, late)
+        async with play.running() as announcer:
+            await eventually(lambda: announcer.view.connected)
+            for _ in range(200):
+                announcer.want(routes(1000))
+            announcer.want(routes(1))
+            read.set()
+            assert await announcer.confirmed(10)
+
+    asyncio.run(scene())
+    assert heard[-1].serial == 201
+    assert len(heard[-1].routes) == 1
+    assert len(heard) < 20, [want.serial for want in heard]
+
+
+def test_a_lease_that_refuses_is_not_asked_without_a_pause(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    """It hangs up at each Want: a connection now and then, not thousands; the words are kept."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(report(refused="not a set of wanted routes").dump())
+
+    async def scene() -> int:
+        play = Play(tmp_path, refuse)
+        async with play.running() as announcer:
+            ends = time.monotonic() + 2
+            while time.monotonic() < ends:
+                announcer.want(routes())
+                await asyncio.sleep(0.005)
+            await eventually(announcer.problems)
+            assert "not a set of wanted routes" in announcer.problems()[0]
+        return play.connections
+
+    assert 2 <= asyncio.run(scene()) <= 6
+
+
+def test_a_lease_that_does_not_answer_is_noticed(tmp_path: Path, eventually: Eventually) -> None:
+    """Eight seconds of one's own after a Want; without a Want there is nothing to answer."""
+    silent: list[float] = []
+
+    async def mute(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        while await reader.read(1 << 16):
+            pass
+
+    async def scene() -> None:
+        # Ten times as fast as the wall: the eight seconds are 0.8.
+        clock = OwnTime(0.2, lambda: 10 * time.monotonic())
+        play = Play(tmp_path, mute, clock=clock, silent=lambda: silent.append(clock.now()))
+        async with play.running() as announcer:
+            await eventually(lambda: announcer.view.connected)
+            idle = clock.now()
+            await eventually(lambda: clock.now() - idle > 12)
+            assert not silent
+            said = clock.now()
+            announcer.want(routes())
+            await eventually(lambda: silent)
+            assert 8 <= silent[0] - said < 22
+            await eventually(lambda: play.connections == 2)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("told", "asks"),
+    [
+        ({}, False),
+        ({"config": "others"}, True),
+        ({"vips": "others"}, True),
+        ({"config": "others", "reload": "busy"}, False),
+        ({"config": "others", "reload": ""}, False),
+        ({"vips": "", "reload": ""}, False),
+    ],
+)
+def test_a_speaker_that_runs_something_else_is_asked_once(
+    tmp_path: Path, eventually: Eventually, told: dict[str, Any], *, asks: bool
+) -> None:
+    """Where it can; an older one is never told what it would take for garbage."""
+    heard: list[Want | Reload] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(3):
+            writer.write(report(**told).dump())
+        while line := await reader.readline():
+            heard.append(said := from_agent(line))
+            if isinstance(said, Want):
+                writer.write(report(said.serial, **told).dump())
+
+    async def scene() -> tuple[str, ...]:
+        play = Play(tmp_path, listen)
+        async with play.running() as announcer:
+            await eventually(lambda: len(play.views) >= 4)
+            announcer.want(routes())
+            assert await announcer.confirmed(5)
+            return announcer.problems()
+
+    problems = asyncio.run(scene())
+    assert [isinstance(line, Reload) for line in heard] == ([True, False] if asks else [False])
+    differs = told.get("config") == "others" or told.get("vips") == "others"
+    assert bool(problems) == (differs and told.get("reload") == ""), "else it is being changed"
+
+
+def test_a_speaker_with_another_profile_is_named(tmp_path: Path, eventually: Eventually) -> None:
+    """It has read its own again, and it is still not ours."""
+
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(report(config="others").dump())
+        assert isinstance(from_agent(await reader.readline()), Reload)
+        writer.write(report(config="others", reload="busy").dump())
+        writer.write(report(config="others").dump())
+        await reader.read()
+
+    async def scene() -> None:
+        play = Play(tmp_path, other)
+        async with play.running() as announcer:
+            await eventually(announcer.problems)
+            assert "the same --profile" in announcer.problems()[0]
+
+    asyncio.run(scene())
+
+
+def test_a_lease_that_ran_out_is_noticed(tmp_path: Path, eventually: Eventually) -> None:
+    """By the answer to the newest Want, and not by an older one that crosses it."""
+    go_on, tell = asyncio.Event(), asyncio.Event()
+
+    async def expire(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        want = from_agent(await reader.readline())
+        assert isinstance(want, Want)
+        writer.write(report(want.serial - 1, held=()).dump())
+        await go_on.wait()
+        writer.write(report(want.serial, held=want.routes, expires_in=5.0).dump())
+        await tell.wait()
+        writer.write(report(want.serial, held=()).dump())
+        await reader.read()
+
+    async def scene() -> None:
+        play = Play(tmp_path, expire)
+        async with play.running() as announcer:
+            await eventually(lambda: announcer.view.connected)
+            announcer.want(routes())
+            await eventually(lambda: len(play.views) == 2)
+            assert not announcer.ran_out
+            go_on.set()
+            assert await announcer.confirmed(5)
+            assert not announcer.ran_out
+            tell.set()
+            await eventually(lambda: announcer.ran_out)
+
+    asyncio.run(scene())
+
+
+def test_what_is_confirmed_is_what_was_wanted_last(tmp_path: Path, eventually: Eventually) -> None:
+    """The end waits for the confirmation of its own withdrawal."""
+
+    async def scene() -> None:
+        play = Play(tmp_path, answers)
+        async with play.running() as announcer:
+            await eventually(lambda: announcer.view.connected)
+            announcer.want(routes())
+            assert await announcer.withdraw(5)
+            assert announcer.view.report is not None
+            assert announcer.view.report.acked == announcer.serial == 2
+
+    asyncio.run(scene())
