@@ -15,6 +15,7 @@ Stages (pure: values in, values out, time is an argument):
     regions     the comparison of regions: who wins at the far router
     haproxy     what a look at HAProxy finds, and which of its servers count
     stats       HAProxy's stats and event text -> Snapshot
+    selftest    a request to the VIP: what each outcome proves
     health      observations and a service's rules -> Verdict
     policy      Verdict, Memory and now -> Decision; the machine is explained at its top
     lease       Route, ExaBGP's commands and facts, the lease's two messages
@@ -32,6 +33,7 @@ Stages (pure: values in, values out, time is an argument):
 Edges (all I/O):
     clock       time that one's own stalls do not spend
     watcher     HAProxy's stats socket -> observations
+    probe       a request to the VIP through the loopback -> observations
     netlink     the kernel's addresses and routes, through rtnetlink
     loopback    the VIP on the loopback: put in place, watched, healed
     announcer   the agent's end of the lease

@@ -32,7 +32,9 @@ from anycastd.health import named
 from anycastd.loopback import Address, Loopback
 from anycastd.pipeline import Inputs, LeaseView, Step, VipState, advance
 from anycastd.policy import Level, Memory, Transition
-from anycastd.profile import Network, Profile
+from anycastd.probe import Prober
+from anycastd.profile import Network, Profile, SelfTest, Service
+from anycastd.selftest import Probe
 from anycastd.speaker import config_hash, vips_hash
 from anycastd.status import build
 from anycastd.supervise import SpeakerEndedError, Supervisor
@@ -64,6 +66,7 @@ class Inbox:
         self.haproxy: dict[str, Observation] = {}
         self.vips: dict[str, VipState] = {}
         self.lease = LeaseView()
+        self.probes: dict[str, Probe] = {}
         self._news = asyncio.Event()
 
     def look(self, instance: str, observation: Observation) -> None:
@@ -75,6 +78,13 @@ class Inbox:
         """Take the state of a VIP on its interface."""
         self.vips[str(vip)] = VipState(address.usable, address.why)
         self._news.set()
+
+    def probe(self, service: str, probe: Probe) -> None:
+        """Take a self-test; only what changes a verdict is news, or each test would cost a pass."""
+        before = self.probes.get(service)
+        self.probes[service] = probe
+        if before is None or before.says != probe.says:
+            self._news.set()
 
     def leased(self, view: LeaseView) -> None:
         """Take the state of the lease; only what a decision depends on is news.
@@ -95,7 +105,7 @@ class Inbox:
 
     def inputs(self) -> Inputs:
         """Give a copy for one pass."""
-        return Inputs(dict(self.haproxy), dict(self.vips), self.lease)
+        return Inputs(dict(self.haproxy), dict(self.vips), self.lease, dict(self.probes))
 
 
 class Daemon:
@@ -134,6 +144,11 @@ class Daemon:
             silent=self._lease_is_silent,
         )
         self.watchers = {name: self._watcher(name) for name in profile.haproxy}
+        self.probers = [
+            self._prober(each, each.self_test)
+            for each in profile.services.values()
+            if each.self_test is not None
+        ]
         self.loopback = Loopback(
             [(service.vip, service.interface) for service in profile.services.values()],
             self.inbox.vip,
@@ -235,6 +250,7 @@ class Daemon:
             self.loopback.run(),
             self._decide(),
             *(watcher.run() for watcher in self.watchers.values()),
+            *(prober.run() for prober in self.probers),
         ]
         if self.speaker is not None:
             parts.append(self.speaker.run())
@@ -341,6 +357,14 @@ class Daemon:
             clock=self.clock,
             emit=lambda observation: self.inbox.look(name, observation),
             interval=min(instance.deadline / 3, self.profile.ttl / 4),
+        )
+
+    def _prober(self, service: Service, test: SelfTest) -> Prober:
+        return Prober(
+            service.vip,
+            test,
+            clock=self.clock,
+            emit=lambda probe: self.inbox.probe(service.name, probe),
         )
 
 

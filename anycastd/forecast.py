@@ -33,7 +33,8 @@ def forecast(
     at = now
     for _ in range(STEPS_MAX):
         looks = {name: _fresh(look, at) for name, look in inputs.haproxy.items()}
-        step = advance(profile, memory, replace(inputs, haproxy=looks), at)
+        probes = {name: replace(probe, asked=at) for name, probe in inputs.probes.items()}
+        step = advance(profile, memory, replace(inputs, haproxy=looks, probes=probes), at)
         memory = step.memory
         for name, decision in step.decisions.items():
             if not stages[name] or stages[name][-1].decision.level is not decision.level:

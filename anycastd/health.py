@@ -23,10 +23,13 @@ from anycastd.profile import (
     FrontendRule,
     Instance,
     Profile,
+    SelfTest,
     Service,
     Threshold,
 )
 from anycastd.reasons import Reason
+from anycastd.selftest import Outcome as Tested
+from anycastd.selftest import Probe, lifetime, where
 
 UNPROVED_HOLD = 60.0
 """Seconds for which servers without a check result keep the last verdict; then HAProxy's word."""
@@ -91,15 +94,29 @@ class Verdict:
 
 
 def judge(
-    profile: Profile, service: Service, looks: Mapping[str, Observation], now: float
+    profile: Profile,
+    service: Service,
+    looks: Mapping[str, Observation],
+    now: float,
+    probe: Probe | None = None,
 ) -> Verdict:
-    """Judge ``service`` by ``looks`` (instance name -> newest observation) at ``now``, seconds."""
+    """Judge ``service`` by ``looks`` (instance name -> newest observation) at ``now``, seconds.
+
+    ``probe`` is the newest self-test, where the service has one.
+    """
     serve = _evaluate(service.serve, profile.haproxy, looks, now)
+    answers = None
+    if service.self_test is not None:
+        listens, answers = _tested(service.self_test, probe, now)
+        serve = _both(serve, listens)
     findings = list(_leaves(serve))
     healthy = serve
     if service.healthy is not None:
         healthy = _evaluate(service.healthy, profile.haproxy, looks, now)
+        healthy = healthy if answers is None else _both(healthy, answers)
         findings += [leaf for leaf in _leaves(healthy) if leaf not in findings]
+    elif answers is not None:
+        findings.append(answers)  # to be seen; without `healthy` there is no degraded level
     unknown = [f for f in findings if f.truth is Truth.UNKNOWN]
     return Verdict(
         serve=serve.outcome,
@@ -164,13 +181,24 @@ def _evaluate(
 ) -> _Tree:
     if isinstance(condition, AllOf | AnyOf):
         parts = tuple(_evaluate(rule, instances, looks, now) for rule in condition.rules)
-        choose = min if isinstance(condition, AllOf) else max
-        decisive = choose(parts, key=lambda part: part.outcome.truth).outcome
-        then = choose(part.outcome.then for part in parts)
-        return _Tree(Outcome(decisive.truth, then, decisive.decisive), parts)
-    finding = _look_at(condition, instances[condition.instance], looks, now)
+        return _joined(parts, every=isinstance(condition, AllOf))
+    return _leaf(_look_at(condition, instances[condition.instance], looks, now))
+
+
+def _joined(parts: tuple[_Tree, ...], *, every: bool) -> _Tree:
+    choose = min if every else max
+    decisive = choose(parts, key=lambda part: part.outcome.truth).outcome
+    then = choose(part.outcome.then for part in parts)
+    return _Tree(Outcome(decisive.truth, then, decisive.decisive), parts)
+
+
+def _leaf(finding: Finding) -> _Tree:
     then = finding.then if finding.truth is Truth.UNKNOWN else finding.truth
     return _Tree(Outcome(finding.truth, then, finding))
+
+
+def _both(condition: _Tree, finding: Finding) -> _Tree:
+    return _joined((condition, _leaf(finding)), every=True)
 
 
 def _look_at(
@@ -253,6 +281,56 @@ def _backend(text: str, rule: BackendRule, look: Snapshot, until: float) -> Find
         hold=UNPROVED_HOLD,
         then=Truth.TRUE,
         until=until,
+    )
+
+
+# An outcome of the self-test -> somebody listens, somebody answers well, the reason if not.
+_TESTED = {
+    Tested.PASSED: (Truth.TRUE, Truth.TRUE, Reason.SERVING),
+    Tested.REFUSED: (Truth.FALSE, Truth.FALSE, Reason.VIP_REFUSES),
+    Tested.FAILED: (Truth.TRUE, Truth.FALSE, Reason.VIP_FAILS),
+    Tested.SLOW: (Truth.TRUE, Truth.FALSE, Reason.VIP_SLOW),
+    Tested.UNASKED: (Truth.UNKNOWN, Truth.UNKNOWN, Reason.TEST_UNASKED),
+}
+
+
+def _tested(test: SelfTest, probe: Probe | None, now: float) -> tuple[Finding, Finding]:
+    """What a self-test says: (somebody listens, for `serve`; it answers well, for `healthy`)."""
+    asked, until, value = now, None, ""
+    if probe is None:
+        listens = answers = Truth.UNKNOWN
+        reason = Reason.NOT_TESTED
+    elif now - probe.asked > lifetime(test):
+        listens = answers = Truth.FALSE
+        reason, asked, value = (
+            Reason.TEST_STALE,
+            probe.asked,
+            f"asked {now - probe.asked:.1f} s ago",
+        )
+    else:
+        listens, answers, reason = _TESTED[probe.outcome]
+        if not probe.confirmed:  # one result proves nothing bad: the next one comes soon
+            listens, answers = max(listens, Truth.UNKNOWN), max(answers, Truth.UNKNOWN)
+        value = probe.why if probe.count == 1 else f"{probe.why}, {probe.count} times in a row"
+        asked, until = probe.asked, probe.asked + lifetime(test)
+
+    def finding(verb: str, truth: Truth, *, alive: bool) -> Finding:
+        return Finding(
+            f"VIP {verb} on {where(test)}",
+            truth,
+            value,
+            Reason.SERVING if truth is Truth.TRUE else reason,
+            alive=alive,
+            asked=asked,
+            hold=UNPROVED_HOLD,
+            then=Truth.TRUE,  # HAProxy's word, as for servers that nobody can prove
+            until=until,
+        )
+
+    # Where nobody listens there is nobody to show a 503 page either: not alive.
+    return (
+        finding("listens", listens, alive=listens is not Truth.FALSE),
+        finding("answers", answers, alive=True),
     )
 
 

@@ -15,6 +15,7 @@ from anycastd.lease import Report, Route, Session
 from anycastd.policy import Around, Decision, Memory, Transition, decide
 from anycastd.profile import Profile
 from anycastd.routes import held_level, wanted
+from anycastd.selftest import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,13 @@ class Inputs:
     """All that a pass sees: the newest value of every source, by name.
 
     ``haproxy``: instance name -> observation.  ``vips``: prefix -> VipState.
+    ``probes``: service name -> its newest self-test.
     """
 
     haproxy: Mapping[str, Observation] = field(default_factory=dict)
     vips: Mapping[str, VipState] = field(default_factory=dict)
     lease: LeaseView = LeaseView()
+    probes: Mapping[str, Probe] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ def advance(profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now:
     decisions: dict[str, Decision] = {}
     remembered: dict[str, Memory] = {}
     for name, service in profile.services.items():
-        verdict = judge(profile, service, inputs.haproxy, now)
+        verdict = judge(profile, service, inputs.haproxy, now, inputs.probes.get(name))
         held = None
         if complete and inputs.lease.held is not None:
             held = held_level(profile, service, inputs.lease.held)

@@ -153,6 +153,26 @@ class Return:
 
 
 @dataclass(frozen=True, slots=True)
+class SelfTest:
+    """A request to the VIP from this machine; exactly one of the ports ``tcp`` and ``http``.
+
+    ``host`` None means the VIP; ``every`` and ``timeout`` in seconds.
+    """
+
+    tcp: int | None
+    http: int | None
+    path: str
+    host: str | None
+    every: float
+    timeout: float
+
+    @property
+    def port(self) -> int:
+        """The port of the VIP that is asked."""
+        return self.http or self.tcp or 0
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """``next_hop`` None means self: the neighbor's local address."""
 
@@ -165,6 +185,7 @@ class Service:
     next_hop: Address | None
     serve: Condition
     healthy: Condition | None
+    self_test: SelfTest | None
     degraded: Degraded
     standby: Standby
     failed: Failed
@@ -258,6 +279,7 @@ def _service(name: str, each: Mapping[str, Any], only: str) -> Service:
         next_hop=None if next_hop == SELF else next_hop,
         serve=_condition(each["serve"], only),
         healthy=_condition(each["healthy"], only) if "healthy" in each else None,
+        self_test=_self_test(each["self_test"]) if "self_test" in each else None,
         degraded=Degraded(
             prepend=int(degraded["prepend"]),
             fall=degraded["fall"],
@@ -268,6 +290,17 @@ def _service(name: str, each: Mapping[str, Any], only: str) -> Service:
         failed=Failed(each["failed"]),
         back=Return(back["rise"], back["hold_down"], back["hold_down_max"], back["spacing"]),
         ecmp=each["ecmp"],
+    )
+
+
+def _self_test(each: Mapping[str, Any]) -> SelfTest:
+    return SelfTest(
+        tcp=_whole(each.get("tcp")),
+        http=_whole(each.get("http")),
+        path=each["path"],
+        host=each.get("host"),
+        every=each["every"],
+        timeout=each["timeout"],
     )
 
 

@@ -51,6 +51,28 @@ class Reason(Enum):
         "servers are shown UP, but too few of their checks have run in this HAProxy worker",
         "wait for the first checks; servers without `check` can never be proved",
     )
+    # what the self-test finds
+    VIP_REFUSES = (
+        "nobody listens on the VIP, whatever HAProxy's statistics say",
+        "see HAProxy's `bind` lines: the VIP and the port of `self_test` must be among them",
+    )
+    VIP_FAILS = (
+        "requests to the VIP get no proper answer",
+        "ask the VIP yourself on this machine, and see HAProxy's log",
+    )
+    VIP_SLOW = (
+        "requests to the VIP are not answered in time: slow, full or queueing",
+        "see HAProxy's sessions and queues; it is never withdrawn for this alone",
+    )
+    NOT_TESTED = ("the VIP has not been tested yet", "")
+    TEST_UNASKED = (
+        "the self-test could not even ask the VIP",
+        "see whether the VIP is on its interface, and what a local firewall does to it",
+    )
+    TEST_STALE = (
+        "the newest self-test is too old to prove anything",
+        "this should mend itself; if not, restart the agent and report it",
+    )
     # the agent's own side
     VIP_MISSING = (
         "the VIP is not on its interface and could not be put there",

@@ -24,6 +24,7 @@ LONGEST_PATH = 10
 # Azure's fabric lets one change through at once and may hold the next for this long (seconds).
 _AZURES_WINDOW = 30
 _KINDS = ("backend", "frontend", "all", "any")
+_TESTS = ("tcp", "http")
 _IPV6 = 6
 _ALL = 100
 
@@ -315,6 +316,28 @@ def _instance(doc: Document, at: Path, name: str | None) -> Iterator[Problem]:
         yield doc.problem(at, wrong, instead)
 
 
+# Self-test ---------------------------------------------------------------------------------------
+
+
+def self_tests(doc: Document) -> Iterator[Problem]:
+    """Ask for one kind of self-test, and for keys that mean something for it."""
+    for path, service in services(doc):
+        if "self_test" not in service:
+            continue
+        at = (*path, "self_test")
+        kinds = [kind for kind in _TESTS if doc.written((*at, kind))]
+        if len(kinds) != 1:
+            wrong = "holds both tcp and http" if kinds else "says neither tcp nor http"
+            yield doc.problem(at, wrong, "write {http: PORT} or {tcp: PORT}")
+        elif kinds[0] == "tcp":
+            for key in ("path", "host"):
+                if doc.written((*at, key)):
+                    wrong = "is of HTTP, and stands beside tcp"
+                    yield doc.problem(
+                        (*at, key), wrong, "write http: instead of tcp:, or remove it"
+                    )
+
+
 RULES = (
     sockets,
     looks,
@@ -326,4 +349,5 @@ RULES = (
     lengths,
     times,
     conditions,
+    self_tests,
 )

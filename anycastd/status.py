@@ -18,6 +18,7 @@ from anycastd.policy import Decision, Level
 from anycastd.profile import Profile, Service
 from anycastd.reasons import Reason
 from anycastd.routes import prepends, wanted
+from anycastd.selftest import where
 
 VERSION = 1
 """Of the JSON; fields are only ever added."""
@@ -183,7 +184,10 @@ def build(
         neighbors=neighbors,
         haproxy=haproxy,
         lease=lease,
-        problems=tuple(_problems(inputs, report, services, neighbors, polling)),
+        problems=(
+            *_problems(inputs, report, services, neighbors, polling),
+            *_untested(profile, step),
+        ),
     )
 
 
@@ -326,3 +330,14 @@ def _problems(
             yield f"VIP {prefix}: {vip.why}"
     for name, why in polling.items():
         yield f"haproxy {name}: polled, not heard: {why}"
+
+
+def _untested(profile: Profile, step: Step) -> Iterator[str]:
+    """What the self-test finds and no level shows."""
+    for name, decision in step.decisions.items():
+        test = profile.services[name].self_test
+        if test is None or decision.level is not Level.PREFERRED:
+            continue
+        for finding in decision.verdict.findings:
+            if finding.rule == f"VIP answers on {where(test)}" and finding.truth is not Truth.TRUE:
+                yield f"service {name}: {finding.reason.sentence} ({finding.value})"

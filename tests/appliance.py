@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -84,20 +84,28 @@ class Appliance:
     """HAProxy with two backends, `anycastd speaker`, `anycastd run --lease`, and two peers.
 
     Use it inside ``own_network()``.  ``settings`` replace values of the profile: ttl, deadline and
-    ring.  ``python`` runs the speaker, with the ExaBGP that it has.
+    ring.  ``python`` runs the speaker, with the ExaBGP that it has.  ``body`` and ``profile`` are
+    templates to use instead of this file's.
     """
 
     def __init__(
-        self, directory: Path, *, python: str = sys.executable, inter: str = "50ms", **settings: Any
+        self,
+        directory: Path,
+        *,
+        python: str = sys.executable,
+        inter: str = "50ms",
+        body: str = BODY,
+        profile: str = PROFILE,
+        **settings: Any,
     ) -> None:
         self.directory = directory
         self.python = python
         self.backends = (Web(), Web())
         one, two = (backend.port for backend in self.backends)
-        self.haproxy = HAProxy(directory, BODY.format(inter=inter, one=one, two=two))
+        self.haproxy = HAProxy(directory, body.format(inter=inter, one=one, two=two))
         values = {"ttl": 5, "deadline": 3, "ring": "anycastd", "socket": self.haproxy.socket}
         self.profile = directory / "profile.yaml"
-        self.profile.write_text(PROFILE.format(**(values | settings)))
+        self.profile.write_text(profile.format(**(values | settings)))
         self.peers = [Peer(address, 179) for address in PEERS]
         self.speaker: subprocess.Popen[bytes] | None = None
         self.agent: subprocess.Popen[bytes] | None = None
@@ -135,13 +143,16 @@ class Appliance:
         self.start_agent()
         self.wait_path(1)
 
-    def start_speaker(self) -> None:
-        """Start the speaker (it becomes ExaBGP)."""
-        self.speaker = self._spawn(self.python, "speaker", "speaker")
+    def start_speaker(self, *, environment: Mapping[str, str] | None = None) -> None:
+        """Start the speaker (it becomes ExaBGP), with more in its environment."""
+        self.speaker = self._spawn(self.python, "speaker", "speaker", environment=environment)
 
-    def start_agent(self, *more: str) -> None:
-        """Start the agent on the speaker's lease."""
-        self.agent = self._spawn(sys.executable, "run", "agent", "--lease", str(self.lease), *more)
+    def start_agent(self, *more: str, environment: Mapping[str, str] | None = None) -> None:
+        """Start the agent on the speaker's lease, with more in its environment."""
+        arguments = ("--lease", str(self.lease), *more)
+        self.agent = self._spawn(
+            sys.executable, "run", "agent", *arguments, environment=environment
+        )
 
     def wait_path(self, asns: int, within: float = 30.0) -> None:
         """Wait until each peer has the VIP with a path of ``asns`` ASNs (0: not at all)."""
@@ -192,7 +203,14 @@ class Appliance:
         where = ("--profile", str(self.profile), "--directory", self.place(place))
         return [python, "-m", "anycastd", command, *where]
 
-    def _spawn(self, python: str, command: str, place: str, *more: str) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self,
+        python: str,
+        command: str,
+        place: str,
+        *more: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
         with (self.directory / f"{place}.err").open("ab") as log:
             return subprocess.Popen(
                 # A test run that is killed must not leave anything behind.
@@ -200,5 +218,5 @@ class Appliance:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self.environment,
+                env=self.environment | dict(environment or {}),
             )

@@ -34,6 +34,7 @@ _BLOCKS = (
     ("`services.NAME.degraded`", ("$defs", "service", "properties", "degraded")),
     ("`services.NAME.standby`", ("$defs", "service", "properties", "standby")),
     ("`services.NAME.return`", ("$defs", "service", "properties", "return")),
+    ("`services.NAME.self_test`", ("$defs", "self_test")),
     ("A condition, in `serve` and `healthy`", ("$defs", "condition")),
 )
 _TYPES = {

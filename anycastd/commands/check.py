@@ -17,8 +17,10 @@ from anycastd.inventory import InventoryError, inventory
 from anycastd.lease import NeighborReport, Report, Session
 from anycastd.pipeline import Inputs, LeaseView, VipState
 from anycastd.policy import Level
+from anycastd.probe import ask
 from anycastd.profile import Instance, Profile
 from anycastd.regions import Comparison, compare
+from anycastd.selftest import Probe, where
 from anycastd.watcher import look
 
 AHEAD = 3600.0
@@ -43,7 +45,12 @@ def main(args: argparse.Namespace) -> int:
         complain(str(problem))
     for path, profile in sound:
         looks = {name: _look(profile, each) for name, each in profile.haproxy.items()}
-        print("\n".join(_profile(path, profile, looks)), end="\n\n")
+        probes = {
+            name: asyncio.run(ask(each.vip, each.self_test, OwnTime()))
+            for name, each in profile.services.items()
+            if each.self_test is not None
+        }
+        print("\n".join(_profile(path, profile, looks, probes)), end="\n\n")
     if comparison.matrices:
         print("\n".join(_comparison(comparison)), end="\n\n")
     wrong = sum(not problem.warning for problem in problems)
@@ -73,12 +80,22 @@ def _names(profile: Profile, instance: str) -> tuple[set[str], set[str]]:
     return backends, frontends
 
 
-def _profile(path: str, profile: Profile, looks: Mapping[str, Observation]) -> Iterator[str]:
+def _profile(
+    path: str,
+    profile: Profile,
+    looks: Mapping[str, Observation],
+    probes: Mapping[str, Probe],
+) -> Iterator[str]:
     yield f"{path}: region {profile.region}, platform {profile.platform.value}"
     for name, instance in profile.haproxy.items():
         yield from _haproxy(profile, instance, looks[name])
+    for name, probe in probes.items():
+        service = profile.services[name]
+        if service.self_test is not None:
+            what = where(service.self_test)
+            yield f"  self-test of {name}: {probe.outcome.value} on {what} ({probe.why})"
     yield "  decision"
-    yield from _decisions(profile, looks)
+    yield from _decisions(profile, looks, probes)
     yield "  ExaBGP configuration, as the speaker would write it"
     hidden = {
         neighbor.address: "(hidden)" for neighbor in profile.bgp.neighbors if neighbor.md5_file
@@ -114,14 +131,16 @@ def _haproxy(profile: Profile, instance: Instance, found: Observation) -> Iterat
             yield f"    {kind} {name}: HAProxy has it, no rule names it"
 
 
-def _decisions(profile: Profile, looks: Mapping[str, Observation]) -> Iterator[str]:
+def _decisions(
+    profile: Profile, looks: Mapping[str, Observation], probes: Mapping[str, Probe]
+) -> Iterator[str]:
     """Say what `run` would do from now on, were all sessions up and nothing to change."""
     neighbors = {
         str(neighbor.address): NeighborReport(Session.UP, 0.0) for neighbor in profile.bgp.neighbors
     }
     lease = LeaseView(True, Report("", 0, 0, None, neighbors, ()), ())
     vips = {str(service.vip): VipState(True) for service in profile.services.values()}
-    stages = forecast(profile, {}, Inputs(dict(looks), vips, lease), 0.0, AHEAD)
+    stages = forecast(profile, {}, Inputs(dict(looks), vips, lease, probes), 0.0, AHEAD)
     for name, found in stages.items():
         service = profile.services[name]
         for stage in found:
