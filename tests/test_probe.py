@@ -190,20 +190,30 @@ def test_one_request_at_a_time() -> None:
 
 def test_a_stall_of_our_own_is_no_evidence() -> None:
     """An answer that came while we could not run was in time: it is read before time is judged."""
-    with web() as it:
 
-        async def stalled() -> Probe:
-            clock = OwnTime()
-            prober = Prober(HERE, http(it.port), clock=clock, emit=lambda _: None)
-            request = asyncio.create_task(prober.ask())
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            done = time.monotonic() + 1
-            while time.monotonic() < done:
-                pass
-            return await request
+    async def stalled(listener: socket.socket) -> Probe:
+        heard, loop = asyncio.Event(), asyncio.get_running_loop()
 
-        assert asyncio.run(stalled()).outcome is Outcome.PASSED
+        def serve() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(4096)
+                loop.call_soon_threadsafe(heard.set)
+                connection.sendall(Web.OK)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = listener.getsockname()[1]
+        prober = Prober(HERE, http(port), clock=OwnTime(), emit=lambda _: None)
+        request = asyncio.create_task(prober.ask())
+        await heard.wait()
+        done = time.monotonic() + 1
+        while time.monotonic() < done:
+            pass
+        thread.join(5)
+        return await request
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert asyncio.run(stalled(listener)).outcome is Outcome.PASSED
 
 
 # Whole appliances --------------------------------------------------------------------------------
