@@ -1,7 +1,7 @@
 """The floor: a bare ExaBGP, from a command on its API to the UPDATE at a peer.
 
-Also a program: as ExaBGP's API child it announces and withdraws one route again and again, and
-writes when it did.
+Also a program: as ExaBGP's API child it announces and withdraws routes again and again, and writes
+when it did.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import select
 import subprocess
 import sys
 import time
+from ipaddress import IPv4Address
 from pathlib import Path
 
-from appliance import OWN, PEERS, VIP
+from appliance import OWN, PEERS
 from bgp import Update
 from peer import Peer, wait_for
 
 PACE = 0.125
-"""Seconds between two commands."""
+"""Seconds between two commands, and for each hundred routes as many again."""
 
 CONF = """\
 process bare {{
-    run {python} {here} {log} {trials};
+    run {python} {here} {log} {trials} {routes};
     encoder text;
 }}
 """
@@ -39,8 +40,13 @@ neighbor {peer} {{
 """
 
 
-def child(log: str, trials: int) -> None:
-    """Announce and withdraw ``trials`` times, an eighth of a second apart; log the times."""
+def prefix(number: int) -> str:
+    """Give the VIP of a service by its number; the first is the appliance's own."""
+    return f"{IPv4Address('203.0.113.10') + number}/32"
+
+
+def child(log: str, trials: int, routes: int) -> None:
+    """Announce and withdraw ``trials`` times; log the times."""
     heard = b""
     while not all(f"neighbor {peer} up".encode() in heard for peer in PEERS):
         heard += os.read(0, 65536)
@@ -49,30 +55,36 @@ def child(log: str, trials: int) -> None:
             for word in ("announce", "withdraw"):
                 at = time.monotonic()
                 for peer in PEERS:
-                    line = f"neighbor {peer} {word} route {VIP}/32 next-hop {OWN}"
-                    sys.stdout.write(f"{line} as-path [ 65010 ]\n")
+                    for number in range(routes):
+                        line = f"neighbor {peer} {word} route {prefix(number)} next-hop {OWN}"
+                        sys.stdout.write(f"{line} as-path [ 65010 ]\n")
                 sys.stdout.flush()
                 stream.write(f"{trial} {word} {at}\n")
                 stream.flush()
-                while (left := at + PACE - time.monotonic()) > 0:
+                while (left := at + PACE * (1 + routes / 50) - time.monotonic()) > 0:
                     if select.select([0], [], [], left)[0]:
                         os.read(0, 65536)
     while os.read(0, 65536):
         pass
 
 
-def floor(directory: Path, python: str, trials: int) -> list[float]:
-    """Measure ``trials`` withdrawals: seconds from the command until the last peer heard it."""
+def floor(directory: Path, python: str, trials: int, routes: int = 1) -> list[float]:
+    """Measure ``trials`` withdrawals of ``routes`` routes at once.
+
+    Seconds from the command until the last peer has heard the last one.
+    """
     conf = directory / "bare.conf"
     log = directory / "bare.log"
-    head = CONF.format(python=sys.executable, here=Path(__file__).resolve(), log=log, trials=trials)
+    log.unlink(missing_ok=True)
+    here = Path(__file__).resolve()
+    head = CONF.format(python=sys.executable, here=here, log=log, trials=trials, routes=routes)
     conf.write_text(head + "".join(NEIGHBOR.format(peer=peer, own=OWN) for peer in PEERS))
-    ours = str(Path(__file__).resolve().parents[2])
+    ours = str(here.parents[2])
     environment = os.environ | {
-        "PYTHONPATH": ours + os.pathsep + str(Path(__file__).resolve().parents[1]),
+        "PYTHONPATH": ours + os.pathsep + str(here.parents[1]),
         "exabgp_api_cli": "false",
         "exabgp_daemon_user": "root",
-        "exabgp_log_level": "CRITICAL",
+        "exabgp_log_enable": "false",
         "exabgp_tcp_bind": "",
     }
     peers = [Peer(address, 179) for address in PEERS]
@@ -89,24 +101,32 @@ def floor(directory: Path, python: str, trials: int) -> list[float]:
     try:
         wait_for(
             lambda: log.exists() and log.read_text().count("withdraw") >= trials,
-            30 + trials,
+            30 + trials * (1 + routes / 100),
             "the bare ExaBGP's trials",
         )
         for peer in peers:
-            peer.wait(lambda it: len(_withdrawals(it)) >= trials, 5, "its withdrawals")
+            peer.wait(lambda it: len(_whole(it, routes)) >= trials, 20, "its withdrawals")
     finally:
         process.kill()
         process.wait()
         for peer in peers:
             peer.__exit__(None, None, None)
     said = [float(line.split()[2]) for line in log.read_text().splitlines() if "withdraw" in line]
-    heard = [_withdrawals(peer)[-trials:] for peer in peers]
+    heard = [_whole(peer, routes)[-trials:] for peer in peers]
     return [max(times) - at for at, *times in zip(said, *heard, strict=True)]
 
 
-def _withdrawals(peer: Peer) -> list[float]:
-    return [update.at for update in peer.of(Update) if update.withdrawn]
+def _whole(peer: Peer, routes: int) -> list[float]:
+    """When each set of ``routes`` withdrawals was whole."""
+    times: list[float] = []
+    count = 0
+    for update in peer.of(Update):
+        count += len(update.withdrawn)
+        if update.withdrawn and count >= routes:
+            times.append(update.at)
+            count = 0
+    return times
 
 
 if __name__ == "__main__":
-    child(sys.argv[1], int(sys.argv[2]))
+    child(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,28 +1,18 @@
-"""How fast a withdrawal is, against the floor of a bare ExaBGP, and what idling costs.
-
-Run it by `make bench`.  It prints distributions, not verdicts of pass or fail: the machine's own
-noise stands beside them.  `--json FILE` keeps the figures.
-"""
+"""How fast a withdrawal is, against the floor of a bare ExaBGP, and what idling costs."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+from typing import Any
 
 from bare import floor
-from noise import Noise, Spread, spread
+from noise import Spread, progress, say, spread
 
-from appliance import VIP, Appliance, own_network
+from appliance import VIP, Appliance
 from bgp import Update
 from peer import wait_for
 
@@ -57,10 +47,10 @@ def haproxy_killed(appliance: Appliance) -> float:
 
 
 def last_server_down(appliance: Appliance) -> float:
-    """Have HAProxy mark its servers down; seconds from the command to the last peer."""
+    """Have HAProxy mark the last server down; seconds from the command to the last peer."""
+    appliance.haproxy.ask("set server web/s1 health down")
     at = time.monotonic()
-    # In one request: a check that passes in between would bring the first one up again.
-    appliance.haproxy.ask("set server web/s1 health down;set server web/s2 health down")
+    appliance.haproxy.ask("set server web/s2 health down")
     took = heard(appliance, at) - at
     for server in ("s1", "s2"):
         appliance.haproxy.ask(f"set server web/{server} health up")
@@ -79,12 +69,17 @@ def trials(appliance: Appliance, fault: Callable[[Appliance], float], count: int
 
 
 def idle(appliance: Appliance, seconds: float) -> dict[str, float]:
-    """CPU (share of a core) and resident memory (MB) of agent and lease process, doing nothing."""
+    """CPU (share of a core) and resident memory (MB) of each process of ours, doing nothing."""
     assert appliance.agent is not None
     assert appliance.speaker is not None
     children = Path(f"/proc/{appliance.speaker.pid}/task/{appliance.speaker.pid}/children")
     (lease,) = children.read_text().split()
-    pids = {"agent": appliance.agent.pid, "lease": int(lease), "exabgp": appliance.speaker.pid}
+    pids = {
+        "agent": appliance.agent.pid,
+        "lease": int(lease),
+        "exabgp": appliance.speaker.pid,
+        "haproxy": appliance.haproxy.worker,
+    }
     before = {name: _cpu(pid) for name, pid in pids.items()}
     started = time.monotonic()
     wait_for(lambda: time.monotonic() - started > seconds, seconds + 5, "time to pass")
@@ -107,56 +102,30 @@ def _resident(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def progress(text: str) -> None:
-    """Say where we are, on a terminal only."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-
-
-def main() -> int:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=50)
-    parser.add_argument("--idle", type=float, default=30, help="seconds of idling to measure")
-    parser.add_argument("--python", default=sys.executable, help="whose ExaBGP")
-    parser.add_argument("--json", type=Path, help="a file for the figures")
-    args = parser.parse_args()
-    rows: dict[str, Spread] = {}
-    with tempfile.TemporaryDirectory() as name, own_network(), Noise() as noise:
-        directory = Path(name)
-        rows["floor: bare ExaBGP"] = spread(floor(directory, args.python, args.trials))
-        with Appliance(directory, python=args.python, inter="300ms") as appliance:
-            appliance.start()
-            for fault in (haproxy_killed, last_server_down):
-                times = trials(appliance, fault, args.trials)
-                rows[fault.__name__.replace("_", " ")] = spread(times)
-            cost = idle(appliance, args.idle)
-            exabgp = appliance.status()["lease"]["exabgp"]
-    progress("")
-    rows["this machine: late wake-ups"] = spread(noise.late)
-    print(f"withdrawal heard by the last of two peers, milliseconds (ExaBGP {exabgp})")
-    print(f"{'':30}  median     p99     max")
+def measure(directory: Path, python: str, count: int, seconds: float) -> dict[str, Any]:
+    """Take ``count`` trials and idle for ``seconds``, print the table, give the figures."""
+    rows: dict[str, Spread] = {"floor: bare ExaBGP": spread(floor(directory, python, count))}
+    with Appliance(directory, python=python, inter="300ms") as appliance:
+        appliance.start()
+        for fault in (haproxy_killed, last_server_down):
+            times = trials(appliance, fault, count)
+            rows[fault.__name__.replace("_", " ")] = spread(times)
+        cost = idle(appliance, seconds)
+        exabgp = appliance.status()["lease"]["exabgp"]
+    say(f"withdrawal heard by the last of two peers, milliseconds (ExaBGP {exabgp})")
+    say(f"{'':30}  median     p99     max")
     for label, row in rows.items():
-        print(f"{label:30} {row}")
+        say(f"{label:30} {row}")
     base = rows["floor: bare ExaBGP"]
-    print("above the floor, milliseconds")
+    say("above the floor, milliseconds")
     for label in ("haproxy killed", "last server down"):
         row = rows[label]
         over = [1000 * (row.median - base.median), 1000 * (row.p99 - base.p99)]
-        print(f"{label:30} {over[0]:7.2f} {over[1]:7.2f}")
-    print(f"idle over {args.idle:g} s, one look a second")
+        say(f"{label:30} {over[0]:7.2f} {over[1]:7.2f}")
+    say(f"idle over {seconds:g} s, one look a second")
     for part in ("agent", "lease", "exabgp"):
-        print(
-            f"{part:30} {100 * cost[f'{part}_cpu']:6.2f} %  {cost[f'{part}_mb']:6.1f} MB resident"
-        )
-    together = [cost["agent_cpu"] + cost["lease_cpu"], cost["agent_mb"] + cost["lease_mb"]]
-    share, size = 100 * together[0], together[1]
-    print(f"{'agent and lease together':30} {share:6.2f} %  {size:6.1f} MB resident")
-    if args.json:
-        figures = {label: asdict(row) for label, row in rows.items()}
-        args.json.write_text(json.dumps({"seconds": figures, "idle": cost}, indent=1) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        say(f"{part:30} {100 * cost[f'{part}_cpu']:6.2f} %  {cost[f'{part}_mb']:6.1f} MB resident")
+    share = 100 * (cost["agent_cpu"] + cost["lease_cpu"])
+    size = cost["agent_mb"] + cost["lease_mb"]
+    say(f"{'agent and lease together':30} {share:6.2f} %  {size:6.1f} MB resident")
+    return {"seconds": {label: asdict(row) for label, row in rows.items()}, "idle": cost}

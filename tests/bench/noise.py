@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -52,3 +53,14 @@ class Noise:
             asked = time.monotonic() + 0.005
             self._stop.wait(0.005)
             self.late.append(time.monotonic() - asked)
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)
+
+
+def progress(text: str) -> None:
+    """Say where we are, on a terminal only."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{text}\r")

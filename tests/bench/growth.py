@@ -1,0 +1,176 @@
+"""How cost grows: with the servers in HAProxy, and with the services that have a VIP each."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bare import floor, prefix
+from failover import haproxy_killed, idle, last_server_down, trials
+from noise import progress, say, spread
+
+from appliance import BODY, PROFILE, Appliance
+from bgp import Update
+from peer import Peer, wait_for
+
+SERVERS = (10, 100, 1_000, 10_000)
+SERVICES = (1, 10, 100, 1_000)
+
+# Without `healthy`: what it would count are the idle servers.
+SIMPLE = PROFILE.replace("    healthy: {{backend: web, usable: 50%}}\n", "").replace(
+    "    degraded: {{prepend: 3, fall: 0.5}}\n", ""
+)
+SERVICE = SIMPLE.partition("services:\n")[2]
+
+
+def _servers(count: int) -> str:
+    """Give ``count`` servers that are there and take no part: HAProxy checks none of them."""
+    return "".join(f"    server idle{n} 127.0.0.1:9 disabled\n" for n in range(count))
+
+
+def many_servers(count: int, *, named: bool) -> str:
+    """Give HAProxy's configuration with ``count`` servers, in the rules' backend or in others."""
+    more = max(0, count - 2)
+    if named:
+        return BODY.replace("frontend web", f"{_servers(more)}frontend web")
+    each = 50
+    others = [
+        f"backend other{n}\n{_servers(min(each, more - n * each))}"
+        for n in range((more + each - 1) // each)
+    ]
+    return BODY + "".join(others)
+
+
+def many_services(count: int) -> str:
+    """Give a profile with ``count`` services, each with a VIP of its own, on the same backend."""
+    head = SIMPLE.partition("services:\n")[0]
+    services = [
+        SERVICE.replace("  web:", f"  web{n}:").replace("203.0.113.10/32", prefix(n))
+        for n in range(count)
+    ]
+    return f"{head}services:\n{''.join(services)}"
+
+
+def servers(directory: Path, python: str, count: int, seconds: float) -> list[dict[str, Any]]:
+    """Measure with each number of servers, in other backends and in the one that rules name."""
+    say("servers in HAProxy: withdrawal at the last peer in ms, idle CPU in %, memory in MB")
+    head = (
+        f"{'servers':>8} {'in':8} {'killed: median':>14} {'p99':>7} {'down: median':>13} {'p99':>7}"
+    )
+    say(f"{head} {'agent %':>8} {'lease %':>8} {'haproxy %':>9} {'agent MB':>9} {'lease MB':>9}")
+    found = []
+    for named in (False, True):
+        for size in SERVERS:
+            where = "rules" if named else "others"
+            progress(f"{size} servers, {where}")
+            place = directory / f"{size}-{where}"
+            place.mkdir()
+            body = many_servers(size, named=named)
+            with Appliance(
+                place, python=python, inter="300ms", body=body, profile=SIMPLE
+            ) as appliance:
+                appliance.start()
+                killed = spread(trials(appliance, haproxy_killed, count))
+                down = spread(trials(appliance, last_server_down, count))
+                cost = idle(appliance, seconds)
+            ms = [1000 * each for each in (killed.median, killed.p99, down.median, down.p99)]
+            say(
+                f"{size:8} {where:8} {ms[0]:14.2f} {ms[1]:7.2f} {ms[2]:13.2f} {ms[3]:7.2f} "
+                f"{100 * cost['agent_cpu']:8.2f} {100 * cost['lease_cpu']:8.2f} "
+                f"{100 * cost['haproxy_cpu']:9.2f} {cost['agent_mb']:9.1f} {cost['lease_mb']:9.1f}"
+            )
+            found.append(
+                {
+                    "servers": size,
+                    "in": where,
+                    "killed": asdict(killed),
+                    "down": asdict(down),
+                    "idle": cost,
+                }
+            )
+    return found
+
+
+def services(directory: Path, python: str, count: int, seconds: float) -> list[dict[str, Any]]:
+    """Measure with each number of services; HAProxy is killed, all VIPs go."""
+    say("services with a VIP each: all withdrawn at the last of two peers, ms")
+    head = f"{'services':>8} {'median':>8} {'p99':>8} {'max':>8} {'bare ExaBGP':>12} {'ratio':>6}"
+    say(f"{head} {'agent %':>8} {'lease %':>8} {'agent MB':>9} {'lease MB':>9} {'exabgp MB':>9}")
+    found = []
+    for size in SERVICES:
+        progress(f"{size} services")
+        place = directory / f"services-{size}"
+        place.mkdir()
+        base = spread(floor(place, python, count, size))
+        with Appliance(
+            place, python=python, inter="300ms", profile=many_services(size)
+        ) as appliance:
+            appliance.start_speaker()
+            appliance.start_agent()
+            took = spread([_all_withdrawn(appliance, size) for _ in range(count)])
+            _wait_all(appliance, size)
+            cost = idle(appliance, seconds)
+        ratio = took.median / base.median
+        ms = [1000 * each for each in (took.median, took.p99, took.worst, base.median)]
+        say(
+            f"{size:8} {ms[0]:8.2f} {ms[1]:8.2f} {ms[2]:8.2f} {ms[3]:12.2f} {ratio:6.2f} "
+            f"{100 * cost['agent_cpu']:8.2f} {100 * cost['lease_cpu']:8.2f} "
+            f"{cost['agent_mb']:9.1f} {cost['lease_mb']:9.1f} {cost['exabgp_mb']:9.1f}"
+        )
+        found.append(
+            {
+                "services": size,
+                "withdrawn": asdict(took),
+                "bare": asdict(base),
+                "ratio": ratio,
+                "idle": cost,
+            }
+        )
+    return found
+
+
+def _wait_all(appliance: Appliance, size: int) -> None:
+    """Wait until each peer has every VIP by the preferred path."""
+
+    def there() -> bool:
+        return all(
+            len(peer.table) == size
+            and all(len(route.as_path) == 1 for route in list(peer.table.values()))
+            for peer in appliance.peers
+        )
+
+    wait_for(there, 60, f"{size} preferred routes at both peers\n{appliance.log()[-3000:]}")
+
+
+def _all_withdrawn(appliance: Appliance, size: int) -> float:
+    _wait_all(appliance, size)
+    pids = appliance.haproxy.pids()
+    at = time.monotonic()
+    for pid in pids:
+        os.kill(pid, 9)
+    wait_for(lambda: not any(peer.table for peer in appliance.peers), 20, "all withdrawn")
+    last = max(_last(peer, at) for peer in appliance.peers)
+    appliance.haproxy.kill()
+    appliance.haproxy.start()
+    return last - at
+
+
+def _last(peer: Peer, since: float) -> float:
+    """When the last withdrawal was heard."""
+    return max(each.at for each in peer.of(Update) if each.withdrawn and each.at >= since)
+
+
+def measure(
+    directory: Path, python: str, count: int, seconds: float, only: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Measure both, print the tables, give the figures."""
+    found: dict[str, Any] = {}
+    if not only or "servers" in only:
+        found["servers"] = servers(directory, python, count, seconds)
+    if not only or "services" in only:
+        found["services"] = services(directory, python, count, seconds)
+    return found

@@ -1,0 +1,232 @@
+"""Break an appliance at random, for as long as it takes, and judge all that its peers saw.
+
+``python tests/chaos/run.py --seed N --faults 300 --json FILE`` as root; `make chaos` does it.
+Real HAProxy, agent, lease process and ExaBGP in a network namespace of their own, restarted as
+systemd restarts them; two passive BGP peers watch, and clients send 50 requests a second to the
+VIP.  The first violation prints the seed, the episode's faults, the journal and all logs, and ends
+the run with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from appliance import Appliance, own_network
+from chaos.judge import Bounds, Judgement, judge
+from chaos.plan import CALM, Episode, Step, plan
+from machine import Machine, memory
+
+BOUNDS = Bounds()
+NOISE = 10
+"""Requests of an episode that may fail without a reason: the servers are threads of a test."""
+RECOVER = 45.0
+"""Seconds after the last fault in which everything must be preferred again."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run came to; times in seconds, memory in MB."""
+
+    seed: int
+    faults: dict[str, int] = field(default_factory=dict)
+    episodes: int = 0
+    seconds: float = 0.0
+    changes: int = 0
+    changes_in_harmless: int = 0
+    stale: dict[str, float] = field(default_factory=dict)
+    recovered: list[float] = field(default_factory=list)
+    requests: int = 0
+    failed: int = 0
+    unexplained: int = 0
+    restarts: dict[str, int] = field(default_factory=dict)
+    watchdog: dict[str, int] = field(default_factory=dict)
+    memory: dict[str, list[float]] = field(default_factory=dict)
+    exabgp: str = ""
+    violation: str = ""
+
+
+def play(machine: Machine, episode: Episode) -> None:
+    """Begin and end the episode's faults at their times; late ones at once, in order."""
+    actions: list[tuple[float, int, Step]] = []
+    for step in episode.steps:
+        actions += [(step.at, 0, step), (step.at + step.lasts, 1, step)]
+    actions.sort(key=lambda action: action[:2])
+    given: dict[int, Any] = {}
+    began = time.monotonic()
+    for at, ends, step in actions:
+        while (left := began + at - time.monotonic()) > 0:
+            time.sleep(left)
+        if ends:
+            step.fault.end(machine, given.pop(id(step)))
+        else:
+            given[id(step)] = step.fault.begin(machine, step.lasts)
+
+
+def watch(machine: Machine, episode: Episode) -> tuple[float, Judgement, str]:
+    """Play an episode; how long recovery took, the judgement, and what failed to recover."""
+    since = time.monotonic()
+    play(machine, episode)
+    ended = time.monotonic()
+    trouble = ""
+    try:
+        machine.settle(RECOVER, CALM)
+        machine.proper(15)
+    except AssertionError as error:
+        trouble = f"not recovered: {error}"
+    until = time.monotonic()
+    machine.wire.refresh()
+    found = judge(
+        machine.journal,
+        [history.changes for history in machine.wire.histories],
+        machine.traffic.requests,
+        since=since,
+        until=until,
+        bounds=BOUNDS,
+    )
+    last = max((change.at for change in machine.wire.changes(ended)), default=ended)
+    return last - ended, found, trouble
+
+
+def story(machine: Machine, episode: Episode, since: float) -> str:
+    """What was done, what was seen."""
+    lines = [f"faults of episode {episode.number}:", *map(str, episode.steps), "what happened:"]
+    events = [
+        (entry.at, f"{entry.part}: {entry.what}") for entry in machine.journal if entry.at > since
+    ]
+    for change in machine.wire.changes(since):
+        closed = f", closed: {change.closed.why or change.closed}" if change.closed else ""
+        events.append((change.at, f"    peer {change.peer} has '{change}'{closed}"))
+    lines += [f"{at - since:8.3f} s  {text}" for at, text in sorted(events)]
+    return "\n".join(lines)
+
+
+def run(
+    machine: Machine, seed: int, faults: int, tell: Callable[[str], None] = lambda _: None
+) -> Outcome:
+    """Run a plan on a machine that is well; stops at the first violation."""
+    outcome = Outcome(seed)
+    random.seed(seed)  # the order in which a paused machine's processes go on
+    machine.settle()
+    machine.proper()
+    outcome.exabgp = str(machine.appliance.status()["lease"]["exabgp"])
+    _weigh(machine, outcome)
+    began = time.monotonic()
+    for episode in plan(seed, faults):
+        since = time.monotonic()
+        recovered, found, trouble = watch(machine, episode)
+        outcome.episodes += 1
+        for step in episode.steps:
+            outcome.faults[step.fault.name] = outcome.faults.get(step.fault.name, 0) + 1
+        outcome.recovered.append(round(recovered, 3))
+        outcome.changes += found.changes
+        outcome.failed += found.failed
+        outcome.unexplained += len(found.unexplained)
+        for cause, seconds in found.stale.items():
+            outcome.stale[cause] = round(max(outcome.stale.get(cause, 0.0), seconds), 3)
+        if episode.harmless:
+            own = [step.fault.name for step in episode.steps if step.fault.name.startswith("peer")]
+            outcome.changes_in_harmless += 0 if own else found.changes
+        violations = [*found.violations, *([trouble] if trouble else [])]
+        if len(found.unexplained) > NOISE:
+            violations += [
+                f"a client's request failed without a reason, {each.at - since:.3f} s: {each.wrong}"
+                for each in found.unexplained
+            ]
+        if violations:
+            told = "\n".join(violations)
+            outcome.violation = f"{told}\n{story(machine, episode, since)}"
+            break
+        tell(
+            f"episode {episode.number}: {len(episode.steps)} faults"
+            f"{', all harmless' if episode.harmless else ''}, {found.changes} route changes, "
+            f"recovered {recovered:.1f} s after the last; "
+            f"{sum(outcome.faults.values())} of {faults} faults in {time.monotonic() - began:.0f} s"
+        )
+    outcome.seconds = round(time.monotonic() - began, 1)
+    outcome.requests = len(machine.traffic.requests)
+    for unit in (machine.agent, machine.speaker):
+        outcome.restarts[unit.name] = len(unit.starts) - 1
+        outcome.watchdog[unit.name] = len(unit.barked)
+    _weigh(machine, outcome)
+    return outcome
+
+
+def _weigh(machine: Machine, outcome: Outcome) -> None:
+    for part in ("agent", "lease", "exabgp"):
+        pid = machine.pid(part)
+        outcome.memory.setdefault(part, []).append(0.0 if pid is None else round(memory(pid), 1))
+
+
+def say(text: str) -> None:
+    """Print it at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Run it, print what it came to; 1 after a violation."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--faults", type=int, default=300)
+    parser.add_argument("--python", default=sys.executable, help="whose ExaBGP")
+    parser.add_argument("--json", type=Path, help="a file for the figures")
+    parser.add_argument("--plan", action="store_true", help="print what would be done, and end")
+    args = parser.parse_args()
+    if args.plan:
+        for episode in plan(args.seed, args.faults):
+            say(f"episode {episode.number}{' (harmless)' if episode.harmless else ''}")
+            say("\n".join(map(str, episode.steps)))
+        return 0
+    say(f"seed {args.seed}, {args.faults} faults")
+    with tempfile.TemporaryDirectory() as name, own_network():
+        appliance = Appliance(Path(name), python=args.python)
+        with Machine(appliance) as machine:
+            outcome = run(machine, args.seed, args.faults, say)
+            logs = appliance.log()
+    if args.json:
+        args.json.write_text(json.dumps(asdict(outcome), indent=1) + "\n")
+    report(outcome)
+    if outcome.violation:
+        say(f"\n{logs[-20000:]}\nVIOLATION, seed {outcome.seed}:\n{outcome.violation}")
+        return 1
+    return 0
+
+
+def report(outcome: Outcome) -> None:
+    """Print what a run came to."""
+    say(f"\nseed {outcome.seed}, ExaBGP {outcome.exabgp}, {outcome.seconds:.0f} s")
+    for name, count in sorted(outcome.faults.items()):
+        say(f"{count:5}  {name}")
+    say(f"{sum(outcome.faults.values()):5}  faults in {outcome.episodes} episodes")
+    say(
+        f"route changes: {outcome.changes}; in episodes of harmless faults, where no peer was "
+        f"away: {outcome.changes_in_harmless}"
+    )
+    for cause, seconds in sorted(outcome.stale.items()):
+        say(f"longest route after '{cause}': {seconds:.2f} s")
+    recovered = sorted(outcome.recovered)
+    say(
+        f"everything preferred again after an episode: median {recovered[len(recovered) // 2]:.1f} "
+        f"s, at most {recovered[-1]:.1f} s"
+    )
+    say(
+        f"requests: {outcome.requests}, failed {outcome.failed}, of those without a reason "
+        f"{outcome.unexplained}"
+    )
+    say(f"started again: {outcome.restarts}; by the watchdog: {outcome.watchdog}")
+    say(f"resident memory at the start and at the end, MB: {outcome.memory}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""What systemd does for a service with ``Restart=always`` and ``RestartSec=0.1``, for tests.
+
+And with ``Type=notify`` and ``WatchdogSec=``: what once said READY=1 and then does not say
+WATCHDOG=1 in time is killed.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+RESTART_SEC = 0.1
+
+
+class Unit:
+    """Keep one process running; a context manager.
+
+    ``spawn`` starts it, with an environment for systemd's words.  ``watchdog`` is in seconds.
+    ``starts`` are the times of all starts (``time.monotonic()``), ``barked`` of all that the
+    watchdog ended.  The thread lives as long as the unit does: a parent-death signal goes by the
+    parent's thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spawn: Callable[[dict[str, str]], subprocess.Popen[bytes]],
+        watchdog: float = 15.0,
+    ) -> None:
+        self.name = name
+        self.starts: list[float] = []
+        self.barked: list[float] = []
+        self.process: subprocess.Popen[bytes] | None = None
+        self._spawn = spawn
+        self._watchdog = watchdog
+        self._held: set[str] = set()
+        self._may_start = threading.Event()
+        self._may_start.set()
+        self._over = False
+        self._fed: float | None = None
+        self._spawning = threading.Lock()
+        self._ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._ear.bind("")  # an abstract address of the kernel's choice
+        self._ear.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name=f"unit-{name}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over = True
+        self._may_start.set()
+        with self._spawning:
+            if self.process is not None and self.process.poll() is None:
+                self.process.kill()
+        self._thread.join(10)
+        self._ear.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of the running process; None while there is none."""
+        process = self.process
+        return None if process is None or process.poll() is not None else process.pid
+
+    def hold(self, why: str = "") -> None:
+        """Start and end nothing until ``release``; when this returns, nothing is being started."""
+        self._held.add(why)
+        self._may_start.clear()
+        with self._spawning:
+            pass
+
+    def release(self, why: str = "") -> None:
+        """Start again what has ended, unless it is held for another reason."""
+        self._held.discard(why)
+        if not self._held:
+            self._fed = self._fed and time.monotonic()
+            self._may_start.set()
+
+    def _run(self) -> None:
+        address = self._ear.getsockname().decode().replace("\0", "@", 1)
+        said = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": str(int(self._watchdog * 1e6))}
+        while True:
+            self._may_start.wait()
+            with self._spawning:
+                if self._over:
+                    return
+                if self._held:
+                    continue
+                self.starts.append(time.monotonic())
+                self._fed = None
+                process = self.process = self._spawn(said)
+            while process.poll() is None:
+                self._listen(process)
+            time.sleep(RESTART_SEC)
+
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        # A child that ends wakes nobody here, so this looks as often as 50 times a second.
+        if select.select([self._ear], [], [], 0.02)[0]:
+            words = self._ear.recv(4096).split(b"\n")
+            if b"READY=1" in words or b"WATCHDOG=1" in words:
+                self._fed = time.monotonic()
+        late = self._fed is not None and time.monotonic() - self._fed > self._watchdog
+        if late and not self._held:
+            self.barked.append(time.monotonic())
+            process.kill()
