@@ -41,6 +41,7 @@ Edges (all I/O):
     scribe      the lease process's hand: has the speaker's files written
     speaker     Profile -> ExaBGP's configuration and environment, then exec
     rewrite     a running speaker's files for another profile
+    queue       ExaBGP's queue of routes, mended
     shim        ExaBGP's own main with its timers mended
     supervise   a speaker as our child, for the foreground form
     systemd     what systemd wants to hear from a service

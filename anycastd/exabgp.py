@@ -14,6 +14,8 @@ ExaBGP's API is its child's stdin and stdout.  What was measured about it, and s
 - ``as-path [ 65010 ]`` replaces the whole path, nothing is added to it; without it, or with an
   empty one, the path is ExaBGP's choice.  So the whole path is always written.
 - ``withdraw route`` matches by prefix; it gets the next hop too, since an IPv6 one needs it.
+- ``announce attributes ... nlri P1 P2 ...`` is several routes in one line with one answer, and
+  costs a quarter of as many lines.  Were one of them refused, nobody could tell which.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -42,14 +44,20 @@ from anycastd.lease import (
 )
 
 _ENDS = {"done": None, "error": "ExaBGP refused the command"}
+IN_A_LINE = 100
+"""Routes that one line says; a line of ExaBGP's API may have some 16 kB."""
 _UNANSWERED = "ExaBGP never answered"
 _EVENT = re.compile(r'"peer": "([^"]+)".*?"state": "(\w+)"')
 
 
-def announce_line(route: Route) -> str:
-    """Write the command that announces or replaces ``route``; ValueError as in ``canonical``."""
-    route = canonical(route)
-    words = [f"neighbor {route.neighbor} announce route {route.prefix} next-hop {route.next_hop}"]
+def announce_line(*routes: Route) -> str:
+    """Write the command that announces or replaces a route, or several that differ in prefix only.
+
+    Raises ValueError as ``canonical`` does.
+    """
+    route, *others = map(canonical, routes)
+    what = "attributes" if others else f"route {route.prefix}"
+    words = [f"neighbor {route.neighbor} announce {what} next-hop {route.next_hop}"]
     words.append(f"as-path [ {' '.join(map(str, route.as_path))} ]")
     if route.med is not None:
         words.append(f"med {route.med}")
@@ -57,20 +65,60 @@ def announce_line(route: Route) -> str:
         values = [value for value in route.communities if value.count(":") == colons]
         if values:
             words.append(f"{name} [ {' '.join(values)} ]")
-    return " ".join(words)
+    return " ".join([*words, *_nlri(route, others)])
 
 
-def withdraw_line(route: Route) -> str:
-    """Write the command that withdraws ``route``; ValueError as in ``canonical``."""
-    route = canonical(route)
-    return f"neighbor {route.neighbor} withdraw route {route.prefix} next-hop {route.next_hop}"
+def withdraw_line(*routes: Route) -> str:
+    """Write the command that withdraws a route, or several that differ in prefix and path only.
+
+    Raises ValueError as ``canonical`` does.
+    """
+    route, *others = map(canonical, routes)
+    what = "attributes" if others else f"route {route.prefix}"
+    line = f"neighbor {route.neighbor} withdraw {what} next-hop {route.next_hop}"
+    return " ".join([line, *_nlri(route, others)])
+
+
+def _nlri(route: Route, others: Iterable[Route]) -> list[str]:
+    prefixes = [other.prefix for other in others]
+    return ["nlri", route.prefix, *prefixes] if prefixes else []
+
+
+def _groups(commands: Iterable[Command]) -> Iterator[list[Command]]:
+    """Put together what one line can say; the order of what concerns one route stays."""
+    found: dict[object, list[Command]] = {}
+    keys: set[tuple[type, tuple[str, str]]] = set()
+    kind: type | None = None
+    for command in commands:
+        if not isinstance(command, Announce | Withdraw):
+            yield from found.values()
+            found, kind = {}, None
+            yield [command]
+            continue
+        route = command.route
+        if type(command) is not kind or (kind, route.key) in keys:
+            yield from found.values()
+            found, keys, kind = {}, set(), type(command)
+        keys.add((kind, route.key))
+        same: object = (route.neighbor, route.next_hop, ":" in route.prefix)
+        if isinstance(command, Announce):
+            same = (same, route.as_path, route.med, route.communities)
+        group = found.setdefault(same, [])
+        group.append(command)
+        if len(group) == IN_A_LINE:
+            yield found.pop(same)
+    yield from found.values()
 
 
 @dataclass(slots=True)
 class _Open:
-    """A command that waits for its answer; ``command`` is None for the greeting's question."""
+    """A command that waits for its answer; ``command`` is None for the greeting's question.
+
+    ``more`` are the others that the same line says.
+    """
 
     command: Announce | Withdraw | AskSessions | AskRib | None
+    more: tuple[Command, ...] = ()
     started: bool = False
     sessions: dict[str, Session] = field(default_factory=dict)
     rib: list[Route] = field(default_factory=list)
@@ -111,6 +159,7 @@ class Dialogue:
         self._version: str | None = None
         self._skip = False
         self._greeted = False
+        self._one_by_one = False
 
     def settle(self, neighbors: Iterable[str], local_as: int | None) -> None:
         """Take over what is configured from now on."""
@@ -125,44 +174,58 @@ class Dialogue:
     @property
     def open(self) -> int:
         """How many commands wait for their answer."""
-        mine = sum(entry.command is not None for entry in self._queue)
+        mine = sum(1 + len(e.more) for e in self._queue if e.command is not None)
         return mine + sum(ping is not None for ping in self._pings)
 
-    def say(self, command: Command) -> str:
-        """Open ``command`` and return the text to write to ExaBGP, last newline included.
+    def say(self, *commands: Command) -> str:
+        """Open commands and return the text to write to ExaBGP, last newline included.
 
+        Routes that one line can say are said in one, until ExaBGP has refused such a line.
         Raises ValueError for a route that must not leave: an empty path, a path that starts with
         a foreign ASN, anything that is not a value of its kind.
         """
+        groups = [[each] for each in commands] if self._one_by_one else list(_groups(commands))
+        lines = [self._line(group) for group in groups]  # all of them, or nothing is said
+        return "".join(map(self._say, groups, lines))
+
+    def _say(self, group: list[Command], line: str) -> str:
         greeting = ""
-        line = self._line(command)
         if not self._greeted:
             self._greeted = True
             self._pings.append(None)
             self._queue.append(_Open(None))
             greeting = f"{self._comment}\nversion\nshow neighbor summary\n"
+        command, *more = group
         if isinstance(command, Ping):
             self._pings.append(command)
         else:
-            self._queue.append(_Open(command))
-        if isinstance(command, Announce):
-            self._said[canonical(command.route).key] = command.route
+            self._queue.append(_Open(command, tuple(more)))
+        for each in group:
+            if isinstance(each, Announce):
+                self._said[canonical(each.route).key] = each.route
         return f"{greeting}{line}\n"
 
-    def _line(self, command: Command) -> str:
-        if isinstance(command, Announce):
-            first = command.route.as_path[:1]
-            if self._local_as is not None and first and first != (self._local_as,):
-                path = " ".join(map(str, command.route.as_path))
-                raise ValueError(f"{command.route.prefix}: path {path} is not ours to announce")
-            return announce_line(command.route)
-        if isinstance(command, Withdraw):
-            return withdraw_line(command.route)
-        if isinstance(command, AskSessions):
-            return "show neighbor summary"
-        if isinstance(command, AskRib):
-            return "show adj-rib out extensive"
-        return "version"
+    def _line(self, group: list[Command]) -> str:
+        routes = [each.route for each in group if isinstance(each, Announce | Withdraw)]
+        match group[0]:
+            case Announce():
+                for route in routes:
+                    self._own(route)
+                return announce_line(*routes)
+            case Withdraw():
+                return withdraw_line(*routes)
+            case AskSessions():
+                return "show neighbor summary"
+            case AskRib():
+                return "show adj-rib out extensive"
+            case _:
+                return "version"
+
+    def _own(self, route: Route) -> None:
+        first = route.as_path[:1]
+        if self._local_as is not None and first and first != (self._local_as,):
+            path = " ".join(map(str, route.as_path))
+            raise ValueError(f"{route.prefix}: path {path} is not ours to announce")
 
     def hear(self, line: str) -> tuple[Fact, ...]:
         """Return what one line from ExaBGP means; never raises, whatever the line is."""
@@ -200,6 +263,8 @@ class Dialogue:
             return self._ignore(line)
         if not self._queue or (self._queue[0].marked and not self._queue[0].started):
             return self._ignore(line)  # owed to a child before us, or to the greeting's comment
+        if error is not None and self._queue[0].more:
+            self._one_by_one = True  # said again, it is found which of them it does not take
         return self._close(self._queue.popleft(), error)
 
     def _close(self, entry: _Open, error: str | None) -> tuple[Fact, ...]:
@@ -207,14 +272,14 @@ class Dialogue:
         if command is None:
             return ()
         if error is not None:
-            return (Answer(command, error=error),)
+            return tuple(Answer(each, error=error) for each in (command, *entry.more))
         if isinstance(command, AskSessions):
             sessions = dict.fromkeys(self._neighbors, Session.DOWN) | entry.sessions
             self._sessions.update(sessions)
             return (Answer(command, sessions=sessions),)
         if isinstance(command, AskRib):
             return (Answer(command, rib=tuple(sorted(map(self._as_said, entry.rib)))),)
-        return (Answer(command),)
+        return tuple(Answer(each) for each in (command, *entry.more))
 
     def _as_said(self, route: Route) -> Route:
         """Give a route of the rib as it was announced, so that it equals what was asked for."""

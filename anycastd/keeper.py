@@ -231,9 +231,8 @@ class Keeper:
         if self.settings is not self.lease.settings:
             self.settings = self.lease.settings
             self.dialogue.settle(self.settings.neighbors, self.settings.local_as)
-        for effect in effects:
-            if isinstance(effect, Say):
-                self.say.unwritten += self.dialogue.say(effect.command).encode()
+        said = [effect.command for effect in effects if isinstance(effect, Say)]
+        self.say.unwritten += self.dialogue.say(*said).encode()
         self._flush(self.say)
         for effect in effects:
             self._carry_out(effect)

@@ -22,6 +22,12 @@ Each mend replaces one thing that breaks a promise; all were measured with 4.2.2
   finds it in its environment.  One that cannot be read changes nothing: bare, it ends the API child
   for good.
 - 4.x says every route again to everybody when it reads its configuration again.  Here it does not.
+- It takes 25 routes from its queue, then sleeps up to 10 ms, and copies the whole of each route for
+  each neighbor: 1,000 routes take 0.8 to 1 s.  Here it takes ``queue.AT_ONCE`` steps at a time and
+  copies what differs: a third of that.
+- What is queued is sent in the order in which its attributes were first seen, so of one route that
+  is withdrawn, announced and withdrawn while ExaBGP is busy the announcement is sent last, and
+  stays for ever.  Here only the newest word on a route is queued.
 - At its end, and for a neighbor that was taken out, it just closes the connection.  Here it says
   Cease first (RFC 4486: 2, administrative shutdown; 3, peer de-configured).
 
@@ -43,6 +49,8 @@ from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any
+
+from anycastd.queue import QUEUE
 
 REDIAL = 5  # seconds
 SILENT = 5.0  # seconds, of which each turn of the loop counts a tenth at most
@@ -81,7 +89,7 @@ def mend() -> str:
         raise Unfamiliar(f"ExaBGP {release} is not known: install 4.2 or 5.0")
     try:
         _own_name()()  # before the others: 5.0 asks for the name as soon as it is imported
-        mends = [_timers, _redial, _child_death, _child_hangs, _reread, _cease]
+        mends = [_timers, _redial, _child_death, _child_hangs, _reread, _cease, *QUEUE]
         if release.startswith("4."):
             mends += [_refresh, _repeat]
         for apply in [prepare() for prepare in mends]:

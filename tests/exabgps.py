@@ -163,7 +163,7 @@ class ExaBGP:
 
     def say(self, *commands: Command) -> None:
         """Say commands, all in one write."""
-        self.write("".join(map(self.dialogue.say, commands)))
+        self.write(self.dialogue.say(*commands))
 
     def listen(self, within: float = 0.0) -> list[Fact]:
         """Read what ExaBGP says for ``within`` seconds; return all facts so far."""
