@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from anycastd.haproxy import Observation
 from anycastd.health import judge
 from anycastd.lease import Report, Route, Session
-from anycastd.policy import Around, Decision, Memory, Transition, decide
+from anycastd.policy import Around, Decision, Level, Memory, Transition, decide
 from anycastd.profile import Profile
-from anycastd.routes import held_level, wanted
+from anycastd.routes import by_prefix, held_level, wanted
 from anycastd.selftest import Probe
 
 
@@ -76,13 +76,12 @@ def advance(profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now:
     """Run one pass at ``now`` (seconds, own time) over everything known."""
     complete = all(name in inputs.haproxy for name in profile.haproxy)
     sessions = _sessions(inputs.lease)
+    adopting = _adopting(profile, memory, inputs.lease.held) if complete else {}
     decisions: dict[str, Decision] = {}
     remembered: dict[str, Memory] = {}
     for name, service in profile.services.items():
         verdict = judge(profile, service, inputs.haproxy, now, inputs.probes.get(name))
-        held = None
-        if complete and inputs.lease.held is not None:
-            held = held_level(profile, service, inputs.lease.held)
+        held = adopting.get(name)
         vip = inputs.vips.get(str(service.vip))
         around = Around(sessions, None if vip is None else vip.usable, held)
         before = memory.get(name, Memory(level_since=now))
@@ -96,6 +95,19 @@ def advance(profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now:
         decisions=decisions,
         wake_at=min(wake, default=None),
     )
+
+
+def _adopting(
+    profile: Profile, memory: Mapping[str, Memory], held: tuple[Route, ...] | None
+) -> dict[str, Level]:
+    """Find the levels at which the lease holds the services that have not adopted theirs yet."""
+    new = [
+        s for name, s in profile.services.items() if name not in memory or not memory[name].adopted
+    ]
+    if held is None or not new:
+        return {}
+    found = by_prefix(held)
+    return {each.name: held_level(profile, each, found.get(str(each.vip), ())) for each in new}
 
 
 def _sessions(lease: LeaseView) -> bool | None:

@@ -9,7 +9,7 @@ from enum import Enum
 from anycastd.lease import Route
 from anycastd.policy import Level
 from anycastd.profile import Neighbor, Profile, Service
-from anycastd.routes import held_level, wanted
+from anycastd.routes import by_prefix, held_level, wanted
 
 IPV6 = 6
 
@@ -101,24 +101,21 @@ def _has_ipv6(profile: Profile) -> bool:
 
 
 def _routes(old: Profile, new: Profile, held: tuple[Route, ...]) -> Iterator[RoutePlan]:
+    have = by_prefix(held)
+    kept = {str(service.vip) for service in new.services.values()}
     for name, service in old.services.items():
         vip = str(service.vip)
         other = new.services.get(name)
-        if other is None or other.vip != service.vip:
-            if not any(route.prefix == vip for route in held):
-                continue
-            if not any(each.vip == service.vip for each in new.services.values()):
-                yield RoutePlan(name, vip, "withdrawn: the new profile does not have it")
+        if (other is None or other.vip != service.vip) and vip in have and vip not in kept:
+            yield RoutePlan(name, vip, "withdrawn: the new profile does not have it")
     for name, service in new.services.items():
-        yield from _service(new, name, service, held)
+        yield from _service(new, name, service, have.get(str(service.vip), []))
 
 
-def _service(
-    new: Profile, name: str, service: Service, held: tuple[Route, ...]
-) -> Iterator[RoutePlan]:
+def _service(new: Profile, name: str, service: Service, held: list[Route]) -> Iterator[RoutePlan]:
     vip = str(service.vip)
     level = held_level(new, service, held)
-    have = {route.neighbor: route for route in held if route.prefix == vip}
+    have = {route.neighbor: route for route in held}
     if level is Level.WITHDRAWN:
         return  # as before, nothing is announced until it is proved; that is no change
     for route in wanted(new, [(service, level)]):

@@ -7,10 +7,11 @@ path must never leave here (RFC 4271 section 5.1.2: the first AS is ours).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from anycastd.lease import Route, canonical
 from anycastd.policy import Level
-from anycastd.profile import Neighbor, Profile, Service
+from anycastd.profile import Address, Neighbor, Network, Profile, Service
 
 
 def wanted(profile: Profile, levels: Iterable[tuple[Service, Level]]) -> tuple[Route, ...]:
@@ -37,15 +38,22 @@ def route(profile: Profile, service: Service, level: Level, neighbor: Neighbor) 
     if neighbor.communities is not None:
         communities = neighbor.communities
     asns = 1 + prepends(service, level) + neighbor.prepend
-    one = Route(
-        neighbor=str(neighbor.address),
-        prefix=str(service.vip),
-        next_hop=str(neighbor.next_hop or service.next_hop or neighbor.local_address),
-        as_path=(profile.bgp.local_as,) * asns,
-        med=med,
-        communities=communities,
-    )
-    return canonical(one)  # so that it can be compared with what ExaBGP gives back
+    next_hop = neighbor.next_hop or service.next_hop or neighbor.local_address
+    path = (profile.bgp.local_as,) * asns
+    return _written(neighbor.address, service.vip, next_hop, path, med, communities)
+
+
+@lru_cache(maxsize=16384)  # each pass asks for all of them again
+def _written(
+    neighbor: Address,
+    prefix: Network,
+    next_hop: Address,
+    as_path: tuple[int, ...],
+    med: int | None,
+    communities: tuple[str, ...],
+) -> Route:
+    """Write a route so that it can be compared with what ExaBGP gives back."""
+    return canonical(Route(str(neighbor), str(prefix), str(next_hop), as_path, med, communities))
 
 
 def prepends(service: Service, level: Level) -> int:
@@ -59,6 +67,14 @@ def prepends(service: Service, level: Level) -> int:
             return service.standby.prepend
         case Level.WITHDRAWN:
             raise ValueError("a withdrawn service has no path")
+
+
+def by_prefix(held: Iterable[Route]) -> dict[str, list[Route]]:
+    """Sort routes by their prefix, so that ``held_level`` need not look at all for each service."""
+    found: dict[str, list[Route]] = {}
+    for one in held:
+        found.setdefault(one.prefix, []).append(one)
+    return found
 
 
 def held_level(profile: Profile, service: Service, held: Iterable[Route]) -> Level:

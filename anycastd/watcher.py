@@ -40,9 +40,9 @@ LONGEST = 1 << 16
 """Bytes of a line of events."""
 AGAIN_FOR, AGAIN_AFTER = 0.03, 0.0005
 """For how long a look that a dying or stopping worker spoilt is taken anew, and how soon."""
-COSTLY = 0.005
-"""A look that takes longer is not repeated before HAProxy has had as long to itself: the thread
-that answers serves nobody meanwhile."""
+COSTLY, PAUSE = 0.005, 0.05
+"""A look that takes longer than the first is not repeated before HAProxy has had as long to itself,
+the second at most: the thread that answers serves nobody meanwhile."""
 RETRY_FROM, RETRY_TO = 0.02, 0.5
 """Between looks while there is no proof: doubling from the first to the second."""
 STREAM_AFTER = 0.1
@@ -108,7 +108,7 @@ class Watcher:
         self._next: _Stream | None = None
         self._stream_at = 0.0
         self._refused_by: Worker | None = None
-        self._took = 0.0
+        self._looked = self._took = 0.0
         self._wake = asyncio.Event()
 
     @property
@@ -145,7 +145,8 @@ class Watcher:
         self._wake.clear()  # an event from now on asks for another look
         asked = self._clock.now()
         seen = await self._looker.look()
-        self._took = self._clock.now() - asked
+        self._looked = self._clock.now()
+        self._took = self._looked - asked
         if isinstance(seen, Snapshot):
             seen = replace(seen, polling=self.polling)
         self._emit(seen)
@@ -159,8 +160,11 @@ class Watcher:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, period - self._took)):
                 await self._wake.wait()
-                if self._took > COSTLY:
-                    await asyncio.sleep(self._took)
+                # Events in a row are looked at together where a look costs much; the first of them
+                # does not wait for that, nor does the end of the stream.
+                if self._took > COSTLY and self._lives():
+                    ready = self._looked + min(self._took, PAUSE)
+                    await asyncio.sleep(max(0.0, ready - self._clock.now()))
 
     def _lives(self) -> bool:
         """Whether a stream proves that a worker lives and means to stay."""

@@ -71,3 +71,18 @@ def test_the_same_inputs_give_the_same_step() -> None:
     memory = {"web": Memory(adopted=True, level=Level.PREFERRED)}
     inputs = Inputs({"main": snapshot(NO, NO, asked=5.0)}, {}, view())
     assert advance(its, memory, inputs, 5.0) == advance(its, memory, inputs, 5.0)
+
+
+def test_each_service_adopts_its_own_routes_once() -> None:
+    """The level of what is held is asked for until it is adopted, and never again."""
+    more = "serve: {frontend: web}, standby: {prepend: 6}"
+    more = f"  other: {{vip: 203.0.113.11/32, prepend: 0, failed: withdraw, {more}}}"
+    its = profile(("services:\n", f"services:\n{more}\n"))
+    other = tuple(Route(peer, "203.0.113.11/32", "192.0.2.10", (65010,) * 7) for peer in PEERS)
+    held = (*(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS), *other)
+    looks = {"main": snapshot(YES, YES, asked=0.0)}
+    step = advance(its, {}, Inputs(looks, {}, view(*held)), 0.0)
+    assert step.decisions["web"].level is Level.PREFERRED
+    assert step.decisions["other"].level is Level.STANDBY
+    step = advance(its, step.memory, Inputs(looks, {}, view(*other)), 0.1)
+    assert step.decisions["web"].level is Level.PREFERRED, "what it wants, not what it reads"

@@ -6,7 +6,7 @@ import pytest
 
 from anycastd.lease import Route
 from anycastd.policy import Level
-from anycastd.routes import held_level, route, wanted
+from anycastd.routes import by_prefix, held_level, route, wanted
 from profiles import profile
 
 
@@ -67,3 +67,14 @@ def test_the_level_of_what_is_held_is_found_again() -> None:
     changed = profile(("prepend: 0", "prepend: 1"))
     before = wanted(its, [(service, Level.PREFERRED)])
     assert held_level(changed, changed.services["web"], before) is Level.PREFERRED
+
+
+def test_routes_are_sorted_by_their_prefix() -> None:
+    """So that with 1,000 services each looks at its own routes only."""
+    its = profile()
+    routes = wanted(its, [(its.services["web"], Level.PREFERRED)])
+    other = Route("192.0.2.4", "203.0.113.11/32", "192.0.2.10", (65010,))
+    assert by_prefix((routes[0], other, routes[1])) == {
+        "203.0.113.10/32": list(routes),
+        "203.0.113.11/32": [other],
+    }
