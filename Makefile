@@ -43,9 +43,8 @@ unit: packages venv oldest ## The tests of single parts, then again with the old
 end-to-end: packages venv oldest namespaces ## The tests on the rehearsal network
 	$(PYTEST) tests/lab
 
-bench: packages venv namespaces ## Measure, and print the tables (about ten minutes)
-	$(BIN)/python tests/bench/failover.py
-	$(BIN)/python tests/bench/outage.py
+bench: packages venv namespaces ## Measure, and print the tables (a quarter of an hour)
+	$(BIN)/python tests/bench/run.py $(BENCH)
 
 format: venv ## Put the source into its one format
 	$(BIN)/python -m ruff check --fix

@@ -1,7 +1,8 @@
 """The floor: a bare ExaBGP, from a command on its API to the UPDATE at a peer.
 
-Also a program: as ExaBGP's API child it announces and withdraws routes again and again, and writes
-when it did.
+ExaBGP's own main without the shim, its own defaults, and the plainest API child that there is: it
+writes a line for each route, to all neighbors at once, and reads what it is answered.  That child
+is this file as a program; it announces and withdraws again and again, and writes when it did.
 """
 
 from __future__ import annotations
@@ -40,6 +41,16 @@ neighbor {peer} {{
 """
 
 
+MAIN = """\
+import sys
+from exabgp.application.main import main
+from exabgp.version import release
+start = ["--env", "/dev/null"] if release.startswith("4.") else ["server"]
+sys.argv = ["exabgp", *start, sys.argv[1]]
+sys.exit(main())
+"""
+
+
 def prefix(number: int) -> str:
     """Give the VIP of a service by its number; the first is the appliance's own."""
     return f"{IPv4Address('203.0.113.10') + number}/32"
@@ -54,10 +65,9 @@ def child(log: str, trials: int, routes: int) -> None:
         for trial in range(trials):
             for word in ("announce", "withdraw"):
                 at = time.monotonic()
-                for peer in PEERS:
-                    for number in range(routes):
-                        line = f"neighbor {peer} {word} route {prefix(number)} next-hop {OWN}"
-                        sys.stdout.write(f"{line} as-path [ 65010 ]\n")
+                path = " as-path [ 65010 ]" if word == "announce" else ""
+                for number in range(routes):
+                    print(f"{word} route {prefix(number)} next-hop {OWN}{path}")
                 sys.stdout.flush()
                 stream.write(f"{trial} {word} {at}\n")
                 stream.flush()
@@ -79,12 +89,13 @@ def floor(directory: Path, python: str, trials: int, routes: int = 1) -> list[fl
     here = Path(__file__).resolve()
     head = CONF.format(python=sys.executable, here=here, log=log, trials=trials, routes=routes)
     conf.write_text(head + "".join(NEIGHBOR.format(peer=peer, own=OWN) for peer in PEERS))
-    ours = str(here.parents[2])
     environment = os.environ | {
-        "PYTHONPATH": ours + os.pathsep + str(here.parents[1]),
+        "PYTHONPATH": os.pathsep.join(map(str, (here.parents[2], here.parents[1]))),
+        "EXABGP_ENVFILE": "/dev/null",
         "exabgp_api_cli": "false",
         "exabgp_daemon_user": "root",
-        "exabgp_log_enable": "false",
+        "exabgp_log_destination": "stderr",
+        "exabgp_log_level": "WARNING",  # 4.2 and 5.0 share no other word
         "exabgp_tcp_bind": "",
     }
     peers = [Peer(address, 179) for address in PEERS]
@@ -92,7 +103,7 @@ def floor(directory: Path, python: str, trials: int, routes: int = 1) -> list[fl
         peer.__enter__()
     with (directory / "bare.err").open("wb") as errors:
         process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", python, "-m", "anycastd.shim", str(conf)],
+            ["setpriv", "--pdeathsig", "KILL", python, "-c", MAIN, str(conf)],
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,

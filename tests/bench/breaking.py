@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bare import floor
+from failover import resident
 from noise import Spread, progress, say, spread
 
 from appliance import Appliance
@@ -20,6 +22,8 @@ BACK = "x 7 1"
 """Gone, back at standby, then preferred: how every real absence must look."""
 
 TTL, DEADLINE = 5.0, 3.0
+FLOOR = 20
+"""Trials of the floor."""
 AT_ONCE = 0.5
 """Seconds beyond which 'at once' is wrong behaviour, whatever the machine's noise."""
 
@@ -212,12 +216,15 @@ def measure(directory: Path, python: str, count: int, only: str = "") -> dict[st
     """Run each fault ``count`` times, print the table, give figures and what was wrong."""
     rows: dict[str, Any] = {}
     violations: list[str] = []
+    base = spread(floor(directory, python, FLOOR))
     with Machine(Appliance(directory, python=python)) as machine:
         exabgp = machine.appliance.status()["lease"]["exabgp"]
         say(
             f"faults, {count} times each (ExaBGP {exabgp}, lease {TTL:g} s, deadline {DEADLINE:g} "
             "s, checks each 50 ms); x: no route, 7: standby, 1: preferred; milliseconds"
         )
+        say(f"{'F, the floor: bare ExaBGP':57} " + " ".join(f"{ms:8.1f}" for ms in _ms(base)))
+        memory = [_memory(machine)]
         head = f"{'fault':34} {'peers saw':22} {'median':>8} {'p99':>8} {'max':>8}"
         say(f"{head} {'changes':>7} {'back':>6} {'failed':>6}  promised")
         for it in ROWS:
@@ -230,10 +237,22 @@ def measure(directory: Path, python: str, count: int, only: str = "") -> dict[st
                 found.append(one)
                 violations += wrong(it, one)
             rows[it.name] = _figures(it, found)
-            say(_line(it, found))
+            say(_line(it, found, base))
+        machine.settle()
+        memory.append(_memory(machine))
+    say(f"resident memory at the start and at the end, MB: {memory[0]}, {memory[1]}")
     for text in violations:
         say(f"WRONG: {text}")
-    return {"rows": rows, "wrong": violations}
+    return {"floor": asdict(base), "rows": rows, "memory": memory, "wrong": violations}
+
+
+def _memory(machine: Machine) -> dict[str, float]:
+    pids = {part: machine.pid(part) for part in ("agent", "lease", "exabgp")}
+    return {part: round(resident(pid), 1) for part, pid in pids.items() if pid is not None}
+
+
+def _ms(times: Spread) -> tuple[float, float, float]:
+    return 1000 * times.median, 1000 * times.p99, 1000 * times.worst
 
 
 def _times(found: list[Trial]) -> Spread | None:
@@ -247,17 +266,20 @@ def _changes(one: Trial) -> int:
     return max(0 if story == NOTHING else len(story.split()) for story in one.stories)
 
 
-def _line(it: Row, found: list[Trial]) -> str:
+def _line(it: Row, found: list[Trial], base: Spread) -> str:
     times = _times(found)
-    shown = ["", "", ""]
+    shown, promise = ["", "", ""], it.promise
     if times is not None:
-        shown = [f"{1000 * value:.1f}" for value in (times.median, times.p99, times.worst)]
+        shown = [f"{value:.1f}" for value in _ms(times)]
+        if promise.startswith("F + "):
+            over = [one - other for one, other in zip(_ms(times), _ms(base), strict=True)]
+            promise += f"; it is F {over[0]:+.1f} median, {over[1]:+.1f} p99"
     seen = common([_seen(one) for one in found])
     back = max(one.back for one in found)
     columns = " ".join(f"{text:>8}" for text in shown)
     return (
         f"{it.name:34} {seen:22} {columns} {max(map(_changes, found)):7} {back:6.1f} "
-        f"{max(one.failed for one in found):6}  {it.promise}"
+        f"{max(one.failed for one in found):6}  {promise}"
     )
 
 

@@ -16,6 +16,8 @@ from appliance import VIP, Appliance
 from bgp import Update
 from peer import wait_for
 
+UNDER_WAY = 0.02
+"""Seconds in which a check of a server of ours that was under way has passed."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -47,14 +49,26 @@ def haproxy_killed(appliance: Appliance) -> float:
 
 
 def last_server_down(appliance: Appliance) -> float:
-    """Have HAProxy mark the last server down; seconds from the command to the last peer."""
-    appliance.haproxy.ask("set server web/s1 health down")
-    at = time.monotonic()
-    appliance.haproxy.ask("set server web/s2 health down")
+    """Have HAProxy mark its servers down; seconds from the command to the last peer."""
+    while True:
+        at = time.monotonic()
+        # In one request: a check that passes in between would bring the first one up again.
+        appliance.haproxy.ask("set server web/s1 health down;set server web/s2 health down")
+        wait_for(lambda: time.monotonic() > at + UNDER_WAY, 1, "checks that were under way")  # noqa: B023
+        if down(appliance):
+            break
+        appliance.wait_path(1)  # such a check has passed: they were down for a moment only
     took = heard(appliance, at) - at
     for server in ("s1", "s2"):
         appliance.haproxy.ask(f"set server web/{server} health up")
     return took
+
+
+def down(appliance: Appliance) -> bool:
+    """Whether HAProxy has both servers down."""
+    text = appliance.haproxy.ask("show stat web 4 1;show stat web 4 2")  # by number: not all 10,000
+    rows = [line.split(",") for line in text.splitlines() if line.startswith("web,s")]
+    return len(rows) == 2 and all(row[17].startswith("DOWN") for row in rows)
 
 
 def trials(appliance: Appliance, fault: Callable[[Appliance], float], count: int) -> list[float]:
@@ -87,7 +101,7 @@ def idle(appliance: Appliance, seconds: float) -> dict[str, float]:
     found = {}
     for name, pid in pids.items():
         found[f"{name}_cpu"] = (_cpu(pid) - before[name]) / took
-        found[f"{name}_mb"] = _resident(pid)
+        found[f"{name}_mb"] = resident(pid)
     return found
 
 
@@ -96,7 +110,8 @@ def _cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def _resident(pid: int) -> float:
+def resident(pid: int) -> float:
+    """Give the resident memory of a process, in MB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("VmRSS")]
     return int(line.split()[1]) / 1024

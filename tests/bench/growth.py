@@ -1,10 +1,13 @@
-"""How cost grows: with the servers in HAProxy, and with the services that have a VIP each."""
+"""How cost grows: with the servers in HAProxy, and with the services that have a VIP each.
+
+Services are measured by what all of them at once take: withdrawn as HAProxy dies, and announced
+again, beside a bare ExaBGP that is told the same; and a reload of the agent.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,12 @@ from failover import haproxy_killed, idle, last_server_down, trials
 from noise import progress, say, spread
 
 from appliance import BODY, PROFILE, Appliance
-from bgp import Update
+from bgp import Closed, Update
 from peer import Peer, wait_for
+from reloading import reload
 
+INTER = "1s"
+"""Between checks of the servers, which bring one up again that was set down by hand."""
 SERVERS = (10, 100, 1_000, 10_000)
 SERVICES = (1, 10, 100, 1_000)
 
@@ -55,7 +61,7 @@ def many_services(count: int) -> str:
     return f"{head}services:\n{''.join(services)}"
 
 
-def servers(directory: Path, python: str, count: int, seconds: float) -> list[dict[str, Any]]:
+def servers(directory: Path, python: str, count: int, seconds: float) -> dict[str, Any]:
     """Measure with each number of servers, in other backends and in the one that rules name."""
     say("servers in HAProxy: withdrawal at the last peer in ms, idle CPU in %, memory in MB")
     head = (
@@ -71,7 +77,7 @@ def servers(directory: Path, python: str, count: int, seconds: float) -> list[di
             place.mkdir()
             body = many_servers(size, named=named)
             with Appliance(
-                place, python=python, inter="300ms", body=body, profile=SIMPLE
+                place, python=python, inter=INTER, body=body, profile=SIMPLE
             ) as appliance:
                 appliance.start()
                 killed = spread(trials(appliance, haproxy_killed, count))
@@ -92,15 +98,19 @@ def servers(directory: Path, python: str, count: int, seconds: float) -> list[di
                     "idle": cost,
                 }
             )
-    return found
+    return {"sizes": found}
 
 
-def services(directory: Path, python: str, count: int, seconds: float) -> list[dict[str, Any]]:
+def services(directory: Path, python: str, count: int, seconds: float) -> dict[str, Any]:
     """Measure with each number of services; HAProxy is killed, all VIPs go."""
-    say("services with a VIP each: all withdrawn at the last of two peers, ms")
-    head = f"{'services':>8} {'median':>8} {'p99':>8} {'max':>8} {'bare ExaBGP':>12} {'ratio':>6}"
+    say(
+        "services with a VIP each, at the last of two peers, median ms: all withdrawn (bare: the "
+        "same by a bare ExaBGP); reload in s, the changes that peers saw of it"
+    )
+    head = f"{'services':>8} {'median':>8} {'max':>8} {'bare':>8} {'ratio':>6}"
+    head += f" {'reload':>7} {'saw':>4}"
     say(f"{head} {'agent %':>8} {'lease %':>8} {'agent MB':>9} {'lease MB':>9} {'exabgp MB':>9}")
-    found = []
+    found, wrong = [], []
     for size in SERVICES:
         progress(f"{size} services")
         place = directory / f"services-{size}"
@@ -113,11 +123,17 @@ def services(directory: Path, python: str, count: int, seconds: float) -> list[d
             appliance.start_agent()
             took = spread([_all_withdrawn(appliance, size) for _ in range(count)])
             _wait_all(appliance, size)
+            reloaded = [_reload(appliance, size) for _ in range(count)]
             cost = idle(appliance, seconds)
         ratio = took.median / base.median
-        ms = [1000 * each for each in (took.median, took.p99, took.worst, base.median)]
+        again = spread([each for each, _ in reloaded])
+        changes = max(seen for _, seen in reloaded)
+        if changes:
+            wrong.append(f"reload with {size} services: peers saw {changes} route changes")
+        ms = [1000 * each for each in (took.median, took.worst, base.median)]
         say(
-            f"{size:8} {ms[0]:8.2f} {ms[1]:8.2f} {ms[2]:8.2f} {ms[3]:12.2f} {ratio:6.2f} "
+            f"{size:8} {ms[0]:8.1f} {ms[1]:8.1f} {ms[2]:8.1f} {ratio:6.2f} "
+            f"{again.median:7.2f} {changes:4} "
             f"{100 * cost['agent_cpu']:8.2f} {100 * cost['lease_cpu']:8.2f} "
             f"{cost['agent_mb']:9.1f} {cost['lease_mb']:9.1f} {cost['exabgp_mb']:9.1f}"
         )
@@ -127,10 +143,35 @@ def services(directory: Path, python: str, count: int, seconds: float) -> list[d
                 "withdrawn": asdict(took),
                 "bare": asdict(base),
                 "ratio": ratio,
+                "reload": asdict(again) | {"changes": changes},
                 "idle": cost,
             }
         )
-    return found
+    for text in wrong:
+        say(f"WRONG: {text}")
+    return {"sizes": found, "wrong": wrong}
+
+
+def _reload(appliance: Appliance, size: int) -> tuple[float, int]:
+    """Reload the agent: seconds until it answers, and the route changes that peers saw."""
+    tables = [dict(peer.table) for peer in appliance.peers]
+    closed = [len(peer.of(Closed)) for peer in appliance.peers]
+    heard = [len(peer.events) for peer in appliance.peers]
+    began = time.monotonic()
+    done = reload(appliance)
+    took = time.monotonic() - began
+    if done.returncode != 0:
+        raise AssertionError(f"the reload failed: {done.stderr}\n{appliance.log()[-3000:]}")
+    changes = 0
+    for number, peer in enumerate(appliance.peers):
+        changes += len(peer.of(Closed)) - closed[number]
+        table = tables[number]
+        for event in peer.events[heard[number] :]:
+            if isinstance(event, Update):
+                changes += len(event.withdrawn)
+                changes += sum(table.get(route.prefix) != route for route in event.announced)
+    _wait_all(appliance, size)
+    return took, changes
 
 
 def _wait_all(appliance: Appliance, size: int) -> None:
@@ -162,15 +203,3 @@ def _all_withdrawn(appliance: Appliance, size: int) -> float:
 def _last(peer: Peer, since: float) -> float:
     """When the last withdrawal was heard."""
     return max(each.at for each in peer.of(Update) if each.withdrawn and each.at >= since)
-
-
-def measure(
-    directory: Path, python: str, count: int, seconds: float, only: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Measure both, print the tables, give the figures."""
-    found: dict[str, Any] = {}
-    if not only or "servers" in only:
-        found["servers"] = servers(directory, python, count, seconds)
-    if not only or "services" in only:
-        found["services"] = services(directory, python, count, seconds)
-    return found

@@ -7,15 +7,10 @@ first request that failed to the end of the first good answer after the last one
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from noise import Noise, spread
+from noise import Noise, say, spread
 
 from anycastd.lab.appliance import Settings
 from anycastd.lab.lab import Lab
@@ -46,31 +41,21 @@ def trial(lab: Lab, fault: str) -> tuple[float, int]:
     return (0.0, 0) if found is None else (found.seconds, found.failed)
 
 
-def main() -> int:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--json", type=Path, help="a file for the figures")
-    args = parser.parse_args()
-    figures: dict[str, object] = {}
-    print("outage as the client sees it, milliseconds: a request each 10 ms")
-    print(f"{'':44}  median     p99     max")
+def measure(count: int) -> dict[str, Any]:
+    """Break each ``count`` times with the shipped fast and calm block; print, give the figures."""
+    figures: dict[str, Any] = {}
+    say("outage as the client sees it, milliseconds: a request each 10 ms")
+    say(f"{'':44}  median     p99     max")
     for block in ("fast", "calm"):
         with Lab(Settings(fast=block == "fast", back=BACK)) as lab, Noise() as noise:
             for fault, words in FAULTS.items():
-                trials = [trial(lab, fault) for _ in range(args.trials)]
+                trials = [trial(lab, fault) for _ in range(count)]
                 row = spread([seconds for seconds, _ in trials])
                 failed = sorted(count for _, count in trials)
                 label = f"{words}, {block} block"
-                print(f"{label:44} {row}   {failed[len(failed) // 2]} requests failed (median)")
+                say(f"{label:44} {row}   {failed[len(failed) // 2]} requests failed (median)")
                 figures[label] = asdict(row) | {"failed": failed}
         row = spread(noise.late)
-        print(f"{'this machine meanwhile: late wake-ups':44} {row}")
+        say(f"{'this machine meanwhile: late wake-ups':44} {row}")
         figures[f"noise, {block}"] = asdict(row)
-    if args.json:
-        args.json.write_text(json.dumps(figures, indent=1) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return figures
