@@ -145,7 +145,10 @@ def decide(
     before = memory
     memory = replace(
         memory,
-        serve=_learn(memory.serve, verdict.serve, verdict.hold, now),
+        # Without its VIP it serves nobody, whatever HAProxy shows: a failure like any other.
+        serve=_observe(memory.serve, False, now)
+        if around.vip is False
+        else _learn(memory.serve, verdict.serve, verdict.hold, now),
         healthy=_learn(memory.healthy, verdict.healthy, verdict.hold, now),
         sessions=_observe(memory.sessions, around.sessions, now),
     )
@@ -199,13 +202,13 @@ def _facts(
 ) -> Iterator[Cap]:
     if not memory.adopted:
         yield Cap(Level.WITHDRAWN, Reason.NO_SPEAKER)
-    if not memory.serve.value:
+    if around.vip is False:
+        yield Cap(Level.WITHDRAWN, Reason.VIP_MISSING, f"{service.vip} on {service.interface}")
+    elif not memory.serve.value:
         floor = Level.WITHDRAWN
         if service.failed is Failed.STANDBY and verdict.alive and memory.serve.value is False:
             floor = Level.STANDBY
         yield _because(verdict.serve, floor)
-    if around.vip is False:
-        yield Cap(Level.WITHDRAWN, Reason.VIP_MISSING, f"{service.vip} on {service.interface}")
     if memory.sessions.value is False:
         yield Cap(Level.STANDBY, Reason.NO_SESSION)
     if memory.serve.value and memory.healthy.value is False:

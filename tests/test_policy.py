@@ -172,6 +172,10 @@ def test_a_vip_that_is_not_there_is_not_announced() -> None:
     machine.around = Around(sessions=True, vip=False)
     gone = machine.at(101.0, YES, YES)
     assert (gone.level, gone.cap.reason) == (WITHDRAWN, Reason.VIP_MISSING)
+    machine.around = Around(sessions=True, vip=True)
+    assert machine.at(150.0, YES, YES).cap.reason is Reason.PROVING
+    assert machine.at(151.0, YES, YES).level is STANDBY, "a failure like any other"
+    assert machine.at(160.9, YES, YES).cap.reason is Reason.HOLD_DOWN
 
 
 def test_failed_standby_keeps_the_vip_while_haproxy_lives() -> None:
