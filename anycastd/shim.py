@@ -6,6 +6,8 @@ Each mend replaces one thing that breaks a promise; all were measured with 4.2.2
   they read the monotonic clock.
 - The wait before a redial grows with every lost session or refused connection, up to 60 s, and
   never shrinks.  Here it ends at ``REDIAL`` seconds.
+- Where a neighbor's host is away, the kernel dials for two minutes, ever more seldom, so that one
+  that is back waits for up to a minute.  Here it gives up within 7 s, and ExaBGP dials anew.
 - An API child that dies while much is written to it makes ExaBGP end, or keep its sessions
   without serving them until the peers' hold timers expire.  Here what cannot be written is dropped:
   ExaBGP notices the death by itself and starts the child again.
@@ -27,7 +29,8 @@ Each mend replaces one thing that breaks a promise; all were measured with 4.2.2
   copies what differs: a third of that.
 - What is queued is sent in the order in which its attributes were first seen, so of one route that
   is withdrawn, announced and withdrawn while ExaBGP is busy the announcement is sent last, and
-  stays for ever.  Here only the newest word on a route is queued.
+  stays for ever; so does one of a route that is withdrawn before a session is up, since the first
+  batch of a session has no withdrawals.  Here only the newest word on a route is queued.
 - At its end, and for a neighbor that was taken out, it just closes the connection.  Here it says
   Cease first (RFC 4486: 2, administrative shutdown; 3, peer de-configured).
 
@@ -42,6 +45,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +57,7 @@ from typing import Any
 from anycastd.queue import QUEUE
 
 REDIAL = 5  # seconds
+SYNS = 2  # that are sent again, after 1 and 3 s at the latest; the kernel gives up within 7 s
 SILENT = 5.0  # seconds, of which each turn of the loop counts a tenth at most
 WATCHED = "# watched"
 EX_USAGE, EX_UNAVAILABLE = 2, 69
@@ -89,7 +94,7 @@ def mend() -> str:
         raise Unfamiliar(f"ExaBGP {release} is not known: install 4.2 or 5.0")
     try:
         _own_name()()  # before the others: 5.0 asks for the name as soon as it is imported
-        mends = [_timers, _redial, _child_death, _child_hangs, _reread, _cease, *QUEUE]
+        mends = [_timers, _redial, _dial, _child_death, _child_hangs, _reread, _cease, *QUEUE]
         if release.startswith("4."):
             mends += [_refresh, _repeat]
         for apply in [prepare() for prepare in mends]:
@@ -149,6 +154,22 @@ def _redial() -> Callable[[], None]:
 
     def apply() -> None:
         delay.increase = increase
+
+    return apply
+
+
+def _dial() -> Callable[[], None]:
+    module = _module("exabgp.reactor.network.outgoing")
+    original = module.asynchronous
+    if "asynchronous" not in module.Outgoing._setup.__code__.co_names:
+        raise AttributeError("exabgp.reactor.network: Outgoing._setup is another")
+
+    def asynchronous(io: Any, ip: Any) -> None:
+        original(io, ip)
+        io.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, SYNS)
+
+    def apply() -> None:
+        module.asynchronous = asynchronous  # type: ignore[attr-defined]
 
     return apply
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -168,6 +170,48 @@ def test_a_redial_never_waits_long(exabgp_python: str) -> None:
     mend = "from anycastd import shim; shim.mend()\n"
     assert run_python(exabgp_python, mend + ask).stdout == "5\n"
     assert run_python(exabgp_python, ask).stdout == "60\n"
+
+
+class Slow(Peer):
+    """A peer that takes its time between the connection and its OPEN."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.connected, self.ready = threading.Event(), threading.Event()
+
+    def _talk(self, connection: socket.socket) -> Closed:
+        self.connected.set()
+        self.ready.wait(15)
+        return super()._talk(connection)
+
+
+def test_what_was_withdrawn_before_a_session_stays_so(exabgp_python: str, tmp_path: Path) -> None:
+    """Announced and withdrawn while it comes up; bare, the session begins with that route."""
+    with Slow(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
+        assert peer.connected.wait(15)
+        longer = replace(ROUTE, as_path=(65010,) * 7)
+        for command in (Announce(longer), Announce(ROUTE), Withdraw(ROUTE)):
+            assert exabgp.ask(command).error is None
+        peer.ready.set()
+        peer.wait_up(20)
+        exabgp.listen(0.5)
+        assert not peer.table
+        exabgp.say(Announce(ROUTE), Announce(ROUTE))
+        peer.wait(lambda it: [each.as_path for each in it.table.values()] == [(65010, 65010)], 5)
+
+
+def test_an_unanswered_dial_is_given_up(exabgp_python: str) -> None:
+    """The kernel would go on for two minutes, ever more seldom; two more SYNs are enough."""
+    code = (
+        "import socket\n"
+        "from anycastd import shim\n"
+        "shim.mend()\n"
+        "from exabgp.protocol.family import AFI\n"
+        "from exabgp.reactor.network.outgoing import Outgoing\n"
+        "dial = Outgoing(AFI.ipv4, '127.0.0.1', '127.0.0.1')\n"
+        "print(dial._setup(), dial.io.getsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT))\n"
+    )
+    assert run_python(exabgp_python, code).stdout.startswith("None 2\n")
 
 
 def test_nobody_is_asked_for_our_name(exabgp_python: str) -> None:
