@@ -40,6 +40,7 @@ Edges (all I/O):
     keeper      the lease process: ExaBGP's API child
     scribe      the lease process's hand: has the speaker's files written
     speaker     Profile -> ExaBGP's configuration and environment, then exec
+    others      ExaBGPs on this machine that are not ours
     rewrite     a running speaker's files for another profile
     queue       ExaBGP's queue of routes, mended
     shim        ExaBGP's own main with its timers mended

@@ -317,6 +317,14 @@ def stream(ring: str) -> str:
     return f"show info;show events {ring} -w -n\n"
 
 
+def ring(name: str) -> str:
+    """What to write into HAProxy's configuration so that it has a ring, and we its events."""
+    return (
+        f"add a section `ring {name}` with `format raw`, "
+        f"`log ring@{name} format raw local0 notice` to `global` and `log global` to `defaults`"
+    )
+
+
 def attached(text: str) -> tuple[Worker, str] | None:
     """The start of a stream's answer -> its worker and the rest; None while incomplete.
 
@@ -328,13 +336,10 @@ def attached(text: str) -> tuple[Worker, str] | None:
     return _worker(info.split("\n")), rest
 
 
-def no_stream(answer: str, ring: str) -> str:
+def no_stream(answer: str, ring_name: str) -> str:
     """HAProxy's refusal of an event stream -> what is wrong and what to write."""
     if "No such event sink" in answer:
-        return (
-            f"it has no ring named {ring}: add a section `ring {ring}` with `format raw`, "
-            f"`log ring@{ring} format raw local0 notice` to `global` and `log global` to `defaults`"
-        )
+        return f"it has no ring named {ring_name}: {ring(ring_name)}"
     if "Permission denied" in answer:
         return "it shows events to `level operator` only: write that on its `stats socket` line"
     return f"it gives no events: {answer.strip()[:80] or 'no answer'}"

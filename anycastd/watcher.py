@@ -52,10 +52,7 @@ STREAM_WITHIN = 0.5
 STREAM_REFUSED = 10.0
 """Until a stream that HAProxy refused is asked for again; a new worker is asked at once."""
 
-NO_RING = (
-    "the profile gives it no `ring`: with one (haproxy/haproxy.cfg shows how) changes are "
-    "seen at once"
-)
+NO_RING = f"the profile gives it no `ring`: write `ring: anycastd`, and {stats.ring('anycastd')}"
 
 
 async def look(
@@ -71,6 +68,27 @@ async def look(
         return await _Looker(path, backends, frontends, clock, within).look()
     finally:
         ticking.cancel()
+
+
+async def deaf(instance: Instance, within: float) -> str:
+    """Say why a HAProxy that runs has to be polled; empty where its events come.
+
+    Where nothing is refused this takes all of ``within`` seconds.
+    """
+    if instance.ring is None:
+        return NO_RING
+    wake = asyncio.Event()
+    with (
+        contextlib.suppress(OSError),
+        contextlib.closing(_Stream(instance.socket, instance.ring, (), wake)) as stream,
+    ):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while not stream.over:
+                    await wake.wait()
+                    wake.clear()
+        return stats.no_stream(stream.said, instance.ring) if stream.over else ""
+    return ""
 
 
 async def _tick(clock: OwnTime) -> None:

@@ -15,18 +15,21 @@ from anycastd.haproxy import Gone, Observation, Snapshot
 from anycastd.health import named
 from anycastd.inventory import InventoryError, inventory
 from anycastd.lease import NeighborReport, Report, Session
+from anycastd.others import others
 from anycastd.pipeline import Inputs, LeaseView, VipState
 from anycastd.policy import Level
 from anycastd.probe import ask
 from anycastd.profile import Instance, Profile
 from anycastd.regions import Comparison, compare
 from anycastd.selftest import Probe, where
-from anycastd.watcher import look
+from anycastd.watcher import deaf, look
 
 AHEAD = 3600.0
 """Seconds that the decision is run forward."""
 LOOK_WITHIN = 2.0
 """Seconds that HAProxy has for the one look."""
+HEAR_WITHIN = 0.3
+"""Seconds that HAProxy has to refuse its events."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +54,8 @@ def main(args: argparse.Namespace) -> int:
             if each.self_test is not None
         }
         print("\n".join(_profile(path, profile, looks, probes)), end="\n\n")
+    if sound:
+        print("\n".join(f"  {other}\n" for other in others()), end="")
     if comparison.matrices:
         print("\n".join(_comparison(comparison)), end="\n\n")
     wrong = sum(not problem.warning for problem in problems)
@@ -113,8 +118,8 @@ def _haproxy(profile: Profile, instance: Instance, found: Observation) -> Iterat
     up = span(worker.uptime)
     who = f"HAProxy {worker.version}, pid {worker.pid}, up {up}"
     yield f"  haproxy {instance.name}: answers ({who})"
-    if instance.ring is None:
-        yield f"    no ring: it is looked at every {instance.poll:g} s; see haproxy/haproxy.cfg"
+    if why := asyncio.run(deaf(instance, HEAR_WITHIN)):
+        yield f"    it is looked at every {instance.poll:g} s, not heard: {why}"
     backends, frontends = _names(profile, instance.name)
     try:
         its = inventory(instance.socket)

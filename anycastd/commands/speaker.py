@@ -6,6 +6,7 @@ import argparse
 
 from anycastd import speaker
 from anycastd.commands.load import EX_CONFIG, add_directory, add_profile, complain, load
+from anycastd.others import others
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,8 @@ def main(args: argparse.Namespace) -> int:
     profile = load(args.profile)
     if profile is None:
         return EX_CONFIG
+    for other in others():
+        complain(f"anycastd: {other}")
     try:
         speaker.become(profile, args.directory, args.profile)
     except speaker.SpeakerError as error:
