@@ -19,8 +19,10 @@ Stages (pure: values in, values out, time is an argument):
     health      observations and a service's rules -> Verdict
     policy      Verdict, Memory and now -> Decision; the machine is explained at its top
     lease       Route, ExaBGP's commands and facts, the lease's two messages
+    closing     why a session is closed: a NOTIFICATION in words
     terms       what the lease is told at its start, what it asks its edge to do
     holder      which agent holds the lease; agents that crash again and again
+    peers       what the lease knows of a neighbor
     resettle    how a running speaker takes over other sessions, one loss at a time
     tenure      who holds which routes for how long: the lease's state machine
     routes      Decision -> wanted routes per neighbor

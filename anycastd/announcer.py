@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import tenacity
 
 from anycastd.clock import OwnTime
-from anycastd.lease import MESSAGE_MAX, MessageError, Reload, Report, Route, Session, Want
+from anycastd.lease import MESSAGE_MAX, MessageError, Reload, Report, Route, Want
 from anycastd.pipeline import LeaseView
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Announcer:
 
     ``emit`` gets a LeaseView whenever something about the lease changed.  ``silent`` is called when
     the lease process has not answered for SILENT seconds on ``clock``.  ``ran_out`` is set when the
-    newest report says that what was wanted has been withdrawn, since nobody renewed it in time.
+    newest report says that nothing is held: what was wanted was not renewed in time, or died.
     """
 
     def __init__(
@@ -122,6 +122,7 @@ class Announcer:
             epoch=self._epoch,
             pid=os.getpid(),
             leaving=leaving,
+            lapses=None if self.view.report is None else self.view.report.lapses,
         )
         if self._unanswered is None:
             self._unanswered = self.clock.now()
@@ -230,12 +231,17 @@ class Announcer:
         self._show(LeaseView(connected=True, report=report, held=held))
 
     def _has_run_out(self, report: Report, held: tuple[Route, ...] | None) -> bool:
-        if held or not self._wanted or report.expires_in is not None:
+        before = self.view.report
+        if before is not None and before.instance == report.instance and report.lapses is not None:
+            return self.ran_out or report.lapses != before.lapses
+        if held or report.expires_in is not None:
             return False
         if self.view.connected:
-            return report.serial == self.serial  # else it has not read the newest one yet
-        # Another lease process; where no session is up it is ExaBGP that is another one.
-        return any(peer.session is Session.UP for peer in report.neighbors.values())
+            # Else it has not read the newest one yet.
+            return bool(self._wanted) and report.serial == self.serial
+        # Another lease process that found nothing: whatever level was reached meanwhile, nobody
+        # was told of it.
+        return before is not None
 
     def _agree(self, report: Report) -> None:
         """Have the speaker take over this profile's sessions and VIPs where it runs others."""

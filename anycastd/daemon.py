@@ -335,12 +335,15 @@ class Daemon:
         return step
 
     def _begin_anew(self, now: float) -> None:
-        """Come back step by step: we were stopped for so long that our routes were withdrawn."""
-        log.warning("the lease ran out before it was renewed: all services begin as withdrawn")
-        self.memory = {
+        """Come back step by step: nothing is held any more of what is thought to be announced."""
+        announced = {
             name: replace(memory, level=Level.WITHDRAWN, level_since=now, changed=now)
             for name, memory in self.memory.items()
+            if memory.level is not Level.WITHDRAWN
         }
+        if announced:
+            log.warning("the lease holds nothing any more: %s begin anew", ", ".join(announced))
+            self.memory |= announced
 
     def _watcher(self, name: str) -> Watcher:
         instance = self.profile.haproxy[name]
@@ -389,8 +392,8 @@ def _matters(view: LeaseView) -> tuple[object, ...]:
         if report is None
         else tuple((address, peer.session) for address, peer in report.neighbors.items())
     )
-    instance = "" if report is None else report.instance
-    return (view.connected, view.held is None, instance, sessions)
+    lease = None if report is None else (report.instance, report.lapses)
+    return (view.connected, view.held is None, lease, sessions)
 
 
 def _tell(transition: Transition) -> None:

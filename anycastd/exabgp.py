@@ -27,6 +27,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
+from anycastd import closing
 from anycastd.lease import (
     Announce,
     Answer,
@@ -47,7 +48,19 @@ _ENDS = {"done": None, "error": "ExaBGP refused the command"}
 IN_A_LINE = 100
 """Routes that one line says; a line of ExaBGP's API may have some 16 kB."""
 _UNANSWERED = "ExaBGP never answered"
+VAGUE = 4
+"""So many times in a row ExaBGP says nothing of why, until that replaces the last known reason."""
+_NOTIFIED = re.compile(r"notification (sent|received) \((\d+), ?(\d+)\)")
 _EVENT = re.compile(r'"peer": "([^"]+)".*?"state": "(\w+)"')
+
+
+def _words(reason: str) -> str:
+    """Say why a session is down; what is not known here is left as ExaBGP says it."""
+    if 'decode update message of type "3"' in reason:  # 4.2 and a Cease with a text (RFC 9003)
+        return closing.UNREAD
+    if found := _NOTIFIED.search(reason):
+        return closing.words(int(found[2]), int(found[3]), sent=found[1] == "sent")
+    return closing.NO_CONNECTION if "closing connection" in reason else reason
 
 
 def announce_line(*routes: Route) -> str:
@@ -153,6 +166,7 @@ class Dialogue:
         self._neighbors = tuple(str(ip_address(neighbor)) for neighbor in neighbors)
         self._local_as = local_as
         self._sessions: dict[str, Session] = {}
+        self._shown: dict[str, tuple[str, int]] = {}
         self._said: dict[tuple[str, str], Route] = {}
         self._pings: deque[Ping | None] = deque()
         self._queue: deque[_Open] = deque()
@@ -352,10 +366,21 @@ class Dialogue:
         if state not in ("up", "down"):
             return self._ignore(line)
         session = Session(state)
-        if session is Session.DOWN and self._sessions.get(neighbor) is Session.DOWN:
-            return ()  # each failed attempt to connect says "down" again
+        again = session is Session.DOWN and self._sessions.get(neighbor) is Session.DOWN
         self._sessions[neighbor] = session
-        return (SessionChanged(neighbor, session, why),)
+        if session is Session.UP:
+            self._shown.pop(neighbor, None)
+            return (SessionChanged(neighbor, session),)
+        said = _words(why)
+        shown, vague = self._shown.get(neighbor, ("", 0))
+        # Each failed attempt to connect says "down" again; one that tells more is news.  What tells
+        # nothing follows each NOTIFICATION, since ExaBGP then dials again at once.
+        vague = vague + 1 if said in {"", closing.NO_CONNECTION} else 0
+        if again and (said == shown or 0 < vague < VAGUE):
+            self._shown[neighbor] = (shown, vague)
+            return ()
+        self._shown[neighbor] = (said, vague)
+        return (SessionChanged(neighbor, session, said),)
 
     def _shutdown(self) -> tuple[Fact, ...]:
         facts: list[Fact] = []

@@ -211,7 +211,7 @@ class Want:
 
     ``serial`` counts the agent's messages, ``epoch`` orders agents (the newest one holds the
     lease), ``pid`` names it.  No routes with ``ttl`` 0 is a clean stop.  ``leaving``: the agent
-    goes in order and says nothing more.
+    goes in order and says nothing more.  ``lapses`` is that of the newest Report that it knows.
     """
 
     serial: int
@@ -220,6 +220,7 @@ class Want:
     epoch: int
     pid: int
     leaving: bool = False
+    lapses: int | None = None
 
     def dump(self) -> bytes:
         """Write it as one line of JSON."""
@@ -233,6 +234,8 @@ class Want:
         }
         if self.leaving:
             data["leaving"] = True
+        if self.lapses is not None:
+            data["lapses"] = self.lapses
         return _line(data)
 
     @classmethod
@@ -244,6 +247,7 @@ class Want:
     def _of(cls, data: Mapping[str, Any]) -> Want:
         try:
             routes = tuple(_route_in(item) for item in data["routes"])
+            lapses = data.get("lapses")
             want = cls(
                 serial=int(data["serial"]),
                 ttl=float(data["ttl"]),
@@ -251,6 +255,7 @@ class Want:
                 epoch=int(data["epoch"]),
                 pid=int(data["pid"]),
                 leaving=data.get("leaving") is True,
+                lapses=None if lapses is None else int(lapses),
             )
         except _UNREADABLE as error:
             raise MessageError(f"not a set of wanted routes: {error!r}") from None
@@ -305,6 +310,7 @@ class Report:
     was wrong with its message.  ``problems`` are what the lease itself has to say.  ``config`` and
     ``vips`` are hashes of the sessions that ExaBGP runs and of the VIPs that may be announced.
     ``reload`` is ``ready`` or ``busy``; empty: this speaker cannot take over other sessions.
+    ``lapses``: how often routes were withdrawn since nobody renewed them (None: not told).
     """
 
     instance: str
@@ -322,6 +328,7 @@ class Report:
     problems: tuple[str, ...] = ()
     vips: str = ""
     reload: str = ""
+    lapses: int | None = None
 
     def dump(self) -> bytes:
         """Write it as one line of JSON."""
@@ -351,6 +358,7 @@ class Report:
             "problems": list(self.problems),
             "vips": self.vips,
             "reload": self.reload,
+            "lapses": self.lapses,
         }
         if self.held is not None:
             data["held"] = [_route_out(route) for route in self.held]
@@ -362,7 +370,7 @@ class Report:
         data = _object(line)
         try:
             held = data.get("held")
-            expires = data.get("expires_in")
+            expires, lapses = data.get("expires_in"), data.get("lapses")
             return cls(
                 instance=str(data["instance"]),
                 serial=int(data["serial"]),
@@ -389,6 +397,7 @@ class Report:
                 problems=tuple(str(problem) for problem in data.get("problems", ())),
                 vips=str(data.get("vips", "")),
                 reload=str(data.get("reload", "")),
+                lapses=None if lapses is None else int(lapses),
             )
         except _UNREADABLE as error:
             raise MessageError(f"not a report of the lease: {error!r}") from None

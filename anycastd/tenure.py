@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from anycastd.closing import NO_CONNECTION
 from anycastd.holder import Holder
 from anycastd.lease import (
     Announce,
@@ -15,7 +15,6 @@ from anycastd.lease import (
     Fact,
     Loaded,
     MessageError,
-    NeighborReport,
     Ping,
     Reload,
     Report,
@@ -26,20 +25,12 @@ from anycastd.lease import (
     Withdraw,
     from_agent,
 )
+from anycastd.peers import Peer
 from anycastd.resettle import Resettle, Written
 from anycastd.terms import Effect, EndExabgp, Hang, Note, Say, Send, Settings, words
 
 TOLD_PROBLEMS = 10
 """Problems that a report names; of a profile with 1,000 wrong VIPs ten say it all."""
-
-
-@dataclass(slots=True)
-class _Peer:
-    session: Session = Session.UNKNOWN
-    since: float = 0.0
-    why: str = ""
-    rib: str = "unread"
-    rib_at: float | None = None
 
 
 class Lease:
@@ -48,7 +39,8 @@ class Lease:
     What stands on the wire is wanted by somebody for a bounded time, or it is withdrawn:
 
     * A Want replaces the whole wanted set and renews it for its ttl.  Withdrawals go first.
-    * When the time is over, everything is withdrawn.
+    * When the time is over, everything is withdrawn.  A Want of an agent that has not heard of that
+      yet was decided before it, however late it comes: it is answered and holds nothing.
     * What the profile does not have (VIP, neighbor, first AS) is left out and named, whoever
       wants it.
     * One holder at a time: the newest epoch wins, the loser is told and its connection closed.
@@ -78,9 +70,10 @@ class Lease:
         self.serial = 0
         self.acked = 0
         self.repairs = 0
+        self.lapses = 0
         self.exabgp = ""
         self.errors: deque[str] = deque(maxlen=10)
-        self.peers = {address: _Peer(since=now) for address in settings.neighbors}
+        self.peers = {address: Peer(now) for address in settings.neighbors}
         self._started = now
         self._inherited = False
         self._coming: Settings | None = None
@@ -128,6 +121,8 @@ class Lease:
             lost = f"pid {self.holder.pid} holds the lease; it started later"
             return [self._send(connection, now, lost=lost), Hang(connection, lost)]
         effects = self._hold(connection, want, now)
+        if want.routes and want.lapses not in {None, self.lapses}:
+            return effects + self._answer(now)
         self.serial = want.serial
         self.asked = want.routes
         self.expires = now + min(want.ttl, self.settings.ttl_max) if want.routes else None
@@ -161,7 +156,9 @@ class Lease:
         elif fact.sessions is not None:
             for address in self.peers:
                 state = fact.sessions.get(address, Session.DOWN)
-                effects += self._session(address, state, "", now)
+                # The reason was an event before our time, or there was none: it dials in vain.
+                known = state is Session.UP or self.peers[address].session is Session.DOWN
+                effects += self._session(address, state, "" if known else NO_CONNECTION, now)
         elif isinstance(command, AskRib):
             effects += self._compare(fact.rib or (), now, readable=fact.error is None)
         return effects + self._acknowledge(now)
@@ -183,6 +180,7 @@ class Lease:
         effects: list[Effect] = []
         if self.expires is not None and now >= self.expires:
             effects.append(Note(f"the lease ran out: {len(self.told)} routes are withdrawn"))
+            self.lapses += 1
             self.expires = None
             self.asked = ()
             effects += self._permit(now) + self._broadcast(now)
@@ -290,7 +288,7 @@ class Lease:
             return []
         self.settings = settings
         self.peers = {
-            address: self.peers.get(address) or _Peer(since=now) for address in settings.neighbors
+            address: self.peers.get(address) or Peer(now) for address in settings.neighbors
         }
         # A session that begins anew knows nothing, whatever its neighbor was told before.
         keep = [key for key in self.told if key[0] in self.peers and key[0] not in self._fresh]
@@ -313,13 +311,16 @@ class Lease:
 
     def _session(self, address: str, session: Session, why: str, now: float) -> list[Effect]:
         peer = self.peers.get(address)
-        if peer is None or peer.session is session:
+        if peer is None:
             return []
-        came_up = session is Session.UP
+        before = peer.session
+        if not peer.become(session, why, now):
+            return []
+        if before is session:
+            return self._broadcast(now)
         self.resettle.session(address, session)
-        self.peers[address] = _Peer(session, now, why)
         effects: list[Effect] = []
-        if came_up:
+        if session is Session.UP:
             for route in self.told.values():
                 if route.neighbor == address:
                     effects += self._say(Announce(route), now)
@@ -403,14 +404,7 @@ class Lease:
             acked=self.acked,
             expires_in=None if self.expires is None else max(0.0, self.expires - now),
             neighbors={
-                address: NeighborReport(
-                    session=peer.session,
-                    since=now - peer.since,
-                    untold=sum(route.neighbor == address for route in unconfirmed),
-                    rib=peer.rib,
-                    rib_age=None if peer.rib_at is None else round(now - peer.rib_at, 3),
-                    why=peer.why,
-                )
+                address: peer.report(sum(route.neighbor == address for route in unconfirmed), now)
                 for address, peer in self.peers.items()
             },
             held=held,
@@ -423,6 +417,7 @@ class Lease:
             problems=tuple(self._problems(now)),
             vips=self.settings.vips,
             reload=self.resettle.word,
+            lapses=self.lapses,
         )
         return Send(report, connection)
 
@@ -431,6 +426,9 @@ class Lease:
             yield self.holder.sentence(now)
         if self.resettle.problem:
             yield self.resettle.problem
+        for address, peer in self.peers.items():
+            if flaps := peer.flaps(now):
+                yield f"neighbor {address}: {flaps}"
         yield from self._refused[:TOLD_PROBLEMS]
         if len(self._refused) > TOLD_PROBLEMS:
             yield f"and {len(self._refused) - TOLD_PROBLEMS} more"

@@ -30,9 +30,16 @@ def route(vip: str = VIPS[0], neighbor: str = PEERS[0], asns: int = 1) -> Route:
     return Route(neighbor, vip, "192.0.2.10", (65010,) * asns)
 
 
-def want(serial: int, *routes: Route, ttl: float = 5.0, epoch: int = 1, pid: int = 7) -> bytes:
+def want(
+    serial: int,
+    *routes: Route,
+    ttl: float = 5.0,
+    epoch: int = 1,
+    pid: int = 7,
+    lapses: int | None = None,
+) -> bytes:
     """Give a Want as it comes over the socket."""
-    return Want(serial, ttl, routes, epoch, pid).dump()
+    return Want(serial, ttl, routes, epoch, pid, lapses=lapses).dump()
 
 
 @dataclass

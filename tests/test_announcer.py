@@ -50,6 +50,7 @@ class Play:
         self.scene = scene
         self.connections = 0
         self.views: list[LeaseView] = []
+        self.greeting = report(held=())
         settings: dict[str, Any] = {"clock": OwnTime(), "terms": Terms("sessions", "vips")}
         self.announcer = Announcer(self.path, 5.0, self.views.append, **(settings | announcer))
 
@@ -62,7 +63,7 @@ class Play:
             self.connections += 1
             tasks.add(asyncio.current_task())  # type: ignore[arg-type]  # there is one
             try:
-                writer.write(report(held=()).dump())
+                writer.write(self.greeting.dump())
                 await self.scene(reader, writer)
             finally:
                 writer.close()
@@ -256,6 +257,52 @@ def test_a_lease_that_ran_out_is_noticed(tmp_path: Path, eventually: Eventually)
             assert not announcer.ran_out
             tell.set()
             await eventually(lambda: announcer.ran_out)
+
+    asyncio.run(scene())
+
+
+def test_another_lease_process_that_found_nothing(tmp_path: Path, eventually: Eventually) -> None:
+    """Another ExaBGP: what was thought to be announced is not; at the start that is no news."""
+
+    async def end(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        play.greeting = report(held=(), instance="two")
+        if play.connections > 1:
+            await reader.read()
+
+    async def scene() -> None:
+        async with play.running() as announcer:
+            await eventually(lambda: announcer.view.connected)
+            assert not announcer.ran_out
+            announcer.want(())  # while HAProxy is dead, say; it returns while nobody can be told
+            await eventually(lambda: announcer.ran_out)
+
+    play = Play(tmp_path, end)
+    asyncio.run(scene())
+
+
+def test_a_lapse_is_noticed_whatever_crosses_it(tmp_path: Path, eventually: Eventually) -> None:
+    """A lease that counts them leaves no doubt; what was said before it was heard says so."""
+    wants: list[Want] = []
+
+    async def lapse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for lapses, held in ((0, routes()), (1, ()), (1, routes())):
+            want = from_agent(await reader.readline())
+            assert isinstance(want, Want)
+            wants.append(want)
+            writer.write(report(wants[0].serial, held=held, lapses=lapses).dump())
+        await reader.read()
+
+    async def scene() -> None:
+        play = Play(tmp_path, lapse)
+        play.greeting = report(held=(), lapses=0)
+        async with play.running() as announcer:
+            await eventually(lambda: announcer.view.connected)
+            for count, ran_out in ((2, False), (3, True), (4, True)):
+                announcer.want(routes())
+                await eventually(lambda count=count: len(play.views) == count)
+                assert announcer.ran_out is ran_out, "until the agent has taken note of it"
+            assert [want.lapses for want in wants] == [0, 0, 1]
 
     asyncio.run(scene())
 

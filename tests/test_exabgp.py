@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anycastd.closing import NO_CONNECTION, words
 from anycastd.exabgp import Dialogue, announce_line, withdraw_line
 from anycastd.lease import (
     Announce,
@@ -214,6 +215,33 @@ def test_sessions_that_change_are_told_once() -> None:
     assert dialogue.hear(up) == (SessionChanged(FIRST, Session.UP),), "a new session all the same"
     assert dialogue.hear(down) == (first,)
     assert dialogue.ignored == 0
+
+
+def test_the_newest_reason_that_tells_something_is_told() -> None:
+    """A NOTIFICATION in words; that nothing is known replaces it after four attempts in a row."""
+    dialogue = Dialogue([FIRST])
+
+    def why(reason: str) -> list[str]:
+        facts = dialogue.hear(STATE.format(FIRST, "down", REASON.format(reason)))
+        return [fact.why for fact in facts if isinstance(fact, SessionChanged)]
+
+    assert why("closing connection") == [NO_CONNECTION]
+    bad_as = "closed from here: bad peer AS (2/2); its AS number is not the profile's `peer_as`"
+    for _ in range(2):
+        assert why("notification sent (2,2)") in ([bad_as], [])
+        assert [why("closing connection") for _ in range(3)] == [[], [], []]
+    assert why("peer reset, message (notification sent (2,2)) error(OPEN ...)") == []
+    assert why("notification received (6,2)") == [
+        "closed by the neighbor: Cease, administrative shutdown (6/2)"
+    ]
+    told = [why("peer reset, message (closing connection) error(x)") for _ in range(5)]
+    assert told == [[], [], [], [NO_CONNECTION], []]
+
+
+@given(st.integers(0, 255), st.integers(0, 255), st.booleans())
+def test_every_notification_has_words(code: int, subcode: int, sent: bool) -> None:
+    """Unknown ones as well, with their numbers."""
+    assert f"({code}/{subcode})" in words(code, subcode, sent=sent)
 
 
 def test_a_reason_that_breaks_the_json_loses_only_the_reason() -> None:

@@ -62,6 +62,28 @@ def test_a_ttl_is_bounded() -> None:
     assert not bed.exabgp.rib
 
 
+def test_what_was_decided_before_the_lease_ran_out_comes_too_late() -> None:
+    """An agent that was stopped goes on in the middle of a pass: it has to hear of it first."""
+    bed = Bed()
+    bed.say(1, want(1, route(), lapses=0))
+    bed.wait(5.1)
+    (late,) = reports(bed.say(1, want(2, route(), lapses=0)))
+    assert (late.lapses, late.held, late.serial, bed.exabgp.rib) == (1, None, 1, {})
+    bed.say(1, want(3, route(asns=7), lapses=1))
+    assert bed.exabgp.rib == {route().key: route(asns=7)}
+
+
+def test_an_older_agent_does_not_know_of_lapses() -> None:
+    """What 0.1.0 wants counts as it always did, and so does what an agent does not want."""
+    bed = Bed()
+    bed.say(1, want(1, route()))
+    bed.wait(5.1)
+    bed.say(1, want(2, route()))
+    assert bed.exabgp.rib == {route().key: route()}
+    bed.say(1, want(3, lapses=0))
+    assert not bed.exabgp.rib
+
+
 def test_a_clean_stop_withdraws_at_once() -> None:
     """No routes with ttl 0."""
     bed = Bed()

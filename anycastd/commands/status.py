@@ -50,6 +50,8 @@ def render(status: Mapping[str, Any], *, colour: bool = False) -> Iterator[str]:
     """Give the status as lines for a person, at most 100 columns where the names allow it."""
     lease = status["lease"]
     speaker = f"ExaBGP {lease['exabgp'] or '?'}" if lease["connected"] else "no speaker"
+    if lease["repairs"]:
+        speaker += f", routes repaired there: {lease['repairs']}"
     yield f"{status['region']}: anycastd {status['version']} (pid {status['pid']}), {speaker}"
     for name, service in status["services"].items():
         yield ""

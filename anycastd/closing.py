@@ -1,0 +1,67 @@
+"""Why a BGP session is closed: a NOTIFICATION's numbers in words, with what to do (stdlib only).
+
+RFC 4271 section 4.5, RFC 4486 (Cease), RFC 5492, RFC 9234, RFC 9384 (BFD).
+"""
+
+from __future__ import annotations
+
+NO_CONNECTION = (
+    "no connection, or it was closed without a word: see whether the neighbor is reachable and "
+    "listens on TCP port 179, expects this address, and has the same MD5 password, or none as here"
+)
+
+UNREAD = "closed by the neighbor: a NOTIFICATION that this ExaBGP cannot read; a Cease with a text?"
+
+_OPEN = {
+    1: "unsupported BGP version",
+    2: "bad peer AS",
+    3: "bad BGP identifier",
+    4: "unsupported optional parameter",
+    5: "authentication failure",
+    6: "unacceptable hold time",
+    7: "unsupported capability",
+    11: "role mismatch",
+}
+_CEASE = {
+    1: "maximum number of prefixes reached",
+    2: "administrative shutdown",
+    3: "peer de-configured",
+    4: "administrative reset",
+    5: "connection rejected",
+    6: "other configuration change",
+    7: "connection collision resolution",
+    8: "out of resources",
+    9: "hard reset",
+    10: "BFD down",
+}
+_ERRORS = {
+    1: "message header error",
+    3: "UPDATE message error",
+    4: "hold timer expired",
+    5: "finite state machine error",
+    7: "ROUTE-REFRESH message error",
+}
+# What to do: (sent by us, code, subcode).
+_REMEDIES = {
+    (True, 2, 2): "its AS number is not the profile's `peer_as`",
+    (False, 2, 2): "it expects another AS number than the profile's `local_as`",
+    (False, 2, 3): "see `router_id`: it must be this machine's own",
+    (True, 2, 6): "its hold time is 1 or 2 s",
+    (False, 2, 6): "see `hold_time`",
+    (True, 4, 0): "nothing was heard from it for the hold time",
+    (False, 4, 0): "it heard nothing from here for the hold time",
+    (False, 6, 5): "it has no neighbor of this address and AS number",
+}
+
+
+def words(code: int, subcode: int, *, sent: bool) -> str:
+    """Say in words what a NOTIFICATION says that we ``sent``, or else received."""
+    if code == 2:  # noqa: PLR2004 - OPEN message error
+        what = _OPEN.get(subcode, "OPEN message error")
+    elif code == 6:  # noqa: PLR2004
+        what = f"Cease, {_CEASE.get(subcode, 'for no known reason')}"
+    else:
+        what = _ERRORS.get(code, "an unknown error")
+    who = "closed from here" if sent else "closed by the neighbor"
+    remedy = _REMEDIES.get((sent, code, subcode))
+    return f"{who}: {what} ({code}/{subcode})" + (f"; {remedy}" if remedy else "")
