@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest
 # What speaks to ExaBGP is tested with each of these.
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
-.PHONY: help lab test lint unit end-to-end bench format packages venv oldest namespaces clean
+.PHONY: help lab test lint unit end-to-end bench chaos format packages venv oldest namespaces clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -45,6 +45,11 @@ end-to-end: packages venv oldest namespaces ## The tests on the rehearsal networ
 
 bench: packages venv namespaces ## Measure, and print the tables (a quarter of an hour)
 	$(BIN)/python tests/bench/run.py $(BENCH)
+
+CHAOS ?= 320
+
+chaos: packages venv oldest namespaces ## Break everything at random, CHAOS faults, and judge it (ten minutes)
+	$(BIN)/python tests/chaos/run.py --faults $(CHAOS) $(if $(SEED),--seed $(SEED))
 
 format: venv ## Put the source into its one format
 	$(BIN)/python -m ruff check --fix

@@ -56,6 +56,7 @@ backend web
     server s2 127.0.0.1:{two}
 frontend web
     bind 203.0.113.10:80 transparent
+    maxconn 100
     default_backend web
 """
 

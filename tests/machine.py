@@ -7,27 +7,28 @@ alive, it knows, because everything that was done is in it.
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from appliance import VIP, Appliance
+from appliance import VIP, Appliance, own_network
 from haproxies import until
 from peer import Peer
+from processes import children, command, here, send, state
 from traffic import Traffic
 from units import Unit
 from wire import Wire
 
 CLUTTER = 60  # more than the stats socket takes
+FULL = 100  # connections that its frontend takes
 HOGS = 8
 HOG = "while True: pass"
 
@@ -87,7 +88,7 @@ class Machine:
     ) -> None:
         self.feed()
         self.declutter()
-        self.resume(self.everything())
+        send(signal.SIGCONT, here())
         self._stack.close()
 
     def _start_agent(self, said: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -113,8 +114,8 @@ class Machine:
         speaker = self.speaker.pid
         if speaker is None:
             return None
-        for pid in _children(speaker):
-            if "anycastd.keeper" in _command(pid):
+        for pid in children(speaker):
+            if "anycastd.keeper" in command(pid):
                 return pid
         return None
 
@@ -128,17 +129,6 @@ class Machine:
             case _:
                 return self.lease()
 
-    def everything(self) -> list[int]:
-        """Every process of this network namespace but ourselves."""
-        ours = os.readlink("/proc/thread-self/ns/net")
-        found = []
-        for name in os.listdir("/proc"):
-            if name.isdecimal() and int(name) != os.getpid():
-                with contextlib.suppress(OSError):
-                    if os.readlink(f"/proc/{name}/ns/net") == ours:
-                        found.append(int(name))
-        return found
-
     def running(self) -> dict[str, int]:
         """How many agents, ExaBGPs, lease processes, HAProxies and zombies there are."""
         names = {
@@ -148,17 +138,17 @@ class Machine:
             "haproxy -W": "haproxy master",
         }
         found = dict.fromkeys((*names.values(), "haproxy worker", "zombie"), 0)
-        for pid in self.everything():
-            command = _command(pid)
-            if _state(pid) == "Z":
+        for pid in here():
+            line = command(pid)
+            if state(pid) == "Z":
                 found["zombie"] += 1
-            elif "-sf" in command or "haproxy" in command.split(" ")[0]:
+            elif "-sf" in line or "haproxy" in line.split(" ")[0]:
                 master = self.appliance.haproxy.process
                 is_master = master is not None and pid == master.pid
                 found["haproxy master" if is_master else "haproxy worker"] += 1
             else:
                 for word, name in names.items():
-                    found[name] += word in command
+                    found[name] += word in line
         return found
 
     # Breaking and mending -------------------------------------------------------------------------
@@ -169,7 +159,7 @@ class Machine:
         at = time.monotonic()
         for part, pid in pids.items():
             if pid is not None:
-                _signal(pid, signal.SIGKILL)
+                send(signal.SIGKILL, [pid])
                 self.note(part, "touch")
         return at
 
@@ -179,7 +169,7 @@ class Machine:
         unit.hold()
         at = self.note(part, "down")
         if (pid := unit.pid) is not None:
-            _signal(pid, signal.SIGKILL)
+            send(signal.SIGKILL, [pid])
         return at
 
     def back(self, part: str) -> float:
@@ -193,22 +183,21 @@ class Machine:
         pid = self.pid(part)
         if pid is not None:
             self.note(part, "stop")
-            _signal(pid, signal.SIGSTOP)
+            send(signal.SIGSTOP, [pid])
         return pid
 
     def cont(self, part: str, pid: int | None) -> float:
         """SIGCONT to a process that was stopped, if it is still there."""
         at = self.note(part, "cont")
         if pid is not None:
-            _signal(pid, signal.SIGCONT)
+            send(signal.SIGCONT, [pid])
         return at
 
     def kill_haproxy(self) -> float:
         """SIGKILL to master and workers at once."""
         pids = self.appliance.haproxy.pids()
         at = self.note("haproxy", "down")
-        for pid in pids:
-            _signal(pid, signal.SIGKILL)
+        send(signal.SIGKILL, pids)
         self.appliance.haproxy.kill()
         return at
 
@@ -228,8 +217,7 @@ class Machine:
         """SIGSTOP to master and workers."""
         pids = self.appliance.haproxy.pids()
         at = self.note("haproxy", "stop")
-        for pid in pids:
-            _signal(pid, signal.SIGSTOP)
+        send(signal.SIGSTOP, pids)
         return at
 
     def thaw_haproxy(self) -> float:
@@ -300,22 +288,16 @@ class Machine:
         stopped: list[int] = []
         # Twice: a process that was being forked meanwhile must not run on.
         for _ in range(2):
-            for pid in self.everything():
-                if pid not in stopped and _state(pid) not in "TZ":
-                    _signal(pid, signal.SIGSTOP)
+            for pid in here():
+                if pid not in stopped and state(pid) not in "TZ":
+                    send(signal.SIGSTOP, [pid])
                     stopped.append(pid)
-        time.sleep(seconds)
+        until(lambda: time.monotonic() - began >= seconds, seconds + 5)
         self.note("machine", "cont")
-        self.resume(random.sample(stopped, len(stopped)))
+        send(signal.SIGCONT, random.sample(stopped, len(stopped)))
         self.agent.release("pause")
         self.speaker.release("pause")
         return time.monotonic() - began
-
-    @staticmethod
-    def resume(pids: Sequence[int]) -> None:
-        """SIGCONT to all of them."""
-        for pid in pids:
-            _signal(pid, signal.SIGCONT)
 
     def starve(self) -> float:
         """Start processes that burn all the CPU there is."""
@@ -353,10 +335,12 @@ class Machine:
         return self.note("cli", "up")
 
     def fill(self) -> float:
-        """Have HAProxy at its limit of connections: nobody else is served."""
+        """Have HAProxy at its limit of connections: nobody else is served, for up to 5 s.
+
+        By clients that say nothing: HAProxy 2.6 may hang for ever when its limit is changed.
+        """
         at = self.note("haproxy", "full")
-        self.appliance.haproxy.ask("set maxconn frontend web 4")
-        for _ in range(16):
+        for _ in range(2 * FULL):
             connection = socket.socket()
             connection.setblocking(False)
             connection.connect_ex((VIP, 80))
@@ -368,7 +352,6 @@ class Machine:
         for connection in self._clutter:
             connection.close()
         self._clutter = []
-        self.appliance.haproxy.ask("set maxconn frontend web 2000")
         return self.note("haproxy", "free")
 
     # What it comes to ---------------------------------------------------------------------------
@@ -430,30 +413,16 @@ class Machine:
         yield from self.appliance.peers
 
 
-def memory(pid: int) -> float:
-    """Resident memory in MB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+@contextlib.contextmanager
+def running(place: Path, python: str, **settings: object) -> Iterator[Machine]:
+    """Give a machine in a network of its own; its first peer knows RFC 7313."""
+    with own_network():
+        appliance = Appliance(place, python=python, **settings)  # type: ignore[arg-type]
+        appliance.peers[0].refresh = "enhanced"
+        with Machine(appliance) as it:
+            yield it
 
 
-def _children(pid: int) -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
-
-
-def _command(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    return ""
-
-
-def _state(pid: int) -> str:
-    with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    return "Z"
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+def pass_time(since: float, seconds: float) -> None:
+    """Wait until ``seconds`` have passed after ``since``: nothing may happen meanwhile."""
+    until(lambda: time.monotonic() - since > seconds, seconds + 5)

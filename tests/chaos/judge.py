@@ -140,9 +140,8 @@ class Judge:
         self.paused = spans(journal, "machine", "stop", "cont")
         self.vip = touches(journal, "vip", 0.0)
         self.agent_killed = touches(journal, "agent", it.again)
-        self.agent_away = [
-            Span(span.start, span.end + it.again) for span in spans(journal, "agent", "down", "up")
-        ]
+        self.agent_held = spans(journal, "agent", "down", "up")
+        self.agent_away = [Span(span.start, span.end + it.again) for span in self.agent_held]
         self.agent_stopped = spans(journal, "agent", "stop", "cont")
         self.lease_killed = touches(journal, "lease", 1.0)
         self.lease_stopped = [
@@ -165,8 +164,13 @@ class Judge:
         found += [("no server", span, it.slack) for span in self.serverless]
         look = min(it.deadline / 3, it.ttl / 4)
         found += [("haproxy stopped", span, it.deadline + look + it.slack) for span in self.frozen]
-        ends = [*self.agent_away, *self.agent_stopped]
+        ends = [*self.agent_held, *self.agent_stopped]
         found += [("no agent", span, it.ttl + it.slack) for span in ends]
+        for span in self.exabgp_stopped:
+            # Its lease process ends it; without one the peer's own hold time is left.
+            leases = [*self.lease_killed, *self.lease_stopped]
+            alone = any(each.meets(span.start, span.start + it.hung) for each in leases)
+            found.append(("exabgp stopped", span, (it.hold if alone else it.hung) + 2 * it.slack))
         return found
 
     def allowed(self, cause: str, start: float, bound: float) -> float:
@@ -194,7 +198,9 @@ class Judge:
         def left(span: Span) -> float:
             return span.within(start, INF)
 
-        if cause != "no agent":
+        if cause == "exabgp stopped":  # what an agent wants is of no use to it
+            more = more[3:]
+        elif cause != "no agent":
             more.append((self.agentless, lambda span: min(left(span), it.ttl + it.slack)))
             more.append((self.cluttered, lambda span: left(span) + 1.0))
         if cause == "no server":
@@ -303,13 +309,20 @@ def _stale(
         allowed = it.allowed(name, span.start, bound)
         end = min(span.end, until)
         for peer, own in enumerate(changes):
+            # What comes later is another ExaBGP's: one that is stopped announces nothing.
+            latest = span.start if name == "exabgp stopped" else end
             over = max(
-                (min(held.end, end) for held in _held(own, until) if held.within(span.start, end)),
+                (
+                    min(held.end, end)
+                    for held in _held(own, until)
+                    if held.within(span.start, end) and held.start <= latest
+                ),
                 default=span.start,
             )
             stood = over - span.start
             own_time = stood - sum(pause.within(span.start, over) for pause in it.paused)
-            found.stale[name] = max(found.stale.get(name, 0.0), own_time)
+            told = name if allowed == bound else f"{name}, among other faults"
+            found.stale[told] = max(found.stale.get(told, 0.0), own_time)
             if stood > allowed:
                 found.violations.append(
                     f"stale: peer {peer} had the route {stood:.2f} s into '{name}' of "
@@ -344,7 +357,7 @@ def _hasty(
         lost = lost if any(had) else change.at
         if not (back and change.asns != LONGEST and since < change.at < until):
             continue
-        if not any(span.meets(lost, change.at) for span in it.mute()):
+        if not any(span.meets(max(lost, change.at - 2.0), change.at) for span in it.mute()):
             found.violations.append(
                 f"hasty: nobody had a route, then peer {change.peer} had '{change}' "
                 f"at {change.at - since:.3f} s"

@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from appliance import Appliance, own_network
 from chaos.judge import Bounds, Judgement, judge
 from chaos.plan import CALM, Episode, Step, plan
-from machine import Machine, memory
+from machine import Machine
+from processes import memory
 
 BOUNDS = Bounds()
 NOISE = 10
@@ -73,7 +74,9 @@ def play(machine: Machine, episode: Episode) -> None:
             given[id(step)] = step.fault.begin(machine, step.lasts)
 
 
-def watch(machine: Machine, episode: Episode) -> tuple[float, Judgement, str]:
+def watch(
+    machine: Machine, episode: Episode, bounds: Bounds = BOUNDS
+) -> tuple[float, Judgement, str]:
     """Play an episode; how long recovery took, the judgement, and what failed to recover."""
     since = time.monotonic()
     play(machine, episode)
@@ -92,7 +95,7 @@ def watch(machine: Machine, episode: Episode) -> tuple[float, Judgement, str]:
         machine.traffic.requests,
         since=since,
         until=until,
-        bounds=BOUNDS,
+        bounds=bounds,
     )
     last = max((change.at for change in machine.wire.changes(ended)), default=ended)
     return last - ended, found, trouble
