@@ -10,13 +10,17 @@ Stages (pure: values in, values out, time is an argument):
     formats     texts of a profile that the schema cannot describe -> addresses and the like
     profile     Document -> Profile, by profile.schema.json
     rules_bgp   rules across fields: AS numbers, addresses, sessions
-    rules_services  rules across fields: HAProxy, VIPs, levels, times, conditions
+    rules_services  rules across fields: HAProxy, VIPs, levels, times
+    rules_conditions  rules across fields: conditions, limits, maintenance, steering
     rules       accept(): text -> Profile, or all that is wrong with it
     regions     the comparison of regions: who wins at the far router
     haproxy     what a look at HAProxy finds, and which of its servers count
     stats       HAProxy's stats and event text -> Snapshot
     selftest    a request to the VIP: what each outcome proves
+    findings    a look at HAProxy and one rule -> Finding, of three values
     health      observations and a service's rules -> Verdict
+    known       the last known value of a condition, held for a bounded time
+    levels      the four levels, and the table of everything that can cap them
     policy      Verdict, Memory and now -> Decision; the machine is explained at its top
     lease       Route, ExaBGP's commands and facts, the lease's two messages
     closing     why a session is closed: a NOTIFICATION in words

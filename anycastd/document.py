@@ -159,6 +159,8 @@ class _Completer:
         if path in self._bad:
             return _CUT
         schema = resolved(schema, self._root)
+        if isinstance(value, str):
+            value = schema.get("x-short", {}).get(value, value)  # one word for a whole block
         if isinstance(value, dict):
             return self._object(schema, value, path)
         if isinstance(value, list):

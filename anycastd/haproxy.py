@@ -65,8 +65,9 @@ proof when it replaces a check's result.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import NamedTuple
 
 
 class Usable(Enum):
@@ -96,15 +97,44 @@ class Server:
     tracked: str = ""
 
 
+class Tally(NamedTuple):
+    """How many servers are proved, unproved, of the latter not even checked, and no backups."""
+
+    proved: int
+    unproved: int
+    unchecked: int
+    active: int
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """``asked`` is when its rows were asked for, ``number`` is HAProxy's own for it."""
+    """``asked`` is when its rows were asked for, ``number`` is HAProxy's own for it.
+
+    ``queued`` is what waits in its queues.  ``weights``, where they were asked for: server ->
+    (the weight that it has now, the one that haproxy.cfg gives it).
+    """
 
     name: str
     status: str
     servers: tuple[Server, ...]
     asked: float = 0.0
     number: int = 0
+    sessions: int = 0
+    queued: int = 0
+    weights: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    tally: Tally = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Count once a look: several rules ask in each pass, of thousands of servers."""
+        yes, unproved = Usable.YES, Usable.UNPROVED
+        open_ = [server for server in self.servers if server.usable is unproved]
+        tally = Tally(
+            proved=[server.usable for server in self.servers].count(yes),
+            unproved=len(open_),
+            unchecked=sum(not server.checked for server in open_),
+            active=[server.backup for server in self.servers].count(False),
+        )
+        object.__setattr__(self, "tally", tally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +165,20 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
+class More:
+    """What a look asks for besides rows: weights of backends, entries (map, key) of maps."""
+
+    weights: frozenset[str] = frozenset()
+    entries: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One look at one HAProxy process; ``asked`` is when the question was asked (seconds).
 
     A name that a rule needs and HAProxy does not have is simply absent.  ``polling`` says why
     changes are found by asking again and again; empty while HAProxy's events wake us.
+    ``entries``: (map, key) -> its value, None where the map has no such key.
     """
 
     asked: float
@@ -147,6 +186,7 @@ class Snapshot:
     backends: Mapping[str, Backend]
     frontends: Mapping[str, Frontend]
     polling: str = ""
+    entries: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,13 +43,15 @@ class Inputs:
     """All that a pass sees: the newest value of every source, by name.
 
     ``haproxy``: instance name -> observation.  ``vips``: prefix -> VipState.
-    ``probes``: service name -> its newest self-test.
+    ``probes``: service name -> its newest self-test.  ``returns``: service name -> when somebody
+    last said `anycastd return`.
     """
 
     haproxy: Mapping[str, Observation] = field(default_factory=dict)
     vips: Mapping[str, VipState] = field(default_factory=dict)
     lease: LeaseView = LeaseView()
     probes: Mapping[str, Probe] = field(default_factory=dict)
+    returns: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ def advance(profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now:
         verdict = judge(profile, service, inputs.haproxy, now, inputs.probes.get(name))
         held = adopting.get(name)
         vip = inputs.vips.get(str(service.vip))
-        around = Around(sessions, None if vip is None else vip.usable, held)
+        there = None if vip is None else vip.usable
+        around = Around(sessions, there, held, returned=inputs.returns.get(name))
         before = memory.get(name, Memory(level_since=now))
         decisions[name], remembered[name] = decide(service, verdict, around, before, now)
     wake = [d.wake_at for d in decisions.values() if d.wake_at is not None]

@@ -185,4 +185,6 @@ def _decides(service: Service) -> tuple[object, ...]:
         service.back,
         service.degraded.fall,
         service.standby.after,
+        service.maintenance,
+        service.prepends_steer,
     )

@@ -61,13 +61,17 @@ class Neighbor:
 
 @dataclass(frozen=True, slots=True)
 class Bgp:
-    """The speaker's own side, and its neighbors; ``hold_time`` in seconds."""
+    """The speaker's own side, and its neighbors; ``hold_time`` in seconds.
+
+    Without ``prepends_steer`` a longer path moves no traffic: degraded is withdrawn then.
+    """
 
     local_as: int
     router_id: IPv4Address
     local_address: Address
     hold_time: int
     neighbors: tuple[Neighbor, ...]
+    prepends_steer: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +95,13 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class BackendRule:
-    """True while ``backend`` has at least ``usable`` usable servers."""
+    """True while ``backend`` has at least ``usable`` usable servers, or weight of such servers."""
 
     instance: str
     backend: str
     usable: Threshold
     count_unchecked: bool = False
+    by_weight: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,27 @@ class FrontendRule:
 
     instance: str
     frontend: str
+
+
+class Load(Enum):
+    """What a limit is on: requests that wait in a backend's queues, or sessions."""
+
+    QUEUE = "queue"
+    SESSIONS = "sessions"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRule:
+    """True while the frontend or backend ``proxy`` has less than ``below`` of ``load``.
+
+    Of ``healthy`` only: overload must never take a VIP away from everybody.
+    """
+
+    instance: str
+    proxy: str
+    frontend: bool
+    load: Load
+    below: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +147,7 @@ class AnyOf:
     rules: tuple[Condition, ...]
 
 
-Condition = BackendRule | FrontendRule | AllOf | AnyOf
+Condition = BackendRule | FrontendRule | LimitRule | AllOf | AnyOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +176,17 @@ class Return:
     hold_down: float
     hold_down_max: float
     spacing: float
+    manual: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """Planned work: an entry ``key`` in HAProxy's map ``map``; ``then`` is what to announce."""
+
+    instance: str
+    map: str
+    key: str
+    then: Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +211,10 @@ class SelfTest:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """``next_hop`` None means self: the neighbor's local address."""
+    """``next_hop`` None means self: the neighbor's local address.
+
+    Without ``prepends_steer`` a longer path moves nobody, so degraded is withdrawn.
+    """
 
     name: str
     vip: Network
@@ -191,6 +231,8 @@ class Service:
     failed: Failed
     back: Return
     ecmp: bool
+    maintenance: Maintenance | None = None
+    prepends_steer: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +284,13 @@ def build(doc: Document) -> Profile:
             local_address=bgp["local_address"],
             hold_time=int(bgp["hold_time"]),
             neighbors=tuple(_neighbor(bgp, each) for each in bgp["neighbors"]),
+            prepends_steer=bgp["prepends_steer"],
         ),
         haproxy=haproxy,
-        services={name: _service(name, each, only) for name, each in tree["services"].items()},
+        services={
+            name: _service(name, each, only, steer=bgp["prepends_steer"])
+            for name, each in tree["services"].items()
+        },
     )
 
 
@@ -266,7 +312,7 @@ def _neighbor(bgp: Mapping[str, Any], each: Mapping[str, Any]) -> Neighbor:
     )
 
 
-def _service(name: str, each: Mapping[str, Any], only: str) -> Service:
+def _service(name: str, each: Mapping[str, Any], only: str, *, steer: bool) -> Service:
     degraded, standby, back = each["degraded"], each["standby"], each["return"]
     next_hop = each["next_hop"]
     return Service(
@@ -288,8 +334,12 @@ def _service(name: str, each: Mapping[str, Any], only: str) -> Service:
         ),
         standby=Standby(prepend=int(standby["prepend"]), after=standby["after"]),
         failed=Failed(each["failed"]),
-        back=Return(back["rise"], back["hold_down"], back["hold_down_max"], back["spacing"]),
+        back=Return(
+            back["rise"], back["hold_down"], back["hold_down_max"], back["spacing"], back["manual"]
+        ),
         ecmp=each["ecmp"],
+        maintenance=_maintenance(each["maintenance"], only) if "maintenance" in each else None,
+        prepends_steer=steer,
     )
 
 
@@ -304,6 +354,11 @@ def _self_test(each: Mapping[str, Any]) -> SelfTest:
     )
 
 
+def _maintenance(each: Mapping[str, Any], only: str) -> Maintenance:
+    then = Failed(each["then"])
+    return Maintenance(each.get("haproxy", only), each["map"], each["key"], then)
+
+
 def _condition(each: Mapping[str, Any], only: str) -> Condition:
     """``only`` is the HAProxy that is meant where a rule names none: the one that there is."""
     instance = each.get("haproxy", only)
@@ -311,10 +366,14 @@ def _condition(each: Mapping[str, Any], only: str) -> Condition:
         return AllOf(tuple(_condition(rule, only) for rule in each["all"]))
     if "any" in each:
         return AnyOf(tuple(_condition(rule, only) for rule in each["any"]))
+    for load in Load:
+        if f"{load.value}_below" in each:
+            proxy, below = each.get("frontend") or each["backend"], int(each[f"{load.value}_below"])
+            return LimitRule(instance, proxy, "frontend" in each, load, below)
     if "frontend" in each:
         return FrontendRule(instance, each["frontend"])
-    usable = _threshold(each["usable"])
-    return BackendRule(instance, each["backend"], usable, each["count_unchecked"])
+    usable, by_weight = _threshold(each["usable"]), each["by"] == "weight"
+    return BackendRule(instance, each["backend"], usable, each["count_unchecked"], by_weight)
 
 
 def _threshold(usable: float | str) -> Threshold:

@@ -51,6 +51,18 @@ class Reason(Enum):
         "servers are shown UP, but too few of their checks have run in this HAProxy worker",
         "wait for the first checks; servers without `check` can never be proved",
     )
+    OVERLOADED = (
+        "a queue or a number of sessions is above the limit that `healthy` sets",
+        "see HAProxy's sessions and queues; it is never withdrawn for this alone",
+    )
+    MAINTENANCE = (
+        "it is in maintenance: HAProxy's map has its entry",
+        "when the work is done, take the entry away (`del map MAP KEY` on HAProxy's stats socket)",
+    )
+    MAP_MISSING = (
+        "HAProxy does not have the map that `maintenance` names",
+        "use the map in haproxy.cfg, by the very name that the profile has",
+    )
     # what the self-test finds
     VIP_REFUSES = (
         "nobody listens on the VIP, whatever HAProxy's statistics say",
@@ -90,7 +102,11 @@ class Reason(Enum):
     PROVING = ("it serves again, and is proving it before it is announced", "")
     RISING = ("it serves, and keeps the longest path until it has been well for `rise`", "")
     HOLD_DOWN = ("it failed a short time ago and is held at the longest path", "")
-    SPACING = ("the last change of its route is too young for a promotion", "")
+    SPACING = ("the last change of its route is too young for another one", "")
+    MANUAL = (
+        "it failed and serves again; its profile says that a person decides when it returns",
+        "say `anycastd return`",
+    )
     FALLING = ("it is below `healthy`, for less than `fall` so far", "")
     NOT_HEALTHY_LONG = ("it has not been healthy for `rise` yet", "")
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 
-from anycastd.document import Document, Problem, nearest
+from anycastd.document import Document, Problem
 from anycastd.formats import SELF, Address
 from anycastd.rules_bgp import AZURE, CLOUDS, neighbors, platform, services
-from anycastd.yamltext import Path, Value, shown
+from anycastd.yamltext import Path, shown
 
 # sockaddr_un's sun_path is 108 bytes with its final zero (unix(7)).
 _LONGEST_SOCKET = 107
@@ -23,10 +23,8 @@ _LOOKS = 2
 LONGEST_PATH = 10
 # Azure's fabric lets one change through at once and may hold the next for this long (seconds).
 _AZURES_WINDOW = 30
-_KINDS = ("backend", "frontend", "all", "any")
 _TESTS = ("tcp", "http")
 _IPV6 = 6
-_ALL = 100
 
 
 # HAProxy -----------------------------------------------------------------------------------------
@@ -249,73 +247,6 @@ def times(doc: Document) -> Iterator[Problem]:
                 yield doc.problem((*path, "return", key), wrong, instead, warning=True)
 
 
-# Conditions --------------------------------------------------------------------------------------
-
-
-def conditions(doc: Document) -> Iterator[Problem]:
-    """Ask for conditions that mean one thing each; see ``_condition``."""
-    for path, service in services(doc):
-        for key in ("serve", "healthy"):
-            if key in service:
-                yield from _condition(doc, (*path, key), service[key])
-
-
-def _condition(doc: Document, at: Path, condition: dict[str, Value]) -> Iterator[Problem]:
-    kinds = [kind for kind in _KINDS if doc.written((*at, kind))]
-    if not kinds:
-        wrong = "names neither a backend nor a frontend, all or any"
-        yield doc.problem(at, wrong, "write {backend: NAME} or {frontend: NAME}")
-    elif len(kinds) > 1:
-        wrong = f"{' and '.join(kinds)} stand in one condition"
-        each = ", ".join(f"{{{kind}: ...}}" for kind in kinds)
-        yield doc.problem(at, wrong, f"write all: [{each}]")
-    elif kinds[0] in ("all", "any"):
-        for index, part in enumerate(condition.get(kinds[0]) or ()):
-            if part is not None:
-                yield from _condition(doc, (*at, kinds[0], index), part)
-        yield from _only_for(doc, at, kinds[0], ("usable", "count_unchecked", "haproxy"))
-    else:
-        if kinds[0] == "frontend":
-            yield from _only_for(doc, at, "frontend", ("usable", "count_unchecked"))
-        else:
-            yield from _usable(doc, at, condition.get("usable"))
-        yield from _instance(doc, at, condition.get("haproxy"))
-
-
-def _only_for(doc: Document, at: Path, kind: str, keys: tuple[str, ...]) -> Iterator[Problem]:
-    for key in keys:
-        if doc.written((*at, key)):
-            whom = "a backend or frontend" if key == "haproxy" else "a backend"
-            wrong = f"says something of {whom}, and stands beside {kind}"
-            instead = f"move it beside the name of {whom}, or remove it"
-            yield doc.problem((*at, key), wrong, instead)
-
-
-def _usable(doc: Document, at: Path, usable: float | str | None) -> Iterator[Problem]:
-    """Refuse thresholds that always or never hold."""
-    at = (*at, "usable")
-    if isinstance(usable, str):
-        if not 1 <= float(usable.removesuffix("%")) <= _ALL:
-            wrong = f"{usable} is not a share of servers that can be asked for"
-            yield doc.problem(at, wrong, "write 1% to 100%")
-    elif usable is not None and usable < 1:
-        wrong = f"{usable} servers are always there, so this would hold without any"
-        yield doc.problem(at, wrong, "write 1 or more")
-
-
-def _instance(doc: Document, at: Path, name: str | None) -> Iterator[Problem]:
-    """Ask which HAProxy is meant where there are several; it must be one of them."""
-    known = list(doc.get("haproxy") or ())
-    at = (*at, "haproxy")
-    if name is not None and known and not doc.written(("haproxy", name)):
-        instead = nearest(name, known) or " or ".join(shown(each) for each in known)
-        yield doc.problem(at, f"there is no {shown(name)} under haproxy", f"write {instead}")
-    elif not doc.written(at) and len(known) > 1:
-        wrong = f"is missing, and there are {len(known)} HAProxy processes"
-        instead = f"add haproxy: {' or '.join(shown(each) for each in known)}"
-        yield doc.problem(at, wrong, instead)
-
-
 # Self-test ---------------------------------------------------------------------------------------
 
 
@@ -348,6 +279,5 @@ RULES = (
     levels,
     lengths,
     times,
-    conditions,
     self_tests,
 )

@@ -13,7 +13,17 @@ from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
 
-from anycastd.haproxy import Backend, Frontend, Server, Snapshot, Usable, Worker, judged, usable
+from anycastd.haproxy import (
+    Backend,
+    Frontend,
+    More,
+    Server,
+    Snapshot,
+    Usable,
+    Worker,
+    judged,
+    usable,
+)
 
 
 class GarbageError(ValueError):
@@ -28,11 +38,18 @@ class TruncatedError(GarbageError):
 
 # A line of 500 numbers has about 9 kB; HAProxy's buffer for a request has 16 kB.
 MANY = 500
+LONGEST = 15_000
 _NAME = re.compile(r"[-A-Za-z0-9_.:]+")
 
 
+NOTHING_MORE = More()
+
+
 def question(
-    backends: Collection[str], frontends: Collection[str], last: Snapshot | None = None
+    backends: Collection[str],
+    frontends: Collection[str],
+    last: Snapshot | None = None,
+    more: More = NOTHING_MORE,
 ) -> str:
     """The request line (with its newline) for one look on one connection.
 
@@ -42,8 +59,9 @@ def question(
     HAProxy did not have is asked for by name.  ``show info`` stands last: an answer with a whole
     last block is whole.
     """
+    end = _more(more) + "show info\n"
     if last is None or len(backends) + len(frontends) > MANY:
-        return "show stat -1 7 -1;show info\n"
+        return "show stat -1 7 -1;" + end
     asked: dict[str, None] = {}
     have: tuple[tuple[Collection[str], Mapping[str, Backend | Frontend]], ...] = (
         (backends, last.backends),
@@ -55,7 +73,16 @@ def question(
                 asked[f"#{known[name].number}"] = None
             elif _NAME.fullmatch(name):  # any other cannot be HAProxy's and might be a command
                 asked[name] = None
-    return "".join(f"show stat {name} 7 -1;" for name in asked) + "show info\n"
+    rows = "".join(f"show stat {name} 7 -1;" for name in asked)
+    return (rows if len(rows) + len(end) < LONGEST else "show stat -1 7 -1;") + end
+
+
+def _more(more: More) -> str:
+    """The commands for what is no row: weights as configured, and entries of maps."""
+    weights = "".join(f"show servers state {name};" for name in sorted(more.weights))
+    if len(weights) > LONGEST // 4:
+        weights = "show servers state;"
+    return weights + "".join(f"get map {name} {key};" for name, key in sorted(more.entries))
 
 
 def untold(snapshot: Snapshot) -> frozenset[str]:
@@ -75,6 +102,7 @@ _COLUMNS = (
     "pxname",
     "svname",
     "scur",
+    "qcur",
     "status",
     "weight",
     "bck",
@@ -95,6 +123,7 @@ class _Row(NamedTuple):
     pxname: str
     svname: str
     scur: str
+    qcur: str
     status: str
     weight: str
     bck: str
@@ -108,7 +137,11 @@ class _Row(NamedTuple):
 
 
 def parse(
-    text: str, asked: float, backends: Collection[str], frontends: Collection[str]
+    text: str,
+    asked: float,
+    backends: Collection[str],
+    frontends: Collection[str],
+    more: More = NOTHING_MORE,
 ) -> Snapshot:
     """HAProxy's answer to ``question`` -> Snapshot of the named backends and frontends.
 
@@ -120,7 +153,15 @@ def parse(
     blocks = _blocks(text)
     worker = _worker(blocks[-1] if blocks else [])
     kept = frozenset(backends) | frozenset(frontends)
-    rows = [row for block in blocks[:-1] for row in _rows(block, kept)]
+    end = len(blocks) - 1 - len(more.entries)
+    entries = _entries(blocks[max(end, 0) : -1], more)
+    weights: dict[str, dict[str, tuple[int, int]]] = {}
+    rows: list[_Row] = []
+    for block in blocks[: max(end, 0)]:
+        if more.weights and (block[0] == _STATE or block[0].startswith("Can't find backend")):
+            _weights(block, weights)
+        else:
+            rows += _rows(block, kept)
     servers: dict[str, dict[str, _Row]] = {}
     heads: dict[str, _Row] = {}
     fronts: dict[str, Frontend] = {}
@@ -138,10 +179,50 @@ def parse(
             judged(_server(row, servers) for row in servers.get(name, {}).values()),
             asked,
             _whole(head.iid),
+            _whole(head.scur),
+            # A backend's own row has only what no server's queue holds.
+            _whole(head.qcur) + sum(_whole(row.qcur) for row in servers.get(name, {}).values()),
+            weights.get(name, {}) if name in more.weights else {},
         )
         for name, head in heads.items()
     }
-    return Snapshot(asked, worker, found, fronts)
+    return Snapshot(asked, worker, found, fronts, entries=entries)
+
+
+# The version of the format, a line before its header.
+_STATE = "1"
+_VALUE = re.compile(r'found=yes.*, value="([^"]*)"')
+
+
+def _weights(block: list[str], weights: dict[str, dict[str, tuple[int, int]]]) -> None:
+    """Read a ``show servers state``: backend -> server -> (weight now, weight as configured)."""
+    if len(block) < 2:  # noqa: PLR2004 - the header
+        return
+    names = block[1].removeprefix("# ").split()
+    try:
+        at = [names.index(each) for each in _STATE_COLUMNS]
+        for line in block[2:]:
+            fields = line.split()
+            backend, server, now, configured = (fields[each] for each in at)
+            weights.setdefault(backend, {})[server] = (_whole(now), _whole(configured))
+    except (ValueError, IndexError) as error:
+        raise GarbageError(f"`show servers state` without what we need: {error}") from None
+
+
+_STATE_COLUMNS = ("be_name", "srv_name", "srv_uweight", "srv_iweight")
+
+
+def _entries(blocks: list[list[str]], more: More) -> dict[tuple[str, str], str | None]:
+    """Read the answers to ``get map``, in the order of the questions; an unknown map is absent."""
+    found: dict[tuple[str, str], str | None] = {}
+    for asked, block in zip(sorted(more.entries), blocks, strict=False):
+        if block[0].startswith("type="):
+            # A map that is used in two ways has a line for each.
+            values = [match[1] for line in block if (match := _VALUE.search(line))]
+            found[asked] = values[0] if values else None
+        elif not block[0].startswith("Unknown map"):
+            raise GarbageError(f"expected the answer to `get map`, got: {_excerpt(block)}")
+    return found
 
 
 def _blocks(text: str) -> list[list[str]]:

@@ -54,6 +54,7 @@ class RuleStatus:
     truth: str
     value: str
     servers: tuple[ServerStatus, ...]
+    needed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class ServiceStatus:
     waits: tuple[Why, ...]
     rules: tuple[RuleStatus, ...]
     neighbors: Mapping[str, Announcement]
+    prepends_steer: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,7 @@ def build(
         problems=(
             *_problems(inputs, report, services, neighbors, polling),
             *_untested(profile, step),
+            *_unmapped(step),
         ),
     )
 
@@ -239,6 +242,7 @@ def _service(
         waits=tuple(_why(cap.reason, cap.detail, cap.until, now) for cap in caps),
         rules=tuple(_rule(finding) for finding in decision.verdict.findings),
         neighbors=neighbors,
+        prepends_steer=service.prepends_steer,
     )
 
 
@@ -273,6 +277,7 @@ def _rule(finding: Finding) -> RuleStatus:
             ServerStatus(row.name, row.usable.value, row.why, row.status, row.check)
             for row in finding.rows
         ),
+        needed=finding.needed,
     )
 
 
@@ -341,3 +346,11 @@ def _untested(profile: Profile, step: Step) -> Iterator[str]:
         for finding in decision.verdict.findings:
             if finding.rule == f"VIP answers on {where(test)}" and finding.truth is not Truth.TRUE:
                 yield f"service {name}: {finding.reason.sentence} ({finding.value})"
+
+
+def _unmapped(step: Step) -> Iterator[str]:
+    """Which maintenance maps HAProxy does not have: nobody could take the service out by them."""
+    for name, decision in step.decisions.items():
+        planned = decision.verdict.maintenance
+        if planned is not None and planned.reason is Reason.MAP_MISSING:
+            yield f"service {name}: {planned.reason.sentence}: {planned.reason.remedy}"

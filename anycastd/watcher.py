@@ -30,7 +30,7 @@ from tenacity import AsyncRetrying, retry_if_not_result, wait_exponential, wait_
 
 from anycastd import stats
 from anycastd.clock import OwnTime
-from anycastd.haproxy import Gone, Observation, Snapshot, Unreadable, Usable, Worker
+from anycastd.haproxy import Gone, More, Observation, Snapshot, Unreadable, Usable, Worker
 from anycastd.profile import Instance
 from anycastd.stats import Event, GarbageError, TruncatedError
 
@@ -61,11 +61,12 @@ async def look(
     frontends: Collection[str],
     clock: OwnTime,
     within: float,
+    more: More = stats.NOTHING_MORE,
 ) -> Observation:
     """Take one look of ``within`` seconds at the stats socket ``path``; ticks ``clock`` itself."""
     ticking = asyncio.create_task(_tick(clock))
     try:
-        return await _Looker(path, backends, frontends, clock, within).look()
+        return await _Looker(path, backends, frontends, clock, within, more=more).look()
     finally:
         ticking.cancel()
 
@@ -114,6 +115,7 @@ class Watcher:
         clock: OwnTime,
         emit: Callable[[Observation], None],
         interval: float,
+        more: More = stats.NOTHING_MORE,
     ) -> None:
         self.instance = instance
         self.polling = "" if instance.ring else NO_RING
@@ -121,7 +123,9 @@ class Watcher:
         self._emit = emit
         self._interval = interval
         self._poll = min(instance.poll, interval)
-        self._looker = _Looker(instance.socket, backends, frontends, clock, interval, self._lives)
+        self._looker = _Looker(
+            instance.socket, backends, frontends, clock, interval, self._lives, more
+        )
         self._stream: _Stream | None = None
         self._next: _Stream | None = None
         self._stream_at = 0.0
@@ -252,8 +256,10 @@ class _Looker:
         clock: OwnTime,
         within: float,
         lives: Callable[[], bool] = lambda: False,
+        more: More = stats.NOTHING_MORE,
     ) -> None:
         self._lives = lives
+        self._more = more
         self.names = frozenset(backends) | frozenset(frontends)
         self._path = path
         self._within = within
@@ -304,8 +310,11 @@ class _Looker:
         """Ask, and ask for more where the answer shows that it must be asked otherwise."""
         while True:
             asked, last = self._clock.now(), self._last
-            text = await self._answer(stats.question(self._wanted, self._frontends, last), until)
-            self._last = snapshot = stats.parse(text, asked, self._wanted, self._frontends)
+            request = stats.question(self._wanted, self._frontends, last, self._more)
+            text = await self._answer(request, until)
+            self._last = snapshot = stats.parse(
+                text, asked, self._wanted, self._frontends, self._more
+            )
             more = stats.untold(snapshot) - self._wanted
             if last is not None and not snapshot.worker.same(last.worker):
                 self._wanted = self._backends  # the numbers were another worker's

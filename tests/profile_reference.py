@@ -35,6 +35,7 @@ _BLOCKS = (
     ("`services.NAME.standby`", ("$defs", "service", "properties", "standby")),
     ("`services.NAME.return`", ("$defs", "service", "properties", "return")),
     ("`services.NAME.self_test`", ("$defs", "self_test")),
+    ("`services.NAME.maintenance`", ("$defs", "maintenance")),
     ("A condition, in `serve` and `healthy`", ("$defs", "condition")),
 )
 _TYPES = {

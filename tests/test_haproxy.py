@@ -20,17 +20,19 @@ ROWS = [
 ]
 INFO = "Name: HAProxy\nVersion: 2.6.12\nPid: 7\nUptime_sec: 1\nStopping: 0\n\n"
 HEADER = (
-    "# pxname,svname,scur,status,weight,bck,iid,tracked,type,check_status,last_chk,last_agt,"
+    "# pxname,svname,scur,qcur,status,weight,bck,iid,tracked,type,check_status,last_chk,last_agt,"
     "agent_status,\n"
 )
 
 
 def look(*rows: str) -> dict[str, haproxy.Server]:
     """Parse rows of backend web: `name,status,weight,bck,tracked,check,agent` each."""
-    lines = [HEADER, "web,BACKEND,0,UP,1,0,3,,1,,,,,\n"]
+    lines = [HEADER, "web,BACKEND,0,0,UP,1,0,3,,1,,,,,\n"]
     for row in rows:
         name, status, weight, backup, tracked, check, agent = row.split(",")
-        lines.append(f"web,{name},0,{status},{weight},{backup},3,{tracked},2,{check},,,{agent},\n")
+        lines.append(
+            f"web,{name},0,0,{status},{weight},{backup},3,{tracked},2,{check},,,{agent},\n"
+        )
     snapshot = parse("".join(lines) + "\n" + INFO, 1.0, {"web"}, set())
     return {server.name: server for server in snapshot.backends["web"].servers}
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anycastd.haproxy import Gone, Observation, Usable
-from anycastd.health import judge
-from anycastd.policy import Around, Decision, Level, Memory, decide, hold_down
-from anycastd.profile import Profile
+from anycastd.haproxy import Usable
+from anycastd.policy import Around, Level, hold_down
 from anycastd.reasons import Reason
-from looks import NO, UNPROVED, YES, snapshot
+from deciding import Machine
+from looks import NO, UNPROVED, YES
 from profiles import profile
 
 WITHDRAWN, STANDBY, DEGRADED, PREFERRED = (
@@ -22,34 +19,6 @@ WITHDRAWN, STANDBY, DEGRADED, PREFERRED = (
     Level.DEGRADED,
     Level.PREFERRED,
 )
-
-
-@dataclass
-class Machine:
-    """One service's machine with its surroundings; ``at`` runs a pass at a time in seconds."""
-
-    profile: Profile = field(default_factory=profile)
-    memory: Memory = field(default_factory=Memory)
-    around: Around = field(
-        default_factory=lambda: Around(sessions=True, vip=True, held=Level.WITHDRAWN)
-    )
-
-    def at(self, now: float, *servers: Usable, gone: bool = False) -> Decision:
-        """Run a pass at ``now`` on a look that was taken right then."""
-        look: Observation = snapshot(*servers, asked=now)
-        if gone:
-            look = Gone(asked=now, why="refused")
-        service = self.profile.services["web"]
-        verdict = judge(self.profile, service, {"main": look}, now)
-        decision, self.memory = decide(service, verdict, self.around, self.memory, now)
-        return decision
-
-    def up(self, until: float = 100.0) -> Machine:
-        """Bring it to preferred by ``until`` seconds of health."""
-        for second in range(int(until)):
-            self.at(float(second), YES, YES)
-        assert self.at(until, YES, YES).level is PREFERRED
-        return self
 
 
 def test_start_is_gentle() -> None:
@@ -172,6 +141,7 @@ def test_a_vip_that_is_not_there_is_not_announced() -> None:
     machine.around = Around(sessions=True, vip=False)
     gone = machine.at(101.0, YES, YES)
     assert (gone.level, gone.cap.reason) == (WITHDRAWN, Reason.VIP_MISSING)
+    assert machine.memory.failures == 1
     machine.around = Around(sessions=True, vip=True)
     assert machine.at(150.0, YES, YES).cap.reason is Reason.PROVING
     assert machine.at(151.0, YES, YES).level is STANDBY, "a failure like any other"

@@ -22,6 +22,7 @@ from anycastd.profile import (
     Failed,
     FrontendRule,
     Instance,
+    Load,
     Neighbor,
     Platform,
     Return,
@@ -250,10 +251,11 @@ PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
     (profile.Bgp, "bgp.", {}, set()),
     (profile.Neighbor, "neighbor:", {}, set()),
     (profile.Instance, "instance:", {}, {"name"}),
-    (profile.Service, "service:", {"return": "back"}, {"name"}),
+    (profile.Service, "service:", {"return": "back"}, {"name", "prepends_steer"}),
     (profile.Degraded, "service:degraded.", {}, set()),
     (profile.Standby, "service:standby.", {}, set()),
     (profile.Return, "service:return.", {}, set()),
+    (profile.Maintenance, "maintenance:", {"haproxy": "instance"}, set()),
 ]
 
 
@@ -285,8 +287,9 @@ def test_conditions_of_schema_and_dataclasses_agree() -> None:
         each.name
         for kind in (BackendRule, FrontendRule)
         for each in dataclasses.fields(kind)
-        if each.name != "instance"
+        if each.name not in {"instance", "by_weight"}
     }
+    fields |= {"by", *(f"{load.value}_below" for load in Load)}
     assert names == {f"condition:{name}" for name in fields | {"haproxy", "all", "any"}}
 
 

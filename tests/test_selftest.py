@@ -155,7 +155,7 @@ def test_slow_degrades_after_fall_and_a_pass_ends_it() -> None:
     around = Around(sessions=True, vip=True, held=Level.PREFERRED)
     memory = Memory()
     levels = {}
-    for second in range(-20, 8):
+    for second in range(-40, 8):
         outcomes = (SLOW, SLOW) if second >= 0 else (PASSED,)
         found = verdict(results(*outcomes, asked=float(second)), now=float(second))
         decision, memory = decide(service, found, around, memory, float(second))

@@ -27,9 +27,10 @@ def status(
     sessions: tuple[Session, Session] = (Session.UP, Session.UP),
     level: Level = Level.PREFERRED,
     rib: str = "agrees",
+    changes: tuple[tuple[str, str], ...] = (),
 ) -> dict[str, Any]:
     """Give the status at 100 s of an agent that was at ``level`` since 0 s."""
-    its = profile()
+    its = profile(*changes)
     routes = tuple(Route(peer, VIP, "192.0.2.10", (65010,) * held) for peer in PEERS)
     neighbors = {
         peer: NeighborReport(session, 12.0, rib=rib)
@@ -48,6 +49,24 @@ def status(
 def look(*servers: Usable) -> Observation:
     """Give a look taken at 100 s."""
     return snapshot(*servers, asked=100.0)
+
+
+def test_a_map_that_haproxy_lacks_is_a_problem() -> None:
+    """Nobody could take the service out of service by it."""
+    named = ("    failed:", "    maintenance: {map: /none.map, key: web}\n    failed:")
+    found = status(look(YES, YES), changes=(named,))
+    (problem,) = found["problems"]
+    assert problem.startswith("service web: HAProxy does not have the map that `maintenance` names")
+    assert severity(found) == 1
+
+
+def test_that_prepends_do_not_steer_is_said() -> None:
+    """A person and a program see that there is no degraded level."""
+    unsteered = ("  local_as: 65010", "  prepends_steer: false\n  local_as: 65010")
+    found = status(look(YES, YES), changes=(unsteered,))
+    assert found["services"]["web"]["prepends_steer"] is False
+    assert any("prepends do not steer here" in line for line in render(found))
+    assert not any("steer" in line for line in render(status(look(YES, YES))))
 
 
 def test_all_is_well() -> None:

@@ -58,10 +58,10 @@ def render(status: Mapping[str, Any], *, colour: bool = False) -> Iterator[str]:
         yield from _service(name, service, colour=colour)
     yield ""
     yield "NEIGHBORS"
-    yield from _table(_neighbors(status["neighbors"]))
+    yield from table(_neighbors(status["neighbors"]))
     yield ""
     yield "HAPROXY"
-    yield from _table(_haproxy(status["haproxy"]))
+    yield from table(_haproxy(status["haproxy"]))
     if status["problems"]:
         yield ""
         yield "NOT AS WANTED"
@@ -86,6 +86,8 @@ def _service(name: str, service: Mapping[str, Any], *, colour: bool) -> Iterator
     else:
         count = service["prepend"]
         yield f"  path   {' '.join(map(str, path))} ({count} prepend{'' if count == 1 else 's'})"
+    if not service.get("prepends_steer", True):
+        yield "         prepends do not steer here: degraded and drained are withdrawn"
     for wait in service["waits"]:
         if wait["until"] is not None:
             yield f"  wait   {span(wait['until'])} more: {wait['sentence']}"
@@ -95,7 +97,7 @@ def _service(name: str, service: Mapping[str, Any], *, colour: bool) -> Iterator
         yield f"  rule   {rule['rule']}: {rule['truth']}{value}"
         if rule["servers"] not in shown:  # two rules on one backend show its servers once
             shown.append(rule["servers"])
-            yield from _table([_server(row) for row in rule["servers"]], indent=9)
+            yield from table([_server(row) for row in rule["servers"]], indent=9)
 
 
 def _server(row: Mapping[str, str]) -> tuple[str, ...]:
@@ -125,7 +127,8 @@ def _haproxy(instances: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str]:
+def table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str]:
+    """Give rows as lines, in columns; a column that is empty takes no place."""
     if not rows:
         return
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
