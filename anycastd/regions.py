@@ -1,11 +1,13 @@
 """The comparison of regions: who wins at the far router, at each level of each, and what is amiss.
 
 Only lengths of AS paths are compared, as the far router does before it looks at anything else that
-we send; equal lengths are a tie, which most routers use as ECMP.
+we send; equal lengths are a tie, which most routers use as ECMP.  Where ``prepends_steer`` is false
+lengths say nothing, and nothing is said of them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,6 +28,9 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 WITHDRAWN = "withdrawn"
 _RANKS = {level: rank for rank, level in enumerate((*_KEYS, WITHDRAWN))}
 
+ROWS_MAX = 1024
+"""Of one matrix: five regions with four levels each; more regions are compared pair by pair."""
+
 # Of one offer: (level, length of its path), best first.
 _Lengths = tuple[tuple[str, int], ...]
 
@@ -37,30 +42,31 @@ class Candidate:
     region: str
     level: str
     path: tuple[int, ...]
+    steers: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """One pair of levels: ``winners`` are none, one, or both regions (a tie)."""
+    """One level of each region: ``winners`` are none, one, or several regions (a tie)."""
 
-    candidates: tuple[Candidate, Candidate]
+    candidates: tuple[Candidate, ...]
     winners: tuple[str, ...]
     sentence: str
 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """All pairs of levels of one VIP in two regions, best levels first."""
+    """All combinations of the levels of one VIP in its regions, best levels first."""
 
     service: str
     vip: Network
-    regions: tuple[str, str]
+    regions: tuple[str, ...]
     combinations: tuple[Combination, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Matrices per VIP and pair of regions; problems with their lines; notes are no problems."""
+    """Matrices per VIP; problems with their lines; notes are no problems."""
 
     matrices: tuple[Matrix, ...]
     problems: tuple[Problem, ...]
@@ -112,12 +118,13 @@ def compare(
     problems = [
         *_same_region(profiles, found),
         *_vips(regions, profiles, found),
+        *_steering(profiles, found),
         *dict.fromkeys(
             problem for one, two in pairs for problem in _order(one, two, others[one.service.vip])
         ),
     ]
     return Comparison(
-        matrices=tuple(_matrix(one, two) for one, two in pairs),
+        matrices=tuple(chain.from_iterable(_matrices(each) for each in others.values())),
         problems=tuple(problems),
         notes=tuple(_notes([profile for _, profile in profiles])),
     )
@@ -127,7 +134,7 @@ def _offer(
     order: int, file: str, lines: Mapping[Path, int], profile: Profile, service: Service
 ) -> _Offer:
     prepends = {"preferred": service.prepend, "standby": service.standby.prepend}
-    if service.healthy is not None:
+    if service.healthy is not None and service.prepends_steer:
         prepends["degraded"] = service.degraded.prepend
     # The far router hears the shortest of what the neighbors were told.
     least = min(neighbor.prepend for neighbor in profile.bgp.neighbors)
@@ -137,6 +144,7 @@ def _offer(
             profile.region,
             level,
             server + (profile.bgp.local_as,) * (1 + prepends[level] + least),
+            service.prepends_steer,
         )
         for level in _KEYS
         if level in prepends
@@ -156,13 +164,23 @@ def _pairs(regions: Sequence[Sequence[_Offer]]) -> Iterator[tuple[_Offer, _Offer
 # The matrix --------------------------------------------------------------------------------------
 
 
-def _matrix(one: _Offer, two: _Offer) -> Matrix:
-    both = product(*((*offer.candidates.values(), _withdrawn(offer)) for offer in (one, two)))
+def _matrices(offers: Sequence[_Offer]) -> Iterator[Matrix]:
+    """Yield one matrix of all regions that have a VIP; of too many one for each pair."""
+    if len(offers) < 2:  # noqa: PLR2004 - one region cannot be compared
+        return
+    if math.prod(len(offer.candidates) + 1 for offer in offers) > ROWS_MAX:
+        yield from (_matrix(pair) for pair in combinations(offers, 2))
+    else:
+        yield _matrix(offers)
+
+
+def _matrix(offers: Sequence[_Offer]) -> Matrix:
+    levels = product(*((*offer.candidates.values(), _withdrawn(offer)) for offer in offers))
     return Matrix(
-        service=one.service.name,
-        vip=one.service.vip,
-        regions=(one.profile.region, two.profile.region),
-        combinations=tuple(_combination(first, second) for first, second in both),
+        service=offers[0].service.name,
+        vip=offers[0].service.vip,
+        regions=tuple(offer.profile.region for offer in offers),
+        combinations=tuple(_combination(each) for each in levels),
     )
 
 
@@ -170,22 +188,27 @@ def _withdrawn(offer: _Offer) -> Candidate:
     return Candidate(offer.profile.region, WITHDRAWN, ())
 
 
-def _combination(one: Candidate, two: Candidate) -> Combination:
-    announced = sorted((each for each in (one, two) if each.path), key=lambda each: len(each.path))
+def _combination(candidates: tuple[Candidate, ...]) -> Combination:
+    announced = sorted((each for each in candidates if each.path), key=lambda each: len(each.path))
     if not announced:
-        return Combination((one, two), (), "nobody announces it")
+        return Combination(candidates, (), "nobody announces it")
     best = announced[0]
     path = _spelt(best.path)
     if len(announced) == 1:
         sentence = f"{best.region} alone, with {path}"
-        return Combination((one, two), (best.region,), sentence)
+        return Combination(candidates, (best.region,), sentence)
+    if not all(each.steers for each in announced):
+        regions = tuple(each.region for each in announced)
+        sentence = f"{' and '.join(regions)} announce it, and prepends do not steer"
+        return Combination(candidates, regions, sentence)
     other = announced[1]
     if len(best.path) == len(other.path):
-        sentence = f"{one.region} with {_spelt(one.path)} ties with {two.region} with "
-        sentence += f"{_spelt(two.path)}: traffic is split (ECMP)"
-        return Combination((one, two), (one.region, two.region), sentence)
+        equal = [each for each in announced if len(each.path) == len(best.path)]
+        one, *more = (f"{each.region} with {_spelt(each.path)}" for each in equal)
+        sentence = f"{one} ties with {' and '.join(more)}: traffic is split (ECMP)"
+        return Combination(candidates, tuple(each.region for each in equal), sentence)
     sentence = f"{best.region} wins with {path} before {other.region} with {_spelt(other.path)}"
-    return Combination((one, two), (best.region,), sentence)
+    return Combination(candidates, (best.region,), sentence)
 
 
 def _spelt(path: tuple[int, ...]) -> str:
@@ -196,10 +219,12 @@ def _spelt(path: tuple[int, ...]) -> str:
 
 
 def _order(one: _Offer, two: _Offer, offers: Sequence[_Offer]) -> Iterator[Problem]:
-    """Warn where two regions tie, and where a worse level wins against a better one.
+    """Refuse two regions that tie, and warn where a worse level wins against a better one.
 
     ``offers`` are those of the same VIP in all regions: a proposal must suit each of them.
     """
+    if not (one.service.prepends_steer and two.service.prepends_steer):
+        return
     ecmp = one.service.ecmp and two.service.ecmp
     for first, second in product(one.lengths, two.lengths):
         if not _clash(first, second, ecmp=ecmp):
@@ -220,7 +245,7 @@ def _order(one: _Offer, two: _Offer, offers: Sequence[_Offer]) -> Iterator[Probl
         instead = _proposal(blamed, offers)
         if level == other == "preferred":
             instead += ", or ecmp: true in all regions if that is meant"
-        yield blamed.problem(_KEYS[mine], wrong, instead)
+        yield blamed.problem(_KEYS[mine], wrong, instead, warning=length != against)
 
 
 def _clash(one: tuple[str, int], two: tuple[str, int], *, ecmp: bool) -> bool:
@@ -324,6 +349,20 @@ def _same_region(
         seen.setdefault(profile.region, file)
 
 
+def _steering(
+    profiles: Sequence[tuple[str, Profile]], lines: Mapping[str, Mapping[Path, int]]
+) -> Iterator[Problem]:
+    """Warn where regions disagree on whether prepends steer: it is a property of the far side."""
+    steer = {profile.bgp.prepends_steer: profile.region for _, profile in profiles}
+    for file, profile in profiles:
+        if len(steer) > 1 and not profile.bgp.prepends_steer:
+            path: Path = ("bgp", "prepends_steer")
+            line = line_of(lines.get(file, {}), path)
+            wrong = f"is false, and true in {steer[True]}"
+            instead = "write the same in each region: it is the far side that compares the paths"
+            yield Problem(file, line, key_of(path), wrong, instead, warning=True)
+
+
 def _vips(
     regions: Sequence[Sequence[_Offer]],
     profiles: Sequence[tuple[str, Profile]],
@@ -367,6 +406,12 @@ def _notes(profiles: Sequence[Profile]) -> Iterator[str]:
         )
     else:
         yield f"the regions use the AS numbers {_spelt(tuple(numbers))}: only lengths are compared"
+    unsteered = [profile.region for profile in profiles if not profile.bgp.prepends_steer]
+    if unsteered:
+        yield (
+            f"prepends do not steer in {' and '.join(unsteered)} (prepends_steer: false): degraded "
+            "and drained are withdrawn there, and what wins is not for these paths to say"
+        )
     platforms = sorted({profile.platform.value for profile in profiles})
     if len(platforms) > 1:
         yield (

@@ -149,14 +149,38 @@ def test_check_compares_the_shipped_regions() -> None:
     assert "ECMP" not in done.stdout
 
 
+def test_check_refuses_regions_that_tie(tmp_path: Path) -> None:
+    """Equal paths split the traffic between the regions, which nobody has said is meant."""
+    text = (ROOT / "profiles" / "primary.yaml").read_text()
+    twin = tmp_path / "twin.yaml"
+    twin.write_text(text.replace("region: northeurope", "region: westeurope"))
+    done = anycastd("check", str(ROOT / "profiles" / "primary.yaml"), str(twin))
+    assert done.returncode == 78
+    assert "preferred in westeurope ties with preferred in northeurope" in done.stderr
+    assert "the profiles do not fit together" in done.stderr
+
+
+def test_check_says_that_prepends_do_not_steer(profile: Path) -> None:
+    """And what that makes of degrading and draining."""
+    text = profile.read_text()
+    profile.write_text(text.replace("bgp:\n", "bgp:\n  prepends_steer: false\n"))
+    done = anycastd("check", str(profile))
+    assert done.returncode == 0, done.stderr
+    assert "prepends do not steer here: degraded and drained are withdrawn" in done.stdout
+
+
 @pytest.mark.root
 def test_check_lists_names_that_differ(tmp_path: Path) -> None:
     """What the profile names and HAProxy lacks, and the reverse; and what run would do."""
     with own_network(), Appliance(tmp_path) as one:
         text = one.profile.read_text().replace("{frontend: web}", "{frontend: www}")
+        text = text.replace(
+            "    failed:", "    maintenance: {map: /none.map, key: web}\n    failed:"
+        )
         one.profile.write_text(text)
         done = anycastd("check", str(one.profile))
     assert done.returncode == 0, done.stderr
     assert "frontend www: the profile names it, HAProxy does not have it" in done.stdout
     assert "frontend web: HAProxy has it, no rule names it" in done.stdout
+    assert "map /none.map (for web): the profile names it, HAProxy does not" in done.stdout
     assert "web 203.0.113.10/32 at first: withdrawn: HAProxy has no frontend of" in done.stdout

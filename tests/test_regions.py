@@ -105,7 +105,7 @@ def test_paths_without_azure(platform: str) -> None:
 
 
 def test_two_equal_preferred_paths() -> None:
-    """Equal preferred paths are a warning at the later file, with prepends that have no tie."""
+    """Equal preferred paths are refused at the later file, with prepends that have no tie."""
     twin = changed(PRIMARY, ("northeurope", "westeurope"))
     found = compared(PRIMARY, twin)
     proposal = "write prepend: 1, degraded.prepend: 4, standby.prepend: 7 in westeurope"
@@ -129,7 +129,7 @@ def test_two_equal_preferred_paths() -> None:
             f"traffic is split between them (ECMP); {proposal}"
         ),
     ]
-    assert all(problem.warning for problem in found.problems)
+    assert not any(problem.warning for problem in found.problems)
     assert sentences(found)["preferred", "preferred"] == (
         "northeurope with 65515 65010 ties with westeurope with 65515 65010: "
         "traffic is split (ECMP)"
@@ -138,7 +138,7 @@ def test_two_equal_preferred_paths() -> None:
 
 
 def test_ecmp_must_be_meant_by_all() -> None:
-    """With ecmp: true in all regions equal levels are no warning; in one alone they are."""
+    """With ecmp: true in all regions equal levels are fine; in one alone they are refused."""
     twin = changed(PRIMARY, ("northeurope", "westeurope"))
     assert compared(changed(PRIMARY, ECMP), changed(twin, ECMP)).problems == ()
     assert len(compared(changed(PRIMARY, ECMP), twin).problems) == 3
@@ -152,7 +152,7 @@ def test_ecmp_does_not_excuse_other_levels() -> None:
 
 
 def test_ties_in_other_combinations() -> None:
-    """Ties of other levels are warnings too, at the less preferred region wherever it stands."""
+    """Ties of other levels are refused too, at the less preferred region wherever it stands."""
     tied = with_prepends(SECONDARY, (2, 4, 7), (2, 3, 7))
     for texts, file in (((PRIMARY, tied), "b.yaml"), ((tied, PRIMARY), "a.yaml")):
         (problem,) = compared(*texts).problems
@@ -167,6 +167,7 @@ def test_a_worse_level_that_wins() -> None:
     """A degraded region that still wins against a preferred one is a warning with a way out."""
     far = with_prepends(SECONDARY, (2, 4, 7), (5, 7, 9))
     found = compared(PRIMARY, far).problems
+    assert all(problem.warning for problem in found)
     assert [problem.key for problem in found] == [
         "services.web.degraded.prepend",
         "services.web.standby.prepend",
@@ -181,14 +182,21 @@ def test_a_worse_level_that_wins() -> None:
 
 
 def test_three_regions() -> None:
-    """Each pair has its matrix, and a proposal suits all other regions."""
+    """One matrix of all, with each combination's winner; a proposal suits all other regions."""
     third = changed(SECONDARY, ("westeurope", "uksouth"))
     found = compared(PRIMARY, SECONDARY, third)
-    assert [matrix.regions for matrix in found.matrices] == [
-        ("northeurope", "westeurope"),
-        ("northeurope", "uksouth"),
-        ("westeurope", "uksouth"),
-    ]
+    (matrix,) = found.matrices
+    assert matrix.regions == ("northeurope", "westeurope", "uksouth")
+    assert len(matrix.combinations) == 4**3
+    said = sentences(found)
+    assert said["withdrawn", "preferred", "preferred"] == (
+        "westeurope with 65515 65010 65010 65010 ties with uksouth with 65515 65010 65010 65010: "
+        "traffic is split (ECMP)"
+    )
+    assert said["degraded", "standby", "preferred"].startswith("uksouth wins with 65515 65010")
+    assert said["degraded", "standby", "preferred"].endswith(
+        "before northeurope with 65515 65010 65010 65010 65010"
+    )
     assert {problem.file for problem in found.problems} == {"c.yaml"}
     # Between 2 and 3 is no room for a third preferred level: one file alone cannot be mended.
     assert {problem.instead.removesuffix(MEANT) for problem in found.problems} == {
@@ -207,6 +215,37 @@ def test_three_regions() -> None:
     assert compared(*mended, fourth).problems[0].instead.removesuffix(MEANT) == (
         "announce it in 3 regions at most, for more do not fit into short paths"
     )
+
+
+UNSTEERED = ("  local_as:", "  prepends_steer: false\n  local_as:")
+WITHDRAW = ("failed: standby", "failed: withdraw")
+
+
+def test_where_prepends_do_not_steer_no_path_wins() -> None:
+    """Degraded does not exist there, equal paths are no tie, and who wins is not ours to say."""
+    twin = changed(PRIMARY, ("northeurope", "westeurope"))
+    found = compared(changed(PRIMARY, UNSTEERED), changed(twin, UNSTEERED))
+    assert found.problems == ()
+    said = sentences(found)
+    assert len(said) == 9
+    assert said["preferred", "standby"] == (
+        "northeurope and westeurope announce it, and prepends do not steer"
+    )
+    assert found.notes[1] == (
+        "prepends do not steer in northeurope and westeurope (prepends_steer: false): degraded "
+        "and drained are withdrawn there, and what wins is not for these paths to say"
+    )
+
+
+def test_regions_agree_on_whether_prepends_steer() -> None:
+    """It is the far side that compares, so one of the two profiles is wrong."""
+    one = changed(SECONDARY, UNSTEERED, WITHDRAW)
+    (problem,) = compared(PRIMARY, one).problems
+    assert str(problem) == (
+        f"b.yaml:{line(one, 'prepends_steer')}: bgp.prepends_steer: is false, and true in "
+        "northeurope; write the same in each region: it is the far side that compares the paths"
+    )
+    assert problem.warning
 
 
 def test_names_and_vips() -> None:

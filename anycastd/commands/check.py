@@ -12,7 +12,7 @@ from anycastd.commands.load import EX_CONFIG, complain, read
 from anycastd.commands.status import span
 from anycastd.forecast import forecast
 from anycastd.haproxy import Gone, Observation, Snapshot
-from anycastd.health import named
+from anycastd.health import more, named
 from anycastd.inventory import InventoryError, inventory
 from anycastd.lease import NeighborReport, Report, Session
 from anycastd.others import others
@@ -60,8 +60,11 @@ def main(args: argparse.Namespace) -> int:
         print("\n".join(_comparison(comparison)), end="\n\n")
     wrong = sum(not problem.warning for problem in problems)
     unread = len(accepted) - len(sound)
-    if wrong or unread:
-        complain(f"anycastd: {unread or 'none'} of {len(accepted)} profiles cannot be used")
+    if unread:
+        complain(f"anycastd: {unread} of {len(accepted)} profiles cannot be used")
+        return EX_CONFIG
+    if wrong:
+        complain("anycastd: the profiles do not fit together")
         return EX_CONFIG
     warned = len(problems)
     print(f"{len(sound)} profile{'s' if len(sound) > 1 else ''} can be used", end="")
@@ -72,7 +75,8 @@ def main(args: argparse.Namespace) -> int:
 def _look(profile: Profile, instance: Instance) -> Observation:
     """Take one look, as `run` would take its first."""
     backends, frontends = _names(profile, instance.name)
-    return asyncio.run(look(instance.socket, backends, frontends, OwnTime(), LOOK_WITHIN))
+    also = more(profile.services, instance.name)
+    return asyncio.run(look(instance.socket, backends, frontends, OwnTime(), LOOK_WITHIN, also))
 
 
 def _names(profile: Profile, instance: str) -> tuple[set[str], set[str]]:
@@ -120,6 +124,8 @@ def _haproxy(profile: Profile, instance: Instance, found: Observation) -> Iterat
     yield f"  haproxy {instance.name}: answers ({who})"
     if why := asyncio.run(deaf(instance, HEAR_WITHIN)):
         yield f"    it is looked at every {instance.poll:g} s, not heard: {why}"
+    for name, key in sorted(more(profile.services, instance.name).entries - set(found.entries)):
+        yield f"    map {name} (for {key}): the profile names it, HAProxy does not have it"
     backends, frontends = _names(profile, instance.name)
     try:
         its = inventory(instance.socket)
@@ -146,6 +152,8 @@ def _decisions(
     lease = LeaseView(True, Report("", 0, 0, None, neighbors, ()), ())
     vips = {str(service.vip): VipState(True) for service in profile.services.values()}
     stages = forecast(profile, {}, Inputs(dict(looks), vips, lease, probes), 0.0, AHEAD)
+    if not profile.bgp.prepends_steer:
+        yield "    prepends do not steer here: degraded and drained are withdrawn"
     for name, found in stages.items():
         service = profile.services[name]
         for stage in found:
@@ -167,17 +175,18 @@ def _decisions(
 
 def _comparison(comparison: Comparison) -> Iterator[str]:
     for matrix in comparison.matrices:
-        one, two = matrix.regions
-        yield f"{matrix.service} {matrix.vip}: who wins at the far router, {one} against {two}"
+        against = " against ".join(matrix.regions)
+        yield f"{matrix.service} {matrix.vip}: who wins at the far router, {against}"
         rows = [
-            (each.candidates[0].level, each.candidates[1].level, each.sentence)
+            (*(candidate.level for candidate in each.candidates), each.sentence)
             for each in matrix.combinations
         ]
-        yield from _columns([(one, two, ""), *rows])
+        yield from _columns([(*matrix.regions, ""), *rows])
     yield from comparison.notes
 
 
-def _columns(rows: Sequence[tuple[str, str, str]]) -> Iterator[str]:
-    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
-    for one, two, rest in rows:
-        yield f"  {one.ljust(first)}  {two.ljust(second)}  {rest}".rstrip()
+def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield f"  {'  '.join(cells)}".rstrip()
