@@ -34,6 +34,7 @@ Stages (pure: values in, values out, time is an argument):
     exabgp      route -> line, line -> fact: ExaBGP's words
     pipeline    advance(): the only composition of the stages
     forecast    the core run forward: what happens next if nothing changes
+    explain     why a service is announced as it is, and what would happen next
     status      the one view of everything; text and JSON are renderings of it
 
 Edges (all I/O):
@@ -43,6 +44,7 @@ Edges (all I/O):
     netlink     the kernel's addresses and routes, through rtnetlink
     loopback    the VIP on the loopback: put in place, watched, healed
     announcer   the agent's end of the lease
+    journal     every change of level, told once, with what each stage took
     keeper      the lease process: ExaBGP's API child
     scribe      the lease process's hand: has the speaker's files written
     speaker     Profile -> ExaBGP's configuration and environment, then exec
@@ -52,6 +54,7 @@ Edges (all I/O):
     shim        ExaBGP's own main with its timers mended
     supervise   a speaker as our child, for the foreground form
     systemd     what systemd wants to hear from a service
+    desk        what people ask about decisions: `anycastd explain`, `anycastd return`
     control     the socket that `anycastd status` and `reload` ask
     handover    a reload: judge what is on disk, then become it
     inventory   HAProxy's inventory through haproxyadmin, for `check` only

@@ -106,13 +106,13 @@ class Announcer:
 
     def want(
         self, routes: Iterable[Route], ttl: float | None = None, *, leaving: bool = False
-    ) -> None:
-        """Say the whole wanted set, for ``ttl`` seconds (None: the profile's).
+    ) -> int | None:
+        """Say the whole wanted set, for ``ttl`` seconds (None: the profile's); give its serial.
 
         ``leaving``: it is the last one of this agent, which ends in order.
         """
         if self._writer is None:
-            return  # nobody there: the lease runs out by itself
+            return None  # nobody there: the lease runs out by itself
         self.serial += 1
         self._wanted = tuple(routes)
         message = Want(
@@ -131,6 +131,7 @@ class Announcer:
             self._more.set()
         else:
             self._writer.write(message.dump())
+        return self.serial
 
     async def withdraw(self, within: float) -> bool:
         """Withdraw everything; True once it is confirmed, False after ``within`` seconds."""

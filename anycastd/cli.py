@@ -22,9 +22,15 @@ COMMANDS = {
     "speaker": "become ExaBGP, with the lease process as its child",
     "check": "everything that run does, short of starting; compares regions",
     "status": "what is announced, and why",
+    "explain": "why it is so: rules, caps, timers, and what would happen next",
+    "return": "let a service that failed come back now",
     "reload": "take over the code and the profile on disk",
     "lab": "rehearse a failover in a network of namespaces (root)",
 }
+
+
+# `return` is no name for a module.
+FILES = {"return": "comeback"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
         if name == chosen:
-            module = importlib.import_module(f"anycastd.commands.{name}")
+            module = importlib.import_module(f"anycastd.commands.{FILES.get(name, name)}")
             module.configure(command)
     args = parser.parse_args(arguments)
     assert module is not None, "argparse refuses what is no command"  # noqa: S101

@@ -1,7 +1,7 @@
 """The control socket: one question a connection, answered in JSON (`status` and `reload` ask it).
 
-A question is one line, ``{"v": 1, "ask": "status"}``; the answer is one line.  The directory's
-mode decides who may ask.
+A question is one line, ``{"v": 1, "ask": "status"}``; the answer is one line.  A command is a
+question with arguments, under ``with``.  The directory's mode decides who may ask.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ LEAVE_WITHIN = 1.0
 """Seconds that answers under way have when the agent ends."""
 
 Answer = Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]]
+Command = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class ControlError(Exception):
@@ -39,12 +40,20 @@ class Control:
     """Serve questions; ``answers`` maps a question's name to what computes its answer.
 
     An answer may take its time where it is awaited; a connection that goes away does not end it.
+    ``commands`` are given a question's arguments.
     ``inherited`` is the descriptor that ``bequeath`` gave the agent before us, in this process.
     """
 
-    def __init__(self, path: str, answers: dict[str, Answer], inherited: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        answers: dict[str, Answer],
+        inherited: int | None = None,
+        commands: Mapping[str, Command] | None = None,
+    ) -> None:
         self.path = path
         self.answers = answers
+        self.commands = commands or {}
         self.inherited = inherited
         self._server: asyncio.Server | None = None
         self._asking: set[asyncio.Task[None]] = set()
@@ -127,26 +136,39 @@ class Control:
         try:
             question = json.loads(line)
             name = question["ask"]
+            arguments = question.get("with", {})
             if question["v"] != VERSION:
                 return {"v": VERSION, "error": f"version {question['v']!r} is not spoken here"}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return {"v": VERSION, "error": 'ask one line like {"v": 1, "ask": "status"}'}
+        command = self.commands.get(name)
+        if command is not None and isinstance(arguments, dict):
+            return await command(arguments)
         answer = self.answers.get(name)
         if answer is None:
-            known = ", ".join(sorted(self.answers))
+            known = ", ".join(sorted({*self.answers, *self.commands}))
             return {"v": VERSION, "error": f"unknown question {name!r}; known: {known}"}
         found = answer()
         return found if isinstance(found, dict) else await found
 
 
-def ask(directory: str, question: str, within: float = 5.0) -> dict[str, Any]:
-    """Ask the agent of ``directory``, blocking, for ``within`` seconds; raises ControlError."""
+def ask(
+    directory: str,
+    question: str,
+    within: float = 5.0,
+    arguments: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Ask the agent of ``directory``, blocking, for ``within`` seconds; raises ControlError.
+
+    ``arguments`` are those of a command.
+    """
+    whole = {"v": VERSION, "ask": question} | ({} if arguments is None else {"with": arguments})
     path = socket_path(directory)
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(within)
             connection.connect(path)
-            connection.sendall(json.dumps({"v": VERSION, "ask": question}).encode() + b"\n")
+            connection.sendall(json.dumps(whole).encode() + b"\n")
             with connection.makefile("rb") as stream:
                 line = stream.readline(ANSWER_MAX)
     except (FileNotFoundError, ConnectionRefusedError):

@@ -26,12 +26,14 @@ from anycastd import __version__, handover
 from anycastd.announcer import Announcer, Terms
 from anycastd.clock import OwnTime
 from anycastd.control import Control, socket_path
+from anycastd.desk import Desk
 from anycastd.handover import Origin, RefusedError, Succession
 from anycastd.haproxy import Observation
-from anycastd.health import named
+from anycastd.health import more, named
+from anycastd.journal import Journal, words
 from anycastd.loopback import Address, Loopback
 from anycastd.pipeline import Inputs, LeaseView, Step, VipState, advance
-from anycastd.policy import Level, Memory, Transition
+from anycastd.policy import Level, Memory
 from anycastd.probe import Prober
 from anycastd.profile import Network, Profile, SelfTest, Service
 from anycastd.selftest import Probe
@@ -67,6 +69,7 @@ class Inbox:
         self.vips: dict[str, VipState] = {}
         self.lease = LeaseView()
         self.probes: dict[str, Probe] = {}
+        self.returns: dict[str, float] = {}
         self._news = asyncio.Event()
 
     def look(self, instance: str, observation: Observation) -> None:
@@ -96,6 +99,11 @@ class Inbox:
         if _matters(before) != _matters(view):
             self._news.set()
 
+    def said_return(self, service: str, now: float) -> None:
+        """Take somebody's word that a service may return."""
+        self.returns[service] = now
+        self._news.set()
+
     async def news(self, within: float | None) -> None:
         """Wait for news, at most ``within`` seconds (None: for ever)."""
         with contextlib.suppress(TimeoutError):
@@ -105,7 +113,13 @@ class Inbox:
 
     def inputs(self) -> Inputs:
         """Give a copy for one pass."""
-        return Inputs(dict(self.haproxy), dict(self.vips), self.lease, dict(self.probes))
+        return Inputs(
+            dict(self.haproxy),
+            dict(self.vips),
+            self.lease,
+            dict(self.probes),
+            returns=dict(self.returns),
+        )
 
 
 class Daemon:
@@ -134,10 +148,11 @@ class Daemon:
         self.inbox = Inbox()
         self.memory: dict[str, Memory] = {}
         self.step: Step | None = None
+        self.journal = Journal(lambda change: log.warning("%s", words(change)))
         self.announcer = Announcer(
             lease,
             profile.ttl,
-            self.inbox.leased,
+            self._leased,
             clock=self.clock,
             # After a reload the speaker reads the profile in any case: a password may be another.
             terms=Terms(config_hash(profile), vips_hash(profile), ask=origin.text is not None),
@@ -153,10 +168,17 @@ class Daemon:
             [(service.vip, service.interface) for service in profile.services.values()],
             self.inbox.vip,
         )
+        desk = Desk(profile, self.inbox.inputs, self.inbox.said_return, self.clock, self.journal)
         self.control = Control(
             socket_path(directory),
-            {"status": self.status, "running": self.running, "reload": self._reload},
+            {
+                "status": self.status,
+                "running": self.running,
+                "reload": self._reload,
+                "explain": lambda: desk.explain(self.memory),
+            },
             origin.control,
+            {"return": lambda arguments: desk.come_back(arguments, self.step)},
         )
         self.notifier = Notifier()
         self._stop = asyncio.Event()
@@ -180,6 +202,7 @@ class Daemon:
             self.loopback.start()
             successor = await self._serve()
         finally:
+            self.journal.close()
             await self.succession.stop()
             control = self.control.bequeath() if successor else None
             await self.control.stop(leave_socket=successor)
@@ -294,10 +317,10 @@ class Daemon:
 
     async def _leave(self, ttl: float) -> None:
         """Renew the lease for the last time, by one more pass."""
-        wanted = self._advance().wanted
-        if wanted is None:
+        step = self._advance()
+        self._say(step, ttl, leaving=True)
+        if step.wanted is None:
             return  # nothing has been decided yet, so nothing is said
-        self.announcer.want(wanted, ttl, leaving=True)
         if self.inbox.lease.connected and not await self.announcer.confirmed(HAND_OVER_WITHIN):
             log.warning("the lease did not confirm the last word: routes may be withdrawn")
 
@@ -317,8 +340,8 @@ class Daemon:
         while True:
             now = self.clock.now()
             step = self._advance()
+            self._say(step)
             if step.wanted is not None:
-                self.announcer.want(step.wanted)
                 self.notifier.alive()
             await self.inbox.news(None if step.wake_at is None else max(0.0, step.wake_at - now))
 
@@ -330,9 +353,20 @@ class Daemon:
             self._begin_anew(now)
         self.step = step = advance(self.profile, self.memory, self.inbox.inputs(), now)
         self.memory = dict(step.memory)
-        for transition in step.transitions:
-            _tell(transition)
         return step
+
+    def _leased(self, view: LeaseView) -> None:
+        """Take what the lease says."""
+        if view.report is not None and view.connected:
+            self.journal.acknowledged(view.report.acked, self.clock.now())
+        self.inbox.leased(view)
+
+    def _say(self, step: Step, ttl: float | None = None, *, leaving: bool = False) -> None:
+        """Say what a pass wants, and note with which message its changes go."""
+        serial = None
+        if step.wanted is not None:
+            serial = self.announcer.want(step.wanted, ttl, leaving=leaving)
+        self.journal.decided(step.transitions, serial, self.clock.now())
 
     def _begin_anew(self, now: float) -> None:
         """Come back step by step: nothing is held any more of what is thought to be announced."""
@@ -360,6 +394,7 @@ class Daemon:
             clock=self.clock,
             emit=lambda observation: self.inbox.look(name, observation),
             interval=min(instance.deadline / 3, self.profile.ttl / 4),
+            more=more(self.profile.services, name),
         )
 
     def _prober(self, service: Service, test: SelfTest) -> Prober:
@@ -394,19 +429,6 @@ def _matters(view: LeaseView) -> tuple[object, ...]:
     )
     lease = None if report is None else (report.instance, report.lapses)
     return (view.connected, view.held is None, lease, sessions)
-
-
-def _tell(transition: Transition) -> None:
-    detail = f" ({transition.detail})" if transition.detail else ""
-    log.warning(
-        "%s: %s -> %s: %s%s; %.1f ms after the evidence was asked for",
-        transition.service,
-        transition.old.word,
-        transition.new.word,
-        transition.reason.sentence,
-        detail,
-        1000 * (transition.decided_at - transition.evidence_at),
-    )
 
 
 __all__ = ["Daemon", "LostError", "SpeakerEndedError", "run"]

@@ -31,10 +31,12 @@ def forecast(
     """
     stages: dict[str, list[Stage]] = {name: [] for name in profile.services}
     at = now
+    # As if they were taken over and over: never too old, so that only true timers wake a pass.
+    looks = {name: _fresh(look, now + ahead) for name, look in inputs.haproxy.items()}
+    probes = {name: replace(probe, asked=now + ahead) for name, probe in inputs.probes.items()}
+    inputs = replace(inputs, haproxy=looks, probes=probes)
     for _ in range(STEPS_MAX):
-        looks = {name: _fresh(look, at) for name, look in inputs.haproxy.items()}
-        probes = {name: replace(probe, asked=at) for name, probe in inputs.probes.items()}
-        step = advance(profile, memory, replace(inputs, haproxy=looks, probes=probes), at)
+        step = advance(profile, memory, inputs, at)
         memory = step.memory
         for name, decision in step.decisions.items():
             if not stages[name] or stages[name][-1].decision.level is not decision.level:
