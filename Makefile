@@ -20,7 +20,8 @@ PYTEST := $(BIN)/python -m pytest
 # What speaks to ExaBGP is tested with each of these.
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
-.PHONY: help lab test lint unit end-to-end bench chaos format packages venv oldest namespaces clean
+.PHONY: help lab test lint unit search end-to-end bench chaos format packages venv oldest namespaces \
+    clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -39,6 +40,10 @@ unit: packages venv oldest ## The tests of single parts, then again with the old
 	$(PYTEST) --ignore=tests/lab --ignore=tests/bench
 	$(OLDEST)/bin/python -m pytest --ignore=tests/lab --ignore=tests/bench \
 	    -m 'not root' -k 'not exabgp-'
+
+search: venv ## Search longer for a broken promise of the decisions or the lease (some minutes)
+	ANYCASTD_SEARCH=1 $(PYTEST) -o faulthandler_timeout=0 tests/test_search.py \
+	    tests/test_search_lease.py
 
 end-to-end: packages venv oldest namespaces ## The tests on the rehearsal network
 	$(PYTEST) tests/lab

@@ -41,6 +41,7 @@ class Lease:
     * A Want replaces the whole wanted set and renews it for its ttl.  Withdrawals go first.
     * When the time is over, everything is withdrawn.  A Want of an agent that has not heard of that
       yet was decided before it, however late it comes: it is answered and holds nothing.
+    * A Want that comes twice, or after a later one of its agent, changes and renews nothing.
     * What the profile does not have (VIP, neighbor, first AS) is left out and named, whoever
       wants it.
     * One holder at a time: the newest epoch wins, the loser is told and its connection closed.
@@ -120,6 +121,8 @@ class Lease:
         if self.holder.late(connection, want):
             lost = f"pid {self.holder.pid} holds the lease; it started later"
             return [self._send(connection, now, lost=lost), Hang(connection, lost)]
+        if want.epoch == self.holder.epoch and want.serial <= self.serial:
+            return [self._send(connection, now)]  # said before: it renews nothing
         effects = self._hold(connection, want, now)
         if want.routes and want.lapses not in {None, self.lapses}:
             return effects + self._answer(now)

@@ -14,11 +14,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import settings
 
 from haproxies import HAProxy, Web, one_backend, running
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
+
+# A run must be repeatable; `make search` is where chance may find something new.
+settings.register_profile("repeatable", derandomize=True, database=None)
+settings.register_profile("search", max_examples=1000)
+settings.load_profile("search" if os.environ.get("ANYCASTD_SEARCH") else "repeatable")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,0 +1,297 @@
+"""Search: the agent's core and the lease's machine together, over a wire that nobody should trust.
+
+Messages are lost, repeated and reordered; agents and lease processes die and are started again;
+either side stalls.  Whatever happens, nothing is held past its time.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from anycastd.haproxy import Gone, Observation
+from anycastd.lease import Report, Session, SessionChanged, Want
+from anycastd.pipeline import Inputs, LeaseView, VipState, advance
+from anycastd.policy import Memory
+from anycastd.tenure import Lease
+from anycastd.terms import Effect, Send
+from leases import PEERS, VIPS, Bed, route, want
+from looks import NO, UNPROVED, YES, snapshot
+from profiles import profile
+
+LONG = bool(os.environ.get("ANYCASTD_SEARCH"))
+ITS = profile()
+TTL, TICK = ITS.ttl, 0.05
+SHOWN = {
+    "well": partial(snapshot, YES, YES),
+    "less": partial(snapshot, YES, NO, NO),
+    "failed": partial(snapshot, NO, NO),
+    "unproved": partial(snapshot, UNPROVED, UNPROVED),
+}
+
+
+@dataclass
+class Agent:
+    """The agent's core with a connection; ``now`` is its own time."""
+
+    epoch: int
+    now: float
+    connection: int
+    memory: dict[str, Memory] = field(default_factory=dict)
+    serial: int = 0
+    view: LeaseView = field(default_factory=LeaseView)
+
+    def hear(self, line: bytes) -> None:
+        """Take a report."""
+        report = Report.load(line)
+        held = self.view.held if report.held is None else report.held
+        self.view = LeaseView(connected=True, report=report, held=held)
+
+    def act(self, look: Observation) -> bytes | None:
+        """Run a pass, and give what it says."""
+        inputs = Inputs({"main": look}, {VIPS[0]: VipState(usable=True)}, self.view)
+        step = advance(ITS, self.memory, inputs, self.now)
+        self.memory = dict(step.memory)
+        if step.wanted is None:
+            return None
+        self.serial += 1
+        return Want(self.serial, TTL, step.wanted, self.epoch, self.epoch).dump()
+
+
+class Whole(RuleBasedStateMachine):
+    """One agent at a time, its lease, and what is between them."""
+
+    lease: type[Lease] = Lease
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bed = Bed()
+        self._begin_lease()
+        self.shown = "well"
+        self.wire: list[tuple[int, bytes]] = []
+        self.deaf = False
+        self.newest = (0, 0)
+        self.granted = self.bed.now
+        self.epochs = 0
+        self.agent = self._another()
+
+    def _begin_lease(self) -> None:
+        self.bed.lease = self.lease(self.bed.lease.settings, self.bed.now)
+        self.bed.exabgp.asked.clear()
+
+    def _another(self) -> Agent:
+        self.epochs += 1
+        agent = self.agent = Agent(self.epochs, 1000.0, 10 * self.epochs)
+        self._back(self.bed.lease.connected(agent.connection, self.bed.now))
+        self._back(self.bed.lease.start(self.bed.now))
+        return agent
+
+    def _back(self, effects: list[Effect]) -> None:
+        """Carry out what the lease asks for; the agent hears of it, unless it is deaf."""
+        for effect in self.bed.do(effects):
+            if isinstance(effect, Send) and effect.to == self.agent.connection and not self.deaf:
+                self.agent.hear(effect.report.dump())
+
+    def _look(self) -> Observation:
+        if self.shown == "gone":
+            return Gone(self.agent.now, "refused")
+        return SHOWN[self.shown](asked=self.agent.now)
+
+    def _pass(self) -> None:
+        line = self.agent.act(self._look())
+        if line is not None:
+            self.wire.append((self.agent.connection, line))
+
+    def _deliver(self, connection: int, line: bytes) -> None:
+        said = Want.load(line)
+        if (said.epoch, said.serial) > self.newest:
+            self.newest = (said.epoch, said.serial)
+            self.granted = self.bed.now + TTL
+        self._back(self.bed.lease.message(connection, line, self.bed.now))
+
+    @rule(shown=st.sampled_from([*SHOWN, "gone"]))
+    def see(self, shown: str) -> None:
+        """HAProxy shows something else, and the agent looks."""
+        self.shown = shown
+        self._pass()
+
+    @rule(seconds=st.sampled_from([0.05, 0.5, 1.0, 2.0, 4.0]))
+    def time_passes(self, seconds: float) -> None:
+        """Both sides live on; nothing that the agent says arrives meanwhile."""
+        self._time(seconds, seconds)
+
+    @rule(seconds=st.sampled_from([0.5, 5.0, 60.0]), who=st.sampled_from(["agent", "lease", "all"]))
+    def stall(self, seconds: float, who: str) -> None:
+        """Somebody is away: of that, his own time counts two ticks."""
+        away = 2 * TICK
+        self._time(
+            seconds if who == "lease" else away,
+            seconds if who == "agent" else away,
+        )
+
+    def _time(self, agents: float, leases: float) -> None:
+        self.agent.now += agents
+        for _ in range(round(leases / TICK)):
+            self.bed.now += TICK
+            self._back(self.bed.lease.tick(self.bed.now))
+        self._pass()
+
+    @precondition(lambda self: self.wire)
+    @rule(which=st.integers(0, 30), again=st.booleans())
+    def arrives(self, which: int, again: bool) -> None:
+        """Any message arrives, and may arrive again."""
+        at = which % len(self.wire)
+        self._deliver(*self.wire[at])
+        if not again:
+            del self.wire[at]
+
+    @precondition(lambda self: self.wire)
+    @rule(which=st.integers(0, 30))
+    def lost(self, which: int) -> None:
+        """A message never arrives."""
+        del self.wire[which % len(self.wire)]
+
+    @rule(deaf=st.booleans())
+    def reports_are_lost(self, deaf: bool) -> None:
+        """What the lease says does not arrive, for a while."""
+        self.deaf = deaf
+
+    @rule(known=st.booleans())
+    def agent_dies(self, known: bool) -> None:
+        """Another one comes; of the first, the lease hears at once or never."""
+        if known:
+            self.bed.lease.disconnected(self.agent.connection)
+        self.deaf = False
+        self._another()
+
+    @rule()
+    def lease_dies(self) -> None:
+        """Another lease process inherits what stands in ExaBGP, for a bounded time."""
+        self._begin_lease()
+        self.newest = (0, 0)
+        self.wire.clear()
+        self.granted = self.bed.now + self.bed.lease.settings.inherit
+        self.agent.connection += 1
+        self._back(self.bed.lease.connected(self.agent.connection, self.bed.now))
+        self._back(self.bed.lease.start(self.bed.now))
+
+    @rule(peer=st.sampled_from(PEERS), session=st.sampled_from([Session.UP, Session.DOWN]))
+    def session(self, peer: str, session: Session) -> None:
+        """A session comes or goes."""
+        self._back(self.bed.lease.heard(SessionChanged(peer, session), self.bed.now))
+
+    @rule()
+    def calm(self) -> None:
+        """Everything arrives in order: what stands is what the agent wants, and rightly."""
+        self.deaf = False
+        self.wire.clear()
+        self._back(self.bed.lease.connected(self.agent.connection, self.bed.now))
+        for _ in range(2):
+            self._pass()
+            while self.wire:
+                self._deliver(*self.wire.pop(0))
+        if self.shown in {"failed", "gone"}:
+            assert not self.bed.exabgp.rib, "nobody serves, and it is announced"
+
+    @invariant()
+    def nothing_is_held_past_its_time(self) -> None:
+        """Each route that stands was wanted by a message that was new, a short time ago."""
+        rib = self.bed.exabgp.rib
+        assert set(rib.values()) == set(self.bed.lease.wanted.values())
+        if rib:
+            assert self.bed.now <= self.granted + TICK + 1e-6, "held past its time"
+
+    def teardown(self) -> None:
+        """The agent is gone for good: so is what it announced, after its time."""
+        for _ in range(round(self.bed.lease.settings.ttl_max / TICK) + 1):
+            self.bed.now += TICK
+            self._back(self.bed.lease.tick(self.bed.now))
+        assert not self.bed.exabgp.rib, "it outlives its agent"
+
+
+def search(lease: type[Lease], examples: int, *, shrink: bool = True) -> None:
+    """Search for a broken promise of agent and lease."""
+    run_state_machine_as_test(
+        type("WholeOfALease", (Whole,), {"lease": lease}),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=40 if LONG else 25,
+            deadline=None,
+            derandomize=not LONG,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=False,
+            phases=(Phase.generate, *((Phase.shrink,) if shrink else ())),
+        ),
+    )
+
+
+@pytest.mark.timeout(3600 if LONG else 120)
+def test_agent_and_lease_together() -> None:
+    """Whatever is lost, repeated or reordered, and whoever dies or stalls."""
+    search(Lease, 3_000 if LONG else 60)
+
+
+class RenewsByRepetition(Lease):
+    """A lease that takes every message for a new one."""
+
+    def message(self, connection: int, line: bytes, now: float) -> list[Any]:
+        """Take a line of an agent's."""
+        self.serial = 0
+        return super().message(connection, line, now)
+
+
+class NeverRunsOut(Lease):
+    """A lease whose time does not end."""
+
+    def tick(self, now: float) -> list[Any]:
+        """Let time pass."""
+        if self.expires is not None:
+            self.expires = now + 1.0
+        return super().tick(now)
+
+
+class KeepsOnEmpty(Lease):
+    """A lease that takes an empty set for no news."""
+
+    def message(self, connection: int, line: bytes, now: float) -> list[Any]:
+        """Take a line of an agent's."""
+        said = Want.load(line)
+        if not said.routes and self.asked:
+            self.serial = said.serial
+            return []
+        return super().message(connection, line, now)
+
+
+@pytest.mark.parametrize("faulty", [RenewsByRepetition, NeverRunsOut, KeepsOnEmpty])
+def test_the_search_finds_planted_faults(faulty: type[Lease]) -> None:
+    """A search that finds nothing proves something only if it would find these."""
+    with pytest.raises(AssertionError):
+        search(faulty, 400, shrink=False)
+
+
+def test_a_message_that_comes_again_renews_nothing() -> None:
+    """Repeated or overtaken, it is answered, and changes neither the set nor its time."""
+    bed = Bed()
+    first, second = want(1, route()), want(2, route(asns=3))
+    bed.say(1, first)
+    bed.say(1, second)
+    bed.wait(4.0)
+    for line in (second, first):
+        assert bed.say(1, line)
+    assert bed.exabgp.rib == {route().key: route(asns=3)}
+    bed.wait(1.1)
+    assert not bed.exabgp.rib
