@@ -12,6 +12,7 @@ Stages (pure: values in, values out, time is an argument):
     rules_bgp   rules across fields: AS numbers, addresses, sessions
     rules_services  rules across fields: HAProxy, VIPs, levels, times
     rules_conditions  rules across fields: conditions, limits, maintenance, steering
+    rules_drain  rules across fields: the times of drains, the list of regions
     rules       accept(): text -> Profile, or all that is wrong with it
     regions     the comparison of regions: who wins at the far router
     haproxy     what a look at HAProxy finds, and which of its servers count
@@ -22,6 +23,7 @@ Stages (pure: values in, values out, time is an argument):
     known       the last known value of a condition, held for a bounded time
     levels      the four levels, and the table of everything that can cap them
     policy      Verdict, Memory and now -> Decision; the machine is explained at its top
+    drains      what an operator drains, and the guard -> a cap for policy
     lease       Route, ExaBGP's commands and facts, the lease's two messages
     closing     why a session is closed: a NOTIFICATION in words
     terms       what the lease is told at its start, what it asks its edge to do
@@ -35,6 +37,7 @@ Stages (pure: values in, values out, time is an argument):
     pipeline    advance(): the only composition of the stages
     forecast    the core run forward: what happens next if nothing changes
     explain     why a service is announced as it is, and what would happen next
+    emptying    how far a drain has got, and whether it is safe to reboot
     status      the one view of everything; text and JSON are renderings of it
 
 Edges (all I/O):
@@ -52,12 +55,18 @@ Edges (all I/O):
     rewrite     a running speaker's files for another profile
     queue       ExaBGP's queue of routes, mended
     shim        ExaBGP's own main with its timers mended
+    store       what outlives the agent: files in the state directory
+    recall      what services have been through, kept for the next agent
+    elsewhere   the other regions' agents, asked over HTTP
+    web         the status over HTTP, for them and for monitoring
+    drainer     drains as they are asked for, kept and ended
     supervise   a speaker as our child, for the foreground form
     systemd     what systemd wants to hear from a service
     desk        what people ask about decisions: `anycastd explain`, `anycastd return`
     control     the socket that `anycastd status` and `reload` ask
     handover    a reload: judge what is on disk, then become it
     inventory   HAProxy's inventory through haproxyadmin, for `check` only
+    inbox       the newest value of every source, and what of it is news
     daemon      build, wait, advance, hand to the sinks, stop
     cli         the command line; commands/ has one file per command
     lab         the rehearsal network; it drives the rest from outside only

@@ -24,6 +24,8 @@ COMMANDS = {
     "status": "what is announced, and why",
     "explain": "why it is so: rules, caps, timers, and what would happen next",
     "return": "let a service that failed come back now",
+    "drain": "leave gently: longer path, wait, withdraw, and say when it is safe to reboot",
+    "undrain": "end a drain",
     "reload": "take over the code and the profile on disk",
     "lab": "rehearse a failover in a network of namespaces (root)",
 }

@@ -12,7 +12,6 @@ process executes itself anew (``handover``).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -27,21 +26,25 @@ from anycastd.announcer import Announcer, Terms
 from anycastd.clock import OwnTime
 from anycastd.control import Control, socket_path
 from anycastd.desk import Desk
+from anycastd.drainer import Drainer
+from anycastd.elsewhere import SERVING
+from anycastd.emptying import serving
 from anycastd.handover import Origin, RefusedError, Succession
-from anycastd.haproxy import Observation
 from anycastd.health import more, named
+from anycastd.inbox import Inbox
 from anycastd.journal import Journal, words
-from anycastd.loopback import Address, Loopback
-from anycastd.pipeline import Inputs, LeaseView, Step, VipState, advance
+from anycastd.loopback import Loopback
+from anycastd.pipeline import LeaseView, Step, advance
 from anycastd.policy import Level, Memory
 from anycastd.probe import Prober
-from anycastd.profile import Network, Profile, SelfTest, Service
-from anycastd.selftest import Probe
+from anycastd.profile import Profile, SelfTest, Service
+from anycastd.recall import Recall
 from anycastd.speaker import config_hash, vips_hash
 from anycastd.status import build
 from anycastd.supervise import SpeakerEndedError, Supervisor
 from anycastd.systemd import Notifier
 from anycastd.watcher import Watcher
+from anycastd.web import Page, Web
 
 log = logging.getLogger(__name__)
 
@@ -61,72 +64,12 @@ class LostError(Exception):
     """Another agent took the lease over, or our own part ended: says which."""
 
 
-class Inbox:
-    """The newest value of every source, and whether there is news since the last pass."""
-
-    def __init__(self) -> None:
-        self.haproxy: dict[str, Observation] = {}
-        self.vips: dict[str, VipState] = {}
-        self.lease = LeaseView()
-        self.probes: dict[str, Probe] = {}
-        self.returns: dict[str, float] = {}
-        self._news = asyncio.Event()
-
-    def look(self, instance: str, observation: Observation) -> None:
-        """Take a look at HAProxy."""
-        self.haproxy[instance] = observation
-        self._news.set()
-
-    def vip(self, vip: Network, address: Address) -> None:
-        """Take the state of a VIP on its interface."""
-        self.vips[str(vip)] = VipState(address.usable, address.why)
-        self._news.set()
-
-    def probe(self, service: str, probe: Probe) -> None:
-        """Take a self-test; only what changes a verdict is news, or each test would cost a pass."""
-        before = self.probes.get(service)
-        self.probes[service] = probe
-        if before is None or before.says != probe.says:
-            self._news.set()
-
-    def leased(self, view: LeaseView) -> None:
-        """Take the state of the lease; only what a decision depends on is news.
-
-        Each pass sends a Want and each Want is answered by a report: were that news, the two
-        would chase each other for ever.
-        """
-        before, self.lease = self.lease, view
-        if _matters(before) != _matters(view):
-            self._news.set()
-
-    def said_return(self, service: str, now: float) -> None:
-        """Take somebody's word that a service may return."""
-        self.returns[service] = now
-        self._news.set()
-
-    async def news(self, within: float | None) -> None:
-        """Wait for news, at most ``within`` seconds (None: for ever)."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                await self._news.wait()
-        self._news.clear()
-
-    def inputs(self) -> Inputs:
-        """Give a copy for one pass."""
-        return Inputs(
-            dict(self.haproxy),
-            dict(self.vips),
-            self.lease,
-            dict(self.probes),
-            returns=dict(self.returns),
-        )
-
-
 class Daemon:
     """One agent.  Inert when built; ``run()`` does it all and returns when told to stop.
 
     ``speaker`` is the foreground form's own speaker, None where the lease is somebody else's.
-    ``text`` is the profile's, ``origin`` is how this process was started.
+    ``text`` is the profile's, ``origin`` is how this process was started, ``state`` the directory
+    of what outlives it.
     """
 
     def __init__(
@@ -138,6 +81,7 @@ class Daemon:
         *,
         text: str,
         origin: Origin,
+        state: str,
     ) -> None:
         self.profile = profile
         self.text = text
@@ -169,6 +113,13 @@ class Daemon:
             self.inbox.vip,
         )
         desk = Desk(profile, self.inbox.inputs, self.inbox.said_return, self.clock, self.journal)
+        self.drainer = Drainer(profile, self.inbox, self.clock, state, origin.drains)
+        self.recall = Recall(profile, self.clock, state)
+        pages = {
+            "/status": Page(self.status, 1.0),
+            SERVING: Page(lambda: serving(self.status(), self.drainer.leaving()), 0.2),
+        }
+        self.web = Web(profile.web, pages)
         self.control = Control(
             socket_path(directory),
             {
@@ -178,7 +129,11 @@ class Daemon:
                 "explain": lambda: desk.explain(self.memory),
             },
             origin.control,
-            {"return": lambda arguments: desk.come_back(arguments, self.step)},
+            {
+                "return": lambda arguments: desk.come_back(arguments, self.step),
+                "drain": self.drainer.drain,
+                "undrain": self.drainer.undrain,
+            },
         )
         self.notifier = Notifier()
         self._stop = asyncio.Event()
@@ -197,6 +152,8 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, hangup)
         handover.release_signals()
         await self.control.start()
+        self.drainer.begin()
+        self.memory = self.recall.begin()
         successor = False
         try:
             self.loopback.start()
@@ -204,6 +161,7 @@ class Daemon:
         finally:
             self.journal.close()
             await self.succession.stop()
+            await asyncio.gather(self.drainer.flush(), self.recall.flush())
             control = self.control.bequeath() if successor else None
             await self.control.stop(leave_socket=successor)
             if self.speaker is not None and not successor:
@@ -214,7 +172,7 @@ class Daemon:
             # Inside the loop: once it is closed, a signal would end us.
             try:
                 speaker = self.speaker.pid if self.speaker is not None else None
-                self.succession.become(speaker, control)
+                self.succession.become(speaker, control, self.drainer.heirloom())
             except OSError as error:
                 raise LostError(f"cannot execute itself anew: {error.strerror}") from None
 
@@ -228,8 +186,9 @@ class Daemon:
         view = build(
             self.profile, inputs, step, now, pid=os.getpid(), version=__version__, polling=polling
         )
-        problems = (*view.problems, *self.announcer.problems())
-        return replace(view, problems=problems).to_json()
+        told = (self.announcer, self.drainer, self.recall, self.web)
+        problems = [problem for part in told for problem in part.problems()]
+        return replace(view, problems=(*view.problems, *problems)).to_json()
 
     def running(self) -> dict[str, Any]:
         """Answer `anycastd reload`: what runs, as far as a new profile may change it."""
@@ -250,6 +209,7 @@ class Daemon:
                 for address, peer in ({} if report is None else report.neighbors).items()
             },
             "speaker": "" if report is None else report.reload,
+            "draining": sorted(self.drainer.leaving()),
             "problems": self.announcer.problems(),
         }
 
@@ -274,6 +234,9 @@ class Daemon:
             self._decide(),
             *(watcher.run() for watcher in self.watchers.values()),
             *(prober.run() for prober in self.probers),
+            self.drainer.run(),
+            self.recall.run(),
+            self.web.run(),
         ]
         if self.speaker is not None:
             parts.append(self.speaker.run())
@@ -353,6 +316,8 @@ class Daemon:
             self._begin_anew(now)
         self.step = step = advance(self.profile, self.memory, self.inbox.inputs(), now)
         self.memory = dict(step.memory)
+        self.drainer.passed(step)
+        self.recall.passed(step, self.memory, now)
         return step
 
     def _leased(self, view: LeaseView) -> None:
@@ -414,21 +379,11 @@ async def run(
     *,
     text: str,
     origin: Origin,
+    state: str,
 ) -> None:
     """Make ``directory`` and run an agent in it; see Daemon.run for what it raises."""
     Path(directory).mkdir(mode=0o750, parents=True, exist_ok=True)
-    await Daemon(profile, lease, directory, speaker, text=text, origin=origin).run()
-
-
-def _matters(view: LeaseView) -> tuple[object, ...]:
-    report = view.report
-    sessions = (
-        ()
-        if report is None
-        else tuple((address, peer.session) for address, peer in report.neighbors.items())
-    )
-    lease = None if report is None else (report.instance, report.lapses)
-    return (view.connected, view.held is None, lease, sessions)
+    await Daemon(profile, lease, directory, speaker, text=text, origin=origin, state=state).run()
 
 
 __all__ = ["Daemon", "LostError", "SpeakerEndedError", "run"]

@@ -34,10 +34,12 @@ def forecast(
     # As if they were taken over and over: never too old, so that only true timers wake a pass.
     looks = {name: _fresh(look, now + ahead) for name, look in inputs.haproxy.items()}
     probes = {name: replace(probe, asked=now + ahead) for name, probe in inputs.probes.items()}
-    inputs = replace(inputs, haproxy=looks, probes=probes)
+    others = {name: replace(other, asked=now + ahead) for name, other in inputs.others.items()}
+    inputs = replace(inputs, haproxy=looks, probes=probes, others=others)
     for _ in range(STEPS_MAX):
         step = advance(profile, memory, inputs, at)
         memory = step.memory
+        inputs = replace(inputs, drains=step.drains)
         for name, decision in step.decisions.items():
             if not stages[name] or stages[name][-1].decision.level is not decision.level:
                 stages[name].append(Stage(at - now, decision))

@@ -13,6 +13,7 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
+from typing import NamedTuple
 
 from anycastd.document import Format, FormatError
 from anycastd.yamltext import shown
@@ -21,6 +22,20 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 SELF = "self"
+
+
+class Endpoint(NamedTuple):
+    """Where somebody listens: an address and a TCP port."""
+
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        """Give it as it is written: an IPv6 address in brackets."""
+        whole = f"[{self.address}]" if isinstance(self.address, IPv6Address) else self.address
+        return f"{whole}:{self.port}"
+
+
 _LAST_OF_16_BITS = 65535
 _WELL_KNOWN = {
     "no-export": "65535:65281",
@@ -93,6 +108,22 @@ def _community(text: str) -> str:
     return f"{int(match[1])}:{int(match[2])}"
 
 
+def _endpoint(text: str) -> Endpoint:
+    host, colon, port = text.rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= _LAST_OF_16_BITS:
+        wrong = f"{shown(text)} is not an address with a port"
+        raise FormatError(wrong, "write one such as 10.0.2.10:9480")
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        address = _address(host[1:-1] if bracketed else host)
+    except FormatError as fault:
+        raise FormatError(fault.wrong, "write one such as 10.0.2.10:9480") from None
+    if bracketed != isinstance(address, IPv6Address):
+        whole = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
+        raise FormatError(f"{shown(text)} is not written so", f"write {whole}:{int(port)}")
+    return Endpoint(address, int(port))
+
+
 def _path(text: str) -> str:
     if not text.startswith("/") or not text.isprintable():
         wrong = f"{shown(text)} is not an absolute path"
@@ -107,5 +138,6 @@ FORMATS: Mapping[str, Format] = {
     "vip": _vip,
     "next_hop": _next_hop,
     "community": _community,
+    "endpoint": _endpoint,
     "path": _path,
 }

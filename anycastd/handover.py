@@ -29,6 +29,8 @@ CONTROL = "ANYCASTD_CONTROL_FD"
 """Environment: the descriptor of the control socket, so that who asks meanwhile only waits."""
 AGAIN = "ANYCASTD_RELOAD_AGAIN"
 """Environment: another reload was asked for while the last one was under way."""
+DRAINS = "ANYCASTD_DRAINS"
+"""Environment: drains that stand and could not be written to the disk."""
 JUDGE_WITHIN = 30.0
 """Seconds for the judge; it takes half a second."""
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -45,7 +47,7 @@ class Origin:
 
     ``profile`` is the profile's absolute path.  ``text``: what was judged already (None: this is
     no successor); ``speaker``: the speaker that it has to adopt; ``control``: the control socket's
-    descriptor; ``again``: it has to reload.
+    descriptor; ``again``: it has to reload; ``drains``: those that are on no disk.
     """
 
     line: tuple[str, ...]
@@ -55,6 +57,7 @@ class Origin:
     speaker: int | None = None
     control: int | None = None
     again: bool = False
+    drains: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ def origin(profile: str) -> Origin:
     speaker = os.environ.pop(SPEAKER, "")
     control = os.environ.pop(CONTROL, "")
     again = os.environ.pop(AGAIN, "")
+    drains = os.environ.pop(DRAINS, "")
     text = None
     if descriptor:
         text = _contents(int(descriptor))
@@ -98,6 +102,7 @@ def origin(profile: str) -> Origin:
         speaker=int(speaker) if speaker else None,
         control=int(control) if control else None,
         again=bool(again),
+        drains=drains,
     )
 
 
@@ -145,10 +150,11 @@ class Succession:
             self._judging.cancel()
             await asyncio.gather(self._judging, return_exceptions=True)
 
-    def become(self, speaker: int | None, control: int | None) -> NoReturn:
+    def become(self, speaker: int | None, control: int | None, drains: str = "") -> NoReturn:
         """Execute ourselves anew, with ``heir``; raises OSError where that cannot be.
 
-        ``speaker`` is the pid of our own speaker, ``control`` the control socket's descriptor.
+        ``speaker`` is the pid of our own speaker, ``control`` the control socket's descriptor,
+        ``drains`` are those that are on no disk.
         """
         environment = dict(self.origin.environment)
         if self.heir is not None:
@@ -160,6 +166,8 @@ class Succession:
             environment[CONTROL] = str(control)
         if self._again:
             environment[AGAIN] = "yes"
+        if drains:
+            environment[DRAINS] = drains
         sys.stdout.flush()
         sys.stderr.flush()
         line = self.origin.line

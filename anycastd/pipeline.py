@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from anycastd import drains as draining
+from anycastd.drains import Hold, Other, Table
 from anycastd.haproxy import Observation
 from anycastd.health import judge
 from anycastd.lease import Report, Route, Session
@@ -43,14 +45,17 @@ class Inputs:
     """All that a pass sees: the newest value of every source, by name.
 
     ``haproxy``: instance name -> observation.  ``vips``: prefix -> VipState.
-    ``probes``: service name -> its newest self-test.  ``returns``: service name -> when somebody
-    last said `anycastd return`.
+    ``probes``: service name -> its newest self-test.  ``drains``: as the last pass left them.
+    ``others``: region name -> its newest answer.  ``returns``: service name -> when somebody last
+    said `anycastd return`.
     """
 
     haproxy: Mapping[str, Observation] = field(default_factory=dict)
     vips: Mapping[str, VipState] = field(default_factory=dict)
     lease: LeaseView = LeaseView()
     probes: Mapping[str, Probe] = field(default_factory=dict)
+    drains: Table = field(default_factory=dict)
+    others: Mapping[str, Other] = field(default_factory=dict)
     returns: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -60,13 +65,16 @@ class Step:
 
     ``wanted`` is None while there is nothing to say yet: some HAProxy has not been looked at, so
     what the lease holds must be neither renewed nor withdrawn.  ``wake_at`` is when time alone
-    may change the outcome (None: never).
+    may change the outcome (None: never).  ``drains`` are those that go on, ``holds`` what they do
+    to each service.
     """
 
     memory: Mapping[str, Memory]
     wanted: tuple[Route, ...] | None
     decisions: Mapping[str, Decision]
     wake_at: float | None
+    drains: Table = field(default_factory=dict)
+    holds: Mapping[str, tuple[Hold, ...]] = field(default_factory=dict)
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
@@ -79,6 +87,11 @@ def advance(profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now:
     complete = all(name in inputs.haproxy for name in profile.haproxy)
     sessions = _sessions(inputs.lease)
     adopting = _adopting(profile, memory, inputs.lease.held) if complete else {}
+    levels_before = {name: each.level for name, each in memory.items() if each.adopted}
+    unsteered = {name for name, each in profile.services.items() if not each.prepends_steer}
+    going, holds = draining.step(
+        profile, inputs.drains, levels_before, inputs.others, now, unsteered=unsteered
+    )
     decisions: dict[str, Decision] = {}
     remembered: dict[str, Memory] = {}
     for name, service in profile.services.items():
@@ -86,17 +99,21 @@ def advance(profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now:
         held = adopting.get(name)
         vip = inputs.vips.get(str(service.vip))
         there = None if vip is None else vip.usable
-        around = Around(sessions, there, held, returned=inputs.returns.get(name))
+        drain = holds[name][0].cap if name in holds else None
+        around = Around(sessions, there, held, drain, returned=inputs.returns.get(name))
         before = memory.get(name, Memory(level_since=now))
         decisions[name], remembered[name] = decide(service, verdict, around, before, now)
     wake = [d.wake_at for d in decisions.values() if d.wake_at is not None]
+    wake += draining.wakes(going)
     levels = [(profile.services[name], d.level) for name, d in decisions.items()]
     ready = complete and inputs.lease.held is not None
     return Step(
         memory=remembered,
-        wanted=wanted(profile, levels) if ready else None,
+        wanted=wanted(profile, levels, holds) if ready else None,
         decisions=decisions,
         wake_at=min(wake, default=None),
+        drains=going,
+        holds=holds,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, fields
 from enum import Enum
 
@@ -50,14 +50,21 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan(old: Profile, new: Profile, held: Iterable[Route], up: Iterable[str]) -> Plan:
+def plan(
+    old: Profile,
+    new: Profile,
+    held: Iterable[Route],
+    up: Iterable[str],
+    leaving: Container[str] = (),
+) -> Plan:
     """Compare what runs with a profile that could run.
 
-    ``held`` is what the lease holds now, ``up`` the neighbors whose sessions are up.
+    ``held`` is what the lease holds now, ``up`` the neighbors whose sessions are up, ``leaving``
+    the services that are being drained.
     """
-    routes = tuple(held)
     sessions = tuple(_sessions(old, new))
-    return Plan(sessions, tuple(_routes(old, new, routes)), tuple(_notes(old, new, sessions, up)))
+    routes = tuple(_routes(old, new, tuple(held), leaving))
+    return Plan(sessions, routes, tuple(_notes(old, new, sessions, up)))
 
 
 def _sessions(old: Profile, new: Profile) -> Iterator[SessionPlan]:
@@ -100,7 +107,9 @@ def _has_ipv6(profile: Profile) -> bool:
     return any(service.vip.version == IPV6 for service in profile.services.values())
 
 
-def _routes(old: Profile, new: Profile, held: tuple[Route, ...]) -> Iterator[RoutePlan]:
+def _routes(
+    old: Profile, new: Profile, held: tuple[Route, ...], leaving: Container[str]
+) -> Iterator[RoutePlan]:
     have = by_prefix(held)
     kept = {str(service.vip) for service in new.services.values()}
     for name, service in old.services.items():
@@ -108,17 +117,19 @@ def _routes(old: Profile, new: Profile, held: tuple[Route, ...]) -> Iterator[Rou
         other = new.services.get(name)
         if (other is None or other.vip != service.vip) and vip in have and vip not in kept:
             yield RoutePlan(name, vip, "withdrawn: the new profile does not have it")
-    for name, service in new.services.items():
-        yield from _service(new, name, service, have.get(str(service.vip), []))
+    for service in new.services.values():
+        yield from _service(new, service, have.get(str(service.vip), []), leaving)
 
 
-def _service(new: Profile, name: str, service: Service, held: list[Route]) -> Iterator[RoutePlan]:
-    vip = str(service.vip)
+def _service(
+    new: Profile, service: Service, held: list[Route], leaving: Container[str]
+) -> Iterator[RoutePlan]:
+    name, vip = service.name, str(service.vip)
     level = held_level(new, service, held)
     have = {route.neighbor: route for route in held}
     if level is Level.WITHDRAWN:
         return  # as before, nothing is announced until it is proved; that is no change
-    for route in wanted(new, [(service, level)]):
+    for route in wanted(new, [(service, level)], leaving):
         was = have.get(route.neighbor)
         if was is None:
             what = f"announced once its session is up ({level.word}): {_path(route)}"

@@ -22,6 +22,7 @@ from anycastd.formats import SELF
 
 Address = formats.Address
 Network = formats.Network
+Endpoint = formats.Endpoint
 
 
 class Platform(Enum):
@@ -57,6 +58,7 @@ class Neighbor:
     med: int | None = None
     communities: tuple[str, ...] | None = None
     next_hop: Address | None = None
+    graceful_shutdown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +238,28 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainTimes:
+    """Times of a drain in seconds; see the schema's help."""
+
+    wait: float = 40
+    linger: float = 60
+    stop: float = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A region by its name, and where its agent answers by HTTP."""
+
+    name: str
+    agent: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
-    """``networks`` are the VNet's or VPC's own prefixes; ``ttl`` is the lease in seconds."""
+    """``networks`` are the VNet's or VPC's own prefixes; ``ttl`` is the lease in seconds.
+
+    ``regions``: all of them, this one too, most important first.  ``web``: where to answer by HTTP.
+    """
 
     region: str
     platform: Platform
@@ -246,6 +268,9 @@ class Profile:
     bgp: Bgp
     haproxy: Mapping[str, Instance]
     services: Mapping[str, Service]
+    drain: DrainTimes
+    regions: tuple[Region, ...] = ()
+    web: Endpoint | None = None
 
 
 # Text -> values ----------------------------------------------------------------------------------
@@ -291,6 +316,9 @@ def build(doc: Document) -> Profile:
             name: _service(name, each, only, steer=bgp["prepends_steer"])
             for name, each in tree["services"].items()
         },
+        drain=DrainTimes(**tree["drain"]),
+        regions=tuple(Region(each["name"], each["agent"]) for each in tree["regions"]),
+        web=tree["web"]["listen"] if "web" in tree else None,
     )
 
 
@@ -309,6 +337,7 @@ def _neighbor(bgp: Mapping[str, Any], each: Mapping[str, Any]) -> Neighbor:
         med=_whole(each.get("med")),
         communities=None if communities is None else tuple(communities),
         next_hop=local if next_hop == SELF else next_hop,
+        graceful_shutdown=each["graceful_shutdown"],
     )
 
 

@@ -98,6 +98,16 @@ class Reason(Enum):
         "no BGP session is up, so a return begins at the longest path",
         "see the neighbors below; check addresses, ASNs and TCP port 179 both ways",
     )
+    # an operator's word
+    DRAINING = (
+        "it is being drained: at the longest path, until the others have taken over",
+        "`anycastd undrain` ends that",
+    )
+    DRAIN_WAITS = (
+        "it is to be drained, and no other region is known to serve: it waits at the longest path",
+        "bring another region back, or undrain and drain again with --force",
+    )
+    DRAINED = ("it is drained: withdrawn by an operator's word", "`anycastd undrain` ends that")
     # timers
     PROVING = ("it serves again, and is proving it before it is announced", "")
     RISING = ("it serves, and keeps the longest path until it has been well for `rise`", "")

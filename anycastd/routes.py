@@ -6,27 +6,38 @@ path must never leave here (RFC 4271 section 5.1.2: the first AS is ours).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import lru_cache
 
 from anycastd.lease import Route, canonical
 from anycastd.policy import Level
 from anycastd.profile import Address, Neighbor, Network, Profile, Service
 
+GRACEFUL_SHUTDOWN = "65535:0"
+"""The community that says that a route is about to go (RFC 8326)."""
 
-def wanted(profile: Profile, levels: Iterable[tuple[Service, Level]]) -> tuple[Route, ...]:
-    """Give the whole wanted set: each announced service's VIP for each neighbor, in order."""
+
+def wanted(
+    profile: Profile, levels: Iterable[tuple[Service, Level]], leaving: Container[str] = ()
+) -> tuple[Route, ...]:
+    """Give the whole wanted set: each announced service's VIP for each neighbor, in order.
+
+    ``leaving`` names the services that are being drained.
+    """
     return tuple(
-        route(profile, service, level, neighbor)
+        route(profile, service, level, neighbor, leaving=service.name in leaving)
         for service, level in levels
         if level is not Level.WITHDRAWN
         for neighbor in profile.bgp.neighbors
     )
 
 
-def route(profile: Profile, service: Service, level: Level, neighbor: Neighbor) -> Route:
+def route(
+    profile: Profile, service: Service, level: Level, neighbor: Neighbor, *, leaving: bool = False
+) -> Route:
     """Give the route of ``service`` at ``level`` as ``neighbor`` is to hear it.
 
+    ``leaving``: it is being drained, and a neighbor that honours RFC 8326 hears that too.
     Raises ValueError for a level that is not announced.
     """
     med, communities = service.med, service.communities
@@ -37,6 +48,8 @@ def route(profile: Profile, service: Service, level: Level, neighbor: Neighbor) 
         med = neighbor.med
     if neighbor.communities is not None:
         communities = neighbor.communities
+    if leaving and neighbor.graceful_shutdown:
+        communities = (*communities, GRACEFUL_SHUTDOWN)
     asns = 1 + prepends(service, level) + neighbor.prepend
     next_hop = neighbor.next_hop or service.next_hop or neighbor.local_address
     path = (profile.bgp.local_as,) * asns

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from anycastd import profile, rules_bgp, rules_conditions, rules_services
+from anycastd import profile, rules_bgp, rules_conditions, rules_drain, rules_services
 from anycastd.document import Problem
 from anycastd.profile import Profile
 from anycastd.yamltext import Path
 
-RULES = (*rules_bgp.RULES, *rules_services.RULES, *rules_conditions.RULES)
+RULES = (
+    *rules_bgp.RULES,
+    *rules_services.RULES,
+    *rules_conditions.RULES,
+    *rules_drain.RULES,
+)
 
 
 @dataclass(frozen=True, slots=True)

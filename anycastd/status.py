@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from anycastd.drains import Hold
+from anycastd.emptying import DrainStatus, drain_status, empty, open_sessions
 from anycastd.haproxy import Gone, Observation, Snapshot, Unreadable
 from anycastd.health import Finding, Truth
 from anycastd.lease import Report, Route, Session
@@ -70,7 +72,12 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """One service; ``since`` in seconds, ``as_path`` without what a neighbor adds."""
+    """One service; ``since`` in seconds, ``as_path`` without what a neighbor adds.
+
+    ``serves``: announced, and the rules find no reason against it.  ``sessions``: open at the
+    frontends that its rules name, None where that is not known.  ``safe``: it is drained, and as
+    empty as it will get.
+    """
 
     vip: str
     level: str
@@ -82,6 +89,10 @@ class ServiceStatus:
     waits: tuple[Why, ...]
     rules: tuple[RuleStatus, ...]
     neighbors: Mapping[str, Announcement]
+    serves: bool
+    sessions: int | None
+    drains: tuple[DrainStatus, ...]
+    safe: bool
     prepends_steer: bool = True
 
 
@@ -158,7 +169,13 @@ def build(
     report = inputs.lease.report if inputs.lease.connected else None
     held = {route.key: route for route in inputs.lease.held or ()}
     services = {
-        name: _service(profile, profile.services[name], decision, held, report, now)
+        name: _service(
+            profile,
+            profile.services[name],
+            decision,
+            _Seen(held, report, inputs.haproxy, step.holds.get(name, ())),
+            now,
+        )
         for name, decision in step.decisions.items()
     }
     neighbors = {
@@ -197,12 +214,17 @@ def build(
 def severity(status: Mapping[str, Any]) -> int:
     """Give the monitoring code of a status as JSON: 0 fine, 1 warning, 2 critical.
 
-    Critical: a service is withdrawn, or no session is up.  Warning: a service is below preferred,
-    a session is down, or anything is not as wanted.
+    Critical: a service is withdrawn without a drain, or no session is up.  Warning: a service is
+    below preferred, a session is down, or anything is not as wanted.
     """
+    lost = [
+        service
+        for service in status["services"].values()
+        if service["level"] == Level.WITHDRAWN.word and not service.get("drains")
+    ]
     levels = [service["level"] for service in status["services"].values()]
     sessions = [neighbor["session"] for neighbor in status["neighbors"].values()]
-    if Level.WITHDRAWN.word in levels or Session.UP.value not in sessions:
+    if lost or Session.UP.value not in sessions:
         return 2
     preferred = all(level == Level.PREFERRED.word for level in levels)
     all_up = all(session == Session.UP.value for session in sessions)
@@ -210,26 +232,34 @@ def severity(status: Mapping[str, Any]) -> int:
     return 0 if preferred and all_up and synced and not status["problems"] else 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What stands around a service: the lease's routes and report, the looks, its drains."""
+
+    held: Mapping[tuple[str, str], Route]
+    report: Report | None
+    haproxy: Mapping[str, Observation]
+    holds: tuple[Hold, ...]
+
+
 def _service(
-    profile: Profile,
-    service: Service,
-    decision: Decision,
-    held: Mapping[tuple[str, str], Route],
-    report: Report | None,
-    now: float,
+    profile: Profile, service: Service, decision: Decision, seen: _Seen, now: float
 ) -> ServiceStatus:
     level = decision.level
     path, count = None, None
     if level is not Level.WITHDRAWN:
         count = prepends(service, level)
         path = (profile.bgp.local_as,) * (1 + count)
-    want = {route.neighbor: route for route in wanted(profile, [(service, level)])}
+    leaving = (service.name,) if seen.holds else ()
+    want = {route.neighbor: route for route in wanted(profile, [(service, level)], leaving)}
     neighbors = {}
     for neighbor in profile.bgp.neighbors:
         address = str(neighbor.address)
         neighbors[address] = _announcement(
-            want.get(address), held.get((address, str(service.vip))), report, address
+            want.get(address), seen.held.get((address, str(service.vip))), seen.report, address
         )
+    in_sync = all(announcement.in_sync for announcement in neighbors.values())
+    sessions = open_sessions(service, seen.haproxy)
     caps = sorted(decision.caps, key=lambda cap: cap.level)
     return ServiceStatus(
         vip=str(service.vip),
@@ -238,10 +268,16 @@ def _service(
         since=round(now - decision.since, 3),
         as_path=path,
         prepend=count,
-        in_sync=all(announcement.in_sync for announcement in neighbors.values()),
+        in_sync=in_sync,
         waits=tuple(_why(cap.reason, cap.detail, cap.until, now) for cap in caps),
         rules=tuple(_rule(finding) for finding in decision.verdict.findings),
         neighbors=neighbors,
+        serves=path is not None
+        and decision.verdict.serve.truth is not Truth.FALSE
+        and any(announcement.in_sync for announcement in neighbors.values()),
+        sessions=sessions,
+        drains=tuple(drain_status(hold, now) for hold in seen.holds),
+        safe=in_sync and empty(profile, service, seen.holds, sessions, now),
         prepends_steer=service.prepends_steer,
     )
 

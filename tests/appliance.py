@@ -197,7 +197,10 @@ class Appliance:
     @property
     def environment(self) -> dict[str, str]:
         """What commands run with: this checkout, whatever their Python has installed."""
-        return os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+        return os.environ | {
+            "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
+            "STATE_DIRECTORY": self.place("state"),
+        }
 
     def command(self, python: str, command: str, place: str) -> list[str]:
         """Give the command line of an agent or a speaker."""

@@ -57,6 +57,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs root: network namespaces"))
 
 
+@pytest.fixture(autouse=True)
+def _state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No agent of a test remembers what another one went through, or leaves anything behind."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def in_own_network() -> Callable[[Callable[[], Coroutine[Any, Any, T]]], T]:
     """Run a coroutine function in a fresh network namespace that vanishes with it.

@@ -249,6 +249,8 @@ def test_defaults_and_examples_are_valid() -> None:
 PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
     (profile.Profile, "", {"lease": "ttl"}, set()),
     (profile.Bgp, "bgp.", {}, set()),
+    (profile.DrainTimes, "drain.", {}, set()),
+    (profile.Region, "region:", {}, set()),
     (profile.Neighbor, "neighbor:", {}, set()),
     (profile.Instance, "instance:", {}, {"name"}),
     (profile.Service, "service:", {"return": "back"}, {"name", "prepends_steer"}),

@@ -100,7 +100,8 @@ def _plan(running: Mapping[str, Any]) -> int:
         )
         return 0
     up = [address for address, state in running["sessions"].items() if state == Session.UP.value]
-    found = plan(old, new, [_route(item) for item in running["held"]], up)
+    held = [_route(item) for item in running["held"]]
+    found = plan(old, new, held, up, running.get("draining", ()))
     print("\n".join(_render(found, running)))
     return 0
 

@@ -23,6 +23,8 @@ from anycastd.loopback import NoPrivilegeError
 from anycastd.profile import Profile
 from anycastd.supervise import SpeakerEndedError, Supervisor
 
+STATE = "/var/lib/anycastd"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Say the arguments."""
@@ -38,6 +40,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="judge the profile and end: 0 if the agent could start with it, else 78",
     )
     add_directory(parser, "/run/anycastd", "where the control socket is put")
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    parser.add_argument(
+        "--state",
+        metavar="DIR",
+        default=given or STATE,
+        help=f"where drains are kept over restarts (default: $STATE_DIRECTORY, else {STATE})",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -61,7 +70,17 @@ def _run(args: argparse.Namespace, profile: Profile, text: str, origin: handover
         lease = os.path.join(below, "lease.sock")
         speaker = Supervisor(("--profile", args.profile, "--directory", below), origin.speaker)
     try:
-        asyncio.run(daemon.run(profile, lease, args.directory, speaker, text=text, origin=origin))
+        asyncio.run(
+            daemon.run(
+                profile,
+                lease,
+                args.directory,
+                speaker,
+                text=text,
+                origin=origin,
+                state=args.state,
+            )
+        )
     except NoPrivilegeError as error:
         complain(f"anycastd: {error.strerror}")
         return EX_NOPERM

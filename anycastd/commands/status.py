@@ -17,7 +17,7 @@ CODES = """\
 exit codes, fit for monitoring:
   0  every service is announced at its preferred path to every neighbor
   1  warning: a service is below preferred, a session is down, or something is not as wanted
-  2  critical: a service is withdrawn, or no session is up
+  2  critical: a service is withdrawn and not drained, or no session is up
   3  unknown: no agent answers
 """
 
@@ -88,6 +88,17 @@ def _service(name: str, service: Mapping[str, Any], *, colour: bool) -> Iterator
         yield f"  path   {' '.join(map(str, path))} ({count} prepend{'' if count == 1 else 's'})"
     if not service.get("prepends_steer", True):
         yield "         prepends do not steer here: degraded and drained are withdrawn"
+    drains = service.get("drains", ())  # an agent of release 0.1.0 has none
+    for drain in drains:
+        left = f", {span(drain['left'])} more" if drain["left"] else ""
+        ends = "" if drain["until"] is None else f", ends in {span(drain['until'])}"
+        by = f"; by {drain['by']}" if drain["by"] else ""
+        yield f"  drain  {drain['what']}, for {span(drain['since'])}: {drain['phase']}{left}{ends}"
+        yield f"         {drain['reason']}{by}"
+    if drains:
+        sessions = service["sessions"]
+        safe = "; safe to reboot" if service["safe"] else ""
+        yield f"         {'?' if sessions is None else sessions} sessions left{safe}"
     for wait in service["waits"]:
         if wait["until"] is not None:
             yield f"  wait   {span(wait['until'])} more: {wait['sentence']}"
