@@ -71,7 +71,13 @@ def _play(args: argparse.Namespace) -> int:
     stream = sys.stderr if args.json else sys.stdout
     paper, progress = Paper(stream), Progress(sys.stderr)
     speaker = tuple(shlex.split(args.speaker)) if args.speaker else Settings().speaker
-    settings = Settings(speaker=speaker, haproxy=args.haproxy, fast=args.fast, back=fill.RETURN)
+    settings = Settings(
+        speaker=speaker,
+        haproxy=args.haproxy,
+        fast=args.fast,
+        back=fill.RETURN,
+        drain=fill.DRAIN,
+    )
     lab = Lab(settings, directory=args.directory, progress=progress)
     about = _about(settings)
     paper.line(f"anycastd lab: two regions, one anycast address ({VIP}), a client on premises")
@@ -112,6 +118,7 @@ def _about(settings: Settings) -> dict[str, Any]:
             "programs": versions,
             "health checks": f"the HAProxy file's {'fast' if settings.fast else 'calm'} block",
             "return timers": f"shortened for the story: {timers}",
+            "drain": f"likewise: {fill.DRAIN['wait']} s at the longest path",
             "routers": "BIRD dials again after 1 to 2 s; a cloud takes longer, for its network too",
             "client": "a request each 10 ms on a connection of its own, failed after 250 ms",
         },

@@ -7,6 +7,7 @@ the web servers stay dead until somebody starts them.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ class Settings:
 
     ``program`` and ``speaker`` are the commands before `run` and `speaker`; ``profiles`` (region
     name -> file) and ``haproxy_file`` replace the shipped files; ``back`` are the return timers
-    (None: the profile's own); ``fast`` selects the fast block of the HAProxy file.
+    (None: the profile's own), ``drain`` the times of a drain, likewise; ``fast`` selects the fast
+    block of the HAProxy file.
     """
 
     program: tuple[str, ...] = (*PYTHON, "anycastd")
@@ -37,6 +39,7 @@ class Settings:
     haproxy: str = "haproxy"
     fast: bool = False
     back: Mapping[str, float] | None = None
+    drain: Mapping[str, float] | None = None
     profiles: Mapping[str, Path] | None = None
     haproxy_file: Path | None = None
 
@@ -71,7 +74,8 @@ class Appliance:
         chosen = (settings.profiles or {}).get(self.region.name)
         text = (chosen or files.shipped(f"profiles/{self.region.profile}")).read_text()
         socket = str(self.haproxy_socket)
-        self.profile.write_text(fill.profile(text, self.region, socket, settings.back))
+        filled = fill.profile(text, self.region, socket, settings.back, settings.drain)
+        self.profile.write_text(filled)
         text = (settings.haproxy_file or files.shipped("haproxy/haproxy.cfg")).read_text()
         self.haproxy_config.write_text(fill.haproxy(text, self.region, socket, fast=settings.fast))
         self._nodes.run(self.node, "ip", "address", "add", f"{VIP}/32", "dev", "lo")
@@ -121,6 +125,7 @@ class Appliance:
             *("run", "--profile", str(self.profile)),
             *("--lease", str(self.speaker_directory / "lease.sock")),
             *("--directory", str(self.agent_directory)),
+            *("--state", str(self.run / "state")),
             again=True,
         )
 
@@ -137,6 +142,11 @@ class Appliance:
         except ValueError:
             return None
         return said if isinstance(said, dict) else None
+
+    def command(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """Give the agent a command, as an operator on the NVA would, and wait for its end."""
+        where = ("--directory", str(self.agent_directory))
+        return self._nodes.ask(self.node, *self._settings.program, name, *options, *where)
 
     def inventory(self) -> dict[str, dict[str, str]]:
         """Return HAProxy's backends by its own word: name -> server -> status."""

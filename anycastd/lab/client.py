@@ -2,7 +2,9 @@
 
 Requests are sent on a schedule, each on a connection of its own, whatever became of the ones before
 (an open loop: a client that waits for its answers would hide an outage by asking less).  A request
-that has no whole answer when its time is up has failed.  One JSON line per request goes to standard
+that has no whole answer when its time is up has failed.  With ``--again`` it does what browsers do
+(RFC 9110, section 9.2.2): a request whose connection is reset before a byte of an answer has come
+is sent once more.  One JSON line per request goes to standard
 output when it is over, with times of the monotonic clock in seconds, which all processes share.
 SIGTERM stops the sending; those on their way are still waited for.
 """
@@ -14,6 +16,7 @@ import contextlib
 import gc
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -22,32 +25,46 @@ import time
 from collections import deque
 from http import HTTPStatus
 
+_FEW = 900
+"""So many requests may be open at once with select()."""
+
 
 class Request:
     """One request on its way: ``due`` is when it should have been sent, ``start`` when it was."""
 
-    __slots__ = ("data", "due", "number", "sent", "sock", "start")
+    __slots__ = ("again", "data", "due", "number", "sent", "sock", "start")
 
     def __init__(self, number: int, due: float) -> None:
         self.number = number
         self.due = due
+        self.again = -1
+        self.renew()
+        self.start = time.monotonic()
+
+    def renew(self) -> None:
+        """Take a new connection."""
+        self.again += 1
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self.sent = False
         self.data = b""
-        self.start = time.monotonic()
 
 
 class Load:
     """Sends requests to ``address`` every ``every`` seconds, each given up after ``give_up``."""
 
-    def __init__(self, address: str, every: float, give_up: float) -> None:
+    def __init__(self, address: str, every: float, give_up: float, *, again: bool = False) -> None:
         self.address = address
+        self.again = again
         self.every = every
         self.give_up = give_up
         self.text = f"GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode()
         self.stopping = False
-        # select() takes microseconds where epoll rounds up to whole milliseconds.
-        self.selector = selectors.SelectSelector()
+        # select() takes microseconds where epoll rounds up to whole milliseconds, and it takes no
+        # more than 1,024 descriptors.
+        few = give_up / every < _FEW
+        self.selector: selectors.BaseSelector = (
+            selectors.SelectSelector() if few else selectors.DefaultSelector()
+        )
         self.open: deque[Request] = deque()
 
     def run(self) -> None:
@@ -72,6 +89,10 @@ class Load:
     def send(self, request: Request) -> None:
         """Begin a request."""
         self.open.append(request)
+        self.connect(request)
+
+    def connect(self, request: Request) -> None:
+        """Open a request's connection."""
         with contextlib.suppress(BlockingIOError):
             try:
                 request.sock.connect((self.address, 80))
@@ -88,12 +109,22 @@ class Load:
             if not request.sent:
                 error = request.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if error:
+                    # OSError() makes a ConnectionResetError of that number.
                     raise OSError(error, os.strerror(error))
                 request.sock.send(self.text)
                 request.sent = True
                 self.selector.modify(request.sock, selectors.EVENT_READ, request)
                 return
             data = request.sock.recv(65536)
+        except ConnectionResetError as error:
+            if not self.again or request.again or request.data:
+                self.finish(request, _words(error))
+                return
+            self.selector.unregister(request.sock)
+            request.sock.close()
+            request.renew()
+            self.connect(request)
+            return
         except OSError as error:
             self.finish(request, _words(error))
             return
@@ -122,6 +153,7 @@ class Load:
             "region": headers.get("x-region", ""),
             "server": headers.get("x-server", ""),
             "why": why,
+            "again": request.again,
         }
         sys.stdout.write(json.dumps(record) + "\n")
         sys.stdout.flush()
@@ -156,9 +188,12 @@ def main() -> None:
     parser.add_argument("address")
     parser.add_argument("--every", type=float, required=True)
     parser.add_argument("--give-up", type=float, required=True)
+    parser.add_argument("--again", action="store_true")
     args = parser.parse_args()
-    load = Load(args.address, args.every, args.give_up)
+    load = Load(args.address, args.every, args.give_up, again=args.again)
     signal.signal(signal.SIGTERM, lambda *_: setattr(load, "stopping", True))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # A collection in the middle of a measurement would be our own pause.
     gc.freeze()
     gc.disable()

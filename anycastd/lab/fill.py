@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import yaml
 
 from anycastd.lab.node import LabError
-from anycastd.lab.topology import VIP, Region
+from anycastd.lab.topology import REGIONS, VIP, Region
 
-RETURN = {"rise": 1, "hold_down": 4, "hold_down_max": 4, "spacing": 2}
+RETURN = {"rise": 2, "hold_down": 4, "hold_down_max": 4, "spacing": 2}
 """The story's return timers, in seconds: a person waits for them."""
+DRAIN = {"wait": 3, "linger": 2, "stop": 4}
+"""The story's times of a drain, in seconds, for the same reason."""
+WEB_PORT = 9480
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +26,18 @@ class _Edit:
 
 
 def profile(
-    text: str, region: Region, socket: str, back: Mapping[str, float] | None = RETURN
+    text: str,
+    region: Region,
+    socket: str,
+    back: Mapping[str, float] | None = RETURN,
+    drain: Mapping[str, float] | None = None,
 ) -> str:
     """Return a profile's text with a region's addresses, its HAProxy socket and return timers.
 
     The text is edited in place of the values alone, so that everything else (comments, and words
     that YAML reads differently in its versions) stays what the operator wrote.  ``back`` None
-    leaves the timers.  Raises LabError when the profile has not the shape of the shipped ones.
+    leaves the timers, ``drain`` None those of a drain.  Raises LabError when the profile has not
+    the shape of the shipped ones.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     edits = [
@@ -58,7 +66,25 @@ def profile(
                 raise LabError("the profile's service has no 'return', which the lab shortens", 78)
             flow = ", ".join(f"{name}: {value}" for name, value in back.items())
             edits.append(_Edit(timers.start_mark.index, _end(timers), f"{{{flow}}}"))
+    edits.extend(_between_regions(root, region))
+    if drain is not None:
+        flow = ", ".join(f"{name}: {value}" for name, value in drain.items())
+        times = _find(root, ("drain",))
+        if times is None:
+            text = f"{text.rstrip()}\n\ndrain: {{{flow}}}\n"
+        else:
+            edits.append(_Edit(times.start_mark.index, _end(times), f"{{{flow}}}"))
     return _apply(text, edits)
+
+
+def _between_regions(root: yaml.Node | None, region: Region) -> Iterator[_Edit]:
+    """Yield what makes the regions' agents find each other, where the profile has that at all."""
+    if _find(root, ("web",)) is not None:
+        yield _scalar(root, ("web", "listen"), f"{region.nva}:{WEB_PORT}")
+    listed = _find(root, ("regions",))
+    if listed is not None:
+        whole = ", ".join(f'{{name: {one.name}, agent: "{one.nva}:{WEB_PORT}"}}' for one in REGIONS)
+        yield _Edit(listed.start_mark.index, _end(listed), f"[{whole}]")
 
 
 def _apply(text: str, edits: list[_Edit]) -> str:

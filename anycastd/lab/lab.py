@@ -41,10 +41,11 @@ class Client:
     """The on-premises client's load.
 
     One request every ``every`` seconds, each on a connection of its own and given up after
-    ``give_up`` seconds.
+    ``give_up`` seconds.  ``again``: sent once more after a reset, as browsers do.
     """
 
-    def __init__(self, nodes: Nodes, every: float, give_up: float) -> None:
+    def __init__(self, nodes: Nodes, every: float, give_up: float, *, again: bool) -> None:
+        self.again = again
         self.every = every
         self.give_up = give_up
         self._nodes = nodes
@@ -59,7 +60,8 @@ class Client:
         argv = (*PYTHON, "anycastd.lab.client", VIP)
         times = (f"--every={self.every}", f"--give-up={self.give_up}")
         name = f"load{self._runs}"
-        self._process = self._nodes.start("client", name, *argv, *times)
+        more = ("--again",) if self.again else ()
+        self._process = self._nodes.start("client", name, *argv, *times, *more)
         self._record = Record(self._process.log)
 
     def stop(self) -> list[Answer]:
@@ -84,7 +86,8 @@ class Lab:
 
     ``regions`` are the appliances by region name; ``client`` and ``faults`` do what they say;
     ``watches`` follow the kernel routes of the MSEE and the route servers by node name.
-    ``agents`` False leaves speakers and agents for the caller to start.
+    ``every``, ``give_up`` and ``again`` are the client's.  ``agents`` False leaves speakers and
+    agents for the caller to start.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Lab:
         directory: Path | None = None,
         every: float = 0.01,
         give_up: float = 0.25,
+        again: bool = False,
         agents: bool = True,
         progress: Progress | None = None,
     ) -> None:
@@ -109,7 +113,7 @@ class Lab:
         }
         self.primary = self.regions[PRIMARY.name]
         self.secondary = self.regions[SECONDARY.name]
-        self.client = Client(self.nodes, every, give_up)
+        self.client = Client(self.nodes, every, give_up, again=again)
         self.faults = Faults(self.nodes, self.regions)
         self.watches: dict[str, Watch] = {}
         self._agents = agents

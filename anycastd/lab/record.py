@@ -14,7 +14,7 @@ class Answer:
     """What became of one request; times are of the monotonic clock, in seconds.
 
     ``due`` is when it should have been sent, ``start`` when it was, ``end`` when it was over;
-    ``why`` is empty when ``ok``.
+    ``why`` is empty when ``ok``; ``again``: how often it was sent once more.
     """
 
     n: int
@@ -25,6 +25,7 @@ class Answer:
     region: str
     server: str
     why: str
+    again: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ ENOUGH = 50
 """So many good answers in a row, half a second of them, and the client is content."""
 OUTAGE = 3.0
 """The story's own bound for an outage in seconds: this is a rehearsal, tests/bench measures."""
-PLANNED = 5
+PLANNED = 7
 _STAMPS = 0.005  # seconds between what the kernel stamps and what the client does
 _SERVERS = (PRIMARY.node("ars0"), PRIMARY.node("ars1"))
 _TABLE = "the MSEE's routes to the VIP"
@@ -69,6 +69,13 @@ def _steps(lab: Lab) -> Iterator[tuple[str, str, Callable[[Step], None]]]:
         "It is started again",
         lambda step: _recovery(lab, step, lambda: faults.start_haproxy(name)),
     )
+
+    yield (
+        "drained",
+        f"{PRIMARY.title} is drained: `anycastd drain --reason ...`",
+        lambda step: _drain(lab, step),
+    )
+    yield "undrained", "`anycastd undrain`", lambda step: _undrain(lab, step)
 
 
 def _baseline(lab: Lab, step: Step) -> None:
@@ -183,16 +190,71 @@ def _recovery(lab: Lab, step: Step, mend: Callable[[], float]) -> None:
     )
     _check_best(step, rows, PRIMARY)
     _check_agents(lab, step, "preferred")
-    # Anycast moves packets, not connections: one that is open in that moment is reset (RFC 4786).
-    lost = [
-        answer
-        for answer in lab.client.answers(at)
-        if not answer.ok and not _open_at(answer, switched)
-    ]
+    _check_lost(lab, step, at, switched)
+
+
+def _drain(lab: Lab, step: Step) -> None:
+    at = time.monotonic()
+    done = lab.primary.command("drain", "--reason", "the story's maintenance")
+    longest = expected({PRIMARY.name: 6, SECONDARY.name: 2})
+    what = f"{PRIMARY.title} at the longest path"
+    standby = lab.wait_table(what, lambda rows: paths(rows) == longest, 20)
+    lab.wait_answers(SECONDARY, ENOUGH, 20, at)
+    moved = time.monotonic()
+    only = expected({SECONDARY.name: 2})
+    what = f"{PRIMARY.title}'s routes to go from the MSEE"
+    rows = lab.wait_table(what, lambda rows: paths(rows) == only, 30)
+    lab.wait(f"{PRIMARY.title} to say that it may be rebooted", lambda: _safe(lab), 20)
+    _wait_over(lab, at)
+    switched = lab.watches["msee"].first(at, *SECONDARY.gateways)
+    gone = {node: lab.watches[node].first(moved) for node in _SERVERS}
+    step.time("switched", f"the MSEE sends to {SECONDARY.title}", _after(at, switched))
+    for node, moment in gone.items():
+        step.time(f"withdrawn-{node}", f"route withdrawn at {node}", _after(at, moment))
+    step.table("longest", f"{_TABLE}, the longest path first", standby)
+    step.table("after", "and when the wait was over", rows)
+    _count(lab, step, at)
+    step.check("the command is accepted", done.returncode == 0, done.stderr.strip() or "it is")
     step.check(
-        "no request fails on the way back, but for one that was open as the route moved",
-        not lost,
-        _summary(step),
+        f"the client is at {SECONDARY.title} before the route is withdrawn",
+        switched is not None and None not in gone.values(),
+        f"{span(moved - at)} after the command",
+    )
+    _check_best(step, rows, SECONDARY)
+    _check_agents(lab, step, "withdrawn")
+    _check_lost(lab, step, at, switched)
+
+
+def _safe(lab: Lab) -> bool:
+    services = (lab.status(PRIMARY.name) or {}).get("services", {})
+    return bool(services) and all(service["safe"] for service in services.values())
+
+
+def _undrain(lab: Lab, step: Step) -> None:
+    at = time.monotonic()
+    done = lab.primary.command("undrain")
+    rows = lab.wait_preferred(60)
+    lab.wait_answers(PRIMARY, 2 * ENOUGH, 20)
+    _wait_over(lab, at)
+    switched = lab.watches["msee"].first(at, *PRIMARY.gateways)
+    step.time("switched", f"the MSEE sends to {PRIMARY.title}", _after(at, switched))
+    step.table("preferred", _TABLE, rows)
+    _count(lab, step, at)
+    step.check("the command is accepted", done.returncode == 0, done.stderr.strip() or "it is")
+    _check_best(step, rows, PRIMARY)
+    _check_agents(lab, step, "preferred")
+    _check_lost(lab, step, at, switched)
+
+
+def _check_lost(lab: Lab, step: Step, at: float, switched: float | None) -> None:
+    """Note what failed but for what anycast itself costs.
+
+    It moves packets, not connections: one that is open in that moment is reset (RFC 4786).
+    """
+    answers = lab.client.answers(at)
+    lost = [answer for answer in answers if not answer.ok and not _open_at(answer, switched)]
+    step.check(
+        "no request fails, but for one that was open as the route moved", not lost, _summary(step)
     )
 
 

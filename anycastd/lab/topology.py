@@ -99,13 +99,17 @@ _EVERY = (
     "net.ipv4.conf.default.send_redirects=0",
 )
 _ROUTER = ("net.ipv4.ip_forward=1",)
+# The client comes by the same ports again within the minute for which an NVA would remember them
+# (TIME_WAIT), and a route that moves back meanwhile would find connections that are not reset.
+_NVA = ("net.ipv4.tcp_max_tw_buckets=0",)
 
 
 def wire(nodes: Nodes) -> None:
     """Make the links, addresses and static routes in freshly made namespaces."""
     for node in NODES:
         routes = node in ("msee", "ce") or node.rpartition("-")[2] in ("gw0", "gw1")
-        settings = [*_EVERY, *(_ROUTER if routes else ())]
+        ends = node.endswith("-nva")
+        settings = [*_EVERY, *(_ROUTER if routes else ()), *(_NVA if ends else ())]
         nodes.run(node, "sh", "-c", "\n".join(_setting(setting) for setting in settings))
     for node in NODES:
         links = [line for owner, line in _links(nodes) if owner == node]
@@ -134,6 +138,8 @@ def _links(nodes: Nodes) -> Iterator[tuple[str, str]]:
             yield veth(vnet, role, region.node(role), "eth0")
         for role in ("gw0", "gw1"):
             yield veth("msee", region.node(role), region.node(role), "msee")
+    # The VNets are peered: the agents ask each other whether they serve.
+    yield veth(PRIMARY.node("vnet"), "peering", SECONDARY.node("vnet"), "peering")
     yield veth("msee", "ce", "ce", "msee")
     yield veth("ce", "eth0", "client", "eth0")
 
@@ -162,6 +168,9 @@ def _addresses() -> Iterator[tuple[str, str]]:
         # Azure tells its VMs about on-premises networks; here they just know.
         hops = " ".join(f"nexthop via {address}" for address in region.gateways)
         yield region.node("nva"), f"route add {PREMISES} {hops}"
+    for region, other in (REGIONS, REGIONS[::-1]):
+        yield region.node("vnet"), "link set peering master vnet up"
+        yield region.node("nva"), f"route add {other.nva} dev eth0"
     yield "msee", f"address add {MSEE_TO_CE}/30 dev ce"
     yield "msee", "link set ce up"
     yield "ce", f"address add {CE_TO_MSEE}/30 dev msee"

@@ -63,6 +63,8 @@ def test_the_story(checks: str) -> None:
         "backends-back",
         "haproxy-killed",
         "haproxy-back",
+        "drained",
+        "undrained",
     ]
     assert all(step["passed"] and step["checks"] for step in steps.values())
 
@@ -93,13 +95,21 @@ def test_the_story(checks: str) -> None:
         assert times["standby-ne-ars0"] < times["switched"]
         assert not steps[name]["failed"]
 
+    longest, after = steps["drained"]["tables"]
+    assert paths(longest) == dict.fromkeys(NORTH, STANDBY) | WEST
+    assert paths(after) == WEST
+    times = {one["name"]: one["seconds"] for one in steps["drained"]["times"]}
+    assert times["switched"] + 1 < times["withdrawn-ne-ars0"]
+    (table,) = steps["undrained"]["tables"]
+    assert paths(table) == NORTH | WEST
+
 
 def test_a_story_that_is_not_seen_fails() -> None:
     """With a speaker that cannot start, the lab says so soon and ends with 1."""
     done = lab("--speaker", "/bin/false")
     assert done.returncode == 1
     assert "ne-nva speaker ends again and again" in done.stdout
-    assert "FAILED: 0 of 5 steps passed" in done.stdout
+    assert "FAILED: 0 of 7 steps passed" in done.stdout
     assert "\033" not in done.stdout
 
 

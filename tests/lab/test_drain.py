@@ -1,0 +1,140 @@
+"""Drains in the lab, under load: two regions whose agents ask each other, and one client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from anycastd.lab.appliance import Settings
+from anycastd.lab.files import shipped
+from anycastd.lab.lab import Lab, paths
+from anycastd.lab.record import Answer
+from anycastd.lab.topology import PRIMARY, REGIONS, SECONDARY
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+QUICK = {"rise": 1, "hold_down": 1, "hold_down_max": 1, "spacing": 0}
+DRAIN = {"wait": 2, "linger": 1, "stop": 2}
+RATE = 1000
+"""Requests a second; fewer on a machine that does not give so many."""
+LEAST = 125
+SLOW = 0.05
+"""Seconds for an answer, in the median, at which a machine gives no more."""
+EACH_OTHER = """
+web: {listen: "192.0.2.1:1"}
+regions: []
+"""
+WHY = ("--reason", "new kernel")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Build the network once; its profiles have the agents ask each other."""
+    profiles: dict[str, Path] = {}
+    for region in REGIONS:
+        file = tmp_path_factory.mktemp("profiles") / region.profile
+        text = shipped(f"profiles/{region.profile}").read_text()
+        file.write_text(text.rstrip() + "\n" + EACH_OTHER)
+        profiles[region.name] = file
+    settings = Settings(back=QUICK, drain=DRAIN, profiles=profiles)
+    # A packet that a busy machine drops is sent again after seconds; the drain is not about that.
+    with Lab(settings, every=1 / RATE, give_up=20.0, again=True) as made:
+        made.wait_preferred()
+        yield made
+
+
+def load(lab: Lab) -> int:
+    """Begin to send at the highest rate that the machine takes, and give it."""
+    lab.wait_preferred()
+    rate = RATE
+    while True:
+        lab.client.every = 1 / rate
+        lab.client.start()
+        lab.wait_answers(PRIMARY, rate // 2, 60)
+        took = sorted(each.end - each.due for each in lab.client.answers()[-rate // 2 :])
+        if took[len(took) // 2] < SLOW or rate <= LEAST:
+            return rate
+        rate //= 2
+
+
+def asked(lab: Lab, since: float) -> list[Answer]:
+    """Wait until every request that was sent so far is over, and give those since a moment."""
+    now = time.monotonic()
+    lab.wait(
+        "the requests to be over",
+        lambda: any(answer.start > now for answer in lab.client.answers(since)),
+        30,
+    )
+    lab.client.stop()
+    return lab.client.answers(since)
+
+
+def level(lab: Lab, region: str) -> str:
+    """Return the level of a region's service by its agent's word."""
+    services = (lab.status(region) or {}).get("services", {})
+    return next((str(service["level"]) for service in services.values()), "")
+
+
+def test_a_drain_under_load_loses_no_request(lab: Lab) -> None:
+    """1,000 requests a second, if the machine gives them: every one is answered, there and back.
+
+    One whose handshake the route's change cuts in two is sent once more, as browsers do; there
+    are only those that were open in that moment.
+    """
+    rate = load(lab)
+    began = time.monotonic()
+    done = lab.primary.command("drain", *WHY, "--wait")
+    assert done.returncode == 0, done.stderr
+    assert "safe to reboot" in done.stdout.splitlines()[-1]
+    assert level(lab, PRIMARY.name) == "withdrawn"
+    away = lab.watches["msee"].first(began, *SECONDARY.gateways)
+    gone = lab.watches[PRIMARY.node("ars0")].first(began)
+    lab.wait_answers(SECONDARY, rate // 2, 60, began)
+    # The last region that serves is not drained.
+    refused = lab.secondary.command("drain", *WHY)
+    assert refused.returncode == 4
+    assert "northeurope does not serve" in refused.stderr
+    middle = time.monotonic()
+    assert lab.primary.command("undrain").returncode == 0
+    lab.wait_preferred()
+    back = lab.watches["msee"].first(middle, *PRIMARY.gateways)
+    lab.wait_answers(PRIMARY, rate // 2, 60, middle)
+    answers = asked(lab, began)
+    assert [answer for answer in answers if not answer.ok] == []
+    assert len(answers) > 2 * rate  # the drain alone takes so long
+    again = [answer for answer in answers if answer.again]
+    assert away is not None
+    assert gone is not None
+    assert back is not None
+    assert away + 1 < gone  # make before break
+    for answer in again:
+        assert any(answer.start - 0.5 < moment < answer.end + 0.5 for moment in (away, back))
+
+
+def test_two_regions_that_are_drained_at_once_do_not_both_leave(lab: Lab) -> None:
+    """Whatever the two operators are told, there is a region to answer all the time."""
+    rate = load(lab)
+    began = time.monotonic()
+    with ThreadPoolExecutor(2) as both:
+        done = list(both.map(lambda nva: nva.command("drain", *WHY), lab.regions.values()))
+    assert 0 in [each.returncode for each in done], done
+    accepted = [name for name, each in zip(lab.regions, done, strict=True) if each.returncode == 0]
+    # The one that is listed first leaves, or the only one that was accepted.
+    lab.wait("a region to leave", lambda: level(lab, accepted[0]) == "withdrawn", 30, lab.explain)
+    stays = SECONDARY if accepted[0] == PRIMARY.name else PRIMARY
+    assert set(paths(lab.msee_table())) == set(stays.gateways)
+    if len(accepted) == 2:
+        assert level(lab, stays.name) == "standby"
+        status = lab.status(stays.name)
+        assert status is not None
+        assert status["services"]["web"]["reason"]["name"] == "drain_waits"
+    lab.wait_answers(stays, rate // 2, 60, began)
+    answers = asked(lab, began)
+    assert [answer for answer in answers if not answer.ok] == []
+    for nva in lab.regions.values():
+        nva.command("undrain")
+    lab.wait_preferred()
