@@ -97,7 +97,7 @@ def held_level(profile: Profile, service: Service, held: Iterable[Route]) -> Lev
     none of ours any more (the profile was changed) counts as the level whose path is nearest in
     length, so that a reload replaces it instead of withdrawing it first.
     """
-    by_key = {route.key: route for route in held}
+    by_key = {each.key: each for each in held}  # not `route`: Python 3.12.3 takes it for the other
     levels: list[Level] = []
     for neighbor in profile.bgp.neighbors:
         found = by_key.get((str(neighbor.address), str(service.vip)))

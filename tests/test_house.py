@@ -201,6 +201,21 @@ def test_no_test_sleeps_and_hopes(path: Path) -> None:
             assert id(node) in asking, f"{name_of(path)}:{node.lineno}: {ast.unparse(node)}"
 
 
+@pytest.mark.parametrize("path", source("anycastd"), ids=name_of)
+def test_no_comprehension_hides_a_name_of_its_module(path: Path) -> None:
+    """Python 3.12.3 (Ubuntu 24.04's) then takes one for the other: UnboundLocalError."""
+    tree = ast.parse(path.read_text())
+    ours = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    hidden = {
+        name.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.comprehension)
+        for name in ast.walk(node.target)
+        if isinstance(name, ast.Name)
+    }
+    assert not ours & hidden
+
+
 def test_commands_of_the_readme_are_in_the_makefile() -> None:
     """The README's two commands, and every other ``make`` that a page mentions, exist."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
