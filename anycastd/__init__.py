@@ -33,6 +33,7 @@ Stages (pure: values in, values out, time is an argument):
     tenure      who holds which routes for how long: the lease's state machine
     routes      Decision -> wanted routes per neighbor
     plan        two profiles and what is held -> what a reload changes
+    bfd         Profile -> the configuration of a BIRD that speaks BFD and nothing else
     exabgp      route -> line, line -> fact: ExaBGP's words
     pipeline    advance(): the only composition of the stages
     forecast    the core run forward: what happens next if nothing changes

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 
 from anycastd import __version__
 
-EX_SOFTWARE = 70
+EX_UNAVAILABLE, EX_SOFTWARE = 69, 70
+
+VENDOR = "/usr/lib/anycastd/vendor"
+"""What the Debian package carries because Debian 12 lacks it; a distribution's own comes first."""
 
 COMMANDS = {
     "run": "watch HAProxy, decide, and keep the announcement honest",
@@ -27,6 +31,8 @@ COMMANDS = {
     "drain": "leave gently: longer path, wait, withdraw, and say when it is safe to reboot",
     "undrain": "end a drain",
     "reload": "take over the code and the profile on disk",
+    "loopback": "put the VIPs on the loopback, or take them away",
+    "bfd": "become a BIRD that speaks BFD and nothing else",
     "lab": "rehearse a failover in a network of namespaces (root)",
 }
 
@@ -37,6 +43,8 @@ FILES = {"return": "comeback"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    if os.path.isdir(VENDOR) and VENDOR not in sys.path:
+        sys.path.append(VENDOR)
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in arguments if not word.startswith("-")), "")
     parser = argparse.ArgumentParser(
@@ -49,7 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
         if name == chosen:
-            module = importlib.import_module(f"anycastd.commands.{FILES.get(name, name)}")
+            try:
+                module = importlib.import_module(f"anycastd.commands.{FILES.get(name, name)}")
+            except ModuleNotFoundError as error:
+                if name != "lab" or error.name != "anycastd.commands.lab":
+                    raise
+                sys.stderr.write("anycastd: the lab is a package of its own: anycastd-lab\n")
+                return EX_UNAVAILABLE
             module.configure(command)
     args = parser.parse_args(arguments)
     assert module is not None, "argparse refuses what is no command"  # noqa: S101

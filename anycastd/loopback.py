@@ -222,6 +222,25 @@ class Loopback:
             self._routed.clear()
 
 
+def take_away(vips: Iterable[tuple[Network, str]]) -> None:
+    """Take VIPs off their interfaces, and the routes behind them; what is not there is no harm.
+
+    Raises NoPrivilegeError.
+    """
+    try:
+        kernel = Kernel()
+        try:
+            for vip, name in vips:
+                link = kernel.link(name)
+                if link is not None:
+                    kernel.delete_address(link.index, vip)
+                kernel.delete_unreachable(vip)
+        finally:
+            kernel.close()
+    except PermissionError as error:
+        raise NoPrivilegeError(error.errno, f"cannot take the VIPs away: {_hint(error)}") from error
+
+
 def _facts(state: Address) -> tuple[bool, bool, str]:
     return (state.present, state.usable, state.why)
 

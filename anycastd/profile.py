@@ -62,6 +62,14 @@ class Neighbor:
 
 
 @dataclass(frozen=True, slots=True)
+class Bfd:
+    """``interval`` in seconds; ``multiplier`` packets that are missing mean death (RFC 5880)."""
+
+    interval: float
+    multiplier: int
+
+
+@dataclass(frozen=True, slots=True)
 class Bgp:
     """The speaker's own side, and its neighbors; ``hold_time`` in seconds.
 
@@ -74,6 +82,7 @@ class Bgp:
     hold_time: int
     neighbors: tuple[Neighbor, ...]
     prepends_steer: bool = True
+    bfd: Bfd | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +319,7 @@ def build(doc: Document) -> Profile:
             hold_time=int(bgp["hold_time"]),
             neighbors=tuple(_neighbor(bgp, each) for each in bgp["neighbors"]),
             prepends_steer=bgp["prepends_steer"],
+            bfd=_bfd(bgp.get("bfd")),
         ),
         haproxy=haproxy,
         services={
@@ -320,6 +330,10 @@ def build(doc: Document) -> Profile:
         regions=tuple(Region(each["name"], each["agent"]) for each in tree["regions"]),
         web=tree["web"]["listen"] if "web" in tree else None,
     )
+
+
+def _bfd(each: Mapping[str, Any] | None) -> Bfd | None:
+    return Bfd(each["interval"], int(each["multiplier"])) if each is not None else None
 
 
 def _neighbor(bgp: Mapping[str, Any], each: Mapping[str, Any]) -> Neighbor:

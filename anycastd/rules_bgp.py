@@ -78,6 +78,13 @@ def local_as(doc: Document) -> Iterator[Problem]:
             yield doc.problem(at, wrong, _PRIVATE)
 
 
+def bfd(doc: Document) -> Iterator[Problem]:
+    """Refuse BFD where the route server has none: its silence would mean nothing."""
+    at: Path = ("bgp", "bfd")
+    if doc.get(*at) is not None and platform(doc) == AZURE:
+        yield doc.problem(at, "Azure Route Server does not speak BFD", "remove it")
+
+
 def peer_as(doc: Document) -> Iterator[Problem]:
     """Ask for a peer AS that can be, and for eBGP: prepends would not steer inside one AS."""
     local = doc.get("bgp", "local_as")
@@ -232,6 +239,7 @@ def communities(doc: Document) -> Iterator[Problem]:
 
 RULES = (
     local_as,
+    bfd,
     peer_as,
     router_id,
     addresses,

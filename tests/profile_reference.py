@@ -28,6 +28,7 @@ _BLOCKS = (
     ("Top level", ()),
     ("`lease`", ("properties", "lease")),
     ("`bgp`", ("properties", "bgp")),
+    ("`bgp.bfd`", ("properties", "bgp", "properties", "bfd")),
     ("A neighbor, in `bgp.neighbors`", ("$defs", "neighbor")),
     ("`drain`", ("properties", "drain")),
     ("A region, in `regions`", ("$defs", "region")),
