@@ -10,6 +10,11 @@ PYTHON ?= /usr/bin/python3
 export PYTHON
 
 PACKAGES := bird2 ca-certificates haproxy iproute2 procps python3 python3-venv
+# What builds the Debian packages, judges them, and makes the systems on which they are tried.
+DEB_PACKAGES := debhelper debootstrap dh-python dpkg-dev lintian pybuild-plugin-pyproject \
+    python3-all python3-jsonschema python3-setuptools python3-six python3-tenacity python3-yaml
+# The releases on which they are tried; `make test` takes the machine's own.
+SUITES ?= bookworm trixie
 VENV := .venv
 # The oldest libraries that we work with: Debian's ExaBGP 4.2, and the floors of pyproject.toml.
 OLDEST := .venv-exabgp4
@@ -20,8 +25,8 @@ PYTEST := $(BIN)/python -m pytest
 # What speaks to ExaBGP is tested with each of these.
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
-.PHONY: help lab test lint unit search end-to-end bench chaos format packages venv oldest namespaces \
-    clean
+.PHONY: help lab test lint unit search end-to-end deb package-test installed bench chaos format \
+    packages venv oldest namespaces clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -29,7 +34,7 @@ help: ## Show this list
 lab: packages venv namespaces ## Set everything up and rehearse a failover between two regions
 	$(BIN)/python -m anycastd lab $(LAB)
 
-test: packages venv oldest namespaces lint unit end-to-end ## Set everything up, run every check and test
+test: packages venv oldest namespaces lint unit end-to-end installed ## Set everything up, run every check and test
 
 lint: venv ## The quick checks: ruff and mypy
 	$(BIN)/python -m ruff check
@@ -37,8 +42,8 @@ lint: venv ## The quick checks: ruff and mypy
 	$(BIN)/python -m mypy
 
 unit: packages venv oldest ## The tests of single parts, then again with the oldest libraries
-	$(PYTEST) --ignore=tests/lab --ignore=tests/bench
-	$(OLDEST)/bin/python -m pytest --ignore=tests/lab --ignore=tests/bench \
+	$(PYTEST) --ignore=tests/lab --ignore=tests/bench --ignore=tests/package
+	$(OLDEST)/bin/python -m pytest --ignore=tests/lab --ignore=tests/bench --ignore=tests/package \
 	    -m 'not root' -k 'not exabgp-'
 
 search: venv ## Search longer for a broken promise of the decisions or the lease (some minutes)
@@ -47,6 +52,25 @@ search: venv ## Search longer for a broken promise of the decisions or the lease
 
 end-to-end: packages venv oldest namespaces ## The tests on the rehearsal network
 	$(PYTEST) tests/lab
+
+deb: venv ## Build the Debian packages, into dist/
+	@scripts/packages.sh $(DEB_PACKAGES)
+	rm -rf dist
+	packaging/build.sh dist
+
+# The systems to boot are made first, and kept; that may take a while, the tests have a time limit.
+BOOTED = for suite in $(SUITES); do \
+    tests/package/base.sh "$$suite" "build/package-test/$$suite" dist/*.deb || exit 1; done
+
+package-test: packages venv namespaces deb ## Boot Debian 12 and 13, install the packages, break things
+	@$(BOOTED)
+	ANYCASTD_PACKAGE_SUITES="$(SUITES)" $(PYTEST) tests/package
+
+# The same on this machine's own release alone.
+installed: SUITES = $(shell . /etc/os-release && echo $$VERSION_CODENAME)
+installed: packages venv namespaces deb
+	@$(BOOTED)
+	ANYCASTD_PACKAGE_SUITES="$(SUITES)" $(PYTEST) tests/package
 
 bench: packages venv namespaces ## Measure, and print the tables (a quarter of an hour)
 	$(BIN)/python tests/bench/run.py $(BENCH)

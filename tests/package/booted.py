@@ -1,0 +1,178 @@
+"""Two booted regions on the rehearsal network's routers, and what an operator does there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anycastd.lab import routers, topology
+from anycastd.lab.appliance import Appliance, Settings
+from anycastd.lab.lab import EXPECTED, Client, paths
+from anycastd.lab.node import Nodes
+from anycastd.lab.record import settled
+from anycastd.lab.topology import PRIMARY, REGIONS, SECONDARY, Region
+from anycastd.lab.watch import Watch
+from systems import ROOT, System, wait_for
+
+# What the kernel and Debian's own tools keep of every package that was ever installed.
+KEPT = re.compile(
+    r"^/(proc|sys|dev|run|tmp|packages|root)[/ ]"
+    r"|^/var/(cache|log|tmp)/|^/var/lib/(apt|dpkg|systemd)/"
+    r"|^/etc/(passwd|group|shadow|gshadow)-? |/__pycache__[/ ]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a route server has heard of a region so far, and for how long the session is up."""
+
+    updates: int
+    withdraws: int
+    up_since: float
+
+
+class Site:
+    """The network, the two systems, and a client that asks all the time."""
+
+    def __init__(self, nodes: Nodes, suites: tuple[str, str], made: dict[str, Path]) -> None:
+        self.nodes = nodes
+        topology.wire(nodes)
+        self.birds = routers.start(nodes)
+        self.client = Client(nodes, 0.01, 0.5)
+        watched = [region.node(role) for region in REGIONS for role in ("ars0", "ars1")]
+        self.watches = {node: Watch(nodes, node) for node in ("msee", *watched)}
+        self.webs = [Appliance(nodes, region, Settings()) for region in REGIONS]
+        for web in self.webs:
+            web.start_backends()
+        self.systems = {
+            region.name: System(nodes, region.node("nva"), suite, made[suite])
+            for region, suite in zip(REGIONS, suites, strict=True)
+        }
+        self.primary = self.systems[PRIMARY.name]
+        self.secondary = self.systems[SECONDARY.name]
+        for system in self.systems.values():
+            system.boot()
+        for system in self.systems.values():
+            system.up()
+
+    def table(self) -> dict[str, tuple[int, ...]]:
+        """The AS paths at the MSEE by next hop."""
+        return paths(routers.table(routers.control_socket(self.nodes, "msee")))
+
+    def wait_table(self, wanted: dict[str, tuple[int, ...]], within: float = 60) -> None:
+        """Wait until the MSEE's table is as wanted."""
+        try:
+            wait_for(lambda: self.table() == wanted, within, f"the MSEE to have {wanted}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.table()}\n{self.primary.journal()}") from None
+
+    def heard(self, region: Region = PRIMARY) -> list[Heard]:
+        """What both route servers of a region have heard of its appliance."""
+        found = []
+        for role in ("ars0", "ars1"):
+            control = routers.control_socket(self.nodes, region.node(role))
+            lines = routers.ask(control, "show protocols all nva")
+            head = next(line.split() for line in lines if line.startswith("nva "))
+            updates, withdraws = (
+                next(int(line.split()[2]) for line in lines if line.strip().startswith(name))
+                for name in ("Import updates:", "Import withdraws:")
+            )
+            # BIRD works the moment out anew each time: it is exact to some microseconds.
+            since = dt.datetime.fromisoformat(" ".join(head[4:6])).timestamp()
+            up = head[-1] == "Established"
+            found.append(Heard(updates, withdraws, since if up else 0.0))
+        return found
+
+    def status(self, system: System) -> dict[str, Any]:
+        """What `anycastd status --json` says; empty while no agent answers."""
+        try:
+            return dict(json.loads(system.ask("anycastd", "status", "--json").stdout))
+        except ValueError:
+            return {}
+
+    def gone(self, since: float) -> float:
+        """Wait until both route servers have lost the primary's route; return the later moment."""
+
+        def moments() -> list[float]:
+            found = [self.watches[node].first(since) for node in ("ne-ars0", "ne-ars1")]
+            return [] if None in found else [moment for moment in found if moment]
+
+        return max(wait_for(moments, 15, "the route to go from the route servers"))
+
+    def served_by(self, region: Region, since: float, within: float = 30) -> None:
+        """Wait until the client's last answers all came from a region."""
+        wait_for(
+            lambda: settled(self.client.answers(since), region.name, 30, since),
+            within,
+            f"answers from {region.title}",
+        )
+
+
+def documented(heading: str, page: str = "install.md") -> list[str]:
+    """Return the commands that a page of docs/ gives, those under a heading where one is named."""
+    section = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    if heading:
+        section = section.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return re.findall(r"^    (\w.*)$", section, re.MULTILINE)
+
+
+def version_of(package: Path) -> str:
+    """Return a package's version."""
+    return package.name.split("_")[1]
+
+
+def files(system: System) -> list[str]:
+    """Return every file of a system that a package might leave behind, with owner and mode."""
+    listed = system.run("find / -xdev -printf '%p %y %m %u:%g %l\\n' | sort").splitlines()
+    return [line for line in listed if not KEPT.search(line)]
+
+
+def install(system: System, package: Path) -> str:
+    """Install a package as the documentation has it."""
+    system.run(f"rm -rf /root/new; mkdir /root/new; cp /packages/{package.name} /root/new")
+    (command,) = documented("Install")
+    return system.run(f"cd /root/new; {command}")
+
+
+def quiet(site: Site, what: Callable[[], object]) -> None:
+    """Do something to the primary of which its route servers and clients must not notice."""
+    before, began = site.heard(), time.monotonic()
+    what()
+    wait_for(
+        lambda: site.status(site.primary).get("services", {}).get("web", {}).get("in_sync"),
+        20,
+        "the agent to be there again",
+    )
+    # Longer than the lease: what nobody renewed would be withdrawn by now.
+    wait_for(lambda: time.monotonic() > began + 7, 10, "the lease to be over")
+    for then, now in zip(before, site.heard(), strict=True):
+        same = (now.updates, now.withdraws) == (then.updates, then.withdraws)
+        assert same, f"{then} {now}\n{site.primary.journal()}"
+        assert abs(now.up_since - then.up_since) < 1, "the session was closed"
+    assert site.table() == EXPECTED
+    assert [answer for answer in site.client.answers(began) if not answer.ok] == []
+
+
+def kill(system: System, pid: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal to a process of a system."""
+    system.run(f"kill -{number:d} {pid}")
+
+
+def reconfigure(site: Site, region: Region, *changes: tuple[str, str]) -> None:
+    """Have both route servers of a region run the lab's configuration with texts replaced."""
+    for role in ("ars0", "ars1"):
+        node = region.node(role)
+        text = routers.configuration(node)
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        file = site.nodes.directory / f"{node}.bird.conf"
+        file.write_text(text, encoding="utf-8")
+        routers.ask(routers.control_socket(site.nodes, node), "configure")

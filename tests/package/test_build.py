@@ -1,0 +1,76 @@
+"""What `make deb` builds: the same bytes everywhere, nothing that lintian minds, all commands."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from anycastd.cli import COMMANDS
+from systems import ROOT, build
+
+pytestmark = pytest.mark.timeout(300)
+DIST = ROOT / "dist"
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """Return the hashes of the packages in a folder."""
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.glob("*.deb"))
+    }
+
+
+def test_another_folder_and_another_umask_give_the_same_packages(tmp_path: Path) -> None:
+    """Neither path nor times nor modes of the checkout get into the packages."""
+    tree = tmp_path / "another folder"
+    tree.mkdir(mode=0o700)
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        copy = tree / name
+        copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, copy)
+        copy.chmod(0o700 if os.access(ROOT / name, os.X_OK) else 0o600)
+    (tree / ".venv").symlink_to(ROOT / ".venv")
+    (tree / "build").mkdir()
+    (tree / "build" / "vendor").symlink_to(ROOT / "build" / "vendor")
+    assert len(build(tmp_path / "made", tree=tree)) == 2
+    assert sums(tmp_path / "made") == sums(DIST)
+
+
+def test_lintian_has_nothing_to_say() -> None:
+    """Pedantic and experimental tags too; what is overridden says why."""
+    (changes,) = DIST.glob("*.changes")
+    command = ["lintian", "--allow-root", "-EvIL", "+pedantic", "--no-show-overrides"]
+    done = subprocess.run([*command, str(changes)], capture_output=True, text=True, check=False)
+    tags = [line for line in done.stdout.splitlines() if re.match("[EWIPX]: ", line)]
+    assert (done.returncode, tags) == (0, [])
+
+
+def contents(name: str, path: str) -> bytes:
+    """Return a file's content out of a package."""
+    (package,) = DIST.glob(f"{name}_*_all.deb")
+    tree = subprocess.run(
+        ["dpkg-deb", "--fsys-tarfile", str(package)], capture_output=True, check=True
+    )
+    unpack = ["tar", "--extract", "--to-stdout", "--file=-", f".{path}"]
+    return subprocess.run(unpack, input=tree.stdout, capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_manual_page_and_the_completion_know_every_command(name: str) -> None:
+    """What `--help` lists is in both."""
+    page = gzip.decompress(contents("anycastd", "/usr/share/man/man8/anycastd.8.gz")).decode()
+    assert f".SS anycastd {name}\n" in page
+    words = contents("anycastd", "/usr/share/bash-completion/completions/anycastd").decode()
+    assert f"        {name})\n" in words
+    script = f"{words}\nCOMP_WORDS=(anycastd {name[:3]}); COMP_CWORD=1; _anycastd; echo $COMPREPLY"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == next(it for it in COMMANDS if it.startswith(name[:3]))
