@@ -3,6 +3,7 @@
 #
 #   boot.sh boot NAME BASE     BASE is a directory with a whole system, which is not written to
 #   boot.sh sweep NAME         remove what is left of its cgroups when everything is over
+#   boot.sh probe NAME         end with 0 if this machine lets us have cgroups, which it needs
 #
 # The system has its own processes, mounts, IPC, host name and cgroup tree; what it writes is kept
 # in memory.  It goes with whoever started it.  A reboot inside starts it again, with its files, and
@@ -26,6 +27,14 @@ if [ "$action" = sweep ]; then
     exit 0
 fi
 mkdir "$group"
+if [ "$action" = probe ]; then
+    # shellcheck disable=SC2016
+    sh -c 'echo $$ >"$1/cgroup.procs"; exec unshare --cgroup --mount --pid --fork true' sh "$group"
+    sweep
+    umount "$tree"
+    rmdir "$tree"
+    exit 0
+fi
 
 room=$(mktemp -d)
 mount -t tmpfs -o mode=755 tmpfs "$room"

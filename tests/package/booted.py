@@ -45,7 +45,7 @@ class Site:
         self.nodes = nodes
         topology.wire(nodes)
         self.birds = routers.start(nodes)
-        self.client = Client(nodes, 0.01, 0.5)
+        self.client = Client(nodes, 0.01, 0.5, again=False)
         watched = [region.node(role) for region in REGIONS for role in ("ars0", "ars1")]
         self.watches = {node: Watch(nodes, node) for node in ("msee", *watched)}
         self.webs = [Appliance(nodes, region, Settings()) for region in REGIONS]
