@@ -108,7 +108,8 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "platform: plain\nzzz: []",
             (
                 "3: zzz: there is no such key in a profile; "
-                "write region, platform, networks, lease, bgp, haproxy or services, or remove it"
+                "write region, platform, networks, lease, bgp, drain, regions, web, "
+                "haproxy or services, or remove it"
             ),
         ),
         (
@@ -116,7 +117,8 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "platform: plain\n<<: {}",
             (
                 "3: <<: there is no such key in a profile; "
-                "write region, platform, networks, lease, bgp, haproxy or services, or remove it"
+                "write region, platform, networks, lease, bgp, drain, regions, web, "
+                "haproxy or services, or remove it"
             ),
         ),
         (
