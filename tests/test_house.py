@@ -141,6 +141,19 @@ def test_the_lease_process_is_stdlib_only_and_whole_at_its_start() -> None:
             assert not late, f"{name}: {late}"
 
 
+def test_the_package_knows_which_code_a_speaker_runs() -> None:
+    """An upgrade that changes any of it says that the speaker is to be restarted."""
+    runs, found = {"speaker"}, {"keeper", "shim"}
+    while found:
+        runs |= found
+        theirs = (imports(PACKAGE / f"{module}.py") for module in found)
+        words = [name.split(".") for names in theirs for name in names]
+        found = {word[1] for word in words if word[0] == "anycastd" and len(word) > 1} - runs
+        found = {module for module in found if (PACKAGE / f"{module}.py").exists()}
+    listed = re.findall(r"anycastd/(\w+)\.py", (ROOT / "packaging" / "speaker-code").read_text())
+    assert set(listed) == runs
+
+
 @pytest.mark.parametrize("module", ["anycastd.daemon", "anycastd.commands.run"])
 def test_the_agent_never_loads_haproxyadmin(module: str) -> None:
     """It blocks for as long as a slow HAProxy likes: fine for `check`, not for the agent."""
