@@ -51,7 +51,10 @@ class Desk:
         asked = arguments.get("service")
         if asked is not None and asked not in self._profile.services:
             known = ", ".join(self._profile.services)
-            return {"v": VERSION, "refused": f"there is no service {asked}; there are: {known}"}
+            return {
+                "v": VERSION,
+                "refused": f"there is no service {asked}; the profile has: {known}",
+            }
         decisions = {} if step is None else step.decisions
         waiting = [
             name

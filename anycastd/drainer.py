@@ -207,7 +207,7 @@ class Drainer:
         if service is None or service in self._profile.services:
             return service, ""
         known = ", ".join(self._profile.services)
-        return None, f"there is no service {own_text(service)}; there is: {known}"
+        return None, f"there is no service {own_text(service)}; the profile has: {known}"
 
     async def _last(self, names: Iterable[str]) -> str:
         """Say what keeps these from being drained: nobody else would serve."""

@@ -158,7 +158,7 @@ def test_what_cannot_be_meant_is_said(tmp_path: Path) -> None:
             return done.returncode, done.stderr.removeprefix("anycastd: ").strip()
 
         why = ("--reason", "new kernel")
-        unknown = "there is no service wbe; there is: web"
+        unknown = "there is no service wbe; the profile has: web"
         assert said("drain", "wbe", *why) == (2, unknown)
         assert said("undrain", "wbe") == (2, unknown)
         assert said("drain")[0] == 2

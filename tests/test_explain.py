@@ -215,7 +215,7 @@ def test_a_person_brings_a_service_back(appliance: Appliance) -> None:
     unknown = said(appliance, "return", "api")
     assert (unknown.returncode, unknown.stderr) == (
         2,
-        "anycastd: there is no service api; there are: web\n",
+        "anycastd: there is no service api; the profile has: web\n",
     )
     for backend in appliance.backends:
         backend.stop()

@@ -36,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
     if args.service is not None:
         if args.service not in services:
             known = ", ".join(services)
-            complain(f"anycastd: there is no service {args.service}; there are: {known}")
+            complain(f"anycastd: there is no service {args.service}; the profile has: {known}")
             return EX_USAGE
         services = answer["services"] = {args.service: services[args.service]}
     if args.json:
