@@ -111,6 +111,9 @@ def test_a_neighbor_s_copy_has_a_route_of_its_own(exabgp_python: str) -> None:
         "print(its.nlri is said.nlri, its.attributes is said.attributes)"
     )
     mend = "from anycastd import shim; shim.mend()\n"
+    has = "from exabgp.bgp.neighbor import Neighbor as N; print(hasattr(N, 'remove_self'))"
+    if run_python(exabgp_python, has).stdout == "False\n":
+        pytest.skip("this ExaBGP makes no copies")
     assert run_python(exabgp_python, mend + ask).stdout == "False True\n"
     assert run_python(exabgp_python, ask).stdout == "False False\n"
 
