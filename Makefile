@@ -22,9 +22,6 @@ OLDEST_PACKAGES := 'exabgp==4.2.25' 'jsonschema==4.10.*' 'tenacity==8.2.*' \
     hypothesis pytest pytest-timeout
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-# A machine may be shared: what fails has a second chance, in plain sight.  Failing twice is failing.
-AGAIN := --last-failed --last-failed-no-failures none
-ONCE_MORE := echo "SECOND CHANCE: what failed above runs once more" >&2
 # What speaks to ExaBGP is tested with each of these.
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
@@ -44,19 +41,17 @@ lint: venv ## The quick checks: ruff and mypy
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
 
-PARTS := --ignore=tests/lab --ignore=tests/bench --ignore=tests/package
-
 unit: packages venv oldest ## The tests of single parts, then again with the oldest libraries
-	$(PYTEST) $(PARTS) || { $(ONCE_MORE); $(PYTEST) $(PARTS) $(AGAIN); }
-	$(OLDEST)/bin/python -m pytest $(PARTS) -m 'not root' -k 'not exabgp-' || { $(ONCE_MORE); \
-	    $(OLDEST)/bin/python -m pytest $(PARTS) -m 'not root' -k 'not exabgp-' $(AGAIN); }
+	$(PYTEST) --ignore=tests/lab --ignore=tests/bench --ignore=tests/package
+	$(OLDEST)/bin/python -m pytest --ignore=tests/lab --ignore=tests/bench --ignore=tests/package \
+	    -m 'not root' -k 'not exabgp-'
 
 search: venv ## Search longer for a broken promise of the decisions or the lease (some minutes)
 	ANYCASTD_SEARCH=1 $(PYTEST) -o faulthandler_timeout=0 tests/test_search.py \
 	    tests/test_search_lease.py
 
 end-to-end: packages venv oldest namespaces ## The tests on the rehearsal network
-	$(PYTEST) tests/lab || { $(ONCE_MORE); $(PYTEST) tests/lab $(AGAIN); }
+	$(PYTEST) tests/lab
 
 deb: venv ## Build the Debian packages, into dist/
 	@scripts/packages.sh $(DEB_PACKAGES)
@@ -76,8 +71,8 @@ package-test: packages venv namespaces deb ## Boot Debian 12 and 13, install the
 installed: SUITES = $(shell . /etc/os-release && echo $$VERSION_CODENAME)
 installed: packages venv namespaces deb
 	@if tests/package/boot.sh probe anycastd-probe-$$$$; then \
-	    $(BOOTED) && export ANYCASTD_PACKAGE_SUITES="$(SUITES)" && \
-	    { $(PYTEST) tests/package || { $(ONCE_MORE); $(PYTEST) tests/package; }; }; \
+	    $(BOOTED) && \
+	    ANYCASTD_PACKAGE_SUITES="$(SUITES)" $(PYTEST) tests/package; \
 	else \
 	    echo "NOT TRIED: the packages were built, but this machine cannot boot a system to try them on" >&2; \
 	fi
