@@ -14,7 +14,8 @@ from noise import Spread, progress, say, spread
 
 from appliance import Appliance
 from faults import FAULTS
-from machine import Machine
+from haproxies import until
+from machine import Machine, pass_time
 from wire import common
 
 NOTHING = "nothing"
@@ -174,20 +175,13 @@ def trial(machine: Machine, it: Row) -> Trial:
     at = time.monotonic()
     given = it.begin(machine)
     awaited = None
-    while time.monotonic() - at < it.lasts:
-        if it.awaits is not None and awaited is None and it.awaits(machine, given):
-            awaited = time.monotonic() - at
-        time.sleep(0.001)
-    while it.awaits is not None and awaited is None:
-        if it.awaits(machine, given):
-            awaited = time.monotonic() - at
-        elif time.monotonic() - at > it.lasts + 30:
-            raise AssertionError(f"{it.name}: not mended in {it.lasts + 30:g} s")
-        time.sleep(0.001)
+    if it.awaits is not None:
+        until(lambda: it.awaits is None or it.awaits(machine, given), it.lasts + 30, 0.001)
+        awaited = time.monotonic() - at
+    pass_time(at, it.lasts)
     it.end(machine, given)
     ended = time.monotonic()
-    while time.monotonic() - at < it.watch:
-        time.sleep(0.01)
+    pass_time(at, it.watch)
     settled = machine.settle()
     gone = machine.wire.first(at)
     changed = machine.wire.changes(at)

@@ -24,6 +24,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from haproxies import until
+
 SHIPPED = Path(__file__).resolve().parent.parent.parent / "haproxy" / "haproxy.cfg"
 BINARY = os.environ.get("HAPROXY", "haproxy")
 NEAR, BETWEEN, FAR = (f"anycastd-checks-{part}" for part in ("near", "between", "far"))
@@ -92,7 +96,9 @@ def trial(settings: str, fault: str, number: int, *, traffic: bool) -> Outcome:
         )
         ends.callback(haproxy.wait)
         ends.callback(haproxy.terminate)
-        wait_for(lambda: path.exists() and ask(path, "show stat -1 4 -1").count(",L4OK,") == 2)
+        until(
+            lambda: path.exists() and ask(path, "show stat -1 4 -1").count(",L4OK,") == 2, 10, 0.01
+        )
         events = Events(path)
         client = start(ends, NEAR, "ask") if traffic else None
         # Not always at the same moment between two checks.
@@ -174,16 +180,7 @@ class Events:
 
 def wait_until(moment: float) -> None:
     """Wait for a moment of the monotonic clock."""
-    while (left := moment - time.monotonic()) > 0:
-        time.sleep(left)
-
-
-def wait_for(condition: object) -> None:
-    """Wait until ``condition()`` is true, ten seconds at most."""
-    end = time.monotonic() + 10
-    while not (callable(condition) and condition()):
-        assert time.monotonic() < end, "HAProxy does not get going"
-        time.sleep(0.01)
+    until(lambda: time.monotonic() >= moment, moment - time.monotonic() + 10, 0.001)
 
 
 def summary(values: list[float]) -> str:
