@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from anycastd.findings import Finding, Truth, words
 from anycastd.forecast import forecast
-from anycastd.health import Finding, Truth, leaves, words
+from anycastd.health import leaves
 from anycastd.pipeline import Inputs
 from anycastd.policy import Cap, Decision, Level, Memory, Transition, hold_down
 from anycastd.profile import Profile, Service

@@ -18,9 +18,6 @@ from anycastd.findings import (
     Rule,
     Truth,
     find,
-    servers_needed,
-    usable_servers,
-    words,
 )
 from anycastd.haproxy import More, Observation
 from anycastd.profile import (
@@ -244,18 +241,3 @@ def _tested(test: SelfTest, probe: Probe | None, now: float) -> tuple[Finding, F
         finding("listens", listens, alive=listens is not Truth.FALSE),
         finding("answers", answers, alive=True),
     )
-
-
-__all__ = [
-    "Finding",
-    "Outcome",
-    "Truth",
-    "Verdict",
-    "judge",
-    "leaves",
-    "more",
-    "named",
-    "servers_needed",
-    "usable_servers",
-    "words",
-]

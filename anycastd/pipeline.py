@@ -92,7 +92,6 @@ def advance(profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now:
     going, holds = draining.step(
         profile, inputs.drains, levels_before, inputs.others, now, unsteered=unsteered
     )
-    usual = Around(sessions, True)  # of a thousand services most differ in nothing
     decisions: dict[str, Decision] = {}
     remembered: dict[str, Memory] = {}
     for name, service in profile.services.items():
@@ -101,10 +100,7 @@ def advance(profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now:
         vip = inputs.vips.get(str(service.vip))
         there = None if vip is None else vip.usable
         drain = holds[name][0].cap if name in holds else None
-        returned = inputs.returns.get(name)
-        around = usual
-        if (there, held, drain, returned) != _USUAL:
-            around = Around(sessions, there, held, drain, returned=returned)
+        around = Around(sessions, there, held, drain, returned=inputs.returns.get(name))
         before = memory.get(name) or Memory(level_since=now)
         decisions[name], remembered[name] = decide(service, verdict, around, before, now)
     wake = [d.wake_at for d in decisions.values() if d.wake_at is not None]
@@ -119,9 +115,6 @@ def advance(profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now:
         drains=going,
         holds=holds,
     )
-
-
-_USUAL = (True, None, None, None)
 
 
 def _adopting(

@@ -12,8 +12,8 @@ from typing import Any
 
 from anycastd.drains import Hold
 from anycastd.emptying import DrainStatus, drain_status, empty, open_sessions
+from anycastd.findings import Finding, Truth
 from anycastd.haproxy import Gone, Observation, Snapshot, Unreadable
-from anycastd.health import Finding, Truth
 from anycastd.lease import Report, Route, Session
 from anycastd.pipeline import Inputs, Step
 from anycastd.policy import Decision, Level

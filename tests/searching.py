@@ -15,9 +15,9 @@ from types import ModuleType
 from typing import Any
 
 import anycastd.policy
-from anycastd.findings import UNPROVED_HOLD
+from anycastd.findings import UNPROVED_HOLD, Truth
 from anycastd.haproxy import Gone, Observation, Snapshot, Unreadable
-from anycastd.health import Truth, Verdict, judge
+from anycastd.health import Verdict, judge
 from anycastd.policy import Around, Cap, Decision, Kind, Level, Memory, Source
 from anycastd.profile import Profile
 from anycastd.reasons import Reason

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from anycastd.findings import Truth, servers_needed, usable_servers, words
 from anycastd.haproxy import Backend, Gone, Observation, Unreadable, Usable
-from anycastd.health import Truth, Verdict, judge, named, servers_needed, usable_servers, words
+from anycastd.health import Verdict, judge, named
 from anycastd.profile import Threshold
 from anycastd.reasons import Reason
 from looks import NO, UNPROVED, YES, server, snapshot

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from anycastd.clock import OwnTime
+from anycastd.findings import Truth
 from anycastd.haproxy import Backend, More, Observation, Snapshot
-from anycastd.health import Truth, Verdict, judge, more
+from anycastd.health import Verdict, judge, more
 from anycastd.profile import Profile
 from anycastd.reasons import Reason
 from anycastd.stats import GarbageError, parse, question

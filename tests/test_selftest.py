@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anycastd.findings import Truth
 from anycastd.forecast import forecast
 from anycastd.haproxy import Usable
-from anycastd.health import Truth, Verdict, judge
+from anycastd.health import Verdict, judge
 from anycastd.lease import NeighborReport, Report, Session
 from anycastd.pipeline import Inputs, LeaseView, advance
 from anycastd.policy import Around, Decision, Level, Memory, decide
