@@ -329,9 +329,7 @@ class Machine:
 
     def declutter(self) -> float:
         """Let the stats socket's connections go."""
-        for connection in self._clutter:
-            connection.close()
-        self._clutter = []
+        self._let_go()
         return self.note("cli", "up")
 
     def fill(self) -> float:
@@ -349,10 +347,13 @@ class Machine:
 
     def drain(self) -> float:
         """Let clients in again."""
+        self._let_go()
+        return self.note("haproxy", "free")
+
+    def _let_go(self) -> None:
         for connection in self._clutter:
             connection.close()
         self._clutter = []
-        return self.note("haproxy", "free")
 
     # What it comes to ---------------------------------------------------------------------------
 

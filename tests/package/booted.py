@@ -19,7 +19,8 @@ from anycastd.lab.node import Nodes
 from anycastd.lab.record import settled
 from anycastd.lab.topology import PRIMARY, REGIONS, SECONDARY, Region
 from anycastd.lab.watch import Watch
-from systems import ROOT, System, wait_for
+from peer import wait_for
+from systems import ROOT, System
 
 # What the kernel and Debian's own tools keep of every package that was ever installed.
 KEPT = re.compile(

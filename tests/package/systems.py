@@ -5,26 +5,13 @@ from __future__ import annotations
 import contextlib
 import secrets
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from anycastd.lab.node import Nodes, Process, descendants
-
-T = TypeVar("T")
+from peer import wait_for
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-
-
-def wait_for(condition: Callable[[], T], within: float, what: str) -> T:
-    """Wait until ``condition()`` gives something true and return it; AssertionError after that."""
-    ends = time.monotonic() + within
-    while not (value := condition()):
-        assert time.monotonic() < ends, f"not within {within:g} s: {what}"
-        time.sleep(0.02)
-    return value
 
 
 def build(out: Path, *version: str, tree: Path = ROOT) -> list[Path]:

@@ -23,7 +23,8 @@ from anycastd.lab.lab import EXPECTED, expected
 from anycastd.lab.node import Nodes
 from anycastd.lab.topology import PRIMARY, REGIONS, SECONDARY, VIP
 from booted import Site, documented, files, install, kill, quiet, reconfigure, version_of
-from systems import ROOT, System, bases, build, wait_for
+from peer import wait_for
+from systems import ROOT, System, bases, build
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
