@@ -12,9 +12,10 @@ from anycastd.profile import schema
 _HEAD = """\
 # The profile, key by key
 
-This page is written from `anycastd/profile.schema.json`; `profiles/primary.yaml` and
-`profiles/secondary.yaml` are two profiles to begin with. `anycastd check FILE...` finds what is
-wrong in a profile, all of it at once, and compares the profiles of several regions.
+This page is written from `anycastd/profile.schema.json`. `profiles/primary.yaml` and
+`profiles/secondary.yaml` are two profiles to begin with, `profiles/graded.yaml` uses every rule,
+and `profiles/circuit.yaml` is for where longer paths move nobody. `anycastd check FILE...` finds
+what is wrong in a profile, all of it at once, and compares the profiles of several regions.
 
 A profile is YAML as version 1.2 has it: only `true`, `false`, `null` and numbers mean something
 special, so `65535:0` and `off` are text and `010` is ten. A key may be there once. Times are in

@@ -1,4 +1,4 @@
-"""`anycastd lab`: the rehearsal network tells the seed's story."""
+"""`anycastd lab`: the rehearsal network tells a story."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from anycastd.lab import fill, routers, story
+from anycastd.lab import circuits, fill, graded, routers, story, telling
 from anycastd.lab.appliance import Settings
-from anycastd.lab.files import MissingFileError
+from anycastd.lab.files import MissingFileError, shipped
 from anycastd.lab.lab import Lab
 from anycastd.lab.node import LabError
 from anycastd.lab.report import Paper, Progress, Step, document, error
 from anycastd.lab.topology import REGIONS, VIP
+
+STORIES = {"failover": story.STORY, "graded": graded.STORY, "circuits": circuits.STORY}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +33,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "on-premises client out of network namespaces, break things and show what the client and "
         "the routers saw. Needs root; everything vanishes in the end. Exit status 0 only if all "
         "was seen."
+    )
+    parser.add_argument(
+        "--story",
+        choices=STORIES,
+        default="failover",
+        help="failover: servers and HAProxy die, a drain (default); graded: a region steps back by "
+        "degrees; circuits: prepends do not steer",
     )
     parser.add_argument("--keep", action="store_true", help="leave the network up until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
@@ -71,7 +80,10 @@ def _play(args: argparse.Namespace) -> int:
     stream = sys.stderr if args.json else sys.stdout
     paper, progress = Paper(stream), Progress(sys.stderr)
     speaker = tuple(shlex.split(args.speaker)) if args.speaker else Settings().speaker
+    chosen = STORIES[args.story]
     settings = Settings(
+        profiles={name: shipped(f"profiles/{file}") for name, file in chosen.profiles.items()},
+        weights=chosen.weights,
         speaker=speaker,
         haproxy=args.haproxy,
         fast=args.fast,
@@ -94,10 +106,10 @@ def _play(args: argparse.Namespace) -> int:
             progress.clear()
             paper.step(step)
 
-        steps = story.tell(lab, begin, done)
+        steps = telling.tell(lab, chosen.acts, begin, done)
         seconds = time.monotonic() - began
-        paper.verdict(steps, story.PLANNED, seconds)
-        passed = len(steps) == story.PLANNED and all(step.passed for step in steps)
+        paper.verdict(steps, len(chosen.acts), seconds)
+        passed = len(steps) == len(chosen.acts) and all(step.passed for step in steps)
         told = document(steps, {**about, "seconds": seconds})
         if args.json:
             print(json.dumps({**told, "passed": passed}), flush=True)
@@ -118,6 +130,7 @@ def _about(settings: Settings) -> dict[str, Any]:
             "programs": versions,
             "health checks": f"the HAProxy file's {'fast' if settings.fast else 'calm'} block",
             "return timers": f"shortened for the story: {timers}",
+            "limits": f"likewise: {fill.FALL} s below `healthy`, {fill.SESSIONS} sessions",
             "drain": f"likewise: {fill.DRAIN['wait']} s at the longest path",
             "routers": "BIRD dials again after 1 to 2 s; a cloud takes longer, for its network too",
             "client": "a request each 10 ms on a connection of its own, failed after 250 ms",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from haproxyadmin.haproxy import HAProxy
 
 from anycastd.lab import files, fill
@@ -31,7 +32,8 @@ class Settings:
     ``program`` and ``speaker`` are the commands before `run` and `speaker`; ``profiles`` (region
     name -> file) and ``haproxy_file`` replace the shipped files; ``back`` are the return timers
     (None: the profile's own), ``drain`` the times of a drain, likewise; ``fast`` selects the fast
-    block of the HAProxy file.
+    block of the HAProxy file; with ``weights`` the MSEE prefers the first region's circuit by a
+    weight, whatever the paths are.
     """
 
     program: tuple[str, ...] = (*PYTHON, "anycastd")
@@ -42,10 +44,14 @@ class Settings:
     drain: Mapping[str, float] | None = None
     profiles: Mapping[str, Path] | None = None
     haproxy_file: Path | None = None
+    weights: bool = False
 
 
 class Appliance:
-    """An NVA and its region's web servers; ``run`` is its /run, with everything's sockets."""
+    """An NVA and its region's web servers; ``run`` is its /run, with everything's sockets.
+
+    ``prepends`` are its profile's, by level.
+    """
 
     def __init__(self, nodes: Nodes, region: Region, settings: Settings) -> None:
         self.region = region
@@ -56,12 +62,18 @@ class Appliance:
         self.haproxy_socket = self.run / "haproxy" / "anycastd.sock"
         self.agent_directory = self.run / "agent"
         self.speaker_directory = self.run / "speaker"
+        self.prepends: dict[str, int] = {}
         self.backends: dict[str, Process] = {}
         self.haproxy: Process | None = None
         self.speaker: Process | None = None
         self.agent: Process | None = None
         self._nodes = nodes
         self._settings = settings
+
+    @property
+    def socket(self) -> str:
+        """HAProxy's stats socket, as its configuration and the profile have it."""
+        return str(self.haproxy_socket)
 
     def prepare(self) -> None:
         """Write the profile and the HAProxy file, and put the VIP on the loopback.
@@ -73,11 +85,18 @@ class Appliance:
         settings = self._settings
         chosen = (settings.profiles or {}).get(self.region.name)
         text = (chosen or files.shipped(f"profiles/{self.region.profile}")).read_text()
-        socket = str(self.haproxy_socket)
+        socket = self.socket
         filled = fill.profile(text, self.region, socket, settings.back, settings.drain)
         self.profile.write_text(filled)
+        (service,) = yaml.safe_load(filled)["services"].values()
+        self.prepends = {
+            "preferred": service["prepend"],
+            "degraded": service["degraded"].get("prepend", 0),
+            "standby": service["standby"]["prepend"],
+        }
         text = (settings.haproxy_file or files.shipped("haproxy/haproxy.cfg")).read_text()
         self.haproxy_config.write_text(fill.haproxy(text, self.region, socket, fast=settings.fast))
+        Path(fill.maintenance_map(socket)).touch()
         self._nodes.run(self.node, "ip", "address", "add", f"{VIP}/32", "dev", "lo")
 
     def start_backends(self) -> None:
@@ -148,9 +167,22 @@ class Appliance:
         where = ("--directory", str(self.agent_directory))
         return self._nodes.ask(self.node, *self._settings.program, name, *options, *where)
 
+    def explanation(self) -> dict[str, Any]:
+        """Return what `anycastd explain --json` says of the service; empty if no agent answers."""
+        try:
+            said = json.loads(self.command("explain", "--json").stdout)
+        except ValueError:
+            return {}
+        return dict(next(iter(said["services"].values())))
+
+    def tell_haproxy(self, command: str) -> str:
+        """Say something on HAProxy's socket for administrators; return its answer."""
+        admin = HAProxy(socket_file=fill.admin_socket(self.socket))
+        return str(admin.command(command)[0])
+
     def inventory(self) -> dict[str, dict[str, str]]:
         """Return HAProxy's backends by its own word: name -> server -> status."""
-        admin = HAProxy(socket_file=str(self.haproxy_socket))
+        admin = HAProxy(socket_file=self.socket)
         return {
             backend.name: {server.name: server.status for server in backend.servers()}
             for backend in admin.backends()

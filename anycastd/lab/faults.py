@@ -6,8 +6,9 @@ import signal
 import time
 from collections.abc import Mapping
 
-from anycastd.lab.appliance import Appliance
+from anycastd.lab.appliance import PYTHON, Appliance
 from anycastd.lab.node import LabError, Nodes, Process, ended, signal_all
+from anycastd.lab.topology import VIP
 
 
 class Faults:
@@ -16,6 +17,7 @@ class Faults:
     def __init__(self, nodes: Nodes, regions: Mapping[str, Appliance]) -> None:
         self._nodes = nodes
         self._regions = regions
+        self._crowd: Process | None = None
 
     def kill_backends(self, region: str, *names: str) -> float:
         """SIGKILL a region's web servers at once, or only those named."""
@@ -26,6 +28,20 @@ class Faults:
         """Start the web servers that are dead."""
         now = time.monotonic()
         self._regions[region].start_backends()
+        return now
+
+    def freeze_backends(self, region: str) -> float:
+        """Stop a region's web servers: the kernel still takes connections, nobody answers."""
+        now = time.monotonic()
+        for backend in self._regions[region].backends.values():
+            backend.freeze()
+        return now
+
+    def thaw_backends(self, region: str) -> float:
+        """Let them go on."""
+        now = time.monotonic()
+        for backend in self._regions[region].backends.values():
+            backend.thaw()
         return now
 
     def kill_haproxy(self, region: str) -> float:
@@ -45,6 +61,17 @@ class Faults:
     def kill_speaker(self, region: str) -> float:
         """SIGKILL ExaBGP and the lease process; they are started again 0.1 s later."""
         return _kill([_there(self._regions[region].speaker, region, "speaker")])
+
+    def crowd(self, number: int) -> float:
+        """Connect so many clients to the VIP, which say nothing and stay."""
+        now = time.monotonic()
+        argv = (*PYTHON, "anycastd.lab.crowd", VIP, str(number))
+        self._crowd = self._nodes.start("client", "crowd", *argv)
+        return now
+
+    def disperse(self) -> float:
+        """Have them go away."""
+        return _kill([_there(self._crowd, "the client", "crowd")])
 
     def link_down(self, region: str, role: str = "nva") -> float:
         """Take a node off its VNet without a word, as a host that dies; roles as in ``Region``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import yaml
@@ -15,6 +15,10 @@ RETURN = {"rise": 2, "hold_down": 4, "hold_down_max": 4, "spacing": 2}
 """The story's return timers, in seconds: a person waits for them."""
 DRAIN = {"wait": 3, "linger": 2, "stop": 4}
 """The story's times of a drain, in seconds, for the same reason."""
+FALL = 2
+"""The story's `degraded.fall`, in seconds, likewise."""
+SESSIONS = 50
+"""The story's limit of sessions: a crowd that the lab can send."""
 WEB_PORT = 9480
 
 
@@ -64,9 +68,11 @@ def profile(
             timers = _find(service, ("return",))
             if timers is None:
                 raise LabError("the profile's service has no 'return', which the lab shortens", 78)
-            flow = ", ".join(f"{name}: {value}" for name, value in back.items())
+            by_hand = "manual: true, " if _is_manual(timers) else ""
+            flow = by_hand + ", ".join(f"{name}: {value}" for name, value in back.items())
             edits.append(_Edit(timers.start_mark.index, _end(timers), f"{{{flow}}}"))
     edits.extend(_between_regions(root, region))
+    edits.extend(_conditions(services.values(), socket, shorter=back is not None))
     if drain is not None:
         flow = ", ".join(f"{name}: {value}" for name, value in drain.items())
         times = _find(root, ("drain",))
@@ -85,6 +91,42 @@ def _between_regions(root: yaml.Node | None, region: Region) -> Iterator[_Edit]:
     if listed is not None:
         whole = ", ".join(f'{{name: {one.name}, agent: "{one.nva}:{WEB_PORT}"}}' for one in REGIONS)
         yield _Edit(listed.start_mark.index, _end(listed), f"[{whole}]")
+
+
+def _is_manual(timers: yaml.Node) -> bool:
+    """Whether a `return` says that a person has to say so."""
+    manual = _pairs(timers).get("manual")
+    return isinstance(manual, yaml.ScalarNode) and manual.value == "true"
+
+
+def _conditions(services: Iterable[yaml.Node], socket: str, *, shorter: bool) -> Iterator[_Edit]:
+    """Yield what makes the map of maintenance the lab's, and times and limits fit for a story."""
+    for service in services:
+        if _find(service, ("maintenance",)) is not None:
+            yield _scalar(service, ("maintenance", "map"), maintenance_map(socket))
+        if shorter and _find(service, ("degraded", "fall")) is not None:
+            yield _scalar(service, ("degraded", "fall"), str(FALL))
+        for limited in _named(service, "sessions_below"):
+            yield _scalar(limited, ("sessions_below",), str(SESSIONS))
+
+
+def _named(node: yaml.Node | None, key: str) -> Iterator[yaml.Node]:
+    """Yield the mappings below a node that have a key."""
+    pairs = _pairs(node)
+    if key in pairs and node is not None:
+        yield node
+    for child in (*pairs.values(), *_items(node)):
+        yield from _named(child, key)
+
+
+def maintenance_map(socket: str) -> str:
+    """Return the file with the entries of maintenance, beside HAProxy's stats socket."""
+    return f"{socket.rpartition('/')[0]}/maintenance.map"
+
+
+def admin_socket(socket: str) -> str:
+    """Return HAProxy's socket for administrators, beside the agent's."""
+    return f"{socket.rpartition('/')[0]}/admin.sock"
 
 
 def _apply(text: str, edits: list[_Edit]) -> str:
@@ -134,15 +176,20 @@ def haproxy(text: str, region: Region, socket: str, *, fast: bool) -> str:
     """Return the HAProxy file's text with a region's addresses and socket, run as root.
 
     The servers get the addresses of the region's web servers in order; with ``fast`` the backends
-    take the `fast` defaults instead of the `calm` ones.  Raises LabError when the file has not the
-    shape of the shipped one.
+    take the `fast` defaults instead of the `calm` ones.  What operators need for a story, the
+    administrators' socket and the map of maintenance, is no comment any more.  Raises LabError
+    when the file has not the shape of the shipped one.
     """
+    for words in (r"stats socket \S*/admin\.sock", r"http-request .*map_str\("):
+        text = re.sub(rf"^(\s*)#(?={words})", r"\1", text, flags=re.MULTILINE)
     # The machine's own syslog shall not hear of servers that die in a rehearsal.
     text = re.sub(r"^(?=\s*log\s+/)", "#", text, flags=re.MULTILINE)
     text = re.sub(r"(?<=\s)(user|group)(\s+)\S+", r"\1\2root", _code_only(text))
-    text, sockets = re.subn(
-        r"^(\s*stats\s+socket\s+)\S+", rf"\g<1>{socket}", text, flags=re.MULTILINE
-    )
+    admin = r"\S*/admin\.sock"
+    line = r"^(\s*stats\s+socket\s+)"
+    text, sockets = re.subn(rf"{line}(?!{admin})\S+", rf"\g<1>{socket}", text, flags=re.MULTILINE)
+    text = re.sub(f"{line}{admin}", rf"\g<1>{admin_socket(socket)}", text, flags=re.MULTILINE)
+    text = re.sub(r"map_str\([^,)]*", f"map_str({maintenance_map(socket)}", text)
     addresses = iter(region.web)
     text, servers = re.subn(
         r"^(\s*server\s+\S+\s+)[^\s:]+(:\d+)",

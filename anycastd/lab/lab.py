@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -29,6 +29,7 @@ NEEDED = {
     "bird": "bird2",
 }
 
+_PREFERRED: Mapping[str, str] = {}
 _HOPELESS = 10  # so many restarts in one wait
 _LOOK = 0.5  # seconds between two looks for them
 
@@ -85,7 +86,8 @@ class Lab:
     """The whole network, running, with the agents started; everything vanishes with the context.
 
     ``regions`` are the appliances by region name; ``client`` and ``faults`` do what they say;
-    ``watches`` follow the kernel routes of the MSEE and the route servers by node name.
+    ``watches`` follow the kernel routes of the MSEE and the route servers by node name, ``routers``
+    are the BIRDs by node name.
     ``every``, ``give_up`` and ``again`` are the client's.  ``agents`` False leaves speakers and
     agents for the caller to start.
     """
@@ -116,6 +118,7 @@ class Lab:
         self.client = Client(self.nodes, every, give_up, again=again)
         self.faults = Faults(self.nodes, self.regions)
         self.watches: dict[str, Watch] = {}
+        self.routers: dict[str, Process] = {}
         self._agents = agents
         self._progress = progress
 
@@ -140,7 +143,7 @@ class Lab:
         topology.wire(self.nodes)
         watched = [region.node(role) for region in REGIONS for role in ("ars0", "ars1")]
         self.watches = {node: Watch(self.nodes, node) for node in ("msee", *watched)}
-        birds = routers.start(self.nodes)
+        birds = self.routers = routers.start(self.nodes, weights=self.settings.weights)
         for appliance in self.regions.values():
             appliance.prepare()
             appliance.start_backends()
@@ -227,9 +230,24 @@ class Lab:
 
     def wait_preferred(self, seconds: float = 60) -> tuple[Row, ...]:
         """Wait until both regions are at their profiles' own paths; return the MSEE's table."""
-        return self.wait_table(
-            "both regions at their own paths", lambda rows: paths(rows) == EXPECTED, seconds
-        )
+        return self.wait_levels(seconds)
+
+    def wait_levels(
+        self, seconds: float, levels: Mapping[str, str] = _PREFERRED
+    ) -> tuple[Row, ...]:
+        """Wait until each region has the path of its level; return the MSEE's table.
+
+        ``levels`` by region name: what is not named is preferred, withdrawn has no path.
+        """
+        wanted = self.expected(levels)
+        what = ", ".join(f"{name} {levels.get(name, 'preferred')}" for name in self.regions)
+        return self.wait_table(f"{what} at the MSEE", lambda rows: paths(rows) == wanted, seconds)
+
+    def expected(self, levels: Mapping[str, str] = _PREFERRED) -> dict[str, tuple[int, ...]]:
+        """Return the MSEE's AS paths by next hop for levels by region name, as ``wait_levels``."""
+        at = {name: levels.get(name, "preferred") for name in self.regions}
+        there = {name: level for name, level in at.items() if level != "withdrawn"}
+        return expected({name: self.regions[name].prepends[at] for name, at in there.items()})
 
     def wait_answers(self, region: Region, count: int, seconds: float, since: float = 0.0) -> None:
         """Wait until the client's last ``count`` requests were all answered by a region."""

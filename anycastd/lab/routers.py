@@ -56,14 +56,14 @@ class Row:
         return f"{self.network:<19}{hop:<20}{self.weight:<10}{' '.join(map(str, self.path))}"
 
 
-def configuration(node: str) -> str:
-    """Return a router's BIRD configuration."""
+def configuration(node: str, *, weights: bool = False) -> str:
+    """Return a router's BIRD configuration; ``weights`` as in ``Settings``."""
     for region in REGIONS:
         if node in (region.node("ars0"), region.node("ars1")):
             return _route_server(region, region.ars[int(node[-1])])
         if node in (region.node("gw0"), region.node("gw1")):
             return _gateway(region, region.gateways[int(node[-1])])
-    return {"msee": _msee, "ce": _ce}[node]()
+    return _msee(weights=weights) if node == "msee" else _ce()
 
 
 def _route_server(region: Region, address: str) -> str:
@@ -122,10 +122,15 @@ protocol bgp ars{number} from peering {{
     return text
 
 
-def _msee() -> str:
-    """Microsoft's edge router: the shortest path wins, private ASNs are removed on the way out."""
+def _msee(*, weights: bool) -> str:
+    """Microsoft's edge router: the shortest path wins, private ASNs are removed on the way out.
+
+    With ``weights`` the first region's circuit wins, as by the weight of its connection.
+    """
     text = _COMMON.format(router_id=topology.MSEE_ADDRESS, kernel="")
-    for region in REGIONS:
+    for rank, region in enumerate(REGIONS):
+        heavier = weights and not rank
+        takes = "import filter { bgp_local_pref = 200; accept; }" if heavier else "import all"
         for number, gateway in enumerate(region.gateways):
             port = region.node(f"gw{number}")
             text += f"""
@@ -134,7 +139,7 @@ protocol bgp {port.replace("-", "_")} from peering {{
     local {topology.MSEE_ADDRESS} as {topology.MSEE_AS};
     neighbor {gateway} as {topology.ARS_AS};
     multihop 2;
-    ipv4 {{ import all; export where proto = "ce"; next hop self; }};
+    ipv4 {{ {takes}; export where proto = "ce"; next hop self; }};
 }}
 """
     return (
@@ -169,12 +174,12 @@ protocol bgp msee from peering {{
     )
 
 
-def start(nodes: Nodes) -> dict[str, Process]:
+def start(nodes: Nodes, *, weights: bool = False) -> dict[str, Process]:
     """Start BIRD in every router; return the processes by node."""
     started = {}
     for node in ROUTERS:
         file = nodes.directory / f"{node}.bird.conf"
-        file.write_text(configuration(node))
+        file.write_text(configuration(node, weights=weights))
         control = str(control_socket(nodes, node))
         started[node] = nodes.start(node, "bird", "bird", "-f", "-c", str(file), "-s", control)
     return started

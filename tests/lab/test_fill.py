@@ -25,7 +25,19 @@ def test_the_shipped_profile_becomes_the_regions(region: Region) -> None:
         neighbor["address"] = address
     wanted["haproxy"]["main"]["socket"] = SOCKET
     wanted["services"]["web"]["return"] = fill.RETURN
+    wanted["services"]["web"]["degraded"]["fall"] = fill.FALL
     assert filled == wanted
+
+
+def test_the_graded_profile_becomes_a_storys() -> None:
+    """Its limit is one that the lab can reach, its map the lab's; a person is still waited for."""
+    text = files.shipped("profiles/graded.yaml").read_text()
+    filled = yaml.safe_load(fill.profile(text, PRIMARY, SOCKET, fill.RETURN))
+    (service,) = filled["services"].values()
+    (limit,) = [one for one in service["healthy"]["all"] if "sessions_below" in one]
+    assert limit["sessions_below"] == fill.SESSIONS
+    assert service["maintenance"]["map"] == "/tmp/lab/haproxy/maintenance.map"  # noqa: S108
+    assert service["return"] == {"manual": True, **fill.RETURN}
 
 
 def test_everything_else_stays_to_the_letter() -> None:
@@ -90,25 +102,32 @@ def test_a_profile_of_another_shape_is_refused_in_words() -> None:
 
 @pytest.mark.parametrize("fast", [False, True])
 def test_the_shipped_haproxy_file_becomes_the_regions(fast: bool) -> None:
-    """Socket, servers, user and the chosen checks are the lab's; every other setting stays."""
-    text = files.shipped("haproxy/haproxy.cfg").read_text()
-    shipped = [line.split("#")[0].split() for line in text.splitlines()]
-    filled = [line.split() for line in fill.haproxy(text, PRIMARY, SOCKET, fast=fast).splitlines()]
+    """Sockets, map, servers, user and the chosen checks are the lab's; all else stays."""
+    shipped = files.shipped("haproxy/haproxy.cfg").read_text()
+    # What the lab takes out of its comment.
+    for line in ("stats socket /run/haproxy/admin.sock", "http-request return status 503"):
+        assert shipped.count(f"#{line}") == 1
+        shipped = shipped.replace(f"#{line}", line)
+    old = [line.split("#")[0].split() for line in shipped.splitlines()]
+    new = [line.split() for line in fill.haproxy(shipped, PRIMARY, SOCKET, fast=fast).splitlines()]
     changed = [
-        (old, new)
-        for old, new in zip(
-            [words for words in shipped if words and words[:2] != ["log", "/dev/log"]],
-            [words for words in filled if words],
+        (before, after)
+        for before, after in zip(
+            [words for words in old if words and words[:2] != ["log", "/dev/log"]],
+            [words for words in new if words],
             strict=True,
         )
-        if old != new
+        if before != after
     ]
-    assert [new[2] for old, new in changed if old[:2] == ["stats", "socket"]] == [SOCKET]
-    servers = [new[2] for old, new in changed if old[0] == "server"]
+    sockets = [after[2] for before, after in changed if before[:2] == ["stats", "socket"]]
+    assert sockets == [SOCKET, "/tmp/lab/haproxy/admin.sock"]  # noqa: S108
+    (page,) = [after for before, after in changed if before[0] == "http-request"]
+    assert "str(web),map_str(/tmp/lab/haproxy/maintenance.map,off)" in page
+    servers = [after[2] for before, after in changed if before[0] == "server"]
     assert servers == [f"{address}:80" for address in PRIMARY.web]
-    backends = [new[-1] for old, new in changed if old[0] == "backend"]
+    backends = [after[-1] for before, after in changed if before[0] == "backend"]
     assert backends == (["fast"] if fast else [])
-    others = {old[0] for old, _ in changed} - {"stats", "server", "backend"}
+    others = {before[0] for before, _ in changed} - {"stats", "server", "backend", "http-request"}
     assert others == {"user", "group"}
 
 

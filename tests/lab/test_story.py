@@ -1,4 +1,4 @@
-"""`anycastd lab` tells the seed's story with the shipped profiles and the shipped HAProxy file."""
+"""`anycastd lab` tells its stories with the shipped profiles and the shipped HAProxy file."""
 
 from __future__ import annotations
 
@@ -102,6 +102,49 @@ def test_the_story(checks: str) -> None:
     assert times["switched"] + 1 < times["withdrawn-ne-ars0"]
     (table,) = steps["undrained"]["tables"]
     assert paths(table) == NORTH | WEST
+
+
+@pytest.mark.slow
+def test_the_graded_story() -> None:
+    """Each rule of profiles/graded.yaml moves the traffic, and the way back; see its steps."""
+    done = lab("--story", "graded", "--json")
+    assert done.returncode == 0, done.stderr
+    steps = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
+    assert all(step["passed"] and step["checks"] for step in steps.values())
+    degraded = dict.fromkeys(NORTH, "65515" + " 65010" * 4)
+    secondary_standby = dict.fromkeys(WEST, "65515" + " 65010" * 8)
+    for name in ("weight-low", "crowd", "hung", "one-server-dead"):
+        (table,) = steps[name]["tables"]
+        assert paths(table) == degraded | WEST
+        assert list(steps[name]["answers"])[-1] == "westeurope we-web2"
+    (table,) = steps["nobody-better"]["tables"]
+    assert paths(table) == degraded | secondary_standby
+    assert steps["nobody-better"]["answers"]["northeurope ne-web2"] >= 50
+    for name in ("maintenance", "waits-for-a-word"):
+        (table,) = steps[name]["tables"]
+        assert paths(table) == dict.fromkeys(NORTH, STANDBY) | WEST
+        assert steps[name]["answers"]["westeurope we-web1"] > 20
+    (table,) = steps["nobody-serves"]["tables"]
+    assert paths(table) == secondary_standby
+    assert steps["nobody-serves"]["failed"]["status 503"] >= 50
+    for name in ("weight-back", "crowd-gone", "maintenance-over", "servers-back", "returned"):
+        (table,) = steps[name]["tables"]
+        assert paths(table) == NORTH | WEST
+        assert steps[name]["answers"]["northeurope ne-web1"] > 20
+
+
+@pytest.mark.slow
+def test_the_story_of_two_circuits() -> None:
+    """Where a weight beats every path, what would be a longer path is a withdrawal."""
+    done = lab("--story", "circuits", "--json")
+    assert done.returncode == 0, done.stderr
+    steps = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
+    assert list(steps) == ["baseline", "less", "servers-back", "drained", "undrained"]
+    assert all(step["passed"] and step["checks"] for step in steps.values())
+    west = dict.fromkeys(WEST, "65515 65010")
+    for name, step in steps.items():
+        (table,) = step["tables"]
+        assert paths(table) == (west if name in ("less", "drained") else NORTH | west)
 
 
 def test_a_story_that_is_not_seen_fails() -> None:

@@ -1,0 +1,53 @@
+"""The story of two circuits: profiles/circuit.yaml where the far side prefers one by a weight.
+
+A longer path moves nobody there, so the route goes where it would else become longer.
+"""
+
+from __future__ import annotations
+
+import time
+
+from anycastd.lab.graded import check_outage, check_rule, come_back, moved
+from anycastd.lab.lab import Lab
+from anycastd.lab.report import Step
+from anycastd.lab.telling import Act, Story, baseline, check_lost
+from anycastd.lab.topology import PRIMARY, REGIONS, SECONDARY
+
+_HERE = PRIMARY.title
+_DEAD = f"{PRIMARY.short}-web1"
+
+
+def _less(lab: Lab, step: Step) -> None:
+    at = lab.faults.kill_backends(PRIMARY.name, _DEAD)
+    moved(lab, step, at, SECONDARY, "withdrawn", "preferred")
+    check_rule(lab, step, "backend web has at least 60 % usable")
+    check_outage(step)
+
+
+def _drain(lab: Lab, step: Step) -> None:
+    at = time.monotonic()
+    done = lab.primary.command("drain", "--reason", "the story's maintenance")
+    switched = moved(lab, step, at, SECONDARY, "withdrawn", "preferred")
+    step.check("the command is accepted", done.returncode == 0, done.stderr.strip() or "it is")
+    check_lost(lab, step, at, switched)
+
+
+def _undrain(lab: Lab) -> float:
+    now = time.monotonic()
+    lab.primary.command("undrain")
+    return now
+
+
+_ACTS = (
+    Act("baseline", "Baseline: both regions announce, the edge prefers one by a weight", baseline),
+    Act("less", f"One of {_HERE}'s two web servers is killed", _less),
+    Act(
+        "servers-back",
+        "It is started again",
+        lambda lab, step: come_back(lab, step, lambda lab: lab.faults.start_backends(PRIMARY.name)),
+    ),
+    Act("drained", f"{_HERE} is drained: there is no longer path, it is withdrawn", _drain),
+    Act("undrained", "`anycastd undrain`", lambda lab, step: come_back(lab, step, _undrain)),
+)
+STORY = Story(_ACTS, profiles={region.name: "circuit.yaml" for region in REGIONS}, weights=True)
+"""The story, step by step."""
