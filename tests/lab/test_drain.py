@@ -138,3 +138,44 @@ def test_two_regions_that_are_drained_at_once_do_not_both_leave(lab: Lab) -> Non
     for nva in lab.regions.values():
         nva.command("undrain")
     lab.wait_preferred()
+
+
+def test_a_stop_loses_no_request(lab: Lab) -> None:
+    """What `systemctl stop` does (ExecStop, SIGTERM): the longer path first, then away, the end."""
+    rate = load(lab)
+    began = time.monotonic()
+    done = lab.primary.command("drain", "--stopping")
+    assert done.returncode == 0, done.stderr
+    assert level(lab, PRIMARY.name) == "withdrawn"
+    away = lab.watches["msee"].first(began, *SECONDARY.gateways)
+    gone = lab.watches[PRIMARY.node("ars0")].first(began)
+    assert away is not None
+    assert gone is not None
+    assert away + DRAIN["stop"] / 4 < gone
+    assert lab.primary.agent is not None
+    lab.primary.agent.terminate()
+    lab.wait_preferred()  # the lab starts it again, and a stop is over with the agent
+    lab.wait_answers(PRIMARY, rate // 2, 60, began)
+    assert [answer for answer in asked(lab, began) if not answer.ok] == []
+
+
+def test_a_drain_outlasts_its_agent_and_ends_when_told_to(lab: Lab) -> None:
+    """While it lasts nobody is here, whatever becomes of the agent; then it comes back."""
+    rate = load(lab)
+    began = time.monotonic()
+    lasts = 12.0
+    done = lab.primary.command("drain", *WHY, "--for", f"{lasts:g}s", "--wait")
+    assert done.returncode == 0, done.stderr
+    away = time.monotonic()
+    lab.faults.kill_agent(PRIMARY.name)
+    lab.wait("the next agent", lambda: level(lab, PRIMARY.name) == "withdrawn", 20, lab.explain)
+    lab.wait_preferred()
+    back = time.monotonic()
+    assert back - began > lasts
+    lab.wait_answers(PRIMARY, rate // 2, 60, back)
+    answers = asked(lab, began)
+    assert [answer for answer in answers if not answer.ok] == []
+    moved = lab.watches["msee"].first(away, *PRIMARY.gateways)
+    assert moved is not None
+    meanwhile = {each.region for each in answers if away < each.start and each.end < moved - 0.1}
+    assert meanwhile == {SECONDARY.name}
