@@ -7,10 +7,18 @@ from __future__ import annotations
 
 import time
 
-from anycastd.lab.graded import check_outage, check_rule, come_back, moved
 from anycastd.lab.lab import Lab
 from anycastd.lab.report import Step
-from anycastd.lab.telling import Act, Story, baseline, check_lost
+from anycastd.lab.telling import (
+    Act,
+    Story,
+    baseline,
+    check_lost,
+    check_outage,
+    check_rule,
+    come_back,
+    moved,
+)
 from anycastd.lab.topology import PRIMARY, REGIONS, SECONDARY
 
 _HERE = PRIMARY.title

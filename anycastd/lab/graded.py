@@ -10,62 +10,28 @@ from collections.abc import Callable
 
 from anycastd.lab import fill
 from anycastd.lab.lab import Lab
-from anycastd.lab.report import Step, span
+from anycastd.lab.report import Step
 from anycastd.lab.telling import (
     ENOUGH,
-    OUTAGE,
     TABLE,
     Act,
     Story,
-    after,
     baseline,
     check_agents,
     check_best,
     check_lost,
+    check_outage,
+    check_rule,
+    come_back,
     count,
-    wait_over,
+    moved,
 )
-from anycastd.lab.topology import PRIMARY, SECONDARY, Region
+from anycastd.lab.topology import PRIMARY, SECONDARY
 
 _CROWD = fill.SESSIONS + 20
 _WEIGHT = "of its weight usable"
 _LIMIT = "fewer than"
 _PAGE = "status 503"
-
-
-def moved(
-    lab: Lab, step: Step, at: float, region: Region, *levels: str, within: float = 20
-) -> float | None:
-    """Wait for both regions' ``levels``, and for the client to be at a region.
-
-    Return when the MSEE switched to it.
-    """
-    both = dict(zip(lab.regions, levels, strict=True))
-    rows = lab.wait_levels(within, both)
-    lab.wait_answers(region, ENOUGH, 20, at)
-    wait_over(lab, at)
-    switched = lab.watches["msee"].first(at, *region.gateways)
-    step.time("switched", f"the MSEE sends to {region.title}", after(at, switched))
-    step.table("after", TABLE, rows)
-    outage = lab.client.outage(at)
-    if outage:
-        step.outage = outage.seconds
-        step.time("outage", "outage, as the client sees it", outage.seconds)
-    count(lab, step, at)
-    check_best(step, rows, region)
-    check_agents(lab, step, *levels)
-    return switched
-
-
-def check_rule(lab: Lab, step: Step, rule: str) -> None:
-    """Check that `anycastd explain` has a rule as false."""
-    rules = lab.primary.explanation().get("rules", [])
-    false = [f"{each['rule']}: {each['value']}" for each in rules if each["truth"] == "false"]
-    step.check(
-        f"`anycastd explain` has it: {rule}",
-        any(rule in each for each in false),
-        "; ".join(false) or "every rule holds",
-    )
 
 
 def degrade(
@@ -77,13 +43,6 @@ def degrade(
     check_rule(lab, step, rule)
     if not loses:
         check_lost(lab, step, at, switched)
-
-
-def come_back(lab: Lab, step: Step, mend: Callable[[Lab], float]) -> None:
-    """Mend what was broken: the region is preferred again, and no request is lost."""
-    at = mend(lab)
-    switched = moved(lab, step, at, PRIMARY, "preferred", "preferred", within=40)
-    check_lost(lab, step, at, switched)
 
 
 def _tell(command: str) -> Callable[[Lab], float]:
@@ -161,12 +120,6 @@ def _return(lab: Lab) -> float:
     now = time.monotonic()
     lab.primary.command("return")
     return now
-
-
-def check_outage(step: Step) -> None:
-    """Check that the client had its answers again soon."""
-    saw = span(step.outage) if step.outage else "none seen"
-    step.check(f"an outage of less than {OUTAGE:g} s", (step.outage or 0) < OUTAGE, saw)
 
 
 _HERE = PRIMARY.title

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from anycastd.lab.lab import Lab, TimedOutError, paths
 from anycastd.lab.record import Answer, who
-from anycastd.lab.report import Step
+from anycastd.lab.report import Step, span
 from anycastd.lab.routers import Row
 from anycastd.lab.topology import PRIMARY, SECONDARY, Region
 
@@ -99,6 +99,37 @@ def baseline(lab: Lab, step: Step) -> None:
     )
 
 
+def moved(
+    lab: Lab, step: Step, at: float, region: Region, *levels: str, within: float = 20
+) -> float | None:
+    """Wait for both regions' ``levels``, and for the client to be at a region.
+
+    Return when the MSEE switched to it.
+    """
+    both = dict(zip(lab.regions, levels, strict=True))
+    rows = lab.wait_levels(within, both)
+    lab.wait_answers(region, ENOUGH, 20, at)
+    wait_over(lab, at)
+    switched = lab.watches["msee"].first(at, *region.gateways)
+    step.time("switched", f"the MSEE sends to {region.title}", after(at, switched))
+    step.table("after", TABLE, rows)
+    outage = lab.client.outage(at)
+    if outage:
+        step.outage = outage.seconds
+        step.time("outage", "outage, as the client sees it", outage.seconds)
+    count(lab, step, at)
+    check_best(step, rows, region)
+    check_agents(lab, step, *levels)
+    return switched
+
+
+def come_back(lab: Lab, step: Step, mend: Callable[[Lab], float]) -> None:
+    """Mend what was broken: the region is preferred again, and no request is lost."""
+    at = mend(lab)
+    switched = moved(lab, step, at, PRIMARY, "preferred", "preferred", within=40)
+    check_lost(lab, step, at, switched)
+
+
 def wait_over(lab: Lab, at: float) -> None:
     """Wait until every request that a fault at this moment may have met is over."""
     late = max(at, time.monotonic() - lab.client.give_up) + lab.client.give_up
@@ -169,4 +200,21 @@ def check_lost(lab: Lab, step: Step, at: float, switched: float | None) -> None:
     lost = [answer for answer in answers if not answer.ok and not _open_at(answer, switched)]
     step.check(
         "no request fails, but for one that was open as the route moved", not lost, summary(step)
+    )
+
+
+def check_outage(step: Step) -> None:
+    """Check that the client had its answers again soon."""
+    saw = span(step.outage) if step.outage else "none seen"
+    step.check(f"an outage of less than {OUTAGE:g} s", (step.outage or 0) < OUTAGE, saw)
+
+
+def check_rule(lab: Lab, step: Step, rule: str) -> None:
+    """Check that `anycastd explain` has a rule as false."""
+    rules = lab.primary.explanation().get("rules", [])
+    false = [f"{each['rule']}: {each['value']}" for each in rules if each["truth"] == "false"]
+    step.check(
+        "`anycastd explain` names the rule",
+        any(rule in each for each in false),
+        "; ".join(false) or "every rule holds",
     )
