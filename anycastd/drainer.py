@@ -237,8 +237,13 @@ class Drainer:
                 )
             elif self._level(name) is Level.WITHDRAWN:
                 yield f"{name}: is withdrawn already, and stays so"
-            else:
+            elif self._profile.services[name].prepends_steer:
                 yield f"{name}: at the longest path now, withdrawn in {drain.wait:g} s"
+            else:
+                yield (
+                    f"{name}: withdrawn now, since prepends do not steer here; the others have "
+                    f"{drain.wait:g} s to take over"
+                )
         if not (self._profile.regions or drain.force):
             yield "no `regions` in the profile: nobody was asked whether another region serves"
 

@@ -148,6 +148,21 @@ def test_a_drain_ends_when_it_was_told_to(tmp_path: Path) -> None:
         assert "drain of web ends: its time is up (new kernel; by " in one.log()
 
 
+def test_where_prepends_do_not_steer_a_drain_is_a_withdrawal(tmp_path: Path) -> None:
+    """There is no longer path first, and the command says so; the others get the wait after it."""
+    unsteered = [("bgp:\n", "bgp:\n  prepends_steer: false\n")]
+    with drainable(tmp_path, changes=unsteered) as one:
+        wire = Wire(one.peers, PREFIX)
+        began = time.monotonic()
+        done = drain(one, "--wait")
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        assert lines[0].startswith("web: withdrawn now, since prepends do not steer here; ")
+        assert lines[-1] == "safe to reboot"
+        assert wire.story(began) == ["x", "x"]
+        assert time.monotonic() - max(each.at for each in wire.changes()) > 1.5
+
+
 def test_what_cannot_be_meant_is_said(tmp_path: Path) -> None:
     """Each mistake has one message, changes nothing, and its own exit code."""
     with drainable(tmp_path) as one:
