@@ -139,7 +139,7 @@ def elsewhere(
         if other is None or other.asked <= since + STALE or now - other.asked > FRESH:
             whys.append(f"{name} has not answered yet")
             continue
-        one = other.vips.get(str(service.vip))
+        one = other.vips.get(service.prefix)
         if other.why:
             whys.append(f"{name} {other.why}")
         elif one is None:
@@ -167,7 +167,7 @@ def _yields(
         other = others.get(name)
         if other is None or now - other.asked > FRESH or other.asked < since + SETTLED:
             continue
-        one = other.vips.get(str(service.vip))
+        one = other.vips.get(service.prefix)
         if one is not None and one.serves:
             return True
     return False

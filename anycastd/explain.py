@@ -123,7 +123,7 @@ def explain(
     count = None if level is Level.WITHDRAWN else prepends(service, level)
     failures = memory[name].failures if name in memory else 0
     return Explanation(
-        vip=str(service.vip),
+        vip=service.prefix,
         level=level.word,
         since=round(now - decision.since, 3),
         as_path=None if count is None else (profile.bgp.local_as,) * (1 + count),

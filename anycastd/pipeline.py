@@ -97,7 +97,7 @@ def advance(profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now:
     for name, service in profile.services.items():
         verdict = judge(profile, service, inputs.haproxy, now, inputs.probes.get(name))
         held = adopting.get(name)
-        vip = inputs.vips.get(str(service.vip))
+        vip = inputs.vips.get(service.prefix)
         there = None if vip is None else vip.usable
         drain = holds[name][0].cap if name in holds else None
         around = Around(sessions, there, held, drain, returned=inputs.returns.get(name))
@@ -127,7 +127,7 @@ def _adopting(
     if held is None or not new:
         return {}
     found = by_prefix(held)
-    return {each.name: held_level(profile, each, found.get(str(each.vip), ())) for each in new}
+    return {each.name: held_level(profile, each, found.get(each.prefix, ())) for each in new}
 
 
 def _sessions(lease: LeaseView) -> bool | None:

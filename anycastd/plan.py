@@ -111,20 +111,20 @@ def _routes(
     old: Profile, new: Profile, held: tuple[Route, ...], leaving: Container[str]
 ) -> Iterator[RoutePlan]:
     have = by_prefix(held)
-    kept = {str(service.vip) for service in new.services.values()}
+    kept = {service.prefix for service in new.services.values()}
     for name, service in old.services.items():
-        vip = str(service.vip)
+        vip = service.prefix
         other = new.services.get(name)
         if (other is None or other.vip != service.vip) and vip in have and vip not in kept:
             yield RoutePlan(name, vip, "withdrawn: the new profile does not have it")
     for service in new.services.values():
-        yield from _service(new, service, have.get(str(service.vip), []), leaving)
+        yield from _service(new, service, have.get(service.prefix, []), leaving)
 
 
 def _service(
     new: Profile, service: Service, held: list[Route], leaving: Container[str]
 ) -> Iterator[RoutePlan]:
-    name, vip = service.name, str(service.vip)
+    name, vip = service.name, service.prefix
     level = held_level(new, service, held)
     have = {route.neighbor: route for route in held}
     if level is Level.WITHDRAWN:

@@ -220,7 +220,7 @@ class SelfTest:
         return self.http or self.tcp or 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, because it keeps a text
 class Service:
     """``next_hop`` None means self: the neighbor's local address.
 
@@ -244,6 +244,15 @@ class Service:
     ecmp: bool
     maintenance: Maintenance | None = None
     prepends_steer: bool = True
+
+    def __hash__(self) -> int:
+        """Hash its name alone: each pass asks, and all fields take ten times as long."""
+        return hash(self.name)
+
+    @functools.cached_property
+    def prefix(self) -> str:
+        """The VIP as text."""
+        return str(self.vip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +289,10 @@ class Profile:
     drain: DrainTimes
     regions: tuple[Region, ...] = ()
     web: Endpoint | None = None
+
+    def __hash__(self) -> int:
+        """Hash its region alone: a dictionary has no hash."""
+        return hash(self.region)
 
 
 # Text -> values ----------------------------------------------------------------------------------

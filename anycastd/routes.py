@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from anycastd.lease import Route, canonical
 from anycastd.policy import Level
-from anycastd.profile import Address, Neighbor, Network, Profile, Service
+from anycastd.profile import Neighbor, Profile, Service
 
 GRACEFUL_SHUTDOWN = "65535:0"
 """The community that says that a route is about to go (RFC 8326)."""
@@ -25,9 +25,19 @@ def wanted(
     ``leaving`` names the services that are being drained.
     """
     return tuple(
-        route(profile, service, level, neighbor, leaving=service.name in leaving)
+        each
         for service, level in levels
         if level is not Level.WITHDRAWN
+        for each in _routes(profile, service, level, leaving=service.name in leaving)
+    )
+
+
+@lru_cache(maxsize=8192)  # each pass asks for all of them again
+def _routes(
+    profile: Profile, service: Service, level: Level, *, leaving: bool
+) -> tuple[Route, ...]:
+    return tuple(
+        route(profile, service, level, neighbor, leaving=leaving)
         for neighbor in profile.bgp.neighbors
     )
 
@@ -50,23 +60,15 @@ def route(
         communities = neighbor.communities
     if leaving and neighbor.graceful_shutdown:
         communities = (*communities, GRACEFUL_SHUTDOWN)
-    asns = 1 + prepends(service, level) + neighbor.prepend
     next_hop = neighbor.next_hop or service.next_hop or neighbor.local_address
-    path = (profile.bgp.local_as,) * asns
-    return _written(neighbor.address, service.vip, next_hop, path, med, communities)
+    path = (profile.bgp.local_as,) * asns(service, level, neighbor)
+    written = Route(str(neighbor.address), service.prefix, str(next_hop), path, med, communities)
+    return canonical(written)  # so that it can be compared with what ExaBGP gives back
 
 
-@lru_cache(maxsize=16384)  # each pass asks for all of them again
-def _written(
-    neighbor: Address,
-    prefix: Network,
-    next_hop: Address,
-    as_path: tuple[int, ...],
-    med: int | None,
-    communities: tuple[str, ...],
-) -> Route:
-    """Write a route so that it can be compared with what ExaBGP gives back."""
-    return canonical(Route(str(neighbor), str(prefix), str(next_hop), as_path, med, communities))
+def asns(service: Service, level: Level, neighbor: Neighbor) -> int:
+    """Give the length of the path of ``service`` at ``level`` as ``neighbor`` is to hear it."""
+    return 1 + prepends(service, level) + neighbor.prepend
 
 
 def prepends(service: Service, level: Level) -> int:
@@ -100,11 +102,11 @@ def held_level(profile: Profile, service: Service, held: Iterable[Route]) -> Lev
     by_key = {each.key: each for each in held}  # not `route`: Python 3.12.3 takes it for the other
     levels: list[Level] = []
     for neighbor in profile.bgp.neighbors:
-        found = by_key.get((str(neighbor.address), str(service.vip)))
+        found = by_key.get((str(neighbor.address), service.prefix))
         if found is None:
             continue
         announced = (Level.STANDBY, Level.DEGRADED, Level.PREFERRED)
-        paths = {level: route(profile, service, level, neighbor).as_path for level in announced}
-        off = {level: abs(len(path) - len(found.as_path)) for level, path in paths.items()}
+        lengths = {level: asns(service, level, neighbor) for level in announced}
+        off = {level: abs(length - len(found.as_path)) for level, length in lengths.items()}
         levels.append(min(announced, key=lambda level: off[level]))
     return min(levels, default=Level.WITHDRAWN)

@@ -165,7 +165,7 @@ def vips_hash(profile: Profile) -> str:
 
 
 def _vips(profile: Profile) -> list[str]:
-    return sorted({str(service.vip) for service in profile.services.values()})
+    return sorted({service.prefix for service in profile.services.values()})
 
 
 def lease_settings(

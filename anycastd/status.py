@@ -256,13 +256,13 @@ def _service(
     for neighbor in profile.bgp.neighbors:
         address = str(neighbor.address)
         neighbors[address] = _announcement(
-            want.get(address), seen.held.get((address, str(service.vip))), seen.report, address
+            want.get(address), seen.held.get((address, service.prefix)), seen.report, address
         )
     in_sync = all(announcement.in_sync for announcement in neighbors.values())
     sessions = open_sessions(service, seen.haproxy)
     caps = sorted(decision.caps, key=lambda cap: cap.level)
     return ServiceStatus(
-        vip=str(service.vip),
+        vip=service.prefix,
         level=level.word,
         reason=_why(decision.cap.reason, decision.cap.detail, decision.cap.until, now),
         since=round(now - decision.since, 3),

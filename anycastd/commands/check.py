@@ -150,7 +150,7 @@ def _decisions(
         str(neighbor.address): NeighborReport(Session.UP, 0.0) for neighbor in profile.bgp.neighbors
     }
     lease = LeaseView(True, Report("", 0, 0, None, neighbors, ()), ())
-    vips = {str(service.vip): VipState(True) for service in profile.services.values()}
+    vips = {service.prefix: VipState(True) for service in profile.services.values()}
     stages = forecast(profile, {}, Inputs(dict(looks), vips, lease, probes), 0.0, AHEAD)
     if not profile.bgp.prepends_steer:
         yield "    prepends do not steer here: degraded and drained are withdrawn"

@@ -58,7 +58,7 @@ def look(at: float, backends: int, servers: int) -> Snapshot:
 def passes(count: int) -> tuple[Spread, Spread]:
     """Time the passes that adopt 1,000 services held by the lease, and ``count`` quiet ones."""
     profile = many_backends(SERVICES)
-    vips = {str(service.vip): VipState(usable=True) for service in profile.services.values()}
+    vips = {service.prefix: VipState(usable=True) for service in profile.services.values()}
     neighbors = {
         str(each.address): NeighborReport(Session.UP, 10.0) for each in profile.bgp.neighbors
     }
