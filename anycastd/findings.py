@@ -68,12 +68,17 @@ class Finding(NamedTuple):
     until: float | None = None
     needed: str = ""
 
+    @property
+    def believed(self) -> Truth:
+        """What counts once unknown may be held no longer."""
+        return self.then if self.truth is Truth.UNKNOWN else self.truth
+
 
 def words(condition: Condition | Maintenance) -> str:
     """Say a condition as an operator would."""
     match condition:
-        case BackendRule() as rule:
-            return _backend_words(rule)
+        case BackendRule():
+            return condition.words
         case FrontendRule(frontend=name):
             return f"frontend {name} is open"
         case LimitRule(proxy=name, frontend=frontend, load=load, below=below):
@@ -85,11 +90,6 @@ def words(condition: Condition | Maintenance) -> str:
             return "all of (" + "; ".join(words(rule) for rule in condition.rules) + ")"
         case AnyOf():
             return "any of (" + "; ".join(words(rule) for rule in condition.rules) + ")"
-
-
-def _backend_words(rule: BackendRule) -> str:
-    of = " of its weight" if rule.by_weight else ""
-    return f"backend {rule.backend} has {_at_least(rule.usable)}{of} usable"
 
 
 _LOADS = {"queue": "requests queued", "sessions": "sessions"}
@@ -157,7 +157,7 @@ def _backend(rule: BackendRule, look: Snapshot, until: float) -> Finding:
     backend = look.backends.get(rule.backend)
     if backend is None:
         value, reason = "not in HAProxy", Reason.BACKEND_MISSING
-        return Finding(words(rule), Truth.FALSE, value, reason, asked=look.asked, until=until)
+        return Finding(rule.words, _FALSE, value, reason, asked=look.asked, until=until)
     if rule.by_weight:
         proved, possible = _usable_weight(backend, count_unchecked=rule.count_unchecked)
         total, of = sum(_configured(backend, row) for row in _counting(backend)), " of weight"
@@ -165,7 +165,7 @@ def _backend(rule: BackendRule, look: Snapshot, until: float) -> Finding:
         proved, possible = usable_servers(backend, count_unchecked=rule.count_unchecked)
         total, of = counted(backend), ""
     needed = servers_needed(rule.usable, total)
-    value = f"{proved} of {total} usable" if not of else f"{proved} of weight {total} usable"
+    value = f"{proved}{of or ' of'} {total} usable"
     if possible > proved:
         value += f", {possible - proved} not proved"
     truth, reason = _TRUE, Reason.SERVING
@@ -174,7 +174,7 @@ def _backend(rule: BackendRule, look: Snapshot, until: float) -> Finding:
     elif proved < needed:
         truth, reason = Truth.UNKNOWN, Reason.UNPROVED
     return Finding(  # by position: that costs half as much, and this is the busiest place
-        _backend_words(rule),
+        rule.words,
         truth,
         value,
         reason,
@@ -258,9 +258,3 @@ def servers_needed(threshold: Threshold, total: int) -> int:
         return threshold.count
     # Rounded up, and never 0: a share of an empty backend is not served.
     return max(1, -int(-(threshold.share or 0) * total // 100))
-
-
-def _at_least(threshold: Threshold) -> str:
-    if threshold.count is not None:
-        return f"at least {threshold.count}"
-    return f"at least {threshold.share:g} %"

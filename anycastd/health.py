@@ -9,7 +9,6 @@ Unknown is not decided here: a Verdict says for how long the last known value ma
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from anycastd.findings import (
@@ -40,26 +39,18 @@ from anycastd.selftest import Probe, lifetime, where
 _UNKNOWN = Truth.UNKNOWN
 
 
-class Outcome(NamedTuple):
-    """A condition's truth now, its truth once unknown may be held no longer, and who decided."""
-
-    truth: Truth
-    then: Truth
-    decisive: Finding
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the evidence says of one service.
 
-    ``serve`` and ``healthy`` are the two conditions of the profile.  ``alive``: each HAProxy that
-    a rule names answered.  ``asked`` is when the oldest evidence was asked for, ``until`` when
-    time alone changes the verdict (None: never), both on the clock that ``now`` comes from.
-    ``maintenance`` is the finding of its map, false while it is in maintenance; None without one.
+    ``serve`` and ``healthy`` are what decides the two conditions of the profile.  ``alive``: each
+    HAProxy that a rule names answered.  ``asked`` is when the oldest evidence was asked for,
+    ``until`` when time alone changes the verdict (None: never), both on the clock that ``now``
+    comes from.  ``maintenance`` is the finding of its map, false while it is in maintenance; None
+    without one.
     """
 
-    serve: Outcome
-    healthy: Outcome
+    serve: Finding
+    healthy: Finding
     alive: bool
     asked: float
     hold: float
@@ -85,7 +76,7 @@ def judge(
     if service.self_test is not None:
         listens, answers = _tested(service.self_test, probe, now)
         findings.append(listens)
-        serve = _joined((serve, _leaf(listens)), every=True)
+        serve = _joined((serve, listens), every=True)
     healthy = serve
     if service.healthy is not None:
         more: list[Finding] = []
@@ -95,7 +86,7 @@ def judge(
         findings.append(answers)
         # Slow is no reason to withdraw: where a longer path moves nobody it is only seen.
         if service.healthy is not None and service.prepends_steer:
-            healthy = _joined((healthy, _leaf(answers)), every=True)
+            healthy = _joined((healthy, answers), every=True)
     alive, hold, until, asked = True, None, None, findings[0].asked
     for found in findings:
         if not found.alive:
@@ -164,33 +155,26 @@ def _evaluate(
     looks: Mapping[str, Observation],
     now: float,
     findings: list[Finding],
-) -> Outcome:
-    """Judge a condition; each rule's finding is added to ``findings``."""
+) -> Finding:
+    """Judge a condition: give what decides it; each rule's finding is added to ``findings``."""
     if isinstance(condition, _SEVERAL):
         parts = [_evaluate(rule, instances, looks, now, findings) for rule in condition.rules]
         return _joined(parts, every=isinstance(condition, AllOf))
     found = find(condition, instances[condition.instance], looks, now)
     findings.append(found)
-    return _leaf(found)
+    return found
 
 
-def _joined(parts: Sequence[Outcome], *, every: bool) -> Outcome:
-    """Join outcomes: the minimum for `all`, the maximum for `any`; the first of equals decides."""
+def _joined(parts: Sequence[Finding], *, every: bool) -> Finding:
+    """Join findings: the minimum for `all`, the maximum for `any`; the first of equals decides."""
     decisive = parts[0]
-    then = decisive.then
     for part in parts:
         if part.truth < decisive.truth if every else part.truth > decisive.truth:
             decisive = part
-        if part.then < then if every else part.then > then:
-            then = part.then
-    if then is decisive.then:
+    if decisive.truth is not _UNKNOWN:
         return decisive
-    return Outcome(decisive.truth, then, decisive.decisive)
-
-
-def _leaf(finding: Finding) -> Outcome:
-    truth = finding.truth
-    return Outcome(truth, finding.then if truth is _UNKNOWN else truth, finding)
+    then = (min if every else max)(part.believed for part in parts)
+    return decisive if then is decisive.then else decisive._replace(then=then)
 
 
 # An outcome of the self-test -> somebody listens, somebody answers well, the reason if not.

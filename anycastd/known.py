@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from anycastd.findings import Truth
-from anycastd.health import Outcome
+from anycastd.findings import Finding, Truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +23,17 @@ NEVER = Known()
 """What was never known."""
 
 
-def learn(known: Known, outcome: Outcome, hold: float, now: float) -> Known:
+def learn(known: Known, found: Finding, hold: float, now: float) -> Known:
     """Take over a condition's value; hold the last one while it is unknown, for a bounded time."""
-    if outcome.truth is not Truth.UNKNOWN:
-        return observe(known, outcome.truth is Truth.TRUE, now)
+    if found.truth is not Truth.UNKNOWN:
+        return observe(known, found.truth is Truth.TRUE, now)
     if known.unknown_since is None:
         known = replace(known, unknown_since=now)
     if not expired(known, hold, now):
         return known
-    if (outcome.then is Truth.TRUE) is known.value:
+    if (found.then is Truth.TRUE) is known.value:
         return known
-    return Known(outcome.then is Truth.TRUE, now, known.unknown_since)
+    return Known(found.then is Truth.TRUE, now, known.unknown_since)
 
 
 def observe(known: Known, value: bool | None, now: float) -> Known:

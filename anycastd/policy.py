@@ -37,7 +37,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from anycastd.findings import Finding, Truth
-from anycastd.health import Outcome, Verdict
+from anycastd.health import Verdict
 from anycastd.known import NEVER, Known, end, expired, learn, observe
 from anycastd.levels import Kind, Level, Source
 from anycastd.profile import Failed, Service
@@ -286,8 +286,8 @@ def _unhealthy(service: Service, verdict: Verdict, memory: Memory, now: float) -
             reason = Reason.SPACING
         ends = max(ends, spaced)
     if now < ends:
-        detail = _evidence(verdict.healthy.decisive)
-        yield Cap(Level.PREFERRED, reason, detail, ends, Source.FALL, _asked(verdict.healthy))
+        below = verdict.healthy
+        yield Cap(Level.PREFERRED, reason, _evidence(below), ends, Source.FALL, below.asked)
     elif steers:
         yield _because(verdict.healthy, Level.DEGRADED, Source.HEALTHY)
     else:
@@ -330,8 +330,7 @@ def _waits(service: Service, verdict: Verdict, memory: Memory, now: float) -> It
         yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, Source.PROOF)
 
 
-def _because(outcome: Outcome, level: Level, source: Source, until: float | None = None) -> Cap:
-    finding = outcome.decisive
+def _because(finding: Finding, level: Level, source: Source, until: float | None = None) -> Cap:
     reason = finding.reason
     if source in _OF_HEALTHY and reason is Reason.TOO_FEW_SERVERS:
         reason = Reason.BELOW_HEALTHY
@@ -339,10 +338,6 @@ def _because(outcome: Outcome, level: Level, source: Source, until: float | None
 
 
 _OF_HEALTHY = (Source.HEALTHY, Source.HEALTH)
-
-
-def _asked(outcome: Outcome) -> float:
-    return outcome.decisive.asked
 
 
 def _evidence(finding: Finding) -> str:

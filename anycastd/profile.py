@@ -18,7 +18,6 @@ from typing import Any
 
 from anycastd import document, formats
 from anycastd.document import Document
-from anycastd.formats import SELF
 
 Address = formats.Address
 Network = formats.Network
@@ -104,7 +103,7 @@ class Threshold:
     share: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, because it keeps a text
 class BackendRule:
     """True while ``backend`` has at least ``usable`` usable servers, or weight of such servers."""
 
@@ -113,6 +112,14 @@ class BackendRule:
     usable: Threshold
     count_unchecked: bool = False
     by_weight: bool = False
+
+    @functools.cached_property
+    def words(self) -> str:
+        """Say it as an operator would, once: each pass asks."""
+        count, share = self.usable.count, self.usable.share
+        least = f"{share:g} %" if count is None else f"{count}"
+        of = " of its weight" if self.by_weight else ""
+        return f"backend {self.backend} has at least {least}{of} usable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +370,7 @@ def _neighbor(bgp: Mapping[str, Any], each: Mapping[str, Any]) -> Neighbor:
         prepend=int(each["prepend"]),
         med=_whole(each.get("med")),
         communities=None if communities is None else tuple(communities),
-        next_hop=local if next_hop == SELF else next_hop,
+        next_hop=local if next_hop == formats.SELF else next_hop,
         graceful_shutdown=each["graceful_shutdown"],
     )
 
@@ -378,7 +385,7 @@ def _service(name: str, each: Mapping[str, Any], only: str, *, steer: bool) -> S
         prepend=int(each["prepend"]),
         med=_whole(each.get("med")),
         communities=tuple(each["communities"]),
-        next_hop=None if next_hop == SELF else next_hop,
+        next_hop=None if next_hop == formats.SELF else next_hop,
         serve=_condition(each["serve"], only),
         healthy=_condition(each["healthy"], only) if "healthy" in each else None,
         self_test=_self_test(each["self_test"]) if "self_test" in each else None,

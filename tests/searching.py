@@ -67,7 +67,7 @@ def verdict(variant: str, shown: Shown, *, planned: bool) -> Verdict:
     if isinstance(look, Snapshot):
         look = replace(look, entries={MAP: "on" if planned else None})
     found = judge(its, its.services["web"], {"main": look}, 0.0)
-    return replace(found, until=None)
+    return found._replace(until=None)
 
 
 VARIANTS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -244,7 +244,7 @@ class World:
     def look(self) -> World:
         """Run a pass on a look that is taken now, and hold what it does against the invariants."""
         shown = verdict(self.variant, self.shown, planned=self.planned)
-        found = replace(shown, asked=self.now)
+        found = shown._replace(asked=self.now)
         around = Around(self.sessions, self.vip, self.held, DRAIN[self.drain], self.returned)
         memory = self.core.memory(level_since=self.now) if self.memory is None else self.memory
         service = searched(self.variant).services["web"]

@@ -47,7 +47,7 @@ def test_usable_servers_are_an_interval(
 def test_unproved_believes_haproxy_after_a_bounded_time() -> None:
     """Servers whose checks have not run hold the last verdict 60 s; then HAProxy's word counts."""
     found = verdict(snapshot(UNPROVED, UNPROVED, asked=0.0))
-    assert found.serve.decisive.reason is Reason.UNPROVED
+    assert found.serve.reason is Reason.UNPROVED
     assert (found.hold, found.serve.then) == (60.0, TRUE)
 
 
@@ -55,7 +55,7 @@ def test_a_closed_frontend_does_not_serve() -> None:
     """All of the rules have to hold, and the one that does not is named."""
     found = verdict(snapshot(YES, YES, asked=0.0, frontend="STOP"))
     assert found.serve.truth is FALSE
-    assert found.serve.decisive.reason is Reason.FRONTEND_CLOSED
+    assert found.serve.reason is Reason.FRONTEND_CLOSED
     assert found.alive
 
 
@@ -63,14 +63,14 @@ def test_a_backend_that_haproxy_lacks_is_named() -> None:
     """A wrong name is its own reason, since its remedy is another one."""
     found = verdict(snapshot(YES, asked=0.0, backend="other"))
     assert found.serve.truth is FALSE
-    assert found.serve.decisive.reason is Reason.BACKEND_MISSING
+    assert found.serve.reason is Reason.BACKEND_MISSING
 
 
 def test_gone_is_false_at_once_and_not_alive() -> None:
     """No process behind the socket needs no second look."""
     found = verdict(Gone(asked=0.0, why="refused"))
     assert found.serve.truth is FALSE
-    assert found.serve.decisive.reason is Reason.HAPROXY_GONE
+    assert found.serve.reason is Reason.HAPROXY_GONE
     assert not found.alive
 
 
@@ -92,7 +92,7 @@ def test_old_evidence_proves_nothing() -> None:
     assert verdict(look, 3.0).serve.truth is TRUE
     stale = verdict(look, 3.1)
     assert stale.serve.truth is FALSE
-    assert stale.serve.decisive.reason is Reason.EVIDENCE_STALE
+    assert stale.serve.reason is Reason.EVIDENCE_STALE
     assert verdict(look, 1.0).until == 3.0
 
 

@@ -71,13 +71,13 @@ def test_a_share_by_weight_is_of_the_weights_in_haproxys_configuration(haproxy: 
     """The large server alone is enough; with its weight taken away, what is left is not."""
     its = watched((HEALTHY, "healthy: {backend: web, usable: 50%, by: weight}"))
     found = verdict(haproxy, its)
-    assert (found.healthy.truth, found.healthy.decisive.value) == (TRUE, "100 of weight 100 usable")
-    assert found.healthy.decisive.needed == "50 of weight"
+    assert (found.healthy.truth, found.healthy.value) == (TRUE, "100 of weight 100 usable")
+    assert found.healthy.needed == "50 of weight"
     haproxy.ask("disable server web/small")
-    assert verdict(haproxy, its).healthy.decisive.value == "90 of weight 100 usable"
+    assert verdict(haproxy, its).healthy.value == "90 of weight 100 usable"
     haproxy.ask("enable server web/small;set weight web/large 30%")
     found = verdict(haproxy, its)
-    assert (found.healthy.truth, found.healthy.decisive.value) == (FALSE, "37 of weight 100 usable")
+    assert (found.healthy.truth, found.healthy.value) == (FALSE, "37 of weight 100 usable")
 
 
 def test_what_is_not_proved_is_an_interval_of_weights_too() -> None:
@@ -154,7 +154,7 @@ backend web
         try:
             until(lambda: verdict(haproxy, tight).healthy.truth is FALSE)
             found = verdict(haproxy, tight)
-            assert found.healthy.decisive.reason is Reason.OVERLOADED
+            assert found.healthy.reason is Reason.OVERLOADED
             assert verdict(haproxy, loose).healthy.truth is TRUE
             assert found.serve.truth is UNKNOWN  # its server has no check; load is no part of it
         finally:

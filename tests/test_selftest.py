@@ -72,10 +72,10 @@ def test_only_a_confirmed_refusal_says_that_nobody_serves(
     """Slow, full and failing are below `healthy`; one result alone proves nothing bad."""
     found = verdict(results(*outcomes))
     assert (found.serve.truth, found.healthy.truth) == (serve, healthy)
-    assert found.healthy.decisive.reason is reason
+    assert found.healthy.reason is reason
     if serve is FALSE:
-        assert found.serve.decisive.rule == "VIP listens on http/80/"
-        assert found.serve.decisive.value == "refused, 2 times in a row"
+        assert found.serve.rule == "VIP listens on http/80/"
+        assert found.serve.value == "refused, 2 times in a row"
 
 
 @given(st.lists(st.sampled_from([PASSED, FAILED, SLOW, UNASKED])))
@@ -104,9 +104,9 @@ def test_counts_are_of_results_in_a_row(outcomes: list[Outcome]) -> None:
 def test_haproxys_evidence_still_counts() -> None:
     """A self-test that passes hides nothing; what HAProxy says comes first among the reasons."""
     found = verdict(results(PASSED), NO, NO)
-    assert (found.serve.truth, found.serve.decisive.reason) == (FALSE, Reason.TOO_FEW_SERVERS)
+    assert (found.serve.truth, found.serve.reason) == (FALSE, Reason.TOO_FEW_SERVERS)
     found = verdict(results(REFUSED, REFUSED), NO, NO)
-    assert found.serve.decisive.reason is Reason.TOO_FEW_SERVERS
+    assert found.serve.reason is Reason.TOO_FEW_SERVERS
 
 
 def test_an_old_result_proves_nothing() -> None:
@@ -114,7 +114,7 @@ def test_an_old_result_proves_nothing() -> None:
     probe = results(PASSED)
     assert verdict(probe, now=LIFETIME).serve.truth is TRUE
     found = verdict(probe, now=LIFETIME + 0.01)
-    assert (found.serve.truth, found.serve.decisive.reason) == (FALSE, Reason.TEST_STALE)
+    assert (found.serve.truth, found.serve.reason) == (FALSE, Reason.TEST_STALE)
     assert verdict(probe, now=1.0).until == min(LIFETIME, 1.0 + 3.0)
 
 
