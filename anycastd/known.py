@@ -23,10 +23,14 @@ NEVER = Known()
 """What was never known."""
 
 
+# A member of an enumeration costs a search in Python 3.11, and each pass asks for these.
+_TRUE, _UNKNOWN = Truth.TRUE, Truth.UNKNOWN
+
+
 def learn(known: Known, found: Finding, hold: float, now: float) -> Known:
     """Take over a condition's value; hold the last one while it is unknown, for a bounded time."""
-    if found.truth is not Truth.UNKNOWN:
-        return observe(known, found.truth is Truth.TRUE, now)
+    if found.truth is not _UNKNOWN:
+        return observe(known, found.truth is _TRUE, now)
     if known.unknown_since is None:
         known = replace(known, unknown_since=now)
     if not expired(known, hold, now):

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from anycastd.findings import Finding, Truth
 from anycastd.health import Verdict
@@ -47,8 +47,7 @@ CALM = 3600.0
 """Seconds without a failure after which the doubled hold-down is forgotten."""
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
+class Around(NamedTuple):
     """What a decision needs besides the verdict.
 
     ``sessions``: at least one BGP session is up (True), all are down (False), not known (None).
@@ -120,8 +119,7 @@ class Transition:
     acknowledged_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The outcome of one pass for one service.
 
     ``cap`` is the binding one: why it is not higher (Reason.SERVING when nothing holds it).
