@@ -201,6 +201,8 @@ def step(
     """
     going = {key: d for key, d in table.items() if d.until is None or now < d.until}
     holds: dict[str, tuple[Hold, ...]] = {}
+    if not going:
+        return going, holds
     for name, service in profile.services.items():
         found = []
         for key, drain in list(going.items()):

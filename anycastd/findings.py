@@ -45,7 +45,7 @@ class Truth(IntEnum):
 
 
 # A member of an enumeration costs a search in Python 3.11, and these are used all the time.
-_FALSE, _TRUE = Truth.FALSE, Truth.TRUE
+_FALSE, _TRUE, _SERVING = Truth.FALSE, Truth.TRUE, Reason.SERVING
 
 
 class Finding(NamedTuple):
@@ -144,11 +144,11 @@ def _silent(text: str, look: Unreadable, deadline: float, now: float) -> Finding
 def _frontend(rule: FrontendRule, look: Snapshot, until: float) -> Finding:
     frontend = look.frontends.get(rule.frontend)
     if frontend is None:
-        value, truth, reason = "not in HAProxy", Truth.FALSE, Reason.FRONTEND_MISSING
+        value, truth, reason = "not in HAProxy", _FALSE, Reason.FRONTEND_MISSING
     elif frontend.open:
-        value, truth, reason = frontend.status, Truth.TRUE, Reason.SERVING
+        value, truth, reason = frontend.status, _TRUE, _SERVING
     else:
-        value, truth, reason = frontend.status, Truth.FALSE, Reason.FRONTEND_CLOSED
+        value, truth, reason = frontend.status, _FALSE, Reason.FRONTEND_CLOSED
     text = f"frontend {rule.frontend} is open"
     return Finding(text, truth, value, reason, (), True, look.asked, 0.0, _FALSE, until, "OPEN")
 
@@ -163,12 +163,13 @@ def _backend(rule: BackendRule, look: Snapshot, until: float) -> Finding:
         total, of = sum(_configured(backend, row) for row in _counting(backend)), " of weight"
     else:
         proved, possible = usable_servers(backend, count_unchecked=rule.count_unchecked)
-        total, of = counted(backend), ""
+        # A share is one of all but backups, or of all where only backups are.
+        total, of = backend.tally.active or len(backend.servers), ""
     needed = servers_needed(rule.usable, total)
     value = f"{proved}{of or ' of'} {total} usable"
     if possible > proved:
         value += f", {possible - proved} not proved"
-    truth, reason = _TRUE, Reason.SERVING
+    truth, reason = _TRUE, _SERVING
     if possible < needed:
         truth, reason = _FALSE, Reason.TOO_FEW_SERVERS
     elif proved < needed:
@@ -245,11 +246,6 @@ def _configured(backend: Backend, server: Server) -> int:
 def _counting(backend: Backend) -> Iterable[Server]:
     active = [server for server in backend.servers if not server.backup]
     return active or backend.servers
-
-
-def counted(backend: Backend) -> int:
-    """How many servers a share is a share of: all but backups, or all where only backups are."""
-    return backend.tally.active or len(backend.servers)
 
 
 def servers_needed(threshold: Threshold, total: int) -> int:
