@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from anycastd.haproxy import Backend, Gone, Observation, Server, Snapshot, Unreadable, Usable
@@ -165,15 +166,7 @@ def _backend(rule: BackendRule, look: Snapshot, until: float) -> Finding:
         proved, possible = usable_servers(backend, count_unchecked=rule.count_unchecked)
         # A share is one of all but backups, or of all where only backups are.
         total, of = backend.tally.active or len(backend.servers), ""
-    needed = servers_needed(rule.usable, total)
-    value = f"{proved}{of or ' of'} {total} usable"
-    if possible > proved:
-        value += f", {possible - proved} not proved"
-    truth, reason = _TRUE, _SERVING
-    if possible < needed:
-        truth, reason = _FALSE, Reason.TOO_FEW_SERVERS
-    elif proved < needed:
-        truth, reason = Truth.UNKNOWN, Reason.UNPROVED
+    truth, reason, value, needed = _compared(rule.usable, proved, possible, total, of)
     return Finding(  # by position: that costs half as much, and this is the busiest place
         rule.words,
         truth,
@@ -185,8 +178,25 @@ def _backend(rule: BackendRule, look: Snapshot, until: float) -> Finding:
         UNPROVED_HOLD,
         _TRUE,
         until,
-        f"{needed}{of}",
+        needed,
     )
+
+
+@lru_cache(maxsize=4096)  # backends look alike, and as they did a moment ago
+def _compared(
+    threshold: Threshold, proved: int, possible: int, total: int, of: str
+) -> tuple[Truth, Reason, str, str]:
+    """Hold an interval against a threshold: its truth, why, what was found, and what it needs."""
+    needed = servers_needed(threshold, total)
+    value = f"{proved}{of or ' of'} {total} usable"
+    if possible > proved:
+        value += f", {possible - proved} not proved"
+    truth, reason = _TRUE, _SERVING
+    if possible < needed:
+        truth, reason = _FALSE, Reason.TOO_FEW_SERVERS
+    elif proved < needed:
+        truth, reason = Truth.UNKNOWN, Reason.UNPROVED
+    return truth, reason, value, f"{needed}{of}"
 
 
 def _limit(rule: LimitRule, look: Snapshot, until: float) -> Finding:
@@ -250,7 +260,7 @@ def _counting(backend: Backend) -> Iterable[Server]:
 
 def servers_needed(threshold: Threshold, total: int) -> int:
     """How many usable servers a threshold asks for, of ``total``; a share is rounded up."""
-    if threshold.count is not None:
-        return threshold.count
+    if threshold.number is not None:
+        return threshold.number
     # Rounded up, and never 0: a share of an empty backend is not served.
     return max(1, -int(-(threshold.share or 0) * total // 100))

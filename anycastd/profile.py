@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from importlib import resources
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, NamedTuple
 
 from anycastd import document, formats
 from anycastd.document import Document
@@ -95,11 +95,10 @@ class Instance:
     poll: float
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
+class Threshold(NamedTuple):
     """A number of servers or a share of them in percent; exactly one is not None."""
 
-    count: int | None = None
+    number: int | None = None
     share: float | None = None
 
 
@@ -116,8 +115,8 @@ class BackendRule:
     @functools.cached_property
     def words(self) -> str:
         """Say it as an operator would, once: each pass asks."""
-        count, share = self.usable.count, self.usable.share
-        least = f"{share:g} %" if count is None else f"{count}"
+        number, share = self.usable
+        least = f"{share:g} %" if number is None else f"{number}"
         of = " of its weight" if self.by_weight else ""
         return f"backend {self.backend} has at least {least}{of} usable"
 
@@ -442,7 +441,7 @@ def _condition(each: Mapping[str, Any], only: str) -> Condition:
 def _threshold(usable: float | str) -> Threshold:
     if isinstance(usable, str):
         return Threshold(share=float(usable.removesuffix("%")))
-    return Threshold(count=int(usable))
+    return Threshold(number=int(usable))
 
 
 def _whole(value: float | None) -> int | None:

@@ -104,7 +104,7 @@ def test_no_look_yet_is_unknown() -> None:
 @pytest.mark.parametrize(
     ("threshold", "total", "needed"),
     [
-        (Threshold(count=2), 5, 2),
+        (Threshold(number=2), 5, 2),
         (Threshold(share=50), 4, 2),
         (Threshold(share=50), 5, 3),
         (Threshold(share=1), 4, 1),

@@ -75,7 +75,7 @@ def test_defaults() -> None:
     service = read.services["web"]
     assert (service.interface, service.prepend, service.med) == ("lo", 0, None)
     assert (service.communities, service.next_hop, service.ecmp) == ((), None, False)
-    assert service.serve == BackendRule("main", "web", Threshold(count=1))
+    assert service.serve == BackendRule("main", "web", Threshold(number=1))
     assert service.healthy is None
     assert service.degraded == Degraded(3, 5)
     assert service.standby == Standby(6, 1)
@@ -156,7 +156,7 @@ services:
     assert service.ecmp is True
     assert service.serve == AnyOf(
         (
-            AllOf((BackendRule("1", "web", Threshold(count=2), count_unchecked=True),)),
+            AllOf((BackendRule("1", "web", Threshold(number=2), count_unchecked=True),)),
             FrontendRule("main", "web"),
         )
     )
