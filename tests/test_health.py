@@ -144,3 +144,23 @@ def test_any_is_true_by_its_best_rule() -> None:
     assert words(service.serve) == (
         "any of (backend web has at least 2 usable; backend spare has at least 1 usable)"
     )
+
+
+@pytest.mark.parametrize(("kind", "then"), [("all", FALSE), ("any", TRUE)])
+def test_unknown_in_two_ways_ends_as_the_worse_or_the_better(kind: str, then: Truth) -> None:
+    """A silent HAProxy is not believed in the end, servers that nobody could prove are."""
+    servers, silent = "{haproxy: main, backend: web, usable: 1}", "{haproxy: two, frontend: web}"
+    its = profile(
+        ("haproxy:\n", "haproxy:\n  two: {socket: /run/haproxy/two.sock}\n"),
+        (
+            "{all: [{backend: web, usable: 1}, {frontend: web}]}",
+            f"{{{kind}: [{servers}, {silent}]}}",
+        ),
+        ("healthy: {", "healthy: {haproxy: main, "),
+    )
+    looks: dict[str, Observation] = {
+        "main": snapshot(UNPROVED, asked=0.0),
+        "two": Unreadable(0.0, 0.0, 1, "no answer"),
+    }
+    found = judge(its, its.services["web"], looks, 0.0).serve
+    assert (found.truth, found.then, found.reason) == (UNKNOWN, then, Reason.UNPROVED)
