@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 
 from anycastd import daemon, handover
@@ -69,6 +70,9 @@ def _run(args: argparse.Namespace, profile: Profile, text: str, origin: handover
         below = os.path.join(args.directory, "speaker")
         lease = os.path.join(below, "lease.sock")
         speaker = Supervisor(("--profile", args.profile, "--directory", below), origin.speaker)
+    # Code and profile stay for good: no collection in the middle of a pass need look at them.
+    gc.collect()
+    gc.freeze()
     try:
         asyncio.run(
             daemon.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -72,6 +73,8 @@ def passes(count: int) -> dict[str, list[float]]:
         str(each.address): NeighborReport(Session.UP, 10.0) for each in profile.bgp.neighbors
     }
     found: dict[str, list[float]] = {ADOPTING: [], NEW: [], SAME: []}
+    gc.collect()
+    gc.freeze()  # as the agent does
     seen: dict[str, Snapshot] = {}
     held: tuple[Route, ...] = ()
     for _ in range(3):  # what is held from the second time on is to be adopted
