@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,11 +100,12 @@ def test_a_wait_that_times_out_says_what_it_saw(lab: Lab) -> None:
 def test_frozen_processes_stop_and_thawed_ones_go_on() -> None:
     """A frozen program does nothing, a thawed one goes on where it was."""
     with Nodes(("only",)) as nodes:
-        counting = "n=0; while :; do n=$((n + 1)); echo $n; sleep 0.01; done"
-        process = nodes.start("only", "counter", "sh", "-c", counting)
+        # One process: a shell that is stopped as it forks waits for its child, and cannot stop.
+        counting = "import time\nwhile True: print(time.sleep(0.01), flush=True)"
+        process = nodes.start("only", "counter", sys.executable, "-c", counting)
         eventually(lambda: length(process.log) > 5)
         process.freeze()
-        eventually(lambda: all(state(pid) == "T" for pid in process.tree))
+        eventually(lambda: [state(pid) for pid in process.tree] == ["T"])
         stopped = length(process.log)
         pause = time.monotonic() + 0.1
         eventually(lambda: time.monotonic() > pause)
