@@ -100,6 +100,8 @@ def judge(
     if service.maintenance is not None:
         rule = service.maintenance
         planned = find(rule, profile.haproxy[rule.instance], looks, now)
+        if not planned.alive:  # one that is dead or hangs has not switched anything
+            planned = planned._replace(truth=_UNKNOWN)
         findings.append(planned)
     return Verdict(serve, healthy, alive, asked, hold or 0.0, until, tuple(findings), planned)
 

@@ -86,6 +86,19 @@ def test_maintenance_may_withdraw_and_outlasts_a_silent_haproxy() -> None:
     assert machine.memory.planned.value
 
 
+def test_a_dead_haproxy_is_in_no_maintenance() -> None:
+    """It has not switched anything: its end is a failure, with its hold-down."""
+    machine = Machine(profile(maintained("standby"))).up()
+    dead = machine.at(101.0, gone=True)
+    assert (dead.level, dead.cap.reason) == (WITHDRAWN, Reason.HAPROXY_GONE)
+    assert not any(cap.source is Source.MAINTENANCE for cap in dead.caps)
+    assert machine.memory.failures == 1
+    machine.at(102.0, YES, YES)
+    machine.at(103.0, YES, YES)
+    assert machine.at(160.9, YES, YES).cap.reason is Reason.HOLD_DOWN
+    assert machine.at(161.0, YES, YES).level is PREFERRED
+
+
 def test_where_no_path_steers_degraded_is_withdrawn() -> None:
     """It says so, and comes back only while healthy; a wait still leaves the VIP announced."""
     machine = Machine(profile(UNSTEERED)).up()
