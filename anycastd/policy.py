@@ -68,7 +68,8 @@ class Around(NamedTuple):
 class Memory:
     """What one service's machine remembers from pass to pass; times as ``now``.
 
-    ``restored``: failures and changes are known from before a restart.
+    ``restored``: failures and changes are known from before a restart; ``announced``: as is that it
+    was announced then.
     """
 
     level: Level = Level.WITHDRAWN
@@ -83,6 +84,7 @@ class Memory:
     failed_at: float | None = None
     returned_at: float | None = None
     restored: bool = False
+    announced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,7 @@ def carry(memory: Memory, now: float) -> dict[str, Any]:
         "failed": ago(memory.failed_at),
         "changed": ago(memory.changed),
         "returned": ago(memory.returned_at),
+        "announced": memory.level is not Level.WITHDRAWN,
     }
 
 
@@ -228,6 +231,7 @@ def restore(carried: Mapping[str, Any], now: float) -> Memory:
         changed=at("changed"),
         returned_at=at("returned"),
         restored=True,
+        announced=carried.get("announced") is True,
     )
 
 
@@ -390,7 +394,9 @@ def _adopt(memory: Memory, held: Level, service: Service, now: float) -> Memory:
     """Begin at the level that the lease holds: the agent before us earned it moments ago."""
     memory = replace(memory, adopted=True, level=held, level_since=now)
     if held is Level.WITHDRAWN:
-        return memory
+        # That it is not announced any more is a change, and at worst it has just happened.
+        unseen = memory.announced or not memory.restored
+        return replace(memory, changed=now) if unseen else memory
     if not memory.restored:
         # Whatever kept it below is not known any more: the longest waits that these may have been.
         if held is Level.STANDBY:

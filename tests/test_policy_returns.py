@@ -158,7 +158,8 @@ def test_timers_survive_a_restart() -> None:
     """With what was carried over, the next agent ends the hold-down when this one would have."""
     before = failed_twice()
     carried = json.loads(json.dumps(carry(before.memory, 130.0)))
-    assert carried == {"failures": 2, "failed": 10.0, "changed": 8.0, "returned": None}
+    times = {"failed": 10.0, "changed": 8.0, "returned": None}
+    assert carried == {"failures": 2, **times, "announced": True}
     after = Machine(memory=restore(carried, 4997.0))
     after.around = Around(sessions=True, vip=True, held=STANDBY)
     held = after.at(5000.0, YES, YES)
@@ -184,6 +185,19 @@ def test_a_start_without_a_failure_has_no_hold_down() -> None:
     after.at(0.0, YES, YES)
     after.at(1.0, YES, YES)
     assert after.at(36.0, YES, YES).level is PREFERRED
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_end_of_a_lease_is_a_change_of_the_route(*, kept: bool) -> None:
+    """It was announced when the agent died, and is not any more: the spacing counts from there."""
+    memory = restore(carry(Machine().up().memory, 200.0), 200.0) if kept else Memory()
+    drained = Cap(WITHDRAWN, Reason.DRAINED)
+    machine = Machine(memory=memory, around=Around(True, True, WITHDRAWN, drained))
+    assert machine.at(200.0, YES, YES).level is WITHDRAWN
+    machine.around = UP
+    assert machine.at(220.0, YES, YES).level is STANDBY
+    assert machine.at(254.9, YES, YES).cap.reason is Reason.SPACING
+    assert machine.at(255.0, YES, YES).level is PREFERRED
 
 
 TIMES = st.none() | st.floats(allow_nan=True) | st.integers()
