@@ -34,8 +34,8 @@ from anycastd.health import more, named
 from anycastd.inbox import Inbox
 from anycastd.journal import Journal, words
 from anycastd.loopback import Loopback
-from anycastd.pipeline import LeaseView, Step, advance
-from anycastd.policy import Level, Memory
+from anycastd.pipeline import LeaseView, Step, advance, begin_anew
+from anycastd.policy import Memory
 from anycastd.probe import Prober
 from anycastd.profile import Profile, SelfTest, Service
 from anycastd.recall import Recall
@@ -335,11 +335,7 @@ class Daemon:
 
     def _begin_anew(self, now: float) -> None:
         """Come back step by step: nothing is held any more of what is thought to be announced."""
-        announced = {
-            name: replace(memory, level=Level.WITHDRAWN, level_since=now, changed=now)
-            for name, memory in self.memory.items()
-            if memory.level is not Level.WITHDRAWN
-        }
+        announced = begin_anew(self.memory, now)
         if announced:
             log.warning("the lease holds nothing any more: %s begin anew", ", ".join(announced))
             self.memory |= announced

@@ -7,7 +7,7 @@ that a pass is due.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from anycastd import drains as draining
 from anycastd.drains import Hold, Other, Table
@@ -115,6 +115,18 @@ def advance(profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now:
         drains=going,
         holds=holds,
     )
+
+
+def begin_anew(memory: Mapping[str, Memory], now: float) -> Mapping[str, Memory]:
+    """Give other memories to those that think they are announced, once the lease ran out.
+
+    Nothing is held any more, so they come back step by step.
+    """
+    return {
+        name: replace(each, level=Level.WITHDRAWN, level_since=now, changed=now)
+        for name, each in memory.items()
+        if each.level is not Level.WITHDRAWN
+    }
 
 
 def _adopting(
