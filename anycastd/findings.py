@@ -101,7 +101,7 @@ def find(rule: Rule, instance: Instance, looks: Mapping[str, Observation], now: 
     look = looks.get(instance.name)
     if isinstance(look, Snapshot):
         until = look.asked + instance.deadline
-        if now <= until:
+        if now < until:
             return _shown(rule, look, until)
         age = f"asked {now - look.asked:.1f} s ago"
         reason = Reason.EVIDENCE_STALE
@@ -111,7 +111,9 @@ def find(rule: Rule, instance: Instance, looks: Mapping[str, Observation], now: 
         return Finding(words(rule), Truth.FALSE, look.why, gone, alive=False, asked=look.asked)
     if isinstance(look, Unreadable):
         return _silent(words(rule), look, instance.deadline, now)
-    return Finding(words(rule), Truth.UNKNOWN, "", Reason.NOT_LOOKED, alive=False, asked=now)
+    # As long as one that is silent: that nobody has looked yet proves nothing bad either.
+    reason, hold = Reason.NOT_LOOKED, 2 * instance.deadline
+    return Finding(words(rule), Truth.UNKNOWN, "", reason, alive=False, asked=now, hold=hold)
 
 
 def _shown(rule: Rule, look: Snapshot, until: float) -> Finding:

@@ -195,7 +195,7 @@ def _tested(test: SelfTest, probe: Probe | None, now: float) -> tuple[Finding, F
     if probe is None:
         listens = answers = Truth.UNKNOWN
         reason = Reason.NOT_TESTED
-    elif now - probe.asked > lifetime(test):
+    elif now >= probe.asked + lifetime(test):
         listens = answers = Truth.FALSE
         reason, asked, value = (
             Reason.TEST_STALE,

@@ -87,10 +87,10 @@ def test_silence_is_false_after_two_looks_and_the_deadline(
 
 
 def test_old_evidence_proves_nothing() -> None:
-    """A look older than the deadline is no proof, however good it was."""
+    """A look as old as the deadline is no proof, however good it was."""
     look = snapshot(YES, YES, asked=0.0)
-    assert verdict(look, 3.0).serve.truth is TRUE
-    stale = verdict(look, 3.1)
+    assert verdict(look, 2.9).serve.truth is TRUE
+    stale = verdict(look, 3.0)  # who wakes at `until` must see it
     assert stale.serve.truth is FALSE
     assert stale.serve.reason is Reason.EVIDENCE_STALE
     assert verdict(look, 1.0).until == 3.0

@@ -112,8 +112,8 @@ def test_haproxys_evidence_still_counts() -> None:
 def test_an_old_result_proves_nothing() -> None:
     """Three times the longest time between two results is the end of its word."""
     probe = results(PASSED)
-    assert verdict(probe, now=LIFETIME).serve.truth is TRUE
-    found = verdict(probe, now=LIFETIME + 0.01)
+    assert verdict(probe, now=LIFETIME - 0.01).serve.truth is TRUE
+    found = verdict(probe, now=LIFETIME)  # who wakes at `until` must see it
     assert (found.serve.truth, found.serve.reason) == (FALSE, Reason.TEST_STALE)
     assert verdict(probe, now=1.0).until == min(LIFETIME, 1.0 + 3.0)
 
