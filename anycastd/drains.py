@@ -23,7 +23,7 @@ import json
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 from anycastd.policy import Cap, Level
@@ -216,7 +216,9 @@ def step(
                 going[key] = replace(drain, gone={**drain.gone, name: now})
             found.append(_hold(going[key], name, guard, steers=steers))
         if found:
-            holds[name] = tuple(sorted(found, key=lambda hold: hold.cap.level))
+            # Of equal ones that which ends first, so that a pass is due when it does.
+            found.sort(key=lambda hold: (hold.cap.level, hold.cap.until or inf))
+            holds[name] = tuple(found)
     return going, holds
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from anycastd.drains import Drain
 from anycastd.lease import NeighborReport, Report, Route, Session
-from anycastd.pipeline import Inputs, LeaseView, VipState, advance
-from anycastd.policy import Level, Memory
+from anycastd.pipeline import Inputs, LeaseView, VipState, advance, begin_anew
+from anycastd.policy import Known, Level, Memory
 from anycastd.reasons import Reason
-from looks import NO, YES, snapshot
+from looks import NO, UNPROVED, YES, snapshot
 from profiles import profile
 
 VIP = "203.0.113.10/32"
@@ -86,3 +87,37 @@ def test_each_service_adopts_its_own_routes_once() -> None:
     assert step.decisions["other"].level is Level.STANDBY
     step = advance(its, step.memory, Inputs(looks, {}, view(*other)), 0.1)
     assert step.decisions["web"].level is Level.PREFERRED, "what it wants, not what it reads"
+
+
+def test_what_nobody_has_looked_at_is_not_unhealthy() -> None:
+    """An agent that comes back right after HAProxy's reload withdraws nothing by what it lacks."""
+    its = profile(("  local_as: 65010", "  prepends_steer: false\n  local_as: 65010"))
+    held = tuple(Route(peer, VIP, "192.0.2.10", (65010,) * 7) for peer in PEERS)
+    step = advance(its, {}, Inputs(), 0.0)
+    for second in range(60):
+        looks = {"main": snapshot(UNPROVED, UNPROVED, asked=float(second))}
+        step = advance(its, step.memory, Inputs(looks, {}, view(*held)), float(second))
+        assert step.wanted == held
+
+
+def test_a_pass_is_due_when_the_first_of_two_drains_ends_its_wait() -> None:
+    """Whatever the order in which they were asked for."""
+    its = profile()
+    long, short = Drain("x", "me", 1.0, 10.0, stopping=True), Drain("x", "me", 1.0, 6.0)
+    held = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
+    looks = {"main": snapshot(YES, YES, asked=6.0)}
+    for table in ({"*stop": long, "*": short}, {"*": short, "*stop": long}):
+        inputs = Inputs(looks, {}, view(*held), drains=table)
+        assert advance(its, {}, inputs, 6.0).wake_at == 7.0
+
+
+def test_what_ran_out_begins_anew_at_standby() -> None:
+    """What is known of health stays; that everything was withdrawn is a change like any other."""
+    its = profile()
+    memory = {"web": Memory(adopted=True, level=Level.PREFERRED, serve=Known(True, 0.0))}
+    assert not begin_anew({"web": Memory(adopted=True)}, 100.0)
+    anew = begin_anew(memory, 100.0)
+    looks = {"main": snapshot(YES, YES, asked=100.0)}
+    step = advance(its, anew, Inputs(looks, {}, view()), 100.0)
+    assert step.decisions["web"].level is Level.STANDBY
+    assert anew["web"].changed == 100.0
