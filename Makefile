@@ -48,7 +48,7 @@ unit: packages venv oldest ## The tests of single parts, then again with the old
 
 search: venv ## Search longer for a broken promise of the decisions or the lease (some minutes)
 	ANYCASTD_SEARCH=1 $(PYTEST) -o faulthandler_timeout=0 tests/test_search.py \
-	    tests/test_search_lease.py
+	    tests/test_search_faults.py tests/test_search_lease.py
 
 end-to-end: packages venv oldest namespaces ## The tests on the rehearsal network
 	$(PYTEST) tests/lab

@@ -1,163 +1,129 @@
-"""A world around one service's machine, for searches: what may happen to it, and what must hold.
+"""A world around one service's machine, for searches: what may happen to it.
 
-A ``World`` is a value: a search may go on from it in many ways.  ``Core`` is the code under
-search, so that a search can be shown code with a fault in it, and be seen to find it.
+A ``World`` is a value: a search may go on from it in many ways.  Each pass goes through the one
+composition of the stages, and is held against what an ``Onlooker`` knows.  ``Core`` is the code
+under search, so that a search can be shown code with a fault in it, and be seen to find it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
-from functools import cache
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import anycastd.policy
-from anycastd.findings import UNPROVED_HOLD, Truth
-from anycastd.haproxy import Gone, Observation, Snapshot, Unreadable
-from anycastd.health import Verdict, judge
-from anycastd.policy import Around, Cap, Decision, Kind, Level, Memory, Source
-from anycastd.profile import Profile
-from anycastd.reasons import Reason
-from deciding import MAP
-from looks import NO, UNPROVED, YES, snapshot
-from profiles import profile
+from anycastd.drains import ALL, SETTLED, STOP, Drain, Other, Table
+from anycastd.findings import UNPROVED_HOLD
+from anycastd.lease import Route
+from anycastd.pipeline import Inputs, Step, VipState
+from anycastd.policy import Memory
+from onlooker import (
+    HOLD_DOWN_MAX,
+    MOMENT,
+    RISE,
+    SPACING,
+    BrokenError,
+    Onlooker,
+    Pass,
+    fits,
+)
+from weather import OTHER, VIP, Shown, Weather, searched
 
-AFTER, FALL, RISE, HOLD_DOWN, HOLD_DOWN_MAX, SPACING = 1.0, 5.0, 10.0, 60.0, 900.0, 35.0
-CALM = 3600.0
-SILENT_HOLD = 6.0
-STEP = 1e-6
-"""What comparisons of sums of seconds are worth."""
-
-
-class Shown(Enum):
-    """What a look at HAProxy shows."""
-
-    WELL = "well"
-    LESS = "less"
-    FAILED = "failed"
-    UNPROVED = "unproved"
-    GONE = "gone"
-    SILENT = "silent"
-
-    @property
-    def known(self) -> bool | None:
-        """Whether it proves that somebody serves, that nobody does, or nothing."""
-        if self in (Shown.WELL, Shown.LESS):
-            return True
-        return False if self in (Shown.FAILED, Shown.GONE) else None
-
-
-_LOOKS: dict[Shown, Observation] = {
-    Shown.WELL: snapshot(YES, YES, YES, asked=0.0),
-    Shown.LESS: snapshot(YES, NO, NO, asked=0.0),
-    Shown.FAILED: snapshot(NO, NO, NO, asked=0.0),
-    Shown.UNPROVED: snapshot(UNPROVED, UNPROVED, UNPROVED, asked=0.0),
-    Shown.GONE: Gone(0.0, "refused"),
-    Shown.SILENT: Unreadable(0.0, 0.0, 1, "no answer"),
-}
-
-
-@cache
-def verdict(variant: str, shown: Shown, *, planned: bool) -> Verdict:
-    """Judge what is shown; looks go on all the time, so none of them gets too old."""
-    its, look = searched(variant), _LOOKS[shown]
-    if isinstance(look, Snapshot):
-        look = replace(look, entries={MAP: "on" if planned else None})
-    found = judge(its, its.services["web"], {"main": look}, 0.0)
-    return found._replace(until=None)
-
-
-VARIANTS: dict[str, tuple[tuple[str, str], ...]] = {
-    "plain": (),
-    "standby": (("failed: withdraw", "failed: standby"),),
-    "manual": (("return: {rise", "return: {manual: true, rise"),),
-    "unsteered": (("  local_as: 65010", "  prepends_steer: false\n  local_as: 65010"),),
-}
-
-
-@cache
-def searched(variant: str) -> Profile:
-    """Give the profile under search: the tests' own with a maintenance map, or a variant of it."""
-    mapped = ("    failed:", f"    maintenance: {{map: {MAP[0]}, key: {MAP[1]}}}\n    failed:")
-    return profile(mapped, *VARIANTS[variant])
+ASK_EVERY = 1.0
+LASTS = 30.0
+"""Seconds that a drain with `--for` is asked for."""
+SETTLES = HOLD_DOWN_MAX + SPACING + RISE + UNPROVED_HOLD
+WAKES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """The code under search: a policy module."""
+    """The code under search: the pass, what the lease's end makes of it, what outlives an agent."""
 
-    decide: Callable[..., tuple[Decision, Memory]]
+    advance: Callable[..., Step]
+    begin_anew: Callable[..., Mapping[str, Memory]]
+    asks: Callable[..., bool]
+    pack: Callable[..., list[dict[str, Any]]]
+    unpack: Callable[..., dict[str, Drain]]
     carry: Callable[..., dict[str, Any]]
     restore: Callable[..., Memory]
-    memory: Callable[..., Memory]
 
 
-def core_of(module: ModuleType | dict[str, Any]) -> Core:
-    """Give the core of a policy module, or of its names."""
-    names = module if isinstance(module, dict) else vars(module)
-    return Core(names["decide"], names["carry"], names["restore"], names["Memory"])
-
-
-def planted(old: str, new: str) -> Core:
-    """Give the core with one text of its source replaced: a fault for a search to find."""
-    path = anycastd.policy.__file__
-    source = Path(path).read_text()
-    assert source.count(old) == 1, f"policy.py has {source.count(old)} times: {old}"
-    names: dict[str, Any] = {"__name__": "anycastd.policy"}
-    exec(compile(source.replace(old, new), path, "exec"), names)  # noqa: S102 - our own source
-    return core_of(names)
-
-
-SOUND = core_of(anycastd.policy)
-DRAIN = {
-    None: None,
-    "longer": Cap(Level.STANDBY, Reason.MAINTENANCE),
-    "gone": Cap(Level.WITHDRAWN, Reason.MAINTENANCE),
+_STAGES: dict[str, ModuleType] = {
+    name: import_module(f"anycastd.{name}") for name in ("policy", "drains", "routes", "pipeline")
 }
 
 
-# What these cap at depends on the profile.
-_OTHERWISE = (Source.SERVE, Source.MAINTENANCE, Source.HEALTHY, Source.HEALTH)
+def _core(found: Mapping[str, Mapping[str, Any]]) -> Core:
+    """Give the core that is made of the names of these stages."""
+    pipeline, drains, policy = found["pipeline"], found["drains"], found["policy"]
+    return Core(
+        advance=pipeline["advance"],
+        begin_anew=pipeline["begin_anew"],
+        asks=drains["asks"],
+        pack=drains["pack"],
+        unpack=drains["unpack"],
+        carry=policy["carry"],
+        restore=policy["restore"],
+    )
 
 
-class BrokenError(AssertionError):
-    """An invariant does not hold."""
+SOUND = _core({name: vars(stage) for name, stage in _STAGES.items()})
+
+
+def planted(stage: str, old: str, new: str) -> Core:
+    """Give the core with one text of a stage's source replaced: a fault for a search to find."""
+    found = {name: vars(module) for name, module in _STAGES.items()}
+    found[stage] = faulty = _run(stage, old, new)
+    if stage != "pipeline":
+        found["pipeline"] = whole = _run("pipeline")
+        for name, value in list(whole.items()):
+            if value is _STAGES[stage]:
+                whole[name] = SimpleNamespace(**faulty)
+            elif getattr(value, "__module__", "") == f"anycastd.{stage}":
+                whole[name] = faulty[name]
+    return _core(found)
+
+
+def _run(stage: str, old: str = "", new: str = "") -> dict[str, Any]:
+    """Run a stage's source once more, ``old`` replaced, and give its names."""
+    path = str(_STAGES[stage].__file__)
+    source = Path(path).read_text()
+    if old:
+        assert source.count(old) == 1, f"{stage}.py has {source.count(old)} times: {old}"
+        source = source.replace(old, new)
+    names: dict[str, Any] = {"__name__": f"anycastd.{stage}"}
+    exec(compile(source, path, "exec"), names)  # noqa: S102 - our own source
+    return names
 
 
 @dataclass(frozen=True, slots=True)
 class World:
     """The machine with its surroundings, and what an onlooker has seen of it.
 
-    ``told`` is the level that stands on the wire, ``changed`` when it last changed, ``failed`` when
-    (and how often in a row, seen from outside) it was withdrawn for not serving.
+    ``drains`` are the agent's own, ``answer`` is the other region's newest, ``routes`` are what the
+    agent wants, ``held`` what the lease held when this agent came.
     """
 
     core: Core = SOUND
-    variant: str = "plain"
+    weather: Weather = field(default_factory=Weather)
     now: float = 1000.0
-    memory: Memory | None = None
-    shown: Shown = Shown.WELL
-    sessions: bool | None = True
-    vip: bool = True
-    planned: bool = False
-    drain: str | None = None
-    held: Level | None = Level.WITHDRAWN
+    memory: Mapping[str, Memory] = field(default_factory=dict)
+    drains: Table = field(default_factory=dict)
+    answer: Other | None = None
+    held: tuple[Route, ...] = ()
+    routes: tuple[Route, ...] = ()
     returned: float | None = None
-    told: Level = Level.WITHDRAWN
-    changed: float | None = None
-    failed: float | None = None
-    failures: int = 0
-    good_since: float | None = None
-    proof_since: float | None = None
-    healthy_since: float | None = None
-    less_since: float | None = None
-    unknown_since: float | None = None
-    proved: bool = False
+    seen: Onlooker = field(default_factory=Onlooker)
     wake_at: float | None = None
     story: tuple[str, ...] = field(default=(), compare=False)
+
+    def __hash__(self) -> int:
+        """Tell most worlds apart; tables cannot be hashed."""
+        return hash((self.now, self.weather, self.seen.told, self.memory.get("web")))
 
     # What may happen -----------------------------------------------------------------------------
 
@@ -168,262 +134,208 @@ class World:
         return replace(world, story=(*self.story, what))
 
     def _see(self, argument: str) -> World:
-        return replace(self, shown=Shown(argument)).look()
+        shown = Shown(argument)
+        since = self.weather.since if shown is self.weather.shown else self.now
+        return self._turn(shown=shown, since=since, blind=None)
+
+    def _blind(self, _: str) -> World:
+        """Let the watcher hang: what was seen last gets older."""
+        return self if self.weather.blind is not None else self._turn(blind=self.now)
+
+    def _sessions(self, argument: str) -> World:
+        return self._turn(sessions=argument)
+
+    def _vip(self, argument: str) -> World:
+        return self._turn(vip=argument == "there")
+
+    def _map(self, argument: str) -> World:
+        return self._turn(planned=argument == "on", blind=None)
+
+    def _other(self, argument: str) -> World:
+        return self._turn(other=argument)
+
+    def _turn(self, **changes: Any) -> World:
+        return replace(self, weather=replace(self.weather, **changes)).look()
 
     def _wait(self, argument: str) -> World:
         return self.until(self.now + float(argument))
 
     def _stall(self, argument: str) -> World:
         """Be away ourselves: of that, own time counts two ticks, whoever else was away."""
-        before = self.told
         world = replace(self, now=self.now + min(float(argument), 0.1)).look()
-        timers = self.wake_at is not None and world.now >= self.wake_at
-        if not timers and world.told is not before:
+        if world.seen.told is not self.seen.told and not self.due(world.now):
             raise BrokenError("a stall of our own changed the level")
         return world
 
-    def _sessions(self, argument: str) -> World:
-        known = {"up": True, "down": False, "unknown": None}
-        return replace(self, sessions=known[argument]).look()
-
-    def _vip(self, argument: str) -> World:
-        return replace(self, vip=argument == "there").look()
-
-    def _map(self, argument: str) -> World:
-        return replace(self, planned=argument == "on").look()
+    def _return(self, _: str) -> World:
+        seen = replace(self.seen, returned=self.now)
+        return replace(self, returned=self.now, seen=seen).look()
 
     def _drain(self, argument: str) -> World:
-        return replace(self, drain=argument).look()
+        """Ask for a drain as commands do: there is one of everything, of a service, for a stop.
 
-    def _undrain(self, _: str) -> World:
-        return replace(self, drain=None).look()
+        That the command is refused where nobody else serves is no protection: he may stop serving
+        right after it.
+        """
+        times = searched(self.weather.variant).drain
+        stopping = argument == "stop"
+        lasts = {"for": LASTS, "stop": 2 * times.stop + 60.0}.get(argument)
+        drain = Drain(
+            "new kernel",
+            "me",
+            since=self.now,
+            wait=times.stop / 2 if stopping else times.wait,
+            service="web" if argument == "own" else None,
+            until=None if lasts is None else self.now + lasts,
+            force=argument == "force",
+            stopping=stopping,
+        )
+        if drain.key in self.drains:
+            return self
+        drains = {**self.drains, drain.key: drain}
+        return replace(self, drains=drains, seen=self.seen.asked(drain)).look()
 
-    def _return(self, _: str) -> World:
-        return replace(self, returned=self.now).look()
+    def _undrain(self, argument: str) -> World:
+        keys = {"web"} if argument == "own" else {ALL, STOP}
+        drains = {key: each for key, each in self.drains.items() if key not in keys}
+        return replace(self, drains=drains, seen=self.seen.undrained(*keys)).look()
+
+    def _lapse(self, _: str) -> World:
+        """Let the lease run out while the agent lives: it hears of that with the next report."""
+        memory = {**self.memory, **self.core.begin_anew(self.memory, self.now)}
+        return replace(self, memory=memory, routes=(), seen=self.seen.lost(self.now)).look()
 
     def _restart(self, argument: str) -> World:
-        """Lose the agent: inside its lease or not, and with what it kept or without."""
+        """Lose the agent: inside its lease or not, and with what it kept or without.
+
+        Drains are kept in any case: they are on the disk before the command ends.
+        """
         in_time, kept = argument.startswith("in-time"), argument.endswith("kept")
-        adopted = in_time and self.told is not Level.WITHDRAWN
-        memory = None
-        if kept and self.memory is not None:
-            carried = self.core.carry(self.memory, self.now)
-            memory = self.core.restore(carried, self.now)
+        core, now = self.core, self.now
+        memory = {}
+        if kept:
+            carried = {name: core.carry(each, now) for name, each in self.memory.items()}
+            memory = {name: core.restore(each, now) for name, each in _stored(carried).items()}
+        seen = self.seen if in_time else self.seen.lost(now)
         world = replace(
             self,
             memory=memory,
-            held=self.told if in_time else Level.WITHDRAWN,
-            good_since=None,
-            # What was announced a moment ago had been proved.
-            proof_since=self.now - AFTER if adopted else None,
-            healthy_since=None,
-            less_since=None,
-            unknown_since=None,
-            proved=adopted,
-            failed=self.failed if kept else None,
-            failures=self.failures if kept else 0,
+            drains=core.unpack(_stored(core.pack(self.drains, now)), now),
+            answer=None,
+            held=self.routes if in_time else (),
+            routes=self.routes if in_time else (),
+            returned=None,
+            seen=seen.restarted(now, kept=kept),
         )
-        if not in_time and self.told is not Level.WITHDRAWN:
-            world = replace(world, told=Level.WITHDRAWN, changed=self.now)
-        return world.look()
+        looks = {"main": world.weather.look(now)}
+        return world.too_soon(Inputs()).too_soon(Inputs(looks)).look()
 
-    def until(self, end: float) -> World:
-        """Let time pass: passes run when the machine itself asked for them, and at the end."""
-        world = self
-        for _ in range(200):
-            at = world.wake_at
-            if at is None or at >= end:
-                break
-            world = replace(world, now=at).look()
-        else:
-            raise BrokenError("it wakes itself again and again")
-        return replace(world, now=end).look()
+    def too_soon(self, inputs: Inputs) -> World:
+        """Run a pass before there is all that it needs; it may say nothing."""
+        its = searched(self.weather.variant)
+        inputs = replace(inputs, drains=self.drains)
+        step = self.core.advance(its, self.memory, inputs, self.now)
+        if step.wanted is not None:
+            raise BrokenError("it speaks before it has seen HAProxy and heard the lease")
+        return replace(self, memory=step.memory, drains=step.drains)
 
     # A pass ---------------------------------------------------------------------------------------
 
     def look(self) -> World:
-        """Run a pass on a look that is taken now, and hold what it does against the invariants."""
-        shown = verdict(self.variant, self.shown, planned=self.planned)
-        found = shown._replace(asked=self.now)
-        around = Around(self.sessions, self.vip, self.held, DRAIN[self.drain], self.returned)
-        memory = self.core.memory(level_since=self.now) if self.memory is None else self.memory
-        service = searched(self.variant).services["web"]
-        decision, after = self.core.decide(service, found, around, memory, self.now)
-        if after is not memory:
-            again, same = self.core.decide(service, found, around, after, self.now)
-            if again.level is not decision.level or again.transition is not None or same != after:
+        """Run a pass on a look that is taken now, and hold what it does against what must hold."""
+        its, now, weather = searched(self.weather.variant), self.now, self.weather
+        answer = self.answer
+        if self._asking() and weather.other != "mute":
+            answer = weather.answer(now)
+        inputs = Inputs(
+            {"main": weather.look(now)},
+            {VIP: VipState(weather.vip)},
+            weather.lease(self.held),
+            drains=self.drains,
+            others={} if answer is None else {OTHER: answer},
+            returns={} if self.returned is None else {"web": self.returned},
+        )
+        step = self.core.advance(its, self.memory, inputs, now)
+        if step.memory != self.memory or step.drains != self.drains:
+            again = self.core.advance(its, step.memory, replace(inputs, drains=step.drains), now)
+            # A drain takes note of a withdrawal with the pass after it.
+            same = again.drains == step.drains or not step.wanted
+            if (again.wanted, again.memory) != (step.wanted, step.memory) or not same:
                 raise BrokenError("the same pass again decides otherwise")
-        world = replace(self, memory=after, wake_at=decision.wake_at).noted()
-        world.check(decision)
-        level = decision.level
-        if level is self.told:
-            return world
-        failed = level is Level.WITHDRAWN and (self.shown.known is False or not self.vip)
-        # Who keeps its 503 page at standby may never have served.
-        if failed and self.proof_since is not None and not after.planned.value:
-            calm = self.failed is None or self.now - self.failed >= CALM
-            failures = 1 if calm else self.failures + 1
-            world = replace(world, failed=self.now, failures=failures)
-        return replace(world, told=level, changed=self.now)
-
-    def noted(self) -> World:
-        """Note since when it is well, serves with less, or is unknown."""
-        known = self.shown.known if self.vip else False
-        since = self.unknown_since
-        if known is None:
-            since = self.now if since is None else since
-            good = None
-        else:
-            good = (self.good_since if self.good_since is not None else self.now) if known else None
-            since = None
-        proof = self.proof_since
-        if known is False:
-            proof = None
-        elif known and proof is None:
-            proof = self.now
-        if known is None and self.shown is Shown.UNPROVED and since is not None and proof is None:
-            # In the end HAProxy's word is believed.
-            ends = since + UNPROVED_HOLD
-            proof = ends if self.now >= ends - STEP else None
-        less = self.less_since
-        if known is not None:  # else the last known value is held, and its time goes on
-            begun = self.now if less is None else less
-            less = begun if self.shown is Shown.LESS else None
-        healthy = self.now if self.healthy_since is None else self.healthy_since
+        before = self.memory.get("web")
+        adopted = before is not None and before.adopted
         return replace(
             self,
-            good_since=good,
-            proof_since=proof,
-            healthy_since=healthy if self.shown is Shown.WELL and self.vip else None,
-            less_since=less,
-            unknown_since=since,
-            proved=self.proved if known is None else known,
+            memory=step.memory,
+            drains=step.drains,
+            answer=answer,
+            routes=step.wanted or (),
+            seen=self.seen.sees(Pass(now, weather, answer, adopted, step)),
+            wake_at=step.wake_at,
         )
 
-    # What must hold -------------------------------------------------------------------------------
+    def until(self, end: float) -> World:
+        """Let time pass: passes run when the machine itself asked for them, and at the end.
 
-    def check(self, decision: Decision) -> None:
-        """Raise BrokenError where a decision breaks what must hold."""
-        level, before = decision.level, self.told
-        for holds, broken in (
-            (self._drained(level), "announced while drained"),
-            (self._fresh(level, before), "announced without fresh proof"),
-            (self._proved_for(level, before), "announced after too short a proof"),
-            (self._failed(level), "announced although nobody serves"),
-            (self._well(level), "well, and not announced"),
-            (self._calm(level, before), "changed inside the spacing"),
-            (self._held_down(level), "promoted inside the hold-down"),
-            (self._fell(level, before), "degraded before `fall`"),
-            (self._lowered(decision, before), "lowered by a wait"),
-            (self._tabled(decision), "caps otherwise than the table says"),
-        ):
-            if not holds:
-                raise BrokenError(f"{broken}: {before.word} -> {level.word} at {self.now:g} s")
+        While a drain wants to know, the other region's answers are news as well.
+        """
+        world = self
+        for _ in range(WAKES):
+            at = min(filter(None, (world.wake_at, world.hears_at())), default=end)
+            if at >= end:
+                break
+            world = replace(world, now=at).look()
+        else:
+            raise BrokenError("it wakes itself again and again")
+        ended = replace(world, now=end).look()
+        if ended.seen.told is not world.seen.told and not world.due(end):
+            raise BrokenError("something changed with time, and it did not wake itself")
+        return ended
 
-    def _drained(self, level: Level) -> bool:
-        cap = DRAIN[self.drain]
-        if self.planned and isinstance(_LOOKS[self.shown], Snapshot):
-            most = Level.WITHDRAWN if self.variant == "unsteered" else Level.STANDBY
-            if level > most:
-                return False
-        return cap is None or level <= cap.level
+    def due(self, now: float) -> bool:
+        """Whether a pass at ``now`` may change something: it is time, or an answer has come."""
+        return self._asking() or (self.wake_at is not None and self.wake_at <= now + MOMENT)
 
-    def _fresh(self, level: Level, before: Level) -> bool:
-        """Unknown promotes nothing for as long as it may be held, and then has an end."""
-        if self.shown.known is not None or self.unknown_since is None:
-            return True
-        lasted = self.now - self.unknown_since
-        hold = UNPROVED_HOLD if self.shown is Shown.UNPROVED else SILENT_HOLD
-        if lasted < hold - STEP:
-            return level <= before and (self.proved or level <= self._floor())
-        return self.shown is Shown.UNPROVED or level is Level.WITHDRAWN
+    def _asking(self) -> bool:
+        return bool(self.drains) and self.core.asks(searched(self.weather.variant), self.drains)
 
-    def _proved_for(self, level: Level, before: Level) -> bool:
-        if before is not Level.WITHDRAWN or level <= self._floor():
-            return True
-        return self.proof_since is not None and self.now - self.proof_since >= AFTER - STEP
-
-    def _failed(self, level: Level) -> bool:
-        if self.vip and self.shown is Shown.FAILED:
-            return level <= self._floor()
-        return (self.shown.known is not False and self.vip) or level is Level.WITHDRAWN
-
-    def _floor(self) -> Level:
-        """Give what may stand while nobody serves."""
-        return Level.STANDBY if self.variant == "standby" else Level.WITHDRAWN
-
-    def _well(self, level: Level) -> bool:
-        good = self.good_since is not None and self.now - self.good_since > AFTER + STEP
-        capped = self.drain == "gone" or not self.vip
-        if self.variant == "unsteered":
-            # Without a longer path it is announced while it is healthy, or not at all.
-            capped = capped or self.planned or not self._healthy_for(AFTER)
-        return not good or capped or level is not Level.WITHDRAWN
-
-    def _healthy_for(self, seconds: float) -> bool:
-        since = self.healthy_since
-        return since is not None and self.now - since > seconds + STEP
-
-    def _calm(self, level: Level, before: Level) -> bool:
-        """A replaced path: a promotion, or a degradation; other ways down are not delayed."""
-        replaced = Level.WITHDRAWN not in (level, before) and level is not before
-        if not replaced or (level is Level.STANDBY) or self.changed is None:
-            return True
-        return self.now - self.changed >= SPACING - STEP
-
-    def _held_down(self, level: Level) -> bool:
-        if self.failed is None or level <= Level.STANDBY:
-            return True
-        if self.returned is not None and self.returned >= self.failed:
-            return True
-        least = min(HOLD_DOWN * float(2 ** (self.failures - 1)), HOLD_DOWN_MAX)
-        return self.now - self.failed >= least - STEP
-
-    def _fell(self, level: Level, before: Level) -> bool:
-        if before is not Level.PREFERRED or level is not Level.DEGRADED:
-            return True
-        shown = verdict(self.variant, self.shown, planned=self.planned)
-        held = shown.healthy.truth is Truth.UNKNOWN
-        return held or (self.less_since is not None and self.now - self.less_since >= FALL - STEP)
-
-    def _lowered(self, decision: Decision, before: Level) -> bool:
-        if decision.level >= before:
-            return True
-        source = decision.cap.source
-        return isinstance(source, Source) and source.kind is Kind.FACT
-
-    def _tabled(self, decision: Decision) -> bool:
-        """Each cap is in the table, at its level; a wait's is at the present one at least."""
-        for cap in decision.caps:
-            if cap.source is None:
-                return False
-            least = cap.source.level
-            if self.variant in {"standby", "unsteered"} and cap.source in _OTHERWISE:
-                continue
-            if cap.source.kind is Kind.WAIT:
-                least = max(least, self.told)
-            if cap.level is not least and cap.source is not Source.DRAIN:
-                return False
-        return True
+    def hears_at(self) -> float | None:
+        """When the next answer comes that may say something new; later ones are like it."""
+        if self.weather.other == "mute" or not self._asking():
+            return None
+        settled = max(each.since + max(each.wait, SETTLED) for each in self.drains.values())
+        at = self.now + ASK_EVERY
+        return at if at <= settled + 2 * ASK_EVERY else None
 
     # What it must come to -------------------------------------------------------------------------
 
     def settle(self) -> World:
-        """Let calm weather last: whatever happened before, it ends at the level that fits."""
-        world = replace(self, drain=None, planned=False, vip=True, sessions=True)
-        if self.variant == "manual":
-            world = replace(world, returned=self.now)
+        """Let calm weather last: whatever happened before, it ends at the level that fits.
+
+        Drains with an end are left to end by themselves.
+        """
+        endless = [key for key, each in self.drains.items() if each.until is None]
+        world = replace(
+            self,
+            weather=self.weather.calm(),
+            drains={key: each for key, each in self.drains.items() if key not in endless},
+            seen=self.seen.undrained(*endless),
+        )
+        if self.weather.variant == "manual":
+            seen = replace(world.seen, returned=self.now)
+            world = replace(world, returned=self.now, seen=seen)
         world = world.look()
-        world = world.until(world.now + HOLD_DOWN_MAX + SPACING + RISE + UNPROVED_HOLD)
-        fits = {
-            Shown.WELL: Level.PREFERRED,
-            Shown.LESS: Level.DEGRADED,
-            Shown.UNPROVED: Level.PREFERRED,  # HAProxy's word, in the end
-        }.get(self.shown, Level.WITHDRAWN)
-        if self.variant == "unsteered" and fits is Level.DEGRADED:
-            fits = Level.WITHDRAWN
-        if self.shown is Shown.FAILED:
-            fits = self._floor()
-        if world.told is not fits:
-            raise BrokenError(f"it stays {world.told.word}, and {fits.word} would fit")
+        world = world.until(world.now + SETTLES)
+        told, right = world.seen.told, fits(world.weather)
+        if told is not right:
+            raise BrokenError(f"it stays {told.word}, and {right.word} would fit")
         return world
+
+    def rest(self) -> World:
+        """Let everything be as it is, for so long that nothing is left to come."""
+        return self.until(self.now + SETTLES)
+
+
+def _stored(value: Any) -> Any:
+    """Give what is left of a value that was on the disk."""
+    return json.loads(json.dumps(value))

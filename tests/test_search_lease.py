@@ -6,16 +6,15 @@ either side stalls.  Whatever happens, nothing is held past its time.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -24,17 +23,20 @@ from hypothesis.stateful import (
 
 from anycastd.haproxy import Gone, Observation
 from anycastd.lease import Report, Session, SessionChanged, Want
-from anycastd.pipeline import Inputs, LeaseView, VipState, advance
+from anycastd.pipeline import Inputs, LeaseView, VipState, advance, begin_anew
 from anycastd.policy import Memory
 from anycastd.tenure import Lease
 from anycastd.terms import Effect, Send
 from leases import PEERS, VIPS, Bed, route, want
 from looks import NO, UNPROVED, YES, snapshot
 from profiles import profile
+from thorough import LONG, PATIENCE, thorough
 
-LONG = bool(os.environ.get("ANYCASTD_SEARCH"))
 ITS = profile()
 TTL, TICK = ITS.ttl, 0.05
+SPACING, STANDBY = 35.0, 7
+WHICH = st.sampled_from([0, 1, -1])
+"""Of the messages that are on their way: the oldest ones, or the newest."""
 SHOWN = {
     "well": partial(snapshot, YES, YES),
     "less": partial(snapshot, YES, NO, NO),
@@ -56,8 +58,14 @@ class Agent:
 
     def hear(self, line: bytes) -> None:
         """Take a report."""
-        report = Report.load(line)
+        report, before = Report.load(line), self.view.report
         held = self.view.held if report.held is None else report.held
+        if before is not None:
+            lapsed = before.lapses != report.lapses
+            if before.instance != report.instance:  # another process, which may hold nothing
+                lapsed = not held and report.expires_in is None
+            if lapsed:
+                self.memory |= begin_anew(self.memory, self.now)
         self.view = LeaseView(connected=True, report=report, held=held)
 
     def act(self, look: Observation) -> bytes | None:
@@ -68,7 +76,8 @@ class Agent:
         if step.wanted is None:
             return None
         self.serial += 1
-        return Want(self.serial, TTL, step.wanted, self.epoch, self.epoch).dump()
+        lapses = None if self.view.report is None else self.view.report.lapses
+        return Want(self.serial, TTL, step.wanted, self.epoch, self.epoch, lapses=lapses).dump()
 
 
 class Whole(RuleBasedStateMachine):
@@ -79,22 +88,28 @@ class Whole(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.bed = Bed()
+        self.instances = 0
         self._begin_lease()
         self.shown = "well"
         self.wire: list[tuple[int, bytes]] = []
+        self.last: tuple[int, bytes] | None = None
         self.deaf = False
         self.newest = (0, 0)
         self.granted = self.bed.now
+        self.lapsed: float | None = None
         self.epochs = 0
         self.agent = self._another()
 
     def _begin_lease(self) -> None:
-        self.bed.lease = self.lease(self.bed.lease.settings, self.bed.now)
+        self.instances += 1
+        settings = replace(self.bed.lease.settings, instance=f"lease {self.instances}")
+        self.bed.lease = self.lease(settings, self.bed.now)
         self.bed.exabgp.asked.clear()
 
     def _another(self) -> Agent:
         self.epochs += 1
-        agent = self.agent = Agent(self.epochs, 1000.0, 10 * self.epochs)
+        now = 1000.0 if self.epochs == 1 else self.agent.now
+        agent = self.agent = Agent(self.epochs, now, 10 * self.epochs)
         self._back(self.bed.lease.connected(agent.connection, self.bed.now))
         self._back(self.bed.lease.start(self.bed.now))
         return agent
@@ -116,11 +131,20 @@ class Whole(RuleBasedStateMachine):
             self.wire.append((self.agent.connection, line))
 
     def _deliver(self, connection: int, line: bytes) -> None:
+        self.last = connection, line
         said = Want.load(line)
         if (said.epoch, said.serial) > self.newest:
             self.newest = (said.epoch, said.serial)
             self.granted = self.bed.now + TTL
         self._back(self.bed.lease.message(connection, line, self.bed.now))
+
+    @initialize(settled=st.booleans())
+    def begin(self, *, settled: bool) -> None:
+        """It begins just now, or is at its preferred path already."""
+        self._pass()
+        if settled:
+            self._time(60.0, TICK)
+            self.calm()
 
     @rule(shown=st.sampled_from([*SHOWN, "gone"]))
     def see(self, shown: str) -> None:
@@ -128,7 +152,7 @@ class Whole(RuleBasedStateMachine):
         self.shown = shown
         self._pass()
 
-    @rule(seconds=st.sampled_from([0.05, 0.5, 1.0, 2.0, 4.0]))
+    @rule(seconds=st.sampled_from([0.05, 0.5, 1.0, 2.0, 4.0, 6.0]))
     def time_passes(self, seconds: float) -> None:
         """Both sides live on; nothing that the agent says arrives meanwhile."""
         self._time(seconds, seconds)
@@ -143,14 +167,17 @@ class Whole(RuleBasedStateMachine):
         )
 
     def _time(self, agents: float, leases: float) -> None:
+        began, lapses = self.agent.now, self.bed.lease.lapses
         self.agent.now += agents
         for _ in range(round(leases / TICK)):
             self.bed.now += TICK
             self._back(self.bed.lease.tick(self.bed.now))
+        if self.bed.lease.lapses > lapses:
+            self.lapsed = began
         self._pass()
 
     @precondition(lambda self: self.wire)
-    @rule(which=st.integers(0, 30), again=st.booleans())
+    @rule(which=WHICH, again=st.booleans())
     def arrives(self, which: int, again: bool) -> None:
         """Any message arrives, and may arrive again."""
         at = which % len(self.wire)
@@ -158,8 +185,15 @@ class Whole(RuleBasedStateMachine):
         if not again:
             del self.wire[at]
 
+    @precondition(lambda self: self.last is not None)
+    @rule()
+    def comes_again(self) -> None:
+        """What arrived last arrives once more."""
+        assert self.last is not None
+        self._deliver(*self.last)
+
     @precondition(lambda self: self.wire)
-    @rule(which=st.integers(0, 30))
+    @rule(which=WHICH)
     def lost(self, which: int) -> None:
         """A message never arrives."""
         del self.wire[which % len(self.wire)]
@@ -183,10 +217,16 @@ class Whole(RuleBasedStateMachine):
         self._begin_lease()
         self.newest = (0, 0)
         self.wire.clear()
+        self.last = None
         self.granted = self.bed.now + self.bed.lease.settings.inherit
         self.agent.connection += 1
+        deaf, self.deaf = (
+            self.deaf,
+            False,
+        )  # nothing is said on a connection before its first report
         self._back(self.bed.lease.connected(self.agent.connection, self.bed.now))
         self._back(self.bed.lease.start(self.bed.now))
+        self.deaf = deaf
 
     @rule(peer=st.sampled_from(PEERS), session=st.sampled_from([Session.UP, Session.DOWN]))
     def session(self, peer: str, session: Session) -> None:
@@ -214,6 +254,13 @@ class Whole(RuleBasedStateMachine):
         if rib:
             assert self.bed.now <= self.granted + TICK + 1e-6, "held past its time"
 
+    @invariant()
+    def what_ran_out_comes_back_at_standby(self) -> None:
+        """Whatever was on its way meanwhile; better paths wait for the spacing."""
+        if self.lapsed is not None and self.agent.now - self.lapsed < SPACING:
+            for stands in self.bed.exabgp.rib.values():
+                assert len(stands.as_path) == STANDBY, "it comes back as if nothing had happened"
+
     def teardown(self) -> None:
         """The agent is gone for good: so is what it announced, after its time."""
         for _ in range(round(self.bed.lease.settings.ttl_max / TICK) + 1):
@@ -226,20 +273,11 @@ def search(lease: type[Lease], examples: int, *, shrink: bool = True) -> None:
     """Search for a broken promise of agent and lease."""
     run_state_machine_as_test(
         type("WholeOfALease", (Whole,), {"lease": lease}),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=40 if LONG else 25,
-            deadline=None,
-            derandomize=not LONG,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=False,
-            phases=(Phase.generate, *((Phase.shrink,) if shrink else ())),
-        ),
+        settings=thorough(examples, shrink=shrink),
     )
 
 
-@pytest.mark.timeout(3600 if LONG else 120)
+@pytest.mark.timeout(PATIENCE)
 def test_agent_and_lease_together() -> None:
     """Whatever is lost, repeated or reordered, and whoever dies or stalls."""
     search(Lease, 3_000 if LONG else 60)
@@ -276,11 +314,19 @@ class KeepsOnEmpty(Lease):
         return super().message(connection, line, now)
 
 
-@pytest.mark.parametrize("faulty", [RenewsByRepetition, NeverRunsOut, KeepsOnEmpty])
+class TakesWhatIsOld(Lease):
+    """A lease that takes what was decided before it ran out."""
+
+    def message(self, connection: int, line: bytes, now: float) -> list[Any]:
+        """Take a line of an agent's."""
+        return super().message(connection, replace(Want.load(line), lapses=None).dump(), now)
+
+
+@pytest.mark.parametrize("faulty", [RenewsByRepetition, NeverRunsOut, KeepsOnEmpty, TakesWhatIsOld])
 def test_the_search_finds_planted_faults(faulty: type[Lease]) -> None:
     """A search that finds nothing proves something only if it would find these."""
     with pytest.raises(AssertionError):
-        search(faulty, 400, shrink=False)
+        search(faulty, 1_000, shrink=False)
 
 
 def test_a_message_that_comes_again_renews_nothing() -> None:
