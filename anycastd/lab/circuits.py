@@ -5,10 +5,12 @@ A longer path moves nobody there, so the route goes where it would else become l
 
 from __future__ import annotations
 
+import math
 import time
 
+from anycastd.lab import fill
 from anycastd.lab.lab import Lab
-from anycastd.lab.report import Step
+from anycastd.lab.report import Step, span
 from anycastd.lab.telling import (
     Act,
     Story,
@@ -37,6 +39,8 @@ def _drain(lab: Lab, step: Step) -> None:
     done = lab.primary.command("drain", "--reason", "the story's maintenance")
     switched = moved(lab, step, at, SECONDARY, "withdrawn", "preferred")
     step.check("the command is accepted", done.returncode == 0, done.stderr.strip() or "it is")
+    took = (switched or math.inf) - at
+    step.check("it is not waited with a longer path", took < fill.DRAIN["wait"] / 2, span(took))
     check_lost(lab, step, at, switched)
 
 
