@@ -236,8 +236,14 @@ def test_the_search_finds_planted_faults(stage: str, old: str, new: str) -> None
         search_all(planted(stage, old, new), stage)
 
 
-BY_CHANCE = [fault for fault in FAULTS if "way down" not in fault[1]][:8] + [
-    fault for fault in FAULTS if fault[0] == "drains" and fault[1].startswith("a drain")
+BY_CHANCE = [
+    fault
+    for fault in [
+        *FAULTS[:9],
+        *(fault for fault in FAULTS if fault[0] == "drains" and fault[1].startswith("a drain")),
+    ]
+    # Chance does not find these each time.
+    if fault[1] not in {"the spacing is ignored on the way down", "the hold-down does not double"}
 ]
 
 
