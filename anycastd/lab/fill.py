@@ -38,10 +38,11 @@ def profile(
 ) -> str:
     """Return a profile's text with a region's addresses, its HAProxy socket and return timers.
 
-    The text is edited in place of the values alone, so that everything else (comments, and words
-    that YAML reads differently in its versions) stays what the operator wrote.  ``back`` None
-    leaves the timers, ``drain`` None those of a drain.  Raises LabError when the profile has not
-    the shape of the shipped ones.
+    Its map of maintenance is the lab's, its limits of sessions and, with ``back``, its `fall` are
+    ones for a story.  The text is edited in place of the values alone, so that everything else
+    (comments, and words that YAML reads differently in its versions) stays what the operator wrote.
+    ``back`` None leaves the timers, ``drain`` None those of a drain.  Raises LabError when the
+    profile has not the shape of the shipped ones.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     edits = [
@@ -94,7 +95,9 @@ def _between_regions(root: yaml.Node | None, region: Region) -> Iterator[_Edit]:
 
 
 def _is_manual(timers: yaml.Node) -> bool:
-    """Whether a `return` says that a person has to say so."""
+    """Whether a `return` says that a person has to say so, in its long or its short form."""
+    if isinstance(timers, yaml.ScalarNode):
+        return bool(timers.value == "manual")
     manual = _pairs(timers).get("manual")
     return isinstance(manual, yaml.ScalarNode) and manual.value == "true"
 

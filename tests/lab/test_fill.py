@@ -84,6 +84,14 @@ services:
     )
 
 
+def test_a_return_by_hand_stays_one_in_its_short_form() -> None:
+    """`return: manual` is as good as the long form."""
+    text = files.shipped("profiles/primary.yaml").read_text()
+    back = text[text.index("    return: {") :].splitlines()[0]
+    filled = yaml.safe_load(fill.profile(text.replace(back, "    return: manual"), PRIMARY, SOCKET))
+    assert filled["services"]["web"]["return"] == {"manual": True, **fill.RETURN}
+
+
 def test_timers_may_stay() -> None:
     """Without return timers to fill in, the profile's own stay."""
     text = files.shipped("profiles/primary.yaml").read_text()
