@@ -77,7 +77,7 @@ installed: packages venv namespaces deb
 	    echo "NOT TRIED: the packages were built, but this machine cannot boot a system to try them on" >&2; \
 	fi
 
-bench: packages venv namespaces ## Measure, and print the tables (a quarter of an hour)
+bench: packages venv namespaces ## Measure, and print the tables (the faults alone take nine minutes)
 	$(BIN)/python tests/bench/run.py $(BENCH)
 
 CHAOS ?= 320

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ import pytest
 from hypothesis import settings
 
 from haproxies import HAProxy, Web, one_backend, running
+from waiting import eventually
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
@@ -93,22 +93,10 @@ def in_own_network() -> Callable[[Callable[[], Coroutine[Any, Any, T]]], T]:
     return run
 
 
-@pytest.fixture
-def eventually() -> Callable[..., Awaitable[T]]:
-    """Await ``eventually(condition, within=5)`` until it returns something true, and return that.
-
-    Raises AssertionError when that takes longer than ``within`` seconds.
-    """
-
-    async def wait(condition: Callable[[], T], within: float = 5.0, what: str = "") -> T:
-        deadline = time.monotonic() + within
-        while not (value := condition()):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not within {within} s: {what or condition}")
-            await asyncio.sleep(0.002)
-        return value
-
-    return wait
+@pytest.fixture(name="eventually")
+def _eventually() -> Callable[..., Awaitable[Any]]:
+    """Give ``eventually(condition, within=5)``, to be awaited; see ``waiting``."""
+    return eventually
 
 
 @pytest.fixture

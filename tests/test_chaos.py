@@ -15,9 +15,9 @@ import pytest
 from appliance import Appliance, own_network
 from bgp import Heard
 from chaos.judge import Bounds, Judgement, judge
-from chaos.plan import CALM, DEATHS, WITHIN, plan
+from chaos.plan import CALM, plan
 from chaos.run import run, say
-from faults import FAULTS
+from faults import DEATHS, FAULTS, WITHIN
 from machine import Entry, Machine
 from traffic import Request
 from wire import Change

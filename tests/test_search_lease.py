@@ -220,10 +220,8 @@ class Whole(RuleBasedStateMachine):
         self.last = None
         self.granted = self.bed.now + self.bed.lease.settings.inherit
         self.agent.connection += 1
-        deaf, self.deaf = (
-            self.deaf,
-            False,
-        )  # nothing is said on a connection before its first report
+        # Nothing is said on a connection before its first report.
+        deaf, self.deaf = self.deaf, False
         self._back(self.bed.lease.connected(self.agent.connection, self.bed.now))
         self._back(self.bed.lease.start(self.bed.now))
         self.deaf = deaf

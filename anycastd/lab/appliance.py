@@ -19,7 +19,7 @@ from haproxyadmin.haproxy import HAProxy
 
 from anycastd.lab import files, fill
 from anycastd.lab.backend import READY
-from anycastd.lab.node import Nodes, Process
+from anycastd.lab.node import LabError, Nodes, Process
 from anycastd.lab.topology import VIP, Region
 
 PYTHON = (sys.executable, "-m")
@@ -89,10 +89,10 @@ class Appliance:
         filled = fill.profile(text, self.region, socket, settings.back, settings.drain)
         self.profile.write_text(filled)
         (service,) = yaml.safe_load(filled)["services"].values()
-        self.prepends = {
-            "preferred": service["prepend"],
-            "degraded": service["degraded"].get("prepend", 0),
-            "standby": service["standby"]["prepend"],
+        self.prepends = {  # what is not written is as docs/profile.md says
+            "preferred": service.get("prepend", 0),
+            "degraded": service.get("degraded", {}).get("prepend", 3),
+            "standby": service.get("standby", {}).get("prepend", 6),
         }
         text = (settings.haproxy_file or files.shipped("haproxy/haproxy.cfg")).read_text()
         self.haproxy_config.write_text(fill.haproxy(text, self.region, socket, fast=settings.fast))
@@ -175,10 +175,12 @@ class Appliance:
             return {}
         return dict(next(iter(said["services"].values())))
 
-    def tell_haproxy(self, command: str) -> str:
-        """Say something on HAProxy's socket for administrators; return its answer."""
+    def tell_haproxy(self, command: str) -> None:
+        """Say something on HAProxy's socket for administrators; raises LabError if it objects."""
         admin = HAProxy(socket_file=fill.admin_socket(self.socket))
-        return str(admin.command(command)[0])
+        words = "\n".join(line for _, lines in admin.command(command) for line in lines).strip()
+        if words:
+            raise LabError(f"{self.node}: HAProxy answers '{command}' with: {words}")
 
     def inventory(self) -> dict[str, dict[str, str]]:
         """Return HAProxy's backends by its own word: name -> server -> status."""

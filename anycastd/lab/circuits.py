@@ -20,6 +20,7 @@ from anycastd.lab.telling import (
     check_rule,
     come_back,
     moved,
+    say,
 )
 from anycastd.lab.topology import PRIMARY, REGIONS, SECONDARY
 
@@ -44,12 +45,6 @@ def _drain(lab: Lab, step: Step) -> None:
     check_lost(lab, step, at, switched)
 
 
-def _undrain(lab: Lab) -> float:
-    now = time.monotonic()
-    lab.primary.command("undrain")
-    return now
-
-
 _ACTS = (
     Act("baseline", "Baseline: both regions announce, the edge prefers one by a weight", baseline),
     Act("less", f"One of {_HERE}'s two web servers is killed", _less),
@@ -59,7 +54,11 @@ _ACTS = (
         lambda lab, step: come_back(lab, step, lambda lab: lab.faults.start_backends(PRIMARY.name)),
     ),
     Act("drained", f"{_HERE} is drained: there is no longer path, it is withdrawn", _drain),
-    Act("undrained", "`anycastd undrain`", lambda lab, step: come_back(lab, step, _undrain)),
+    Act(
+        "undrained",
+        "`anycastd undrain`",
+        lambda lab, step: come_back(lab, step, lambda lab: say(lab, "undrain")),
+    ),
 )
 STORY = Story(_ACTS, profiles={region.name: "circuit.yaml" for region in REGIONS}, weights=True)
 """The story, step by step."""

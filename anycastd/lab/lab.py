@@ -245,9 +245,14 @@ class Lab:
 
     def expected(self, levels: Mapping[str, str] = _PREFERRED) -> dict[str, tuple[int, ...]]:
         """Return the MSEE's AS paths by next hop for levels by region name, as ``wait_levels``."""
-        at = {name: levels.get(name, "preferred") for name in self.regions}
-        there = {name: level for name, level in at.items() if level != "withdrawn"}
-        return expected({name: self.regions[name].prepends[at] for name, at in there.items()})
+        all_levels = {name: levels.get(name, "preferred") for name in self.regions}
+        return expected(
+            {
+                name: self.regions[name].prepends[level]
+                for name, level in all_levels.items()
+                if level != "withdrawn"
+            }
+        )
 
     def wait_answers(self, region: Region, count: int, seconds: float, since: float = 0.0) -> None:
         """Wait until the client's last ``count`` requests were all answered by a region."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from anycastd.lab.lab import Lab, TimedOutError, paths
+from anycastd.lab.node import LabError
 from anycastd.lab.record import Answer, who
 from anycastd.lab.report import Step, span
 from anycastd.lab.routers import Row
@@ -128,6 +129,15 @@ def come_back(lab: Lab, step: Step, mend: Callable[[Lab], float]) -> None:
     at = mend(lab)
     switched = moved(lab, step, at, PRIMARY, "preferred", "preferred", within=40)
     check_lost(lab, step, at, switched)
+
+
+def say(lab: Lab, command: str) -> float:
+    """Give the first region's agent a command; raises LabError if it is refused."""
+    now = time.monotonic()
+    done = lab.primary.command(command)
+    if done.returncode:
+        raise LabError(f"`anycastd {command}` ended with {done.returncode}: {done.stderr.strip()}")
+    return now
 
 
 def wait_over(lab: Lab, at: float) -> None:

@@ -13,7 +13,7 @@ from failover import resident
 from noise import Spread, progress, say, spread
 
 from appliance import Appliance
-from faults import FAULTS
+from faults import DEATHS, FAULTS, WITHIN
 from haproxies import until
 from machine import Machine, pass_time
 from wire import common
@@ -25,11 +25,6 @@ BACK = "x 7 1"
 TTL, DEADLINE = 5.0, 3.0
 FLOOR = 20
 """Trials of the floor."""
-DEATHS, WITHIN = 4, 75.0
-"""So many deaths of an agent, or of a lease process, in so many seconds are no crash loop yet.
-
-Agents are barred at five within 60 s, and ExaBGP ends at the sixth death of its API child.
-"""
 AT_ONCE = 0.5
 """Seconds beyond which 'at once' is wrong behaviour, whatever the machine's noise."""
 

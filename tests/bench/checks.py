@@ -243,11 +243,13 @@ async def clients() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_reader(0, stop.set)
     tasks = []
-    due = time.monotonic()
+    due = asyncio.get_running_loop().time()
     while not stop.is_set():
         tasks.append(asyncio.create_task(one()))
         due += 1 / RATE
-        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(due):
+                await stop.wait()
     await asyncio.gather(*tasks)
     print(json.dumps(done))
 

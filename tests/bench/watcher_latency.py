@@ -22,6 +22,7 @@ from anycastd.haproxy import Gone, Observation, Snapshot, Usable
 from anycastd.profile import Instance
 from anycastd.watcher import Watcher
 from haproxies import HAProxy, free_port, running
+from waiting import eventually
 
 
 class Bench:
@@ -49,11 +50,14 @@ class Bench:
                     return when
 
     async def ready(self) -> None:
-        """Wait until the events are heard and nothing is pending."""
-        while not (self.watcher.events and self.seen.empty()):
-            await asyncio.sleep(0.02)
-            while not self.seen.empty():
-                self.seen.get_nowait()
+        """Wait until the events are heard and nothing has been pending for a moment."""
+        await eventually(self._quiet, 10, "events, and nothing pending", every=0.02)
+
+    def _quiet(self) -> bool:
+        quiet = self.watcher.events and self.seen.empty()
+        while not self.seen.empty():
+            self.seen.get_nowait()
+        return quiet
 
     async def tick(self) -> None:
         """Tick as the agent does."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from faults import FAULTS, Fault
+from faults import DEATHS, FAULTS, WITHIN, Fault
 
 APART = 0.9
 """Mean seconds between the beginnings of two faults; so several are there at once."""
@@ -15,9 +15,6 @@ EPISODE = (6, 14)
 """Faults between two calms."""
 CALM = 3.0
 """Seconds that a calm takes at least."""
-DEATHS, WITHIN = 4, 75.0
-"""More deaths of an agent or of a lease process in that time are a crash loop: agents are barred
-at five, and ExaBGP ends at the sixth death of its API child.  Both are promises of their own."""
 
 
 @dataclass(frozen=True, slots=True)

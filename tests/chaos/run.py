@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from appliance import Appliance, own_network
 from chaos.judge import Bounds, Judgement, judge
 from chaos.plan import CALM, Episode, Step, plan
-from machine import Machine
+from machine import Machine, pass_time
 from processes import memory
 
 BOUNDS = Bounds()
@@ -66,8 +66,7 @@ def play(machine: Machine, episode: Episode) -> None:
     given: dict[int, Any] = {}
     began = time.monotonic()
     for at, ends, step in actions:
-        while (left := began + at - time.monotonic()) > 0:
-            time.sleep(left)
+        pass_time(began, at)
         if ends:
             step.fault.end(machine, given.pop(id(step)))
         else:

@@ -138,7 +138,10 @@ def returned(lab: Lab) -> None:
 def calm(lab: Lab) -> None:
     """Wait until the MSEE has seen no change for longer than the window."""
     watch = lab.watches["msee"]
-    quiet = lambda: time.monotonic() - watch.changes()[-1].at > WINDOW + 1  # noqa: E731
+
+    def quiet() -> bool:
+        return time.monotonic() - watch.changes()[-1].at > WINDOW + 1
+
     lab.wait("the MSEE to be calm", quiet, 20, lab.explain)
 
 

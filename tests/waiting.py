@@ -1,0 +1,22 @@
+"""How a coroutine waits for what will be so."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(
+    condition: Callable[[], T], within: float = 5.0, what: str = "", every: float = 0.002
+) -> T:
+    """Look each ``every`` s until ``condition()`` is true and return it; AssertionError after."""
+    deadline = time.monotonic() + within
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within} s: {what or condition}")
+        await asyncio.sleep(every)
+    return value
