@@ -149,7 +149,7 @@ def read(text: str, loader: Value = LOADER) -> Text:
     except _RefusedError as refused:
         return Text(None, {}, (refused.fault,))
     except yaml.MarkedYAMLError as error:
-        return Text(None, {}, (_syntax(text, error),))
+        return Text(None, {}, (_too_deep(text) or _syntax(text, error),))
     except (yaml.YAMLError, ValueError, OverflowError):
         # Characters that YAML does not allow: lone surrogates, controls, \U escapes out of range.
         return Text(None, {}, (_unprintable(text),))
@@ -187,6 +187,22 @@ def _compose(text: str, loader: Value) -> _Node:
         else:
             root = node
     return root or _Node(1, "", plain=True)
+
+
+def _too_deep(text: str) -> Fault | None:
+    """Find the line at which ``text`` passes our own limit of depth, or None.
+
+    libyaml reads up to 1,024 characters ahead and from 0.2.6 on has a limit of its own, so its
+    error can come before the event at which ours would; the pure loader has no such limit.
+    """
+    try:
+        _compose(text, yaml.SafeLoader)
+    except _RefusedError as refused:
+        if (refused.fault.wrong, refused.fault.instead) == _TOO_DEEP:
+            return refused.fault
+    except (yaml.YAMLError, ValueError, OverflowError):
+        pass
+    return None
 
 
 def _line(event: Value) -> int:

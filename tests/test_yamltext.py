@@ -204,10 +204,44 @@ def test_aliases_are_bounded(loader: object) -> None:
     assert fault.wrong == "aliases multiply this file to more than 100000 values"
 
 
-def test_hostile_brackets_are_refused_at_once() -> None:
-    """A long line of brackets ends at the depth that is allowed, not after minutes."""
-    (fault,) = yamltext.read("[" * 200_000).faults
-    assert fault.wrong == "blocks and lists are nested more than 32 deep"
+TOO_DEEP = "blocks and lists are nested more than 32 deep"
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize(
+    ("unit", "each"), [("[", 1), ("{a: ", 1), ("[{", 2), ("- ", 1), ("[\n", 1)]
+)
+# Ours is 32; libyaml 0.2.6 stops at 1,000, and reads 1,024 characters ahead to find a key's colon.
+@pytest.mark.parametrize(
+    "depth", [32, 34, 998, 999, 1000, 1001, 1024, 1026, 9_998, 10_002, 200_000]
+)
+def test_depth_has_our_limit(unit: str, each: int, depth: int, loader: object) -> None:
+    """Beyond our own limit the message is ours, at the line where it is passed, by any libyaml."""
+    text = "a: 1\nb:\n  " + unit * (depth // each)
+    (fault,) = yamltext.read(text, loader).faults
+    # One level is the mapping around it.
+    line = 3 + (31 if unit.endswith("\n") else 0)
+    assert (fault.wrong, fault.line) == (TOO_DEEP, line)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_depth_within_our_limit_is_read(loader: object) -> None:
+    """32 levels are read, one more is refused: lists in one line, blocks, and blocks by lines."""
+    for start, unit, end in (("", "[", "]"), ("", "- ", ""), ("", "{a: ", "}")):
+        read = yamltext.read(start + unit * 32 + "1" + end * 32, loader)
+        assert not read.faults, unit
+        (fault,) = yamltext.read(start + unit * 33 + "1" + end * 33, loader).faults
+        assert (fault.wrong, fault.line) == (TOO_DEEP, 1), unit
+    indented = ["  " * level + "a:" for level in range(40)]
+    assert not yamltext.read("\n".join(indented[:32]), loader).faults
+    (fault,) = yamltext.read("\n".join(indented), loader).faults
+    assert (fault.wrong, fault.line) == (TOO_DEEP, 33)
+
+
+def test_an_error_beside_depth_keeps_its_own_words() -> None:
+    """Text that is deep but not too deep, and wrong elsewhere, is told what is wrong there."""
+    (fault,) = yamltext.read("a: " + "[" * 20 + "]" * 20 + "\nb: [1,\nc").faults
+    assert fault.wrong == "a list is opened with [ and not closed"
 
 
 def test_shown_is_one_short_line() -> None:
