@@ -18,15 +18,15 @@ SUITES ?= bookworm trixie
 VENV := .venv
 # The oldest libraries that we work with: Debian's ExaBGP 4.2, and the floors of pyproject.toml.
 OLDEST := .venv-exabgp4
-OLDEST_PACKAGES := 'exabgp==4.2.25' 'jsonschema==4.10.*' 'tenacity==8.2.*' \
-    hypothesis pytest pytest-timeout
+# The newest of everything, as of today: for `make newest` alone.
+NEWEST := .venv-newest
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # What speaks to ExaBGP is tested with each of these.
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
-.PHONY: help lab test lint unit search end-to-end deb package-test installed bench chaos format \
-    packages venv oldest namespaces clean
+.PHONY: help lab test lint lint-only unit search end-to-end deb package-test installed bench chaos \
+    format packages venv oldest newest update namespaces clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -36,7 +36,9 @@ lab: packages venv namespaces ## Set everything up and rehearse a failover betwe
 
 test: packages venv oldest namespaces lint unit end-to-end installed ## Set everything up, run every check and test
 
-lint: venv ## The quick checks: ruff and mypy
+lint: venv lint-only ## The quick checks: ruff and mypy
+
+lint-only:
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
@@ -93,14 +95,23 @@ packages: ## Install the Debian packages; their services are not started
 	@scripts/packages.sh $(PACKAGES)
 
 venv: ## Make the virtual environment .venv, this checkout in it
-	@scripts/venv.sh $(VENV) --editable '.[test]'
+	@scripts/venv.sh $(VENV) requirements/newest.txt
 
 oldest: ## Make .venv-exabgp4, with the oldest libraries
-	@scripts/venv.sh $(OLDEST) --editable . $(OLDEST_PACKAGES)
+	@scripts/venv.sh $(OLDEST) requirements/oldest.txt
+
+newest: packages oldest ## Try today's newest of everything, unlocked: lint and the tests of single parts
+	@scripts/venv.sh $(NEWEST) --newest
+	$(MAKE) --no-print-directory BIN=$(NEWEST)/bin lint-only
+	ANYCASTD_EXABGP_PYTHONS=$(CURDIR)/$(NEWEST)/bin/python \
+	    $(NEWEST)/bin/python -m pytest --ignore=tests/lab --ignore=tests/bench --ignore=tests/package
+
+update: packages ## Write the locks in requirements/ anew, for a commit of their own
+	@scripts/update.sh
 
 namespaces:
 	@scripts/namespaces.sh
 
 clean: ## Remove what the other targets made here (not the Debian packages)
-	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find anycastd tests -name __pycache__ -prune -exec rm -rf {} +

@@ -18,7 +18,7 @@ if ! (cd $fetched 2>/dev/null && sed -n 's/^\([^#=]*\)==\([^ ]*\) --hash=sha256:
     ../../packaging/vendor.txt | sha256sum --check --quiet 2>/dev/null); then
     mkdir -p $fetched
     if ! .venv/bin/python -m pip --disable-pip-version-check --quiet download --no-deps --require-hashes \
-        --no-binary haproxyadmin --dest $fetched --requirement packaging/vendor.txt </dev/null; then
+        --no-build-isolation --no-binary haproxyadmin --dest $fetched --requirement packaging/vendor.txt </dev/null; then
         say "could not fetch what packaging/vendor.txt lists; is your package index reachable?"
         exit 1
     fi

@@ -1,6 +1,9 @@
 #!/bin/sh
-# Make a virtual environment with this checkout in it: scripts/venv.sh DIRECTORY PIP-ARGUMENT...
+# Make a virtual environment with this checkout in it: scripts/venv.sh DIRECTORY LOCK
+#                                                  or: scripts/venv.sh DIRECTORY --newest
 #
+# LOCK is a file of requirements/ with exact versions and hashes; nothing else gets in, not even
+# what builds a package.  With --newest the newest of everything is taken, each time anew.
 # PYTHON is the interpreter to make it from.  A stamp in the environment says what it was made of;
 # when nothing of that has changed, nothing is done.
 set -eu
@@ -8,8 +11,9 @@ set -eu
 say() { printf '%s\n' "$*" >&2; }
 
 directory=$1
-shift
+lock=$2
 python=${PYTHON:-/usr/bin/python3}
+build=requirements/build.txt
 
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     say "$python is missing or older than Python 3.11: use Debian 12 or 13, or name another" \
@@ -21,22 +25,38 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     exit 1
 fi
 
-made_of=$({ "$python" -VV; pwd; echo "$*"; cat pyproject.toml; } | sha256sum | cut -d ' ' -f 1)
 stamp=$directory/anycastd.stamp
-if [ -x "$directory/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$made_of" ]; then
-    exit 0
+if [ "$lock" = --newest ]; then
+    rm -rf "$directory"
+    made_of=newest
+else
+    made_of=$({ "$python" -VV; pwd; cat "$lock" "$build" pyproject.toml scripts/venv.sh; } |
+        sha256sum | cut -d ' ' -f 1)
+    if [ -x "$directory/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$made_of" ]; then
+        exit 0
+    fi
 fi
 
 say "setting up $directory (what Python packages it needs comes from your package index)"
-rm -f "$stamp"
-# One that was made from another interpreter is of no use.
-same='import os, sys; sys.exit(not os.path.samefile(sys.argv[1], sys.argv[2]))'
-"$python" -c "$same" "$python" "$directory/bin/python" 2>/dev/null || rm -rf "$directory"
-[ -x "$directory/bin/python" ] || "$python" -m venv "$directory"
+# One that was made otherwise may hold what does not belong there.
+rm -rf "$directory"
+"$python" -m venv "$directory"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
-if ! "$directory/bin/python" -m pip install --quiet --use-pep517 "$@" </dev/null; then
-    say "could not install the Python packages into $directory. The messages of pip above say why;" \
-        "is your package index reachable from here?"
-    exit 1
+
+install() {
+    if ! "$directory/bin/python" -m pip install --quiet --use-pep517 "$@" </dev/null; then
+        say "could not install the Python packages into $directory. The messages of pip above say why;" \
+            "is your package index reachable from here?"
+        exit 1
+    fi
+}
+
+if [ "$lock" = --newest ]; then
+    install --editable '.[test]'
+    "$directory/bin/python" -m pip list
+else
+    install --require-hashes --requirement "$build"
+    install --require-hashes --no-build-isolation --requirement "$lock"
+    install --no-build-isolation --no-deps --editable .
 fi
 printf '%s\n' "$made_of" >"$stamp"
