@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -45,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     if os.path.isdir(VENDOR) and VENDOR not in sys.path:
         sys.path.append(VENDOR)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal whose locale lacks a letter of a reason must not end the command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in arguments if not word.startswith("-")), "")
     parser = argparse.ArgumentParser(

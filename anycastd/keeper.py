@@ -358,7 +358,7 @@ def _listen(path: str) -> socket.socket:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         listener.bind(path)
-        os.chmod(path, 0o660)
+        os.chmod(path, 0o660)  # noqa: S103 - the agent is in the speaker's group
         listener.listen(CONNECTIONS_MAX)
         listener.setblocking(False)
     except OSError as error:

@@ -167,6 +167,6 @@ def _age(whole: dict[str, Any]) -> float:
 
 def _boot() -> str:
     try:
-        return _BOOT.read_text().strip()
+        return _BOOT.read_text(encoding="utf-8").strip()
     except OSError:
         return ""

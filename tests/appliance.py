@@ -178,7 +178,7 @@ class Appliance:
                 self.place("agent"),
             ],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         assert done.returncode in (0, 1, 2), done.stderr

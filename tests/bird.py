@@ -79,7 +79,7 @@ protocol bgp speaker {{
         done = subprocess.run(
             [program, "-s", str(self.socket), *command.split()],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=10,
             check=True,
         )

@@ -13,7 +13,7 @@ def child(pid: int, name: str, within: float = 10.0) -> int:
     """Find the child of ``pid`` whose command line has ``name``; wait for it where it is new."""
 
     def find() -> int:
-        for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split():
             with contextlib.suppress(OSError):  # it has gone meanwhile
                 if name.encode() in Path(f"/proc/{each}/cmdline").read_bytes():
                     return int(each)

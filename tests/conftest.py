@@ -44,7 +44,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _version(python: str) -> str:
     ask = "from importlib.metadata import version; print(version('exabgp'))"
-    answer = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False)
+    answer = subprocess.run([python, "-c", ask], capture_output=True, encoding="utf-8", check=False)
     return answer.stdout.strip() or "missing"
 
 

@@ -54,7 +54,7 @@ def anycastd(
     return subprocess.run(
         [sys.executable, "-m", "anycastd", command, *options, *where],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=60,
         env=appliance.environment | dict(environment or {}),

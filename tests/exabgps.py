@@ -130,7 +130,9 @@ class ExaBGP:
 
     def child(self) -> int:
         """Return the pid of the API child."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        children = (
+            Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="utf-8").split()
+        )
         return int(children[0])
 
     def meet(self) -> None:
@@ -206,7 +208,7 @@ def run_python(python: str, code: str, *path: Path) -> subprocess.CompletedProce
     return subprocess.run(
         [python or sys.executable, "-P", "-c", code],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=60,
         env=environment,

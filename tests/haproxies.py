@@ -153,7 +153,7 @@ class HAProxy:
     def _listens_to_signals(self) -> bool:
         """Whether the master would act on SIGUSR2: one that is still starting ignores it."""
         assert self.process is not None
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         caught = int(status.partition("SigCgt:")[2].split()[0], 16)
         return bool(caught >> (signal.SIGUSR2 - 1) & 1)
 
@@ -209,7 +209,9 @@ class HAProxy:
         """The master and its workers."""
         assert self.process is not None
         master = self.process.pid
-        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        children = (
+            Path(f"/proc/{master}/task/{master}/children").read_text(encoding="utf-8").split()
+        )
         return [master, *map(int, children)]
 
     def signal(self, number: signal.Signals) -> None:

@@ -8,6 +8,10 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
+# In front of a command that is to be ended by a signal: whoever runs the tests may have it ignored,
+# as a shell that is not interactive has SIGINT for what it starts in the background.
+WITH_ALL_SIGNALS = ("env", "--default-signal")
+
 
 def here() -> list[int]:
     """Every process of this network namespace but ourselves."""
@@ -24,7 +28,10 @@ def here() -> list[int]:
 def children(pid: int) -> list[int]:
     """Children of a process."""
     with contextlib.suppress(OSError):
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [
+            int(word)
+            for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+        ]
     return []
 
 
@@ -38,13 +45,13 @@ def command(pid: int) -> str:
 def state(pid: int) -> str:
     """Its state in a letter: T is stopped, Z dead and not waited for, or gone."""
     with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
     return "Z"
 
 
 def memory(pid: int) -> float:
     """Resident memory in MB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 

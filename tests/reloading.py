@@ -41,7 +41,7 @@ def reload(appliance: Appliance, *options: str) -> subprocess.CompletedProcess[s
             *options,
         ],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=60,
     )

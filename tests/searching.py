@@ -91,7 +91,7 @@ def planted(stage: str, old: str, new: str) -> Core:
 def _run(stage: str, old: str = "", new: str = "") -> dict[str, Any]:
     """Run a stage's source once more, ``old`` replaced, and give its names."""
     path = str(_STAGES[stage].__file__)
-    source = Path(path).read_text()
+    source = Path(path).read_text(encoding="utf-8")
     if old:
         assert source.count(old) == 1, f"{stage}.py has {source.count(old)} times: {old}"
         source = source.replace(old, new)

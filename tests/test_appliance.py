@@ -35,7 +35,10 @@ def updates(appliance: Appliance) -> list[int]:
 def child(pid: int, name: str) -> int:
     """Find the child of ``pid`` whose command line has ``name``; 0 while there is none."""
     listing = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+        ["ps", "-o", "pid=,args=", "--ppid", str(pid)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     ).stdout
     found = [int(line.split()[0]) for line in listing.splitlines() if name in line]
     return found[0] if found else 0

@@ -30,7 +30,9 @@ def test_every_neighbor_is_in_it_and_bird_accepts_it(tmp_path: Path) -> None:
     assert bird, "BIRD is not installed (apt install bird2)"
     file = tmp_path / "bird.conf"
     file.write_text(text)
-    done = subprocess.run([bird, "-p", "-c", file], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [bird, "-p", "-c", file], capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -40,7 +42,7 @@ def test_it_is_off_unless_the_profile_has_it(tmp_path: Path) -> None:
     file = tmp_path / "profile.yaml"
     file.write_text(TEXT)
     line = [sys.executable, "-m", "anycastd", "bfd", "--profile", str(file)]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 78
     assert "bfd: {interval: 1, multiplier: 3}" in done.stderr
 

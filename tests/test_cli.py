@@ -25,7 +25,7 @@ def anycastd(
     return subprocess.run(
         [*before, sys.executable, "-m", "anycastd", *arguments],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=within,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -137,6 +137,15 @@ def test_check_tells_what_run_would_do(profile: Path) -> None:
     assert "1 profile can be used" in done.stdout
 
 
+def test_output_needs_no_letter_that_a_terminal_lacks(tmp_path: Path) -> None:
+    """A letter that the locale cannot show is shown by its code, and the command goes on."""
+    path = tmp_path / "pr\u00f6fil.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    done = anycastd("check", str(path), before=("env", "PYTHONIOENCODING=ascii"))
+    assert "pr\\xf6fil.yaml: region" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
 def test_check_compares_the_shipped_regions() -> None:
     """Who wins with which path, for each pair of levels; the shipped profiles have no tie."""
     files = [str(ROOT / "profiles" / f"{name}.yaml") for name in ("primary", "secondary")]
@@ -162,8 +171,8 @@ def test_check_refuses_regions_that_tie(tmp_path: Path) -> None:
 
 def test_check_says_that_prepends_do_not_steer(profile: Path) -> None:
     """And what that makes of degrading and draining."""
-    text = profile.read_text()
-    profile.write_text(text.replace("bgp:\n", "bgp:\n  prepends_steer: false\n"))
+    text = profile.read_text(encoding="utf-8")
+    profile.write_text(text.replace("bgp:\n", "bgp:\n  prepends_steer: false\n"), encoding="utf-8")
     done = anycastd("check", str(profile))
     assert done.returncode == 0, done.stderr
     assert "prepends do not steer here: degraded and drained are withdrawn" in done.stdout

@@ -96,7 +96,7 @@ def test_it_costs_the_lease_process_nothing() -> None:
     loaded = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code, str(ROOT)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     ).stdout.split()
     assert "anycastd.clock" in loaded

@@ -60,7 +60,7 @@ def test_what_was_changed_behind_our_back_is_repaired(appliance: Appliance) -> N
     shown = subprocess.run(
         [sys.executable, "-m", "anycastd", "status", "--directory", appliance.place("agent")],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env=appliance.environment,
     )

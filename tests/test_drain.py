@@ -91,10 +91,12 @@ def rebooted(one: Appliance) -> None:
         process.kill()
         process.wait()
     file = Path(one.place("state"), "drains.json")
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     boot = text.split('"boot": "')[1].split('"')[0]
     wall = text.split('"wall": ')[1].split(",")[0]
-    file.write_text(text.replace(boot, "another").replace(wall, str(time.time() + 1e6)))
+    file.write_text(
+        text.replace(boot, "another").replace(wall, str(time.time() + 1e6)), encoding="utf-8"
+    )
     one.start_speaker()
     one.start_agent()
 
@@ -297,7 +299,7 @@ def test_waiting_ends_when_the_drain_does(tmp_path: Path) -> None:
             [sys.executable, "-m", "anycastd", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             env=one.environment,
         )
         wait_for(lambda: web(one)["drains"], 10, "the drain")

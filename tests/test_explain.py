@@ -191,7 +191,9 @@ BACK = "return: {{rise: 0.5, hold_down: 1, hold_down_max: 2, spacing: 0.5}}"
 def said(one: Appliance, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command on the agent of an appliance."""
     command = [sys.executable, "-m", "anycastd", *arguments, "--directory", one.place("agent")]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=one.environment)
+    return subprocess.run(
+        command, capture_output=True, encoding="utf-8", check=False, env=one.environment
+    )
 
 
 @pytest.fixture
@@ -249,7 +251,7 @@ def test_explain_says_who_is_not_there(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "anycastd", "explain", "--directory", str(tmp_path)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 69

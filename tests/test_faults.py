@@ -220,7 +220,7 @@ def test_an_exabgp_that_hangs(machine: Machine, tmp_path: Path) -> None:
         machine.settle(20)
         assert other.poll() is None
         check = [sys.executable, "-m", "anycastd", "check", str(machine.appliance.profile)]
-        said = subprocess.run(check, capture_output=True, text=True, check=True).stdout
+        said = subprocess.run(check, capture_output=True, encoding="utf-8", check=True).stdout
         assert f"another ExaBGP runs here (pid {other.pid}: " in said
         assert said.count("another ExaBGP") == 1, "and nobody else's, nor our own"
         assert f"another ExaBGP runs here (pid {other.pid}: " in machine.appliance.log()

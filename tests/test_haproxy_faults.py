@@ -103,7 +103,7 @@ def anycastd(one: Appliance, *words: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "anycastd", *words],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env=one.environment,
     )

@@ -57,7 +57,7 @@ def name_of(path: Path) -> str:
 
 def imports(path: Path) -> Iterator[str]:
     """Yield the dotted name of every module that a file imports, wherever the line stands."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -75,7 +75,7 @@ def loaded_by(module: str, *flags: str) -> set[str]:
     """Return everything that a fresh interpreter has loaded after importing one module."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}; print(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, *flags, "-c", code], capture_output=True, text=True, check=False
+        [sys.executable, *flags, "-c", code], capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
@@ -175,7 +175,7 @@ def test_dependencies_are_what_is_imported() -> None:
 @pytest.mark.parametrize("path", source("anycastd", "tests"), ids=name_of)
 def test_every_file_can_be_read_in_one_go(path: Path) -> None:
     """A file that grew beyond that has two reasons to change."""
-    assert len(path.read_text().splitlines()) <= LONGEST
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
 
 
 def written() -> list[Path]:
@@ -202,7 +202,7 @@ def test_processes_are_ended_by_their_id() -> None:
 @pytest.mark.parametrize("path", source("tests"), ids=name_of)
 def test_no_test_sleeps_and_hopes(path: Path) -> None:
     """A test waits for a condition with a deadline: sleeping is for the loop that asks again."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     asking = {
         id(node)
         for loop in ast.walk(tree)
@@ -217,7 +217,7 @@ def test_no_test_sleeps_and_hopes(path: Path) -> None:
 @pytest.mark.parametrize("path", source("anycastd"), ids=name_of)
 def test_no_comprehension_hides_a_name_of_its_module(path: Path) -> None:
     """Python 3.12.3 (Ubuntu 24.04's) then takes one for the other: UnboundLocalError."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     ours = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     hidden = {
         name.id
@@ -264,5 +264,5 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as the usual renderers make them."""
-    headings = re.findall(r"^#+ +(.+?)\s*$", page.read_text(), re.MULTILINE)
+    headings = re.findall(r"^#+ +(.+?)\s*$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in headings}

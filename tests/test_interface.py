@@ -24,7 +24,7 @@ BACK = "x 7 1"
 
 def ip(*words: str) -> str:
     """Run ``ip``."""
-    return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(["ip", *words], check=True, capture_output=True, encoding="utf-8").stdout
 
 
 def addresses() -> list[str]:

@@ -99,7 +99,7 @@ def test_no_permission(haproxy: HAProxy) -> None:
     done = subprocess.run(
         [*without("dac_override"), sys.executable, "-c", code, str(haproxy.socket)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )

@@ -30,7 +30,7 @@ Eventually = Callable[..., Coroutine[Any, Any, Any]]
 
 def ip(*words: str) -> str:
     """Run ``ip`` in the namespace of the calling thread."""
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(["ip", *words], capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
     return done.stdout
 
@@ -255,7 +255,7 @@ def test_lost_messages_lead_to_a_full_read(
         ip("addr", "add", "203.0.113.10/32", "dev", "lo")  # the echo of our own would wake it
         async with running((V4, "lo")) as watched:
             # Nobody reads meanwhile, so the message about our address is one of the lost.
-            subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)  # noqa: ASYNC221
+            subprocess.run(["ip", "-batch", "-"], input=batch, encoding="utf-8", check=True)  # noqa: ASYNC221
             assert not on("lo", V4)
             await eventually(lambda: "put back" in watched.now(V4).why)
             assert on("lo", V4)
@@ -307,7 +307,7 @@ def test_no_privilege(in_own_network: InOwnNetwork, *, present: bool) -> None:
         done = subprocess.run(  # noqa: ASYNC221
             [*drop, sys.executable, "-c", textwrap.dedent(PRIVILEGE)],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=True,
         )
         remedy = "Operation not permitted; run as root or give it CAP_NET_ADMIN"

@@ -23,7 +23,7 @@ def inside(script: str, tmp_path: Path) -> list[str]:
     done = subprocess.run(
         ["unshare", "--net", "sh", "-c", f"ip link set lo up\n{script}"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=60,
         env=os.environ

@@ -57,7 +57,7 @@ def wait_for_words(appliance: Appliance, *words: str) -> None:
     text = subprocess.run(
         [sys.executable, "-m", "anycastd", "status", "--directory", appliance.place("agent")],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env=appliance.environment,
     )

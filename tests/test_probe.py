@@ -130,7 +130,7 @@ def test_requests_leave_nothing_behind() -> None:
 
         asyncio.run(many())
         command = ["ss", "-Htan", f"( dport = :{port} )"]
-        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        shown = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
         assert shown == "", "the kernel still keeps connections of ours"
 
 
@@ -403,7 +403,7 @@ def test_check_tests_the_vip_too(tmp_path: Path) -> None:
             return subprocess.run(
                 [sys.executable, "-m", "anycastd", "check", str(one.profile)],
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 check=True,
                 env=one.environment,
             ).stdout

@@ -39,7 +39,7 @@ SHIPPED = sorted((ROOT / "profiles").glob("*.yaml"))
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_profiles_are_sound(path: Path) -> None:
     """Each shipped profile is accepted without as much as a warning."""
-    accepted = accept(path.read_text(), path.name)
+    accepted = accept(path.read_text(encoding="utf-8"), path.name)
     assert accepted.problems == ()
     assert accepted.profile is not None
 

@@ -21,7 +21,7 @@ def named_tests(file: Path) -> set[str]:
     """The names of a file's tests."""
     return {
         node.name
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test")
     }
 

@@ -258,7 +258,11 @@ def test_a_missing_exabgp_is_named(exabgp_python: str, tmp_path: Path) -> None:
     command = [exabgp_python, "-P", "-m", "anycastd.shim", "/nonexistent/exabgp.conf"]
     path = os.pathsep.join(map(str, (tmp_path, CHECKOUT)))
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=dict(os.environ, PYTHONPATH=path)
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        env=dict(os.environ, PYTHONPATH=path),
     )
     assert done.returncode == 69
     assert exabgp_python in done.stderr

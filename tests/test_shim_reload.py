@@ -126,12 +126,12 @@ def test_a_configuration_that_cannot_be_read_costs_no_child(
             exabgp.ask(Announce(route(FIRST)))
         else:
             where = Path(f"/proc/{exabgp.pid}/task/{exabgp.pid}/children")
-            wait_for(lambda: not where.read_text(), 5)
+            wait_for(lambda: not where.read_text(encoding="utf-8"), 5)
 
 
 def environment(pid: int) -> dict[str, str]:
     """Read what a process was started with."""
-    pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    pairs = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8").split("\0")
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 

@@ -77,7 +77,7 @@ def test_the_file_is_accepted_as_it_is(tmp_path: Path, settings: str) -> None:
     config.write_text(SHIPPED.read_text().replace("web from calm", f"web from {settings}"))
     assert BINARY is not None
     done = subprocess.run(
-        [BINARY, "-c", "-f", str(config)], capture_output=True, text=True, check=False
+        [BINARY, "-c", "-f", str(config)], capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stderr
     assert not re.search("WARNING|ALERT", done.stdout + done.stderr)

@@ -228,7 +228,7 @@ def test_a_missing_exabgp_is_told_before_anything_is_written(tmp_path: Path) -> 
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "run")],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env=ours(),
     )
@@ -272,7 +272,7 @@ def test_it_becomes_exabgp_and_holds_its_directory(tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as agent:
             agent.connect(str(socket_file))
         second = subprocess.run(
-            command, env=ours(), capture_output=True, text=True, check=False, timeout=30
+            command, env=ours(), capture_output=True, encoding="utf-8", check=False, timeout=30
         )
         assert second.returncode == 69
         assert f"another speaker (pid {first.pid}) runs here" in second.stdout

@@ -214,7 +214,7 @@ def _job(unit: str) -> str:
         done = subprocess.run(
             ["systemctl", "list-jobs", "--no-legend", "--plain", unit],  # noqa: S607 - by PATH
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
             timeout=5,
         )

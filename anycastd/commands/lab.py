@@ -139,7 +139,7 @@ def _about(settings: Settings) -> dict[str, Any]:
 
 
 def _version(program: str, option: str) -> str:
-    done = subprocess.run([program, option], capture_output=True, text=True, check=False)
+    done = subprocess.run([program, option], capture_output=True, encoding="utf-8", check=False)
     lines = (done.stdout or done.stderr).splitlines()
     return " ".join(lines[0].split()[:3]) if lines else program
 

@@ -67,7 +67,7 @@ class LabError(Exception):
 def children(pid: int) -> list[int]:
     """Return the PIDs of a process's children, oldest first; none when it is gone."""
     try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8")
     except OSError:
         return []
     return [int(child) for child in text.split()]
@@ -84,7 +84,10 @@ def descendants(pid: int) -> list[int]:
 def ended(pid: int) -> bool:
     """Return whether a process is gone, or dead and not yet waited for."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            in "ZX"
+        )
     except OSError:
         return True
 
@@ -250,7 +253,7 @@ class Nodes:
                 self.enter(node, *argv),
                 input=text,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 cwd="/",
                 env=self.environment,
                 timeout=30,
@@ -298,7 +301,7 @@ class Nodes:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
+            encoding="utf-8",
             bufsize=1,
             cwd="/",
             start_new_session=True,
@@ -327,7 +330,7 @@ class Nodes:
 
 def _command(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 

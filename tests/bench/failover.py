@@ -87,7 +87,7 @@ def idle(appliance: Appliance, seconds: float) -> dict[str, float]:
     assert appliance.agent is not None
     assert appliance.speaker is not None
     children = Path(f"/proc/{appliance.speaker.pid}/task/{appliance.speaker.pid}/children")
-    (lease,) = children.read_text().split()
+    (lease,) = children.read_text(encoding="utf-8").split()
     pids = {
         "agent": appliance.agent.pid,
         "lease": int(lease),
@@ -106,13 +106,13 @@ def idle(appliance: Appliance, seconds: float) -> dict[str, float]:
 
 
 def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def resident(pid: int) -> float:
     """Give the resident memory of a process, in MB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     (line,) = [line for line in lines if line.startswith("VmRSS")]
     return int(line.split()[1]) / 1024
 

@@ -16,6 +16,7 @@ import pytest
 from anycastd.lab import topology
 from anycastd.lab.lab import Lab
 from anycastd.lab.node import LabError, Nodes, descendants, ended
+from processes import WITH_ALL_SIGNALS
 
 pytestmark = pytest.mark.root
 
@@ -84,10 +85,10 @@ def program(short: Path) -> Iterator[subprocess.Popen[str]]:
     """Run the program of this file."""
     root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(short / "lab")],
+        [*WITH_ALL_SIGNALS, sys.executable, "-c", PROGRAM, str(short / "lab")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "PYTHONPATH": str(root)},
     ) as popen:
         yield popen
@@ -127,7 +128,7 @@ def kill_first_inside(popen: subprocess.Popen[str]) -> None:
 
 
 def _name(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text().strip()
+    return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
 
 
 @pytest.mark.parametrize("end", [close, fail, interrupt, kill, kill_first_inside])
@@ -141,7 +142,9 @@ def test_nothing_is_left(
     wait(lambda: len(inside(first)) >= 13, 10, "everything runs")
     pids = inside(first)
     lab = short / "lab"
-    assert Path(f"/proc/{first}/mountinfo").read_text().count(f"{lab}/net/") == len(topology.NODES)
+    assert Path(f"/proc/{first}/mountinfo").read_text(encoding="utf-8").count(f"{lab}/net/") == len(
+        topology.NODES
+    )
     assert holders(lab) >= pids
     outside = descendants(program.pid)
 

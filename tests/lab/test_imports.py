@@ -13,7 +13,7 @@ HERE = Path(next(iter(anycastd.lab.__path__)))
 def imported(file: Path) -> set[str]:
     """Return the names of all modules that a file imports, wherever in it."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -118,12 +118,12 @@ def test_frozen_processes_stop_and_thawed_ones_go_on() -> None:
 
 def length(log: Path) -> int:
     """Return how many lines a log has."""
-    return log.read_text().count("\n")
+    return log.read_text(encoding="utf-8").count("\n")
 
 
 def state(pid: int) -> str:
     """Return a process's state letter, as the kernel has it."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
 
 
 def eventually(condition: Callable[[], bool]) -> None:

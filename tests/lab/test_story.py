@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from anycastd.lab.node import descendants, ended
+from processes import WITH_ALL_SIGNALS
 
 pytestmark = pytest.mark.root
 
@@ -25,7 +26,9 @@ COMMAND = (sys.executable, "-m", "anycastd", "lab")
 def lab(*arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     argv = (*before, *COMMAND, *arguments)
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run(
+        argv, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=110, check=False
+    )
 
 
 def paths(table: dict[str, Any]) -> dict[str, str]:
@@ -187,7 +190,7 @@ def test_nothing_is_left_of_a_story_cut_short(number: signal.Signals) -> None:
     """In the middle of everything: no process and no file is left after a signal."""
     directory = Path(tempfile.mkdtemp(prefix="lab-"))
     with subprocess.Popen(
-        [*COMMAND, "--directory", str(directory)],
+        [*WITH_ALL_SIGNALS, *COMMAND, "--directory", str(directory)],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ ROOT = HERE.parents[1]
 def build(out: Path, *version: str, tree: Path = ROOT) -> list[Path]:
     """Build the packages of a tree and return them; raises AssertionError."""
     argv = [str(tree / "packaging" / "build.sh"), str(out), *version]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(argv, capture_output=True, encoding="utf-8", timeout=300, check=False)
     assert not done.returncode, done.stderr
     return [out / Path(line).name for line in done.stdout.splitlines()]
 
@@ -28,7 +28,7 @@ def bases(suites: set[str], packages: list[Path]) -> dict[str, Path]:
     for suite in sorted(suites):
         where = ROOT / "build" / "package-test" / suite
         argv = ["sh", str(HERE / "base.sh"), suite, str(where), *map(str, packages)]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=900, check=False)
+        done = subprocess.run(argv, capture_output=True, encoding="utf-8", timeout=900, check=False)
         assert not done.returncode, f"no {suite} system to boot:\n{done.stderr}"
         made[suite] = where / "root"
     return made
@@ -89,7 +89,7 @@ class System:
         pid = process.pid if process else None
         for child in descendants(pid) if pid else ():
             try:
-                status = Path(f"/proc/{child}/status").read_text()
+                status = Path(f"/proc/{child}/status").read_text(encoding="utf-8")
             except OSError:
                 continue
             words = dict(line.split(":", 1) for line in status.splitlines())
@@ -113,7 +113,7 @@ class System:
             input=text,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             timeout=within,
             check=False,
         )

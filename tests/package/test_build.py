@@ -32,7 +32,9 @@ def test_another_folder_and_another_umask_give_the_same_packages(tmp_path: Path)
     tree = tmp_path / "another folder"
     tree.mkdir(mode=0o700)
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = subprocess.run(
+        listed, cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    ).stdout
     for name in filter(None, names.split("\0")):
         copy = tree / name
         copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -49,7 +51,9 @@ def test_lintian_has_nothing_to_say() -> None:
     """Pedantic and experimental tags too; what is overridden says why."""
     (changes,) = DIST.glob("*.changes")
     command = ["lintian", "--allow-root", "-EvIL", "+pedantic", "--no-show-overrides"]
-    done = subprocess.run([*command, str(changes)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, str(changes)], capture_output=True, encoding="utf-8", check=False
+    )
     tags = [line for line in done.stdout.splitlines() if re.match("[EWIPX]: ", line)]
     assert (done.returncode, tags) == (0, [])
 
@@ -72,5 +76,5 @@ def test_the_manual_page_and_the_completion_know_every_command(name: str) -> Non
     words = contents("anycastd", "/usr/share/bash-completion/completions/anycastd").decode()
     assert f"        {name})\n" in words
     script = f"{words}\nCOMP_WORDS=(anycastd {name[:3]}); COMP_CWORD=1; _anycastd; echo $COMPREPLY"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == next(it for it in COMMANDS if it.startswith(name[:3]))
