@@ -15,6 +15,7 @@ from anycastd.findings import UNPROVED_HOLD, Truth
 from anycastd.lease import Route
 from anycastd.pipeline import Step
 from anycastd.policy import Decision, Kind, Level, Source
+from thorough import BrokenError
 from weather import DEADLINE, GENTLE, OTHER, PEERS, VIP, Shown, Weather, searched
 
 AFTER, FALL, RISE, HOLD_DOWN, HOLD_DOWN_MAX, SPACING = 1.0, 5.0, 10.0, 60.0, 900.0, 35.0
@@ -25,10 +26,6 @@ MOMENT = 1e-6
 PREPENDS = {Level.PREFERRED: 0, Level.DEGRADED: 3, Level.STANDBY: 6}
 # What these cap at depends on the profile.
 _OTHERWISE = (Source.SERVE, Source.MAINTENANCE, Source.HEALTHY, Source.HEALTH)
-
-
-class BrokenError(AssertionError):
-    """An invariant does not hold."""
 
 
 @dataclass(frozen=True, slots=True)

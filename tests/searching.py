@@ -1,35 +1,33 @@
 """A world around one service's machine, for searches: what may happen to it.
 
 A ``World`` is a value: a search may go on from it in many ways.  Each pass goes through the one
-composition of the stages, and is held against what an ``Onlooker`` knows.  ``Core`` is the code
-under search, so that a search can be shown code with a fault in it, and be seen to find it.
+composition of the stages, and is held against what an ``Onlooker`` knows.  A search begins with a
+class of worlds, so that it can be given one of code with a fault in it (``planting``), and be seen
+to find it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import import_module
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from anycastd.drains import ALL, SETTLED, STOP, Drain, Other, Table
+from anycastd.drains import ALL, SETTLED, STOP, Drain, Other, Table, asks, pack, unpack
 from anycastd.findings import UNPROVED_HOLD
 from anycastd.lease import Route
-from anycastd.pipeline import Inputs, Step, VipState
-from anycastd.policy import Memory
+from anycastd.pipeline import Inputs, VipState, advance, begin_anew
+from anycastd.policy import Memory, carry, restore
 from onlooker import (
     HOLD_DOWN_MAX,
     MOMENT,
     RISE,
     SPACING,
-    BrokenError,
     Onlooker,
     Pass,
     fits,
 )
+from thorough import BrokenError
 from weather import OTHER, VIP, Shown, Weather, searched
 
 ASK_EVERY = 1.0
@@ -40,67 +38,6 @@ WAKES = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
-    """The code under search: the pass, what the lease's end makes of it, what outlives an agent."""
-
-    advance: Callable[..., Step]
-    begin_anew: Callable[..., Mapping[str, Memory]]
-    asks: Callable[..., bool]
-    pack: Callable[..., list[dict[str, Any]]]
-    unpack: Callable[..., dict[str, Drain]]
-    carry: Callable[..., dict[str, Any]]
-    restore: Callable[..., Memory]
-
-
-_STAGES: dict[str, ModuleType] = {
-    name: import_module(f"anycastd.{name}") for name in ("policy", "drains", "routes", "pipeline")
-}
-
-
-def _core(found: Mapping[str, Mapping[str, Any]]) -> Core:
-    """Give the core that is made of the names of these stages."""
-    pipeline, drains, policy = found["pipeline"], found["drains"], found["policy"]
-    return Core(
-        advance=pipeline["advance"],
-        begin_anew=pipeline["begin_anew"],
-        asks=drains["asks"],
-        pack=drains["pack"],
-        unpack=drains["unpack"],
-        carry=policy["carry"],
-        restore=policy["restore"],
-    )
-
-
-SOUND = _core({name: vars(stage) for name, stage in _STAGES.items()})
-
-
-def planted(stage: str, old: str, new: str) -> Core:
-    """Give the core with one text of a stage's source replaced: a fault for a search to find."""
-    found = {name: vars(module) for name, module in _STAGES.items()}
-    found[stage] = faulty = _run(stage, old, new)
-    if stage != "pipeline":
-        found["pipeline"] = whole = _run("pipeline")
-        for name, value in list(whole.items()):
-            if value is _STAGES[stage]:
-                whole[name] = SimpleNamespace(**faulty)
-            elif getattr(value, "__module__", "") == f"anycastd.{stage}":
-                whole[name] = faulty[name]
-    return _core(found)
-
-
-def _run(stage: str, old: str = "", new: str = "") -> dict[str, Any]:
-    """Run a stage's source once more, ``old`` replaced, and give its names."""
-    path = str(_STAGES[stage].__file__)
-    source = Path(path).read_text(encoding="utf-8")
-    if old:
-        assert source.count(old) == 1, f"{stage}.py has {source.count(old)} times: {old}"
-        source = source.replace(old, new)
-    names: dict[str, Any] = {"__name__": f"anycastd.{stage}"}
-    exec(compile(source, path, "exec"), names)  # noqa: S102 - our own source
-    return names
-
-
-@dataclass(frozen=True, slots=True)
 class World:
     """The machine with its surroundings, and what an onlooker has seen of it.
 
@@ -108,7 +45,6 @@ class World:
     agent wants, ``held`` what the lease held when this agent came.
     """
 
-    core: Core = SOUND
     weather: Weather = field(default_factory=Weather)
     now: float = 1000.0
     memory: Mapping[str, Memory] = field(default_factory=dict)
@@ -124,6 +60,11 @@ class World:
     def __hash__(self) -> int:
         """Tell most worlds apart; tables cannot be hashed."""
         return hash((self.now, self.weather, self.seen.told, self.memory.get("web")))
+
+    @classmethod
+    def begin(cls, variant: str = "plain") -> World:
+        """Begin with an agent that is new, in good weather."""
+        return cls(Weather(variant)).look()
 
     # What may happen -----------------------------------------------------------------------------
 
@@ -202,7 +143,7 @@ class World:
 
     def _lapse(self, _: str) -> World:
         """Let the lease run out while the agent lives: it hears of that with the next report."""
-        memory = {**self.memory, **self.core.begin_anew(self.memory, self.now)}
+        memory = {**self.memory, **begin_anew(self.memory, self.now)}
         return replace(self, memory=memory, routes=(), seen=self.seen.lost(self.now)).look()
 
     def _restart(self, argument: str) -> World:
@@ -211,16 +152,16 @@ class World:
         Drains are kept in any case: they are on the disk before the command ends.
         """
         in_time, kept = argument.startswith("in-time"), argument.endswith("kept")
-        core, now = self.core, self.now
+        now = self.now
         memory = {}
         if kept:
-            carried = {name: core.carry(each, now) for name, each in self.memory.items()}
-            memory = {name: core.restore(each, now) for name, each in _stored(carried).items()}
+            carried = {name: carry(each, now) for name, each in self.memory.items()}
+            memory = {name: restore(each, now) for name, each in _stored(carried).items()}
         seen = self.seen if in_time else self.seen.lost(now)
         world = replace(
             self,
             memory=memory,
-            drains=core.unpack(_stored(core.pack(self.drains, now)), now),
+            drains=unpack(_stored(pack(self.drains, now)), now),
             answer=None,
             held=self.routes if in_time else (),
             routes=self.routes if in_time else (),
@@ -234,7 +175,7 @@ class World:
         """Run a pass before there is all that it needs; it may say nothing."""
         its = searched(self.weather.variant)
         inputs = replace(inputs, drains=self.drains)
-        step = self.core.advance(its, self.memory, inputs, self.now)
+        step = advance(its, self.memory, inputs, self.now)
         if step.wanted is not None:
             raise BrokenError("it speaks before it has seen HAProxy and heard the lease")
         return replace(self, memory=step.memory, drains=step.drains)
@@ -255,9 +196,9 @@ class World:
             others={} if answer is None else {OTHER: answer},
             returns={} if self.returned is None else {"web": self.returned},
         )
-        step = self.core.advance(its, self.memory, inputs, now)
+        step = advance(its, self.memory, inputs, now)
         if step.memory != self.memory or step.drains != self.drains:
-            again = self.core.advance(its, step.memory, replace(inputs, drains=step.drains), now)
+            again = advance(its, step.memory, replace(inputs, drains=step.drains), now)
             # A drain takes note of a withdrawal with the pass after it.
             same = again.drains == step.drains or not step.wanted
             if (again.wanted, again.memory) != (step.wanted, step.memory) or not same:
@@ -297,7 +238,7 @@ class World:
         return self._asking() or (self.wake_at is not None and self.wake_at <= now + MOMENT)
 
     def _asking(self) -> bool:
-        return bool(self.drains) and self.core.asks(searched(self.weather.variant), self.drains)
+        return bool(self.drains) and asks(searched(self.weather.variant), self.drains)
 
     def hears_at(self) -> float | None:
         """When the next answer comes that may say something new; later ones are like it."""

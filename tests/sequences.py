@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from onlooker import BrokenError
-from searching import Core, World
-from weather import Weather
+from searching import World
+from thorough import BrokenError
 
 INTERRUPTION = "restart in-time kept"
 EVENTS = (
@@ -57,10 +56,14 @@ DRAINS = (
 BEGINNINGS = ("drained", "leaving", "failed", "degraded", "preferred", "fresh")
 
 
-@cache
-def beginnings(core: Core, variant: str = "plain") -> dict[str, World]:
+def beginnings(worlds: type[World], variant: str = "plain") -> dict[str, World]:
     """Give worlds to begin with: in a drain, after failures, at each level, fresh."""
-    fresh = World(core, Weather(variant)).look()
+    return _beginnings(worlds.begin, variant)
+
+
+@cache
+def _beginnings(begin: Callable[[str], World], variant: str) -> dict[str, World]:
+    fresh = begin(variant)
     settled = fresh.settle()
     failed = settled
     for _ in range(3):
@@ -124,12 +127,13 @@ def every_interruption(world: World, depth: int, events: tuple[str, ...]) -> int
     return len(pairs)
 
 
-def search_all(core: Core, stage: str) -> None:
+def search_all(worlds: type[World], stage: str) -> None:
     """Try every sequence, short ones first, and first where a fault in this stage may show."""
-    variants = ("plain", "first", "last") if stage == "policy" else ("first", "last", "plain")
+    drains = stage in {"drains", "routes", "pipeline"}
+    variants = ("first", "last", "plain") if drains else ("plain", "first", "last")
     for depth in (1, 2, 3):
         for variant in variants:
-            for world in beginnings(core, variant).values():
+            for world in beginnings(worlds, variant).values():
                 every_sequence(world, depth, EVENTS if variant == "plain" else DRAINS)
 
 

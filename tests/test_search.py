@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from searching import SOUND, Core, World
+from searching import World
 from sequences import (
     BEGINNINGS,
     DRAINS,
@@ -50,7 +50,7 @@ LOSES = ("forgotten", "mute", "lost", "unknown")
 @pytest.mark.timeout(PATIENCE)
 def test_every_short_sequence(begin: str) -> None:
     """All of them keep every promise at every pass, and end at the level that fits."""
-    assert every_sequence(beginnings(SOUND)[begin], DEPTH, EVENTS) > len(EVENTS)
+    assert every_sequence(beginnings(World)[begin], DEPTH, EVENTS) > len(EVENTS)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -58,7 +58,7 @@ def test_every_short_sequence(begin: str) -> None:
 def test_every_sequence_of_every_variant(variant: str) -> None:
     """With other profiles, and with more that may happen, all shorter sequences."""
     for begin in ("fresh", "preferred", "failed", "drained"):
-        world = beginnings(SOUND, variant)[begin]
+        world = beginnings(World, variant)[begin]
         assert every_sequence(world, DEPTH - 1, MORE) > len(MORE)
 
 
@@ -67,7 +67,7 @@ def test_every_sequence_of_every_variant(variant: str) -> None:
 def test_every_sequence_of_drains(variant: str) -> None:
     """Operators, another region, restarts; ours is listed first or last."""
     for begin in ("preferred", "leaving", "drained"):
-        world = beginnings(SOUND, variant)[begin]
+        world = beginnings(World, variant)[begin]
         assert every_sequence(world, DEPTH, DRAINS) > len(DRAINS)
 
 
@@ -78,7 +78,7 @@ def test_every_interruption(variant: str) -> None:
     happens = DRAINS if variant in {"first", "last"} else (*EVENTS, "return")
     events = tuple(event for event in happens if not event.endswith(LOSES))
     for begin in ("preferred", "failed", "drained"):
-        world = beginnings(SOUND, variant)[begin]
+        world = beginnings(World, variant)[begin]
         assert every_interruption(world, DEPTH - 1, events) > len(events)
 
 
@@ -88,17 +88,17 @@ class Days(RuleBasedStateMachine):
     ``twin`` has seen the same, and was interrupted once.
     """
 
-    core = SOUND
+    worlds = World
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(self.core).look()
+        self.world = self.worlds.begin()
         self.twin: World | None = None
 
     @initialize(begin=st.sampled_from(BEGINNINGS), variant=st.sampled_from(sorted(VARIANTS)))
     def begin(self, begin: str, variant: str) -> None:
         """Something has happened before."""
-        self.world = beginnings(self.core, variant)[begin]
+        self.world = beginnings(self.worlds, variant)[begin]
 
     @rule(shown=st.sampled_from(Shown))
     def see(self, shown: Shown) -> None:
@@ -167,13 +167,13 @@ class Days(RuleBasedStateMachine):
             assert self.twin.rest().routes == self.world.rest().routes
 
 
-def search(core: Core, examples: int, *, shrink: bool = True) -> None:
+def search(worlds: type[World], examples: int, *, shrink: bool = True) -> None:
     """Search random days for a broken promise; ``shrink`` it to a short story."""
-    kind = type("DaysOfACore", (Days,), {"core": core})
+    kind = type("DaysOfWorlds", (Days,), {"worlds": worlds})
     run_state_machine_as_test(kind, settings=thorough(examples, shrink=shrink))
 
 
 @pytest.mark.timeout(PATIENCE)
 def test_random_days() -> None:
     """Longer stories than can be enumerated, made by rules, shrunk to the shortest that breaks."""
-    search(SOUND, EXAMPLES)
+    search(World, EXAMPLES)

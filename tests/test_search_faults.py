@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from onlooker import BrokenError
-from searching import planted
+from planting import planted
+from searching import World
 from sequences import (
     INTERRUPTION,
     beginnings,
@@ -14,8 +14,9 @@ from sequences import (
     search_all,
 )
 from test_search import search
+from thorough import BrokenError
 
-FAULTS = [
+FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what is there instead
     (
         "policy",
         "a wait lowers",
@@ -224,7 +225,49 @@ FAULTS = [
         '"left": None if drain.until is None else drain.until - now',
         '"left": None',
     ),
+    (
+        "drains",
+        "an answer counts for longer than is said",
+        "FRESH = 5.0",
+        "FRESH = 500.0",
+    ),
+    (
+        "haproxy",
+        "a server counts whatever its check says",
+        "proved=[server.usable for server in self.servers].count(yes)",
+        "proved=len(self.servers)",
+    ),
+    (
+        "findings",
+        "servers without proof count as proved",
+        "    elif proved < needed:\n",
+        "    elif possible < needed:\n",
+    ),
+    (
+        "findings",
+        "a look counts for ever",
+        "        if now < until:\n",
+        "        if until:\n",
+    ),
+    (
+        "health",
+        "any rule is enough",
+        "if part.truth < decisive.truth if every else",
+        "if part.truth > decisive.truth if every else",
+    ),
+    (
+        "known",
+        "what is unknown is believed at once",
+        "    return ends is not None and now >= ends\n",
+        "    return ends is not None\n",
+    ),
 ]
+
+
+def faulty(stage: str, old: str, new: str) -> type[World]:
+    """Give worlds in which the agent has a fault."""
+    worlds: type[World] = planted(stage, old, new).World
+    return worlds
 
 
 @pytest.mark.parametrize(
@@ -232,8 +275,9 @@ FAULTS = [
 )
 def test_the_search_finds_planted_faults(stage: str, old: str, new: str) -> None:
     """A search that finds nothing proves something only if it would find these."""
+    worlds = faulty(stage, old, new)
     with pytest.raises(BrokenError):
-        search_all(planted(stage, old, new), stage)
+        search_all(worlds, stage)
 
 
 BY_CHANCE = [
@@ -252,14 +296,15 @@ BY_CHANCE = [
 )
 def test_random_days_find_planted_faults(stage: str, old: str, new: str) -> None:
     """Chance finds what is found from many sides; the others are for every sequence."""
+    worlds = faulty(stage, old, new)
     with pytest.raises(BrokenError):
-        search(planted(stage, old, new), 1_000, shrink=False)
+        search(worlds, 1_000, shrink=False)
 
 
 def test_interruptions_show_what_an_agent_does_not_keep() -> None:
     """Each pass of the next agent is right by what it knows; only the end differs."""
-    core = planted("policy", '"returned": ago(memory.returned_at)', '"returned": None')
-    world = beginnings(core, "manual")["failed"]
+    worlds = faulty("policy", '"returned": ago(memory.returned_at)', '"returned": None')
+    world = beginnings(worlds, "manual")["failed"]
     every_sequence(world, 2, ("return", INTERRUPTION, "wait 40"))
     with pytest.raises(BrokenError, match="comes to something else"):
         every_interruption(world, 1, ("return",))

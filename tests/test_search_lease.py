@@ -29,6 +29,7 @@ from anycastd.tenure import Lease
 from anycastd.terms import Effect, Send
 from leases import PEERS, VIPS, Bed, route, want
 from looks import NO, UNPROVED, YES, snapshot
+from planting import TOGETHER, planted
 from profiles import profile
 from thorough import LONG, PATIENCE, thorough
 
@@ -325,6 +326,58 @@ def test_the_search_finds_planted_faults(faulty: type[Lease]) -> None:
     """A search that finds nothing proves something only if it would find these."""
     with pytest.raises(AssertionError):
         search(faulty, 1_000, shrink=False)
+
+
+OUTLIVES = "it outlives its agent"
+LATE = "held past its time"
+ANEW = "it comes back as if nothing had happened"
+FAULTS = [  # in one of planting.MODULES: words, its text, what is there instead, what that breaks
+    (
+        "messages",
+        "the lease forgets what an agent knows",
+        'lapses = data.get("lapses")\n            want =',
+        "lapses = None\n            want =",
+        ANEW,
+    ),
+    (
+        "holder",
+        "nobody remembers which agent holds the lease",
+        "self.connection, self.epoch, self.pid = connection, want.epoch, want.pid",
+        "self.connection, self.pid = connection, want.pid",
+        LATE,
+    ),
+    (
+        "machine",
+        "a lease lasts longer than was asked for",
+        "now + min(want.ttl, self.settings.ttl_max) if want.routes",
+        "now + self.settings.ttl_max if want.routes",
+        LATE,
+    ),
+    (
+        "machine",
+        "what was inherited is held for ever",
+        "self.expires = now + self.settings.inherit if rib else None",
+        "self.expires = None",
+        OUTLIVES,
+    ),
+    (
+        "pipeline",
+        "after the end of the lease it comes back as it was",
+        "replace(each, level=Level.WITHDRAWN, level_since=now, changed=now)",
+        "replace(each, level_since=now)",
+        ANEW,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("part", "old", "new", "broken"), [(f[0], *f[2:]) for f in FAULTS], ids=[f[1] for f in FAULTS]
+)
+def test_the_search_finds_faults_in_every_part(part: str, old: str, new: str, broken: str) -> None:
+    """However many modules there are between the fault and the machine."""
+    together = planted(part, old, new, TOGETHER)
+    with pytest.raises(AssertionError, match=broken):
+        together.search(together.Lease, 1_000, shrink=False)
 
 
 def test_a_message_that_comes_again_renews_nothing() -> None:

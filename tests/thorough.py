@@ -1,4 +1,7 @@
-"""How far searches go: briefly with every run of the tests, far with `make search`."""
+"""How far searches go: briefly with every run of the tests, far with `make search`.
+
+It imports nothing of ours, so that what a search raises is the same for whatever code it searches.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,10 @@ from hypothesis import HealthCheck, Phase, settings
 LONG = bool(os.environ.get("ANYCASTD_SEARCH"))
 PATIENCE = 3600 if LONG else 120
 """Seconds that a search may take."""
+
+
+class BrokenError(AssertionError):
+    """What a search has found: something that must hold does not."""
 
 
 def thorough(examples: int, *, shrink: bool = True) -> settings:
