@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 
 import tenacity
 
+from anycastd.bgp_route import Route
 from anycastd.clock import OwnTime
-from anycastd.lease import MESSAGE_MAX, MessageError, Reload, Report, Route, Want
+from anycastd.lease import MESSAGE_MAX, MessageError, Reload, Report, Want
 from anycastd.pipeline import LeaseView
 
 log = logging.getLogger(__name__)

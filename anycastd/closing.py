@@ -5,6 +5,8 @@ RFC 4271 section 4.5, RFC 4486 (Cease), RFC 5492, RFC 9234, RFC 9384 (BFD).
 
 from __future__ import annotations
 
+from enum import Enum
+
 NO_CONNECTION = (
     "no connection, or it was closed without a word: see whether the neighbor is reachable and "
     "listens on TCP port 179, expects this address, and has the same MD5 password, or none as here"
@@ -65,3 +67,11 @@ def words(code: int, subcode: int, *, sent: bool) -> str:
     who = "closed from here" if sent else "closed by the neighbor"
     remedy = _REMEDIES.get((sent, code, subcode))
     return f"{who}: {what} ({code}/{subcode})" + (f"; {remedy}" if remedy else "")
+
+
+class Session(Enum):
+    """A neighbor's session as ExaBGP tells it."""
+
+    UP = "up"
+    DOWN = "down"
+    UNKNOWN = "unknown"

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-VERSION = 1
-ANSWER_MAX = 64 * 1024 * 1024
+from anycastd.agent_control_client import VERSION, ControlError
+
 """Bytes; the status of 1,000 services with 10,000 servers is about 3 MB."""
 ASK_WITHIN = 5.0
 """Seconds in which a connection has to ask, and in which it has to take its answer."""
@@ -25,15 +25,6 @@ LEAVE_WITHIN = 1.0
 
 Answer = Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]]
 Command = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
-
-
-class ControlError(Exception):
-    """Nobody answers, or not what was asked: says what is wrong and what to do."""
-
-
-def socket_path(directory: str) -> str:
-    """Where the agent of ``directory`` listens."""
-    return str(Path(directory, "agent.sock"))
 
 
 class Control:
@@ -150,49 +141,6 @@ class Control:
             return {"v": VERSION, "error": f"unknown question {name!r}; known: {known}"}
         found = answer()
         return found if isinstance(found, dict) else await found
-
-
-def ask(
-    directory: str,
-    question: str,
-    within: float = 5.0,
-    arguments: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Ask the agent of ``directory``, blocking, for ``within`` seconds; raises ControlError.
-
-    ``arguments`` are those of a command.
-    """
-    whole = {"v": VERSION, "ask": question} | ({} if arguments is None else {"with": arguments})
-    path = socket_path(directory)
-    try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(within)
-            connection.connect(path)
-            connection.sendall(json.dumps(whole).encode() + b"\n")
-            with connection.makefile("rb") as stream:
-                line = stream.readline(ANSWER_MAX)
-    except (FileNotFoundError, ConnectionRefusedError):
-        raise ControlError(
-            f"{path}: no agent answers there; start it (`systemctl start anycastd`), or name its "
-            "--directory"
-        ) from None
-    except PermissionError:
-        raise ControlError(
-            f"{path}: you may not ask this agent; use sudo, or join its group"
-        ) from None
-    except TimeoutError:
-        raise ControlError(
-            f"{path}: the agent did not answer within {within:g} s; it is stopped or stuck"
-        ) from None
-    except OSError as error:
-        raise ControlError(f"{path}: {error.strerror or error}") from None
-    try:
-        answer = json.loads(line)
-    except ValueError:
-        raise ControlError(f"{path}: the agent closed without an answer; see its log") from None
-    if not isinstance(answer, dict) or "error" in answer:
-        raise ControlError(f"{path}: {answer.get('error') if isinstance(answer, dict) else answer}")
-    return answer
 
 
 def _alive(path: str) -> bool:

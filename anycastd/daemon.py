@@ -22,26 +22,26 @@ from pathlib import Path
 from typing import Any
 
 from anycastd import __version__, handover
+from anycastd.agent_control_client import socket_path
 from anycastd.announcer import Announcer, Terms
 from anycastd.clock import OwnTime
-from anycastd.control import Control, socket_path
+from anycastd.control import Control
+from anycastd.decision_memory import Memory
+from anycastd.decision_region_report import SERVING, serving
 from anycastd.desk import Desk
 from anycastd.drainer import Drainer
-from anycastd.elsewhere import SERVING
-from anycastd.emptying import serving
+from anycastd.evidence_haproxy_query import more, named
 from anycastd.handover import Origin, RefusedError, Succession
-from anycastd.health import more, named
 from anycastd.inbox import Inbox
 from anycastd.journal import Journal, words
 from anycastd.loopback import Loopback
 from anycastd.pipeline import LeaseView, Step, advance, begin_anew
-from anycastd.policy import Memory
 from anycastd.probe import Prober
 from anycastd.profile import Profile, SelfTest, Service
 from anycastd.recall import Recall
-from anycastd.speaker import config_hash, vips_hash
+from anycastd.speaker_exabgp_config import config_hash, vips_hash
 from anycastd.status import build
-from anycastd.supervise import SpeakerEndedError, Supervisor
+from anycastd.supervise import Supervisor
 from anycastd.systemd import Notifier
 from anycastd.watcher import Watcher
 from anycastd.web import Page, Web
@@ -380,6 +380,3 @@ async def run(
     """Make ``directory`` and run an agent in it; see Daemon.run for what it raises."""
     Path(directory).mkdir(mode=0o750, parents=True, exist_ok=True)
     await Daemon(profile, lease, directory, speaker, text=text, origin=origin, state=state).run()
-
-
-__all__ = ["Daemon", "LostError", "SpeakerEndedError", "run"]

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from anycastd.clock import OwnTime
+from anycastd.decision_memory import Memory
 from anycastd.explain import VERSION, explain
 from anycastd.journal import Journal
+from anycastd.levels import Source
 from anycastd.pipeline import Inputs, Step
-from anycastd.policy import Memory, Source
 from anycastd.profile import Profile
 
 log = logging.getLogger(__name__)

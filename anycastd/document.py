@@ -7,29 +7,19 @@ problems can be told at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
 
 from anycastd import yamltext
-from anycastd.yamltext import Path, Value, shown
+from anycastd.profile_schema_errors import Schema, describe_error
+from anycastd.yamltext import Path, Value, key_of, line_of
 
 # What a schema's ``format`` makes of a value; raises FormatError.
 Format = Callable[[Any], Any]
-_Schema = Mapping[str, Any]
 
-_KINDS = {
-    "integer": "a whole number",
-    "number": "a number",
-    "string": "text",
-    "boolean": "true or false",
-    "array": "a list",
-    "object": "a block of keys",
-}
-_EXAMPLE = "a block of keys, as in profiles/primary.yaml"
 _CUT = object()
 
 
@@ -97,20 +87,7 @@ class Document:
         return Problem(self.file, self.line(path), key_of(path), wrong, instead, warning)
 
 
-def line_of(lines: Mapping[Path, int], path: Path) -> int:
-    """Return the line of ``path``, or of what is nearest above it."""
-    while path and path not in lines:
-        path = path[:-1]
-    return lines.get(path, 1)
-
-
-def key_of(path: Path) -> str:
-    """``bgp.neighbors[0].peer_as`` for a path, ``profile`` for the whole."""
-    key = "".join(f"[{step}]" if isinstance(step, int) else f".{shown(step)}" for step in path)
-    return key.removeprefix(".") or "profile"
-
-
-def read(text: str, file: str, schema: _Schema, formats: Mapping[str, Format]) -> Document:
+def read(text: str, file: str, schema: Schema, formats: Mapping[str, Format]) -> Document:
     """Read ``text`` (called ``file`` in problems) by ``schema``; never raises for any text."""
     yaml = yamltext.read(text)
     document = Document(file, {}, yaml.lines, ())
@@ -126,7 +103,7 @@ def read(text: str, file: str, schema: _Schema, formats: Mapping[str, Format]) -
     # One problem per path: what has the wrong type breaks other rules too, which says nothing new.
     found: dict[Path, tuple[str, str]] = {}
     for error in Draft202012Validator(schema).iter_errors(yaml.value):
-        for path, wrong, instead in _words(error):
+        for path, wrong, instead in describe_error(error):
             if path not in found or error.validator == "type":
                 found[path] = (wrong, instead)
     completer = _Completer(schema, formats, found)
@@ -136,7 +113,7 @@ def read(text: str, file: str, schema: _Schema, formats: Mapping[str, Format]) -
     return Document(file, tree if isinstance(tree, dict) else {}, yaml.lines, tuple(problems))
 
 
-def resolved(schema: _Schema, root: _Schema) -> _Schema:
+def resolved(schema: Schema, root: Schema) -> Schema:
     """Replace a schema's ``$ref`` by what it names; what stands beside it wins."""
     if "$ref" not in schema:
         return schema
@@ -149,13 +126,13 @@ def resolved(schema: _Schema, root: _Schema) -> _Schema:
 class _Completer:
     """Fills in defaults, parses formats, cuts out what is bad; all blocks and lists are new."""
 
-    def __init__(self, root: _Schema, formats: Mapping[str, Format], bad: Container[Path]) -> None:
+    def __init__(self, root: Schema, formats: Mapping[str, Format], bad: Container[Path]) -> None:
         self.faults: list[tuple[Path, FormatError]] = []
         self._root = root
         self._formats = formats
         self._bad = bad
 
-    def complete(self, schema: _Schema, value: Value, path: Path) -> Value:
+    def complete(self, schema: Schema, value: Value, path: Path) -> Value:
         if path in self._bad:
             return _CUT
         schema = resolved(schema, self._root)
@@ -177,7 +154,7 @@ class _Completer:
                 return _CUT
         return value
 
-    def _object(self, schema: _Schema, value: dict[str, Any], path: Path) -> Value:
+    def _object(self, schema: Schema, value: dict[str, Any], path: Path) -> Value:
         whole: dict[str, Any] = {}
         keys = schema.get("properties", {})
         other = schema["additionalProperties"]
@@ -194,154 +171,3 @@ class _Completer:
             if member is not _CUT:
                 whole[key] = member
         return whole
-
-
-# The schema's rules in words: path, what is wrong, what to write instead -------------------------
-
-_Words = Iterator[tuple[Path, str, str]]
-
-
-def _words(error: ValidationError) -> _Words:
-    """Say in our words what jsonschema found."""
-    path: Path = tuple(error.absolute_path)
-    # The stubs allow for errors that carry no schema; those of a validator all do.
-    rule, schema = str(error.validator), cast("_Schema", error.schema)
-    if "propertyNames" in error.absolute_schema_path:
-        name = str(error.instance)
-        allowed = f"write {schema['x-allowed']}"
-        return iter([((*path, name), "cannot be used as a name", allowed)])
-    # A rule that the schema did not use when this was written still gets a sentence.
-    return _BY_RULE.get(rule, _unfit)(path, schema, error.instance)
-
-
-def _required(path: Path, schema: _Schema, value: Value) -> _Words:
-    for name in schema["required"]:
-        if name not in value:
-            yield (*path, name), "is missing", f"add {_example(name, schema['properties'][name])}"
-
-
-def _unknown(path: Path, schema: _Schema, value: Value) -> _Words:
-    known = schema["properties"]
-    where = f"in {key_of(path)}" if path else "in a profile"
-    for name in value:
-        if name not in known:
-            near = nearest(name, known)
-            instead = f"write {near}" if near else f"write {_one_of(known)}, or remove it"
-            yield (*path, name), f"there is no such key {where}", instead
-
-
-def _type(path: Path, schema: _Schema, value: Value) -> _Words:
-    kinds = schema["type"]
-    wanted = " or ".join(_KINDS[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds))
-    if value is None:
-        found = "empty"
-    elif isinstance(value, str):
-        found = f"the text {shown(value)}"
-    elif isinstance(value, dict | list):
-        found = _KINDS["array" if isinstance(value, list) else "object"]
-    else:
-        found = shown(value)
-    key = path[-1] if path else ""
-    instead = _example(key, schema)
-    free_text = kinds == "string" and "format" not in schema and "enum" not in schema
-    if "x-allowed" in schema and isinstance(kinds, list):
-        instead = schema["x-allowed"]
-    elif free_text and isinstance(value, int | float):
-        instead = f'{key}: "{shown(value)}", with the quotes'
-    yield path, f"is {found}, and {wanted} is wanted", f"write {instead}"
-
-
-def _enum(path: Path, schema: _Schema, value: Value) -> _Words:
-    near = nearest(value, schema["enum"]) if isinstance(value, str) else None
-    yield path, f"{shown(value)} is not known", f"write {near or _one_of(schema['enum'])}"
-
-
-def _minimum(path: Path, schema: _Schema, value: Value) -> _Words:
-    yield path, f"{shown(value)} is less than {_measure(schema, 'minimum')}", _range(schema)
-
-
-def _maximum(path: Path, schema: _Schema, value: Value) -> _Words:
-    yield path, f"{shown(value)} is more than {_measure(schema, 'maximum')}", _range(schema)
-
-
-def _measure(schema: _Schema, limit: str) -> str:
-    return f"{schema[limit]} {schema.get('x-unit', '')}".rstrip()
-
-
-def _range(schema: _Schema) -> str:
-    return f"write a number from {schema['minimum']} to {schema['maximum']}"
-
-
-def _empty(path: Path, schema: _Schema, _: Value) -> _Words:
-    yield path, "is empty", f"write {_example(path[-1], schema)}"
-
-
-def _repeated(path: Path, _schema: _Schema, _: Value) -> _Words:
-    yield path, "holds the same entry twice", "write each entry once"
-
-
-def _pattern(path: Path, schema: _Schema, value: Value) -> _Words:
-    yield path, f"{shown(value)} cannot be used here", f"write {schema['x-allowed']}"
-
-
-def _unfit(path: Path, schema: _Schema, value: Value) -> _Words:
-    yield path, f"{shown(value)} does not fit", f"write {_example(path[-1], schema)}"
-
-
-_BY_RULE: Mapping[str, Callable[[Path, _Schema, Value], _Words]] = {
-    "required": _required,
-    "additionalProperties": _unknown,
-    "type": _type,
-    "enum": _enum,
-    "minimum": _minimum,
-    "maximum": _maximum,
-    "minItems": _empty,
-    "minProperties": _empty,
-    "uniqueItems": _repeated,
-    "pattern": _pattern,
-}
-
-
-def _example(key: str | int, schema: _Schema) -> str:
-    """Show a key with what it may hold, or with its first example; list items have no key."""
-    if "enum" in schema:
-        text = _one_of(schema["enum"])
-    elif schema.get("type") == "boolean":
-        text = "true or false"
-    else:
-        text = flow(schema["examples"][0]) if "examples" in schema else _EXAMPLE
-    return f"{key}: {text}" if isinstance(key, str) and key else text
-
-
-def _one_of(words: Iterable[str]) -> str:
-    *others, last = words
-    return f"{', '.join(others)} or {last}" if others else last
-
-
-def flow(value: object) -> str:
-    """Write a value in YAML's one-line form, for examples."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(flow(item) for item in value) + "]"
-    return shown(value)
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that ``word`` was probably meant to be, None if none is near."""
-    word = word[:40]
-    near = min(known, key=lambda other: _distance(word, other), default="")
-    return near if near and _distance(word, near) <= max(1, len(near) // 3) else None
-
-
-def _distance(one: str, other: str) -> int:
-    """Count as Levenshtein does: insertions, removals and replacements between two words.
-
-    difflib would do, but it is not among the few modules that stages may import.
-    """
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        before, row = row, [i]
-        for j, b in enumerate(other, 1):
-            row.append(min(row[-1] + 1, before[j] + 1, before[j - 1] + (a != b)))
-    return row[-1]

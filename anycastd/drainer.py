@@ -16,10 +16,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from anycastd.clock import OwnTime
-from anycastd.drains import ALL, STOP, Drain, Other, Table, asks, elsewhere, own_text, pack, unpack
+from anycastd.decision_region_report import Other, own_text
+from anycastd.drains import ALL, STOP, Drain, Table, asks, elsewhere, pack, unpack
 from anycastd.elsewhere import Others
+from anycastd.levels import Level
 from anycastd.pipeline import Step
-from anycastd.policy import Level
 from anycastd.profile import Profile
 from anycastd.store import Shelf
 

@@ -19,14 +19,15 @@ are seconds on the clock that ``now`` comes from, unless a name says otherwise.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import inf, isfinite
 from typing import Any
 
-from anycastd.policy import Cap, Level
+from anycastd.decision_caps import Cap
+from anycastd.decision_region_report import Other, own_text
+from anycastd.levels import Level
 from anycastd.profile import Profile, Service
 from anycastd.reasons import Reason
 
@@ -38,7 +39,6 @@ STALE = 0.25
 """Seconds that an answer may have been ready before it was asked for; see ``web``."""
 SETTLED = 2 * FRESH
 """Seconds after which no other region can act on what it heard before our drain began."""
-REASON_MAX = 200
 """Characters of a reason and of a name; more is cut."""
 
 
@@ -94,23 +94,6 @@ class Hold:
     phase: Phase
     cap: Cap
     safe_from: float
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """What another region says of a VIP: announced for good reason, and whether it is to leave."""
-
-    serves: bool
-    draining: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Other:
-    """A region's newest answer, by VIP; ``asked`` when the question was; ``why`` there is none."""
-
-    asked: float
-    vips: Mapping[str, Serving] = field(default_factory=dict)
-    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,12 +235,6 @@ def wakes(table: Table) -> Iterator[float]:
     return (drain.until for drain in table.values() if drain.until is not None)
 
 
-def own_text(text: object, default: str = "") -> str:
-    """Take a person's words: one line, printable, not too long."""
-    words = " ".join(str(text or "").split()) or default
-    return "".join(each if each.isprintable() else "?" for each in words)[:REASON_MAX]
-
-
 # Across a restart --------------------------------------------------------------------------------
 
 
@@ -307,18 +284,3 @@ def _seconds(value: object) -> float:
 
 
 # Between regions ---------------------------------------------------------------------------------
-
-
-def heard(text: str, region: str, asked: float) -> Other:
-    """Read what another agent says of itself (see ``status.serving``); never raises."""
-    try:
-        answer = json.loads(text)
-        if answer["region"] != region:
-            return Other(asked, why=f"is answered for by {own_text(answer['region'])}")
-        vips = {
-            str(vip): Serving(each["serves"] is True, each["draining"] is not False)
-            for vip, each in answer["vips"].items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return Other(asked, why="gives an answer that is none of an agent's")
-    return Other(asked, vips)

@@ -10,13 +10,12 @@ import asyncio
 from collections.abc import Mapping
 
 from anycastd.clock import OwnTime
-from anycastd.drains import Other, heard
+from anycastd.decision_region_report import SERVING, Other, heard
 from anycastd.profile import Endpoint, Profile
 
 WITHIN = 2.0
 """Seconds for a whole answer."""
 ANSWER_MAX = 4 * 1024 * 1024
-SERVING = "/serving"
 
 
 class Others:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from anycastd.drains import Hold, Phase
+from anycastd.evidence_haproxy_query import named
 from anycastd.haproxy import Gone, Observation, Snapshot
-from anycastd.health import named
 from anycastd.profile import Profile, Service
 
 
@@ -72,18 +71,3 @@ def empty(
         return False
     since = min(hold.drain.gone[service.name] for hold in gone)
     return sessions == 0 or now - since >= profile.drain.linger
-
-
-def serving(status: Mapping[str, Any], draining: Container[str]) -> dict[str, Any]:
-    """Give what the other regions' agents want to know, of a status as JSON.
-
-    ``draining`` names the services that are to leave, as of now.
-    """
-    return {
-        "v": status["v"],
-        "region": status["region"],
-        "vips": {
-            service["vip"]: {"serves": service["serves"], "draining": name in draining}
-            for name, service in status["services"].items()
-        },
-    }

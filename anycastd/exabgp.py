@@ -23,12 +23,14 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from anycastd import closing
-from anycastd.lease import (
+from anycastd.bgp_route import Route, canonical
+from anycastd.closing import Session
+from anycastd.lease_commands import (
     Announce,
     Answer,
     AskRib,
@@ -37,90 +39,24 @@ from anycastd.lease import (
     Fact,
     Loaded,
     Ping,
-    Route,
-    Session,
     SessionChanged,
     Withdraw,
-    canonical,
+)
+from anycastd.speaker_exabgp_lines import (
+    announce_line,
+    describe_reason,
+    group_commands,
+    parse_route_row,
+    parse_session_row,
+    withdraw_line,
 )
 
 _ENDS = {"done": None, "error": "ExaBGP refused the command"}
-IN_A_LINE = 100
 """Routes that one line says; a line of ExaBGP's API may have some 16 kB."""
 _UNANSWERED = "ExaBGP never answered"
 VAGUE = 4
 """So many times in a row ExaBGP says nothing of why, until that replaces the last known reason."""
-_NOTIFIED = re.compile(r"notification (sent|received) \((\d+), ?(\d+)\)")
 _EVENT = re.compile(r'"peer": "([^"]+)".*?"state": "(\w+)"')
-
-
-def _words(reason: str) -> str:
-    """Say why a session is down; what is not known here is left as ExaBGP says it."""
-    if 'decode update message of type "3"' in reason:  # 4.2 and a Cease with a text (RFC 9003)
-        return closing.UNREAD
-    if found := _NOTIFIED.search(reason):
-        return closing.words(int(found[2]), int(found[3]), sent=found[1] == "sent")
-    return closing.NO_CONNECTION if "closing connection" in reason else reason
-
-
-def announce_line(*routes: Route) -> str:
-    """Write the command that announces or replaces a route, or several that differ in prefix only.
-
-    Raises ValueError as ``canonical`` does.
-    """
-    route, *others = map(canonical, routes)
-    what = "attributes" if others else f"route {route.prefix}"
-    words = [f"neighbor {route.neighbor} announce {what} next-hop {route.next_hop}"]
-    words.append(f"as-path [ {' '.join(map(str, route.as_path))} ]")
-    if route.med is not None:
-        words.append(f"med {route.med}")
-    for name, colons in (("community", 1), ("large-community", 2)):
-        values = [value for value in route.communities if value.count(":") == colons]
-        if values:
-            words.append(f"{name} [ {' '.join(values)} ]")
-    return " ".join([*words, *_nlri(route, others)])
-
-
-def withdraw_line(*routes: Route) -> str:
-    """Write the command that withdraws a route, or several that differ in prefix and path only.
-
-    Raises ValueError as ``canonical`` does.
-    """
-    route, *others = map(canonical, routes)
-    what = "attributes" if others else f"route {route.prefix}"
-    line = f"neighbor {route.neighbor} withdraw {what} next-hop {route.next_hop}"
-    return " ".join([line, *_nlri(route, others)])
-
-
-def _nlri(route: Route, others: Iterable[Route]) -> list[str]:
-    prefixes = [other.prefix for other in others]
-    return ["nlri", route.prefix, *prefixes] if prefixes else []
-
-
-def _groups(commands: Iterable[Command]) -> Iterator[list[Command]]:
-    """Put together what one line can say; the order of what concerns one route stays."""
-    found: dict[object, list[Command]] = {}
-    keys: set[tuple[type, tuple[str, str]]] = set()
-    kind: type | None = None
-    for command in commands:
-        if not isinstance(command, Announce | Withdraw):
-            yield from found.values()
-            found, kind = {}, None
-            yield [command]
-            continue
-        route = command.route
-        if type(command) is not kind or (kind, route.key) in keys:
-            yield from found.values()
-            found, keys, kind = {}, set(), type(command)
-        keys.add((kind, route.key))
-        same: object = (route.neighbor, route.next_hop, ":" in route.prefix)
-        if isinstance(command, Announce):
-            same = (same, route.as_path, route.med, route.communities)
-        group = found.setdefault(same, [])
-        group.append(command)
-        if len(group) == IN_A_LINE:
-            yield found.pop(same)
-    yield from found.values()
 
 
 @dataclass(slots=True)
@@ -198,7 +134,9 @@ class Dialogue:
         Raises ValueError for a route that must not leave: an empty path, a path that starts with
         a foreign ASN, anything that is not a value of its kind.
         """
-        groups = [[each] for each in commands] if self._one_by_one else list(_groups(commands))
+        groups = (
+            [[each] for each in commands] if self._one_by_one else list(group_commands(commands))
+        )
         lines = [self._line(group) for group in groups]  # all of them, or nothing is said
         return "".join(map(self._say, groups, lines))
 
@@ -318,7 +256,7 @@ class Dialogue:
                 self._skip = True  # rows that a child before us asked for; their end is not ours
                 return self._ignore(line)
             try:
-                entry.rib.append(_route(line))
+                entry.rib.append(parse_route_row(line))
             except ValueError as problem:
                 entry.trouble = f"cannot read the rib: {problem}"
                 return self._ignore(line)
@@ -326,7 +264,7 @@ class Dialogue:
         if self._skip or entry is None or not entry.started:
             return self._ignore(line)
         try:
-            neighbor, session = _session(line)
+            neighbor, session = parse_session_row(line)
         except ValueError:
             return self._ignore(line)
         entry.sessions[neighbor] = session
@@ -371,7 +309,7 @@ class Dialogue:
         if session is Session.UP:
             self._shown.pop(neighbor, None)
             return (SessionChanged(neighbor, session),)
-        said = _words(why)
+        said = describe_reason(why)
         shown, vague = self._shown.get(neighbor, ("", 0))
         # Each failed attempt to connect says "down" again; one that tells more is news.  What tells
         # nothing follows each NOTIFICATION, since ExaBGP then dials again at once.
@@ -387,52 +325,3 @@ class Dialogue:
         for neighbor in dict.fromkeys((*self._neighbors, *self._sessions)):
             facts += self._changed(neighbor, "down", "ExaBGP is shutting down", "shutdown")
         return tuple(facts)
-
-
-def _session(line: str) -> tuple[str, Session]:
-    """Read a row of the summary: ``127.0.0.2  65515  1 day, 0:00:03 established  5  0``."""
-    # The third word says "down" during a session's first second; the state does not.
-    found = re.fullmatch(r"(\S+) .* (\w+) +\d+ +\d+", line)
-    if found is None:
-        raise ValueError(line)
-    neighbor, state = found.groups()
-    return str(ip_address(neighbor)), Session.UP if state == "established" else Session.DOWN
-
-
-def _route(line: str) -> Route:
-    """Read a row of ``show adj-rib out extensive``; ValueError names what is unknown.
-
-    ``neighbor A local-ip .. family-allowed F ipv4 unicast P next-hop N as-path [ .. ] ..``, where
-    5.0 writes ``( .. )``, a list of one may stand without brackets, and an empty one is nothing.
-    """
-    words = line.split()
-    if "unicast" not in words:
-        raise ValueError(line)
-    start = words.index("unicast") + 1
-    values: dict[str, list[str]] = {}
-    name = ""
-    known = ("next-hop", "as-path", "med", "community", "large-community")
-    for word in words[start + 1 :]:
-        if word in known:
-            name = word
-            values[name] = []
-        elif word in "[]()":
-            continue
-        elif not name:
-            raise ValueError(f"{word!r} in {line!r}")
-        else:
-            values[name].append(word)
-    try:
-        (next_hop,) = values["next-hop"]
-        med = [int(value) for value in values.get("med", [])]
-        route = Route(
-            neighbor=words[1],
-            prefix=words[start],
-            next_hop=next_hop,
-            as_path=tuple(int(value) for value in values["as-path"]),
-            med=med[0] if med else None,
-            communities=(*values.get("community", []), *values.get("large-community", [])),
-        )
-        return canonical(route)
-    except (KeyError, ValueError, IndexError) as problem:
-        raise ValueError(f"{line!r} ({problem})") from None

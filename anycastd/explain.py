@@ -6,11 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from anycastd.findings import Finding, Truth, words
+from anycastd.decision_caps import Cap, hold_down
+from anycastd.decision_memory import Memory
+from anycastd.evidence_finding import Finding, Truth
+from anycastd.evidence_haproxy_query import leaves
+from anycastd.findings import words
 from anycastd.forecast import forecast
-from anycastd.health import leaves
+from anycastd.levels import Level
 from anycastd.pipeline import Inputs
-from anycastd.policy import Cap, Decision, Level, Memory, Transition, hold_down
+from anycastd.policy import Decision, Transition
 from anycastd.profile import Profile, Service
 from anycastd.reasons import Reason
 from anycastd.routes import prepends

@@ -10,11 +10,11 @@ was taken away is missing from it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from enum import IntEnum
 from functools import lru_cache
-from typing import NamedTuple
 
-from anycastd.haproxy import Backend, Gone, Observation, Server, Snapshot, Unreadable, Usable
+from anycastd.evidence_finding import UNPROVED_HOLD, Finding, Truth
+from anycastd.evidence_haproxy_servers import Server, Usable
+from anycastd.haproxy import Backend, Gone, Observation, Snapshot, Unreadable
 from anycastd.profile import (
     AllOf,
     AnyOf,
@@ -28,7 +28,6 @@ from anycastd.profile import (
 )
 from anycastd.reasons import Reason
 
-UNPROVED_HOLD = 60.0
 """Seconds for which servers without a check result keep the last verdict; then HAProxy's word."""
 
 MISSED_LOOKS = 2
@@ -37,42 +36,8 @@ MISSED_LOOKS = 2
 Rule = BackendRule | FrontendRule | LimitRule | Maintenance
 
 
-class Truth(IntEnum):
-    """False, unknown, true: in this order, so that `all` is min and `any` is max."""
-
-    FALSE = 0
-    UNKNOWN = 1
-    TRUE = 2
-
-
 # A member of an enumeration costs a search in Python 3.11, and these are used all the time.
 _FALSE, _TRUE, _SERVING = Truth.FALSE, Truth.TRUE, Reason.SERVING
-
-
-class Finding(NamedTuple):
-    """One rule looked at: its text, what was found, what it needs, and the rows behind it.
-
-    ``hold`` (seconds) and ``then`` matter only where ``truth`` is unknown; ``alive`` says that a
-    HAProxy answered; ``until`` is when the passing of time alone changes the finding.  A tuple,
-    because thousands are made in each pass.
-    """
-
-    rule: str
-    truth: Truth
-    value: str
-    reason: Reason
-    rows: tuple[Server, ...] = ()
-    alive: bool = True
-    asked: float = 0.0
-    hold: float = 0.0
-    then: Truth = Truth.FALSE
-    until: float | None = None
-    needed: str = ""
-
-    @property
-    def believed(self) -> Truth:
-        """What counts once unknown may be held no longer."""
-        return self.then if self.truth is Truth.UNKNOWN else self.truth
 
 
 def words(condition: Condition | Maintenance) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from anycastd.decision_memory import Memory
 from anycastd.haproxy import Observation
 from anycastd.pipeline import Inputs, advance
-from anycastd.policy import Decision, Memory
+from anycastd.policy import Decision
 from anycastd.profile import Profile
 
 STEPS_MAX = 1000

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 
-from anycastd.drains import Other, Table
+from anycastd.decision_region_report import Other
+from anycastd.drains import Table
 from anycastd.haproxy import Observation
 from anycastd.loopback import Address
 from anycastd.pipeline import Inputs, LeaseView, VipState

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import select
 import selectors
@@ -25,21 +24,13 @@ from dataclasses import dataclass, field
 
 from anycastd.clock import OwnTime
 from anycastd.exabgp import Dialogue
-from anycastd.lease import MESSAGE_MAX, Answer, Fact, Ping
+from anycastd.lease import MESSAGE_MAX
+from anycastd.lease_commands import Answer, Fact, Ping
+from anycastd.lease_settings import KeeperError, Lodging, Settings, load_settings
 from anycastd.scribe import WITHIN, Scribe, ScribeError
 from anycastd.systemd import Notifier
 from anycastd.tenure import Lease
-from anycastd.terms import (
-    Effect,
-    EndExabgp,
-    Hang,
-    Note,
-    Reread,
-    Rewrite,
-    Say,
-    Send,
-    Settings,
-)
+from anycastd.terms import Effect, EndExabgp, Hang, Note, Reread, Rewrite, Say, Send
 
 TICK = 0.05
 """Seconds between two looks at the time."""
@@ -54,48 +45,6 @@ LOADED = "ANYCASTD_LOADED"
 """Environment: the configuration that ExaBGP runs; set by a shim that can read another one."""
 
 _PR_SET_PDEATHSIG = 1
-
-
-class KeeperError(Exception):
-    """The lease cannot start: says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lodging:
-    """Where the lease lives: its own file, its socket, and the profile (empty: not known)."""
-
-    file: str
-    socket: str
-    profile: str
-
-
-def load_settings(path: str, instance: str, loaded: str | None) -> tuple[Settings, Lodging]:
-    """Read the speaker's lease file (version 1).
-
-    ``loaded`` is the hash of what ExaBGP runs (None: its shim cannot say, nor read another one).
-    Raises KeeperError.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            data = json.load(file)
-        if data["v"] != 1:
-            version = data["v"]
-            raise KeeperError(f"{path}: version {version!r} is not known here; restart the speaker")
-        profile = str(data.get("profile") or "")
-        settings = Settings(
-            instance=instance,
-            prefixes=frozenset(data["prefixes"]),
-            neighbors=tuple(data["neighbors"]),
-            local_as=int(data["local_as"]),
-            ttl_max=float(data["ttl_max"]),
-            inherit=float(data.get("inherit", 5.0)),
-            config=loaded or str(data.get("config", "")),
-            vips=str(data.get("vips", "")),
-            able=bool(profile) and loaded is not None,
-        )
-        return settings, Lodging(path, str(data["socket"]), profile)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KeeperError(f"{path}: cannot be used: {error!r}; restart the speaker") from None
 
 
 @dataclass(slots=True)

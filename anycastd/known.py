@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from anycastd.findings import Finding, Truth
+from anycastd.evidence_finding import Finding, Truth
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,180 +13,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import Enum
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from dataclasses import dataclass
 from typing import Any
 
-# Names that ExaBGP prints for communities (RFC 1997, 3765, 7999).
-_NAMES = {
-    "no-export": "65535:65281",
-    "no-advertise": "65535:65282",
-    "no-export-subconfed": "65535:65283",
-    "no-peer": "65535:65284",
-    "blackhole": "65535:666",
-}
-_HIGHEST = 2**32 - 1  # ASN (RFC 6793), MED and a large community's parts alike
-_COMMUNITY_LIMITS = {2: 2**16 - 1, 3: _HIGHEST}
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Route:
-    """One route as one neighbor is to hear it.
-
-    ``neighbor`` and ``next_hop`` are addresses, ``prefix`` is a CIDR prefix, ``as_path`` is the
-    whole path as it goes out (our own ASN at least once), ``med`` is None for no MED,
-    ``communities`` are written ``65010:100``.
-    """
-
-    neighbor: str
-    prefix: str
-    next_hop: str
-    as_path: tuple[int, ...]
-    med: int | None = None
-    communities: tuple[str, ...] = ()
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What a route replaces: (neighbor, prefix)."""
-        return (self.neighbor, self.prefix)
-
-
-def canonical(route: Route) -> Route:
-    """Write a route as ExaBGP does: addresses in their short form, communities in order.
-
-    Standard communities (``65010:100``) come first, then large ones (``65010:1:2``), each in
-    numeric order; ExaBGP's well-known names become numbers.  Raises ValueError on anything that
-    is not an address, a prefix, an ASN, a MED or a community.
-    """
-    if not route.as_path:
-        raise ValueError(f"{route.prefix}: the AS path is empty")
-    for number in route.as_path:
-        if not 0 < number <= _HIGHEST:
-            raise ValueError(f"{route.prefix}: {number} is no ASN")
-    if route.med is not None and not 0 <= route.med <= _HIGHEST:
-        raise ValueError(f"{route.prefix}: {route.med} is no MED")
-    return replace(
-        route,
-        neighbor=_address(route.neighbor),
-        prefix=_network(route.prefix),
-        next_hop=_address(route.next_hop),
-        communities=_communities(route.communities),
-    )
-
+from anycastd.bgp_route import Route, canonical
+from anycastd.closing import Session
 
 # Whole state in each message: 2,000 routes take 50 ms to read without these, 10 ms with them.
-
-
-@lru_cache(maxsize=4096)
-def _address(text: str) -> str:
-    return str(ip_address(text))
-
-
-@lru_cache(maxsize=32768)
-def _network(text: str) -> str:
-    return str(ip_network(text))
-
-
-@lru_cache(maxsize=4096)
-def _communities(texts: tuple[str, ...]) -> tuple[str, ...]:
-    found = sorted(map(_community, texts), key=lambda parts: (len(parts), parts))
-    return tuple(":".join(map(str, parts)) for parts in found)
-
-
-def _community(text: str) -> tuple[int, ...]:
-    """Read a community: two numbers of 16 bits (RFC 1997) or three of 32 (RFC 8092)."""
-    parts = tuple(int(word) for word in _NAMES.get(text, text).split(":") if word.isdecimal())
-    limit = _COMMUNITY_LIMITS.get(len(parts))
-    written = ":".join(map(str, parts))
-    if limit is None or max(parts) > limit or _NAMES.get(text, text) != written:
-        raise ValueError(f"{text!r} is no community; write 65010:100 or, large, 65010:1:2")
-    return parts
 
 
 # What the lease says to ExaBGP, without its words ------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
-    """Announce (or replace) a route."""
-
-    route: Route
-
-
-@dataclass(frozen=True, slots=True)
-class Withdraw:
-    """Withdraw a route that was announced before."""
-
-    route: Route
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    """A question that ExaBGP answers at once, with its version."""
-
-
-@dataclass(frozen=True, slots=True)
-class AskSessions:
-    """Which neighbors have a session."""
-
-
-@dataclass(frozen=True, slots=True)
-class AskRib:
-    """What stands in ExaBGP's adj-rib-out, per neighbor."""
-
-
-Command = Announce | Withdraw | Ping | AskSessions | AskRib
-
-
-class Session(Enum):
-    """A neighbor's session as ExaBGP tells it."""
-
-    UP = "up"
-    DOWN = "down"
-    UNKNOWN = "unknown"
-
-
 # What ExaBGP says, without its words -------------------------------------------------------------
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to a command: routes are matched in order, since ExaBGP's answers carry no id.
-
-    ``error`` is None when ExaBGP said it was done.  ``version`` is set for Ping, ``sessions``
-    (neighbor -> Session) for AskSessions, ``rib`` for AskRib.
-    """
-
-    command: Command
-    error: str | None = None
-    version: str | None = None
-    sessions: Mapping[str, Session] | None = None
-    rib: tuple[Route, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SessionChanged:
-    """A neighbor's session came up or went down; ``why`` is ExaBGP's reason, may be empty."""
-
-    neighbor: str
-    session: Session
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """ExaBGP has read its configuration again: ``config`` is the hash of what it runs now.
-
-    ``error`` is None when it took it; else it keeps what it had, and this says why.
-    """
-
-    config: str
-    error: str | None = None
-
-
-Fact = Answer | SessionChanged | Loaded
 
 # The two messages --------------------------------------------------------------------------------
 

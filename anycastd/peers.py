@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from anycastd.lease import NeighborReport, Session
+from anycastd.closing import Session
+from anycastd.lease import NeighborReport
 
 FLAPS, WITHIN = 3, 600.0
 """So many losses of a session in so many seconds are worth a word."""

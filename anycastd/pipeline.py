@@ -10,11 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from anycastd import drains as draining
-from anycastd.drains import Hold, Other, Table
+from anycastd.bgp_route import Route
+from anycastd.closing import Session
+from anycastd.decision_caps import Around
+from anycastd.decision_memory import Memory
+from anycastd.decision_region_report import Other
+from anycastd.drains import Hold, Table
 from anycastd.haproxy import Observation
 from anycastd.health import judge
-from anycastd.lease import Report, Route, Session
-from anycastd.policy import Around, Decision, Level, Memory, Transition, decide
+from anycastd.lease import Report
+from anycastd.levels import Level
+from anycastd.policy import Decision, Transition, decide
 from anycastd.profile import Profile
 from anycastd.routes import by_prefix, held_level, wanted
 from anycastd.selftest import Probe

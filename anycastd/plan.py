@@ -6,8 +6,8 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, fields
 from enum import Enum
 
-from anycastd.lease import Route
-from anycastd.policy import Level
+from anycastd.bgp_route import Route
+from anycastd.levels import Level
 from anycastd.profile import Neighbor, Profile, Service
 from anycastd.routes import by_prefix, held_level, wanted
 

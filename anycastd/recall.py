@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from anycastd.clock import OwnTime
+from anycastd.decision_memory import Memory, carry, restore
+from anycastd.levels import Level
 from anycastd.pipeline import Step
-from anycastd.policy import Level, Memory, carry, restore
 from anycastd.profile import Profile
 from anycastd.store import Shelf
 

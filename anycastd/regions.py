@@ -7,61 +7,28 @@ lengths say nothing, and nothing is said of them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from itertools import chain, combinations, product
 
-from anycastd.document import Problem, key_of, line_of
+from anycastd.document import Problem
 from anycastd.profile import Network, Platform, Profile, Service
-from anycastd.rules_bgp import AZURE_ROUTE_SERVER
+from anycastd.profile_best_path import (
+    PREPEND_KEYS,
+    RANKS,
+    Candidate,
+    Lengths,
+    Matrix,
+    Offer,
+    build_matrices,
+    spell,
+)
+from anycastd.profile_rules_sections import AZURE_ROUTE_SERVER
 from anycastd.rules_services import LONGEST_PATH
-from anycastd.yamltext import Path
+from anycastd.yamltext import Path, key_of, line_of
 
-# Best first; the keys hold the number of prepends at each announced level.
-_KEYS: Mapping[str, tuple[str, ...]] = {
-    "preferred": ("prepend",),
-    "degraded": ("degraded", "prepend"),
-    "standby": ("standby", "prepend"),
-}
-WITHDRAWN = "withdrawn"
-_RANKS = {level: rank for rank, level in enumerate((*_KEYS, WITHDRAWN))}
-
-ROWS_MAX = 1024
 """Of one matrix: five regions with four levels each; more regions are compared pair by pair."""
-
-# Of one offer: (level, length of its path), best first.
-_Lengths = tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A region at a level, with the path that the far router sees (empty: withdrawn)."""
-
-    region: str
-    level: str
-    path: tuple[int, ...]
-    steers: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Combination:
-    """One level of each region: ``winners`` are none, one, or several regions (a tie)."""
-
-    candidates: tuple[Candidate, ...]
-    winners: tuple[str, ...]
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """All combinations of the levels of one VIP in its regions, best levels first."""
-
-    service: str
-    vip: Network
-    regions: tuple[str, ...]
-    combinations: tuple[Combination, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,27 +38,6 @@ class Comparison:
     matrices: tuple[Matrix, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    """A service as one file has it; ``order`` is the place of the file among all."""
-
-    order: int
-    file: str
-    lines: Mapping[Path, int]
-    profile: Profile
-    service: Service
-    candidates: Mapping[str, Candidate] = field(default_factory=dict)
-
-    @property
-    def lengths(self) -> _Lengths:
-        return tuple((level, len(each.path)) for level, each in self.candidates.items())
-
-    def problem(self, keys: Path, wrong: str, instead: str, *, warning: bool = True) -> Problem:
-        path = ("services", self.service.name, *keys)
-        line = line_of(self.lines, path)
-        return Problem(self.file, line, key_of(path), wrong, instead, warning)
 
 
 def compare(
@@ -112,7 +58,7 @@ def compare(
         for order, (file, profile) in enumerate(profiles)
     ]
     pairs = list(_pairs(regions))
-    others: dict[Network, list[_Offer]] = {}
+    others: dict[Network, list[Offer]] = {}
     for offer in chain.from_iterable(regions):
         others.setdefault(offer.service.vip, []).append(offer)
     problems = [
@@ -124,7 +70,7 @@ def compare(
         ),
     ]
     return Comparison(
-        matrices=tuple(chain.from_iterable(_matrices(each) for each in others.values())),
+        matrices=tuple(chain.from_iterable(build_matrices(each) for each in others.values())),
         problems=tuple(problems),
         notes=tuple(_notes([profile for _, profile in profiles])),
     )
@@ -132,7 +78,7 @@ def compare(
 
 def _offer(
     order: int, file: str, lines: Mapping[Path, int], profile: Profile, service: Service
-) -> _Offer:
+) -> Offer:
     prepends = {"preferred": service.prepend, "standby": service.standby.prepend}
     if service.healthy is not None and service.prepends_steer:
         prepends["degraded"] = service.degraded.prepend
@@ -146,13 +92,13 @@ def _offer(
             server + (profile.bgp.local_as,) * (1 + prepends[level] + least),
             service.prepends_steer,
         )
-        for level in _KEYS
+        for level in PREPEND_KEYS
         if level in prepends
     }
-    return _Offer(order, file, lines, profile, service, candidates)
+    return Offer(order, file, lines, profile, service, candidates)
 
 
-def _pairs(regions: Sequence[Sequence[_Offer]]) -> Iterator[tuple[_Offer, _Offer]]:
+def _pairs(regions: Sequence[Sequence[Offer]]) -> Iterator[tuple[Offer, Offer]]:
     """Yield what two regions offer of the same VIP, in the order of files and services."""
     for ones, twos in combinations(regions, 2):
         by_vip = {two.service.vip: two for two in twos}
@@ -164,61 +110,10 @@ def _pairs(regions: Sequence[Sequence[_Offer]]) -> Iterator[tuple[_Offer, _Offer
 # The matrix --------------------------------------------------------------------------------------
 
 
-def _matrices(offers: Sequence[_Offer]) -> Iterator[Matrix]:
-    """Yield one matrix of all regions that have a VIP; of too many one for each pair."""
-    if len(offers) < 2:  # noqa: PLR2004 - one region cannot be compared
-        return
-    if math.prod(len(offer.candidates) + 1 for offer in offers) > ROWS_MAX:
-        yield from (_matrix(pair) for pair in combinations(offers, 2))
-    else:
-        yield _matrix(offers)
-
-
-def _matrix(offers: Sequence[_Offer]) -> Matrix:
-    levels = product(*((*offer.candidates.values(), _withdrawn(offer)) for offer in offers))
-    return Matrix(
-        service=offers[0].service.name,
-        vip=offers[0].service.vip,
-        regions=tuple(offer.profile.region for offer in offers),
-        combinations=tuple(_combination(each) for each in levels),
-    )
-
-
-def _withdrawn(offer: _Offer) -> Candidate:
-    return Candidate(offer.profile.region, WITHDRAWN, ())
-
-
-def _combination(candidates: tuple[Candidate, ...]) -> Combination:
-    announced = sorted((each for each in candidates if each.path), key=lambda each: len(each.path))
-    if not announced:
-        return Combination(candidates, (), "nobody announces it")
-    best = announced[0]
-    path = _spelt(best.path)
-    if len(announced) == 1:
-        sentence = f"{best.region} alone, with {path}"
-        return Combination(candidates, (best.region,), sentence)
-    if not all(each.steers for each in announced):
-        regions = tuple(each.region for each in announced)
-        sentence = f"{' and '.join(regions)} announce it, and prepends do not steer"
-        return Combination(candidates, regions, sentence)
-    other = announced[1]
-    if len(best.path) == len(other.path):
-        equal = [each for each in announced if len(each.path) == len(best.path)]
-        one, *more = (f"{each.region} with {_spelt(each.path)}" for each in equal)
-        sentence = f"{one} ties with {' and '.join(more)}: traffic is split (ECMP)"
-        return Combination(candidates, tuple(each.region for each in equal), sentence)
-    sentence = f"{best.region} wins with {path} before {other.region} with {_spelt(other.path)}"
-    return Combination(candidates, (best.region,), sentence)
-
-
-def _spelt(path: tuple[int, ...]) -> str:
-    return " ".join(map(str, path))
-
-
 # The order of paths ------------------------------------------------------------------------------
 
 
-def _order(one: _Offer, two: _Offer, offers: Sequence[_Offer]) -> Iterator[Problem]:
+def _order(one: Offer, two: Offer, offers: Sequence[Offer]) -> Iterator[Problem]:
     """Refuse two regions that tie, and warn where a worse level wins against a better one.
 
     ``offers`` are those of the same VIP in all regions: a proposal must suit each of them.
@@ -237,7 +132,7 @@ def _order(one: _Offer, two: _Offer, offers: Sequence[_Offer]) -> Iterator[Probl
         mine, theirs = (level, other) if blamed is one else (other, level)
         here = f"{mine} in {blamed.profile.region}"
         there = f"{theirs} in {rival.profile.region}"
-        path = _spelt(blamed.candidates[mine].path)
+        path = spell(blamed.candidates[mine].path)
         if length == against:
             wrong = f"{here} ties with {there} ({path}), so traffic is split between them (ECMP)"
         else:
@@ -245,7 +140,7 @@ def _order(one: _Offer, two: _Offer, offers: Sequence[_Offer]) -> Iterator[Probl
         instead = _proposal(blamed, offers)
         if level == other == "preferred":
             instead += ", or ecmp: true in all regions if that is meant"
-        yield blamed.problem(_KEYS[mine], wrong, instead, warning=length != against)
+        yield blamed.problem(PREPEND_KEYS[mine], wrong, instead, warning=length != against)
 
 
 def _clash(one: tuple[str, int], two: tuple[str, int], *, ecmp: bool) -> bool:
@@ -253,20 +148,20 @@ def _clash(one: tuple[str, int], two: tuple[str, int], *, ecmp: bool) -> bool:
     (level, length), (other, against) = one, two
     if length == against:
         return not (ecmp and level == other)
-    worse_wins = (_RANKS[level] > _RANKS[other]) == (length < against)
+    worse_wins = (RANKS[level] > RANKS[other]) == (length < against)
     return level != other and worse_wins
 
 
-def _later(one: _Offer, two: _Offer) -> tuple[_Offer, _Offer]:
+def _later(one: Offer, two: Offer) -> tuple[Offer, Offer]:
     """Return the two with the less preferred one first: it is the one that should move."""
     return (one, two) if _preference(one) > _preference(two) else (two, one)
 
 
-def _preference(offer: _Offer) -> tuple[int, int]:
+def _preference(offer: Offer) -> tuple[int, int]:
     return len(offer.candidates["preferred"].path), offer.order
 
 
-def _proposal(offer: _Offer, offers: Sequence[_Offer]) -> str:
+def _proposal(offer: Offer, offers: Sequence[Offer]) -> str:
     """Propose prepends for one region that clash with no other region's."""
     rivals = tuple(
         (rival.lengths, _preference(rival) < _preference(offer), rival.service.ecmp)
@@ -279,16 +174,16 @@ def _proposal(offer: _Offer, offers: Sequence[_Offer]) -> str:
     if found is None:
         return _spread(offers)
     words = [
-        f"{'.'.join(_KEYS[level])}: {length - bare}"
+        f"{'.'.join(PREPEND_KEYS[level])}: {length - bare}"
         for (level, before), length in zip(offer.lengths, found, strict=True)
         if length != before
     ]
     return f"write {', '.join(words)} in {offer.profile.region}"
 
 
-def _spread(offers: Sequence[_Offer]) -> str:
+def _spread(offers: Sequence[Offer]) -> str:
     """Propose prepends for all regions, where no change of one of them would do."""
-    step = len(_KEYS)
+    step = len(PREPEND_KEYS)
     if len(offers) > step:
         return f"announce it in {step} regions at most, for more do not fit into short paths"
     words = [
@@ -299,12 +194,12 @@ def _spread(offers: Sequence[_Offer]) -> str:
 
 
 # Of a rival: its lengths, whether it is preferred to us, whether it has ecmp.
-_Rival = tuple[_Lengths, bool, bool]
+_Rival = tuple[Lengths, bool, bool]
 
 
 @cache
 def _nearest(
-    own: _Lengths, rivals: tuple[_Rival, ...], lengths: range, *, ecmp: bool
+    own: Lengths, rivals: tuple[_Rival, ...], lengths: range, *, ecmp: bool
 ) -> tuple[int, ...] | None:
     """Return those of ``lengths`` nearest to ``own`` that suit all rivals, None if none do."""
     levels = [level for level, _ in own]
@@ -364,12 +259,12 @@ def _steering(
 
 
 def _vips(
-    regions: Sequence[Sequence[_Offer]],
+    regions: Sequence[Sequence[Offer]],
     profiles: Sequence[tuple[str, Profile]],
     lines: Mapping[str, Mapping[Path, int]],
 ) -> Iterator[Problem]:
     """Ask for the same services with the same VIPs in each region."""
-    first: dict[str, _Offer] = {}
+    first: dict[str, Offer] = {}
     for offer in chain.from_iterable(regions):
         first.setdefault(offer.service.name, offer)
     for order, (file, _) in enumerate(profiles):
@@ -405,7 +300,7 @@ def _notes(profiles: Sequence[Profile]) -> Iterator[str]:
             "own, and none has to learn it"
         )
     else:
-        yield f"the regions use the AS numbers {_spelt(tuple(numbers))}: only lengths are compared"
+        yield f"the regions use the AS numbers {spell(tuple(numbers))}: only lengths are compared"
     unsteered = [profile.region for profile in profiles if not profile.bgp.prepends_steer]
     if unsteered:
         yield (

@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from anycastd.lease import Loaded, Session
+from anycastd.closing import Session
+from anycastd.lease_commands import Loaded
 from anycastd.terms import Effect, Note, Reread, Rewrite
 
 READ_WITHIN = 10.0

@@ -10,61 +10,21 @@ reads it).
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from anycastd import speaker
+from anycastd import (
+    speaker_directory,
+    speaker_exabgp_config,
+    system_atomic_file,
+    system_exit_codes,
+)
 from anycastd.profile import Profile
 from anycastd.rules import accept
+from anycastd.speaker_exabgp_config import blocks, merge
 
 VERSION = 1
-
-# The words of a neighbor's block that come from the profile.  Only these count: what a newer
-# release adds to the template is no reason to close a session.
-_VALUES = re.compile(
-    r"^\s*(?:(router-id|local-address|local-as|peer-as|hold-time|connect|outgoing-ttl"
-    r"|md5-password|md5-base64)\s+([^;]+)|(ipv[46] unicast));$",
-    re.MULTILINE,
-)
-_BLOCK = re.compile(r"^neighbor (\S+) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
-
-
-def blocks(text: str) -> dict[str, str]:
-    """Find the neighbors' blocks in the text of an exabgp.conf: address -> block."""
-    return {found[1]: found[0] for found in _BLOCK.finditer(text)}
-
-
-def values(block: str) -> frozenset[tuple[str, str]]:
-    """Find what a neighbor's block says of its session; two equal ones need no new session."""
-    return frozenset((name or family, value) for name, value, family in _VALUES.findall(block))
-
-
-def merge(before: str, after: str, config: str, reset: Collection[str]) -> tuple[str, list[str]]:
-    """Change the text ``before`` to ``after``, but close no sessions besides those to ``reset``.
-
-    Gives the text, and the neighbors whose change was left out.  ``config`` is the hash that the
-    text stands for once nothing is left out.
-    """
-    old = blocks(before)
-    left: list[str] = []
-
-    def chosen(found: re.Match[str]) -> str:
-        address, block = found[1], found[0]
-        there = old.get(address)
-        if there is None or address in reset:
-            return block
-        if values(there) != values(block):
-            left.append(address)
-        return there
-
-    text = _BLOCK.sub(chosen, after)
-    if left:
-        # Another name for each step: who starts in the middle must not take it for the end.
-        line = speaker.config_line(config)
-        text = text.replace(line, line.replace(config, f"{config}-{len(left)}", 1), 1)
-    return text, left
 
 
 def rewrite(
@@ -78,18 +38,20 @@ def rewrite(
     conf = where / "exabgp.conf"
     try:
         before = conf.read_text("ascii")
-        config = speaker.config_hash(profile)
-        whole = speaker.configuration(profile, str(where), speaker.passwords(profile))
+        config = speaker_exabgp_config.config_hash(profile)
+        whole = speaker_exabgp_config.configuration(
+            profile, str(where), speaker_directory.passwords(profile)
+        )
         text, left = merge(before, whole, config, reset)
         running = config + (f"-{len(left)}" if left else "")
-        settings = speaker.lease_settings(profile, str(where), running, path)
+        settings = speaker_directory.lease_settings(profile, str(where), running, path)
         if text != before:
-            speaker.put(conf, text, 0o600)
+            system_atomic_file.put(conf, text, 0o600)
         # After the other: ExaBGP must know a neighbor before the lease process names it.
-        speaker.put(where / "lease.json", json.dumps(settings, indent=1) + "\n")
+        system_atomic_file.put(where / "lease.json", json.dumps(settings, indent=1) + "\n")
     except OSError as problem:
-        raise speaker.SpeakerError(
-            f"{problem.filename or where}: {problem.strerror}", speaker.EX_UNAVAILABLE
+        raise speaker_exabgp_config.SpeakerError(
+            f"{problem.filename or where}: {problem.strerror}", system_exit_codes.EX_UNAVAILABLE
         ) from None
     old, new = blocks(before), blocks(text)
     return {
@@ -107,11 +69,13 @@ def main(argv: list[str]) -> int:
     try:
         accepted = accept(Path(path).read_text("utf-8"), path)
         if accepted.profile is None:
-            raise speaker.SpeakerError("\n".join(map(str, accepted.problems)), speaker.EX_CONFIG)
+            raise speaker_exabgp_config.SpeakerError(
+                "\n".join(map(str, accepted.problems)), system_exit_codes.EX_CONFIG
+            )
         done = rewrite(accepted.profile, directory, path, reset)
     except (OSError, UnicodeDecodeError) as problem:
         done = {"v": VERSION, "problem": f"{path}: cannot be read: {problem}"}
-    except speaker.SpeakerError as problem:
+    except speaker_exabgp_config.SpeakerError as problem:
         done = {"v": VERSION, "problem": str(problem)}
     print(json.dumps(done))  # noqa: T201 - the answer to who started it
     return 0

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from functools import lru_cache
 
-from anycastd.lease import Route, canonical
-from anycastd.policy import Level
+from anycastd.bgp_route import Route, canonical
+from anycastd.levels import Level
 from anycastd.profile import Neighbor, Profile, Service
 
 GRACEFUL_SHUTDOWN = "65535:0"

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from anycastd import profile, rules_bgp, rules_conditions, rules_drain, rules_services
+from anycastd import (
+    profile_build,
+    rules_bgp,
+    rules_conditions,
+    rules_drain,
+    rules_services,
+)
 from anycastd.document import Problem
 from anycastd.profile import Profile
 from anycastd.yamltext import Path
@@ -35,8 +41,8 @@ def accept(text: str, file: str) -> Accepted:
 
     Never raises, whatever the text is.  Warnings do not keep a profile from being used.
     """
-    doc = profile.read(text, file)
+    doc = profile_build.read(text, file)
     problems = [*doc.problems, *(problem for rule in RULES for problem in rule(doc))]
     problems.sort(key=lambda problem: problem.line)
     sound = all(problem.warning for problem in problems)
-    return Accepted(profile.build(doc) if sound else None, tuple(problems), doc.lines)
+    return Accepted(profile_build.build(doc) if sound else None, tuple(problems), doc.lines)

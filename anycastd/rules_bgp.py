@@ -11,13 +11,18 @@ from collections.abc import Iterator
 
 from anycastd.document import Document, Problem
 from anycastd.formats import SELF, Address
-from anycastd.yamltext import Path, Value
+from anycastd.profile_rules_sections import (
+    AWS,
+    AZURE,
+    AZURE_ROUTE_SERVER,
+    CLOUDS,
+    IPV6,
+    neighbors,
+    platform,
+    services,
+)
+from anycastd.yamltext import Path
 
-AZURE = "azure"
-AWS = "aws"
-CLOUDS = (AZURE, AWS)
-
-AZURE_ROUTE_SERVER = 65515
 # RFC 6793 (AS_TRANS), RFC 7300 (the last ones).  0 (RFC 7607) is below the schema's minimum.
 _NOBODYS = (23456, 65535, 4294967295)
 _AZURES = (
@@ -38,26 +43,6 @@ _AZURES_COMMUNITIES = ("65517:65517", "65515:10000", "65515:20000")
 _AZURES_BLOCK = "65518:"
 _NO_ADVERTISE = "65535:65282"
 _PAIR = 2
-_IPV6 = 6
-
-
-def platform(doc: Document) -> str | None:
-    """Return the platform's word, None where it is invalid."""
-    word: str | None = doc.get("platform")
-    return word
-
-
-def neighbors(doc: Document) -> Iterator[tuple[Path, dict[str, Value]]]:
-    """Yield each neighbor that can be looked at, with its path."""
-    for index, neighbor in enumerate(doc.get("bgp", "neighbors") or ()):
-        if neighbor is not None:
-            yield ("bgp", "neighbors", index), neighbor
-
-
-def services(doc: Document) -> Iterator[tuple[Path, dict[str, Value]]]:
-    """Yield each service that can be looked at, with its path."""
-    for name, service in (doc.get("services") or {}).items():
-        yield ("services", name), service
 
 
 def local_as(doc: Document) -> Iterator[Problem]:
@@ -154,7 +139,7 @@ def families(doc: Document) -> Iterator[Problem]:
         if address == local:
             wrong = f"{address} is also the local address"
             yield doc.problem(at, wrong, "write the neighbor's own address")
-        elif address.version == _IPV6 and platform(doc) == AZURE:
+        elif address.version == IPV6 and platform(doc) == AZURE:
             wrong = f"{address} is IPv6, which Azure Route Server does not speak"
             yield doc.problem(at, wrong, "write its IPv4 address")
         elif local is not None and address.version != local.version:

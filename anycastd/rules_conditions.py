@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from anycastd.document import Document, Problem, nearest
-from anycastd.rules_bgp import services
+from anycastd.document import Document, Problem
+from anycastd.profile_rules_sections import services
+from anycastd.profile_schema_errors import nearest
 from anycastd.yamltext import Path, Value, shown
 
 _KINDS = ("backend", "frontend", "all", "any")

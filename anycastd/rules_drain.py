@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anycastd.document import Document, Problem
-from anycastd.rules_bgp import AZURE, neighbors, platform
+from anycastd.profile_rules_sections import AZURE, neighbors, platform
 from anycastd.yamltext import Path, shown
 
 # Azure's fabric may hold a second change for 30 s, and has taken up to 5 s to make one.

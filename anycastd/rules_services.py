@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from anycastd.document import Document, Problem
 from anycastd.formats import SELF, Address
-from anycastd.rules_bgp import AZURE, CLOUDS, neighbors, platform, services
+from anycastd.profile_rules_sections import AZURE, CLOUDS, neighbors, platform, services
 from anycastd.yamltext import Path, shown
 
 # sockaddr_un's sun_path is 108 bytes with its final zero (unix(7)).

@@ -34,7 +34,11 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from anycastd.profile import SelfTest
+from anycastd.evidence_finding import UNPROVED_HOLD, Finding, Truth
+from anycastd.profile import (
+    SelfTest,
+)
+from anycastd.reasons import Reason
 
 CONFIRMED = 2
 """Requests in a row that must agree before anything but a pass counts."""
@@ -128,3 +132,53 @@ def read(answer: bytes) -> tuple[Outcome, str] | None:
     if b"\n" in answer:
         return Outcome.FAILED, f"no HTTP: {answer[:40]!r}"
     return None
+
+
+# An outcome of the self-test -> somebody listens, somebody answers well, the reason if not.
+_TESTED = {
+    Outcome.PASSED: (Truth.TRUE, Truth.TRUE, Reason.SERVING),
+    Outcome.REFUSED: (Truth.FALSE, Truth.FALSE, Reason.VIP_REFUSES),
+    Outcome.FAILED: (Truth.TRUE, Truth.FALSE, Reason.VIP_FAILS),
+    Outcome.SLOW: (Truth.TRUE, Truth.FALSE, Reason.VIP_SLOW),
+    Outcome.UNASKED: (Truth.UNKNOWN, Truth.UNKNOWN, Reason.TEST_UNASKED),
+}
+
+
+def evaluate(test: SelfTest, probe: Probe | None, now: float) -> tuple[Finding, Finding]:
+    """What a self-test says: (somebody listens, for `serve`; it answers well, for `healthy`)."""
+    asked, until, value = now, None, ""
+    if probe is None:
+        listens = answers = Truth.UNKNOWN
+        reason = Reason.NOT_TESTED
+    elif now >= probe.asked + lifetime(test):
+        listens = answers = Truth.FALSE
+        reason, asked, value = (
+            Reason.TEST_STALE,
+            probe.asked,
+            f"asked {now - probe.asked:.1f} s ago",
+        )
+    else:
+        listens, answers, reason = _TESTED[probe.outcome]
+        if not probe.confirmed:  # one result proves nothing bad: the next one comes soon
+            listens, answers = max(listens, Truth.UNKNOWN), max(answers, Truth.UNKNOWN)
+        value = probe.why if probe.count == 1 else f"{probe.why}, {probe.count} times in a row"
+        asked, until = probe.asked, probe.asked + lifetime(test)
+
+    def finding(verb: str, truth: Truth, *, alive: bool) -> Finding:
+        return Finding(
+            f"VIP {verb} on {where(test)}",
+            truth,
+            value,
+            Reason.SERVING if truth is Truth.TRUE else reason,
+            alive=alive,
+            asked=asked,
+            hold=UNPROVED_HOLD,
+            then=Truth.TRUE,  # HAProxy's word, as for servers that nobody can prove
+            until=until,
+        )
+
+    # Where nobody listens there is nobody to show a 503 page either: not alive.
+    return (
+        finding("listens", listens, alive=listens is not Truth.FALSE),
+        finding("answers", answers, alive=True),
+    )

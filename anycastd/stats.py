@@ -9,21 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
 
-from anycastd.haproxy import (
-    Backend,
-    Frontend,
-    More,
-    Server,
-    Snapshot,
-    Usable,
-    Worker,
-    judged,
-    usable,
-)
+from anycastd.evidence_haproxy_query import NOTHING_MORE, More
+from anycastd.evidence_haproxy_servers import Server, Usable, judged, usable
+from anycastd.haproxy import Backend, Frontend, Snapshot, Worker
 
 
 class GarbageError(ValueError):
@@ -32,68 +23,6 @@ class GarbageError(ValueError):
 
 class TruncatedError(GarbageError):
     """An answer that ends too early."""
-
-
-# The question --------------------------------------------------------------------------------
-
-# A line of 500 numbers has about 9 kB; HAProxy's buffer for a request has 16 kB.
-MANY = 500
-LONGEST = 15_000
-_NAME = re.compile(r"[-A-Za-z0-9_.:]+")
-
-
-NOTHING_MORE = More()
-
-
-def question(
-    backends: Collection[str],
-    frontends: Collection[str],
-    last: Snapshot | None = None,
-    more: More = NOTHING_MORE,
-) -> str:
-    """The request line (with its newline) for one look on one connection.
-
-    Without ``last``, or with many names: everything that HAProxy has.  With ``last``, an earlier
-    answer of the *same worker*: only what is named, by HAProxy's own numbers, since a frontend
-    and a backend may share a name and ``show stat NAME`` gives only one of the two.  What
-    HAProxy did not have is asked for by name.  ``show info`` stands last: an answer with a whole
-    last block is whole.
-    """
-    end = _more(more) + "show info\n"
-    if last is None or len(backends) + len(frontends) > MANY:
-        return "show stat -1 7 -1;" + end
-    asked: dict[str, None] = {}
-    have: tuple[tuple[Collection[str], Mapping[str, Backend | Frontend]], ...] = (
-        (backends, last.backends),
-        (frontends, last.frontends),
-    )
-    for names, known in have:
-        for name in sorted(names):
-            if name in known:
-                asked[f"#{known[name].number}"] = None
-            elif _NAME.fullmatch(name):  # any other cannot be HAProxy's and might be a command
-                asked[name] = None
-    rows = "".join(f"show stat {name} 7 -1;" for name in asked)
-    return (rows if len(rows) + len(end) < LONGEST else "show stat -1 7 -1;") + end
-
-
-def _more(more: More) -> str:
-    """The commands for what is no row: weights as configured, and entries of maps."""
-    weights = "".join(f"show servers state {name};" for name in sorted(more.weights))
-    if len(weights) > LONGEST // 4:
-        weights = "show servers state;"
-    return weights + "".join(f"get map {name} {key};" for name, key in sorted(more.entries))
-
-
-def untold(snapshot: Snapshot) -> frozenset[str]:
-    """The backends, absent from the snapshot, whose servers are tracked by servers in it."""
-    tracked = {
-        server.tracked.partition("/")[0]
-        for backend in snapshot.backends.values()
-        for server in backend.servers
-        if server.tracked
-    }
-    return frozenset(tracked - snapshot.backends.keys())
 
 
 # The answer ----------------------------------------------------------------------------------
@@ -151,7 +80,7 @@ def parse(
     if not text.endswith("\n\n"):
         raise TruncatedError(f"the answer ends too early, after {len(text)} characters")
     blocks = _blocks(text)
-    worker = _worker(blocks[-1] if blocks else [])
+    worker = parse_worker(blocks[-1] if blocks else [])
     kept = frozenset(backends) | frozenset(frontends)
     end = len(blocks) - 1 - len(more.entries)
     entries = _entries(blocks[max(end, 0) : -1], more)
@@ -244,7 +173,7 @@ def _blocks(text: str) -> list[list[str]]:
     return blocks
 
 
-def _worker(lines: list[str]) -> Worker:
+def parse_worker(lines: list[str]) -> Worker:
     info = dict(line.split(": ", 1) for line in lines if ": " in line)
     if info.get("Name") is None or "Pid" not in info:
         raise GarbageError(f"expected the answer to `show info`, got: {_excerpt(lines)}")
@@ -366,61 +295,3 @@ def _target(row: _Row, servers: Mapping[str, Mapping[str, _Row]]) -> _Row | None
 
 
 # Events --------------------------------------------------------------------------------------
-
-
-class Event(Enum):
-    """What a line of the event ring asks for."""
-
-    NOTHING = "nothing"
-    LOOK = "look"
-    STOPPING = "stopping"
-
-
-# The lines reach us as `format raw`, or behind whatever header the operator's ring writes.
-_SERVER = re.compile(r"(?:Server|(?:Health|Agent) check for (?:backup )?server) ([^\s/]+)/\S+ ")
-_PROXY = re.compile(r"(?:Paused|Resumed) \S+ (\S+)\.|(\S+) has no server available!")
-_STOPPED = re.compile(r"Proxy (\S+) (?:hard-)?stopped \(")
-
-
-def concerns(line: str) -> tuple[Event, str]:
-    """A line of the event ring -> what it asks for, and the proxy that it names (or empty)."""
-    if match := _STOPPED.search(line):
-        return Event.STOPPING, match[1]
-    if match := _SERVER.search(line):
-        return Event.LOOK, match[1]
-    if match := _PROXY.search(line):
-        return Event.LOOK, match[1] or match[2]
-    return Event.NOTHING, ""
-
-
-def stream(ring: str) -> str:
-    """The request line whose answer is ``show info`` and then the ring's new lines, for ever."""
-    return f"show info;show events {ring} -w -n\n"
-
-
-def ring(name: str) -> str:
-    """What to write into HAProxy's configuration so that it has a ring, and we its events."""
-    return (
-        f"add a section `ring {name}` with `format raw`, "
-        f"`log ring@{name} format raw local0 notice` to `global` and `log global` to `defaults`"
-    )
-
-
-def attached(text: str) -> tuple[Worker, str] | None:
-    """The start of a stream's answer -> its worker and the rest; None while incomplete.
-
-    Raises GarbageError when it is no answer to ``stream``.
-    """
-    info, end, rest = text.partition("\n\n")
-    if not end:
-        return None
-    return _worker(info.split("\n")), rest
-
-
-def no_stream(answer: str, ring_name: str) -> str:
-    """HAProxy's refusal of an event stream -> what is wrong and what to write."""
-    if "No such event sink" in answer:
-        return f"it has no ring named {ring_name}: {ring(ring_name)}"
-    if "Permission denied" in answer:
-        return "it shows events to `level operator` only: write that on its `stats socket` line"
-    return f"it gives no events: {answer.strip()[:80] or 'no answer'}"

@@ -10,13 +10,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from anycastd.bgp_route import Route
+from anycastd.closing import Session
 from anycastd.drains import Hold
 from anycastd.emptying import DrainStatus, drain_status, empty, open_sessions
-from anycastd.findings import Finding, Truth
+from anycastd.evidence_finding import Finding, Truth
 from anycastd.haproxy import Gone, Observation, Snapshot, Unreadable
-from anycastd.lease import Report, Route, Session
+from anycastd.lease import Report
+from anycastd.levels import Level
 from anycastd.pipeline import Inputs, Step
-from anycastd.policy import Decision, Level
+from anycastd.policy import Decision
 from anycastd.profile import Profile, Service
 from anycastd.reasons import Reason
 from anycastd.routes import prepends, wanted
@@ -209,27 +212,6 @@ def build(
             *_unmapped(step),
         ),
     )
-
-
-def severity(status: Mapping[str, Any]) -> int:
-    """Give the monitoring code of a status as JSON: 0 fine, 1 warning, 2 critical.
-
-    Critical: a service is withdrawn without a drain, or no session is up.  Warning: a service is
-    below preferred, a session is down, or anything is not as wanted.
-    """
-    lost = [
-        service
-        for service in status["services"].values()
-        if service["level"] == Level.WITHDRAWN.word and not service.get("drains")
-    ]
-    levels = [service["level"] for service in status["services"].values()]
-    sessions = [neighbor["session"] for neighbor in status["neighbors"].values()]
-    if lost or Session.UP.value not in sessions:
-        return 2
-    preferred = all(level == Level.PREFERRED.word for level in levels)
-    all_up = all(session == Session.UP.value for session in sessions)
-    synced = all(service["in_sync"] for service in status["services"].values())
-    return 0 if preferred and all_up and synced and not status["problems"] else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from anycastd.closing import NO_CONNECTION
+from anycastd.bgp_route import Route
+from anycastd.closing import NO_CONNECTION, Session
 from anycastd.holder import Holder
-from anycastd.lease import (
+from anycastd.lease import MessageError, Reload, Report, Want, from_agent
+from anycastd.lease_commands import (
     Announce,
     AskRib,
     AskSessions,
     Command,
     Fact,
     Loaded,
-    MessageError,
     Ping,
-    Reload,
-    Report,
-    Route,
-    Session,
     SessionChanged,
-    Want,
     Withdraw,
-    from_agent,
+    words,
 )
+from anycastd.lease_settings import Settings
 from anycastd.peers import Peer
 from anycastd.resettle import Resettle, Written
-from anycastd.terms import Effect, EndExabgp, Hang, Note, Say, Send, Settings, words
+from anycastd.terms import Effect, EndExabgp, Hang, Note, Say, Send
 
 TOLD_PROBLEMS = 10
 """Problems that a report names; of a profile with 1,000 wrong VIPs ten say it all."""

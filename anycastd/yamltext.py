@@ -337,3 +337,16 @@ def shown(value: object) -> str:
     text = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
     # Quotes only where one could not see otherwise where the text ends.
     return f"'{text}'" if not text or " " in text else text
+
+
+def line_of(lines: Mapping[Path, int], path: Path) -> int:
+    """Return the line of ``path``, or of what is nearest above it."""
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 1)
+
+
+def key_of(path: Path) -> str:
+    """``bgp.neighbors[0].peer_as`` for a path, ``profile`` for the whole."""
+    key = "".join(f"[{step}]" if isinstance(step, int) else f".{shown(step)}" for step in path)
+    return key.removeprefix(".") or "profile"

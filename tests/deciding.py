@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from anycastd.haproxy import Gone, Observation, Usable
+from anycastd.decision_caps import Around
+from anycastd.decision_memory import Memory
+from anycastd.evidence_haproxy_servers import Usable
+from anycastd.haproxy import Gone, Observation
 from anycastd.health import judge
-from anycastd.policy import Around, Decision, Level, Memory, decide
+from anycastd.levels import Level
+from anycastd.policy import Decision, decide
 from anycastd.profile import Profile
 from looks import YES, snapshot
 from profiles import profile

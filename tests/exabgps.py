@@ -19,9 +19,9 @@ from pathlib import Path
 from termios import FIONREAD
 from typing import Self
 
-from anycastd import speaker
+from anycastd import speaker, speaker_exabgp_config
 from anycastd.exabgp import Dialogue
-from anycastd.lease import Answer, Command, Fact, Ping, SessionChanged
+from anycastd.lease_commands import Answer, Command, Fact, Ping, SessionChanged
 from anycastd.profile import Address, Profile
 from peer import wait_for
 from profiles import profile
@@ -84,7 +84,9 @@ class ExaBGP:
         relay, meeting, conf = (directory / name for name in ("relay.py", "relay", "exabgp.conf"))
         relay.write_text(RELAY)
         (directory / "exabgp.env").write_text("# nothing\n")
-        text = speaker.configuration(self.profile, str(directory), secrets or {}, port=port)
+        text = speaker_exabgp_config.configuration(
+            self.profile, str(directory), secrets or {}, port=port
+        )
         run = next(line for line in text.splitlines() if line.lstrip().startswith("run "))
         conf.write_text(text.replace(run, f'    run {python} "{relay}" "{meeting}";'))
         self._listener = socket.socket(socket.AF_UNIX)

@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from anycastd.lease import (
-    Announce,
-    Answer,
-    AskRib,
-    AskSessions,
-    Command,
-    Ping,
-    Report,
-    Route,
-    Session,
-    Want,
-    Withdraw,
-)
+from anycastd.bgp_route import Route
+from anycastd.closing import Session
+from anycastd.lease import Report, Want
+from anycastd.lease_commands import Announce, Answer, AskRib, AskSessions, Command, Ping, Withdraw
+from anycastd.lease_settings import Settings
 from anycastd.tenure import Lease
-from anycastd.terms import Effect, Say, Send, Settings
+from anycastd.terms import Effect, Say, Send
 
 PEERS = ("192.0.2.4", "192.0.2.5")
 VIPS = ("203.0.113.10/32", "203.0.113.11/32")

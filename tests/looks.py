@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from anycastd.haproxy import Backend, Frontend, Server, Snapshot, Usable, Worker
+from anycastd.evidence_haproxy_servers import Server, Usable
+from anycastd.haproxy import Backend, Frontend, Snapshot, Worker
 
 YES, NO, UNPROVED = Usable.YES, Usable.NO, Usable.UNPROVED
 

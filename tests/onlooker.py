@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from anycastd.drains import FRESH, SETTLED, STALE, STOP, Drain, Other
-from anycastd.findings import UNPROVED_HOLD, Truth
-from anycastd.lease import Route
+from anycastd.bgp_route import Route
+from anycastd.decision_region_report import Other
+from anycastd.drains import FRESH, SETTLED, STALE, STOP, Drain
+from anycastd.evidence_finding import UNPROVED_HOLD, Truth
+from anycastd.levels import Kind, Level, Source
 from anycastd.pipeline import Step
-from anycastd.policy import Decision, Kind, Level, Source
+from anycastd.policy import Decision
 from thorough import BrokenError
 from weather import DEADLINE, GENTLE, OTHER, PEERS, VIP, Shown, Weather, searched
 

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anycastd.document import flow, resolved
-from anycastd.profile import schema
+from anycastd.document import resolved
+from anycastd.profile_build import schema
+from anycastd.profile_schema_errors import flow
 
 _HEAD = """\
 # The profile, key by key

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from anycastd.announcer import Announcer, Terms
+from anycastd.bgp_route import Route
 from anycastd.clock import OwnTime
-from anycastd.lease import NeighborReport, Reload, Report, Route, Session, Want, from_agent
+from anycastd.closing import Session
+from anycastd.lease import NeighborReport, Reload, Report, Want, from_agent
 from anycastd.pipeline import LeaseView
 
 PEER = "192.0.2.4"

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from anycastd.control import Control, ControlError, ask, socket_path
+from anycastd.agent_control_client import ControlError, ask, socket_path
+from anycastd.control import Control
 
 
 def served(directory: Path, question: Callable[[], Any]) -> Any:

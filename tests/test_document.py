@@ -6,7 +6,8 @@ import warnings
 
 import pytest
 
-from anycastd.document import Problem, nearest
+from anycastd.document import Problem
+from anycastd.profile_schema_errors import nearest
 from anycastd.rules import accept
 from broken import LEAST, changed, printed
 

@@ -9,23 +9,21 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from anycastd.decision_region_report import Other, Serving, heard
 from anycastd.drains import (
     FRESH,
     SETTLED,
     Drain,
     Hold,
-    Other,
     Phase,
-    Serving,
     Table,
     asks,
     elsewhere,
-    heard,
     pack,
     step,
     unpack,
 )
-from anycastd.policy import Level
+from anycastd.levels import Level
 from anycastd.profile import Profile
 from profiles import profile
 

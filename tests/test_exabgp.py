@@ -9,20 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycastd.closing import NO_CONNECTION, words
-from anycastd.exabgp import Dialogue, announce_line, withdraw_line
-from anycastd.lease import (
+from anycastd.bgp_route import Route, canonical
+from anycastd.closing import NO_CONNECTION, Session, words
+from anycastd.exabgp import Dialogue
+from anycastd.lease_commands import (
     Announce,
     Answer,
     AskRib,
     AskSessions,
     Ping,
-    Route,
-    Session,
     SessionChanged,
     Withdraw,
-    canonical,
 )
+from anycastd.speaker_exabgp_lines import announce_line, withdraw_line
 from bgp import Heard
 from exabgps import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile
 from peer import Peer

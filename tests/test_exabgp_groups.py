@@ -5,18 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from anycastd.exabgp import IN_A_LINE, Dialogue
-from anycastd.lease import (
-    Announce,
-    Answer,
-    AskRib,
-    Ping,
-    Route,
-    Session,
-    SessionChanged,
-    Withdraw,
-    canonical,
-)
+from anycastd.bgp_route import Route, canonical
+from anycastd.closing import Session
+from anycastd.exabgp import Dialogue
+from anycastd.lease_commands import Announce, Answer, AskRib, Ping, SessionChanged, Withdraw
+from anycastd.speaker_exabgp_lines import IN_A_LINE
 from exabgps import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile
 from peer import Peer, wait_for
 from test_exabgp import GREETED, NEXT_HOP

@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 
+from anycastd.closing import Session
 from anycastd.commands.explain import render
+from anycastd.decision_memory import Memory
 from anycastd.explain import Explanation, explain
 from anycastd.journal import PATIENCE, Journal, words
-from anycastd.lease import NeighborReport, Report, Session
+from anycastd.lease import NeighborReport, Report
+from anycastd.levels import Level
 from anycastd.pipeline import Inputs, LeaseView, VipState, advance
-from anycastd.policy import Level, Memory, Transition
+from anycastd.policy import Transition
 from anycastd.profile import Profile
 from anycastd.reasons import Reason
 from appliance import PROFILE, VIP, Appliance, own_network

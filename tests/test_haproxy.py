@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from anycastd import haproxy
-from anycastd.haproxy import Usable, usable
+from anycastd import evidence_haproxy_servers, haproxy
+from anycastd.evidence_haproxy_servers import Usable, usable
 from anycastd.stats import parse
 
 TABLE = (haproxy.__doc__ or "").split("::\n")[1].split("\n\nA word")[0].strip("\n").splitlines()
@@ -25,7 +25,7 @@ HEADER = (
 )
 
 
-def look(*rows: str) -> dict[str, haproxy.Server]:
+def look(*rows: str) -> dict[str, evidence_haproxy_servers.Server]:
     """Parse rows of backend web: `name,status,weight,bck,tracked,check,agent` each."""
     lines = [HEADER, "web,BACKEND,0,0,UP,1,0,3,,1,,,,,\n"]
     for row in rows:

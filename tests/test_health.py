@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from anycastd.findings import Truth, servers_needed, usable_servers, words
-from anycastd.haproxy import Backend, Gone, Observation, Unreadable, Usable
-from anycastd.health import Verdict, judge, named
+from anycastd.evidence_finding import Truth
+from anycastd.evidence_haproxy_query import named
+from anycastd.evidence_haproxy_servers import Usable
+from anycastd.findings import servers_needed, usable_servers, words
+from anycastd.haproxy import Backend, Gone, Observation, Unreadable
+from anycastd.health import Verdict, judge
 from anycastd.profile import Threshold
 from anycastd.reasons import Reason
 from looks import NO, UNPROVED, YES, server, snapshot

@@ -18,7 +18,8 @@ from typing import Self
 
 import pytest
 
-from anycastd.lease import MESSAGE_MAX, Reload, Report, Route, Want
+from anycastd.bgp_route import Route
+from anycastd.lease import MESSAGE_MAX, Reload, Report, Want
 from haproxies import until
 from peer import wait_for
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from anycastd.clock import OwnTime
-from anycastd.findings import Truth
-from anycastd.haproxy import Backend, More, Observation, Snapshot
-from anycastd.health import Verdict, judge, more
+from anycastd.evidence_finding import Truth
+from anycastd.evidence_haproxy_look import look
+from anycastd.evidence_haproxy_query import More, more, question
+from anycastd.haproxy import Backend, Observation, Snapshot
+from anycastd.health import Verdict, judge
 from anycastd.profile import Profile
 from anycastd.reasons import Reason
-from anycastd.stats import GarbageError, parse, question
-from anycastd.watcher import look
+from anycastd.stats import GarbageError, parse
 from haproxies import HAProxy, Web, free_port, running, until
 from looks import NO, UNPROVED, YES, server, snapshot
 from profiles import profile

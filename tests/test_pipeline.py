@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from anycastd.bgp_route import Route
+from anycastd.closing import Session
+from anycastd.decision_memory import Memory
 from anycastd.drains import Drain
-from anycastd.lease import NeighborReport, Report, Route, Session
+from anycastd.known import Known
+from anycastd.lease import NeighborReport, Report
+from anycastd.levels import Level
 from anycastd.pipeline import Inputs, LeaseView, VipState, advance, begin_anew
-from anycastd.policy import Known, Level, Memory
 from anycastd.reasons import Reason
 from looks import NO, UNPROVED, YES, snapshot
 from profiles import profile

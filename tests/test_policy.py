@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anycastd.haproxy import Usable
-from anycastd.policy import Around, Level, hold_down
+from anycastd.decision_caps import Around, hold_down
+from anycastd.evidence_haproxy_servers import Usable
+from anycastd.levels import Level
 from anycastd.reasons import Reason
 from deciding import Machine
 from looks import NO, UNPROVED, YES

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anycastd.policy import Around, Cap, Level, Memory, Source, carry, restore
+from anycastd.decision_caps import Around, Cap
+from anycastd.decision_memory import Memory, carry, restore
+from anycastd.levels import Level, Source
 from anycastd.reasons import Reason
 from deciding import MAP, Machine
 from looks import NO, YES

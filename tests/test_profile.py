@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import profile_reference
-from anycastd import profile
+from anycastd import profile, profile_build
 from anycastd.profile import (
     AllOf,
     AnyOf,
@@ -219,7 +219,7 @@ def keys(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str
 
 def test_the_schema_is_whole() -> None:
     """Each key has a type, help and an example; numbers are bounded; no rule is unreadable."""
-    schema = profile.schema()
+    schema = profile_build.schema()
     Draft202012Validator.check_schema(schema)
     for name, raw in keys(schema):
         each = {**schema["$defs"]["condition"], **raw} if "$ref" in raw else raw
@@ -237,7 +237,7 @@ def test_the_schema_is_whole() -> None:
 
 def test_defaults_and_examples_are_valid() -> None:
     """What the schema proposes is what it accepts."""
-    schema = profile.schema()
+    schema = profile_build.schema()
     for name, raw in keys(schema):
         proposals = [*raw.get("examples", ()), *([raw["default"]] if "default" in raw else ())]
         for value in proposals:
@@ -268,7 +268,7 @@ def test_schema_and_dataclasses_agree(
     """Each key has its field and each field its key; a field's default is the schema's."""
     found = {
         name.removeprefix(place): each
-        for name, each in keys(profile.schema())
+        for name, each in keys(profile_build.schema())
         if name.startswith(place)
         and not set(name.removeprefix(place)) & set(".:")
         and name.removeprefix(place)
@@ -284,7 +284,7 @@ def test_schema_and_dataclasses_agree(
 
 def test_conditions_of_schema_and_dataclasses_agree() -> None:
     """The schema's one condition holds the fields of all four kinds."""
-    names = {name for name, _ in keys(profile.schema()) if name.startswith("condition:")}
+    names = {name for name, _ in keys(profile_build.schema()) if name.startswith("condition:")}
     fields = {
         each.name
         for kind in (BackendRule, FrontendRule)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from anycastd.clock import OwnTime
+from anycastd.decision_memory import Memory
 from anycastd.pipeline import Inputs, advance
-from anycastd.policy import Memory
 from anycastd.profile import Profile
 from anycastd.recall import Recall
 from looks import NO, snapshot

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.control import ControlError, ask
+from anycastd.agent_control_client import ControlError, ask
 from appliance import Appliance, own_network
 from bgp import Closed, Opened
 from children import child

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from anycastd.lease import Route
-from anycastd.policy import Level
+from anycastd.bgp_route import Route
+from anycastd.levels import Level
 from anycastd.routes import by_prefix, held_level, route, wanted
 from profiles import profile
 

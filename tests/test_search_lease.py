@@ -21,10 +21,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from anycastd.closing import Session
+from anycastd.decision_memory import Memory
 from anycastd.haproxy import Gone, Observation
-from anycastd.lease import Report, Session, SessionChanged, Want
+from anycastd.lease import Report, Want
+from anycastd.lease_commands import SessionChanged
 from anycastd.pipeline import Inputs, LeaseView, VipState, advance, begin_anew
-from anycastd.policy import Memory
 from anycastd.tenure import Lease
 from anycastd.terms import Effect, Send
 from leases import PEERS, VIPS, Bed, route, want

@@ -6,17 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycastd.findings import Truth
+from anycastd.closing import Session
+from anycastd.decision_caps import Around
+from anycastd.decision_memory import Memory
+from anycastd.evidence_finding import Truth
+from anycastd.evidence_haproxy_servers import Usable
 from anycastd.forecast import forecast
-from anycastd.haproxy import Usable
 from anycastd.health import Verdict, judge
-from anycastd.lease import NeighborReport, Report, Session
+from anycastd.lease import NeighborReport, Report
+from anycastd.levels import Level
 from anycastd.pipeline import Inputs, LeaseView, advance
-from anycastd.policy import Around, Decision, Level, Memory, decide
+from anycastd.policy import Decision, decide
 from anycastd.profile import SelfTest
 from anycastd.reasons import Reason
 from anycastd.selftest import Outcome, Probe, follow, lifetime, read, request
-from anycastd.status import build, severity
+from anycastd.status import build
+from anycastd.views_severity import severity
 from broken import said
 from looks import NO, UNPROVED, YES, snapshot
 from profiles import profile

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.lease import Announce, Answer, AskSessions, Route, Session, Withdraw
+from anycastd.bgp_route import Route
+from anycastd.closing import Session
+from anycastd.lease_commands import Announce, Answer, AskSessions, Withdraw
 from bgp import Closed, Opened, Refreshed
 from bird import Bird, find_bird
 from exabgps import CHECKOUT, FIRST, LOCAL, SECOND, ExaBGP, loopback_profile, run_python

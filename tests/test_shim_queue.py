@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.lease import Announce, Answer, AskRib, Route, Withdraw, canonical
+from anycastd.bgp_route import Route, canonical
+from anycastd.lease_commands import Announce, Answer, AskRib, Withdraw
 from exabgps import FIRST, LOCAL, SECOND, ExaBGP, run_python
 from peer import Peer, wait_for
 

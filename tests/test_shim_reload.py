@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from anycastd import speaker
-from anycastd.lease import Announce, Loaded, Route
+from anycastd import speaker_exabgp_config
+from anycastd.bgp_route import Route
+from anycastd.lease_commands import Announce, Loaded
 from bgp import Closed, Opened
 from exabgps import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile, run_python
 from peer import Peer, wait_for
@@ -37,7 +38,7 @@ def write(exabgp: ExaBGP, text: str) -> None:
 
 def configuration(exabgp: ExaBGP, port: int) -> str:
     """Give the configuration with one neighbor more."""
-    return speaker.configuration(MORE, str(exabgp.log.parent), {}, port=port)
+    return speaker_exabgp_config.configuration(MORE, str(exabgp.log.parent), {}, port=port)
 
 
 @shim_and_bare
@@ -89,7 +90,10 @@ def test_it_says_what_it_runs(exabgp_python: str, tmp_path: Path, broken: str) -
     """The hash of what it read, to the child that is there and to the next one; or why not."""
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
         peer.wait_up()
-        first, config = speaker.config_hash(exabgp.profile), speaker.config_hash(MORE)
+        first, config = (
+            speaker_exabgp_config.config_hash(exabgp.profile),
+            speaker_exabgp_config.config_hash(MORE),
+        )
         assert environment(exabgp.child())["ANYCASTD_LOADED"] == first
         conf = tmp_path / "exabgp.conf"
         sound = conf.read_text()

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.haproxy import Snapshot, Usable
+from anycastd.evidence_haproxy_servers import Usable
+from anycastd.haproxy import Snapshot
 from haproxies import BINARY, HAProxy, Web, free_port, until
 from watching import Watching
 

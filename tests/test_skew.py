@@ -21,7 +21,8 @@ import pytest
 
 from anycastd.announcer import Announcer, Terms
 from anycastd.clock import OwnTime
-from anycastd.lease import MessageError, Report, Session, Want, from_agent
+from anycastd.closing import Session
+from anycastd.lease import MessageError, Report, Want, from_agent
 from appliance import Appliance, own_network
 from bgp import Closed, Update
 from children import keeper

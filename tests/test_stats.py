@@ -9,20 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anycastd.haproxy import Backend, Frontend, Snapshot, Usable, Worker
-from anycastd.stats import (
-    MANY,
-    Event,
-    GarbageError,
-    TruncatedError,
-    attached,
-    concerns,
-    no_stream,
-    parse,
-    question,
-    stream,
-    untold,
-)
+from anycastd.evidence_haproxy_events import Event, attached, concerns, no_stream, stream
+from anycastd.evidence_haproxy_query import MANY, question, untold
+from anycastd.evidence_haproxy_servers import Usable
+from anycastd.haproxy import Backend, Frontend, Snapshot, Worker
+from anycastd.stats import GarbageError, TruncatedError, parse
 from captures.states import EXPECTED, LOOK, States
 from haproxies import running
 

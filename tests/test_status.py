@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 
-from anycastd.commands.status import render, span
-from anycastd.haproxy import Gone, Observation, Usable
-from anycastd.lease import NeighborReport, Report, Route, Session
+from anycastd.bgp_route import Route
+from anycastd.cli_output import span
+from anycastd.closing import Session
+from anycastd.commands.status import render
+from anycastd.decision_memory import Memory
+from anycastd.evidence_haproxy_servers import Usable
+from anycastd.haproxy import Gone, Observation
+from anycastd.known import Known
+from anycastd.lease import NeighborReport, Report
+from anycastd.levels import Level
 from anycastd.pipeline import Inputs, LeaseView, VipState, advance
-from anycastd.policy import Known, Level, Memory
-from anycastd.status import build, severity
+from anycastd.status import build
+from anycastd.views_severity import severity
 from looks import NO, YES, snapshot
 from profiles import profile
 

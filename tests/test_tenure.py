@@ -7,16 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from anycastd.lease import (
-    Announce,
-    Answer,
-    AskRib,
-    Report,
-    Route,
-    Session,
-    SessionChanged,
-    Withdraw,
-)
+from anycastd.bgp_route import Route
+from anycastd.closing import Session
+from anycastd.lease import Report
+from anycastd.lease_commands import Announce, Answer, AskRib, SessionChanged, Withdraw
 from anycastd.tenure import Lease
 from anycastd.terms import EndExabgp, Hang, Say, Send
 from leases import PEERS, VIPS, Bed, reports, route, want

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from anycastd.clock import OwnTime
-from anycastd.haproxy import Gone, Snapshot, Unreadable, Usable
-from anycastd.watcher import look
+from anycastd.evidence_haproxy_look import look
+from anycastd.evidence_haproxy_servers import Usable
+from anycastd.haproxy import Gone, Snapshot, Unreadable
 from haproxies import (
     HEAD,
     HAProxy,

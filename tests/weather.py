@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
 
-from anycastd.drains import Other, Serving
+from anycastd.bgp_route import Route
+from anycastd.closing import Session
+from anycastd.decision_region_report import Other, Serving
 from anycastd.haproxy import Gone, Observation, Snapshot, Unreadable
-from anycastd.lease import NeighborReport, Report, Route, Session
+from anycastd.lease import NeighborReport, Report
 from anycastd.pipeline import LeaseView
 from anycastd.profile import Profile
 from deciding import MAP

@@ -8,16 +8,11 @@ import shutil
 from pathlib import Path
 
 from anycastd import bfd
-from anycastd.commands.load import (
-    EX_CONFIG,
-    EX_NOPERM,
-    EX_UNAVAILABLE,
-    add_directory,
-    add_profile,
-    complain,
-    load,
-)
-from anycastd.speaker import put
+from anycastd.cli_arguments import add_directory, add_profile
+from anycastd.cli_output import complain
+from anycastd.commands.load import load
+from anycastd.system_atomic_file import put
+from anycastd.system_exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

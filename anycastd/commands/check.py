@@ -6,23 +6,26 @@ import argparse
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
-from anycastd import speaker
+from anycastd import speaker_exabgp_config
+from anycastd.cli_output import complain, span
 from anycastd.clock import OwnTime
-from anycastd.commands.load import EX_CONFIG, complain, read
-from anycastd.commands.status import span
+from anycastd.closing import Session
+from anycastd.commands.load import read
+from anycastd.evidence_haproxy_event_stream import deaf
+from anycastd.evidence_haproxy_look import look
+from anycastd.evidence_haproxy_query import more, named
 from anycastd.forecast import forecast
 from anycastd.haproxy import Gone, Observation, Snapshot
-from anycastd.health import more, named
 from anycastd.inventory import InventoryError, inventory
-from anycastd.lease import NeighborReport, Report, Session
+from anycastd.lease import NeighborReport, Report
+from anycastd.levels import Level
 from anycastd.others import others
 from anycastd.pipeline import Inputs, LeaseView, VipState
-from anycastd.policy import Level
 from anycastd.probe import ask
 from anycastd.profile import Instance, Profile
 from anycastd.regions import Comparison, compare
 from anycastd.selftest import Probe, where
-from anycastd.watcher import deaf, look
+from anycastd.system_exit_codes import EX_CONFIG
 
 AHEAD = 3600.0
 """Seconds that the decision is run forward."""
@@ -109,7 +112,7 @@ def _profile(
     hidden = {
         neighbor.address: "(hidden)" for neighbor in profile.bgp.neighbors if neighbor.md5_file
     }
-    text = speaker.configuration(profile, "/run/anycastd-speaker", hidden)
+    text = speaker_exabgp_config.configuration(profile, "/run/anycastd-speaker", hidden)
     yield from (f"    {line}".rstrip() for line in text.splitlines())
 
 

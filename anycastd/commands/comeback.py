@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from anycastd.commands.load import EX_UNAVAILABLE, add_directory, complain
-from anycastd.control import ControlError, ask
+from anycastd.agent_control_client import ControlError, ask
+from anycastd.cli_arguments import add_directory
+from anycastd.cli_output import complain
+from anycastd.system_exit_codes import EX_UNAVAILABLE
 
 EX_USAGE = 2
 

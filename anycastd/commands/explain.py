@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anycastd.commands.load import EX_UNAVAILABLE, add_directory, complain
-from anycastd.commands.status import span, table
-from anycastd.control import ControlError, ask
+from anycastd.agent_control_client import ControlError, ask
+from anycastd.cli_arguments import add_directory
+from anycastd.cli_output import complain, span, table
+from anycastd.system_exit_codes import EX_UNAVAILABLE
 
 EX_USAGE = 2
 WITHIN = 30.0

@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
-import os
-import sys
 from pathlib import Path
 
+from anycastd.cli_output import complain
 from anycastd.profile import Profile
 from anycastd.rules import Accepted, accept
-
-EX_UNAVAILABLE = 69
-EX_NOPERM = 77
-EX_CONFIG = 78
-
-
-def add_profile(parser: argparse.ArgumentParser) -> None:
-    """Add ``--profile``."""
-    parser.add_argument("--profile", required=True, metavar="FILE", help="the region's profile")
-
-
-def add_directory(parser: argparse.ArgumentParser, default: str, holds: str) -> None:
-    """Add ``--directory``, by default systemd's RuntimeDirectory=, else ``default``."""
-    given = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    parser.add_argument(
-        "--directory",
-        metavar="DIR",
-        default=given or default,
-        help=f"{holds} (default: $RUNTIME_DIRECTORY, else {default})",
-    )
 
 
 def text_of(path: str) -> str | None:
@@ -61,14 +38,3 @@ def load(path: str) -> Profile | None:
     """Read one profile, saying every problem on standard error; None where it cannot be used."""
     text = text_of(path)
     return None if text is None else judged(text, path)
-
-
-def complain(text: str) -> None:
-    """Say something on standard error."""
-    print(text, file=sys.stderr)
-
-
-def log_to_stderr() -> None:
-    """Log to standard error: with the time on a terminal, without it where a journal adds it."""
-    stamp = "%(asctime)s " if sys.stderr.isatty() else ""
-    logging.basicConfig(level=logging.INFO, format=f"{stamp}anycastd: %(message)s")

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from anycastd.commands.load import (
-    EX_CONFIG,
-    EX_NOPERM,
-    EX_UNAVAILABLE,
-    add_profile,
-    complain,
-    load,
-    log_to_stderr,
-)
+from anycastd.cli_arguments import add_profile
+from anycastd.cli_output import complain, log_to_stderr
+from anycastd.commands.load import load
 from anycastd.loopback import Address, Loopback, NoPrivilegeError, take_away
 from anycastd.profile import Network
+from anycastd.system_exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -8,18 +8,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from anycastd.commands.load import (
-    EX_CONFIG,
-    EX_UNAVAILABLE,
-    add_directory,
-    complain,
-    load,
-)
-from anycastd.control import ControlError, ask
+from anycastd.agent_control_client import ControlError, ask
+from anycastd.bgp_route import Route
+from anycastd.cli_arguments import add_directory
+from anycastd.cli_output import complain
+from anycastd.closing import Session
+from anycastd.commands.load import load
 from anycastd.handover import JUDGE_WITHIN
-from anycastd.lease import Route, Session
 from anycastd.plan import Fate, Plan, plan
 from anycastd.rules import accept
+from anycastd.system_exit_codes import EX_CONFIG, EX_UNAVAILABLE
 
 UP_WITHIN = 30.0
 """Seconds for the successor to answer; it takes half a second."""

@@ -8,21 +8,14 @@ import gc
 import os
 
 from anycastd import daemon, handover
-from anycastd.commands.load import (
-    EX_CONFIG,
-    EX_NOPERM,
-    EX_UNAVAILABLE,
-    add_directory,
-    add_profile,
-    complain,
-    judged,
-    log_to_stderr,
-    text_of,
-)
-from anycastd.control import ControlError
+from anycastd.agent_control_client import ControlError
+from anycastd.cli_arguments import add_directory, add_profile
+from anycastd.cli_output import complain, log_to_stderr
+from anycastd.commands.load import judged, text_of
 from anycastd.loopback import NoPrivilegeError
 from anycastd.profile import Profile
 from anycastd.supervise import SpeakerEndedError, Supervisor
+from anycastd.system_exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
 
 STATE = "/var/lib/anycastd"
 

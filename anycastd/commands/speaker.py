@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from anycastd import speaker
-from anycastd.commands.load import EX_CONFIG, add_directory, add_profile, complain, load
+from anycastd import speaker, speaker_exabgp_config
+from anycastd.cli_arguments import add_directory, add_profile
+from anycastd.cli_output import complain
+from anycastd.commands.load import load
 from anycastd.others import others
+from anycastd.system_exit_codes import EX_CONFIG
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +29,7 @@ def main(args: argparse.Namespace) -> int:
         complain(f"anycastd: {other}")
     try:
         speaker.become(profile, args.directory, args.profile)
-    except speaker.SpeakerError as error:
+    except speaker_exabgp_config.SpeakerError as error:
         complain(f"anycastd: {error}")
         return error.code
     return 0

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anycastd.commands.load import add_directory, complain
-from anycastd.control import ControlError, ask
-from anycastd.status import severity
+from anycastd.agent_control_client import ControlError, ask
+from anycastd.cli_arguments import add_directory
+from anycastd.cli_output import complain, span, table
+from anycastd.views_severity import severity
 
 UNKNOWN = 3
 CODES = """\
@@ -136,29 +137,3 @@ def _haproxy(instances: Mapping[str, Any]) -> list[tuple[str, ...]]:
         age = "never" if one["age"] is None else f"{one['age']:.1f} s ago"
         rows.append((name, one["socket"], state, heard, f"looked at {age}", one["why"]))
     return rows
-
-
-def table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str]:
-    """Give rows as lines, in columns; a column that is empty takes no place."""
-    if not rows:
-        return
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width)
-        yield (" " * indent + "  ".join(cells)).rstrip()
-
-
-def span(seconds: float) -> str:
-    """Say a time span as a person would: 0.3 s, 42 s, 5 min 3 s, 2 h 5 min, 3 d 4 h."""
-    if seconds < 10:  # noqa: PLR2004 - below this a tenth matters
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    for index, (unit, size) in enumerate(units):
-        if whole >= size:
-            text = f"{whole // size} {unit}"
-            rest = whole % size
-            if index + 1 < len(units) and rest // units[index + 1][1]:
-                text += f" {rest // units[index + 1][1]} {units[index + 1][0]}"
-            return text
-    return "0 s"

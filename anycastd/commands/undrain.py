@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from anycastd.cli_arguments import add_directory
 from anycastd.commands.drain import command, who
-from anycastd.commands.load import add_directory
 
 CODES = """\
 exit codes:

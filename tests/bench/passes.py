@@ -12,10 +12,13 @@ from typing import Any
 from bare import prefix
 from noise import say, spread
 
-from anycastd.haproxy import Backend, Frontend, Server, Snapshot, Usable, Worker
-from anycastd.lease import NeighborReport, Report, Route, Session
+from anycastd.bgp_route import Route
+from anycastd.closing import Session
+from anycastd.decision_memory import Memory
+from anycastd.evidence_haproxy_servers import Server, Usable
+from anycastd.haproxy import Backend, Frontend, Snapshot, Worker
+from anycastd.lease import NeighborReport, Report
 from anycastd.pipeline import Inputs, LeaseView, VipState, advance
-from anycastd.policy import Memory
 from anycastd.profile import Profile
 from anycastd.rules import accept
 from appliance import PROFILE

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from anycastd.clock import OwnTime
-from anycastd.haproxy import Gone, Observation, Snapshot, Usable
+from anycastd.evidence_haproxy_servers import Usable
+from anycastd.haproxy import Gone, Observation, Snapshot
 from anycastd.profile import Instance
 from anycastd.watcher import Watcher
 from haproxies import HAProxy, free_port, running

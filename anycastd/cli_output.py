@@ -1,0 +1,44 @@
+"""How commands print."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+
+
+def complain(text: str) -> None:
+    """Say something on standard error."""
+    print(text, file=sys.stderr)
+
+
+def log_to_stderr() -> None:
+    """Log to standard error: with the time on a terminal, without it where a journal adds it."""
+    stamp = "%(asctime)s " if sys.stderr.isatty() else ""
+    logging.basicConfig(level=logging.INFO, format=f"{stamp}anycastd: %(message)s")
+
+
+def table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str]:
+    """Give rows as lines, in columns; a column that is empty takes no place."""
+    if not rows:
+        return
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width)
+        yield (" " * indent + "  ".join(cells)).rstrip()
+
+
+def span(seconds: float) -> str:
+    """Say a time span as a person would: 0.3 s, 42 s, 5 min 3 s, 2 h 5 min, 3 d 4 h."""
+    if seconds < 10:  # noqa: PLR2004 - below this a tenth matters
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    for index, (unit, size) in enumerate(units):
+        if whole >= size:
+            text = f"{whole // size} {unit}"
+            rest = whole % size
+            if index + 1 < len(units) and rest // units[index + 1][1]:
+                text += f" {rest // units[index + 1][1]} {units[index + 1][0]}"
+            return text
+    return "0 s"

@@ -1,0 +1,66 @@
+"""What regions tell each other of a VIP: both ends of one format (pure)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+REASON_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What another region says of a VIP: announced for good reason, and whether it is to leave."""
+
+    serves: bool
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A region's newest answer, by VIP; ``asked`` when the question was; ``why`` there is none."""
+
+    asked: float
+    vips: Mapping[str, Serving] = field(default_factory=dict)
+    why: str = ""
+
+
+def own_text(text: object, default: str = "") -> str:
+    """Take a person's words: one line, printable, not too long."""
+    words = " ".join(str(text or "").split()) or default
+    return "".join(each if each.isprintable() else "?" for each in words)[:REASON_MAX]
+
+
+def heard(text: str, region: str, asked: float) -> Other:
+    """Read what another agent says of itself (see ``status.serving``); never raises."""
+    try:
+        answer = json.loads(text)
+        if answer["region"] != region:
+            return Other(asked, why=f"is answered for by {own_text(answer['region'])}")
+        vips = {
+            str(vip): Serving(each["serves"] is True, each["draining"] is not False)
+            for vip, each in answer["vips"].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Other(asked, why="gives an answer that is none of an agent's")
+    return Other(asked, vips)
+
+
+def serving(status: Mapping[str, Any], draining: Container[str]) -> dict[str, Any]:
+    """Give what the other regions' agents want to know, of a status as JSON.
+
+    ``draining`` names the services that are to leave, as of now.
+    """
+    return {
+        "v": status["v"],
+        "region": status["region"],
+        "vips": {
+            service["vip"]: {"serves": service["serves"], "draining": name in draining}
+            for name, service in status["services"].items()
+        },
+    }
+
+
+SERVING = "/serving"
