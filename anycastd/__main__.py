@@ -2,7 +2,7 @@
 
 import sys
 
-from anycastd.cli import main
+from anycastd.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

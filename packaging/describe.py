@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from anycastd import __version__
-from anycastd.cli import COMMANDS, FILES
+from anycastd.cli.main import COMMANDS, FILES
 
 HEAD = Path(__file__).with_name("anycastd.8.head")
 TAIL = Path(__file__).with_name("anycastd.8.tail")

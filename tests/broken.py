@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anycastd.rules import accept
+from anycastd.profile.validate import accept
 
 AZURE = """\
 region: northeurope

@@ -25,4 +25,4 @@ def child(pid: int, name: str, within: float = 10.0) -> int:
 def keeper(appliance: Appliance) -> int:
     """Find an appliance's lease process."""
     assert appliance.speaker is not None
-    return child(appliance.speaker.pid, "anycastd.keeper")
+    return child(appliance.speaker.pid, "anycastd.speaker.lease_process")

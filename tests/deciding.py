@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from anycastd.decision_caps import Around
-from anycastd.decision_memory import Memory
-from anycastd.evidence_haproxy_servers import Usable
-from anycastd.haproxy import Gone, Observation
-from anycastd.health import judge
-from anycastd.levels import Level
-from anycastd.policy import Decision, decide
-from anycastd.profile import Profile
+from anycastd.decision.caps import Around
+from anycastd.decision.levels import Level
+from anycastd.decision.memory import Memory
+from anycastd.decision.policy import Decision, decide
+from anycastd.decision.verdict import judge
+from anycastd.evidence.haproxy.servers import Usable
+from anycastd.evidence.haproxy.snapshot import Gone, Observation
+from anycastd.profile.model import Profile
 from looks import YES, snapshot
 from profiles import profile
 

@@ -19,10 +19,11 @@ from pathlib import Path
 from termios import FIONREAD
 from typing import Self
 
-from anycastd import speaker, speaker_exabgp_config
-from anycastd.exabgp import Dialogue
-from anycastd.lease_commands import Answer, Command, Fact, Ping, SessionChanged
-from anycastd.profile import Address, Profile
+from anycastd.lease.commands import Answer, Command, Fact, Ping, SessionChanged
+from anycastd.profile.model import Address, Profile
+from anycastd.speaker import start
+from anycastd.speaker.exabgp import config
+from anycastd.speaker.exabgp.api import Dialogue
 from peer import wait_for
 from profiles import profile
 
@@ -84,9 +85,7 @@ class ExaBGP:
         relay, meeting, conf = (directory / name for name in ("relay.py", "relay", "exabgp.conf"))
         relay.write_text(RELAY)
         (directory / "exabgp.env").write_text("# nothing\n")
-        text = speaker_exabgp_config.configuration(
-            self.profile, str(directory), secrets or {}, port=port
-        )
+        text = config.configuration(self.profile, str(directory), secrets or {}, port=port)
         run = next(line for line in text.splitlines() if line.lstrip().startswith("run "))
         conf.write_text(text.replace(run, f'    run {python} "{relay}" "{meeting}";'))
         self._listener = socket.socket(socket.AF_UNIX)
@@ -94,10 +93,10 @@ class ExaBGP:
         self._listener.listen()
         self._listener.settimeout(20)
         user = pwd.getpwuid(os.geteuid()).pw_name
-        self.environment = speaker.environment(str(directory), os.environ, user) | {
+        self.environment = start.environment(str(directory), os.environ, user) | {
             "PYTHONPATH": os.pathsep.join(map(str, (*path, CHECKOUT)))
         }
-        module = ["-P", "-m", "anycastd.shim"]
+        module = ["-P", "-m", "anycastd.speaker.exabgp.shim"]
         if not mended:
             module = ["-P", "-m", "exabgp"]
             self.environment["exabgp_log_level"] = "WARNING"  # 4.2 and 5.0 share no other word

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from anycastd.bgp_route import Route
-from anycastd.closing import Session
-from anycastd.lease import Report, Want
-from anycastd.lease_commands import Announce, Answer, AskRib, AskSessions, Command, Ping, Withdraw
-from anycastd.lease_settings import Settings
-from anycastd.tenure import Lease
-from anycastd.terms import Effect, Say, Send
+from anycastd.bgp.route import Route
+from anycastd.bgp.session import Session
+from anycastd.lease.commands import Announce, Answer, AskRib, AskSessions, Command, Ping, Withdraw
+from anycastd.lease.effects import Effect, Say, Send
+from anycastd.lease.machine import Lease
+from anycastd.lease.messages import Report, Want
+from anycastd.lease.settings import Settings
 
 PEERS = ("192.0.2.4", "192.0.2.5")
 VIPS = ("203.0.113.10/32", "203.0.113.11/32")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from anycastd.evidence_haproxy_servers import Server, Usable
-from anycastd.haproxy import Backend, Frontend, Snapshot, Worker
+from anycastd.evidence.haproxy.servers import Server, Usable
+from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
 
 YES, NO, UNPROVED = Usable.YES, Usable.NO, Usable.UNPROVED
 

@@ -115,7 +115,7 @@ class Machine:
         if speaker is None:
             return None
         for pid in children(speaker):
-            if "anycastd.keeper" in command(pid):
+            if "anycastd.speaker.lease_process" in command(pid):
                 return pid
         return None
 
@@ -133,8 +133,8 @@ class Machine:
         """How many agents, ExaBGPs, lease processes, HAProxies and zombies there are."""
         names = {
             "anycastd run": "agent",
-            "anycastd.shim": "exabgp",
-            "anycastd.keeper": "lease",
+            "anycastd.speaker.exabgp.shim": "exabgp",
+            "anycastd.speaker.lease_process": "lease",
             "haproxy -W": "haproxy master",
         }
         found = dict.fromkeys((*names.values(), "haproxy worker", "zombie"), 0)

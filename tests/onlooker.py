@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from anycastd.bgp_route import Route
-from anycastd.decision_region_report import Other
-from anycastd.drains import FRESH, SETTLED, STALE, STOP, Drain
-from anycastd.evidence_finding import UNPROVED_HOLD, Truth
-from anycastd.levels import Kind, Level, Source
-from anycastd.pipeline import Step
-from anycastd.policy import Decision
+from anycastd.bgp.route import Route
+from anycastd.decision.drains import FRESH, SETTLED, STALE, STOP, Drain
+from anycastd.decision.levels import Kind, Level, Source
+from anycastd.decision.pipeline import Step
+from anycastd.decision.policy import Decision
+from anycastd.decision.region_report import Other
+from anycastd.evidence.finding import UNPROVED_HOLD, Truth
 from thorough import BrokenError
 from weather import DEADLINE, GENTLE, OTHER, PEERS, VIP, Shown, Weather, searched
 

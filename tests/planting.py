@@ -27,18 +27,18 @@ import anycastd
 # The modules in which faults are planted: when one is moved, its name here is all that changes.
 MODULES = {
     "reasons": "anycastd.reasons",
-    "haproxy": "anycastd.haproxy",
-    "findings": "anycastd.findings",
-    "health": "anycastd.health",
-    "known": "anycastd.known",
-    "policy": "anycastd.policy",
-    "drains": "anycastd.drains",
-    "routes": "anycastd.routes",
-    "pipeline": "anycastd.pipeline",
-    "closing": "anycastd.closing",
-    "messages": "anycastd.lease",
-    "holder": "anycastd.holder",
-    "machine": "anycastd.tenure",
+    "haproxy": "anycastd.evidence.haproxy.snapshot",
+    "findings": "anycastd.evidence.haproxy.conditions",
+    "health": "anycastd.decision.verdict",
+    "known": "anycastd.decision.last_known",
+    "policy": "anycastd.decision.policy",
+    "drains": "anycastd.decision.drains",
+    "routes": "anycastd.decision.routes",
+    "pipeline": "anycastd.decision.pipeline",
+    "closing": "anycastd.bgp.session",
+    "messages": "anycastd.lease.messages",
+    "holder": "anycastd.lease.owner",
+    "machine": "anycastd.lease.machine",
 }
 DECISIONS = "searching"
 """The search of what an agent decides."""

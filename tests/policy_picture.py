@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from anycastd.levels import Kind, Level, Source
+from anycastd.decision.levels import Kind, Level, Source
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "policy.md"
 BEGIN = "<!-- drawn by tests/policy_picture.py from the code's table: begin -->"

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anycastd.document import resolved
-from anycastd.profile_build import schema
-from anycastd.profile_schema_errors import flow
+from anycastd.profile.build import schema
+from anycastd.profile.document import resolved
+from anycastd.profile.schema_errors import flow
 
 _HEAD = """\
 # The profile, key by key
 
-This page is written from `anycastd/profile.schema.json`. `profiles/primary.yaml` and
+This page is written from `anycastd/profile/schema.json`. `profiles/primary.yaml` and
 `profiles/secondary.yaml` are two profiles to begin with, `profiles/graded.yaml` uses every rule,
 and `profiles/circuit.yaml` is for where longer paths move nobody. `anycastd check FILE...` finds
 what is wrong in a profile, all of it at once, and compares the profiles of several regions.

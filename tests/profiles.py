@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from anycastd.profile import Profile
-from anycastd.rules import accept
+from anycastd.profile.model import Profile
+from anycastd.profile.validate import accept
 
 TEXT = """\
 region: northeurope

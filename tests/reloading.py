@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from anycastd.agent_control_client import ControlError, ask
+from anycastd.agent.control_client import ControlError, ask
 from appliance import Appliance, own_network
 from bgp import Update
 from haproxies import until

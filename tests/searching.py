@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from anycastd.bgp_route import Route
-from anycastd.decision_memory import Memory, carry, restore
-from anycastd.decision_region_report import Other
-from anycastd.drains import ALL, SETTLED, STOP, Drain, Table, asks, pack, unpack
-from anycastd.evidence_finding import UNPROVED_HOLD
-from anycastd.pipeline import Inputs, VipState, advance, begin_anew
+from anycastd.bgp.route import Route
+from anycastd.decision.drains import ALL, SETTLED, STOP, Drain, Table, asks, pack, unpack
+from anycastd.decision.memory import Memory, carry, restore
+from anycastd.decision.pipeline import Inputs, VipState, advance, begin_anew
+from anycastd.decision.region_report import Other
+from anycastd.evidence.finding import UNPROVED_HOLD
 from onlooker import (
     HOLD_DOWN_MAX,
     MOMENT,

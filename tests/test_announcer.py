@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from anycastd.announcer import Announcer, Terms
-from anycastd.bgp_route import Route
-from anycastd.clock import OwnTime
-from anycastd.closing import Session
-from anycastd.lease import NeighborReport, Reload, Report, Want, from_agent
-from anycastd.pipeline import LeaseView
+from anycastd.agent.lease_client import Announcer, Terms
+from anycastd.bgp.route import Route
+from anycastd.bgp.session import Session
+from anycastd.decision.pipeline import LeaseView
+from anycastd.lease.messages import NeighborReport, Reload, Report, Want, from_agent
+from anycastd.system.clock import OwnTime
 
 PEER = "192.0.2.4"
 Eventually = Callable[..., Awaitable[Any]]

@@ -7,7 +7,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycastd.rules import accept
+from anycastd.profile.validate import accept
 from broken import LEAST
 
 WORDS = [*LEAST.split(), *string.punctuation, "\n", "\n  ", "\t", "&a", "*a", "!!int", "0x", "- "]

@@ -133,10 +133,10 @@ def test_lease_process_dies(appliance: Appliance) -> None:
     """ExaBGP starts it again, it inherits the routes, the agent renews: nothing on the wire."""
     before = updates(appliance)
     assert appliance.speaker is not None
-    keeper = child(appliance.speaker.pid, "anycastd.keeper")
+    keeper = child(appliance.speaker.pid, "anycastd.speaker.lease_process")
     os.kill(keeper, signal.SIGKILL)
     speaker = appliance.speaker.pid
-    until(lambda: child(speaker, "anycastd.keeper") not in (0, keeper))
+    until(lambda: child(speaker, "anycastd.speaker.lease_process") not in (0, keeper))
     until(lambda: appliance.status()["lease"]["connected"])
     expires = time.monotonic() + 4
     until(lambda: time.monotonic() > expires, 10)
@@ -171,7 +171,7 @@ def test_foreground_withdraws_and_leaves_nothing(tmp_path: Path) -> None:
     """`anycastd run` alone owns its speaker: SIGTERM withdraws, ends both, and the sockets go."""
     with own_network(), Appliance(tmp_path, ttl=2) as one:
         agent = start_foreground(one)
-        speaker = child(agent.pid, "anycastd.shim")
+        speaker = child(agent.pid, "anycastd.speaker.exabgp.shim")
         agent.terminate()
         assert agent.wait(15) == 0, one.log()
         for peer in one.peers:

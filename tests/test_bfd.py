@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from anycastd.bfd import configuration
-from anycastd.rules import accept
+from anycastd.profile.validate import accept
+from anycastd.speaker.bird_bfd import configuration
 from bird import find_bird
 from profiles import TEXT, profile
 

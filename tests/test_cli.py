@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.cli import COMMANDS
+from anycastd.cli.main import COMMANDS
 from appliance import Appliance, own_network
 from haproxies import without
 from profiles import TEXT

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycastd.clock import OwnTime
+from anycastd.system.clock import OwnTime
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -92,12 +92,12 @@ def test_it_never_goes_back_and_never_passes_the_clock(steps: list[tuple[float, 
 
 def test_it_costs_the_lease_process_nothing() -> None:
     """The clock is in the small lease process: it loads neither asyncio nor anything foreign."""
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import anycastd.clock; print(*sys.modules)"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import anycastd.system.clock; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code, str(ROOT)],
         capture_output=True,
         encoding="utf-8",
         check=True,
     ).stdout.split()
-    assert "anycastd.clock" in loaded
+    assert "anycastd.system.clock" in loaded
     assert "asyncio" not in loaded

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from anycastd.agent_control_client import ControlError, ask, socket_path
-from anycastd.control import Control
+from anycastd.agent.control_client import ControlError, ask, socket_path
+from anycastd.agent.control_server import Control
 
 
 def served(directory: Path, question: Callable[[], Any]) -> Any:

@@ -6,9 +6,9 @@ import warnings
 
 import pytest
 
-from anycastd.document import Problem
-from anycastd.profile_schema_errors import nearest
-from anycastd.rules import accept
+from anycastd.profile.document import Problem
+from anycastd.profile.schema_errors import nearest
+from anycastd.profile.validate import accept
 from broken import LEAST, changed, printed
 
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from anycastd.decision_region_report import Other, Serving, heard
-from anycastd.drains import (
+from anycastd.decision.drains import (
     FRESH,
     SETTLED,
     Drain,
@@ -23,8 +22,9 @@ from anycastd.drains import (
     step,
     unpack,
 )
-from anycastd.levels import Level
-from anycastd.profile import Profile
+from anycastd.decision.levels import Level
+from anycastd.decision.region_report import Other, Serving, heard
+from anycastd.profile.model import Profile
 from profiles import profile
 
 VIP = "203.0.113.10/32"

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycastd.bgp_route import Route, canonical
-from anycastd.closing import NO_CONNECTION, Session, words
-from anycastd.exabgp import Dialogue
-from anycastd.lease_commands import (
+from anycastd.bgp.route import Route, canonical
+from anycastd.bgp.session import NO_CONNECTION, Session, words
+from anycastd.lease.commands import (
     Announce,
     Answer,
     AskRib,
@@ -21,7 +20,8 @@ from anycastd.lease_commands import (
     SessionChanged,
     Withdraw,
 )
-from anycastd.speaker_exabgp_lines import announce_line, withdraw_line
+from anycastd.speaker.exabgp.api import Dialogue
+from anycastd.speaker.exabgp.lines import announce_line, withdraw_line
 from bgp import Heard
 from exabgps import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile
 from peer import Peer

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from anycastd.bgp_route import Route, canonical
-from anycastd.closing import Session
-from anycastd.exabgp import Dialogue
-from anycastd.lease_commands import Announce, Answer, AskRib, Ping, SessionChanged, Withdraw
-from anycastd.speaker_exabgp_lines import IN_A_LINE
+from anycastd.bgp.route import Route, canonical
+from anycastd.bgp.session import Session
+from anycastd.lease.commands import Announce, Answer, AskRib, Ping, SessionChanged, Withdraw
+from anycastd.speaker.exabgp.api import Dialogue
+from anycastd.speaker.exabgp.lines import IN_A_LINE
 from exabgps import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile
 from peer import Peer, wait_for
 from test_exabgp import GREETED, NEXT_HOP

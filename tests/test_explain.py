@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from anycastd.closing import Session
-from anycastd.commands.explain import render
-from anycastd.decision_memory import Memory
-from anycastd.explain import Explanation, explain
-from anycastd.journal import PATIENCE, Journal, words
-from anycastd.lease import NeighborReport, Report
-from anycastd.levels import Level
-from anycastd.pipeline import Inputs, LeaseView, VipState, advance
-from anycastd.policy import Transition
-from anycastd.profile import Profile
+from anycastd.agent.history import PATIENCE, Journal, words
+from anycastd.bgp.session import Session
+from anycastd.cli.commands.explain import render
+from anycastd.decision.levels import Level
+from anycastd.decision.memory import Memory
+from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance
+from anycastd.decision.policy import Transition
+from anycastd.lease.messages import NeighborReport, Report
+from anycastd.profile.model import Profile
 from anycastd.reasons import Reason
+from anycastd.views.explain import Explanation, explain
 from appliance import PROFILE, VIP, Appliance, own_network
 from haproxies import until
 from looks import NO, YES, snapshot

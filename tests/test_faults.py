@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.speaker import environment
+from anycastd.speaker.start import environment
 from bgp import Closed, Refreshed
 from faults import FAULTS
 from haproxies import until

@@ -5,11 +5,14 @@ from itertools import pairwise
 
 import pytest
 
-from anycastd import evidence_haproxy_servers, haproxy
-from anycastd.evidence_haproxy_servers import Usable, usable
-from anycastd.stats import parse
+from anycastd.evidence.haproxy import servers as servers_module
+from anycastd.evidence.haproxy import snapshot as snapshot_module
+from anycastd.evidence.haproxy.servers import Usable, usable
+from anycastd.evidence.haproxy.stats import parse
 
-TABLE = (haproxy.__doc__ or "").split("::\n")[1].split("\n\nA word")[0].strip("\n").splitlines()
+TABLE = (
+    (snapshot_module.__doc__ or "").split("::\n")[1].split("\n\nA word")[0].strip("\n").splitlines()
+)
 COLUMNS = [match.start() for match in re.finditer(r"\S+", TABLE[0])]
 NAMES = TABLE[0].split()
 ROWS = [
@@ -25,7 +28,7 @@ HEADER = (
 )
 
 
-def look(*rows: str) -> dict[str, evidence_haproxy_servers.Server]:
+def look(*rows: str) -> dict[str, servers_module.Server]:
     """Parse rows of backend web: `name,status,weight,bck,tracked,check,agent` each."""
     lines = [HEADER, "web,BACKEND,0,0,UP,1,0,3,,1,,,,,\n"]
     for row in rows:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from anycastd.evidence_finding import Truth
-from anycastd.evidence_haproxy_query import named
-from anycastd.evidence_haproxy_servers import Usable
-from anycastd.findings import servers_needed, usable_servers, words
-from anycastd.haproxy import Backend, Gone, Observation, Unreadable
-from anycastd.health import Verdict, judge
-from anycastd.profile import Threshold
+from anycastd.decision.verdict import Verdict, judge
+from anycastd.evidence.finding import Truth
+from anycastd.evidence.haproxy.conditions import servers_needed, usable_servers, words
+from anycastd.evidence.haproxy.query import named
+from anycastd.evidence.haproxy.servers import Usable
+from anycastd.evidence.haproxy.snapshot import Backend, Gone, Observation, Unreadable
+from anycastd.profile.model import Threshold
 from anycastd.reasons import Reason
 from looks import NO, UNPROVED, YES, server, snapshot
 from profiles import profile

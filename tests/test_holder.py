@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anycastd.lease import Want
+from anycastd.lease.messages import Want
 from leases import Bed, reports, route, want
 
 

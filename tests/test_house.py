@@ -124,7 +124,7 @@ def test_the_lease_process_is_stdlib_only_and_whole_at_its_start() -> None:
     ExaBGP may start new lease code beside an old one after an upgrade, so that a late import
     would mix the two.
     """
-    loaded = loaded_by("anycastd.keeper", "-I", "-S")
+    loaded = loaded_by("anycastd.speaker.lease_process", "-I", "-S")
     foreign = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names)
     assert foreign <= {"anycastd", "__main__"}
     for name in loaded:
@@ -154,11 +154,11 @@ def test_the_package_knows_which_code_a_speaker_runs() -> None:
     assert set(listed) == runs
 
 
-@pytest.mark.parametrize("module", ["anycastd.daemon", "anycastd.commands.run"])
+@pytest.mark.parametrize("module", ["anycastd.agent.daemon", "anycastd.cli.commands.run"])
 def test_the_agent_never_loads_haproxyadmin(module: str) -> None:
     """It blocks for as long as a slow HAProxy likes: fine for `check`, not for the agent."""
     assert not {name.split(".")[0] for name in loaded_by(module)} & {"haproxyadmin", "inventory"}
-    assert "anycastd.inventory" not in loaded_by(module)
+    assert "anycastd.evidence.haproxy.inventory" not in loaded_by(module)
 
 
 def test_dependencies_are_what_is_imported() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.inventory import InventoryError, inventory
+from anycastd.evidence.haproxy.inventory import InventoryError, inventory
 from haproxies import HAProxy, drip, free_port, impostor, running, without
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,7 +95,7 @@ def test_no_permission(haproxy: HAProxy) -> None:
     """The message says which group to join, as far as we know it."""
     haproxy.socket.chmod(0)
     haproxy.directory.chmod(0o755)
-    code = "import sys; from anycastd.inventory import inventory; inventory(sys.argv[1])"
+    code = "import sys; from anycastd.evidence.haproxy.inventory import inventory; inventory(sys.argv[1])"
     done = subprocess.run(
         [*without("dac_override"), sys.executable, "-c", code, str(haproxy.socket)],
         capture_output=True,

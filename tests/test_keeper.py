@@ -18,8 +18,8 @@ from typing import Self
 
 import pytest
 
-from anycastd.bgp_route import Route
-from anycastd.lease import MESSAGE_MAX, Reload, Report, Want
+from anycastd.bgp.route import Route
+from anycastd.lease.messages import MESSAGE_MAX, Reload, Report, Want
 from haproxies import until
 from peer import wait_for
 
@@ -77,7 +77,13 @@ class Bench:
             "inherit": 5.0,
         }
         (directory / "lease.json").write_text(json.dumps(settings))
-        keeper = [sys.executable, "-P", "-m", "anycastd.keeper", str(directory / "lease.json")]
+        keeper = [
+            sys.executable,
+            "-P",
+            "-m",
+            "anycastd.speaker.lease_process",
+            str(directory / "lease.json"),
+        ]
         self.parent = subprocess.Popen(
             [sys.executable, "-c", PARENT, *keeper],
             stdin=subprocess.PIPE,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.holder import CRASHES
+from anycastd.lease.owner import CRASHES
 from appliance import PROFILE, Appliance, own_network
 from bgp import Closed
 from chaos.judge import Bounds

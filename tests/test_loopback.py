@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from anycastd.loopback import Address, Loopback
-from anycastd.netlink import Kernel
+from anycastd.evidence.vip.loopback import Address, Loopback
+from anycastd.evidence.vip.netlink import Kernel
 
 pytestmark = pytest.mark.root
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.clock import OwnTime
-from anycastd.evidence_finding import Truth
-from anycastd.evidence_haproxy_look import look
-from anycastd.evidence_haproxy_query import More, more, question
-from anycastd.haproxy import Backend, Observation, Snapshot
-from anycastd.health import Verdict, judge
-from anycastd.profile import Profile
+from anycastd.decision.verdict import Verdict, judge
+from anycastd.evidence.finding import Truth
+from anycastd.evidence.haproxy.look import look
+from anycastd.evidence.haproxy.query import More, more, question
+from anycastd.evidence.haproxy.snapshot import Backend, Observation, Snapshot
+from anycastd.evidence.haproxy.stats import GarbageError, parse
+from anycastd.profile.model import Profile
 from anycastd.reasons import Reason
-from anycastd.stats import GarbageError, parse
+from anycastd.system.clock import OwnTime
 from haproxies import HAProxy, Web, free_port, running, until
 from looks import NO, UNPROVED, YES, server, snapshot
 from profiles import profile

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from anycastd.bgp_route import Route
-from anycastd.closing import Session
-from anycastd.decision_memory import Memory
-from anycastd.drains import Drain
-from anycastd.known import Known
-from anycastd.lease import NeighborReport, Report
-from anycastd.levels import Level
-from anycastd.pipeline import Inputs, LeaseView, VipState, advance, begin_anew
+from anycastd.bgp.route import Route
+from anycastd.bgp.session import Session
+from anycastd.decision.drains import Drain
+from anycastd.decision.last_known import Known
+from anycastd.decision.levels import Level
+from anycastd.decision.memory import Memory
+from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance, begin_anew
+from anycastd.lease.messages import NeighborReport, Report
 from anycastd.reasons import Reason
 from looks import NO, UNPROVED, YES, snapshot
 from profiles import profile

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anycastd.decision_caps import Around, hold_down
-from anycastd.evidence_haproxy_servers import Usable
-from anycastd.levels import Level
+from anycastd.decision.caps import Around, hold_down
+from anycastd.decision.levels import Level
+from anycastd.evidence.haproxy.servers import Usable
 from anycastd.reasons import Reason
 from deciding import Machine
 from looks import NO, UNPROVED, YES

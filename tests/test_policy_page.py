@@ -7,7 +7,7 @@ import re
 import pytest
 
 import policy_picture
-from anycastd.levels import Level, Source
+from anycastd.decision.levels import Level, Source
 
 
 def test_the_picture_is_drawn_from_the_table() -> None:

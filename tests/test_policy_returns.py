@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anycastd.decision_caps import Around, Cap
-from anycastd.decision_memory import Memory, carry, restore
-from anycastd.levels import Level, Source
+from anycastd.decision.caps import Around, Cap
+from anycastd.decision.levels import Level, Source
+from anycastd.decision.memory import Memory, carry, restore
 from anycastd.reasons import Reason
 from deciding import MAP, Machine
 from looks import NO, YES

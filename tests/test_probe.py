@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from anycastd.clock import OwnTime
-from anycastd.probe import Prober, ask
-from anycastd.profile import SelfTest
-from anycastd.selftest import Outcome, Probe
+from anycastd.evidence.vip.prober import Prober, ask
+from anycastd.evidence.vip.selftest import Outcome, Probe
+from anycastd.profile.model import SelfTest
+from anycastd.system.clock import OwnTime
 from appliance import VIP, Appliance, own_network
 from bgp import Update
 from haproxies import Web, free_port, until

@@ -13,8 +13,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import profile_reference
-from anycastd import profile, profile_build
-from anycastd.profile import (
+from anycastd.profile import build, model
+from anycastd.profile.model import (
     AllOf,
     AnyOf,
     BackendRule,
@@ -29,7 +29,7 @@ from anycastd.profile import (
     Standby,
     Threshold,
 )
-from anycastd.rules import accept
+from anycastd.profile.validate import accept
 from broken import LEAST, changed
 
 ROOT = Path(__file__).parent.parent
@@ -219,7 +219,7 @@ def keys(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str
 
 def test_the_schema_is_whole() -> None:
     """Each key has a type, help and an example; numbers are bounded; no rule is unreadable."""
-    schema = profile_build.schema()
+    schema = build.schema()
     Draft202012Validator.check_schema(schema)
     for name, raw in keys(schema):
         each = {**schema["$defs"]["condition"], **raw} if "$ref" in raw else raw
@@ -231,13 +231,13 @@ def test_the_schema_is_whole() -> None:
             assert "additionalProperties" in each, name
         if "pattern" in each:
             assert each["x-allowed"], name
-    text = resources.files("anycastd").joinpath("profile.schema.json").read_text()
+    text = resources.files("anycastd.profile").joinpath("schema.json").read_text()
     assert not any(word in text for word in ('"oneOf"', '"anyOf"', '"allOf"'))
 
 
 def test_defaults_and_examples_are_valid() -> None:
     """What the schema proposes is what it accepts."""
-    schema = profile_build.schema()
+    schema = build.schema()
     for name, raw in keys(schema):
         proposals = [*raw.get("examples", ()), *([raw["default"]] if "default" in raw else ())]
         for value in proposals:
@@ -247,17 +247,17 @@ def test_defaults_and_examples_are_valid() -> None:
 
 # Dataclass, place in the schema, fields that are called otherwise there, fields not written there.
 PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
-    (profile.Profile, "", {"lease": "ttl"}, set()),
-    (profile.Bgp, "bgp.", {}, set()),
-    (profile.DrainTimes, "drain.", {}, set()),
-    (profile.Region, "region:", {}, set()),
-    (profile.Neighbor, "neighbor:", {}, set()),
-    (profile.Instance, "instance:", {}, {"name"}),
-    (profile.Service, "service:", {"return": "back"}, {"name", "prepends_steer"}),
-    (profile.Degraded, "service:degraded.", {}, set()),
-    (profile.Standby, "service:standby.", {}, set()),
-    (profile.Return, "service:return.", {}, set()),
-    (profile.Maintenance, "maintenance:", {"haproxy": "instance"}, set()),
+    (model.Profile, "", {"lease": "ttl"}, set()),
+    (model.Bgp, "bgp.", {}, set()),
+    (model.DrainTimes, "drain.", {}, set()),
+    (model.Region, "region:", {}, set()),
+    (model.Neighbor, "neighbor:", {}, set()),
+    (model.Instance, "instance:", {}, {"name"}),
+    (model.Service, "service:", {"return": "back"}, {"name", "prepends_steer"}),
+    (model.Degraded, "service:degraded.", {}, set()),
+    (model.Standby, "service:standby.", {}, set()),
+    (model.Return, "service:return.", {}, set()),
+    (model.Maintenance, "maintenance:", {"haproxy": "instance"}, set()),
 ]
 
 
@@ -268,7 +268,7 @@ def test_schema_and_dataclasses_agree(
     """Each key has its field and each field its key; a field's default is the schema's."""
     found = {
         name.removeprefix(place): each
-        for name, each in keys(profile_build.schema())
+        for name, each in keys(build.schema())
         if name.startswith(place)
         and not set(name.removeprefix(place)) & set(".:")
         and name.removeprefix(place)
@@ -284,7 +284,7 @@ def test_schema_and_dataclasses_agree(
 
 def test_conditions_of_schema_and_dataclasses_agree() -> None:
     """The schema's one condition holds the fields of all four kinds."""
-    names = {name for name, _ in keys(profile_build.schema()) if name.startswith("condition:")}
+    names = {name for name, _ in keys(build.schema()) if name.startswith("condition:")}
     fields = {
         each.name
         for kind in (BackendRule, FrontendRule)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.clock import OwnTime
-from anycastd.decision_memory import Memory
-from anycastd.pipeline import Inputs, advance
-from anycastd.profile import Profile
-from anycastd.recall import Recall
+from anycastd.agent.memory_store import Recall
+from anycastd.decision.memory import Memory
+from anycastd.decision.pipeline import Inputs, advance
+from anycastd.profile.model import Profile
+from anycastd.system.clock import OwnTime
 from looks import NO, snapshot
 from profiles import profile
 from test_pipeline import view

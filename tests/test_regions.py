@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.regions import Comparison, compare
-from anycastd.rules import accept
+from anycastd.profile.compare import Comparison, compare
+from anycastd.profile.validate import accept
 
 SHIPPED = Path(__file__).parent.parent / "profiles"
 PRIMARY = (SHIPPED / "primary.yaml").read_text()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.agent_control_client import ControlError, ask
+from anycastd.agent.control_client import ControlError, ask
 from appliance import Appliance, own_network
 from bgp import Closed, Opened
 from children import child
@@ -257,11 +257,11 @@ def test_in_the_foreground_the_speaker_outlives_a_reload(tmp_path: Path) -> None
     """It is adopted: not one UPDATE, the same ExaBGP, and it still ends with its parent."""
     with foreground(tmp_path) as one:
         assert one.agent is not None
-        before, speaker = updates(one), child(one.agent.pid, "anycastd.shim")
+        before, speaker = updates(one), child(one.agent.pid, "anycastd.speaker.exabgp.shim")
         for _ in range(2):
             assert reload(one).returncode == 0, one.log()
         stays(3, lambda: updates(one) == before)
-        assert child(one.agent.pid, "anycastd.shim") == speaker
+        assert child(one.agent.pid, "anycastd.speaker.exabgp.shim") == speaker
         os.kill(speaker, signal.SIGKILL)
         for peer in one.peers:
             peer.wait(lambda it: len(it.of(Opened)) == 2, 15, "another session")

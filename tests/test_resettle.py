@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from anycastd import speaker_exabgp_config
-from anycastd.closing import Session
-from anycastd.lease import Reload
-from anycastd.lease_commands import Announce, AskSessions, Loaded, SessionChanged
-from anycastd.profile import Profile
-from anycastd.resettle import READ_WITHIN, UP_WITHIN, Written
-from anycastd.terms import Effect, Reread, Rewrite, Send
+from anycastd.bgp.session import Session
+from anycastd.lease.commands import Announce, AskSessions, Loaded, SessionChanged
+from anycastd.lease.effects import Effect, Reread, Rewrite, Send
+from anycastd.lease.messages import Reload
+from anycastd.lease.reconfigure import READ_WITHIN, UP_WITHIN, Written
+from anycastd.profile.model import Profile
+from anycastd.speaker.exabgp import config as config_module
 from leases import PEERS, VIPS, Bed, reports, route, want
 from profiles import profile
 
@@ -243,7 +243,7 @@ def test_a_neighbor_that_goes_takes_its_routes_along() -> None:
 
 def conf(its: Profile) -> str:
     """Give ExaBGP's configuration for a profile."""
-    return speaker_exabgp_config.configuration(its, "/run/x", {})
+    return config_module.configuration(its, "/run/x", {})
 
 
 def test_only_what_may_change_changes() -> None:
@@ -255,14 +255,14 @@ def test_only_what_may_change_changes() -> None:
         ("haproxy:", f"    - {{address: {THIRD}, peer_as: 65515}}\nhaproxy:"),
     )
     before = conf(old).replace("adj-rib-in false;", "adj-rib-in false; # as an older release")
-    config = speaker_exabgp_config.config_hash(new)
-    text, left = speaker_exabgp_config.merge(before, conf(new), config, ())
+    config = config_module.config_hash(new)
+    text, left = config_module.merge(before, conf(new), config, ())
     assert left == ["192.0.2.5"]
-    found = speaker_exabgp_config.blocks(text)
+    found = config_module.blocks(text)
     assert set(found) == {"192.0.2.5", THIRD}
-    assert found["192.0.2.5"] == speaker_exabgp_config.blocks(before)["192.0.2.5"]
+    assert found["192.0.2.5"] == config_module.blocks(before)["192.0.2.5"]
     assert f"# config {config}-1\n" in text
-    text, left = speaker_exabgp_config.merge(text, conf(new), config, ("192.0.2.5",))
+    text, left = config_module.merge(text, conf(new), config, ("192.0.2.5",))
     assert left == []
     assert text == conf(new)
 
@@ -280,7 +280,7 @@ def test_only_what_may_change_changes() -> None:
 )
 def test_what_a_session_is_made_of_makes_it_wait(other: tuple[str, str]) -> None:
     """Each value of a session, and none of another kind."""
-    _, left = speaker_exabgp_config.merge(conf(profile()), conf(profile(other)), "x", ())
+    _, left = config_module.merge(conf(profile()), conf(profile(other)), "x", ())
     assert "192.0.2.4" in left
 
 
@@ -288,12 +288,12 @@ def test_a_password_and_a_family_make_it_wait_too() -> None:
     """Neither is in a profile's values for the session itself."""
     its = profile()
     (first, _) = its.bgp.neighbors
-    with_one = speaker_exabgp_config.configuration(its, "/run/x", {first.address: "one"})
-    with_two = speaker_exabgp_config.configuration(its, "/run/x", {first.address: "two"})
-    assert speaker_exabgp_config.merge(with_one, with_two, "x", ())[1] == ["192.0.2.4"]
-    assert speaker_exabgp_config.merge(with_one, with_one, "x", ())[1] == []
+    with_one = config_module.configuration(its, "/run/x", {first.address: "one"})
+    with_two = config_module.configuration(its, "/run/x", {first.address: "two"})
+    assert config_module.merge(with_one, with_two, "x", ())[1] == ["192.0.2.4"]
+    assert config_module.merge(with_one, with_one, "x", ())[1] == []
     six = profile(
         ("203.0.113.10/32", "2001:db8::10/128"),
         ("prepend: 0", 'prepend: 0\n    next_hop: "2001:db8::1"'),
     )
-    assert speaker_exabgp_config.merge(conf(its), conf(six), "x", ())[1] == list(BOTH)
+    assert config_module.merge(conf(its), conf(six), "x", ())[1] == list(BOTH)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from anycastd.bgp_route import Route
-from anycastd.levels import Level
-from anycastd.routes import by_prefix, held_level, route, wanted
+from anycastd.bgp.route import Route
+from anycastd.decision.levels import Level
+from anycastd.decision.routes import by_prefix, held_level, route, wanted
 from profiles import profile
 
 

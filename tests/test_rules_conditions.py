@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from anycastd.profile import AllOf, Failed, LimitRule, Load, Maintenance
-from anycastd.rules import accept
+from anycastd.profile.model import AllOf, Failed, LimitRule, Load, Maintenance
+from anycastd.profile.validate import accept
 from broken import Changes, said
 from profiles import TEXT, profile
 

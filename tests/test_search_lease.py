@@ -21,14 +21,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from anycastd.closing import Session
-from anycastd.decision_memory import Memory
-from anycastd.haproxy import Gone, Observation
-from anycastd.lease import Report, Want
-from anycastd.lease_commands import SessionChanged
-from anycastd.pipeline import Inputs, LeaseView, VipState, advance, begin_anew
-from anycastd.tenure import Lease
-from anycastd.terms import Effect, Send
+from anycastd.bgp.session import Session
+from anycastd.decision.memory import Memory
+from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance, begin_anew
+from anycastd.evidence.haproxy.snapshot import Gone, Observation
+from anycastd.lease.commands import SessionChanged
+from anycastd.lease.effects import Effect, Send
+from anycastd.lease.machine import Lease
+from anycastd.lease.messages import Report, Want
 from leases import PEERS, VIPS, Bed, route, want
 from looks import NO, UNPROVED, YES, snapshot
 from planting import TOGETHER, planted

@@ -6,22 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycastd.closing import Session
-from anycastd.decision_caps import Around
-from anycastd.decision_memory import Memory
-from anycastd.evidence_finding import Truth
-from anycastd.evidence_haproxy_servers import Usable
-from anycastd.forecast import forecast
-from anycastd.health import Verdict, judge
-from anycastd.lease import NeighborReport, Report
-from anycastd.levels import Level
-from anycastd.pipeline import Inputs, LeaseView, advance
-from anycastd.policy import Decision, decide
-from anycastd.profile import SelfTest
+from anycastd.bgp.session import Session
+from anycastd.decision.caps import Around
+from anycastd.decision.forecast import forecast
+from anycastd.decision.levels import Level
+from anycastd.decision.memory import Memory
+from anycastd.decision.pipeline import Inputs, LeaseView, advance
+from anycastd.decision.policy import Decision, decide
+from anycastd.decision.verdict import Verdict, judge
+from anycastd.evidence.finding import Truth
+from anycastd.evidence.haproxy.servers import Usable
+from anycastd.evidence.vip.selftest import Outcome, Probe, follow, lifetime, read, request
+from anycastd.lease.messages import NeighborReport, Report
+from anycastd.profile.model import SelfTest
 from anycastd.reasons import Reason
-from anycastd.selftest import Outcome, Probe, follow, lifetime, read, request
-from anycastd.status import build
-from anycastd.views_severity import severity
+from anycastd.views.severity import severity
+from anycastd.views.status import build
 from broken import said
 from looks import NO, UNPROVED, YES, snapshot
 from profiles import profile

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.bgp_route import Route
-from anycastd.closing import Session
-from anycastd.lease_commands import Announce, Answer, AskSessions, Withdraw
+from anycastd.bgp.route import Route
+from anycastd.bgp.session import Session
+from anycastd.lease.commands import Announce, Answer, AskSessions, Withdraw
 from bgp import Closed, Opened, Refreshed
 from bird import Bird, find_bird
 from exabgps import CHECKOUT, FIRST, LOCAL, SECOND, ExaBGP, loopback_profile, run_python
@@ -257,7 +257,13 @@ def test_another_exabgp_is_refused_and_left_alone(exabgp_python: str, change: st
 def test_a_missing_exabgp_is_named(exabgp_python: str, tmp_path: Path) -> None:
     """The message says what to install, and for which interpreter."""
     (tmp_path / "exabgp.py").write_text("raise ImportError('no such thing')")
-    command = [exabgp_python, "-P", "-m", "anycastd.shim", "/nonexistent/exabgp.conf"]
+    command = [
+        exabgp_python,
+        "-P",
+        "-m",
+        "anycastd.speaker.exabgp.shim",
+        "/nonexistent/exabgp.conf",
+    ]
     path = os.pathsep.join(map(str, (tmp_path, CHECKOUT)))
     done = subprocess.run(
         command,
@@ -277,8 +283,8 @@ def test_only_the_standard_library_and_exabgp_are_loaded(exabgp_python: str) -> 
     loaded = set(run_python(exabgp_python, code).stdout.split())
     assert {name.split(".")[0] for name in loaded if "anycastd" in name} == {"anycastd"}
     assert {name for name in loaded if name.startswith("anycastd.")} == {
-        "anycastd.shim",
-        "anycastd.queue",
+        "anycastd.speaker.exabgp.shim",
+        "anycastd.speaker.exabgp.patches.queue",
     }
     assert not loaded & {"yaml", "jsonschema", "ctypes", "asyncio.events"} - _brought(exabgp_python)
 
@@ -303,6 +309,12 @@ def test_it_ends_with_the_parent_that_asked_for_it(exabgp_python: str, tmp_path:
 def test_a_parent_that_is_gone_already_counts_as_well(exabgp_python: str) -> None:
     """It may have died before the shim could ask the kernel."""
     environment = dict(os.environ, PYTHONPATH=str(CHECKOUT), ANYCASTD_PARENT="1")
-    command = [exabgp_python, "-P", "-m", "anycastd.shim", "/nonexistent/exabgp.conf"]
+    command = [
+        exabgp_python,
+        "-P",
+        "-m",
+        "anycastd.speaker.exabgp.shim",
+        "/nonexistent/exabgp.conf",
+    ]
     done = subprocess.run(command, env=environment, check=False)
     assert done.returncode == -signal.SIGKILL

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.bgp_route import Route, canonical
-from anycastd.lease_commands import Announce, Answer, AskRib, Withdraw
+from anycastd.bgp.route import Route, canonical
+from anycastd.lease.commands import Announce, Answer, AskRib, Withdraw
 from exabgps import FIRST, LOCAL, SECOND, ExaBGP, run_python
 from peer import Peer, wait_for
 

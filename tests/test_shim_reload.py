@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from anycastd import speaker_exabgp_config
-from anycastd.bgp_route import Route
-from anycastd.lease_commands import Announce, Loaded
+from anycastd.bgp.route import Route
+from anycastd.lease.commands import Announce, Loaded
+from anycastd.speaker.exabgp import config as config_module
 from bgp import Closed, Opened
 from exabgps import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile, run_python
 from peer import Peer, wait_for
@@ -38,7 +38,7 @@ def write(exabgp: ExaBGP, text: str) -> None:
 
 def configuration(exabgp: ExaBGP, port: int) -> str:
     """Give the configuration with one neighbor more."""
-    return speaker_exabgp_config.configuration(MORE, str(exabgp.log.parent), {}, port=port)
+    return config_module.configuration(MORE, str(exabgp.log.parent), {}, port=port)
 
 
 @shim_and_bare
@@ -91,8 +91,8 @@ def test_it_says_what_it_runs(exabgp_python: str, tmp_path: Path, broken: str) -
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
         peer.wait_up()
         first, config = (
-            speaker_exabgp_config.config_hash(exabgp.profile),
-            speaker_exabgp_config.config_hash(MORE),
+            config_module.config_hash(exabgp.profile),
+            config_module.config_hash(MORE),
         )
         assert environment(exabgp.child())["ANYCASTD_LOADED"] == first
         conf = tmp_path / "exabgp.conf"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.evidence_haproxy_servers import Usable
-from anycastd.haproxy import Snapshot
+from anycastd.evidence.haproxy.servers import Usable
+from anycastd.evidence.haproxy.snapshot import Snapshot
 from haproxies import BINARY, HAProxy, Web, free_port, until
 from watching import Watching
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from anycastd.announcer import Announcer, Terms
-from anycastd.clock import OwnTime
-from anycastd.closing import Session
-from anycastd.lease import MessageError, Report, Want, from_agent
+from anycastd.agent.lease_client import Announcer, Terms
+from anycastd.bgp.session import Session
+from anycastd.lease.messages import MessageError, Report, Want, from_agent
+from anycastd.system.clock import OwnTime
 from appliance import Appliance, own_network
 from bgp import Closed, Update
 from children import keeper

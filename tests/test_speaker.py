@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from anycastd import speaker, speaker_directory, speaker_exabgp_config
-from anycastd.bgp_route import Route
-from anycastd.lease_commands import Announce
-from anycastd.speaker_exabgp_config import SpeakerError
+from anycastd.bgp.route import Route
+from anycastd.lease.commands import Announce
+from anycastd.speaker import directory, start
+from anycastd.speaker.exabgp import config as config_module
+from anycastd.speaker.exabgp.config import SpeakerError
 from exabgps import CHECKOUT, FIRST, LOCAL, SECOND, ExaBGP, loopback_profile
 from peer import Peer, wait_for
 
@@ -38,7 +39,7 @@ def blocks(text: str) -> dict[str, list[str]]:
 def test_each_neighbor_gets_its_own_settings() -> None:
     """Overrides stand at the neighbor that has them; what must always be there always is."""
     other = f"{{address: {FIRST}, peer_as: 64600, hold_time: 30, multihop: 3}}"
-    text = speaker_exabgp_config.configuration(loopback_profile(9, (PLAIN, other)), "/run/x", {})
+    text = config_module.configuration(loopback_profile(9, (PLAIN, other)), "/run/x", {})
     first, second = blocks(text)[f"neighbor {FIRST}"], blocks(text)[f"neighbor {SECOND}"]
     assert {"peer-as 64600;", "hold-time 30;", "outgoing-ttl 3;"} <= set(first)
     assert {"peer-as 65515;", "hold-time 9;"} <= set(second)
@@ -56,7 +57,7 @@ def test_each_neighbor_gets_its_own_settings() -> None:
         } <= set(lines)
         assert not [line for line in lines if re.match("md5|connect|receive|static", line)]
     assert blocks(text)["process lease"] == [
-        f"run {sys.executable} -P -m anycastd.keeper /run/x/lease.json;",
+        f"run {sys.executable} -P -m anycastd.speaker.lease_process /run/x/lease.json;",
         "encoder json;",
     ]
 
@@ -67,18 +68,18 @@ def test_ipv6_is_offered_only_where_a_service_needs_it() -> None:
         ("203.0.113.10/32", "2001:db8::10/128"),
         ("prepend: 0", 'prepend: 0\n    next_hop: "2001:db8::1"'),
     )
-    assert "ipv6" not in speaker_exabgp_config.configuration(loopback_profile(), "/run/x", {})
-    text = speaker_exabgp_config.configuration(loopback_profile(9, *six), "/run/x", {})
+    assert "ipv6" not in config_module.configuration(loopback_profile(), "/run/x", {})
+    text = config_module.configuration(loopback_profile(9, *six), "/run/x", {})
     assert text.count("ipv4 unicast;") == text.count("ipv6 unicast;") == 2
 
 
 def test_the_hash_changes_with_the_sessions_only() -> None:
     """A reload may change services freely; a difference in the sessions needs a restart."""
-    same = speaker_exabgp_config.config_hash(loopback_profile())
+    same = config_module.config_hash(loopback_profile())
     services = (("203.0.113.10/32", "203.0.113.99/32"), ("prepend: 0", "prepend: 2"))
-    assert speaker_exabgp_config.config_hash(loopback_profile(9, *services)) == same
+    assert config_module.config_hash(loopback_profile(9, *services)) == same
     changed = {
-        speaker_exabgp_config.config_hash(loopback_profile(*change))
+        config_module.config_hash(loopback_profile(*change))
         for change in (
             (30,),
             (9, ("local_as: 65010", "local_as: 65011")),
@@ -92,13 +93,13 @@ def test_the_hash_changes_with_the_sessions_only() -> None:
 
 def test_the_lease_is_told_what_it_may_announce() -> None:
     """The file beside the configuration is all that the lease process ever reads."""
-    config = speaker_exabgp_config.config_hash(loopback_profile())
-    settings = speaker_directory.lease_settings(loopback_profile(), "/run/x", config, "/etc/x.yaml")
+    config = config_module.config_hash(loopback_profile())
+    settings = directory.lease_settings(loopback_profile(), "/run/x", config, "/etc/x.yaml")
     assert settings == {
         "v": 1,
         "socket": "/run/x/lease.sock",
         "profile": "/etc/x.yaml",
-        "vips": speaker_exabgp_config.vips_hash(loopback_profile()),
+        "vips": config_module.vips_hash(loopback_profile()),
         "prefixes": ["203.0.113.10/32"],
         "neighbors": [FIRST, SECOND],
         "local_as": 65010,
@@ -118,7 +119,7 @@ def test_exabgp_hears_nothing_from_the_environment_before() -> None:
         "EXABGP_ENVFILE": "/etc/exabgp/exabgp.env",
         "exabgp_tcp_port": "1790",
     }
-    made = speaker.environment("/run/x", base, "anycastd")
+    made = start.environment("/run/x", base, "anycastd")
     assert made["PATH"] == "/usr/bin"
     assert made["NOTIFY_SOCKET"] == "/run/systemd/notify"
     assert made["EXABGP_ENVFILE"] == "/run/x/exabgp.env"
@@ -129,7 +130,7 @@ def test_exabgp_hears_nothing_from_the_environment_before() -> None:
 def test_a_directory_that_exabgp_cannot_read_is_refused() -> None:
     """Better than a lease process that ExaBGP cannot start."""
     with pytest.raises(SpeakerError, match="cannot read this path") as refused:
-        speaker_exabgp_config.configuration(loopback_profile(), '/run/"x', {})
+        config_module.configuration(loopback_profile(), '/run/"x', {})
     assert refused.value.code == 78
 
 
@@ -164,7 +165,7 @@ def test_files_are_written_for_those_who_need_them(tmp_path: Path) -> None:
     secret.write_text("p4ssword\nnotes\n")
     secret.chmod(0o640)
     given = loopback_profile(9, (PLAIN, SECRET % secret))
-    prepared = speaker_directory.prepare(given, str(tmp_path / "run" / "speaker"))
+    prepared = directory.prepare(given, str(tmp_path / "run" / "speaker"))
     try:
         modes = {
             path.name: stat.S_IMODE(path.stat().st_mode)
@@ -199,7 +200,7 @@ def test_an_md5_file_that_cannot_be_used_is_named(
         secret.chmod(mode)
     where = tmp_path / "run"
     with pytest.raises(SpeakerError, match=words) as refused:
-        speaker_directory.prepare(loopback_profile(9, (PLAIN, SECRET % secret)), str(where))
+        directory.prepare(loopback_profile(9, (PLAIN, SECRET % secret)), str(where))
     assert refused.value.code == 78
     assert str(secret) in str(refused.value)
     assert FIRST in str(refused.value)
@@ -211,7 +212,7 @@ def test_a_place_that_is_no_directory_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(SpeakerError, match=str(file)) as refused:
-        speaker_directory.prepare(loopback_profile(), str(file))
+        directory.prepare(loopback_profile(), str(file))
     assert refused.value.code == 69
 
 
@@ -268,7 +269,7 @@ def test_it_becomes_exabgp_and_holds_its_directory(tmp_path: Path) -> None:
         socket_file = tmp_path / "lease.sock"
         wait_for(socket_file.exists, 15, "the lease's socket")
         line = Path(f"/proc/{first.pid}/cmdline").read_bytes().split(b"\0")
-        assert b"anycastd.shim" in line
+        assert b"anycastd.speaker.exabgp.shim" in line
         assert os.readlink(f"/proc/{first.pid}/cwd") == "/"
         with socket.socket(socket.AF_UNIX) as agent:
             agent.connect(str(socket_file))
@@ -279,7 +280,7 @@ def test_it_becomes_exabgp_and_holds_its_directory(tmp_path: Path) -> None:
         assert f"another speaker (pid {first.pid}) runs here" in second.stdout
         first.send_signal(signal.SIGKILL)
         first.wait(10)
-        os.close(speaker_directory.prepare(loopback_profile(), str(tmp_path)).lock)
+        os.close(directory.prepare(loopback_profile(), str(tmp_path)).lock)
     finally:
         first.kill()
         first.wait(10)

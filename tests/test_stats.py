@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anycastd.evidence_haproxy_events import Event, attached, concerns, no_stream, stream
-from anycastd.evidence_haproxy_query import MANY, question, untold
-from anycastd.evidence_haproxy_servers import Usable
-from anycastd.haproxy import Backend, Frontend, Snapshot, Worker
-from anycastd.stats import GarbageError, TruncatedError, parse
+from anycastd.evidence.haproxy.events import Event, attached, concerns, no_stream, stream
+from anycastd.evidence.haproxy.query import MANY, question, untold
+from anycastd.evidence.haproxy.servers import Usable
+from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
+from anycastd.evidence.haproxy.stats import GarbageError, TruncatedError, parse
 from captures.states import EXPECTED, LOOK, States
 from haproxies import running
 

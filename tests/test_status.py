@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from anycastd.bgp_route import Route
-from anycastd.cli_output import span
-from anycastd.closing import Session
-from anycastd.commands.status import render
-from anycastd.decision_memory import Memory
-from anycastd.evidence_haproxy_servers import Usable
-from anycastd.haproxy import Gone, Observation
-from anycastd.known import Known
-from anycastd.lease import NeighborReport, Report
-from anycastd.levels import Level
-from anycastd.pipeline import Inputs, LeaseView, VipState, advance
-from anycastd.status import build
-from anycastd.views_severity import severity
+from anycastd.bgp.route import Route
+from anycastd.bgp.session import Session
+from anycastd.cli.commands.status import render
+from anycastd.cli.output import span
+from anycastd.decision.last_known import Known
+from anycastd.decision.levels import Level
+from anycastd.decision.memory import Memory
+from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance
+from anycastd.evidence.haproxy.servers import Usable
+from anycastd.evidence.haproxy.snapshot import Gone, Observation
+from anycastd.lease.messages import NeighborReport, Report
+from anycastd.views.severity import severity
+from anycastd.views.status import build
 from looks import NO, YES, snapshot
 from profiles import profile
 

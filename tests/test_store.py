@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from anycastd.store import ASIDE, Shelf
+from anycastd.agent.state_file import ASIDE, Shelf
 
 
 def shelf(directory: Path) -> Shelf:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.systemd import Notifier
+from anycastd.system.systemd import Notifier
 
 
 @pytest.fixture

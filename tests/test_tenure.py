@@ -7,12 +7,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from anycastd.bgp_route import Route
-from anycastd.closing import Session
-from anycastd.lease import Report
-from anycastd.lease_commands import Announce, Answer, AskRib, SessionChanged, Withdraw
-from anycastd.tenure import Lease
-from anycastd.terms import EndExabgp, Hang, Say, Send
+from anycastd.bgp.route import Route
+from anycastd.bgp.session import Session
+from anycastd.lease.commands import Announce, Answer, AskRib, SessionChanged, Withdraw
+from anycastd.lease.effects import EndExabgp, Hang, Say, Send
+from anycastd.lease.machine import Lease
+from anycastd.lease.messages import Report
 from leases import PEERS, VIPS, Bed, reports, route, want
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.clock import OwnTime
-from anycastd.evidence_haproxy_look import look
-from anycastd.evidence_haproxy_servers import Usable
-from anycastd.haproxy import Gone, Snapshot, Unreadable
+from anycastd.evidence.haproxy.look import look
+from anycastd.evidence.haproxy.servers import Usable
+from anycastd.evidence.haproxy.snapshot import Gone, Snapshot, Unreadable
+from anycastd.system.clock import OwnTime
 from haproxies import (
     HEAD,
     HAProxy,

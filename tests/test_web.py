@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from anycastd.formats import Endpoint
-from anycastd.web import AT_ONCE, HEAD_MAX, Page, Web
+from anycastd.agent.http_server import AT_ONCE, HEAD_MAX, Page, Web
+from anycastd.profile.formats import Endpoint
 from peer import free_port
 
 GET = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"

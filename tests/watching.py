@@ -16,10 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from anycastd.clock import OwnTime
-from anycastd.haproxy import Observation, Snapshot
-from anycastd.profile import Instance
-from anycastd.watcher import Watcher
+from anycastd.evidence.haproxy.snapshot import Observation, Snapshot
+from anycastd.evidence.haproxy.watcher import Watcher
+from anycastd.profile.model import Instance
+from anycastd.system.clock import OwnTime
 from haproxies import until
 
 TICK = 0.05

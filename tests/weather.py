@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
 
-from anycastd.bgp_route import Route
-from anycastd.closing import Session
-from anycastd.decision_region_report import Other, Serving
-from anycastd.haproxy import Gone, Observation, Snapshot, Unreadable
-from anycastd.lease import NeighborReport, Report
-from anycastd.pipeline import LeaseView
-from anycastd.profile import Profile
+from anycastd.bgp.route import Route
+from anycastd.bgp.session import Session
+from anycastd.decision.pipeline import LeaseView
+from anycastd.decision.region_report import Other, Serving
+from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
+from anycastd.lease.messages import NeighborReport, Report
+from anycastd.profile.model import Profile
 from deciding import MAP
 from looks import NO, UNPROVED, YES, snapshot
 from profiles import profile

@@ -12,10 +12,10 @@ from typing import Any
 
 from noise import Noise, say, spread
 
-from anycastd.lab.appliance import Settings
-from anycastd.lab.lab import Lab
-from anycastd.lab.record import outage
-from anycastd.lab.topology import PRIMARY, SECONDARY
+from anycastd.lab.network.appliance import Settings
+from anycastd.lab.network.lab import Lab
+from anycastd.lab.network.outage import outage
+from anycastd.lab.network.topology import PRIMARY, SECONDARY
 
 BACK = {"rise": 1, "hold_down": 2, "hold_down_max": 2, "spacing": 1}
 """Return timers, shortened so that the trials follow each other."""

@@ -12,15 +12,15 @@ from typing import Any
 from bare import prefix
 from noise import say, spread
 
-from anycastd.bgp_route import Route
-from anycastd.closing import Session
-from anycastd.decision_memory import Memory
-from anycastd.evidence_haproxy_servers import Server, Usable
-from anycastd.haproxy import Backend, Frontend, Snapshot, Worker
-from anycastd.lease import NeighborReport, Report
-from anycastd.pipeline import Inputs, LeaseView, VipState, advance
-from anycastd.profile import Profile
-from anycastd.rules import accept
+from anycastd.bgp.route import Route
+from anycastd.bgp.session import Session
+from anycastd.decision.memory import Memory
+from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance
+from anycastd.evidence.haproxy.servers import Server, Usable
+from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
+from anycastd.lease.messages import NeighborReport, Report
+from anycastd.profile.model import Profile
+from anycastd.profile.validate import accept
 from appliance import PROFILE
 
 SERVICES, SERVERS = 1_000, 10_000

@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from anycastd.clock import OwnTime
-from anycastd.evidence_haproxy_servers import Usable
-from anycastd.haproxy import Gone, Observation, Snapshot
-from anycastd.profile import Instance
-from anycastd.watcher import Watcher
+from anycastd.evidence.haproxy.servers import Usable
+from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot
+from anycastd.evidence.haproxy.watcher import Watcher
+from anycastd.profile.model import Instance
+from anycastd.system.clock import OwnTime
 from haproxies import HAProxy, free_port, running
 from waiting import eventually
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.lab import topology
-from anycastd.lab.lab import Lab
-from anycastd.lab.node import LabError, Nodes, descendants, ended
+from anycastd.lab.network import topology
+from anycastd.lab.network.lab import Lab
+from anycastd.lab.network.namespaces import LabError, Nodes, descendants, ended
 from processes import WITH_ALL_SIGNALS
 
 pytestmark = pytest.mark.root

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from anycastd.lab.appliance import PYTHON
-from anycastd.lab.node import Nodes
-from anycastd.lab.record import Answer
+from anycastd.lab.network.appliance import PYTHON
+from anycastd.lab.network.namespaces import Nodes
+from anycastd.lab.network.outage import Answer
 
 pytestmark = pytest.mark.root
 
@@ -53,7 +53,13 @@ def nodes() -> Iterator[Nodes]:
 
 def load(nodes: Nodes, requests: int) -> list[Answer]:
     """Send at least so many requests to 127.0.0.1, one each 10 ms, and return the answers."""
-    argv = (*PYTHON, "anycastd.lab.client", "127.0.0.1", "--every=0.01", "--give-up=0.2")
+    argv = (
+        *PYTHON,
+        "anycastd.lab.programs.load_client",
+        "127.0.0.1",
+        "--every=0.01",
+        "--give-up=0.2",
+    )
     process = nodes.start("only", "load", *argv)
     deadline = time.monotonic() + 20
     while process.log.read_text().count("\n") < requests:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.lab.appliance import Settings
-from anycastd.lab.files import shipped
-from anycastd.lab.lab import Lab, paths
-from anycastd.lab.record import Answer
-from anycastd.lab.topology import PRIMARY, REGIONS, SECONDARY
+from anycastd.lab.network.appliance import Settings
+from anycastd.lab.network.lab import Lab, paths
+from anycastd.lab.network.outage import Answer
+from anycastd.lab.network.shipped_files import shipped
+from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from anycastd.lab import files, fill
-from anycastd.lab.node import LabError
-from anycastd.lab.topology import PRIMARY, REGIONS, SECONDARY, Region
+from anycastd.lab.network import adapt, shipped_files
+from anycastd.lab.network.namespaces import LabError
+from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, Region
 
 SOCKET = "/tmp/lab/haproxy/anycastd.sock"  # noqa: S108 - a text, nothing is made there
 
@@ -15,29 +15,29 @@ SOCKET = "/tmp/lab/haproxy/anycastd.sock"  # noqa: S108 - a text, nothing is mad
 @pytest.mark.parametrize("region", REGIONS, ids=lambda region: region.name)
 def test_the_shipped_profile_becomes_the_regions(region: Region) -> None:
     """Addresses, socket and timers are the lab's; every other value is the shipped one."""
-    text = files.shipped(f"profiles/{region.profile}").read_text()
+    text = shipped_files.shipped(f"profiles/{region.profile}").read_text()
     wanted = yaml.safe_load(text)
-    filled = yaml.safe_load(fill.profile(text, region, SOCKET, fill.RETURN))
+    filled = yaml.safe_load(adapt.profile(text, region, SOCKET, adapt.RETURN))
     wanted["region"] = region.name
     wanted["networks"] = [region.vnet]
     wanted["bgp"]["router_id"] = wanted["bgp"]["local_address"] = region.nva
     for neighbor, address in zip(wanted["bgp"]["neighbors"], region.ars, strict=True):
         neighbor["address"] = address
     wanted["haproxy"]["main"]["socket"] = SOCKET
-    wanted["services"]["web"]["return"] = fill.RETURN
-    wanted["services"]["web"]["degraded"]["fall"] = fill.FALL
+    wanted["services"]["web"]["return"] = adapt.RETURN
+    wanted["services"]["web"]["degraded"]["fall"] = adapt.FALL
     assert filled == wanted
 
 
 def test_the_graded_profile_becomes_a_storys() -> None:
     """Its limit is one that the lab can reach, its map the lab's; a person is still waited for."""
-    text = files.shipped("profiles/graded.yaml").read_text()
-    filled = yaml.safe_load(fill.profile(text, PRIMARY, SOCKET, fill.RETURN))
+    text = shipped_files.shipped("profiles/graded.yaml").read_text()
+    filled = yaml.safe_load(adapt.profile(text, PRIMARY, SOCKET, adapt.RETURN))
     (service,) = filled["services"].values()
     (limit,) = [one for one in service["healthy"]["all"] if "sessions_below" in one]
-    assert limit["sessions_below"] == fill.SESSIONS
+    assert limit["sessions_below"] == adapt.SESSIONS
     assert service["maintenance"]["map"] == "/tmp/lab/haproxy/maintenance.map"  # noqa: S108
-    assert service["return"] == {"manual": True, **fill.RETURN}
+    assert service["return"] == {"manual": True, **adapt.RETURN}
 
 
 def test_everything_else_stays_to_the_letter() -> None:
@@ -62,7 +62,7 @@ services:
     failed: withdraw
 """
     assert (
-        fill.profile(text, SECONDARY, SOCKET, {"rise": 1})
+        adapt.profile(text, SECONDARY, SOCKET, {"rise": 1})
         == """\
 region: westeurope  # a comment
 bgp:
@@ -86,38 +86,40 @@ services:
 
 def test_a_return_by_hand_stays_one_in_its_short_form() -> None:
     """`return: manual` is as good as the long form."""
-    text = files.shipped("profiles/primary.yaml").read_text()
+    text = shipped_files.shipped("profiles/primary.yaml").read_text()
     back = text[text.index("    return: {") :].splitlines()[0]
-    filled = yaml.safe_load(fill.profile(text.replace(back, "    return: manual"), PRIMARY, SOCKET))
-    assert filled["services"]["web"]["return"] == {"manual": True, **fill.RETURN}
+    filled = yaml.safe_load(
+        adapt.profile(text.replace(back, "    return: manual"), PRIMARY, SOCKET)
+    )
+    assert filled["services"]["web"]["return"] == {"manual": True, **adapt.RETURN}
 
 
 def test_timers_may_stay() -> None:
     """Without return timers to fill in, the profile's own stay."""
-    text = files.shipped("profiles/primary.yaml").read_text()
+    text = shipped_files.shipped("profiles/primary.yaml").read_text()
     wanted = yaml.safe_load(text)["services"]["web"]["return"]
-    filled = yaml.safe_load(fill.profile(text, PRIMARY, SOCKET, None))
+    filled = yaml.safe_load(adapt.profile(text, PRIMARY, SOCKET, None))
     assert filled["services"]["web"]["return"] == wanted
 
 
 def test_a_profile_of_another_shape_is_refused_in_words() -> None:
     """A profile that the lab cannot fill in names what it lacks, as a wrong profile (78)."""
-    text = files.shipped("profiles/primary.yaml").read_text()
+    text = shipped_files.shipped("profiles/primary.yaml").read_text()
     with pytest.raises(LabError, match=r"no 'bgp\.local_address'") as caught:
-        fill.profile(text.replace("local_address:", "elsewhere:"), PRIMARY, SOCKET)
+        adapt.profile(text.replace("local_address:", "elsewhere:"), PRIMARY, SOCKET)
     assert caught.value.code == 78
 
 
 @pytest.mark.parametrize("fast", [False, True])
 def test_the_shipped_haproxy_file_becomes_the_regions(fast: bool) -> None:
     """Sockets, map, servers, user and the chosen checks are the lab's; all else stays."""
-    shipped = files.shipped("haproxy/haproxy.cfg").read_text()
+    shipped = shipped_files.shipped("haproxy/haproxy.cfg").read_text()
     # What the lab takes out of its comment.
     for line in ("stats socket /run/haproxy/admin.sock", "http-request return status 503"):
         assert shipped.count(f"#{line}") == 1
         shipped = shipped.replace(f"#{line}", line)
     old = [line.split("#")[0].split() for line in shipped.splitlines()]
-    new = [line.split() for line in fill.haproxy(shipped, PRIMARY, SOCKET, fast=fast).splitlines()]
+    new = [line.split() for line in adapt.haproxy(shipped, PRIMARY, SOCKET, fast=fast).splitlines()]
     changed = [
         (before, after)
         for before, after in zip(
@@ -141,13 +143,15 @@ def test_the_shipped_haproxy_file_becomes_the_regions(fast: bool) -> None:
 
 def test_a_haproxy_file_of_another_shape_is_refused_in_words() -> None:
     """A file with three servers is no lab's."""
-    text = files.shipped("haproxy/haproxy.cfg").read_text()
+    text = shipped_files.shipped("haproxy/haproxy.cfg").read_text()
     with pytest.raises(LabError, match="3 servers") as caught:
-        fill.haproxy(text + "\n    server more 10.0.3.13:80\n", PRIMARY, SOCKET, fast=False)
+        adapt.haproxy(text + "\n    server more 10.0.3.13:80\n", PRIMARY, SOCKET, fast=False)
     assert caught.value.code == 78
 
 
 def test_a_missing_file_says_where_it_was_looked_for() -> None:
     """Neither the checkout nor the installation has it: both places are named."""
-    with pytest.raises(files.MissingFileError, match=r"neither .*/profiles/nosuch\.yaml nor .*"):
-        files.shipped("profiles/nosuch.yaml")
+    with pytest.raises(
+        shipped_files.MissingFileError, match=r"neither .*/profiles/nosuch\.yaml nor .*"
+    ):
+        shipped_files.shipped("profiles/nosuch.yaml")

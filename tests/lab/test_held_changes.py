@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from anycastd.lab.appliance import Settings
-from anycastd.lab.lab import Lab, paths
-from anycastd.lab.topology import PRIMARY, SECONDARY
+from anycastd.lab.network.appliance import Settings
+from anycastd.lab.network.lab import Lab, paths
+from anycastd.lab.network.topology import PRIMARY, SECONDARY
 from window import Reading
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]

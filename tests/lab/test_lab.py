@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.lab.appliance import Settings
-from anycastd.lab.lab import Lab, TimedOutError, expected, paths
-from anycastd.lab.node import LabError, Nodes
-from anycastd.lab.topology import PRIMARY, SECONDARY
+from anycastd.lab.network.appliance import Settings
+from anycastd.lab.network.lab import Lab, TimedOutError, expected, paths
+from anycastd.lab.network.namespaces import LabError, Nodes
+from anycastd.lab.network.topology import PRIMARY, SECONDARY
 
 pytestmark = pytest.mark.root
 

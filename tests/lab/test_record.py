@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from anycastd.lab.record import Answer, Record, outage, settled, who
+from anycastd.lab.network.outage import Answer, Record, outage, settled, who
 
 
 def answers(pattern: str, every: float = 0.01, takes: float = 0.004) -> list[Answer]:

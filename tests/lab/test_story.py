@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from anycastd.lab.node import descendants, ended
+from anycastd.lab.network.namespaces import descendants, ended
 from processes import WITH_ALL_SIGNALS
 
 pytestmark = pytest.mark.root

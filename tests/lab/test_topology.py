@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.lab import routers, topology
-from anycastd.lab.appliance import PYTHON
-from anycastd.lab.lab import EXPECTED, expected, paths
-from anycastd.lab.node import Nodes, Process
-from anycastd.lab.routers import Row
-from anycastd.lab.topology import PRIMARY, REGIONS, SECONDARY, VIP, Region
+from anycastd.lab.network import routers, topology
+from anycastd.lab.network.appliance import PYTHON
+from anycastd.lab.network.lab import EXPECTED, expected, paths
+from anycastd.lab.network.namespaces import Nodes, Process
+from anycastd.lab.network.routers import Row
+from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, VIP, Region
 
 pytestmark = pytest.mark.root
 
@@ -141,7 +141,7 @@ def test_the_client_reaches_the_vip_and_the_answer_comes_back(nodes: Nodes) -> N
     speaker = exabgp(nodes, SECONDARY, vip(SECONDARY, 65010))
     node = SECONDARY.node("nva")
     nodes.run(node, "ip", "address", "add", f"{VIP}/32", "dev", "lo")
-    argv = (*PYTHON, "anycastd.lab.backend", VIP, SECONDARY.name, SECONDARY.title, "it")
+    argv = (*PYTHON, "anycastd.lab.programs.web_server", VIP, SECONDARY.name, SECONDARY.title, "it")
     server = nodes.start(node, "web", *argv)
     wait_paths(nodes, expected({SECONDARY.name: 0}))
     ask = f"import urllib.request as u; print(u.urlopen('http://{VIP}/', timeout=2).read())"

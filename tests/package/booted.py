@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anycastd.lab import routers, topology
-from anycastd.lab.appliance import Appliance, Settings
-from anycastd.lab.lab import EXPECTED, Client, paths
-from anycastd.lab.node import Nodes
-from anycastd.lab.record import settled
-from anycastd.lab.topology import PRIMARY, REGIONS, SECONDARY, Region
-from anycastd.lab.watch import Watch
+from anycastd.lab.network import routers, topology
+from anycastd.lab.network.appliance import Appliance, Settings
+from anycastd.lab.network.lab import EXPECTED, Client, paths
+from anycastd.lab.network.namespaces import Nodes
+from anycastd.lab.network.outage import settled
+from anycastd.lab.network.route_monitor import Watch
+from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, Region
 from peer import wait_for
 from systems import ROOT, System
 

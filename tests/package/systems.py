@@ -7,7 +7,7 @@ import secrets
 import subprocess
 from pathlib import Path
 
-from anycastd.lab.node import Nodes, Process, descendants
+from anycastd.lab.network.namespaces import Nodes, Process, descendants
 from peer import wait_for
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.cli import COMMANDS
+from anycastd.cli.main import COMMANDS
 from systems import ROOT, build
 
 pytestmark = pytest.mark.timeout(300)

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.lab import fill, routers, topology
-from anycastd.lab.lab import EXPECTED, expected
-from anycastd.lab.node import Nodes
-from anycastd.lab.topology import PRIMARY, REGIONS, SECONDARY, VIP
+from anycastd.lab.network import adapt, routers, topology
+from anycastd.lab.network.lab import EXPECTED, expected
+from anycastd.lab.network.namespaces import Nodes
+from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, VIP
 from booted import Site, documented, files, install, kill, quiet, reconfigure, version_of
 from peer import wait_for
 from systems import ROOT, System, bases, build
@@ -104,7 +104,7 @@ def test_the_documented_way_brings_both_regions_up(site: Site) -> None:
         system.run(copy.replace("primary.yaml", region.profile))
         text = system.run("cat /etc/anycastd/profile.yaml") + "\n"
         socket = "/run/haproxy/anycastd.sock"
-        system.write("/etc/anycastd/profile.yaml", fill.profile(text, region, socket))
+        system.write("/etc/anycastd/profile.yaml", adapt.profile(text, region, socket))
         system.run(judge)
         start, status = documented("Start")
         system.run(start)

@@ -1,0 +1,316 @@
+"""Drains as operators ask for them: begun, kept on disk, watched until they end.
+
+What a drain does is decided in the pass (``drains``); this only hands it the table, and takes the
+table that a pass leaves.  A drain is on the disk before it is acknowledged.  Where the disk does
+not take it, it stands nevertheless, since the operator is about to take the machine away; but that
+is said, in the answer, in the log and in the status, until it is on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from anycastd.agent.region_client import Others
+from anycastd.agent.state_file import Shelf
+from anycastd.decision.drains import ALL, STOP, Drain, Table, asks, elsewhere, pack, unpack
+from anycastd.decision.levels import Level
+from anycastd.decision.pipeline import Step
+from anycastd.decision.region_report import Other, own_text
+from anycastd.profile.model import Profile
+from anycastd.system.clock import OwnTime
+
+log = logging.getLogger(__name__)
+
+ASK_EVERY = 1.0
+"""Seconds between two questions to the other regions, while a drain wants to know."""
+STOP_LASTS = 60.0
+"""A drain for a stop ends by itself so many seconds after the stop should be over."""
+PASS_WITHIN = 1.0
+"""Seconds to wait for the next pass; it comes at once, but for an agent that hangs."""
+LONGEST = 366 * 86400.0
+
+Asked = Mapping[str, Any]
+Reply = dict[str, Any]
+
+
+class Inbox(Protocol):
+    """What the drainer gives to the pass; ``wake()`` asks for one."""
+
+    drains: Table
+    others: Mapping[str, Other]
+
+    def wake(self) -> None:
+        """Ask for a pass."""
+
+
+class Drainer:
+    """The drains of one agent; ``drain`` and ``undrain`` answer the control socket.
+
+    ``inherited`` are drains that the agent before us, in this process, could not keep on disk.
+    """
+
+    def __init__(
+        self, profile: Profile, inbox: Inbox, clock: OwnTime, state: str, inherited: str = ""
+    ) -> None:
+        self._profile = profile
+        self._inbox = inbox
+        self._clock = clock
+        self._inherited = inherited
+        self._others = Others(profile, clock)
+        self._step: Step | None = None
+        self._one = asyncio.Lock()
+        self._curious = asyncio.Event()
+        self._passed = asyncio.Event()
+        self._shelf = Shelf(state, "drains", "drains")
+
+    def begin(self) -> None:
+        """Take up the drains that are kept, before the first pass."""
+        now = self._clock.now()
+        loaded = self._shelf.load()
+        table: Table = {}
+        if loaded is not None:
+            value, age = loaded
+            try:
+                table = unpack(value, now - age)
+            except ValueError:
+                self._shelf.refuse("it holds no list of drains")
+        if self._inherited:
+            table = unpack(json.loads(self._inherited), now)
+        for drain in table.values():
+            log.warning("drain of %s goes on (%s)", drain.what, _whose(drain))
+        self._inbox.drains = table
+        # Also where nothing is to be kept: who cannot write here is told now, not when it matters.
+        self._shelf.want(pack(table, now))
+
+    async def run(self) -> None:
+        """Keep on disk what is to be kept, ask the other regions while a drain wants to know."""
+        await asyncio.gather(self._shelf.run(), self._ask())
+
+    def passed(self, step: Step) -> None:
+        """Take what a pass leaves of the drains."""
+        self._step = step
+        before, after = self._inbox.drains, step.drains
+        if after != before:
+            for key, drain in before.items():
+                if key not in after:
+                    log.warning("drain of %s ends: its time is up (%s)", drain.what, _whose(drain))
+            self._inbox.drains = after
+            self._shelf.want(pack(after, self._clock.now()))
+        self._passed.set()
+        if asks(self._profile, after):
+            self._curious.set()
+        else:
+            self._curious.clear()
+
+    async def flush(self) -> None:
+        """Write what has not been written, before the end."""
+        await self._shelf.flush()
+
+    def problems(self) -> tuple[str, ...]:
+        """Say what is wrong with keeping drains."""
+        found = [self._shelf.aside()]
+        if self._shelf.problem:
+            found.append(f"{self._shelf.path}: {self._unkept()}")
+        return tuple(filter(None, found))
+
+    def heirloom(self) -> str:
+        """Give the drains as text where they are not on the disk, for a successor here."""
+        kept = not self._shelf.problem
+        return "" if kept else json.dumps(pack(self._inbox.drains, self._clock.now()))
+
+    def leaving(self) -> frozenset[str]:
+        """Name the services that are being drained, as of now."""
+        drains = self._inbox.drains.values()
+        names = self._profile.services
+        return frozenset(name for name in names if any(each.covers(name) for each in drains))
+
+    # What operators ask for -----------------------------------------------------------------------
+
+    async def drain(self, asked: Asked) -> Reply:
+        """Begin a drain: ``service`` (None: all), ``reason``, ``by``, ``for``, ``force``.
+
+        ``stopping``: one for a stop of the agent, which nobody is asked about.
+        """
+        async with self._one:
+            service, fault = self._service(asked)
+            seconds = _lasts(asked.get("for"))
+            if fault:
+                return _refused("unknown", fault)
+            if seconds is None:
+                return _refused("unknown", f"{asked.get('for')!r} is no time that a drain can last")
+            stopping = asked.get("stopping") is True
+            table = self._inbox.drains
+            key = STOP if stopping else service or ALL
+            if key in table:
+                if stopping:
+                    return self._reply([], stop=self._profile.drain.stop)
+                return _refused("already", self._already(table[key]))
+            force = asked.get("force") is True
+            names = [name for name in self._profile.services if service in (None, name)]
+            if not (force or stopping):
+                fault = await self._last(names)
+                if fault:
+                    return _refused("last", fault)
+            now = self._clock.now()
+            times = self._profile.drain
+            lasts = 2 * times.stop + STOP_LASTS if stopping else seconds
+            drain = Drain(
+                reason=own_text(asked.get("reason"), "no reason was given"),
+                by=own_text(asked.get("by")),
+                since=now,
+                wait=times.stop / 2 if stopping else times.wait,
+                service=None if stopping else service,
+                until=now + lasts if lasts else None,
+                force=force,
+                stopping=stopping,
+            )
+            warnings = [] if stopping else await self._keep({**self._inbox.drains, key: drain})
+            said = list(self._outlook(drain, names))
+            await self._put({**self._inbox.drains, key: drain})
+            log.warning("drain of %s begins (%s)", drain.what, _whose(drain))
+            return self._reply(said, warnings, stop=times.stop)
+
+    async def undrain(self, asked: Asked) -> Reply:
+        """End the drain of ``service``, or that of everything (None)."""
+        async with self._one:
+            service = asked.get("service")
+            table = self._inbox.drains
+            keys = {str(service)} if service is not None else {ALL, STOP}
+            ended = [drain for key, drain in table.items() if key in keys]
+            if not ended:
+                _, fault = self._service(asked)
+                return _refused("unknown" if fault else "nothing", fault or self._nothing(service))
+            rest = {key: drain for key, drain in table.items() if key not in keys}
+            warnings = await self._keep(rest)
+            rest = {key: drain for key, drain in self._inbox.drains.items() if key not in keys}
+            await self._put(rest)
+            said = []
+            for drain in ended:
+                log.warning("drain of %s is ended by %s", drain.what, own_text(asked.get("by")))
+                said.append(f"the drain of {drain.what} has ended ({_whose(drain)})")
+            for name in self._profile.services:
+                if any(drain.covers(name) for drain in ended):
+                    left = next((each for each in rest.values() if each.covers(name)), None)
+                    said.append(
+                        f"{name}: comes back as its rules and timers allow"
+                        if left is None
+                        else f"{name}: stays drained by the drain of {left.what} ({_whose(left)})"
+                    )
+            return self._reply(said, warnings)
+
+    def _service(self, asked: Asked) -> tuple[str | None, str]:
+        service = asked.get("service")
+        if service is None or service in self._profile.services:
+            return service, ""
+        known = ", ".join(self._profile.services)
+        return None, f"there is no service {own_text(service)}; the profile has: {known}"
+
+    async def _last(self, names: Iterable[str]) -> str:
+        """Say what keeps these from being drained: nobody else would serve."""
+        if not self._profile.regions:
+            return ""
+        began = self._clock.now() - 2 * ASK_EVERY
+        others = await self._others.ask()
+        now = self._clock.now()
+        for name in names:
+            if self._level(name) is Level.WITHDRAWN:
+                continue
+            found = elsewhere(self._profile, self._profile.services[name], others, began, now)
+            if not found.serves:
+                return (
+                    f"{name}: no other region is known to serve ({found.why}); bring one back, or "
+                    "drain with --force"
+                )
+        return ""
+
+    def _outlook(self, drain: Drain, names: Iterable[str]) -> Iterable[str]:
+        for name in names:
+            other = next((d for d in self._inbox.drains.values() if d.covers(name)), None)
+            if other is not None:
+                yield (
+                    f"{name}: the drain of {other.what} stands already ({_whose(other)}); both "
+                    "have to be ended"
+                )
+            elif self._level(name) is Level.WITHDRAWN:
+                yield f"{name}: is withdrawn already, and stays so"
+            elif self._profile.services[name].prepends_steer:
+                yield f"{name}: at the longest path now, withdrawn in {drain.wait:g} s"
+            else:
+                yield (
+                    f"{name}: withdrawn now, since prepends do not steer here; the others have "
+                    f"{drain.wait:g} s to take over"
+                )
+        if not (self._profile.regions or drain.force):
+            yield "no `regions` in the profile: nobody was asked whether another region serves"
+
+    def _level(self, name: str) -> Level | None:
+        return None if self._step is None else self._step.decisions[name].level
+
+    def _already(self, drain: Drain) -> str:
+        minutes = (self._clock.now() - drain.since) / 60
+        name = f" {drain.service}" if drain.service else ""
+        return (
+            f"{drain.what}: a drain stands already, for {minutes:.0f} min ({_whose(drain)}); "
+            f"`anycastd undrain{name}` ends it"
+        )
+
+    def _nothing(self, service: object) -> str:
+        standing = [each.what for each in self._inbox.drains.values()]
+        what = "all services" if service is None else own_text(service)
+        if not standing:
+            return f"{what}: there is no drain to end"
+        return f"{what}: there is no such drain to end; there is a drain of {', '.join(standing)}"
+
+    async def _put(self, table: Table) -> None:
+        """Hand the pass another table, and wait for it: who asks then sees what came of it."""
+        self._inbox.drains = table
+        # A pass may have had another table written while this one was.
+        self._shelf.want(pack(table, self._clock.now()))
+        self._passed.clear()
+        self._inbox.wake()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PASS_WITHIN):
+                await self._passed.wait()
+
+    async def _keep(self, table: Table) -> list[str]:
+        if await self._shelf.put(pack(table, self._clock.now())):
+            return [f"{self._shelf.path}: {self._unkept()}"]
+        return []
+
+    def _unkept(self) -> str:
+        return (
+            f"cannot be written: {self._shelf.problem}; what is drained or not is lost with this "
+            "agent, so make room or mend the directory (it is tried again)"
+        )
+
+    def _reply(self, said: list[str], warnings: Iterable[str] = (), stop: float = 0) -> Reply:
+        return {"v": 1, "said": said, "warnings": list(warnings), "stop": stop}
+
+    async def _ask(self) -> None:
+        while True:
+            await self._curious.wait()
+            self._inbox.others = await self._others.ask()
+            self._inbox.wake()
+            await asyncio.sleep(ASK_EVERY)
+
+
+def _whose(drain: Drain) -> str:
+    return f"{drain.reason}; by {drain.by}" if drain.by else drain.reason
+
+
+def _lasts(given: object) -> float | None:
+    """Seconds that a drain lasts, 0 for no end; None where that cannot be meant."""
+    if given is None:
+        return 0.0
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= LONGEST:
+        return None
+    return float(given)
+
+
+def _refused(code: str, why: str) -> Reply:
+    return {"v": 1, "refused": why, "code": code}

@@ -1,0 +1,63 @@
+"""What services have been through, kept for the next agent: failures, and the waits they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from anycastd.agent.state_file import Shelf
+from anycastd.decision.levels import Level
+from anycastd.decision.memory import Memory, carry, restore
+from anycastd.decision.pipeline import Step
+from anycastd.profile.model import Profile
+from anycastd.system.clock import OwnTime
+
+_FIXED = 1e9
+"""By this clock what a memory holds is as old in each pass, unless something happened."""
+
+
+class Recall:
+    """Policy's memory on disk; it is lost without harm, since an agent without one is careful."""
+
+    def __init__(self, profile: Profile, clock: OwnTime, state: str) -> None:
+        self._profile = profile
+        self._clock = clock
+        self._shelf = Shelf(state, "memory", "what services have been through")
+        self._known: object = None
+
+    def begin(self) -> dict[str, Memory]:
+        """Give what the agent before us knew of the profile's services."""
+        loaded = self._shelf.load()
+        if loaded is None:
+            return {}
+        value, age = loaded
+        then = self._clock.now() - age
+        try:
+            kept = {str(name): restore(carried, then) for name, carried in value.items()}
+        except (ValueError, TypeError, AttributeError, KeyError):
+            self._shelf.refuse("it holds no memory of services")
+            return {}
+        return {name: kept[name] for name in self._profile.services if name in kept}
+
+    def passed(self, step: Step, memory: Mapping[str, Memory], now: float) -> None:
+        """Keep what has changed; what is preferred, and stays so, teaches nothing."""
+        known = {
+            name: carry(each, _FIXED)
+            for name, each in memory.items()
+            if step.decisions[name].level is not Level.PREFERRED
+        }
+        if step.transitions or (self._known is not None and known != self._known):
+            self._shelf.want({name: carry(each, now) for name, each in memory.items()})
+        self._known = known
+
+    async def run(self) -> None:
+        """Write what is to be kept."""
+        await self._shelf.run()
+
+    async def flush(self) -> None:
+        """Write what has not been written, before the end."""
+        await self._shelf.flush()
+
+    def problems(self) -> tuple[str, ...]:
+        """Say what was lost."""
+        aside = self._shelf.aside()
+        return (aside,) if aside else ()

@@ -1,0 +1,54 @@
+"""`anycastd bfd`: the sidecar, a BIRD that speaks BFD and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from anycastd.cli.arguments import add_directory, add_profile
+from anycastd.cli.output import complain
+from anycastd.cli.profile_file import load
+from anycastd.speaker import bird_bfd
+from anycastd.system.atomic_file import put
+from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Say the arguments."""
+    add_profile(parser)
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write BIRD's configuration and end; a BIRD that runs takes it over on SIGHUP",
+    )
+    add_directory(parser, "/run/anycastd-bfd", "where BIRD's configuration and socket are put")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Write the configuration and become BIRD; returns only where that cannot be."""
+    profile = load(args.profile)
+    if profile is None:
+        return EX_CONFIG
+    if profile.bgp.bfd is None:
+        complain(
+            f"{args.profile}: bgp.bfd: is not there; write bfd: {{interval: 1, multiplier: 3}}"
+        )
+        return EX_CONFIG
+    where = Path(args.directory)
+    conf = where / "bird.conf"
+    bird = shutil.which("bird", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if bird is None:
+        complain("anycastd: BIRD is not installed: apt install bird2")
+        return EX_UNAVAILABLE
+    try:
+        where.mkdir(mode=0o750, parents=True, exist_ok=True)
+        put(conf, bird_bfd.configuration(profile, profile.bgp.bfd))
+        if args.write:
+            return 0
+        files = ("-c", str(conf), "-s", str(where / "bird.ctl"), "-P", str(where / "bird.pid"))
+        os.execv(bird, [bird, "-f", *files])  # noqa: S606 - that is the point
+    except OSError as error:
+        complain(f"anycastd: {error.filename or where}: {error.strerror}")
+        return EX_NOPERM if isinstance(error, PermissionError) else EX_UNAVAILABLE

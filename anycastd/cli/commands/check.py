@@ -1,0 +1,195 @@
+"""`anycastd check FILE...`: everything that `run` does, short of starting."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+
+from anycastd.bgp.session import Session
+from anycastd.cli.output import complain, span
+from anycastd.cli.profile_file import read
+from anycastd.decision.forecast import forecast
+from anycastd.decision.levels import Level
+from anycastd.decision.pipeline import Inputs, LeaseView, VipState
+from anycastd.evidence.haproxy.event_stream import deaf
+from anycastd.evidence.haproxy.inventory import InventoryError, inventory
+from anycastd.evidence.haproxy.look import look
+from anycastd.evidence.haproxy.query import more, named
+from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot
+from anycastd.evidence.vip.prober import ask
+from anycastd.evidence.vip.selftest import Probe, where
+from anycastd.lease.messages import NeighborReport, Report
+from anycastd.profile.compare import Comparison, compare
+from anycastd.profile.model import Instance, Profile
+from anycastd.speaker.exabgp import config
+from anycastd.speaker.foreign import others
+from anycastd.system.clock import OwnTime
+from anycastd.system.exit_codes import EX_CONFIG
+
+AHEAD = 3600.0
+"""Seconds that the decision is run forward."""
+LOOK_WITHIN = 2.0
+"""Seconds that HAProxy has for the one look."""
+HEAR_WITHIN = 0.3
+"""Seconds that HAProxy has to refuse its events."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Say the arguments."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a region's profile")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Check every file, say all that is wrong with any of them, and compare the sound ones."""
+    accepted = {path: read(path) for path in dict.fromkeys(args.files)}
+    problems = [problem for found in accepted.values() for problem in found.problems]
+    sound = [(path, it.profile) for path, it in accepted.items() if it.profile is not None]
+    comparison = compare(sound, {path: it.lines for path, it in accepted.items()})
+    problems += comparison.problems
+    for problem in problems:
+        complain(str(problem))
+    for path, profile in sound:
+        looks = {name: _look(profile, each) for name, each in profile.haproxy.items()}
+        probes = {
+            name: asyncio.run(ask(each.vip, each.self_test, OwnTime()))
+            for name, each in profile.services.items()
+            if each.self_test is not None
+        }
+        print("\n".join(_profile(path, profile, looks, probes)), end="\n\n")
+    if sound:
+        print("\n".join(f"  {other}\n" for other in others()), end="")
+    if comparison.matrices:
+        print("\n".join(_comparison(comparison)), end="\n\n")
+    wrong = sum(not problem.warning for problem in problems)
+    unread = len(accepted) - len(sound)
+    if unread:
+        complain(f"anycastd: {unread} of {len(accepted)} profiles cannot be used")
+        return EX_CONFIG
+    if wrong:
+        complain("anycastd: the profiles do not fit together")
+        return EX_CONFIG
+    warned = len(problems)
+    print(f"{len(sound)} profile{'s' if len(sound) > 1 else ''} can be used", end="")
+    print(f"; {warned} warning{'s' if warned > 1 else ''} above" if warned else "")
+    return 0
+
+
+def _look(profile: Profile, instance: Instance) -> Observation:
+    """Take one look, as `run` would take its first."""
+    backends, frontends = _names(profile, instance.name)
+    also = more(profile.services, instance.name)
+    return asyncio.run(look(instance.socket, backends, frontends, OwnTime(), LOOK_WITHIN, also))
+
+
+def _names(profile: Profile, instance: str) -> tuple[set[str], set[str]]:
+    backends: set[str] = set()
+    frontends: set[str] = set()
+    for service in profile.services.values():
+        its_backends, its_frontends = named(service, instance)
+        backends |= its_backends
+        frontends |= its_frontends
+    return backends, frontends
+
+
+def _profile(
+    path: str,
+    profile: Profile,
+    looks: Mapping[str, Observation],
+    probes: Mapping[str, Probe],
+) -> Iterator[str]:
+    yield f"{path}: region {profile.region}, platform {profile.platform.value}"
+    for name, instance in profile.haproxy.items():
+        yield from _haproxy(profile, instance, looks[name])
+    for name, probe in probes.items():
+        service = profile.services[name]
+        if service.self_test is not None:
+            what = where(service.self_test)
+            yield f"  self-test of {name}: {probe.outcome.value} on {what} ({probe.why})"
+    yield "  decision"
+    yield from _decisions(profile, looks, probes)
+    yield "  ExaBGP configuration, as the speaker would write it"
+    hidden = {
+        neighbor.address: "(hidden)" for neighbor in profile.bgp.neighbors if neighbor.md5_file
+    }
+    text = config.configuration(profile, "/run/anycastd-speaker", hidden)
+    yield from (f"    {line}".rstrip() for line in text.splitlines())
+
+
+def _haproxy(profile: Profile, instance: Instance, found: Observation) -> Iterator[str]:
+    if not isinstance(found, Snapshot):
+        state = "is not there" if isinstance(found, Gone) else "does not answer"
+        yield f"  haproxy {instance.name}: {state} ({found.why})"
+        return
+    worker = found.worker
+    up = span(worker.uptime)
+    who = f"HAProxy {worker.version}, pid {worker.pid}, up {up}"
+    yield f"  haproxy {instance.name}: answers ({who})"
+    if why := asyncio.run(deaf(instance, HEAR_WITHIN)):
+        yield f"    it is looked at every {instance.poll:g} s, not heard: {why}"
+    for name, key in sorted(more(profile.services, instance.name).entries - set(found.entries)):
+        yield f"    map {name} (for {key}): the profile names it, HAProxy does not have it"
+    backends, frontends = _names(profile, instance.name)
+    try:
+        its = inventory(instance.socket)
+    except InventoryError as error:
+        yield f"    inventory: {error}"
+        return
+    for kind, wanted, has in (
+        ("backend", backends, set(its.backends)),
+        ("frontend", frontends, set(its.frontends)),
+    ):
+        for name in sorted(wanted - has):
+            yield f"    {kind} {name}: the profile names it, HAProxy does not have it"
+        for name in sorted(has - wanted):
+            yield f"    {kind} {name}: HAProxy has it, no rule names it"
+
+
+def _decisions(
+    profile: Profile, looks: Mapping[str, Observation], probes: Mapping[str, Probe]
+) -> Iterator[str]:
+    """Say what `run` would do from now on, were all sessions up and nothing to change."""
+    neighbors = {
+        str(neighbor.address): NeighborReport(Session.UP, 0.0) for neighbor in profile.bgp.neighbors
+    }
+    lease = LeaseView(True, Report("", 0, 0, None, neighbors, ()), ())
+    vips = {service.prefix: VipState(True) for service in profile.services.values()}
+    stages = forecast(profile, {}, Inputs(dict(looks), vips, lease, probes), 0.0, AHEAD)
+    if not profile.bgp.prepends_steer:
+        yield "    prepends do not steer here: degraded and drained are withdrawn"
+    for name, found in stages.items():
+        service = profile.services[name]
+        for stage in found:
+            when = f"after {span(stage.after)}" if stage.after else "at first"
+            level = stage.decision.level
+            asns = ""
+            if level is not Level.WITHDRAWN:
+                prepend = {
+                    Level.PREFERRED: service.prepend,
+                    Level.DEGRADED: service.degraded.prepend,
+                    Level.STANDBY: service.standby.prepend,
+                }[level]
+                asns = " with " + " ".join([str(profile.bgp.local_as)] * (1 + prepend))
+            cap = stage.decision.cap
+            detail = f" ({cap.detail})" if cap.detail else ""
+            what = f"{level.word}{asns}: {cap.reason.sentence}{detail}"
+            yield f"    {name} {service.vip} {when}: {what}"
+
+
+def _comparison(comparison: Comparison) -> Iterator[str]:
+    for matrix in comparison.matrices:
+        against = " against ".join(matrix.regions)
+        yield f"{matrix.service} {matrix.vip}: who wins at the far router, {against}"
+        rows = [
+            (*(candidate.level for candidate in each.candidates), each.sentence)
+            for each in matrix.combinations
+        ]
+        yield from _columns([(*matrix.regions, ""), *rows])
+    yield from comparison.notes
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield f"  {'  '.join(cells)}".rstrip()

@@ -1,0 +1,102 @@
+"""`anycastd explain`: why it is so, and what would happen next."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from anycastd.agent.control_client import ControlError, ask
+from anycastd.cli.arguments import add_directory
+from anycastd.cli.output import complain, span, table
+from anycastd.system.exit_codes import EX_UNAVAILABLE
+
+EX_USAGE = 2
+WITHIN = 30.0
+"""Seconds for the answer: a thousand services take a few."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Say the arguments."""
+    parser.add_argument(
+        "service", nargs="?", metavar="SERVICE", help="only this one (default: all)"
+    )
+    parser.add_argument("--json", action="store_true", help="all of it as one JSON document")
+    add_directory(parser, "/run/anycastd", "where the agent's control socket is")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Ask the agent and show its answer."""
+    try:
+        answer = ask(args.directory, "explain", WITHIN)
+    except ControlError as error:
+        complain(f"anycastd: {error}")
+        return EX_UNAVAILABLE
+    services = answer["services"]
+    if args.service is not None:
+        if args.service not in services:
+            known = ", ".join(services)
+            complain(f"anycastd: there is no service {args.service}; the profile has: {known}")
+            return EX_USAGE
+        services = answer["services"] = {args.service: services[args.service]}
+    if args.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        print("\n\n".join("\n".join(render(name, each)) for name, each in services.items()))
+    return 0
+
+
+def render(name: str, it: Mapping[str, Any]) -> Iterator[str]:
+    """Give one service's explanation as lines for a person."""
+    yield f"{name}  {it['vip']}  {it['level'].upper()} for {span(it['since'])}"
+    yield f"  because {_said(it['reason'])}"
+    if it["reason"]["remedy"]:
+        yield f"  do      {it['reason']['remedy']}"
+    path = "not announced"
+    if it["as_path"] is not None:
+        count = it["prepend"]
+        asns = " ".join(map(str, it["as_path"]))
+        path = f"{asns} ({count} prepend{'' if count == 1 else 's'})"
+    yield f"  path    {path}"
+    if not it["prepends_steer"]:
+        yield "          prepends do not steer here: degraded and drained are withdrawn"
+    yield "  rules"
+    yield from table([_rule(rule) for rule in it["rules"]], indent=4)
+    yield "  caps: the lowest is the level"
+    yield from table([_cap(cap) for cap in it["caps"]] or [("none",)], indent=4)
+    if it["failures"]:
+        times = "once" if it["failures"] == 1 else f"{it['failures']} times in a row"
+        yield f"    it failed {times}: a hold-down of {span(it['hold_down'])}"
+    yield "  next, if nothing changes"
+    yield from table([_next(each) for each in it["next"]] or [("it stays so",)], indent=4)
+    if it["changes"]:
+        yield "  last changes"
+        yield from table([_change(each) for each in it["changes"]], indent=4)
+
+
+def _said(reason: Mapping[str, str]) -> str:
+    return reason["sentence"] + (f" ({reason['detail']})" if reason["detail"] else "")
+
+
+def _rule(rule: Mapping[str, Any]) -> tuple[str, ...]:
+    needs = f"needs {rule['needed']}" if rule["needed"] else ""
+    return (" and ".join(rule["of"]), rule["truth"], rule["rule"], rule["value"], needs)
+
+
+def _cap(cap: Mapping[str, Any]) -> tuple[str, ...]:
+    ends = "" if cap["ends"] is None else f"{span(cap['ends'])} more"
+    return (cap["level"], cap["source"], cap["kind"], ends, _said(cap["reason"]))
+
+
+def _next(each: Mapping[str, Any]) -> tuple[str, ...]:
+    return (f"in {span(each['after'])}", each["level"], _said(each["reason"]))
+
+
+def _change(each: Mapping[str, Any]) -> tuple[str, ...]:
+    stages = [
+        "" if each[stage] is None else f"{stage} +{1000 * each[stage]:.1f} ms"
+        for stage in ("decided", "sent", "acknowledged")
+    ]
+    ago, change = f"{span(each['ago'])} ago", f"{each['old']} -> {each['new']}"
+    return (ago, change, *stages, _said(each["reason"]))

@@ -1,0 +1,169 @@
+"""`anycastd lab`: the rehearsal network tells a story."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from anycastd.lab.network import adapt, routers
+from anycastd.lab.network.appliance import Settings
+from anycastd.lab.network.lab import Lab
+from anycastd.lab.network.namespaces import LabError
+from anycastd.lab.network.shipped_files import MissingFileError, shipped
+from anycastd.lab.network.topology import REGIONS, VIP
+from anycastd.lab.stories import circuits, failover, graded
+from anycastd.lab.stories import steps as steps_module
+from anycastd.lab.stories.report import Paper, Progress, Step, document, error
+
+STORIES = {"failover": failover.STORY, "graded": graded.STORY, "circuits": circuits.STORY}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.description = (
+        "Build two regions with route servers, gateways, HAProxy and agents, an MSEE and an "
+        "on-premises client out of network namespaces, break things and show what the client and "
+        "the routers saw. Needs root; everything vanishes in the end. Exit status 0 only if all "
+        "was seen."
+    )
+    parser.add_argument(
+        "--story",
+        choices=STORIES,
+        default="failover",
+        help="failover: servers and HAProxy die, a drain (default); graded: a region steps back by "
+        "degrees; circuits: prepends do not steer",
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the network up until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.add_argument("--fast", action="store_true", help="the HAProxy file's fast checks")
+    parser.add_argument("--speaker", metavar="PROGRAM", help="the anycastd that runs the speaker")
+    parser.add_argument("--haproxy", metavar="PROGRAM", default="haproxy", help="HAProxy to use")
+    parser.add_argument(
+        "--directory", type=Path, help="where the lab keeps its files; removed in the end"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command; return the exit status."""
+    if os.geteuid() != 0:
+        error("it makes network namespaces, which needs root: run it with sudo")
+        return 77
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    try:
+        return _play(args)
+    except KeyboardInterrupt:
+        error("interrupted; everything is taken down")
+        return 130
+    except MissingFileError as missing:
+        error(str(missing))
+        return 69
+    except LabError as failed:
+        error(str(failed))
+        return failed.code
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _play(args: argparse.Namespace) -> int:
+    began = time.monotonic()
+    stream = sys.stderr if args.json else sys.stdout
+    paper, progress = Paper(stream), Progress(sys.stderr)
+    speaker = tuple(shlex.split(args.speaker)) if args.speaker else Settings().speaker
+    chosen = STORIES[args.story]
+    settings = Settings(
+        profiles={name: shipped(f"profiles/{file}") for name, file in chosen.profiles.items()},
+        weights=chosen.weights,
+        speaker=speaker,
+        haproxy=args.haproxy,
+        fast=args.fast,
+        back=adapt.RETURN,
+        drain=adapt.DRAIN,
+    )
+    lab = Lab(settings, directory=args.directory, progress=progress)
+    about = _about(settings)
+    paper.line(f"anycastd lab: two regions, one anycast address ({VIP}), a client on premises")
+    paper.line()
+    for name, text in about["notes"].items():
+        paper.line(f"  {name:<15}{text}")
+    with lab:
+
+        def begin(title: str) -> None:
+            progress.clear()
+            paper.heading(title)
+
+        def done(step: Step) -> None:
+            progress.clear()
+            paper.step(step)
+
+        steps = steps_module.tell(lab, chosen.acts, begin, done)
+        seconds = time.monotonic() - began
+        paper.verdict(steps, len(chosen.acts), seconds)
+        passed = len(steps) == len(chosen.acts) and all(step.passed for step in steps)
+        told = document(steps, {**about, "seconds": seconds})
+        if args.json:
+            print(json.dumps({**told, "passed": passed}), flush=True)
+        if args.keep:
+            _keep(lab, paper)
+    return 0 if passed else 1
+
+
+def _about(settings: Settings) -> dict[str, Any]:
+    timers = ", ".join(f"{name} {value} s" for name, value in adapt.RETURN.items())
+    versions = f"{_version(settings.haproxy, '-v')}; {_version('bird', '--version')}"
+    return {
+        "vip": VIP,
+        "regions": [region.name for region in REGIONS],
+        "return": adapt.RETURN,
+        "checks": "fast" if settings.fast else "calm",
+        "notes": {
+            "programs": versions,
+            "health checks": f"the HAProxy file's {'fast' if settings.fast else 'calm'} block",
+            "return timers": f"shortened for the story: {timers}",
+            "limits": f"likewise: {adapt.FALL} s below `healthy`, {adapt.SESSIONS} sessions",
+            "drain": f"likewise: {adapt.DRAIN['wait']} s at the longest path",
+            "routers": "BIRD dials again after 1 to 2 s; a cloud takes longer, for its network too",
+            "client": "a request each 10 ms on a connection of its own, failed after 250 ms",
+        },
+    }
+
+
+def _version(program: str, option: str) -> str:
+    done = subprocess.run([program, option], capture_output=True, encoding="utf-8", check=False)
+    lines = (done.stdout or done.stderr).splitlines()
+    return " ".join(lines[0].split()[:3]) if lines else program
+
+
+def _keep(lab: Lab, paper: Paper) -> None:
+    enter = lab.nodes.directory / "in"
+    paper.heading("The network stays up until Ctrl-C")
+    paper.line(f"  nodes            {' '.join(lab.nodes.names)}")
+    paper.line(f"  enter one        {enter} NODE [COMMAND...]")
+    for name, nva in lab.regions.items():
+        status = shlex.join(nva.status_command())
+        paper.line(f"  {name:<15}  {enter} {nva.node} {status}")
+    birdc = shutil.which("birdc") or "birdc"
+    control = routers.control_socket(lab.nodes, "msee")
+    paper.line(f"  the MSEE         {birdc} -s {control} show route all")
+    fetch = "curl" if shutil.which("curl") or not shutil.which("wget") else "wget -qO-"
+    paper.line(f"  ask the VIP      {enter} client {fetch} http://{VIP}/")
+    paper.line(f"  logs             {lab.nodes.directory}/log")
+    paper.line("  take it down     Ctrl-C here, or: kill " + str(os.getpid()))
+    try:
+        while True:
+            signal.pause()
+    except KeyboardInterrupt:
+        paper.line()
+        paper.line("taken down")

@@ -1,0 +1,93 @@
+"""`anycastd run`: the agent."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+
+from anycastd.agent import daemon, reload
+from anycastd.agent.control_client import ControlError
+from anycastd.agent.supervisor import SpeakerEndedError, Supervisor
+from anycastd.cli.arguments import add_directory, add_profile
+from anycastd.cli.output import complain, log_to_stderr
+from anycastd.cli.profile_file import judged, text_of
+from anycastd.evidence.vip.loopback import NoPrivilegeError
+from anycastd.profile.model import Profile
+from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
+
+STATE = "/var/lib/anycastd"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Say the arguments."""
+    add_profile(parser)
+    parser.add_argument(
+        "--lease",
+        metavar="SOCKET",
+        help="the lease socket of a speaker that runs on its own; without it, run owns a speaker",
+    )
+    parser.add_argument(
+        "--validate",
+        action="store_true",
+        help="judge the profile and end: 0 if the agent could start with it, else 78",
+    )
+    add_directory(parser, "/run/anycastd", "where the control socket is put")
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    parser.add_argument(
+        "--state",
+        metavar="DIR",
+        default=given or STATE,
+        help=f"where drains are kept over restarts (default: $STATE_DIRECTORY, else {STATE})",
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the agent until SIGTERM or SIGINT."""
+    if not args.validate:
+        reload.hold_signals()  # until the agent can act on them
+    log_to_stderr()
+    origin = reload.origin(args.profile)
+    text = text_of(args.profile) if origin.text is None else origin.text
+    profile = None if text is None else judged(text, args.profile)
+    if text is None or profile is None:
+        return EX_CONFIG
+    return 0 if args.validate else _run(args, profile, text, origin)
+
+
+def _run(args: argparse.Namespace, profile: Profile, text: str, origin: reload.Origin) -> int:
+    speaker = None
+    lease = args.lease
+    if lease is None:
+        below = os.path.join(args.directory, "speaker")
+        lease = os.path.join(below, "lease.sock")
+        speaker = Supervisor(("--profile", args.profile, "--directory", below), origin.speaker)
+    # Code and profile stay for good: no collection in the middle of a pass need look at them.
+    gc.collect()
+    gc.freeze()
+    try:
+        asyncio.run(
+            daemon.run(
+                profile,
+                lease,
+                args.directory,
+                speaker,
+                text=text,
+                origin=origin,
+                state=args.state,
+            )
+        )
+    except NoPrivilegeError as error:
+        complain(f"anycastd: {error.strerror}")
+        return EX_NOPERM
+    except SpeakerEndedError as error:
+        complain(f"anycastd: {error}")
+        return error.code
+    except (ControlError, daemon.LostError) as error:
+        complain(f"anycastd: {error}")
+        return EX_UNAVAILABLE
+    except OSError as error:
+        complain(f"anycastd: {args.directory}: {error.strerror}; choose a --directory to write to")
+        return EX_NOPERM if isinstance(error, PermissionError) else EX_UNAVAILABLE
+    return 0

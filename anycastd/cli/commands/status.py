@@ -1,0 +1,139 @@
+"""`anycastd status`: what is announced, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from anycastd.agent.control_client import ControlError, ask
+from anycastd.cli.arguments import add_directory
+from anycastd.cli.output import complain, span, table
+from anycastd.views.severity import severity
+
+UNKNOWN = 3
+CODES = """\
+exit codes, fit for monitoring:
+  0  every service is announced at its preferred path to every neighbor
+  1  warning: a service is below preferred, a session is down, or something is not as wanted
+  2  critical: a service is withdrawn and not drained, or no session is up
+  3  unknown: no agent answers
+"""
+
+_COLOURS = {"preferred": "32", "degraded": "33", "standby": "33", "withdrawn": "31"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Say the arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = CODES
+    parser.add_argument("--json", action="store_true", help="the whole status as one JSON document")
+    add_directory(parser, "/run/anycastd", "where the agent's control socket is")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Ask the agent and show its answer."""
+    try:
+        status = ask(args.directory, "status")
+    except ControlError as error:
+        complain(f"anycastd: {error}")
+        return UNKNOWN
+    if args.json:
+        print(json.dumps(status, indent=2))
+    else:
+        print("\n".join(render(status, colour=sys.stdout.isatty())))
+    return severity(status)
+
+
+def render(status: Mapping[str, Any], *, colour: bool = False) -> Iterator[str]:
+    """Give the status as lines for a person, at most 100 columns where the names allow it."""
+    lease = status["lease"]
+    speaker = f"ExaBGP {lease['exabgp'] or '?'}" if lease["connected"] else "no speaker"
+    if lease["repairs"]:
+        speaker += f", routes repaired there: {lease['repairs']}"
+    yield f"{status['region']}: anycastd {status['version']} (pid {status['pid']}), {speaker}"
+    for name, service in status["services"].items():
+        yield ""
+        yield from _service(name, service, colour=colour)
+    yield ""
+    yield "NEIGHBORS"
+    yield from table(_neighbors(status["neighbors"]))
+    yield ""
+    yield "HAPROXY"
+    yield from table(_haproxy(status["haproxy"]))
+    if status["problems"]:
+        yield ""
+        yield "NOT AS WANTED"
+        for problem in status["problems"]:
+            yield f"  {problem}"
+
+
+def _service(name: str, service: Mapping[str, Any], *, colour: bool) -> Iterator[str]:
+    level = service["level"]
+    word = level.upper()
+    if colour:
+        word = f"\033[1;{_COLOURS[level]}m{word}\033[0m"
+    yield f"{name}  {service['vip']}  {word} for {span(service['since'])}"
+    reason = service["reason"]
+    detail = f" ({reason['detail']})" if reason["detail"] else ""
+    yield f"  why    {reason['sentence']}{detail}"
+    if reason["remedy"]:
+        yield f"  do     {reason['remedy']}"
+    path = service["as_path"]
+    if path is None:
+        yield "  path   not announced"
+    else:
+        count = service["prepend"]
+        yield f"  path   {' '.join(map(str, path))} ({count} prepend{'' if count == 1 else 's'})"
+    if not service.get("prepends_steer", True):
+        yield "         prepends do not steer here: degraded and drained are withdrawn"
+    drains = service.get("drains", ())  # an agent of release 0.1.0 has none
+    for drain in drains:
+        left = f", {span(drain['left'])} more" if drain["left"] else ""
+        ends = "" if drain["until"] is None else f", ends in {span(drain['until'])}"
+        by = f"; by {drain['by']}" if drain["by"] else ""
+        yield f"  drain  {drain['what']}, for {span(drain['since'])}: {drain['phase']}{left}{ends}"
+        yield f"         {drain['reason']}{by}"
+    if drains:
+        sessions = service["sessions"]
+        safe = "; safe to reboot" if service["safe"] else ""
+        yield f"         {'?' if sessions is None else sessions} sessions left{safe}"
+    for wait in service["waits"]:
+        if wait["until"] is not None:
+            yield f"  wait   {span(wait['until'])} more: {wait['sentence']}"
+    shown: list[Any] = []
+    for rule in service["rules"]:
+        value = f": {rule['value']}" if rule["value"] else ""
+        yield f"  rule   {rule['rule']}: {rule['truth']}{value}"
+        if rule["servers"] not in shown:  # two rules on one backend show its servers once
+            shown.append(rule["servers"])
+            yield from table([_server(row) for row in rule["servers"]], indent=9)
+
+
+def _server(row: Mapping[str, str]) -> tuple[str, ...]:
+    return (row["name"], row["status"], row["check"], row["why"])
+
+
+def _neighbors(neighbors: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for address, neighbor in neighbors.items():
+        since = "" if neighbor["since"] is None else f"for {span(neighbor['since'])}"
+        announced = ", ".join(neighbor["announced"]) or "nothing"
+        why = f"({neighbor['why']})" if neighbor["why"] else ""
+        session = f"{neighbor['session']} {since}".strip()
+        rows.append((address, f"AS {neighbor['peer_as']}", session, f"announced {announced}", why))
+    return rows
+
+
+def _haproxy(instances: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name, one in instances.items():
+        state = one["state"]
+        if state == "answers":
+            state = f"answers ({one['version']}, pid {one['pid']}, up {span(one['uptime'])})"
+        heard = "events" if one["events"] else "polled"
+        age = "never" if one["age"] is None else f"{one['age']:.1f} s ago"
+        rows.append((name, one["socket"], state, heard, f"looked at {age}", one["why"]))
+    return rows

@@ -1,0 +1,158 @@
+"""What caps a level: facts and waits, each with its reason (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from anycastd.decision.last_known import end, expired
+from anycastd.decision.levels import Level, Source
+from anycastd.decision.memory import Memory
+from anycastd.decision.verdict import Verdict
+from anycastd.evidence.finding import Finding, Truth
+from anycastd.profile.model import Failed, Service
+from anycastd.reasons import Reason
+
+CALM = 3600.0
+
+
+class Around(NamedTuple):
+    """What a decision needs besides the verdict.
+
+    ``sessions``: at least one BGP session is up (True), all are down (False), not known (None).
+    ``vip``: the VIP stands on its interface (None: not known yet).
+    ``held``: the level at which the lease already holds this service's routes, None if unknown.
+    ``drain``: the cap of a drain, None without one.
+    ``returned``: when somebody last said `anycastd return`, None if never.
+    """
+
+    sessions: bool | None = None
+    vip: bool | None = None
+    held: Level | None = None
+    drain: Cap | None = None
+    returned: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """A ceiling: ``level``, why, and who sets it; ``until`` is when time alone lifts it.
+
+    ``asked`` is when the evidence behind it was asked for.
+    """
+
+    level: Level
+    reason: Reason
+    detail: str = ""
+    until: float | None = None
+    source: Source | None = None
+    asked: float | None = None
+
+
+def hold_down(service: Service, failures: int) -> float:
+    """Seconds of hold-down after that many failures in a row: doubled each time, up to a cap."""
+    if not failures:
+        return 0.0
+    back = service.back
+    doublings = min(failures - 1, 32)
+    return min(back.hold_down * float(2**doublings), max(back.hold_down, back.hold_down_max))
+
+
+def collect_facts(
+    service: Service, verdict: Verdict, around: Around, memory: Memory, now: float
+) -> Iterator[Cap]:
+    steers = service.prepends_steer
+    if not memory.adopted:
+        yield Cap(Level.WITHDRAWN, Reason.NO_SPEAKER, source=Source.SPEAKER, asked=now)
+    if around.drain is not None:
+        yield replace(around.drain, source=Source.DRAIN, asked=now)
+    if around.vip is False:
+        detail = f"{service.vip} on {service.interface}"
+        yield Cap(Level.WITHDRAWN, Reason.VIP_MISSING, detail, source=Source.VIP, asked=now)
+    elif not memory.serve.value:
+        floor = Level.WITHDRAWN
+        if service.failed is Failed.STANDBY and verdict.alive and memory.serve.value is False:
+            floor = Level.STANDBY
+        yield _because(verdict.serve, floor, Source.SERVE)
+    if memory.planned.value and service.maintenance is not None:
+        stays = service.maintenance.then is Failed.STANDBY and steers
+        floor = Level.STANDBY if stays else Level.WITHDRAWN
+        planned = verdict.maintenance
+        detail = "" if planned is None else _evidence(planned) + ("" if steers else _UNSTEERED)
+        asked = now if planned is None else planned.asked
+        yield Cap(floor, Reason.MAINTENANCE, detail, source=Source.MAINTENANCE, asked=asked)
+    if memory.sessions.value is False:
+        yield Cap(Level.STANDBY, Reason.NO_SESSION, source=Source.SESSIONS, asked=now)
+    if memory.serve.value and memory.healthy.value is False:
+        yield from _unhealthy(service, verdict, memory, now)
+
+
+_UNSTEERED = "; prepends do not steer here, so it is withdrawn"
+
+
+def _unhealthy(service: Service, verdict: Verdict, memory: Memory, now: float) -> Iterator[Cap]:
+    """Degrade after `fall`, and not right after another change; withdraw where no path steers."""
+    steers = service.prepends_steer
+    ends, reason = memory.healthy.since + service.degraded.fall, Reason.FALLING
+    if steers and memory.level is Level.PREFERRED and memory.changed is not None:
+        spaced = memory.changed + service.back.spacing
+        if now >= ends and now < spaced:
+            reason = Reason.SPACING
+        ends = max(ends, spaced)
+    if now < ends:
+        below = verdict.healthy
+        yield Cap(Level.PREFERRED, reason, _evidence(below), ends, Source.FALL, below.asked)
+    elif steers:
+        yield _because(verdict.healthy, Level.DEGRADED, Source.HEALTHY)
+    else:
+        cap = _because(verdict.healthy, Level.WITHDRAWN, Source.HEALTHY)
+        yield replace(cap, detail=cap.detail + _UNSTEERED)
+
+
+def collect_waits(service: Service, verdict: Verdict, memory: Memory, now: float) -> Iterator[Cap]:
+    if verdict.serve.truth is Truth.UNKNOWN and not expired(memory.serve, verdict.hold, now):
+        # Unknown announces nothing new; what is announced stays.
+        ends = end(memory.serve, verdict.hold)
+        yield _because(verdict.serve, Level.WITHDRAWN, Source.UNKNOWN, until=ends)
+    serve, healthy = memory.serve, memory.healthy
+    if not serve.value:
+        return
+    back = service.back
+    steers = service.prepends_steer
+    proved = serve.since + service.standby.after
+    if now < proved:
+        yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, Source.PROOF)
+    risen = max(serve.since, memory.sessions.since) + back.rise
+    if now < risen:
+        yield Cap(Level.STANDBY, Reason.RISING, "", risen, Source.RISE)
+    failed_at, returned_at = memory.failed_at, memory.returned_at
+    if failed_at is not None and (returned_at is None or returned_at < failed_at):
+        if back.manual:
+            yield Cap(Level.STANDBY, Reason.MANUAL, source=Source.MANUAL)
+        elif now < (ends := failed_at + hold_down(service, memory.failures)):
+            yield Cap(Level.STANDBY, Reason.HOLD_DOWN, "", ends, Source.HOLD_DOWN)
+    if memory.changed is not None and now < (spaced := memory.changed + back.spacing):
+        yield Cap(Level.STANDBY, Reason.SPACING, "", spaced, Source.SPACING)
+    if not healthy.value:
+        floor = Level.DEGRADED if steers else Level.WITHDRAWN
+        yield _because(verdict.healthy, floor, Source.HEALTH)
+        return
+    if now < (ends := healthy.since + back.rise):
+        floor = Level.DEGRADED if steers else Level.STANDBY
+        yield Cap(floor, Reason.NOT_HEALTHY_LONG, "", ends, Source.HEALTH)
+    if not steers and now < (proved := healthy.since + service.standby.after):
+        yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, Source.PROOF)
+
+
+def _because(finding: Finding, level: Level, source: Source, until: float | None = None) -> Cap:
+    reason = finding.reason
+    if source in _OF_HEALTHY and reason is Reason.TOO_FEW_SERVERS:
+        reason = Reason.BELOW_HEALTHY
+    return Cap(level, reason, _evidence(finding), until, source, finding.asked)
+
+
+_OF_HEALTHY = (Source.HEALTHY, Source.HEALTH)
+
+
+def _evidence(finding: Finding) -> str:
+    return f"{finding.rule}: {finding.value}" if finding.value else finding.rule

@@ -1,0 +1,194 @@
+"""Verdict, Memory and now -> Decision: the machine that decides what is announced.
+
+Levels, best first::
+
+    PREFERRED   the profile's path
+    DEGRADED    longer: it serves with less, a healthier region takes over
+    STANDBY     the longest path: it wins only where nobody else serves
+    WITHDRAWN   not announced
+
+Every source gives a *cap*, a level that may not be exceeded, with its reason; the new level is
+the lowest cap.  There are two kinds:
+
+* A **fact** caps at its level, whatever is announced now: it lowers at once.
+* A **wait** caps at its level or the present one, whichever is higher: it never lowers anything,
+  it only delays a promotion.
+
+``Source`` is the table of all of them; the picture in docs/policy.md is drawn from it.
+
+So losing the ability to serve is never delayed, and no wait ever leaves the VIP nowhere: after a
+short proof the route is back at STANDBY, and timers only delay what comes after.
+
+Where longer paths move nobody (``prepends_steer: false``) there is no DEGRADED: what caps there
+caps at WITHDRAWN, as does maintenance.  A change of the path needs ``spacing`` since the last one,
+unless it is that somebody cannot serve, or the first announcement after that.
+
+Unknown holds the last known value of a condition for the time that the verdict allows, and
+promotes nothing meanwhile.  A failure (it served and does not any more, or all sessions went
+away) starts the hold-down, which doubles with every further failure and is forgotten after an
+hour of calm; with ``manual`` it ends when a person says so.  Maintenance is no failure.  All
+times are seconds on the clock that ``now`` comes from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from anycastd.decision.caps import CALM, Around, Cap, collect_facts, collect_waits
+from anycastd.decision.last_known import Known, end, learn, observe
+from anycastd.decision.levels import Level
+from anycastd.decision.memory import Memory
+from anycastd.decision.verdict import Verdict
+from anycastd.evidence.finding import Truth
+from anycastd.profile.model import Service
+from anycastd.reasons import Reason
+
+"""Seconds without a failure after which the doubled hold-down is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of level, the only history record; times as ``now``, seconds.
+
+    ``sent_at`` and ``acknowledged_at`` are None while the lease has not been told, or has not
+    confirmed.
+    """
+
+    service: str
+    old: Level
+    new: Level
+    reason: Reason
+    detail: str
+    evidence_at: float
+    decided_at: float
+    sent_at: float | None = None
+    acknowledged_at: float | None = None
+
+
+class Decision(NamedTuple):
+    """The outcome of one pass for one service.
+
+    ``cap`` is the binding one: why it is not higher (Reason.SERVING when nothing holds it).
+    ``wake_at`` is when time alone may change the decision.
+    """
+
+    service: str
+    level: Level
+    since: float
+    cap: Cap
+    caps: tuple[Cap, ...]
+    verdict: Verdict
+    wake_at: float | None
+    transition: Transition | None = None
+
+
+def decide(
+    service: Service, verdict: Verdict, around: Around, memory: Memory, now: float
+) -> tuple[Decision, Memory]:
+    """Take one decision at ``now`` (seconds) and give it with the memory for the next one."""
+    if not memory.adopted and around.held is not None:
+        memory = _adopt(memory, around.held, service, now)
+    memory = _learned(verdict, around, memory, now)
+    caps = tuple(collect_facts(service, verdict, around, memory, now))
+    waits = tuple(collect_waits(service, verdict, memory, now))
+    if waits:
+        # It never lowers anything; one that holds nothing back any more is no reason for anything.
+        here = memory.level
+        waits = tuple(cap if cap.level >= here else replace(cap, level=here) for cap in waits)
+        caps += tuple(cap for cap in waits if cap.level is not Level.PREFERRED)
+    binding = min(caps, key=_level) if caps else _UNCAPPED
+    level = binding.level
+
+    transition = None
+    if level is not memory.level:
+        evidence = verdict.asked if binding.asked is None else binding.asked
+        transition = Transition(
+            service.name, memory.level, level, binding.reason, binding.detail, evidence, now
+        )
+        memory = replace(memory, level=level, level_since=now, changed=now)
+    wake = [verdict.until, end(memory.serve, verdict.hold), end(memory.healthy, verdict.hold)]
+    if caps:
+        wake += [cap.until for cap in caps]
+    ahead = [at for at in wake if at is not None and at > now]
+    decision = Decision(
+        service=service.name,
+        level=level,
+        since=memory.level_since,
+        cap=binding,
+        caps=caps,
+        verdict=verdict,
+        wake_at=min(ahead) if ahead else None,
+        transition=transition,
+    )
+    return decision, memory
+
+
+_UNCAPPED = Cap(Level.PREFERRED, Reason.SERVING)
+
+
+def _level(cap: Cap) -> Level:
+    return cap.level
+
+
+def _learned(verdict: Verdict, around: Around, memory: Memory, now: float) -> Memory:
+    """Take over what is seen; the very same memory where nothing is new."""
+    if around.vip is False:
+        # Without its VIP it serves nobody, whatever HAProxy shows: a failure like any other.
+        serve = observe(memory.serve, value=False, now=now)
+    else:
+        serve = learn(memory.serve, verdict.serve, verdict.hold, now)
+    healthy = learn(memory.healthy, verdict.healthy, verdict.hold, now)
+    sessions = observe(memory.sessions, around.sessions, now)
+    planned = memory.planned
+    if verdict.maintenance is None:
+        planned = observe(planned, value=False, now=now)
+    elif verdict.maintenance.truth is not Truth.UNKNOWN:
+        planned = observe(planned, verdict.maintenance.truth is Truth.FALSE, now)
+    returned = memory.returned_at if around.returned is None else around.returned
+    if (
+        serve is memory.serve
+        and healthy is memory.healthy
+        and sessions is memory.sessions
+        and planned is memory.planned
+        and returned == memory.returned_at
+    ):
+        return memory
+    learned = replace(
+        memory,
+        serve=serve,
+        healthy=healthy,
+        sessions=sessions,
+        planned=planned,
+        returned_at=returned,
+    )
+    return _count_failure(memory, learned, now)
+
+
+def _count_failure(before: Memory, after: Memory, now: float) -> Memory:
+    planned = after.planned.value is True  # whoever works on the servers meant to
+    stopped_serving = before.serve.value is True and after.serve.value is False and not planned
+    lost_sessions = before.sessions.value is True and after.sessions.value is False
+    if not (stopped_serving or lost_sessions):
+        return after
+    calm = before.failed_at is None or now - before.failed_at >= CALM
+    return replace(after, failures=1 if calm else before.failures + 1, failed_at=now)
+
+
+def _adopt(memory: Memory, held: Level, service: Service, now: float) -> Memory:
+    """Begin at the level that the lease holds: the agent before us earned it moments ago."""
+    memory = replace(memory, adopted=True, level=held, level_since=now)
+    if held is Level.WITHDRAWN:
+        # That it is not announced any more is a change, and at worst it has just happened.
+        unseen = memory.announced or not memory.restored
+        return replace(memory, changed=now) if unseen else memory
+    if not memory.restored:
+        # Whatever kept it below is not known any more: the longest waits that these may have been.
+        if held is Level.STANDBY:
+            memory = replace(memory, failures=1, failed_at=now)
+        memory = replace(memory, changed=now)
+    return replace(
+        memory,
+        serve=Known(True, now - service.standby.after),
+        healthy=Known(True, now) if held is Level.PREFERRED else memory.healthy,
+    )

@@ -1,0 +1,71 @@
+"""Lines of HAProxy's event ring: which of them ask for a look (pure)."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from anycastd.evidence.haproxy.snapshot import Worker
+from anycastd.evidence.haproxy.stats import parse_worker
+
+
+class Event(Enum):
+    """What a line of the event ring asks for."""
+
+    NOTHING = "nothing"
+    LOOK = "look"
+    STOPPING = "stopping"
+
+
+# The lines reach us as `format raw`, or behind whatever header the operator's ring writes.
+_SERVER = re.compile(r"(?:Server|(?:Health|Agent) check for (?:backup )?server) ([^\s/]+)/\S+ ")
+
+
+_PROXY = re.compile(r"(?:Paused|Resumed) \S+ (\S+)\.|(\S+) has no server available!")
+
+
+_STOPPED = re.compile(r"Proxy (\S+) (?:hard-)?stopped \(")
+
+
+def concerns(line: str) -> tuple[Event, str]:
+    """A line of the event ring -> what it asks for, and the proxy that it names (or empty)."""
+    if match := _STOPPED.search(line):
+        return Event.STOPPING, match[1]
+    if match := _SERVER.search(line):
+        return Event.LOOK, match[1]
+    if match := _PROXY.search(line):
+        return Event.LOOK, match[1] or match[2]
+    return Event.NOTHING, ""
+
+
+def stream(ring: str) -> str:
+    """The request line whose answer is ``show info`` and then the ring's new lines, for ever."""
+    return f"show info;show events {ring} -w -n\n"
+
+
+def ring(name: str) -> str:
+    """What to write into HAProxy's configuration so that it has a ring, and we its events."""
+    return (
+        f"add a section `ring {name}` with `format raw`, "
+        f"`log ring@{name} format raw local0 notice` to `global` and `log global` to `defaults`"
+    )
+
+
+def attached(text: str) -> tuple[Worker, str] | None:
+    """The start of a stream's answer -> its worker and the rest; None while incomplete.
+
+    Raises GarbageError when it is no answer to ``stream``.
+    """
+    info, end, rest = text.partition("\n\n")
+    if not end:
+        return None
+    return parse_worker(info.split("\n")), rest
+
+
+def no_stream(answer: str, ring_name: str) -> str:
+    """HAProxy's refusal of an event stream -> what is wrong and what to write."""
+    if "No such event sink" in answer:
+        return f"it has no ring named {ring_name}: {ring(ring_name)}"
+    if "Permission denied" in answer:
+        return "it shows events to `level operator` only: write that on its `stats socket` line"
+    return f"it gives no events: {answer.strip()[:80] or 'no answer'}"

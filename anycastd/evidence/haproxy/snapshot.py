@@ -1,0 +1,170 @@
+"""What a look at HAProxy finds, and which of its servers count.
+
+Which server counts
+-------------------
+HAProxy shows every server as UP from its start, and after each reload, until the first check
+has run.  So UP alone proves nothing: what proves is a check of this worker that passed.  A
+server's ``usable`` is YES (proved), NO, or UNPROVED (HAProxy would use it, on its word alone).
+``why`` says the reason, ``checked`` whether HAProxy checks the server at all.
+
+The table (tests are generated from it; ``-`` is an empty column, ``n/m`` any two numbers)::
+
+    status              check     agent    weight  usable    checked  because
+    UP                  L4OK      -        1       yes       yes      a check has passed
+    UP                  L6OK      -        1       yes       yes      a check has passed
+    UP                  L7OK      -        1       yes       yes      a check has passed
+    UP                  L7OKC     -        1       yes       yes      passed on a condition
+    UP                  PROCOK    -        1       yes       yes      an external check has passed
+    UP                  * L7OK    -        1       yes       yes      "* ": the next check runs now
+    UP                  L4OK      L7OK     1       yes       yes      check and agent agree
+    UP                  L4OK      INI      1       yes       yes      an agent can only take away
+    UP                  L4OK      L4CON    1       yes       yes      a lost agent is ignored
+    UP n/m              L4CON     -        1       yes       yes      it had passed; not yet down
+    UP n/m              * L4TOUT  -        1       yes       yes      the same, the next check runs
+    UP n/m              HANA      -        1       yes       yes      errors of live traffic; same
+    UP n/m              INI       -        1       unproved  yes      first check has not run
+    UP n/m              * INI     -        1       unproved  yes      first check runs now
+    UP                  INI       -        1       unproved  yes      set up by hand, unchecked
+    UP                  UNK       -        1       unproved  yes      no check result
+    UP                  L4CON     -        1       unproved  yes      set up by hand, it fails
+    UP                  -         -        1       unproved  no       no check's word at all
+    no check            -         -        1       unproved  no       HAProxy does not check it
+    no check            -         L7OK     1       yes       yes      its agent says up
+    no check            -         CHECKED  1       yes       yes      its agent answers
+    no check            -         INI      1       unproved  yes      its agent was not asked yet
+    no check            -         L4CON    1       unproved  yes      its agent does not answer
+    UP                  L4OK      CHECKED  0       no        yes      weight 0: gets no new traffic
+    no check            -         -        0       no        no       likewise
+    DOWN                L4CON     -        1       no        yes      its checks have failed
+    DOWN                INI       -        1       no        yes      not checked, but down
+    DOWN                -         -        1       no        no       by hand, or what it tracks is
+    DOWN n/m            L4OK      -        1       no        yes      coming up, not enough passed
+    DOWN (agent)        L4OK      L7STS    1       no        yes      its agent says down
+    DRAIN               L4OK      -        1       no        yes      gets no new traffic
+    DRAIN n/m           L4CON     -        1       no        yes      likewise
+    DRAIN (agent)       L4OK      CHECKED  1       no        yes      its agent says drain
+    NOLB                L7OKC     -        1       no        yes      its 404 says: no new traffic
+    NOLB n/m            L7STS     -        1       no        yes      likewise, and failing
+    MAINT               -         -        1       no        no       in maintenance
+    MAINT (via b/s)     -         -        1       no        no       what it tracks is in it
+    MAINT (resolution)  -         -        1       no        no       its name does not resolve
+
+A word that is not in the table (a newer HAProxy's) is not usable when it replaces UP and no
+proof when it replaces a check's result.
+
+* A server that *tracks* another has no check of its own: the check columns of the server at the
+  end of the chain stand for its own.  If that row was not asked for, it is UNPROVED;
+  ``stats.untold()`` names the backends to ask for as well.
+* *Backup* servers count only while no active server of their backend does (neither proved nor
+  unproved), since HAProxy uses them only then.  Every usable backup counts; without ``option
+  allbackups`` HAProxy uses one at a time.
+* ``load-server-state-from-file`` carries check results over from the old worker, and the
+  statistics do not tell them from new ones: who sets it has asked for that, so they count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from anycastd.evidence.haproxy.servers import Server, Tally, Usable
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """``asked`` is when its rows were asked for, ``number`` is HAProxy's own for it.
+
+    ``queued`` is what waits in its queues.  ``weights``, where they were asked for: server ->
+    (the weight that it has now, the one that haproxy.cfg gives it).
+    """
+
+    name: str
+    status: str
+    servers: tuple[Server, ...]
+    asked: float = 0.0
+    number: int = 0
+    sessions: int = 0
+    queued: int = 0
+    weights: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    tally: Tally = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Count once a look: several rules ask in each pass, of thousands of servers."""
+        yes, unproved = Usable.YES, Usable.UNPROVED
+        open_ = [server for server in self.servers if server.usable is unproved]
+        tally = Tally(
+            proved=[server.usable for server in self.servers].count(yes),
+            unproved=len(open_),
+            unchecked=sum(not server.checked for server in open_),
+            active=[server.backup for server in self.servers].count(False),
+        )
+        object.__setattr__(self, "tally", tally)
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """``open`` is also true while it is full: overload is no reason to leave."""
+
+    name: str
+    open: bool
+    status: str
+    sessions: int
+    asked: float = 0.0
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """The HAProxy worker that answered; ``uptime`` in seconds, ``started`` in Unix time."""
+
+    pid: int
+    uptime: float
+    stopping: bool
+    version: str
+    started: int = 0
+
+    def same(self, other: Worker) -> bool:
+        """Whether this is the same process (a pid alone may come back, in a container)."""
+        return self.pid == other.pid and self.started == other.started
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at one HAProxy process; ``asked`` is when the question was asked (seconds).
+
+    A name that a rule needs and HAProxy does not have is simply absent.  ``polling`` says why
+    changes are found by asking again and again; empty while HAProxy's events wake us.
+    ``entries``: (map, key) -> its value, None where the map has no such key.
+    """
+
+    asked: float
+    worker: Worker
+    backends: Mapping[str, Backend]
+    frontends: Mapping[str, Frontend]
+    polling: str = ""
+    entries: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Refused or missing on a new connection: there is no HAProxy process; ``why`` in words."""
+
+    asked: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """No usable answer (time-out, permission, garbage): cannot see.
+
+    ``since`` is when the first of the unanswered questions was asked, ``missed`` how many there
+    were, ``asked`` the newest.
+    """
+
+    asked: float
+    since: float
+    missed: int
+    why: str
+
+
+Observation = Snapshot | Gone | Unreadable

@@ -1,0 +1,297 @@
+"""HAProxy's stats and event text -> Snapshot.  Its words stand here and in `haproxy` only.
+
+One look is one connection, one request line and one answer: ``question()`` writes the line,
+``parse()`` reads the answer.  The event stream only says when to look: ``stream()`` asks for it,
+``attached()`` reads its beginning, ``concerns()`` each of its lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from anycastd.evidence.haproxy.query import NOTHING_MORE, More
+from anycastd.evidence.haproxy.servers import Server, Usable, judged, usable
+from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
+
+
+class GarbageError(ValueError):
+    """An answer that we do not understand; the message says what was wrong with it."""
+
+
+class TruncatedError(GarbageError):
+    """An answer that ends too early."""
+
+
+# The answer ----------------------------------------------------------------------------------
+
+_COLUMNS = (
+    "pxname",
+    "svname",
+    "scur",
+    "qcur",
+    "status",
+    "weight",
+    "bck",
+    "iid",
+    "tracked",
+    "type",
+    "check_status",
+    "last_chk",
+    "last_agt",
+    "agent_status",
+)
+_FIELD = re.compile(r'"((?:[^"]|"")*)"|([^",]*)')
+
+
+class _Row(NamedTuple):
+    """The columns of a row that we read, in the order of ``_COLUMNS``."""
+
+    pxname: str
+    svname: str
+    scur: str
+    qcur: str
+    status: str
+    weight: str
+    bck: str
+    iid: str
+    tracked: str
+    type: str
+    check: str
+    last_chk: str
+    last_agt: str
+    agent: str
+
+
+def parse(
+    text: str,
+    asked: float,
+    backends: Collection[str],
+    frontends: Collection[str],
+    more: More = NOTHING_MORE,
+) -> Snapshot:
+    """HAProxy's answer to ``question`` -> Snapshot of the named backends and frontends.
+
+    ``asked`` (seconds) stamps it.  Raises TruncatedError when the answer ends too early and
+    GarbageError when it is no answer of HAProxy's.
+    """
+    if not text.endswith("\n\n"):
+        raise TruncatedError(f"the answer ends too early, after {len(text)} characters")
+    blocks = _blocks(text)
+    worker = parse_worker(blocks[-1] if blocks else [])
+    kept = frozenset(backends) | frozenset(frontends)
+    end = len(blocks) - 1 - len(more.entries)
+    entries = _entries(blocks[max(end, 0) : -1], more)
+    weights: dict[str, dict[str, tuple[int, int]]] = {}
+    rows: list[_Row] = []
+    for block in blocks[: max(end, 0)]:
+        if more.weights and (block[0] == _STATE or block[0].startswith("Can't find backend")):
+            _weights(block, weights)
+        else:
+            rows += _rows(block, kept)
+    servers: dict[str, dict[str, _Row]] = {}
+    heads: dict[str, _Row] = {}
+    fronts: dict[str, Frontend] = {}
+    for row in rows:
+        if row.type == "0" and row.pxname in frontends:
+            fronts[row.pxname] = _frontend(row, asked)
+        elif row.type == "1" and row.pxname in backends:
+            heads[row.pxname] = row
+        elif row.type == "2" and row.pxname in backends:
+            servers.setdefault(row.pxname, {})[row.svname] = row
+    found = {
+        name: Backend(
+            name,
+            head.status,
+            judged(_server(row, servers) for row in servers.get(name, {}).values()),
+            asked,
+            _whole(head.iid),
+            _whole(head.scur),
+            # A backend's own row has only what no server's queue holds.
+            _whole(head.qcur) + sum(_whole(row.qcur) for row in servers.get(name, {}).values()),
+            weights.get(name, {}) if name in more.weights else {},
+        )
+        for name, head in heads.items()
+    }
+    return Snapshot(asked, worker, found, fronts, entries=entries)
+
+
+# The version of the format, a line before its header.
+_STATE = "1"
+_VALUE = re.compile(r'found=yes.*, value="([^"]*)"')
+
+
+def _weights(block: list[str], weights: dict[str, dict[str, tuple[int, int]]]) -> None:
+    """Read a ``show servers state``: backend -> server -> (weight now, weight as configured)."""
+    if len(block) < 2:  # noqa: PLR2004 - the header
+        return
+    names = block[1].removeprefix("# ").split()
+    try:
+        at = [names.index(each) for each in _STATE_COLUMNS]
+        for line in block[2:]:
+            fields = line.split()
+            backend, server, now, configured = (fields[each] for each in at)
+            weights.setdefault(backend, {})[server] = (_whole(now), _whole(configured))
+    except (ValueError, IndexError) as error:
+        raise GarbageError(f"`show servers state` without what we need: {error}") from None
+
+
+_STATE_COLUMNS = ("be_name", "srv_name", "srv_uweight", "srv_iweight")
+
+
+def _entries(blocks: list[list[str]], more: More) -> dict[tuple[str, str], str | None]:
+    """Read the answers to ``get map``, in the order of the questions; an unknown map is absent."""
+    found: dict[tuple[str, str], str | None] = {}
+    for asked, block in zip(sorted(more.entries), blocks, strict=False):
+        if block[0].startswith("type="):
+            # A map that is used in two ways has a line for each.
+            values = [match[1] for line in block if (match := _VALUE.search(line))]
+            found[asked] = values[0] if values else None
+        elif not block[0].startswith("Unknown map"):
+            raise GarbageError(f"expected the answer to `get map`, got: {_excerpt(block)}")
+    return found
+
+
+def _blocks(text: str) -> list[list[str]]:
+    """Part the answers to the commands of one request: each ends with an empty line."""
+    blocks: list[list[str]] = []
+    block: list[str] = []
+    quotes = '"' in text
+    for line in text.split("\n"):
+        if quotes and block and block[0].startswith("# ") and block[-1].count('"') % 2:
+            # A check's output may have line ends, between quotes.
+            block[-1] += f"\n{line}"
+        elif line:
+            block.append(line)
+        elif block:
+            blocks.append(block)
+            block = []
+    if block:
+        raise TruncatedError("the answer ends inside a block")
+    return blocks
+
+
+def parse_worker(lines: list[str]) -> Worker:
+    info = dict(line.split(": ", 1) for line in lines if ": " in line)
+    if info.get("Name") is None or "Pid" not in info:
+        raise GarbageError(f"expected the answer to `show info`, got: {_excerpt(lines)}")
+    try:
+        return Worker(
+            pid=int(info["Pid"]),
+            uptime=float(info["Uptime_sec"]),
+            stopping=info.get("Stopping", "0") != "0",
+            version=info["Version"],
+            started=int(info.get("Start_time_sec", "0")),
+        )
+    except (KeyError, ValueError) as error:
+        raise GarbageError(f"`show info` without what we need: {error}") from None
+
+
+@lru_cache(maxsize=8)
+def _header(line: str) -> tuple[int, tuple[int, ...]]:
+    """The number of columns, and where ours are."""
+    names = line.removeprefix("# ").split(",")
+    try:
+        return len(names), tuple(names.index(name) for name in _COLUMNS)
+    except ValueError as error:
+        raise GarbageError(f"`show stat` without a column that we need: {error}") from None
+
+
+def _rows(block: list[str], kept: frozenset[str]) -> Iterator[_Row]:
+    """The rows of one ``show stat`` whose proxy is in ``kept``."""
+    first = block[0]
+    if not first.startswith("# pxname,"):
+        if first.startswith("No such proxy"):
+            return
+        raise GarbageError(f"expected the answer to `show stat`, got: {_excerpt(block)}")
+    count, wanted = _header(first)
+    last = max(wanted) + 1
+    for line in block[1:]:
+        if line.partition(",")[0] not in kept:
+            continue
+        if '"' in line:
+            fields = _quoted(line)
+            found = len(fields)
+        else:
+            fields = line.split(",", last)  # the columns that we read are among the first third
+            found = line.count(",") + 1
+        if found != count:
+            raise GarbageError(f"a row of {found} columns, the header has {count}: {line[:80]}")
+        yield _Row._make([fields[at] for at in wanted])
+
+
+def _quoted(line: str) -> list[str]:
+    """The fields of a row of which some are quoted."""
+    fields: list[str] = []
+    at = 0
+    while at <= len(line):
+        match = _FIELD.match(line, at)
+        if match is None or line[match.end() : match.end() + 1] not in ("", ","):
+            raise GarbageError(f"quotes that do not end: {line[:80]}")
+        quoted, plain = match.groups()
+        fields.append(plain if quoted is None else quoted.replace('""', '"'))
+        at = match.end() + 1
+    return fields
+
+
+def _excerpt(lines: list[str]) -> str:
+    return repr(lines[0][:80]) if lines else "nothing"
+
+
+def _whole(text: str) -> int:
+    """A count; an empty column is 0."""
+    if not text:
+        return 0
+    if text.isdecimal():
+        return int(text)
+    raise GarbageError(f"expected a number, got {text[:40]!r}")
+
+
+def _frontend(row: _Row, asked: float) -> Frontend:
+    is_open = row.status in ("OPEN", "FULL", "WAITING")
+    return Frontend(row.pxname, is_open, row.status, _whole(row.scur), asked, _whole(row.iid))
+
+
+def _server(row: _Row, servers: Mapping[str, Mapping[str, _Row]]) -> Server:
+    """A row -> Server, its backend's other servers not yet considered."""
+    # "* " says that a check runs now; the word behind it is the result of the one before.
+    check, agent = row.check.removeprefix("* "), row.agent.removeprefix("* ")
+    last = row.last_chk or row.last_agt
+    target = _target(row, servers) if row.tracked else None
+    if target is not None:
+        check, agent = target.check.removeprefix("* "), target.agent.removeprefix("* ")
+        last = target.last_chk or target.last_agt
+    said = last or check or agent
+    counts, checked, why = usable(row.status, check, agent, _whole(row.weight), said)
+    if row.tracked:
+        if target is None and counts is Usable.UNPROVED:
+            checked, why = True, "of which we know nothing yet"
+        why = f"tracks {row.tracked}, {why}"
+    return Server(
+        name=row.svname,
+        usable=counts,
+        why=why,
+        status=row.status,
+        check=row.check,
+        weight=_whole(row.weight),
+        backup=row.bck == "1",
+        checked=checked,
+        last=last,
+        tracked=row.tracked,
+    )
+
+
+def _target(row: _Row, servers: Mapping[str, Mapping[str, _Row]]) -> _Row | None:
+    """The row at the end of a chain of tracking servers; None if it was not asked for."""
+    for _ in range(64):  # HAProxy refuses loops; a garbled answer might have one
+        backend, _, name = row.tracked.partition("/")
+        target = servers.get(backend, {}).get(name)
+        if target is None or not target.tracked:
+            return target
+        row = target
+    return None
+
+
+# Events --------------------------------------------------------------------------------------

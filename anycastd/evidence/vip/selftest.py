@@ -1,0 +1,182 @@
+"""What a request to the VIP from this machine finds, and what it proves.
+
+A service's statistics may be fine while nobody listens on its VIP; only a request to the VIP
+sees that.  But a request is also a load meter, and overload must never take the VIP away from
+everybody.  So what comes back is put into classes, and only one of them can withdraw::
+
+    what happens to the request                     class     it proves
+    the connection stands (`tcp`), or the answer's  PASSED    somebody listens and answers
+    status is 2xx or 3xx (`http`)
+    the connection is refused                       REFUSED   nobody listens: not served from here
+    reset or closed without an answer, no HTTP,     FAILED    somebody listens; degraded at most
+    any other status
+    nothing within `timeout`                        SLOW      likewise: full, queueing, hung behind
+    we could not even ask (no address, no port,     UNASKED   nothing: unknown
+    no descriptor, a firewall's word)
+
+* One request proves nothing bad: a class counts when a second request in a row agrees.
+* **A 503 never withdraws.**  It says the same for a queue that is full and for servers that are
+  all dead, and HAProxy's counters do not tell the two apart in time either: `econ` of a backend
+  counts time-outs in its queue too, and that of a server grows only after the last retry (3 s
+  by default).  So HAProxy's word on its servers decides; with `observe layer4` the requests are
+  the traffic that makes it look (docs/self-test.md has the lines and the figures).
+* A reset is no refusal: firewalls, rate limits and full queues reset what they accepted before.
+  The kernel of a machine without a listener refuses.
+
+Requests come from the VIP itself.  Nobody else's can, since the answers never leave this machine:
+so HAProxy knows a self-test by its source address, and where the VIP is not here, no other
+region's answer can be taken for ours.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from anycastd.evidence.finding import UNPROVED_HOLD, Finding, Truth
+from anycastd.profile.model import SelfTest
+from anycastd.reasons import Reason
+
+CONFIRMED = 2
+"""Requests in a row that must agree before anything but a pass counts."""
+OUTDATED = 3
+"""A result is too old when that many requests would have had the time to fail after it."""
+
+
+class Outcome(Enum):
+    """What became of a request; the table at the top says what each proves."""
+
+    PASSED = "passed"
+    REFUSED = "refused"
+    FAILED = "failed"
+    SLOW = "slow"
+    UNASKED = "unasked"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The newest result: ``asked`` is when its question was asked (seconds), ``why`` in words.
+
+    ``count`` results in a row had this outcome, the first of them asked at ``since``.  ``missed``
+    is how many were asked and not passed since the last pass, whatever their outcome.
+    """
+
+    asked: float
+    outcome: Outcome
+    why: str
+    since: float
+    count: int
+    missed: int
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether it may be believed: a pass at once, nobody listening after the second time."""
+        if self.outcome is Outcome.PASSED:
+            return True
+        agreeing = self.count if self.outcome is Outcome.REFUSED else self.missed
+        return agreeing >= CONFIRMED
+
+    @property
+    def says(self) -> tuple[Outcome, bool]:
+        """What a verdict depends on, besides the time."""
+        return self.outcome, self.confirmed
+
+
+def follow(last: Probe | None, asked: float, outcome: Outcome, why: str) -> Probe:
+    """Put a result behind the one before it."""
+    missed = 0
+    if outcome is not Outcome.PASSED:
+        missed = (last.missed if last else 0) + (outcome is not Outcome.UNASKED)
+    if last is None or last.outcome is not outcome:
+        return Probe(asked, outcome, why, asked, 1, missed)
+    return Probe(asked, outcome, why, last.since, last.count + 1, missed)
+
+
+def lifetime(test: SelfTest) -> float:
+    """Seconds for which a result proves anything."""
+    return OUTDATED * (test.every + test.timeout)
+
+
+def where(test: SelfTest) -> str:
+    """Say what is asked: ``tcp/80``, or ``http/80`` with the path."""
+    return f"tcp/{test.port}" if test.http is None else f"http/{test.port}{test.path}"
+
+
+# HTTP ----------------------------------------------------------------------------------------
+
+_STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9][0-9])(?: [^\r\n]*)?\r?\n")
+_END = re.compile(rb"\r?\n\r?\n")
+_SERVED = range(200, 400)
+
+
+def request(test: SelfTest, vip: str) -> bytes:
+    """The HTTP request, for a connection that ends with its answer (RFC 9112)."""
+    host = test.host or (f"[{vip}]" if ":" in vip else vip)
+    lines = (f"GET {test.path} HTTP/1.1", f"Host: {host}", "User-Agent: anycastd", "Accept: */*")
+    return "\r\n".join((*lines, "Connection: close", "", "")).encode()
+
+
+def read(answer: bytes) -> tuple[Outcome, str] | None:
+    """Judge the beginning of an HTTP answer; None while its status has not come."""
+    while match := _STATUS.match(answer):
+        status = int(match[1])
+        if status >= _SERVED.start:
+            return Outcome.PASSED if status in _SERVED else Outcome.FAILED, f"HTTP {status}"
+        end = _END.search(answer)  # 1xx: the final answer follows
+        if end is None:
+            return None
+        answer = answer[end.end() :]
+    if b"\n" in answer:
+        return Outcome.FAILED, f"no HTTP: {answer[:40]!r}"
+    return None
+
+
+# An outcome of the self-test -> somebody listens, somebody answers well, the reason if not.
+_TESTED = {
+    Outcome.PASSED: (Truth.TRUE, Truth.TRUE, Reason.SERVING),
+    Outcome.REFUSED: (Truth.FALSE, Truth.FALSE, Reason.VIP_REFUSES),
+    Outcome.FAILED: (Truth.TRUE, Truth.FALSE, Reason.VIP_FAILS),
+    Outcome.SLOW: (Truth.TRUE, Truth.FALSE, Reason.VIP_SLOW),
+    Outcome.UNASKED: (Truth.UNKNOWN, Truth.UNKNOWN, Reason.TEST_UNASKED),
+}
+
+
+def evaluate(test: SelfTest, probe: Probe | None, now: float) -> tuple[Finding, Finding]:
+    """What a self-test says: (somebody listens, for `serve`; it answers well, for `healthy`)."""
+    asked, until, value = now, None, ""
+    if probe is None:
+        listens = answers = Truth.UNKNOWN
+        reason = Reason.NOT_TESTED
+    elif now >= probe.asked + lifetime(test):
+        listens = answers = Truth.FALSE
+        reason, asked, value = (
+            Reason.TEST_STALE,
+            probe.asked,
+            f"asked {now - probe.asked:.1f} s ago",
+        )
+    else:
+        listens, answers, reason = _TESTED[probe.outcome]
+        if not probe.confirmed:  # one result proves nothing bad: the next one comes soon
+            listens, answers = max(listens, Truth.UNKNOWN), max(answers, Truth.UNKNOWN)
+        value = probe.why if probe.count == 1 else f"{probe.why}, {probe.count} times in a row"
+        asked, until = probe.asked, probe.asked + lifetime(test)
+
+    def finding(verb: str, truth: Truth, *, alive: bool) -> Finding:
+        return Finding(
+            f"VIP {verb} on {where(test)}",
+            truth,
+            value,
+            Reason.SERVING if truth is Truth.TRUE else reason,
+            alive=alive,
+            asked=asked,
+            hold=UNPROVED_HOLD,
+            then=Truth.TRUE,  # HAProxy's word, as for servers that nobody can prove
+            until=until,
+        )
+
+    # Where nobody listens there is nobody to show a 503 page either: not alive.
+    return (
+        finding("listens", listens, alive=listens is not Truth.FALSE),
+        finding("answers", answers, alive=True),
+    )

@@ -1,0 +1,246 @@
+"""The routers: BIRD as route servers, gateways, MSEE and customer edge."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from anycastd.lab.network import topology
+from anycastd.lab.network.namespaces import LabError, Nodes, Process
+from anycastd.lab.network.topology import REGIONS, VIP, Region
+
+ROUTERS = (
+    *(region.node(role) for region in REGIONS for role in ("ars0", "ars1", "gw0", "gw1")),
+    "msee",
+    "ce",
+)
+
+# Error wait and connect times are far below BIRD's and the clouds' own (60 s and more): a lab is
+# there to be broken often, and nobody learns from waiting for a router to dial again.
+_COMMON = """
+log stderr all;
+router id {router_id};
+timeformat protocol iso long us;
+protocol device {{ scan time 1; }}
+protocol kernel {{
+    ipv4 {{ import none; export where source = RTS_BGP; }};
+    {kernel}
+}}
+template bgp peering {{
+    hold time 180;
+    keepalive time 60;
+    graceful restart off;
+    error wait time 1, 2;
+    error forget time 1;
+    connect delay time 1;
+    connect retry time 2;
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a router's table; ``path`` is the AS path as the router has it."""
+
+    network: str
+    next_hop: str
+    path: tuple[int, ...]
+    best: bool
+    weight: int = 0
+
+    def __str__(self) -> str:
+        hop = f"{self.next_hop}{'*' if self.best else ''}"
+        return f"{self.network:<19}{hop:<20}{self.weight:<10}{' '.join(map(str, self.path))}"
+
+
+def configuration(node: str, *, weights: bool = False) -> str:
+    """Return a router's BIRD configuration; ``weights`` as in ``Settings``."""
+    for region in REGIONS:
+        if node in (region.node("ars0"), region.node("ars1")):
+            return _route_server(region, region.ars[int(node[-1])])
+        if node in (region.node("gw0"), region.node("gw1")):
+            return _gateway(region, region.gateways[int(node[-1])])
+    return _msee(weights=weights) if node == "msee" else _ce()
+
+
+def _route_server(region: Region, address: str) -> str:
+    """Azure Route Server: 4000 routes per peer, no own AS in a path, nothing inside the VNet."""
+    text = _COMMON.format(router_id=address, kernel="merge paths on;")
+    text += f"""
+protocol direct {{ ipv4; interface "eth0"; }}
+filter from_nva {{
+    if bgp_path ~ [= * {topology.ARS_AS} * =] then reject;
+    if net ~ [ {region.vnet}+ ] then reject;
+    accept;
+}}
+protocol bgp nva from peering {{
+    local {address} as {topology.ARS_AS};
+    neighbor {region.nva} as {topology.NVA_AS};
+    multihop;
+    ipv4 {{
+        import filter from_nva;
+        import limit 4000 action restart;
+        export where source = RTS_BGP;
+    }};
+}}
+"""
+    for number, gateway in enumerate(region.gateways):
+        text += f"""
+protocol bgp gw{number} from peering {{
+    local {address} as {topology.ARS_AS};
+    neighbor {gateway} as {topology.ARS_AS};
+    ipv4 {{ import all; export where proto = "nva"; }};
+}}
+"""
+    return text
+
+
+def _gateway(region: Region, address: str) -> str:
+    """ExpressRoute gateway: keeps the NVA as next hop inside, is the next hop towards the MSEE."""
+    text = _COMMON.format(router_id=address, kernel="merge paths on;")
+    text += f"""
+protocol direct {{ ipv4; interface "eth0"; }}
+protocol static {{ ipv4; route {topology.MSEE_ADDRESS}/32 via "msee"; }}
+protocol bgp msee from peering {{
+    local {address} as {topology.ARS_AS};
+    neighbor {topology.MSEE_ADDRESS} as {topology.MSEE_AS};
+    multihop 2;
+    ipv4 {{ import all; export where source = RTS_BGP; next hop self; }};
+}}
+"""
+    for number, server in enumerate(region.ars):
+        text += f"""
+protocol bgp ars{number} from peering {{
+    local {address} as {topology.ARS_AS};
+    neighbor {server} as {topology.ARS_AS};
+    ipv4 {{ import all; export where proto = "msee"; next hop self; }};
+}}
+"""
+    return text
+
+
+def _msee(*, weights: bool) -> str:
+    """Microsoft's edge router: the shortest path wins, private ASNs are removed on the way out.
+
+    With ``weights`` the first region's circuit wins, as by the weight of its connection.
+    """
+    text = _COMMON.format(router_id=topology.MSEE_ADDRESS, kernel="")
+    for rank, region in enumerate(REGIONS):
+        heavier = weights and not rank
+        takes = "import filter { bgp_local_pref = 200; accept; }" if heavier else "import all"
+        for number, gateway in enumerate(region.gateways):
+            port = region.node(f"gw{number}")
+            text += f"""
+protocol static {{ ipv4; route {gateway}/32 via "{port}"; }}
+protocol bgp {port.replace("-", "_")} from peering {{
+    local {topology.MSEE_ADDRESS} as {topology.MSEE_AS};
+    neighbor {gateway} as {topology.ARS_AS};
+    multihop 2;
+    ipv4 {{ {takes}; export where proto = "ce"; next hop self; }};
+}}
+"""
+    return (
+        text
+        + f"""
+filter to_ce {{
+    if source != RTS_BGP then reject;
+    bgp_path.delete([64512..65534]);
+    accept;
+}}
+protocol bgp ce from peering {{
+    local {topology.MSEE_TO_CE} as {topology.MSEE_AS};
+    neighbor {topology.CE_TO_MSEE} as {topology.CE_AS};
+    ipv4 {{ import all; export filter to_ce; next hop self; }};
+}}
+"""
+    )
+
+
+def _ce() -> str:
+    """Return the customer edge's part: it announces its own network."""
+    return (
+        _COMMON.format(router_id=topology.CE_TO_MSEE, kernel="")
+        + f"""
+protocol static {{ ipv4; route {topology.PREMISES} via "eth0"; }}
+protocol bgp msee from peering {{
+    local {topology.CE_TO_MSEE} as {topology.CE_AS};
+    neighbor {topology.MSEE_TO_CE} as {topology.MSEE_AS};
+    ipv4 {{ import all; export where source ~ [ RTS_STATIC, RTS_BGP ]; }};
+}}
+"""
+    )
+
+
+def start(nodes: Nodes, *, weights: bool = False) -> dict[str, Process]:
+    """Start BIRD in every router; return the processes by node."""
+    started = {}
+    for node in ROUTERS:
+        file = nodes.directory / f"{node}.bird.conf"
+        file.write_text(configuration(node, weights=weights))
+        control = str(control_socket(nodes, node))
+        started[node] = nodes.start(node, "bird", "bird", "-f", "-c", str(file), "-s", control)
+    return started
+
+
+def control_socket(nodes: Nodes, node: str) -> Path:
+    """Return the path of a router's control socket, which is what `birdc -s` wants."""
+    return nodes.directory / f"{node}.bird.ctl"
+
+
+def ask(control: Path, command: str) -> list[str]:
+    """Ask BIRD a question on its control socket; return the lines of the answer without codes.
+
+    Raises OSError when BIRD is not there, LabError when it refuses the command.
+    """
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(5)
+        sock.connect(str(control))
+        sock.sendall(f"{command}\n".encode())
+        lines: list[str] = []
+        with sock.makefile("r", errors="replace") as answer:
+            answer.readline()  # the greeting
+            for line in answer:
+                code, text = line[:4], line[5:].rstrip("\n")
+                if line.startswith(" "):
+                    lines.append(line[1:].rstrip("\n"))
+                    continue
+                if code == "8001":  # network not found
+                    return lines
+                if code[0] in "89":
+                    raise LabError(f"BIRD refused '{command}': {text}")
+                lines.append(text)
+                if line[4:5] == " ":
+                    return lines
+    raise OSError(f"{control}: BIRD closed the connection")
+
+
+def table(control: Path, network: str = f"{VIP}/32") -> tuple[Row, ...]:
+    """Return what a router knows about a network, ordered by next hop."""
+    rows = _rows(ask(control, f"show route {network} all"))
+    return tuple(sorted(rows, key=lambda row: row.next_hop))
+
+
+def established(control: Path) -> dict[str, bool]:
+    """Return which of a router's BGP sessions are established: protocol name -> bool."""
+    found = (line.split() for line in ask(control, "show protocols"))
+    return {words[0]: words[-1] == "Established" for words in found if words[1:2] == ["BGP"]}
+
+
+_HEAD = re.compile(r"^(?P<network>\S+)?\s+(unicast|unreachable)\s+\[[^]]*\]\s*(?P<best>\*)?")
+
+
+def _rows(lines: list[str]) -> Iterator[Row]:
+    network, best = "", False
+    path: tuple[int, ...] = ()
+    for line in lines:
+        head = _HEAD.match(line)
+        if head:
+            network, best, path = head["network"] or network, bool(head["best"]), ()
+        name, _, value = line.strip().partition(": ")
+        if name == "BGP.as_path":
+            path = tuple(int(number) for number in re.findall(r"\d+", value))
+        elif name == "BGP.next_hop":
+            yield Row(network, value.split()[0], path, best)

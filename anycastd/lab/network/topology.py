@@ -1,0 +1,182 @@
+"""Who is where: the two regions of the anycast seed, the ExpressRoute edge and the client.
+
+One bridge per VNet, since Azure's network makes every next hop of a VNet reachable directly:
+
+    client - ce (AS 65020) - msee (AS 12076) -+- gw0, gw1 -- vnet bridge -- ars0, ars1, nva, web
+                                              +- the same in the other region
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network
+
+from anycastd.lab.network.namespaces import Nodes
+
+VIP = "203.0.113.10"
+ARS_AS = 65515
+NVA_AS = 65010
+MSEE_AS = 12076
+CE_AS = 65020
+MSEE_ADDRESS = "192.0.2.1"
+MSEE_TO_CE = "192.0.2.5"
+CE_TO_MSEE = "192.0.2.6"
+PREMISES = "198.51.100.0/24"
+CE_ADDRESS = "198.51.100.1"
+CLIENT = "198.51.100.10"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A region; ``short`` begins the names of its nodes, pairs are (first, second) instance."""
+
+    name: str
+    title: str
+    short: str
+    vnet: str
+    nva: str
+    web: tuple[str, str]
+    ars: tuple[str, str]
+    gateways: tuple[str, str]
+    profile: str
+
+    def node(self, role: str) -> str:
+        """Return the name of a node of this region: vnet nva web ars0 ars1 gw0 gw1."""
+        return f"{self.short}-{role}"
+
+    @property
+    def addresses(self) -> dict[str, tuple[str, ...]]:
+        """What each node on the VNet's bridge has there: role -> addresses."""
+        return {
+            "nva": (self.nva,),
+            "web": self.web,
+            "ars0": (self.ars[0],),
+            "ars1": (self.ars[1],),
+            "gw0": (self.gateways[0],),
+            "gw1": (self.gateways[1],),
+        }
+
+
+PRIMARY = Region(
+    name="northeurope",
+    title="North Europe",
+    short="ne",
+    vnet="172.16.156.0/22",
+    nva="172.16.156.70",
+    web=("172.16.156.68", "172.16.156.69"),
+    ars=("172.16.159.4", "172.16.159.5"),
+    gateways=("172.16.158.12", "172.16.158.13"),
+    profile="primary.yaml",
+)
+SECONDARY = Region(
+    name="westeurope",
+    title="West Europe",
+    short="we",
+    vnet="172.16.136.0/22",
+    nva="172.16.136.70",
+    web=("172.16.136.68", "172.16.136.69"),
+    ars=("172.16.139.4", "172.16.139.5"),
+    gateways=("172.16.138.12", "172.16.138.13"),
+    profile="secondary.yaml",
+)
+REGIONS = (PRIMARY, SECONDARY)
+ROLES = ("vnet", "nva", "web", "ars0", "ars1", "gw0", "gw1")
+NODES = (
+    *(region.node(role) for region in REGIONS for role in ROLES),
+    "msee",
+    "ce",
+    "client",
+)
+
+# Packets come in by one gateway and may leave by the other, so no reverse-path filter.
+_EVERY = (
+    "net.ipv4.conf.all.rp_filter=0",
+    "net.ipv4.conf.default.rp_filter=0",
+    "net.ipv4.conf.all.accept_redirects=0",
+    "net.ipv4.conf.default.accept_redirects=0",
+    "net.ipv4.conf.all.send_redirects=0",
+    "net.ipv4.conf.default.send_redirects=0",
+)
+_ROUTER = ("net.ipv4.ip_forward=1",)
+# The client comes by the same ports again within the minute for which an NVA would remember them
+# (TIME_WAIT), and a route that moves back meanwhile would find connections that are not reset.
+_NVA = ("net.ipv4.tcp_max_tw_buckets=0",)
+
+
+def wire(nodes: Nodes) -> None:
+    """Make the links, addresses and static routes in freshly made namespaces."""
+    for node in NODES:
+        routes = node in ("msee", "ce") or node.rpartition("-")[2] in ("gw0", "gw1")
+        ends = node.endswith("-nva")
+        settings = [*_EVERY, *(_ROUTER if routes else ()), *(_NVA if ends else ())]
+        nodes.run(node, "sh", "-c", "\n".join(_setting(setting) for setting in settings))
+    for node in NODES:
+        links = [line for owner, line in _links(nodes) if owner == node]
+        if links:
+            nodes.run(node, "ip", "-batch", "-", text="\n".join(links))
+    for node in NODES:
+        lines = [line for owner, line in _addresses() if owner == node]
+        nodes.run(node, "ip", "-batch", "-", text="\n".join(lines))
+
+
+def _setting(setting: str) -> str:
+    name, _, value = setting.partition("=")
+    return f"echo {value} >/proc/sys/{name.replace('.', '/')}"
+
+
+def _links(nodes: Nodes) -> Iterator[tuple[str, str]]:
+    """Yield (node, `ip` line) for each link, made from one of its ends."""
+
+    def veth(here: str, port: str, there: str, far_port: str) -> tuple[str, str]:
+        return here, f"link add {port} type veth peer name {far_port} netns {nodes.pin(there)}"
+
+    for region in REGIONS:
+        vnet = region.node("vnet")
+        yield vnet, "link add vnet type bridge forward_delay 0"
+        for role in region.addresses:
+            yield veth(vnet, role, region.node(role), "eth0")
+        for role in ("gw0", "gw1"):
+            yield veth("msee", region.node(role), region.node(role), "msee")
+    # The VNets are peered: the agents ask each other whether they serve.
+    yield veth(PRIMARY.node("vnet"), "peering", SECONDARY.node("vnet"), "peering")
+    yield veth("msee", "ce", "ce", "msee")
+    yield veth("ce", "eth0", "client", "eth0")
+
+
+def _addresses() -> Iterator[tuple[str, str]]:
+    """Yield (node, `ip` line) for each address and static route."""
+    yield "msee", f"address add {MSEE_ADDRESS}/32 dev lo"
+    for region in REGIONS:
+        vnet = region.node("vnet")
+        yield vnet, "link set vnet up"
+        length = IPv4Network(region.vnet).prefixlen
+        for role, addresses in region.addresses.items():
+            node = region.node(role)
+            yield vnet, f"link set {role} master vnet up"
+            for address in addresses:
+                yield node, f"address add {address}/{length} dev eth0"
+            yield node, "link set eth0 up"
+        # The link between gateway and MSEE has no subnet of its own, so that the MSEE's table
+        # shows the gateways' addresses, as Azure's does.
+        for role, address in zip(("gw0", "gw1"), region.gateways, strict=True):
+            node = region.node(role)
+            yield node, "link set msee up"
+            yield node, f"route add {MSEE_ADDRESS} dev msee src {address}"
+            yield "msee", f"link set {node} up"
+            yield "msee", f"route add {address} dev {node} src {MSEE_ADDRESS}"
+        # Azure tells its VMs about on-premises networks; here they just know.
+        hops = " ".join(f"nexthop via {address}" for address in region.gateways)
+        yield region.node("nva"), f"route add {PREMISES} {hops}"
+    for region, other in (REGIONS, REGIONS[::-1]):
+        yield region.node("vnet"), "link set peering master vnet up"
+        yield region.node("nva"), f"route add {other.nva} dev eth0"
+    yield "msee", f"address add {MSEE_TO_CE}/30 dev ce"
+    yield "msee", "link set ce up"
+    yield "ce", f"address add {CE_TO_MSEE}/30 dev msee"
+    yield "ce", "link set msee up"
+    yield "ce", f"address add {CE_ADDRESS}/24 dev eth0"
+    yield "ce", "link set eth0 up"
+    yield "client", f"address add {IPv4Interface(f'{CLIENT}/24')} dev eth0"
+    yield "client", "link set eth0 up"
+    yield "client", f"route add default via {CE_ADDRESS}"

@@ -1,0 +1,20 @@
+"""Clients that connect and say nothing: `python -m anycastd.lab.programs.idle_clients ADDRESS NUMBER`."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+
+PORT = 80
+
+
+def main(address: str, number: int) -> None:
+    """Connect so often, and stay until killed."""
+    crowd = [socket.create_connection((address, PORT), timeout=5) for _ in range(number)]
+    print(f"{len(crowd)} clients", flush=True)
+    signal.pause()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,181 @@
+"""The seed's story: baseline, failure of what serves, recovery; told step by step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from anycastd.lab.network.lab import Lab, paths
+from anycastd.lab.network.outage import settled
+from anycastd.lab.network.topology import PRIMARY, SECONDARY
+from anycastd.lab.stories.report import Step, span
+from anycastd.lab.stories.steps import (
+    ENOUGH,
+    OUTAGE,
+    TABLE,
+    Act,
+    Story,
+    after,
+    baseline,
+    best,
+    check_agents,
+    check_best,
+    check_lost,
+    count,
+    summary,
+    wait_over,
+)
+
+_SERVERS = (PRIMARY.node("ars0"), PRIMARY.node("ars1"))
+
+
+def _failure(lab: Lab, step: Step, fault: Callable[[str], float]) -> None:
+    at = fault(PRIMARY.name)
+    rows = lab.wait_levels(20, {PRIMARY.name: "withdrawn"})
+    lab.wait_answers(SECONDARY, ENOUGH, 20, at)
+    wait_over(lab, at)
+    servers = {node: lab.watches[node].first(at) for node in _SERVERS}
+    switched = lab.watches["msee"].first(at, *SECONDARY.gateways)
+    outage = lab.client.outage(at)
+    if outage:
+        step.outage = outage.seconds
+        step.time("first-failure", "first failed request sent", outage.began - at)
+    for node, moment in servers.items():
+        step.time(f"withdrawn-{node}", f"route withdrawn at {node}", after(at, moment))
+    step.time("switched", f"the MSEE sends to {SECONDARY.title}", after(at, switched))
+    if outage:
+        step.time("good-again", "first good answer after the last failure", outage.over - at)
+    step.times.sort(key=lambda one: one.seconds)
+    if outage:
+        step.time("outage", "outage, as the client sees it", outage.seconds)
+    step.table("after", TABLE, rows)
+    count(lab, step, at)
+    step.check(
+        f"{PRIMARY.title}'s routes are gone from its route servers and from the MSEE",
+        None not in servers.values() and switched is not None,
+        f"{len(rows)} routes left, all of {SECONDARY.title}",
+    )
+    check_best(step, rows, SECONDARY)
+    check_agents(lab, step, "withdrawn")
+    step.check(
+        f"answers come from {SECONDARY.title} after an outage of less than {OUTAGE:g} s",
+        settled(lab.client.answers(at), SECONDARY.name, ENOUGH) and (step.outage or 0) < OUTAGE,
+        f"{span(step.outage) if step.outage else 'none seen'}, {summary(step)}",
+    )
+
+
+def _recovery(lab: Lab, step: Step, mend: Callable[[str], float]) -> None:
+    at = mend(PRIMARY.name)
+    what = f"{PRIMARY.title} at standby"
+    standby = lab.wait_table(what, lambda rows: set(PRIMARY.gateways) <= set(paths(rows)), 30)
+    rows = lab.wait_preferred(60)
+    lab.wait_answers(PRIMARY, 2 * ENOUGH, 20)
+    wait_over(lab, at)
+    servers = {node: lab.watches[node].first(at, PRIMARY.nva) for node in _SERVERS}
+    switched = lab.watches["msee"].first(at, *PRIMARY.gateways)
+    for node, moment in servers.items():
+        step.time(f"standby-{node}", f"announced at {node}, at standby", after(at, moment))
+    step.time("switched", f"the MSEE sends to {PRIMARY.title}", after(at, switched))
+    outage = lab.client.outage(at)
+    step.outage = outage.seconds if outage else None
+    step.table("standby", f"{TABLE}, standby first", standby)
+    step.table("preferred", "and when the return timers were over", rows)
+    count(lab, step, at)
+    announced = [moment for moment in servers.values() if moment is not None]
+    prepended = [len(paths(standby)[gateway]) for gateway in PRIMARY.gateways]
+    others = [len(paths(standby).get(gateway, ())) for gateway in SECONDARY.gateways]
+    step.check(
+        f"{PRIMARY.title} comes back at standby: a path longer than {SECONDARY.title}'s, "
+        "which wins nothing",
+        min(prepended) > max(others) > 0 and best(standby) in SECONDARY.gateways,
+        f"{min(prepended)} ASNs against {max(others)}, best is {best(standby)}",
+    )
+    step.check(
+        "it is preferred only later, at its own path",
+        paths(rows) == lab.expected()
+        and switched is not None
+        and len(announced) == len(servers)
+        and switched > max(announced),
+        f"{span(switched - max(announced))} later" if switched and announced else "not seen",
+    )
+    check_best(step, rows, PRIMARY)
+    check_agents(lab, step, "preferred")
+    check_lost(lab, step, at, switched)
+
+
+def _drain(lab: Lab, step: Step) -> None:
+    at = time.monotonic()
+    done = lab.primary.command("drain", "--reason", "the story's maintenance")
+    standby = lab.wait_levels(20, {PRIMARY.name: "standby"})
+    lab.wait_answers(SECONDARY, ENOUGH, 20, at)
+    moved = time.monotonic()
+    rows = lab.wait_levels(30, {PRIMARY.name: "withdrawn"})
+    lab.wait(f"{PRIMARY.title} to say that it may be rebooted", lambda: _safe(lab), 20)
+    wait_over(lab, at)
+    switched = lab.watches["msee"].first(at, *SECONDARY.gateways)
+    gone = {node: lab.watches[node].first(moved) for node in _SERVERS}
+    step.time("switched", f"the MSEE sends to {SECONDARY.title}", after(at, switched))
+    for node, moment in gone.items():
+        step.time(f"withdrawn-{node}", f"route withdrawn at {node}", after(at, moment))
+    step.table("longest", f"{TABLE}, the longest path first", standby)
+    step.table("after", "and when the wait was over", rows)
+    count(lab, step, at)
+    step.check("the command is accepted", done.returncode == 0, done.stderr.strip() or "it is")
+    step.check(
+        f"the client is at {SECONDARY.title} before the route is withdrawn",
+        switched is not None and None not in gone.values(),
+        f"{span(moved - at)} after the command",
+    )
+    check_best(step, rows, SECONDARY)
+    check_agents(lab, step, "withdrawn")
+    check_lost(lab, step, at, switched)
+
+
+def _safe(lab: Lab) -> bool:
+    services = (lab.status(PRIMARY.name) or {}).get("services", {})
+    return bool(services) and all(service["safe"] for service in services.values())
+
+
+def _undrain(lab: Lab, step: Step) -> None:
+    at = time.monotonic()
+    done = lab.primary.command("undrain")
+    rows = lab.wait_preferred(60)
+    lab.wait_answers(PRIMARY, 2 * ENOUGH, 20)
+    wait_over(lab, at)
+    switched = lab.watches["msee"].first(at, *PRIMARY.gateways)
+    step.time("switched", f"the MSEE sends to {PRIMARY.title}", after(at, switched))
+    step.table("preferred", TABLE, rows)
+    count(lab, step, at)
+    step.check("the command is accepted", done.returncode == 0, done.stderr.strip() or "it is")
+    check_best(step, rows, PRIMARY)
+    check_agents(lab, step, "preferred")
+    check_lost(lab, step, at, switched)
+
+
+_ACTS = (
+    Act("baseline", "Baseline: both regions announce", baseline),
+    Act(
+        "backends-killed",
+        f"Both web servers of {PRIMARY.title} are killed",
+        lambda lab, step: _failure(lab, step, lab.faults.kill_backends),
+    ),
+    Act(
+        "backends-back",
+        "They are started again",
+        lambda lab, step: _recovery(lab, step, lab.faults.start_backends),
+    ),
+    Act(
+        "haproxy-killed",
+        f"HAProxy of {PRIMARY.title} is killed, master and worker",
+        lambda lab, step: _failure(lab, step, lab.faults.kill_haproxy),
+    ),
+    Act(
+        "haproxy-back",
+        "It is started again",
+        lambda lab, step: _recovery(lab, step, lab.faults.start_haproxy),
+    ),
+    Act("drained", f"{PRIMARY.title} is drained: `anycastd drain --reason ...`", _drain),
+    Act("undrained", "`anycastd undrain`", _undrain),
+)
+STORY = Story(_ACTS)
+"""The story, step by step."""

@@ -1,0 +1,182 @@
+"""Build a Profile of a Document: defaults are filled in, every value has its type (pure)."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from anycastd.profile import document, formats
+from anycastd.profile.document import Document
+from anycastd.profile.model import (
+    AllOf,
+    AnyOf,
+    BackendRule,
+    Bfd,
+    Bgp,
+    Condition,
+    Degraded,
+    DrainTimes,
+    Failed,
+    FrontendRule,
+    Instance,
+    LimitRule,
+    Load,
+    Maintenance,
+    Neighbor,
+    Platform,
+    Profile,
+    Region,
+    Return,
+    SelfTest,
+    Service,
+    Standby,
+    Threshold,
+)
+
+
+@functools.cache
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of a profile."""
+    text = resources.files("anycastd.profile").joinpath("schema.json").read_text("utf-8")
+    whole: dict[str, Any] = json.loads(text)
+    return whole
+
+
+def read(text: str, file: str) -> Document:
+    """Read a profile's text by the schema; ``file`` is its name in problems."""
+    return document.read(text, file, schema(), formats.FORMATS)
+
+
+def build(doc: Document) -> Profile:
+    """Make a Profile of a Document in which neither the schema nor the rules found an error."""
+    tree = doc.tree
+    bgp = tree["bgp"]
+    haproxy = {
+        name: Instance(name, each["socket"], each.get("ring"), each["deadline"], each["poll"])
+        for name, each in tree["haproxy"].items()
+    }
+    only = next(iter(haproxy))
+    return Profile(
+        region=tree["region"],
+        platform=Platform(tree["platform"]),
+        networks=tuple(tree["networks"]),
+        ttl=tree["lease"]["ttl"],
+        bgp=Bgp(
+            local_as=int(bgp["local_as"]),
+            router_id=bgp["router_id"],
+            local_address=bgp["local_address"],
+            hold_time=int(bgp["hold_time"]),
+            neighbors=tuple(_neighbor(bgp, each) for each in bgp["neighbors"]),
+            prepends_steer=bgp["prepends_steer"],
+            bfd=_bfd(bgp.get("bfd")),
+        ),
+        haproxy=haproxy,
+        services={
+            name: _service(name, each, only, steer=bgp["prepends_steer"])
+            for name, each in tree["services"].items()
+        },
+        drain=DrainTimes(**tree["drain"]),
+        regions=tuple(Region(each["name"], each["agent"]) for each in tree["regions"]),
+        web=tree["web"]["listen"] if "web" in tree else None,
+    )
+
+
+def _bfd(each: Mapping[str, Any] | None) -> Bfd | None:
+    return Bfd(each["interval"], int(each["multiplier"])) if each is not None else None
+
+
+def _neighbor(bgp: Mapping[str, Any], each: Mapping[str, Any]) -> Neighbor:
+    local = each.get("local_address", bgp["local_address"])
+    next_hop = each.get("next_hop")
+    communities = each.get("communities")
+    return Neighbor(
+        address=each["address"],
+        peer_as=int(each["peer_as"]),
+        local_address=local,
+        hold_time=int(each.get("hold_time", bgp["hold_time"])),
+        multihop=_whole(each.get("multihop")),
+        md5_file=each.get("md5_file"),
+        prepend=int(each["prepend"]),
+        med=_whole(each.get("med")),
+        communities=None if communities is None else tuple(communities),
+        next_hop=local if next_hop == formats.SELF else next_hop,
+        graceful_shutdown=each["graceful_shutdown"],
+    )
+
+
+def _service(name: str, each: Mapping[str, Any], only: str, *, steer: bool) -> Service:
+    degraded, standby, back = each["degraded"], each["standby"], each["return"]
+    next_hop = each["next_hop"]
+    return Service(
+        name=name,
+        vip=each["vip"].network,
+        interface=each["interface"],
+        prepend=int(each["prepend"]),
+        med=_whole(each.get("med")),
+        communities=tuple(each["communities"]),
+        next_hop=None if next_hop == formats.SELF else next_hop,
+        serve=_condition(each["serve"], only),
+        healthy=_condition(each["healthy"], only) if "healthy" in each else None,
+        self_test=_self_test(each["self_test"]) if "self_test" in each else None,
+        degraded=Degraded(
+            prepend=int(degraded["prepend"]),
+            fall=degraded["fall"],
+            med=_whole(degraded.get("med")),
+            communities=tuple(degraded["communities"]),
+        ),
+        standby=Standby(prepend=int(standby["prepend"]), after=standby["after"]),
+        failed=Failed(each["failed"]),
+        back=Return(
+            back["rise"], back["hold_down"], back["hold_down_max"], back["spacing"], back["manual"]
+        ),
+        ecmp=each["ecmp"],
+        maintenance=_maintenance(each["maintenance"], only) if "maintenance" in each else None,
+        prepends_steer=steer,
+    )
+
+
+def _self_test(each: Mapping[str, Any]) -> SelfTest:
+    return SelfTest(
+        tcp=_whole(each.get("tcp")),
+        http=_whole(each.get("http")),
+        path=each["path"],
+        host=each.get("host"),
+        every=each["every"],
+        timeout=each["timeout"],
+    )
+
+
+def _maintenance(each: Mapping[str, Any], only: str) -> Maintenance:
+    then = Failed(each["then"])
+    return Maintenance(each.get("haproxy", only), each["map"], each["key"], then)
+
+
+def _condition(each: Mapping[str, Any], only: str) -> Condition:
+    """``only`` is the HAProxy that is meant where a rule names none: the one that there is."""
+    instance = each.get("haproxy", only)
+    if "all" in each:
+        return AllOf(tuple(_condition(rule, only) for rule in each["all"]))
+    if "any" in each:
+        return AnyOf(tuple(_condition(rule, only) for rule in each["any"]))
+    for load in Load:
+        if f"{load.value}_below" in each:
+            proxy, below = each.get("frontend") or each["backend"], int(each[f"{load.value}_below"])
+            return LimitRule(instance, proxy, "frontend" in each, load, below)
+    if "frontend" in each:
+        return FrontendRule(instance, each["frontend"])
+    usable, by_weight = _threshold(each["usable"]), each["by"] == "weight"
+    return BackendRule(instance, each["backend"], usable, each["count_unchecked"], by_weight)
+
+
+def _threshold(usable: float | str) -> Threshold:
+    if isinstance(usable, str):
+        return Threshold(share=float(usable.removesuffix("%")))
+    return Threshold(number=int(usable))
+
+
+def _whole(value: float | None) -> int | None:
+    """JSON Schema takes 5.0 for a whole number; the wire does not."""
+    return None if value is None else int(value)

@@ -1,0 +1,143 @@
+"""Formats: the texts of a profile that the schema cannot describe -> addresses and the like."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from typing import NamedTuple
+
+from anycastd.profile.document import Format, FormatError
+from anycastd.profile.yaml_reader import shown
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+SELF = "self"
+
+
+class Endpoint(NamedTuple):
+    """Where somebody listens: an address and a TCP port."""
+
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        """Give it as it is written: an IPv6 address in brackets."""
+        whole = f"[{self.address}]" if isinstance(self.address, IPv6Address) else self.address
+        return f"{whole}:{self.port}"
+
+
+_LAST_OF_16_BITS = 65535
+_WELL_KNOWN = {
+    "no-export": "65535:65281",
+    "no-advertise": "65535:65282",
+    "no-export-subconfed": "65535:65283",
+    "graceful-shutdown": "65535:0",
+    "blackhole": "65535:666",
+}
+
+
+def _address(text: str) -> Address:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        wrong = f"{shown(text)} is not an IP address"
+        raise FormatError(wrong, "write one such as 10.0.2.10, without a prefix length") from None
+    if isinstance(address, IPv6Address) and address.scope_id:
+        raise FormatError(f"{shown(text)} names an interface", "write the address without its %")
+    return address
+
+
+def _ipv4(text: str) -> IPv4Address:
+    address = _address(text)
+    if isinstance(address, IPv4Address):
+        return address
+    raise FormatError(f"{text} is not an IPv4 address", "write one such as 10.0.2.10")
+
+
+def _interface(text: str, example: str) -> IPv4Interface | IPv6Interface:
+    """Parse an address with a prefix length in digits: ipaddress would take netmasks as well."""
+    address, slash, length = text.partition("/")
+    if not slash:
+        whole = _address(text)
+        raise FormatError("the prefix length is missing", f"write {whole}/{whole.max_prefixlen}")
+    if re.fullmatch(r"[0-9]{1,3}", length) and "%" not in address:
+        try:
+            return ipaddress.ip_interface(text)
+        except ValueError:
+            pass
+    raise FormatError(f"{shown(text)} is not a prefix", f"write one such as {example}")
+
+
+def _prefix(text: str) -> Network:
+    interface = _interface(text, "10.0.0.0/16")
+    if interface.ip != interface.network.network_address:
+        raise FormatError(f"{text} has bits set to the right of /", f"write {interface.network}")
+    return interface.network
+
+
+def _vip(text: str) -> IPv4Interface | IPv6Interface:
+    return _interface(text, "203.0.113.10/32")
+
+
+def _next_hop(text: str) -> Address | str:
+    if text == SELF:
+        return SELF
+    try:
+        return _address(text)
+    except FormatError as fault:
+        raise FormatError(fault.wrong, f"write {SELF}, or an address such as 10.0.2.20") from None
+
+
+def _community(text: str) -> str:
+    if text in _WELL_KNOWN:
+        raise FormatError(f"{text} is written as numbers here", f"write {_WELL_KNOWN[text]}")
+    match = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", text)
+    if not match or max(int(match[1]), int(match[2])) > _LAST_OF_16_BITS:
+        wrong = f"{shown(text)} is not a community of two numbers from 0 to 65535"
+        raise FormatError(wrong, "write one such as 65010:100")
+    return f"{int(match[1])}:{int(match[2])}"
+
+
+def _endpoint(text: str) -> Endpoint:
+    host, colon, port = text.rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= _LAST_OF_16_BITS:
+        wrong = f"{shown(text)} is not an address with a port"
+        raise FormatError(wrong, "write one such as 10.0.2.10:9480")
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        address = _address(host[1:-1] if bracketed else host)
+    except FormatError as fault:
+        raise FormatError(fault.wrong, "write one such as 10.0.2.10:9480") from None
+    if bracketed != isinstance(address, IPv6Address):
+        whole = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
+        raise FormatError(f"{shown(text)} is not written so", f"write {whole}:{int(port)}")
+    return Endpoint(address, int(port))
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/") or not text.isprintable():
+        wrong = f"{shown(text)} is not an absolute path"
+        raise FormatError(wrong, "write the whole path, from / on")
+    return text
+
+
+FORMATS: Mapping[str, Format] = {
+    "address": _address,
+    "ipv4": _ipv4,
+    "prefix": _prefix,
+    "vip": _vip,
+    "next_hop": _next_hop,
+    "community": _community,
+    "endpoint": _endpoint,
+    "path": _path,
+}

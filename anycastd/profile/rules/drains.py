@@ -1,0 +1,66 @@
+"""Rules for drains and for the list of regions, each with its reason.
+
+Each looks at a Document and passes over what is missing from it: what the schema found wrong has
+been cut out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from anycastd.profile.document import Document, Problem
+from anycastd.profile.rules.sections import AZURE, neighbors, platform
+from anycastd.profile.yaml_reader import Path, shown
+
+# Azure's fabric may hold a second change for 30 s, and has taken up to 5 s to make one.
+_AZURES_WINDOW = 30
+
+
+def waits(doc: Document) -> Iterator[Problem]:
+    """Warn of a wait in which Azure may not even have made the path longer yet."""
+    wait = doc.get("drain", "wait")
+    if platform(doc) == AZURE and wait is not None and wait < _AZURES_WINDOW:
+        wrong = f"Azure may hold the longer path back for {_AZURES_WINDOW} seconds"
+        instead = f"write {_AZURES_WINDOW + 10} or more"
+        yield doc.problem(("drain", "wait"), wrong, instead, warning=True)
+
+
+def honoured(doc: Document) -> Iterator[Problem]:
+    """Warn where a community is counted on that Azure does not say to honour."""
+    for path, neighbor in neighbors(doc):
+        if platform(doc) == AZURE and neighbor.get("graceful_shutdown"):
+            wrong = "Azure does not say that it honours 65535:0; the longer path has to do"
+            instead = "remove it"
+            yield doc.problem((*path, "graceful_shutdown"), wrong, instead, warning=True)
+
+
+def regions(doc: Document) -> Iterator[Problem]:
+    """Ask for a list in which this region and another one stand, each once."""
+    listed = doc.get("regions")
+    if not listed or None in listed:
+        return
+    for key in ("name", "agent"):
+        seen: dict[str, Path] = {}
+        for index, region in enumerate(listed):
+            at: Path = ("regions", index, key)
+            text = str(region.get(key, ""))
+            if text in seen:
+                wrong = f"{shown(text)} stands in line {doc.line(seen[text])} already"
+                yield doc.problem(at, wrong, "write each region once, with its own agent")
+            elif text:
+                seen[text] = at
+    own = doc.get("region")
+    names = [region.get("name") for region in listed]
+    if own is not None and own not in names:
+        instead = f"add {{name: {own}, agent: ...}}: their order is the same in each profile"
+        yield doc.problem(("regions",), f"this region, {shown(own)}, is not among them", instead)
+    elif len(names) == 1:
+        wrong = "no other region is listed, so nothing can be drained without --force"
+        yield doc.problem(("regions",), wrong, "add the other regions", warning=True)
+    if "web" not in doc.tree:
+        wrong = "the other regions cannot ask this one, which has no web"
+        instead = "add web: {listen: ADDRESS:PORT}, as this region's agent has it here"
+        yield doc.problem(("regions",), wrong, instead, warning=True)
+
+
+RULES = (waits, honoured, regions)

@@ -1,0 +1,283 @@
+"""Rules for the HAProxy and services parts of a profile, each with its reason.
+
+Each looks at a Document and passes over what is missing from it: what the schema found wrong has
+been cut out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+from itertools import pairwise
+
+from anycastd.profile.document import Document, Problem
+from anycastd.profile.formats import SELF, Address
+from anycastd.profile.rules.sections import AZURE, CLOUDS, neighbors, platform, services
+from anycastd.profile.yaml_reader import Path, shown
+
+# sockaddr_un's sun_path is 108 bytes with its final zero (unix(7)).
+_LONGEST_SOCKET = 107
+# Hung is what left two looks unanswered, so two must fit into the deadline.
+_LOOKS = 2
+# No cloud documents a limit, and filters on the way commonly begin above this.
+LONGEST_PATH = 10
+# Azure's fabric lets one change through at once and may hold the next for this long (seconds).
+_AZURES_WINDOW = 30
+_TESTS = ("tcp", "http")
+_IPV6 = 6
+
+
+# HAProxy -----------------------------------------------------------------------------------------
+
+
+def sockets(doc: Document) -> Iterator[Problem]:
+    """Refuse socket paths that cannot be bound, or that two instances share."""
+    seen: dict[str, Path] = {}
+    for name, instance in (doc.get("haproxy") or {}).items():
+        at: Path = ("haproxy", name, "socket")
+        socket = instance.get("socket")
+        if socket is None:
+            continue
+        size = len(socket.encode())
+        if size > _LONGEST_SOCKET:
+            wrong = f"the path has {size} bytes, and a socket's may have {_LONGEST_SOCKET}"
+            yield doc.problem(at, wrong, "use a shorter path, here and in haproxy.cfg")
+        if socket in seen:
+            wrong = f"{shown(socket)} is also the socket in line {doc.line(seen[socket])}"
+            yield doc.problem(at, wrong, "write each HAProxy's own socket")
+        seen.setdefault(socket, at)
+
+
+def looks(doc: Document) -> Iterator[Problem]:
+    """Ask for a deadline in which two looks fit: one slow answer is no proof of death."""
+    for name, instance in (doc.get("haproxy") or {}).items():
+        deadline, poll = instance.get("deadline"), instance.get("poll")
+        if deadline is not None and poll is not None and deadline < _LOOKS * poll:
+            wrong = f"two looks, {poll} seconds apart, do not fit into the deadline of {deadline}"
+            at: Path = ("haproxy", name, "poll")
+            yield doc.problem(at, wrong, f"write {deadline / _LOOKS:g} or less")
+
+
+# VIPs --------------------------------------------------------------------------------------------
+
+
+def vips(doc: Document) -> Iterator[Problem]:
+    """Ask for one unicast address per VIP: anything wider would draw foreign traffic here."""
+    for path, service in services(doc):
+        vip = service.get("vip")
+        if vip is None:
+            continue
+        at = (*path, "vip")
+        wrong = _not_anycast(vip.ip)
+        if wrong:
+            yield doc.problem(at, f"{vip.ip} {wrong}", "write a unicast address of your own")
+        elif vip.network.prefixlen != vip.max_prefixlen:
+            wrong = f"{vip} is more than one address"
+            yield doc.problem(at, wrong, f"write {vip.ip}/{vip.max_prefixlen}")
+        elif vip.version == _IPV6 and platform(doc) == AZURE:
+            wrong = f"{vip.ip} is IPv6, which Azure Route Server does not carry"
+            yield doc.problem(at, wrong, "write an IPv4 address")
+
+
+def _not_anycast(ip: Address) -> str | None:
+    """Say what else an address is, None if it can be a VIP."""
+    mapped = isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None
+    # 0.0.0.0/8 is this network (RFC 1122), 240.0.0.0/4 with broadcast reserved (RFC 1112).
+    reserved = isinstance(ip, IPv4Address) and (ip.is_reserved or ip.packed[0] == 0)
+    words = (
+        (ip.is_unspecified, "is no address"),
+        (ip.is_multicast, "is a multicast address"),
+        (ip.is_loopback, "is a loopback address"),
+        (ip.is_link_local, "is link-local"),
+        (str(ip) == "255.255.255.255", "is the broadcast address"),
+        (reserved, "is reserved"),
+        (mapped, "is an IPv4 address in IPv6's clothes"),
+    )
+    return next((word for applies, word in words if applies), None)
+
+
+def foreign(doc: Document) -> Iterator[Problem]:
+    """Refuse a VIP that is somebody's already: another service's, ours, a neighbor's."""
+    taken: dict[Address, tuple[str, Path]] = {}
+    at: Path = ("bgp", "local_address")
+    if doc.get(*at) is not None:
+        taken[doc.get(*at)] = ("the local address", at)
+    for path, neighbor in neighbors(doc):
+        for key, whose in (("address", "a neighbor's address"), ("local_address", "our address")):
+            if key in neighbor:
+                taken.setdefault(neighbor[key], (whose, (*path, key)))
+    for path, service in services(doc):
+        vip, at = service.get("vip"), (*path, "vip")
+        if vip is None:
+            continue
+        if vip.ip in taken:
+            whose, where = taken[vip.ip]
+            wrong = f"{vip.ip} is {whose} already, in line {doc.line(where)}"
+            yield doc.problem(at, wrong, "write an address that nothing else uses")
+        taken.setdefault(vip.ip, ("a VIP", at))
+
+
+def inside(doc: Document) -> Iterator[Problem]:
+    """Refuse a VIP inside the cloud network: its own system routes win over what BGP says."""
+    if platform(doc) not in CLOUDS:
+        return
+    networks = [network for network in doc.get("networks") or () if network is not None]
+    for path, service in services(doc):
+        vip = service.get("vip")
+        for network in networks:
+            if vip is not None and vip.ip in network:
+                wrong = f"{vip.ip} is inside {network}, and the cloud does not take such a route"
+                instead = "write an address outside all networks of the VNet or VPC"
+                yield doc.problem((*path, "vip"), wrong, instead)
+                break
+
+
+def next_hops(doc: Document) -> Iterator[Problem]:
+    """Ask for a next hop of the VIP's family (RFC 8950 is not spoken), and not the VIP itself."""
+    for path, service in services(doc):
+        vip, own = service.get("vip"), service.get("next_hop")
+        if vip is None or own is None:
+            continue
+        if vip.version == _IPV6 and platform(doc) == AZURE:
+            continue  # refused already
+        for above, neighbor in neighbors(doc):
+            hop, at = neighbor.get("next_hop", own), (*above, "next_hop")
+            if "next_hop" not in neighbor:
+                at = (*path, "next_hop" if doc.written((*path, "next_hop")) else "vip")
+            if hop == SELF:
+                hop = neighbor.get("local_address", doc.get("bgp", "local_address"))
+            fault = _next_hop(vip.ip, hop)
+            if fault:
+                yield doc.problem(at, *fault)
+                break
+
+
+def _next_hop(vip: Address, hop: Address | None) -> tuple[str, str] | None:
+    if hop == vip:
+        return f"{hop} is the VIP itself", "write next_hop: self"
+    if hop is not None and hop.version != vip.version:
+        wrong = f"{vip} is IPv{vip.version}, and its next hop {hop} is IPv{hop.version}"
+        return wrong, f"write next_hop: with an IPv{vip.version} address of this appliance"
+    return None
+
+
+# Levels and times --------------------------------------------------------------------------------
+
+
+def levels(doc: Document) -> Iterator[Problem]:
+    """Ask for longer paths at worse levels: what is worse must lose against what is better."""
+    for path, service in services(doc):
+        for better, worse in pairwise(_levels(doc, path)):
+            less, more = doc.get(*path, *better), doc.get(*path, *worse)
+            if less is None or more is None or less < more:
+                continue
+            key, than = _dotted(worse), _dotted(better)
+            wrong = f"{key} {more} is not more than {than} {less}, so it would not lose against it"
+            blamed = worse if doc.written((*path, *worse)) else better
+            yield doc.problem((*path, *blamed), wrong, f"write {less + 1} or more for {key}")
+        if "degraded" in service and doc.written((*path, "degraded")) and not _grades(doc, path):
+            wrong = "has no effect without healthy, which says when to degrade"
+            instead = "add healthy: {backend: NAME, usable: 50%}, or remove it"
+            yield doc.problem((*path, "degraded"), wrong, instead, warning=True)
+
+
+def lengths(doc: Document) -> Iterator[Problem]:
+    """Refuse paths that filters on the way to or in a cloud may drop for their length."""
+    if platform(doc) not in CLOUDS:
+        return
+    extra = 0
+    for path, neighbor in neighbors(doc):
+        more = neighbor.get("prepend", 0)
+        if 1 + more > LONGEST_PATH:
+            wrong = f"paths would have {1 + more} AS numbers of our own or more"
+            instead = f"write {LONGEST_PATH - 1} or less"
+            yield doc.problem((*path, "prepend"), wrong, instead)
+        else:
+            extra = max(extra, more)
+    for path, _ in services(doc):
+        for level in _levels(doc, path):
+            count = doc.get(*path, *level)
+            if count is None or 1 + count + extra <= LONGEST_PATH:
+                continue
+            added = f", {extra} of them for a neighbor" if extra else ""
+            wrong = (
+                f"the path would have {1 + count + extra} AS numbers of our own{added}, and more "
+                f"than {LONGEST_PATH} may be dropped on the way"
+            )
+            instead = f"write {_dotted(level)}: {LONGEST_PATH - 1 - extra} or less"
+            yield doc.problem((*path, *level), wrong, instead)
+
+
+def _levels(doc: Document, path: Path) -> list[tuple[str, ...]]:
+    """List the keys with the prepends of the announced levels, best first."""
+    degraded = [("degraded", "prepend")] if _grades(doc, path) else []
+    return [("prepend",), *degraded, ("standby", "prepend")]
+
+
+def _grades(doc: Document, path: Path) -> bool:
+    return doc.written((*path, "healthy"))
+
+
+def _dotted(keys: tuple[str, ...]) -> str:
+    return ".".join(keys)
+
+
+def times(doc: Document) -> Iterator[Problem]:
+    """Ask for a hold-down that can grow, and for times longer than Azure's window."""
+    for path, service in services(doc):
+        back = service.get("return", {})
+        least, most = back.get("hold_down"), back.get("hold_down_max")
+        if least is not None and most is not None and most < least:
+            key = (
+                "hold_down_max" if doc.written((*path, "return", "hold_down_max")) else "hold_down"
+            )
+            wrong = f"hold_down {least} is more than hold_down_max {most}"
+            instead = f"write hold_down_max: {least} or more"
+            yield doc.problem((*path, "return", key), wrong, instead)
+        if platform(doc) != AZURE:
+            continue
+        for key in ("hold_down", "spacing"):
+            seconds = back.get(key)
+            if seconds is not None and seconds < _AZURES_WINDOW:
+                wrong = (
+                    f"{seconds} seconds are inside the {_AZURES_WINDOW} seconds for which Azure "
+                    "may hold a second change back"
+                )
+                instead = f"write {_AZURES_WINDOW + 5} or more"
+                yield doc.problem((*path, "return", key), wrong, instead, warning=True)
+
+
+# Self-test ---------------------------------------------------------------------------------------
+
+
+def self_tests(doc: Document) -> Iterator[Problem]:
+    """Ask for one kind of self-test, and for keys that mean something for it."""
+    for path, service in services(doc):
+        if "self_test" not in service:
+            continue
+        at = (*path, "self_test")
+        kinds = [kind for kind in _TESTS if doc.written((*at, kind))]
+        if len(kinds) != 1:
+            wrong = "holds both tcp and http" if kinds else "says neither tcp nor http"
+            yield doc.problem(at, wrong, "write {http: PORT} or {tcp: PORT}")
+        elif kinds[0] == "tcp":
+            for key in ("path", "host"):
+                if doc.written((*at, key)):
+                    wrong = "is of HTTP, and stands beside tcp"
+                    yield doc.problem(
+                        (*at, key), wrong, "write http: instead of tcp:, or remove it"
+                    )
+
+
+RULES = (
+    sockets,
+    looks,
+    vips,
+    foreign,
+    inside,
+    next_hops,
+    levels,
+    lengths,
+    times,
+    self_tests,
+)

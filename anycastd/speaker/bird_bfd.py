@@ -1,0 +1,36 @@
+"""Profile -> the configuration of a BIRD that speaks BFD and nothing else.
+
+ExaBGP has no BFD.  What BFD adds is that a neighbor notices the silent death of this host sooner
+than by its hold time; everything else is noticed sooner without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from anycastd.profile.model import Bfd, Neighbor, Profile
+
+
+def configuration(profile: Profile, bfd: Bfd) -> str:
+    """Write the text of bird.conf: no BGP, no kernel protocol, no route of any kind in it."""
+    return "\n".join(_lines(profile, bfd)) + "\n"
+
+
+def _lines(profile: Profile, bfd: Bfd) -> Iterator[str]:
+    times = f"interval {round(bfd.interval * 1000)} ms; multiplier {bfd.multiplier};"
+    yield "# Written by `anycastd bfd` from its profile at each start; edit the profile."
+    yield f"router id {profile.bgp.router_id};"
+    yield "log stderr all;"
+    yield "protocol device { }"
+    yield "protocol bfd {"
+    yield f'    interface "*" {{ {times} }};'
+    yield f"    multihop {{ {times} }};"
+    for neighbor in profile.bgp.neighbors:
+        yield f"    {_session(neighbor)}"
+    yield "}"
+
+
+def _session(neighbor: Neighbor) -> str:
+    """One hop (RFC 5881) unless the profile says how many (RFC 5883)."""
+    hops = " multihop on" if (neighbor.multihop or 1) > 1 else ""
+    return f"neighbor {neighbor.address} local {neighbor.local_address}{hops};"

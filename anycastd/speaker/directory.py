@@ -1,0 +1,148 @@
+"""The speaker's directory: its lock, its files, the MD5 passwords (I/O)."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from anycastd.profile.model import Address, Profile
+from anycastd.speaker.exabgp.config import (
+    SpeakerError,
+    config_hash,
+    configuration,
+    vip_prefixes,
+    vips_hash,
+)
+from anycastd.system.atomic_file import put
+from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
+
+LOWEST_TTL_MAX = 30.0  # seconds; see lease_settings
+
+
+LONGEST_PASSWORD = 80  # octets, Linux's TCP_MD5SIG_MAXKEYLEN
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What ``prepare`` left: the files, and the lock's descriptor, which lives as long as we do."""
+
+    conf: Path
+    settings: Path
+    lease: Path
+    lock: int
+
+
+def lease_settings(
+    profile: Profile, directory: str, config: str, path: str | None = None
+) -> dict[str, object]:
+    """Return the content of lease.json, the lease process's only argument.
+
+    ``ttl_max`` (seconds) bounds the one long renewal that an agent sends before it re-executes
+    itself; ``inherit`` (seconds) is how long routes outlive the lease process that held them
+    when no agent renews them.  ``path`` is where the profile is read again when an agent asks for
+    its sessions (None: it cannot).  Fields are only ever added: ExaBGP may start newer code with
+    an older file.
+    """
+    return {
+        "v": 1,
+        "socket": f"{directory}/lease.sock",
+        "profile": path,
+        "prefixes": vip_prefixes(profile),
+        "vips": vips_hash(profile),
+        "neighbors": [str(neighbor.address) for neighbor in profile.bgp.neighbors],
+        "local_as": profile.bgp.local_as,
+        "ttl_max": max(LOWEST_TTL_MAX, 4 * profile.ttl),
+        "inherit": profile.ttl,
+        "config": config,
+    }
+
+
+def prepare(
+    profile: Profile, directory: str, path: str | None = None, *, port: int = 179
+) -> Prepared:
+    """Take the directory and write ExaBGP's and the lease's files into it; ``path``: the profile's.
+
+    Raises SpeakerError: ExaBGP or the directory is missing, or another speaker holds it (69), no
+    permission (77), an MD5 file cannot be used (78).
+    """
+    if find_spec("exabgp") is None:
+        raise SpeakerError(
+            f"ExaBGP is not installed for {sys.executable}: "
+            "apt install python3-exabgp, or pip install exabgp",
+            EX_UNAVAILABLE,
+        )
+    where = Path(directory).absolute()
+    text = configuration(profile, str(where), passwords(profile), port=port)
+    settings = lease_settings(profile, str(where), config_hash(profile), path)
+    made = Prepared(where / "exabgp.conf", where / "exabgp.env", where / "lease.json", -1)
+    try:
+        where.mkdir(mode=0o750, parents=True, exist_ok=True)
+        lock = _lock(where / "speaker.lock")
+        put(made.settings, "# Empty on purpose: what ExaBGP is told stands in its environment.\n")
+        put(made.lease, json.dumps(settings, indent=1) + "\n")
+        put(made.conf, text, 0o600)
+    except OSError as problem:
+        code = EX_NOPERM if isinstance(problem, PermissionError) else EX_UNAVAILABLE
+        raise SpeakerError(
+            f"{problem.filename or where}: {problem.strerror}; "
+            "make it writable for this user, or name another --directory",
+            code,
+        ) from None
+    return Prepared(made.conf, made.settings, made.lease, lock)
+
+
+def passwords(profile: Profile) -> dict[Address, str]:
+    """Read the neighbors' MD5 passwords; SpeakerError (78) where one cannot be used."""
+    return {
+        neighbor.address: _password(Path(neighbor.md5_file), neighbor.address)
+        for neighbor in profile.bgp.neighbors
+        if neighbor.md5_file is not None
+    }
+
+
+def _password(file: Path, neighbor: Address) -> str:
+    """Read a neighbor's MD5 password: the file's first line, as RFC 2385 allows it."""
+
+    def refuse(what: str) -> SpeakerError:
+        return SpeakerError(f"{file}: the MD5 password of neighbor {neighbor} {what}", EX_CONFIG)
+
+    try:
+        with file.open(encoding="ascii") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            password = stream.readline().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise refuse("is not ASCII: write it with ASCII characters") from None
+    except OSError as problem:
+        raise refuse(f"cannot be read: {problem.strerror}") from None
+    if mode & stat.S_IRWXO:
+        raise refuse(f"can be read by everybody: chmod 0640 {file}")
+    if not password:
+        raise refuse("is empty: write it into the first line")
+    if len(password) > LONGEST_PASSWORD:
+        raise refuse(f"is longer than the {LONGEST_PASSWORD} characters that Linux allows")
+    return password
+
+
+def _lock(file: Path) -> int:
+    """Take the directory for as long as this process lives, also after exec."""
+    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(lock)
+        raise SpeakerError(
+            f"{file.parent}: another speaker (pid {holder}) runs here; "
+            "stop it, or name another --directory",
+            EX_UNAVAILABLE,
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    os.set_inheritable(lock, True)
+    return lock

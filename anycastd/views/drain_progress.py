@@ -1,0 +1,73 @@
+"""How far a drain has got: its phase, the sessions that are left, whether it is safe to reboot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from anycastd.decision.drains import Hold, Phase
+from anycastd.evidence.haproxy.query import named
+from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot
+from anycastd.profile.model import Profile, Service
+
+
+@dataclass(frozen=True, slots=True)
+class DrainStatus:
+    """A drain that covers a service; ``what`` it is of, who began it and why.
+
+    Times in seconds: ``since`` it began, ``left`` until the longer path has stood long enough,
+    ``until`` it ends by itself.  ``phase``: ``longer path``, ``waiting``, ``withdrawn``.
+    """
+
+    what: str
+    reason: str
+    by: str
+    since: float
+    until: float | None
+    phase: str
+    left: float
+    force: bool
+    stopping: bool
+
+
+def drain_status(hold: Hold, now: float) -> DrainStatus:
+    """Give what a drain does at ``now``."""
+    drain = hold.drain
+    ends = hold.cap.until
+    return DrainStatus(
+        what=drain.what,
+        reason=drain.reason,
+        by=drain.by,
+        since=round(now - drain.since, 1),
+        until=None if drain.until is None else round(max(0.0, drain.until - now), 1),
+        phase=hold.phase.value,
+        left=0.0 if ends is None else round(max(0.0, ends - now), 1),
+        force=drain.force,
+        stopping=drain.stopping,
+    )
+
+
+def open_sessions(service: Service, looks: Mapping[str, Observation]) -> int | None:
+    """Count what is open at the frontends that the rules name; None where one cannot be seen."""
+    found = None
+    for instance, look in looks.items():
+        _, frontends = named(service, instance)
+        for name in frontends:
+            if isinstance(look, Gone):
+                found = found or 0  # they ended with it
+            elif isinstance(look, Snapshot) and name in look.frontends:
+                found = (found or 0) + look.frontends[name].sessions
+            else:
+                return None
+    return found
+
+
+def empty(
+    profile: Profile, service: Service, holds: Iterable[Hold], sessions: int | None, now: float
+) -> bool:
+    """Whether a drained service is as empty as it will get: nobody is left, or nobody leaves."""
+    gone = [hold for hold in holds if hold.phase is Phase.WITHDRAWN]
+    if not gone or now < min(hold.safe_from for hold in gone):
+        return False
+    since = min(hold.drain.gone[service.name] for hold in gone)
+    return sessions == 0 or now - since >= profile.drain.linger

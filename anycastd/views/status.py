@@ -1,0 +1,374 @@
+"""The one view of everything: Status.  Text, JSON and exit codes are renderings of it.
+
+"Announced" means four separate facts for each neighbor, and they are shown apart: the route is
+wanted, ExaBGP has acknowledged it, it is in ExaBGP's adj-rib-out, and the session is up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from anycastd.bgp.route import Route
+from anycastd.bgp.session import Session
+from anycastd.decision.drains import Hold
+from anycastd.decision.levels import Level
+from anycastd.decision.pipeline import Inputs, Step
+from anycastd.decision.policy import Decision
+from anycastd.decision.routes import prepends, wanted
+from anycastd.evidence.finding import Finding, Truth
+from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
+from anycastd.evidence.vip.selftest import where
+from anycastd.lease.messages import Report
+from anycastd.profile.model import Profile, Service
+from anycastd.reasons import Reason
+from anycastd.views.drain_progress import DrainStatus, drain_status, empty, open_sessions
+
+VERSION = 1
+"""Of the JSON; fields are only ever added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """A named reason with its evidence; ``until`` is seconds until time alone lifts it."""
+
+    name: str
+    sentence: str
+    remedy: str
+    detail: str
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """A HAProxy server behind a rule."""
+
+    name: str
+    usable: str
+    why: str
+    status: str
+    check: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleStatus:
+    """A rule of the profile, its truth (``true``, ``false``, ``unknown``) and what was found."""
+
+    rule: str
+    truth: str
+    value: str
+    servers: tuple[ServerStatus, ...]
+    needed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """One service at one neighbor; ``in_sync`` is true when all four facts are as wanted."""
+
+    wanted: tuple[int, ...] | None
+    acknowledged: tuple[int, ...] | None
+    rib: str
+    session: str
+    in_sync: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One service; ``since`` in seconds, ``as_path`` without what a neighbor adds.
+
+    ``serves``: announced, and the rules find no reason against it.  ``sessions``: open at the
+    frontends that its rules name, None where that is not known.  ``safe``: it is drained, and as
+    empty as it will get.
+    """
+
+    vip: str
+    level: str
+    reason: Why
+    since: float
+    as_path: tuple[int, ...] | None
+    prepend: int | None
+    in_sync: bool
+    waits: tuple[Why, ...]
+    rules: tuple[RuleStatus, ...]
+    neighbors: Mapping[str, Announcement]
+    serves: bool
+    sessions: int | None
+    drains: tuple[DrainStatus, ...]
+    safe: bool
+    prepends_steer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborStatus:
+    """One neighbor; ``since`` in seconds (None: not known), ``announced`` are prefixes."""
+
+    peer_as: int
+    session: str
+    since: float | None
+    why: str
+    announced: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HaproxyStatus:
+    """One HAProxy instance: ``answers``, ``gone``, ``silent`` or ``unseen``; times in seconds."""
+
+    socket: str
+    state: str
+    why: str
+    age: float | None
+    version: str | None
+    pid: int | None
+    uptime: float | None
+    events: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseStatus:
+    """The lease: ``expires_in`` seconds; None where nobody holds anything."""
+
+    connected: bool
+    expires_in: float | None
+    serial: int
+    acked: int
+    repairs: int
+    exabgp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything that an operator or a program may want to see, at one moment."""
+
+    v: int
+    version: str
+    region: str
+    pid: int
+    services: Mapping[str, ServiceStatus]
+    neighbors: Mapping[str, NeighborStatus]
+    haproxy: Mapping[str, HaproxyStatus]
+    lease: LeaseStatus
+    problems: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as plain values, ready for json.dumps."""
+        return asdict(self)
+
+
+def build(
+    profile: Profile,
+    inputs: Inputs,
+    step: Step,
+    now: float,
+    *,
+    pid: int,
+    version: str,
+    polling: Mapping[str, str],
+) -> Status:
+    """Build the view after ``step`` at ``now``.
+
+    ``polling`` names the HAProxy instances that are polled instead of heard, each with the reason.
+    """
+    report = inputs.lease.report if inputs.lease.connected else None
+    held = {route.key: route for route in inputs.lease.held or ()}
+    services = {
+        name: _service(
+            profile,
+            profile.services[name],
+            decision,
+            _Seen(held, report, inputs.haproxy, step.holds.get(name, ())),
+            now,
+        )
+        for name, decision in step.decisions.items()
+    }
+    neighbors = {
+        str(neighbor.address): _neighbor(str(neighbor.address), neighbor.peer_as, held, report)
+        for neighbor in profile.bgp.neighbors
+    }
+    haproxy = {
+        name: _haproxy(instance.socket, inputs.haproxy.get(name), now, events=name not in polling)
+        for name, instance in profile.haproxy.items()
+    }
+    lease = LeaseStatus(
+        connected=inputs.lease.connected,
+        expires_in=None if report is None else report.expires_in,
+        serial=0 if report is None else report.serial,
+        acked=0 if report is None else report.acked,
+        repairs=0 if report is None else report.repairs,
+        exabgp="" if report is None else report.exabgp,
+    )
+    return Status(
+        v=VERSION,
+        version=version,
+        region=profile.region,
+        pid=pid,
+        services=services,
+        neighbors=neighbors,
+        haproxy=haproxy,
+        lease=lease,
+        problems=(
+            *_problems(inputs, report, services, neighbors, polling),
+            *_untested(profile, step),
+            *_unmapped(step),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What stands around a service: the lease's routes and report, the looks, its drains."""
+
+    held: Mapping[tuple[str, str], Route]
+    report: Report | None
+    haproxy: Mapping[str, Observation]
+    holds: tuple[Hold, ...]
+
+
+def _service(
+    profile: Profile, service: Service, decision: Decision, seen: _Seen, now: float
+) -> ServiceStatus:
+    level = decision.level
+    path, count = None, None
+    if level is not Level.WITHDRAWN:
+        count = prepends(service, level)
+        path = (profile.bgp.local_as,) * (1 + count)
+    leaving = (service.name,) if seen.holds else ()
+    want = {route.neighbor: route for route in wanted(profile, [(service, level)], leaving)}
+    neighbors = {}
+    for neighbor in profile.bgp.neighbors:
+        address = str(neighbor.address)
+        neighbors[address] = _announcement(
+            want.get(address), seen.held.get((address, service.prefix)), seen.report, address
+        )
+    in_sync = all(announcement.in_sync for announcement in neighbors.values())
+    sessions = open_sessions(service, seen.haproxy)
+    caps = sorted(decision.caps, key=lambda cap: cap.level)
+    return ServiceStatus(
+        vip=service.prefix,
+        level=level.word,
+        reason=_why(decision.cap.reason, decision.cap.detail, decision.cap.until, now),
+        since=round(now - decision.since, 3),
+        as_path=path,
+        prepend=count,
+        in_sync=in_sync,
+        waits=tuple(_why(cap.reason, cap.detail, cap.until, now) for cap in caps),
+        rules=tuple(_rule(finding) for finding in decision.verdict.findings),
+        neighbors=neighbors,
+        serves=path is not None
+        and decision.verdict.serve.truth is not Truth.FALSE
+        and any(announcement.in_sync for announcement in neighbors.values()),
+        sessions=sessions,
+        drains=tuple(drain_status(hold, now) for hold in seen.holds),
+        safe=in_sync and empty(profile, service, seen.holds, sessions, now),
+        prepends_steer=service.prepends_steer,
+    )
+
+
+def _why(reason: Reason, detail: str, until: float | None, now: float) -> Why:
+    left = None if until is None else round(max(0.0, until - now), 1)
+    return Why(reason.name.lower(), reason.sentence, reason.remedy, detail, left)
+
+
+def _announcement(
+    want: Route | None, have: Route | None, report: Report | None, address: str
+) -> Announcement:
+    peer = None if report is None else report.neighbors.get(address)
+    session = Session.UNKNOWN if peer is None else peer.session
+    rib = "unread" if peer is None else peer.rib
+    told = want == have and peer is not None and peer.untold == 0
+    return Announcement(
+        wanted=None if want is None else want.as_path,
+        acknowledged=None if have is None or (peer and peer.untold) else have.as_path,
+        rib=rib,
+        session=session.value,
+        in_sync=told and rib != "differs" and (want is None or session is Session.UP),
+    )
+
+
+def _rule(finding: Finding) -> RuleStatus:
+    words = {Truth.TRUE: "true", Truth.FALSE: "false", Truth.UNKNOWN: "unknown"}
+    return RuleStatus(
+        rule=finding.rule,
+        truth=words[finding.truth],
+        value=finding.value,
+        servers=tuple(
+            ServerStatus(row.name, row.usable.value, row.why, row.status, row.check)
+            for row in finding.rows
+        ),
+        needed=finding.needed,
+    )
+
+
+def _neighbor(
+    address: str, peer_as: int, held: Mapping[tuple[str, str], Route], report: Report | None
+) -> NeighborStatus:
+    peer = None if report is None else report.neighbors.get(address)
+    up = peer is not None and peer.session is Session.UP
+    prefixes = (prefix for to, prefix in held if to == address)
+    return NeighborStatus(
+        peer_as=peer_as,
+        session=Session.UNKNOWN.value if peer is None else peer.session.value,
+        since=None if peer is None else round(peer.since, 3),
+        why="" if peer is None else peer.why,
+        announced=tuple(sorted(prefixes)) if up else (),
+    )
+
+
+def _haproxy(socket: str, look: Observation | None, now: float, *, events: bool) -> HaproxyStatus:
+    state, why, version, pid, uptime = "unseen", "", None, None, None
+    match look:
+        case Snapshot(worker=worker):
+            state, version, pid, uptime = "answers", worker.version, worker.pid, worker.uptime
+        case Gone(why=text):
+            state, why = "gone", text
+        case Unreadable(why=text):
+            state, why = "silent", text
+    age = None if look is None else round(now - look.asked, 3)
+    return HaproxyStatus(socket, state, why, age, version, pid, uptime, events)
+
+
+def _problems(
+    inputs: Inputs,
+    report: Report | None,
+    services: Mapping[str, ServiceStatus],
+    neighbors: Mapping[str, NeighborStatus],
+    polling: Mapping[str, str],
+) -> Iterator[str]:
+    """Everything that differs from what is wanted, one sentence each."""
+    if report is None:
+        yield f"{Reason.NO_SPEAKER.sentence}: {Reason.NO_SPEAKER.remedy}"
+    else:
+        for error in report.errors:
+            yield f"ExaBGP refused to {error}"
+        for address, neighbor in neighbors.items():
+            if neighbor.session != Session.UP.value:
+                why = f" ({neighbor.why})" if neighbor.why else ""
+                yield f"neighbor {address}: the session is {neighbor.session}{why}"
+        for name, service in services.items():
+            for address, one in service.neighbors.items():
+                if one.session == Session.UP.value and not one.in_sync:
+                    yield f"service {name}: neighbor {address} does not have the wanted route yet"
+    for prefix, vip in inputs.vips.items():
+        if not vip.usable:
+            yield f"VIP {prefix}: {vip.why}"
+    for name, why in polling.items():
+        yield f"haproxy {name}: polled, not heard: {why}"
+
+
+def _untested(profile: Profile, step: Step) -> Iterator[str]:
+    """What the self-test finds and no level shows."""
+    for name, decision in step.decisions.items():
+        test = profile.services[name].self_test
+        if test is None or decision.level is not Level.PREFERRED:
+            continue
+        for finding in decision.verdict.findings:
+            if finding.rule == f"VIP answers on {where(test)}" and finding.truth is not Truth.TRUE:
+                yield f"service {name}: {finding.reason.sentence} ({finding.value})"
+
+
+def _unmapped(step: Step) -> Iterator[str]:
+    """Which maintenance maps HAProxy does not have: nobody could take the service out by them."""
+    for name, decision in step.decisions.items():
+        planned = decision.verdict.maintenance
+        if planned is not None and planned.reason is Reason.MAP_MISSING:
+            yield f"service {name}: {planned.reason.sentence}: {planned.reason.remedy}"
