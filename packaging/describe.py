@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from anycastd import __version__
-from anycastd.cli.main import COMMANDS, FILES
+from anycastd.cli.main import COMMANDS, MODULES
 
 HEAD = Path(__file__).with_name("anycastd.8.head")
 TAIL = Path(__file__).with_name("anycastd.8.tail")
@@ -25,7 +25,7 @@ def parsers() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
     """Yield (command, summary, parser)."""
     for name, summary in COMMANDS.items():
         parser = argparse.ArgumentParser(prog=f"anycastd {name}", add_help=False)
-        importlib.import_module(f"anycastd.commands.{FILES.get(name, name)}").configure(parser)
+        importlib.import_module(f"anycastd.commands.{MODULES.get(name, name)}").configure(parser)
         yield name, summary, parser
 
 

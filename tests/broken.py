@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anycastd.profile.validate import accept
+from anycastd.profile.validate import validate
 
 AZURE = """\
 region: northeurope
@@ -59,7 +59,7 @@ def changed(text: str, *changes: tuple[str, str]) -> str:
 
 def said(changes: Changes) -> list[str]:
     """Return the problems of AZURE after the changes as they are printed, warnings marked."""
-    accepted = accept(changed(AZURE, *changes), "p.yaml")
+    accepted = validate(changed(AZURE, *changes), "p.yaml")
     errors = [problem for problem in accepted.problems if not problem.warning]
     assert (accepted.profile is None) == bool(errors)
     return [f"{'warning ' * each.warning}{each}" for each in accepted.problems]
@@ -67,4 +67,4 @@ def said(changes: Changes) -> list[str]:
 
 def printed(text: str) -> list[str]:
     """Return all problems of a text as they are printed."""
-    return [str(problem) for problem in accept(text, "p.yaml").problems]
+    return [str(problem) for problem in validate(text, "p.yaml").problems]

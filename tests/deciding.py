@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from anycastd.decision.caps import Around
+from anycastd.decision.caps import Context
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.policy import Decision, decide
-from anycastd.decision.verdict import judge
+from anycastd.decision.verdict import judge_service
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Gone, Observation
 from anycastd.profile.model import Profile
@@ -24,8 +24,8 @@ class Machine:
 
     profile: Profile = field(default_factory=profile)
     memory: Memory = field(default_factory=Memory)
-    around: Around = field(
-        default_factory=lambda: Around(sessions=True, vip=True, held=Level.WITHDRAWN)
+    around: Context = field(
+        default_factory=lambda: Context(sessions=True, vip=True, held=Level.WITHDRAWN)
     )
 
     def at(
@@ -36,7 +36,7 @@ class Machine:
         if gone:
             look = Gone(asked=now, why="refused")
         service = self.profile.services["web"]
-        verdict = judge(self.profile, service, {"main": look}, now)
+        verdict = judge_service(self.profile, service, {"main": look}, now)
         decision, self.memory = decide(service, verdict, self.around, self.memory, now)
         return decision
 

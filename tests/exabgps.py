@@ -23,7 +23,7 @@ from anycastd.lease.commands import Answer, Command, Fact, Ping, SessionChanged
 from anycastd.profile.model import Address, Profile
 from anycastd.speaker import start
 from anycastd.speaker.exabgp import config
-from anycastd.speaker.exabgp.api import Dialogue
+from anycastd.speaker.exabgp.api import ApiConversation
 from peer import wait_for
 from profiles import profile
 
@@ -85,7 +85,7 @@ class ExaBGP:
         relay, meeting, conf = (directory / name for name in ("relay.py", "relay", "exabgp.conf"))
         relay.write_text(RELAY)
         (directory / "exabgp.env").write_text("# nothing\n")
-        text = config.configuration(self.profile, str(directory), secrets or {}, port=port)
+        text = config.build_config(self.profile, str(directory), secrets or {}, port=port)
         run = next(line for line in text.splitlines() if line.lstrip().startswith("run "))
         conf.write_text(text.replace(run, f'    run {python} "{relay}" "{meeting}";'))
         self._listener = socket.socket(socket.AF_UNIX)
@@ -93,7 +93,7 @@ class ExaBGP:
         self._listener.listen()
         self._listener.settimeout(20)
         user = pwd.getpwuid(os.geteuid()).pw_name
-        self.environment = start.environment(str(directory), os.environ, user) | {
+        self.environment = start.build_environment(str(directory), os.environ, user) | {
             "PYTHONPATH": os.pathsep.join(map(str, (*path, CHECKOUT)))
         }
         module = ["-P", "-m", "anycastd.speaker.exabgp.shim"]
@@ -103,9 +103,9 @@ class ExaBGP:
         self.command = [python, *module, str(conf)]
         self.process: subprocess.Popen[bytes] | None = None
 
-    def _dialogue(self) -> Dialogue:
+    def _dialogue(self) -> ApiConversation:
         neighbors = [str(neighbor.address) for neighbor in self.profile.bgp.neighbors]
-        return Dialogue(neighbors, self.profile.bgp.local_as)
+        return ApiConversation(neighbors, self.profile.bgp.local_as)
 
     def __enter__(self) -> Self:
         with self.log.open("wb") as log:

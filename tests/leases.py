@@ -7,9 +7,17 @@ from dataclasses import dataclass, field
 
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
-from anycastd.lease.commands import Announce, Answer, AskRib, AskSessions, Command, Ping, Withdraw
-from anycastd.lease.effects import Effect, Say, Send
-from anycastd.lease.machine import Lease
+from anycastd.lease.commands import (
+    Announce,
+    Answer,
+    Command,
+    Ping,
+    QueryAdjRibOut,
+    QuerySessions,
+    Withdraw,
+)
+from anycastd.lease.effects import Effect, SendCommand, SendReport
+from anycastd.lease.machine import LeaseMachine
 from anycastd.lease.messages import Report, Want
 from anycastd.lease.settings import Settings
 
@@ -49,7 +57,7 @@ class Exabgp:
     def take(self, effects: list[Effect]) -> None:
         """Hear what the lease says."""
         for effect in effects:
-            if isinstance(effect, Say):
+            if isinstance(effect, SendCommand):
                 self.asked.append(effect.command)
                 self.heard.append(effect.command)
 
@@ -65,9 +73,9 @@ class Exabgp:
                 return Answer(command)
             case Ping():
                 return Answer(command, version="4.2.21")
-            case AskSessions():
+            case QuerySessions():
                 return Answer(command, sessions=dict.fromkeys(self.up, Session.UP))
-            case AskRib():
+            case QueryAdjRibOut():
                 return Answer(command, rib=tuple(self.rib.values()))
         raise AssertionError(command)
 
@@ -78,7 +86,7 @@ class Bed:
     def __init__(self, *held: Route) -> None:
         self.now = 100.0
         self.exabgp = Exabgp({one.key: one for one in held})
-        self.lease = Lease(
+        self.lease = LeaseMachine(
             Settings(
                 instance="test",
                 prefixes=frozenset(VIPS),
@@ -119,4 +127,4 @@ class Bed:
 
 def reports(effects: list[Effect]) -> list[Report]:
     """Pick the reports."""
-    return [effect.report for effect in effects if isinstance(effect, Send)]
+    return [effect.report for effect in effects if isinstance(effect, SendReport)]

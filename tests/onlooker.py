@@ -12,11 +12,11 @@ from functools import cache
 
 from anycastd.bgp.route import Route
 from anycastd.decision.drains import FRESH, SETTLED, STALE, STOP, Drain
-from anycastd.decision.levels import Kind, Level, Source
-from anycastd.decision.pipeline import Step
+from anycastd.decision.levels import CapKind, CapSource, Level
+from anycastd.decision.pipeline import PassResult
 from anycastd.decision.policy import Decision
-from anycastd.decision.region_report import Other
-from anycastd.evidence.finding import UNPROVED_HOLD, Truth
+from anycastd.decision.region_report import RegionReport
+from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR, Truth
 from thorough import BrokenError
 from weather import DEADLINE, GENTLE, OTHER, PEERS, VIP, Shown, Weather, searched
 
@@ -27,7 +27,7 @@ MOMENT = 1e-6
 """What comparisons of sums of seconds are worth."""
 PREPENDS = {Level.PREFERRED: 0, Level.DEGRADED: 3, Level.STANDBY: 6}
 # What these cap at depends on the profile.
-_OTHERWISE = (Source.SERVE, Source.MAINTENANCE, Source.HEALTHY, Source.HEALTH)
+_OTHERWISE = (CapSource.SERVE, CapSource.MAINTENANCE, CapSource.HEALTHY, CapSource.HEALTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class Pass:
 
     now: float
     weather: Weather
-    answer: Other | None
+    answer: RegionReport | None
     adopted: bool
-    step: Step
+    step: PassResult
 
     @property
     def decision(self) -> Decision:
@@ -146,7 +146,7 @@ class Onlooker:
                 proof = None
             elif weather.shown is Shown.UNPROVED and proof is None:
                 # In the end HAProxy's word is believed.
-                ends = unknown + UNPROVED_HOLD
+                ends = unknown + BELIEVE_UNPROVED_FOR
                 proof = ends if now >= ends - MOMENT else None
         else:
             unknown = None
@@ -239,7 +239,7 @@ class Onlooker:
 
     def _left(self, seen: Pass) -> bool:
         """No drain withdraws before its wait is over, or the last one that serves."""
-        drained = (each for each in seen.decision.caps if each.source is Source.DRAIN)
+        drained = (each for each in seen.decision.caps if each.source is CapSource.DRAIN)
         if not self.may_go and any(each.level is Level.WITHDRAWN for each in drained):
             return False
         return self.may_go.issuperset(key for key, each in seen.step.drains.items() if each.gone)
@@ -250,7 +250,7 @@ class Onlooker:
         if not seen.weather.vip or self.unknown_since is None:
             return True
         lasted = seen.now - self.unknown_since
-        hold = UNPROVED_HOLD if shown is Shown.UNPROVED else HUNG_HOLD
+        hold = BELIEVE_UNPROVED_FOR if shown is Shown.UNPROVED else HUNG_HOLD
         if lasted < hold - MOMENT:
             before = self.told
             return seen.level <= before and (self.proved or seen.level <= _floor(seen.weather))
@@ -323,7 +323,7 @@ class Onlooker:
         if decision.level >= self.told:
             return True
         source = decision.cap.source
-        return isinstance(source, Source) and source.kind is Kind.FACT
+        return isinstance(source, CapSource) and source.kind is CapKind.FACT
 
     def _tabled(self, decision: Decision, variant: str) -> bool:
         """Each cap is in the table, at its level; a wait's is at the present one at least."""
@@ -333,9 +333,9 @@ class Onlooker:
             least = cap.source.level
             if variant in {"standby", "unsteered"} and cap.source in _OTHERWISE:
                 continue
-            if cap.source.kind is Kind.WAIT:
+            if cap.source.kind is CapKind.WAIT:
                 least = max(least, self.told)
-            if cap.level is not least and cap.source is not Source.DRAIN:
+            if cap.level is not least and cap.source is not CapSource.DRAIN:
                 return False
         return True
 

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from anycastd.decision.levels import Kind, Level, Source
+from anycastd.decision.levels import CapKind, CapSource, Level
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "policy.md"
 BEGIN = "<!-- drawn by tests/policy_picture.py from the code's table: begin -->"
 END = "<!-- end -->"
-WIDTH = max(len(source.word) for source in Source)
+WIDTH = max(len(source.word) for source in CapSource)
 
 
 def picture() -> str:
@@ -22,21 +22,21 @@ def picture() -> str:
 
 def _lines() -> Iterator[str]:
     for level in sorted(Level, reverse=True):
-        stays = list(_rows("   |", Kind.WAIT, level)) if level is Level.PREFERRED else []
+        stays = list(_rows("   |", CapKind.WAIT, level)) if level is Level.PREFERRED else []
         above = Level(level + 1).word if level is not Level.PREFERRED else ""
         if above:
             yield f"   v  down to {level.word} by any of these, at once"
-            yield from _rows("   v", Kind.FACT, level)
+            yield from _rows("   v", CapKind.FACT, level)
             yield f"   ^  up from {level.word} when all of these are so"
-            yield from _rows("   ^", Kind.WAIT, level)
+            yield from _rows("   ^", CapKind.WAIT, level)
         yield f"[{level.word.upper()}]"
         if stays:
             yield f"   |  stays {level.word} for a while, although it is to go down"
             yield from stays
 
 
-def _rows(margin: str, kind: Kind, level: Level) -> Iterator[str]:
-    for source in Source:
+def _rows(margin: str, kind: CapKind, level: Level) -> Iterator[str]:
+    for source in CapSource:
         if (source.kind, source.level) == (kind, level):
             yield f"{margin}    {source.word.ljust(WIDTH)}  {source.when}"
 

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anycastd.profile.build import schema
-from anycastd.profile.document import resolved
-from anycastd.profile.schema_errors import flow
+from anycastd.profile.build import load_schema
+from anycastd.profile.document import resolve_ref
+from anycastd.profile.schema_errors import format_flow
 
 _HEAD = """\
 # The profile, key by key
@@ -56,7 +56,7 @@ _TYPES = {
 
 def reference() -> str:
     """Return the whole page."""
-    return "\n".join(_lines(schema()))
+    return "\n".join(_lines(load_schema()))
 
 
 def _lines(root: Mapping[str, Any]) -> Iterator[str]:
@@ -69,7 +69,7 @@ def _lines(root: Mapping[str, Any]) -> Iterator[str]:
         yield "| key | type | default | unit | meaning |"
         yield "|---|---|---|---|---|"
         for key, raw in block["properties"].items():
-            each = resolved(raw, root)
+            each = resolve_ref(raw, root)
             default = "**required**" if key in block.get("required", ()) else _default(each)
             cells = (f"`{key}`", _type(each), default, each.get("x-unit", ""), each["description"])
             yield f"| {' | '.join(cells)} |"
@@ -77,7 +77,7 @@ def _lines(root: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _default(each: Mapping[str, Any]) -> str:
-    return f"`{flow(each['default'])}`" if "default" in each else ""
+    return f"`{format_flow(each['default'])}`" if "default" in each else ""
 
 
 def _type(each: Mapping[str, Any]) -> str:

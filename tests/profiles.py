@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anycastd.profile.model import Profile
-from anycastd.profile.validate import accept
+from anycastd.profile.validate import validate
 
 TEXT = """\
 region: northeurope
@@ -36,6 +36,6 @@ def profile(*changes: tuple[str, str]) -> Profile:
     for old, new in changes:
         assert old in text, f"the test's profile has no {old!r}"
         text = text.replace(old, new)
-    accepted = accept(text, "test.yaml")
+    accepted = validate(text, "test.yaml")
     assert accepted.profile is not None, "\n".join(map(str, accepted.problems))
     return accepted.profile

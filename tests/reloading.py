@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from anycastd.agent.control_client import ControlError, ask
+from anycastd.agent.control_client import ControlError, ask_agent
 from appliance import Appliance, own_network
 from bgp import Update
 from haproxies import until
@@ -61,7 +61,7 @@ def change(appliance: Appliance, *changes: tuple[str, str]) -> None:
 def instance(appliance: Appliance) -> str:
     """Which agent it is: another one after each reload, in the same process."""
     with contextlib.suppress(ControlError):
-        running = ask(appliance.place("agent"), "running")
+        running = ask_agent(appliance.place("agent"), "running")
         if running["ready"]:
             return str(running["instance"])
     return ""
@@ -70,7 +70,7 @@ def instance(appliance: Appliance) -> str:
 def speaker_settled(appliance: Appliance) -> bool:
     """Whether the speaker runs what the agent's profile has, and says so."""
     with contextlib.suppress(ControlError):
-        running = ask(appliance.place("agent"), "running")
+        running = ask_agent(appliance.place("agent"), "running")
         return bool(running["ready"] and running["speaker"] == "ready" and not running["problems"])
     return False
 

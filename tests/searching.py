@@ -14,11 +14,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from anycastd.bgp.route import Route
-from anycastd.decision.drains import ALL, SETTLED, STOP, Drain, Table, asks, pack, unpack
-from anycastd.decision.memory import Memory, carry, restore
-from anycastd.decision.pipeline import Inputs, VipState, advance, begin_anew
-from anycastd.decision.region_report import Other
-from anycastd.evidence.finding import UNPROVED_HOLD
+from anycastd.decision.drains import (
+    ALL,
+    SETTLED,
+    STOP,
+    Drain,
+    Table,
+    dump_drains,
+    load_drains,
+    needs_region_reports,
+)
+from anycastd.decision.memory import Memory, dump_memory, load_memory
+from anycastd.decision.pipeline import Inputs, VipState, advance, restart_at_withdrawn
+from anycastd.decision.region_report import RegionReport
+from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR
 from onlooker import (
     HOLD_DOWN_MAX,
     MOMENT,
@@ -34,7 +43,7 @@ from weather import OTHER, VIP, Shown, Weather, searched
 ASK_EVERY = 1.0
 LASTS = 30.0
 """Seconds that a drain with `--for` is asked for."""
-SETTLES = HOLD_DOWN_MAX + SPACING + RISE + UNPROVED_HOLD
+SETTLES = HOLD_DOWN_MAX + SPACING + RISE + BELIEVE_UNPROVED_FOR
 WAKES = 200
 
 
@@ -50,7 +59,7 @@ class World:
     now: float = 1000.0
     memory: Mapping[str, Memory] = field(default_factory=dict)
     drains: Table = field(default_factory=dict)
-    answer: Other | None = None
+    answer: RegionReport | None = None
     held: tuple[Route, ...] = ()
     routes: tuple[Route, ...] = ()
     returned: float | None = None
@@ -144,7 +153,7 @@ class World:
 
     def _lapse(self, _: str) -> World:
         """Let the lease run out while the agent lives: it hears of that with the next report."""
-        memory = {**self.memory, **begin_anew(self.memory, self.now)}
+        memory = {**self.memory, **restart_at_withdrawn(self.memory, self.now)}
         return replace(self, memory=memory, routes=(), seen=self.seen.lost(self.now)).look()
 
     def _restart(self, argument: str) -> World:
@@ -156,13 +165,13 @@ class World:
         now = self.now
         memory = {}
         if kept:
-            carried = {name: carry(each, now) for name, each in self.memory.items()}
-            memory = {name: restore(each, now) for name, each in _stored(carried).items()}
+            carried = {name: dump_memory(each, now) for name, each in self.memory.items()}
+            memory = {name: load_memory(each, now) for name, each in _stored(carried).items()}
         seen = self.seen if in_time else self.seen.lost(now)
         world = replace(
             self,
             memory=memory,
-            drains=unpack(_stored(pack(self.drains, now)), now),
+            drains=load_drains(_stored(dump_drains(self.drains, now)), now),
             answer=None,
             held=self.routes if in_time else (),
             routes=self.routes if in_time else (),
@@ -239,7 +248,9 @@ class World:
         return self._asking() or (self.wake_at is not None and self.wake_at <= now + MOMENT)
 
     def _asking(self) -> bool:
-        return bool(self.drains) and asks(searched(self.weather.variant), self.drains)
+        return bool(self.drains) and needs_region_reports(
+            searched(self.weather.variant), self.drains
+        )
 
     def hears_at(self) -> float | None:
         """When the next answer comes that may say something new; later ones are like it."""

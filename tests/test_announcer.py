@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from anycastd.agent.lease_client import Announcer, Terms
+from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.decision.pipeline import LeaseView
-from anycastd.lease.messages import NeighborReport, Reload, Report, Want, from_agent
+from anycastd.lease.messages import NeighborReport, Reload, Report, Want, parse_agent_message
 from anycastd.system.clock import OwnTime
 
 PEER = "192.0.2.4"
@@ -53,11 +53,14 @@ class Play:
         self.connections = 0
         self.views: list[LeaseView] = []
         self.greeting = report(held=())
-        settings: dict[str, Any] = {"clock": OwnTime(), "terms": Terms("sessions", "vips")}
-        self.announcer = Announcer(self.path, 5.0, self.views.append, **(settings | announcer))
+        settings: dict[str, Any] = {
+            "clock": OwnTime(),
+            "terms": ExpectedSpeaker("sessions", "vips"),
+        }
+        self.announcer = LeaseClient(self.path, 5.0, self.views.append, **(settings | announcer))
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[Announcer]:
+    async def running(self) -> AsyncIterator[LeaseClient]:
         """Run both ends, and the clock."""
         tasks: set[asyncio.Task[Any]] = set()
 
@@ -91,7 +94,7 @@ class Play:
 async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Confirm each Want at once."""
     while line := await reader.readline():
-        want = from_agent(line)
+        want = parse_agent_message(line)
         if isinstance(want, Want):
             expires = want.ttl if want.routes else None
             writer.write(report(want.serial, held=want.routes, expires_in=expires).dump())
@@ -105,7 +108,7 @@ def test_of_what_waits_only_the_newest_is_said(tmp_path: Path, eventually: Event
     async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read.wait()
         while line := await reader.readline():
-            want = from_agent(line)
+            want = parse_agent_message(line)
             assert isinstance(want, Want)
             heard.append(want)
             writer.write(report(want.serial).dump())
@@ -196,7 +199,7 @@ def test_a_speaker_that_runs_something_else_is_asked_once(
         for _ in range(3):
             writer.write(report(**told).dump())
         while line := await reader.readline():
-            heard.append(said := from_agent(line))
+            heard.append(said := parse_agent_message(line))
             if isinstance(said, Want):
                 writer.write(report(said.serial, **told).dump())
 
@@ -219,7 +222,7 @@ def test_a_speaker_with_another_profile_is_named(tmp_path: Path, eventually: Eve
 
     async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(report(config="others").dump())
-        assert isinstance(from_agent(await reader.readline()), Reload)
+        assert isinstance(parse_agent_message(await reader.readline()), Reload)
         writer.write(report(config="others", reload="busy").dump())
         writer.write(report(config="others").dump())
         await reader.read()
@@ -238,7 +241,7 @@ def test_a_lease_that_ran_out_is_noticed(tmp_path: Path, eventually: Eventually)
     go_on, tell = asyncio.Event(), asyncio.Event()
 
     async def expire(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        want = from_agent(await reader.readline())
+        want = parse_agent_message(await reader.readline())
         assert isinstance(want, Want)
         writer.write(report(want.serial - 1, held=()).dump())
         await go_on.wait()
@@ -289,7 +292,7 @@ def test_a_lapse_is_noticed_whatever_crosses_it(tmp_path: Path, eventually: Even
 
     async def lapse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for lapses, held in ((0, routes()), (1, ()), (1, routes())):
-            want = from_agent(await reader.readline())
+            want = parse_agent_message(await reader.readline())
             assert isinstance(want, Want)
             wants.append(want)
             writer.write(report(wants[0].serial, held=held, lapses=lapses).dump())

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from anycastd.profile.validate import accept
-from anycastd.speaker.bird_bfd import configuration
+from anycastd.profile.validate import validate
+from anycastd.speaker.bird_bfd import build_bird_config
 from bird import find_bird
 from profiles import TEXT, profile
 
@@ -20,7 +20,7 @@ def test_every_neighbor_is_in_it_and_bird_accepts_it(tmp_path: Path) -> None:
     """One hop or many, as the profile has it; neither BGP nor the kernel's routes."""
     made = profile(WITH, FAR)
     assert made.bgp.bfd is not None
-    text = configuration(made, made.bgp.bfd)
+    text = build_bird_config(made, made.bgp.bfd)
     assert "neighbor 192.0.2.4 local 192.0.2.10;" in text
     assert "neighbor 192.0.2.5 local 192.0.2.10 multihop on;" in text
     assert text.count("interval 300 ms; multiplier 5;") == 2
@@ -50,5 +50,5 @@ def test_it_is_off_unless_the_profile_has_it(tmp_path: Path) -> None:
 def test_azure_has_none() -> None:
     """Its route server would never answer."""
     text = TEXT.replace(*WITH).replace("platform: plain", "platform: azure")
-    found = [problem for problem in accept(text, "p.yaml").problems if "BFD" in str(problem)]
+    found = [problem for problem in validate(text, "p.yaml").problems if "BFD" in str(problem)]
     assert [problem.warning for problem in found] == [False]

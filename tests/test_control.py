@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 
-from anycastd.agent.control_client import ControlError, ask, socket_path
-from anycastd.agent.control_server import Control
+from anycastd.agent.control_client import ControlError, ask_agent, socket_path
+from anycastd.agent.control_server import ControlServer
 
 
 def served(directory: Path, question: Callable[[], Any]) -> Any:
     """Run ``question`` in a thread while an agent answers in ``directory``."""
 
     async def scene() -> Any:
-        control = Control(socket_path(str(directory)), {"status": lambda: {"v": 1, "fine": True}})
+        control = ControlServer(
+            socket_path(str(directory)), {"status": lambda: {"v": 1, "fine": True}}
+        )
         await control.start()
         try:
             return await asyncio.to_thread(question)
@@ -32,14 +34,14 @@ def served(directory: Path, question: Callable[[], Any]) -> Any:
 
 def test_a_question_is_answered(tmp_path: Path) -> None:
     """And nothing is left behind."""
-    assert served(tmp_path, lambda: ask(str(tmp_path), "status")) == {"v": 1, "fine": True}
+    assert served(tmp_path, lambda: ask_agent(str(tmp_path), "status")) == {"v": 1, "fine": True}
     assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_question_is_refused_with_words(tmp_path: Path) -> None:
     """It names the questions that there are."""
     with pytest.raises(ControlError, match="unknown question 'dance'; known: status"):
-        served(tmp_path, lambda: ask(str(tmp_path), "dance"))
+        served(tmp_path, lambda: ask_agent(str(tmp_path), "dance"))
 
 
 @pytest.mark.parametrize("line", [b"\n", b"[1]\n", b'{"v":9,"ask":"status"}\n', b"\xff\xfe\n"])
@@ -59,11 +61,11 @@ def test_garbage_gets_an_answer_in_words(tmp_path: Path, line: bytes) -> None:
 def test_no_agent_is_said_with_what_to_do(tmp_path: Path) -> None:
     """A missing socket and one that nobody listens on are the same to an operator."""
     with pytest.raises(ControlError, match="no agent answers there; start it"):
-        ask(str(tmp_path), "status")
+        ask_agent(str(tmp_path), "status")
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(socket_path(str(tmp_path)))
     with pytest.raises(ControlError, match="no agent answers there"):
-        ask(str(tmp_path), "status")
+        ask_agent(str(tmp_path), "status")
 
 
 def test_a_stuck_agent_is_said_within_the_time(tmp_path: Path) -> None:
@@ -72,20 +74,20 @@ def test_a_stuck_agent_is_said_within_the_time(tmp_path: Path) -> None:
         stuck.bind(socket_path(str(tmp_path)))
         stuck.listen()
         with pytest.raises(ControlError, match=r"did not answer within 0.2 s"):
-            ask(str(tmp_path), "status", within=0.2)
+            ask_agent(str(tmp_path), "status", within=0.2)
 
 
 def test_a_second_agent_is_refused(tmp_path: Path) -> None:
     """One agent a directory; a dead one's socket is taken over."""
 
     async def second() -> None:
-        await Control(socket_path(str(tmp_path)), {}).start()
+        await ControlServer(socket_path(str(tmp_path)), {}).start()
 
     with pytest.raises(ControlError, match="another agent answers there"):
         served(tmp_path, lambda: asyncio.run(second()))
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(socket_path(str(tmp_path)))
-    assert served(tmp_path, lambda: ask(str(tmp_path), "status"))
+    assert served(tmp_path, lambda: ask_agent(str(tmp_path), "status"))
 
 
 def test_only_owner_and_group_may_ask(tmp_path: Path) -> None:
@@ -99,7 +101,7 @@ def test_a_connection_that_comes_as_the_agent_ends_is_closed(tmp_path: Path, tur
     """It sees an end, and nothing of it is left to the garbage collector."""
 
     async def scene() -> bytes:
-        control = Control(socket_path(str(tmp_path)), {})
+        control = ControlServer(socket_path(str(tmp_path)), {})
         await control.start()
         with socket.socket(socket.AF_UNIX) as late:
             late.settimeout(5)

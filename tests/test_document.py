@@ -7,8 +7,8 @@ import warnings
 import pytest
 
 from anycastd.profile.document import Problem
-from anycastd.profile.schema_errors import nearest
-from anycastd.profile.validate import accept
+from anycastd.profile.schema_errors import suggest
+from anycastd.profile.validate import validate
 from broken import LEAST, changed, printed
 
 
@@ -390,7 +390,7 @@ def test_nothing_warns() -> None:
     """Reading a profile uses nothing that the libraries are about to remove."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert accept(LEAST, "p.yaml").profile
+        assert validate(LEAST, "p.yaml").profile
 
 
 @pytest.mark.parametrize(
@@ -399,4 +399,4 @@ def test_nothing_warns() -> None:
 )
 def test_nearest(word: str, expected: str | None) -> None:
     """A slip of the pen finds its word, nonsense finds none."""
-    assert nearest(word, ["address", "peer_as", "hold_time"]) == expected
+    assert suggest(word, ["address", "peer_as", "hold_time"]) == expected

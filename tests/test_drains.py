@@ -13,17 +13,17 @@ from anycastd.decision.drains import (
     FRESH,
     SETTLED,
     Drain,
-    Hold,
-    Phase,
+    DrainEffect,
+    DrainPhase,
     Table,
-    asks,
-    elsewhere,
-    pack,
-    step,
-    unpack,
+    advance_drains,
+    another_region_serves,
+    dump_drains,
+    load_drains,
+    needs_region_reports,
 )
 from anycastd.decision.levels import Level
-from anycastd.decision.region_report import Other, Serving, heard
+from anycastd.decision.region_report import RegionReport, VipReport, parse_region_report
 from anycastd.profile.model import Profile
 from profiles import profile
 
@@ -46,22 +46,22 @@ def drain(since: float = 0.0, wait: float = 40.0, **more: object) -> Drain:
     return replace(Drain("new kernel", "me", since, wait), **more)  # type: ignore[arg-type]
 
 
-def answers(now: float, *, serves: bool = True, draining: bool = False) -> dict[str, Other]:
+def answers(now: float, *, serves: bool = True, draining: bool = False) -> dict[str, RegionReport]:
     """Give the answer of westeurope at ``now``."""
-    return {"westeurope": Other(now, {VIP: Serving(serves, draining)})}
+    return {"westeurope": RegionReport(now, {VIP: VipReport(serves, draining)})}
 
 
 def one(
     its: Profile,
     table: Table,
     now: float,
-    others: Mapping[str, Other] | None = None,
+    others: Mapping[str, RegionReport] | None = None,
     levels: Mapping[str, Level] = UP,
     *,
     unsteered: tuple[str, ...] = (),
-) -> tuple[Table, Hold]:
+) -> tuple[Table, DrainEffect]:
     """Run a pass with the one service."""
-    table, holds = step(its, table, levels, others or {}, now, unsteered=unsteered)
+    table, holds = advance_drains(its, table, levels, others or {}, now, unsteered=unsteered)
     return table, holds["web"][0]
 
 
@@ -70,38 +70,43 @@ def test_a_drain_goes_through_its_phases() -> None:
     its = profile()
     table: Table = {"*": drain()}
     table, hold = one(its, table, 0.0)
-    assert (hold.phase, hold.cap.level, hold.cap.until) == (Phase.LONGER, Level.STANDBY, 40.0)
+    assert (hold.phase, hold.cap.level, hold.cap.until) == (DrainPhase.LONGER, Level.STANDBY, 40.0)
     table, hold = one(its, table, 39.9)
-    assert hold.phase is Phase.LONGER
+    assert hold.phase is DrainPhase.LONGER
     table, hold = one(its, table, 40.0)
-    assert (hold.phase, hold.cap.level, hold.cap.until) == (Phase.WITHDRAWN, Level.WITHDRAWN, None)
+    assert (hold.phase, hold.cap.level, hold.cap.until) == (
+        DrainPhase.WITHDRAWN,
+        Level.WITHDRAWN,
+        None,
+    )
     assert hold.safe_from == 40.0
-    assert one(its, table, 1e6)[1].phase is Phase.WITHDRAWN
+    assert one(its, table, 1e6)[1].phase is DrainPhase.WITHDRAWN
 
 
 def test_what_is_withdrawn_already_stays_so() -> None:
     """There is nothing to wait for, and it must not come back at the longest path."""
     table, hold = one(profile(), {"*": drain()}, 0.0, levels={"web": Level.WITHDRAWN})
-    assert hold.phase is Phase.WITHDRAWN
-    assert one(profile(), table, 1.0)[1].phase is Phase.WITHDRAWN
+    assert hold.phase is DrainPhase.WITHDRAWN
+    assert one(profile(), table, 1.0)[1].phase is DrainPhase.WITHDRAWN
 
 
 def test_where_prepends_do_not_steer_it_goes_at_once() -> None:
     """And is not called empty before the far side has had its time."""
     _, hold = one(profile(), {"*": drain()}, 0.0, unsteered=("web",))
-    assert (hold.phase, hold.safe_from) == (Phase.WITHDRAWN, 40.0)
+    assert (hold.phase, hold.safe_from) == (DrainPhase.WITHDRAWN, 40.0)
 
 
 def test_the_lower_of_two_drains_counts() -> None:
     """A service's own drain and that of everything; each ends for itself."""
     its = profile()
     own = drain(service="web", until=100.0, since=-50.0)
-    table, holds = step(its, {"web": own, "*": drain()}, UP, {}, 0.0)
-    assert [hold.phase for hold in holds["web"]] == [Phase.WITHDRAWN, Phase.WITHDRAWN] or [
-        hold.phase for hold in holds["web"]
-    ] == [Phase.WITHDRAWN, Phase.LONGER]
+    table, holds = advance_drains(its, {"web": own, "*": drain()}, UP, {}, 0.0)
+    assert [hold.phase for hold in holds["web"]] == [
+        DrainPhase.WITHDRAWN,
+        DrainPhase.WITHDRAWN,
+    ] or [hold.phase for hold in holds["web"]] == [DrainPhase.WITHDRAWN, DrainPhase.LONGER]
     assert holds["web"][0].drain.service == "web"
-    table, holds = step(its, table, UP, {}, 100.0)
+    table, holds = advance_drains(its, table, UP, {}, 100.0)
     assert list(table) == ["*"]
 
 
@@ -115,36 +120,39 @@ def test_the_lower_of_two_drains_counts() -> None:
         (answers(39.0 - FRESH), "westeurope has not answered yet"),
         (answers(39.9, serves=False), "westeurope does not serve"),
         (answers(39.9, draining=True), "westeurope is being drained itself"),
-        ({"westeurope": Other(39.9, why="does not answer at X")}, "westeurope does not answer at"),
-        ({"westeurope": Other(39.9)}, "westeurope does not have 203.0.113.10/32"),
+        (
+            {"westeurope": RegionReport(39.9, why="does not answer at X")},
+            "westeurope does not answer at",
+        ),
+        ({"westeurope": RegionReport(39.9)}, "westeurope does not have 203.0.113.10/32"),
     ],
     ids=str,
 )
 def test_without_another_region_it_waits_at_the_longest_path(
-    others: dict[str, Other], why: str
+    others: dict[str, RegionReport], why: str
 ) -> None:
     """Who cannot be reached, does not serve or is to leave itself does not count."""
     its = region("uksouth")  # the last of the list: nobody yields to it
     table, hold = one(its, {"*": drain()}, 40.0, others)
-    assert (hold.phase, hold.cap.level) == (Phase.WAITING, Level.STANDBY)
+    assert (hold.phase, hold.cap.level) == (DrainPhase.WAITING, Level.STANDBY)
     assert why in hold.cap.detail
-    assert asks(its, table)
+    assert needs_region_reports(its, table)
     table, hold = one(its, table, 41.0, answers(40.9))
-    assert hold.phase is Phase.WITHDRAWN
-    assert not asks(its, table)
+    assert hold.phase is DrainPhase.WITHDRAWN
+    assert not needs_region_reports(its, table)
 
 
 @pytest.mark.parametrize("more", [{"force": True}, {"stopping": True}])
 def test_force_and_a_stop_ask_nobody(more: dict[str, bool]) -> None:
     """They are an operator's word and systemd's; neither may hang."""
     table: Table = {"*": drain(**more)}
-    assert not asks(region(), table)
-    assert one(region(), table, 40.0)[1].phase is Phase.WITHDRAWN
+    assert not needs_region_reports(region(), table)
+    assert one(region(), table, 40.0)[1].phase is DrainPhase.WITHDRAWN
 
 
 def test_what_was_heard_before_the_drain_does_not_count() -> None:
     """The other region may have begun to drain since."""
-    found = elsewhere(region(), region().services["web"], answers(10.0), 10.0, 11.0)
+    found = another_region_serves(region(), region().services["web"], answers(10.0), 10.0, 11.0)
     assert not found.serves
 
 
@@ -152,12 +160,12 @@ def test_two_that_are_drained_at_once_do_not_wait_for_each_other() -> None:
     """The one that is listed first goes, once it has seen the other stay; the other waits."""
     stays = answers(SETTLED, draining=True)
     first = one(region(), {"*": drain(wait=1.0)}, SETTLED, stays)[1]
-    assert first.phase is Phase.WITHDRAWN
+    assert first.phase is DrainPhase.WITHDRAWN
     soon = answers(SETTLED - 1, draining=True)
-    assert one(region(), {"*": drain(wait=1.0)}, SETTLED - 1, soon)[1].phase is Phase.WAITING
-    other = {"northeurope": Other(SETTLED, {VIP: Serving(serves=True, draining=True)})}
+    assert one(region(), {"*": drain(wait=1.0)}, SETTLED - 1, soon)[1].phase is DrainPhase.WAITING
+    other = {"northeurope": RegionReport(SETTLED, {VIP: VipReport(serves=True, draining=True)})}
     last = one(region("westeurope"), {"*": drain(wait=1.0)}, SETTLED, other)[1]
-    assert last.phase is Phase.WAITING
+    assert last.phase is DrainPhase.WAITING
 
 
 @dataclass
@@ -166,15 +174,15 @@ class Site:
 
     name: str
     table: Table = field(default_factory=dict)
-    others: dict[str, Other] = field(default_factory=dict)
-    on_the_way: list[tuple[float, str, Other]] = field(default_factory=list)
+    others: dict[str, RegionReport] = field(default_factory=dict)
+    on_the_way: list[tuple[float, str, RegionReport]] = field(default_factory=list)
     asking: float | None = None
     level: Level = Level.PREFERRED
 
-    def says(self, now: float) -> Other:
+    def says(self, now: float) -> RegionReport:
         """Answer another region's question."""
         serves = self.level is not Level.WITHDRAWN
-        return Other(now, {VIP: Serving(serves, bool(self.table))})
+        return RegionReport(now, {VIP: VipReport(serves, bool(self.table))})
 
     def turn(self, now: float) -> None:
         """Take what has come, decide on a drain that was asked for, run a pass."""
@@ -185,10 +193,10 @@ class Site:
         self.on_the_way = [each for each in self.on_the_way if each[0] > now]
         if self.asking is not None and come:
             began, self.asking = self.asking, None
-            if elsewhere(its, its.services["web"], self.others, began - 2, now).serves:
+            if another_region_serves(its, its.services["web"], self.others, began - 2, now).serves:
                 self.table = {"*": drain(now, wait=0.0)}  # the harshest
         levels = {"web": self.level}
-        self.table, holds = step(its, self.table, levels, self.others, now)
+        self.table, holds = advance_drains(its, self.table, levels, self.others, now)
         self.level = holds["web"][0].cap.level if holds else Level.PREFERRED
 
 
@@ -265,12 +273,12 @@ def test_what_is_packed_comes_back_as_old_as_it_was() -> None:
         "*": drain(10.0, until=500.0, gone={"web": 50.0}),
         "*stop": drain(20.0, stopping=True),
     }
-    back = unpack(pack(table, 100.0), 7.0)
+    back = load_drains(dump_drains(table, 100.0), 7.0)
     assert list(back) == ["*"]
     assert (back["*"].since, back["*"].until) == (7.0 - 90.0, 7.0 + 400.0)
     assert back["*"].gone == {"web": 7.0 - 50.0}
     # What had been withdrawn stays withdrawn, whoever else serves.
-    assert one(region(), back, 8.0)[1].phase is Phase.WITHDRAWN
+    assert one(region(), back, 8.0)[1].phase is DrainPhase.WITHDRAWN
 
 
 @pytest.mark.parametrize(
@@ -281,15 +289,15 @@ def test_what_is_packed_comes_back_as_old_as_it_was() -> None:
 def test_what_is_no_drain_is_refused(items: object) -> None:
     """Only ValueError, whatever it is."""
     with pytest.raises(ValueError, match="no list of drains"):
-        unpack(items, 0.0)  # type: ignore[arg-type]
+        load_drains(items, 0.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), True, "1"])
 def test_a_time_that_is_none_is_refused(number: object) -> None:
     """A drain that never began, or lasts for ever by mistake."""
-    (item,) = pack({"*": drain()}, 0.0)
+    (item,) = dump_drains({"*": drain()}, 0.0)
     with pytest.raises(ValueError, match="no number of seconds"):
-        unpack([item | {"age": number}], 0.0)
+        load_drains([item | {"age": number}], 0.0)
 
 
 @pytest.mark.parametrize(
@@ -297,10 +305,13 @@ def test_a_time_that_is_none_is_refused(number: object) -> None:
 )
 def test_an_answer_that_is_none_counts_as_none(text: str) -> None:
     """Another service may listen there."""
-    assert heard(text, "westeurope", 1.0).why == "gives an answer that is none of an agent's"
+    assert (
+        parse_region_report(text, "westeurope", 1.0).why
+        == "gives an answer that is none of an agent's"
+    )
 
 
 def test_an_answer_of_somebody_else_does_not_count() -> None:
     """Two addresses were mixed up."""
     text = '{"region": "uksouth", "vips": {}}'
-    assert heard(text, "westeurope", 1.0).why == "is answered for by uksouth"
+    assert parse_region_report(text, "westeurope", 1.0).why == "is answered for by uksouth"

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycastd.bgp.route import Route, canonical
-from anycastd.bgp.session import NO_CONNECTION, Session, words
+from anycastd.bgp.route import Route, canonicalize
+from anycastd.bgp.session import NO_CONNECTION, Session, describe_notification
 from anycastd.lease.commands import (
     Announce,
     Answer,
-    AskRib,
-    AskSessions,
     Ping,
+    QueryAdjRibOut,
+    QuerySessions,
     SessionChanged,
     Withdraw,
 )
-from anycastd.speaker.exabgp.api import Dialogue
-from anycastd.speaker.exabgp.lines import announce_line, withdraw_line
+from anycastd.speaker.exabgp.api import ApiConversation
+from anycastd.speaker.exabgp.lines import format_announce, format_withdraw
 from bgp import Heard
 from exabgps import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile
 from peer import Peer
@@ -49,9 +49,11 @@ STATE = (
 REASON = ', "reason": "{}"'
 
 
-def greeted(*commands: Announce | Withdraw | Ping | AskSessions | AskRib) -> Dialogue:
+def greeted(
+    *commands: Announce | Withdraw | Ping | QuerySessions | QueryAdjRibOut,
+) -> ApiConversation:
     """Give a dialogue that has said commands and heard the end of its own greeting."""
-    dialogue = Dialogue([FIRST, SECOND], 65010)
+    dialogue = ApiConversation([FIRST, SECOND], 65010)
     for command in commands:
         dialogue.say(command)
     assert not [fact for line in GREETED for fact in dialogue.hear(line)]
@@ -63,12 +65,12 @@ def greeted(*commands: Announce | Withdraw | Ping | AskSessions | AskRib) -> Dia
 
 def test_the_whole_path_is_written_and_attributes_in_order() -> None:
     """What is announced is said in full: nothing is left to ExaBGP's choice."""
-    assert announce_line(RICH) == (
+    assert format_announce(RICH) == (
         "neighbor 127.0.0.2 announce route 203.0.113.10/32 next-hop 127.0.0.1 "
         "as-path [ 65010 65010 ] med 5 community [ 65010:100 65535:0 65535:65281 ] "
         "large-community [ 65010:1:4294967295 65010:2:1 ]"
     )
-    assert withdraw_line(SIX) == (
+    assert format_withdraw(SIX) == (
         "neighbor 127.0.0.2 withdraw route 2001:db8::10/128 next-hop 2001:db8::1"
     )
 
@@ -96,7 +98,7 @@ def test_the_whole_path_is_written_and_attributes_in_order() -> None:
 )
 def test_what_must_not_leave_is_refused(change: dict[str, object]) -> None:
     """An empty or foreign path, or anything that is not a value of its kind, raises ValueError."""
-    dialogue = Dialogue([FIRST], 65010)
+    dialogue = ApiConversation([FIRST], 65010)
     bad = replace(ROUTE, **change)  # type: ignore[arg-type]
     if change.get("prefix") == "203.0.113.10":
         bad = replace(ROUTE, prefix="203.0.113.10/33")  # a bare address is a /32, and well
@@ -123,7 +125,7 @@ def test_answers_go_to_the_oldest_command_and_version_overtakes() -> None:
 @pytest.mark.parametrize("path", ["[ 65010 65010 ]", "( 65010 65010 )"], ids=["4.2", "5.0"])
 def test_the_rib_of_both_versions_is_read(path: str) -> None:
     """Rows become routes, one community without brackets and an empty list included."""
-    dialogue = greeted(AskRib())
+    dialogue = greeted(QueryAdjRibOut())
     path = f"as-path {path}"
     rich = "community [ 65010:100 65535:0 no-export ] large-community 65010:1:2"
     for line in (
@@ -152,7 +154,7 @@ def test_the_rib_of_both_versions_is_read(path: str) -> None:
 
 def test_a_rib_with_something_unknown_is_no_rib() -> None:
     """What cannot be read is an error, never a rib that lacks a route."""
-    dialogue = greeted(AskRib())
+    dialogue = greeted(QueryAdjRibOut())
     dialogue.hear(f"{NAME} ipv4 unicast 203.0.113.9/32 next-hop 127.0.0.1 as-path [ 1 ] aigp 5")
     (answer,) = dialogue.hear("done")
     assert isinstance(answer, Answer)
@@ -162,26 +164,26 @@ def test_a_rib_with_something_unknown_is_no_rib() -> None:
 
 def test_a_summary_names_every_neighbor() -> None:
     """4.2 leaves out those that are down; "down" stands beside a session's first second."""
-    dialogue = greeted(AskSessions())
+    dialogue = greeted(QuerySessions())
     for line in (HEADING, "127.0.0.2       65515        down established           2          0"):
         assert dialogue.hear(line) == ()
     expected = {FIRST: Session.UP, SECOND: Session.DOWN}
-    assert dialogue.hear("done") == (Answer(AskSessions(), sessions=expected),)
-    dialogue.say(AskSessions())
+    assert dialogue.hear("done") == (Answer(QuerySessions(), sessions=expected),)
+    dialogue.say(QuerySessions())
     for line in (
         HEADING,
         "127.0.0.2       65515 1 day, 0:00:03 established           5          0",
         "127.0.0.3       65515        down idle                  0          0",
     ):
         assert dialogue.hear(line) == ()
-    assert dialogue.hear("done") == (Answer(AskSessions(), sessions=expected),)
+    assert dialogue.hear("done") == (Answer(QuerySessions(), sessions=expected),)
 
 
 def test_what_a_dead_child_was_owed_answers_nothing() -> None:
     """The first lines that a new child reads may be for the one before it."""
-    dialogue = Dialogue([FIRST], 65010)
+    dialogue = ApiConversation([FIRST], 65010)
     text = dialogue.say(Announce(ROUTE))
-    assert text == f"{GREETING}{announce_line(ROUTE)}\n"
+    assert text == f"{GREETING}{format_announce(ROUTE)}\n"
     row = f"{NAME} ipv4 unicast 203.0.113.9/32 next-hop 127.0.0.1 as-path [ 65010 ]"
     owed = ["done", "done", row, row, "error", "exabgp 4.2.25", "done", "done", row, "done"]
     assert not [fact for line in owed for fact in dialogue.hear(line)]
@@ -193,7 +195,7 @@ def test_what_a_dead_child_was_owed_answers_nothing() -> None:
 
 def test_an_answer_that_never_came_is_found_by_the_next_summary() -> None:
     """4.2 says nothing when a command raises inside it; the order would be off for ever."""
-    dialogue = greeted(Announce(ROUTE), AskSessions(), Announce(OTHER))
+    dialogue = greeted(Announce(ROUTE), QuerySessions(), Announce(OTHER))
     assert dialogue.hear(HEADING) == (Answer(Announce(ROUTE), error="ExaBGP never answered"),)
     (answer,) = dialogue.hear("done")
     assert isinstance(answer, Answer)
@@ -203,7 +205,7 @@ def test_an_answer_that_never_came_is_found_by_the_next_summary() -> None:
 
 def test_sessions_that_change_are_told_once() -> None:
     """Each failed attempt to connect says "down" again: only the first is news."""
-    dialogue = Dialogue([FIRST])
+    dialogue = ApiConversation([FIRST])
     down = STATE.format(FIRST, "down", REASON.format("peer reset, message (x) error(y)"))
     first = SessionChanged(FIRST, Session.DOWN, "peer reset, message (x) error(y)")
     up = STATE.format(FIRST, "up", "")
@@ -218,7 +220,7 @@ def test_sessions_that_change_are_told_once() -> None:
 
 def test_the_newest_reason_that_tells_something_is_told() -> None:
     """A NOTIFICATION in words; that nothing is known replaces it after four attempts in a row."""
-    dialogue = Dialogue([FIRST])
+    dialogue = ApiConversation([FIRST])
 
     def why(reason: str) -> list[str]:
         facts = dialogue.hear(STATE.format(FIRST, "down", REASON.format(reason)))
@@ -240,12 +242,12 @@ def test_the_newest_reason_that_tells_something_is_told() -> None:
 @given(st.integers(0, 255), st.integers(0, 255), st.booleans())
 def test_every_notification_has_words(code: int, subcode: int, sent: bool) -> None:
     """Unknown ones as well, with their numbers."""
-    assert f"({code}/{subcode})" in words(code, subcode, sent=sent)
+    assert f"({code}/{subcode})" in describe_notification(code, subcode, sent=sent)
 
 
 def test_a_reason_that_breaks_the_json_loses_only_the_reason() -> None:
     r"""4.2 escapes quotes and nothing else, and a peer may send any text: \x, say."""
-    dialogue = Dialogue([FIRST])
+    dialogue = ApiConversation([FIRST])
     dialogue.hear(STATE.format(FIRST, "up", ""))
     line = STATE.format(FIRST, "down", REASON.format(r'bye \x41 "state": "up" '))
     assert dialogue.hear(line) == (SessionChanged(FIRST, Session.DOWN),)
@@ -253,7 +255,7 @@ def test_a_reason_that_breaks_the_json_loses_only_the_reason() -> None:
 
 def test_exabgps_own_end_takes_every_session_down() -> None:
     """Whoever writes after that writes to nobody."""
-    dialogue = Dialogue([FIRST, SECOND])
+    dialogue = ApiConversation([FIRST, SECOND])
     dialogue.hear(STATE.format(FIRST, "up", ""))
     line = '{ "exabgp": "5.0.0", "time": 1.5, "type": "notification", "notification": "shutdown" }'
     facts = dialogue.hear(line)
@@ -272,8 +274,8 @@ MORE = st.sampled_from(PIECES)
 @given(st.lists(st.text(max_size=30) | MORE | MORE.map("{} 127.0.0.2 established 1 1".format)))
 def test_no_line_whatever_is_too_much(lines: list[str]) -> None:
     """Nothing that ExaBGP may ever say ends the lease process."""
-    dialogue = Dialogue([FIRST], 65010)
-    for command in (Ping(), Announce(ROUTE), AskSessions(), AskRib()):
+    dialogue = ApiConversation([FIRST], 65010)
+    for command in (Ping(), Announce(ROUTE), QuerySessions(), QueryAdjRibOut()):
         dialogue.say(command)
     for line in lines:
         for fact in dialogue.hear(line):
@@ -285,7 +287,7 @@ def test_no_line_whatever_is_too_much(lines: list[str]) -> None:
 
 def heard(route: Route) -> Heard:
     """Give a route as a peer hears it."""
-    communities = canonical(route).communities
+    communities = canonicalize(route).communities
     return Heard(
         route.prefix,
         route.as_path,
@@ -322,7 +324,7 @@ def settle(exabgp: ExaBGP, peer: Peer, count: int) -> None:
     """Wait for so many UPDATEs, then for some turns of ExaBGP's loop: there must be no more."""
     peer.wait(lambda _: len(peer.updates) >= count)
     for _ in range(5):
-        exabgp.ask(AskSessions())
+        exabgp.ask(QuerySessions())
     assert len(peer.updates) == count
 
 
@@ -332,13 +334,13 @@ def test_what_was_told_is_found_in_the_rib(exabgp_python: str, tmp_path: Path) -
     single = replace(OTHER, neighbor=SECOND, communities=("65010:7", "65010:1:2"))
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port, given=ipv6) as exabgp:
         peer.wait_up()
-        assert exabgp.ask(AskRib()).rib == ()
+        assert exabgp.ask(QueryAdjRibOut()).rib == ()
         for route in (RICH, OTHER, SIX, single):
             exabgp.ask(Announce(route))
-        assert exabgp.ask(AskRib()).rib == tuple(sorted((RICH, OTHER, SIX, single)))
+        assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted((RICH, OTHER, SIX, single)))
         exabgp.ask(Withdraw(OTHER))
-        assert exabgp.ask(AskRib()).rib == tuple(sorted((RICH, SIX, single)))
-        answer = exabgp.ask(AskSessions())
+        assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted((RICH, SIX, single)))
+        answer = exabgp.ask(QuerySessions())
         assert answer.sessions == {FIRST: Session.UP, SECOND: Session.DOWN}
         version = exabgp.ask(Ping()).version or ""
         assert version.startswith(("4.2.", "5.0."))
@@ -350,11 +352,18 @@ def test_a_refused_command_answers_in_its_place(exabgp_python: str, tmp_path: Pa
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
         peer.wait_up()
         stranger = Announce(replace(ROUTE, neighbor="127.0.0.9"))
-        commands = (Announce(ROUTE), stranger, Ping(), AskRib(), Withdraw(ROUTE), AskSessions())
+        commands = (
+            Announce(ROUTE),
+            stranger,
+            Ping(),
+            QueryAdjRibOut(),
+            Withdraw(ROUTE),
+            QuerySessions(),
+        )
         exabgp.say(*commands)
         exabgp.wait(lambda _: exabgp.dialogue.open == 0)
         answers = {type(f.command): f for f in exabgp.facts if isinstance(f, Answer)}
-        assert answers[AskRib].rib == (ROUTE,)
+        assert answers[QueryAdjRibOut].rib == (ROUTE,)
         assert answers[Withdraw].error is None
         refused = [f.command for f in exabgp.facts if isinstance(f, Answer) and f.error]
         assert refused == [stranger]
@@ -368,7 +377,7 @@ def test_sessions_are_told_as_they_change(exabgp_python: str, tmp_path: Path) ->
         exabgp.wait(lambda _: exabgp.changes() == ["up", "down", "up"])
         assert "up" not in exabgp.changes(SECOND)
         assert exabgp.ask(Announce(ROUTE)) == Answer(Announce(ROUTE))
-        assert exabgp.ask(AskSessions()).sessions == {FIRST: Session.UP, SECOND: Session.DOWN}
+        assert exabgp.ask(QuerySessions()).sessions == {FIRST: Session.UP, SECOND: Session.DOWN}
 
 
 def test_half_a_line_of_a_dead_child_announces_nothing(exabgp_python: str, tmp_path: Path) -> None:
@@ -379,7 +388,7 @@ def test_half_a_line_of_a_dead_child_announces_nothing(exabgp_python: str, tmp_p
         exabgp.write(f"neighbor {FIRST} announce route 203.0.113.77/32 next-hop {LOCAL}")
         exabgp.end_child()
         assert exabgp.ask(Ping()).version
-        assert exabgp.ask(AskRib()).rib == (OTHER,)
+        assert exabgp.ask(QueryAdjRibOut()).rib == (OTHER,)
         assert exabgp.ask(Announce(ROUTE)) == Answer(Announce(ROUTE))
         settle(exabgp, peer, 2)
         assert set(peer.table) == {OTHER.prefix, ROUTE.prefix}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from anycastd.bgp.route import Route, canonical
+from anycastd.bgp.route import Route, canonicalize
 from anycastd.bgp.session import Session
-from anycastd.lease.commands import Announce, Answer, AskRib, Ping, SessionChanged, Withdraw
-from anycastd.speaker.exabgp.api import Dialogue
-from anycastd.speaker.exabgp.lines import IN_A_LINE
+from anycastd.lease.commands import Announce, Answer, Ping, QueryAdjRibOut, SessionChanged, Withdraw
+from anycastd.speaker.exabgp.api import ApiConversation
+from anycastd.speaker.exabgp.lines import MAX_ROUTES_PER_LINE
 from exabgps import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile
 from peer import Peer, wait_for
 from test_exabgp import GREETED, NEXT_HOP
@@ -27,7 +27,7 @@ SIX = tuple(
 
 def lines(*commands: Announce | Withdraw | Ping) -> list[str]:
     """Say commands to nobody; the lines behind the greeting."""
-    return Dialogue([FIRST, SECOND], 65010).say(*commands).splitlines()[3:]
+    return ApiConversation([FIRST, SECOND], 65010).say(*commands).splitlines()[3:]
 
 
 def heard(peer: Peer) -> set[tuple[int | None, tuple[str, ...], tuple[str, ...]]]:
@@ -61,15 +61,15 @@ def test_the_order_of_what_concerns_one_route_stays() -> None:
     said = lines(Announce(one), Ping(), Announce(two))
     assert ["announce route" in line for line in said] == [True, False, True]
     assert [line.count("/32") for line in lines(*map(Announce, MANY))] == [
-        IN_A_LINE,
-        IN_A_LINE,
-        len(MANY) - 2 * IN_A_LINE,
+        MAX_ROUTES_PER_LINE,
+        MAX_ROUTES_PER_LINE,
+        len(MANY) - 2 * MAX_ROUTES_PER_LINE,
     ]
 
 
 def test_one_answer_is_that_of_each() -> None:
     """The lease counts routes, not lines."""
-    dialogue = Dialogue([FIRST], 65010)
+    dialogue = ApiConversation([FIRST], 65010)
     commands = [Announce(route) for route in MANY[:3]]
     dialogue.say(*commands)
     assert dialogue.open == 3
@@ -80,7 +80,7 @@ def test_one_answer_is_that_of_each() -> None:
 
 def test_a_line_that_is_refused_is_the_last_of_its_kind() -> None:
     """Each of its routes counts as refused; said again one by one, the right one will be."""
-    dialogue = Dialogue([FIRST], 65010)
+    dialogue = ApiConversation([FIRST], 65010)
     commands = [Announce(route) for route in MANY[:3]]
     dialogue.say(*commands)
     assert not [fact for line in GREETED for fact in dialogue.hear(line)]
@@ -102,14 +102,14 @@ def test_exabgp_takes_many_in_a_line(exabgp_python: str, tmp_path: Path) -> None
             peer.wait(lambda peer: heard(peer) == {(med, small, large)}, 5)  # noqa: B023
             assert len(peer.table) == len(MANY)
             assert {route.as_path for route in peer.table.values()} == {(65010, 65010)}
-            assert exabgp.ask(AskRib()).rib == tuple(sorted(routes))
+            assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted(routes))
         exabgp.write("".join(exabgp.dialogue.say(Withdraw(route)) for route in MANY[:100]))
         exabgp.say(*map(Withdraw, MANY[100:200]))
         exabgp.write("".join(exabgp.dialogue.say(Announce(route)) for route in MANY[200:]))
         exabgp.say(*map(Withdraw, MANY[200:]))
         exabgp.wait(lambda _: exabgp.dialogue.open == 0)
         wait_for(lambda: not peer.table, 5, "none of them")
-        assert exabgp.ask(AskRib()).rib == ()
+        assert exabgp.ask(QueryAdjRibOut()).rib == ()
         assert not [f for f in exabgp.facts if isinstance(f, Answer) and f.error is not None]
         assert SessionChanged(FIRST, Session.UP) in exabgp.facts
 
@@ -126,8 +126,8 @@ def test_exabgp_takes_many_of_ipv6_in_a_line(exabgp_python: str, tmp_path: Path)
         exabgp.wait(lambda _: exabgp.dialogue.open == 0)
         wait_for(lambda: len(peer.table) == len(SIX), 5, "all of them")
         assert {(r.next_hop, r.med) for r in peer.table.values()} == {("2001:db8::1:1", 7)}
-        assert exabgp.ask(AskRib()).rib == tuple(sorted(map(canonical, SIX)))
+        assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted(map(canonicalize, SIX)))
         exabgp.say(*map(Withdraw, SIX))
         exabgp.wait(lambda _: exabgp.dialogue.open == 0)
         wait_for(lambda: not peer.table, 5, "none of them")
-        assert exabgp.ask(AskRib()).rib == ()
+        assert exabgp.ask(QueryAdjRibOut()).rib == ()

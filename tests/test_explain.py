@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from anycastd.agent.history import PATIENCE, Journal, words
+from anycastd.agent.history import PATIENCE, History, describe_transition
 from anycastd.bgp.session import Session
 from anycastd.cli.commands.explain import render
 from anycastd.decision.levels import Level
@@ -22,7 +22,7 @@ from anycastd.decision.policy import Transition
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
 from anycastd.reasons import Reason
-from anycastd.views.explain import Explanation, explain
+from anycastd.views.explain import Explanation, explain_service
 from appliance import PROFILE, VIP, Appliance, own_network
 from haproxies import until
 from looks import NO, YES, snapshot
@@ -52,7 +52,7 @@ def lived(its: Profile, life: list[tuple[float, Any]]) -> dict[str, Memory]:
 
 def explained(its: Profile, *servers: Any, now: float = 103.0) -> Explanation:
     """Explain what LIFE has come to."""
-    return explain(its, "web", lived(its, LIFE), inputs(*servers, now=now), now)
+    return explain_service(its, "web", lived(its, LIFE), inputs(*servers, now=now), now)
 
 
 def test_each_rule_has_its_condition_its_value_and_what_it_needs() -> None:
@@ -154,7 +154,7 @@ def change(at: float) -> Transition:
 def test_each_change_is_told_once_with_what_each_stage_took() -> None:
     """Evidence, decided, sent, acknowledged."""
     told: list[str] = []
-    journal = Journal(lambda each: told.append(words(each)))
+    journal = History(lambda each: told.append(describe_transition(each)))
     journal.decided((change(10.0),), 5, 10.001)
     journal.acknowledged(4, 10.002)
     assert told == []
@@ -173,7 +173,7 @@ def test_each_change_is_told_once_with_what_each_stage_took() -> None:
 def test_a_change_that_nobody_confirms_is_told_all_the_same() -> None:
     """Not sent, or not acknowledged: that is said, and nothing is lost at the end."""
     told: list[str] = []
-    journal = Journal(lambda each: told.append(words(each).rpartition("; ")[2]))
+    journal = History(lambda each: told.append(describe_transition(each).rpartition("; ")[2]))
     journal.decided((change(10.0),), None, 10.0)
     journal.decided((change(11.0),), 6, 11.0)
     journal.decided((), 7, 11.0 + PATIENCE)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.speaker.start import environment
+from anycastd.speaker.start import build_environment
 from bgp import Closed, Refreshed
 from faults import FAULTS
 from haproxies import until
@@ -208,7 +208,7 @@ def test_an_exabgp_that_hangs(machine: Machine, tmp_path: Path) -> None:
         "neighbor 192.0.2.99 {\n    router-id 192.0.2.10;\n    local-address 192.0.2.10;\n"
         "    local-as 65010;\n    peer-as 65515;\n    family { ipv4 unicast; }\n}\n"
     )
-    settings = environment(str(tmp_path), machine.appliance.environment, "root")
+    settings = build_environment(str(tmp_path), machine.appliance.environment, "root")
     settings["exabgp_log_level"] = "WARNING"  # 4.2 and 5.0 share no other word
     (tmp_path / "exabgp.env").write_text("# nothing\n")
     other = subprocess.Popen([machine.appliance.python, "-m", "exabgp", str(conf)], env=settings)

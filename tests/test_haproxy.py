@@ -7,8 +7,8 @@ import pytest
 
 from anycastd.evidence.haproxy import servers as servers_module
 from anycastd.evidence.haproxy import snapshot as snapshot_module
-from anycastd.evidence.haproxy.servers import Usable, usable
-from anycastd.evidence.haproxy.stats import parse
+from anycastd.evidence.haproxy.servers import Usable, judge_server
+from anycastd.evidence.haproxy.stats import parse_answer
 
 TABLE = (
     (snapshot_module.__doc__ or "").split("::\n")[1].split("\n\nA word")[0].strip("\n").splitlines()
@@ -36,7 +36,7 @@ def look(*rows: str) -> dict[str, servers_module.Server]:
         lines.append(
             f"web,{name},0,0,{status},{weight},{backup},3,{tracked},2,{check},,,{agent},\n"
         )
-    snapshot = parse("".join(lines) + "\n" + INFO, 1.0, {"web"}, set())
+    snapshot = parse_answer("".join(lines) + "\n" + INFO, 1.0, {"web"}, set())
     return {server.name: server for server in snapshot.backends["web"].servers}
 
 
@@ -64,7 +64,7 @@ def test_a_server_counts_as_the_table_says(row: dict[str, str]) -> None:
 @pytest.mark.parametrize("status", ["UP2", "READY", "", "FROZEN 1/2"])
 def test_an_unknown_status_is_not_usable(status: str) -> None:
     """A word of a newer HAProxy must not count as UP."""
-    assert usable(status, "L4OK", "", 1, "")[0] is Usable.NO
+    assert judge_server(status, "L4OK", "", 1, "")[0] is Usable.NO
 
 
 @pytest.mark.parametrize("check", ["L9OK", "* L9OK", "WARN"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from anycastd.decision.verdict import Verdict, judge
+from anycastd.decision.verdict import Verdict, judge_service
 from anycastd.evidence.finding import Truth
-from anycastd.evidence.haproxy.conditions import servers_needed, usable_servers, words
+from anycastd.evidence.haproxy.conditions import describe, servers_needed, usable_servers
 from anycastd.evidence.haproxy.query import named
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Gone, Observation, Unreadable
@@ -22,7 +22,7 @@ def verdict(look: Observation | None, now: float = 0.0) -> Verdict:
     """Judge the test profile's service by one look."""
     its = profile()
     looks = {} if look is None else {"main": look}
-    return judge(its, its.services["web"], looks, now)
+    return judge_service(its, its.services["web"], looks, now)
 
 
 @pytest.mark.parametrize(
@@ -138,13 +138,13 @@ def test_any_is_true_by_its_best_rule() -> None:
     )
     service = its.services["web"]
     look = snapshot(YES, YES, asked=0.0)
-    assert judge(its, service, {"main": look}, 0.0).serve.truth is TRUE
+    assert judge_service(its, service, {"main": look}, 0.0).serve.truth is TRUE
     look = snapshot(YES, NO, asked=0.0)
-    assert judge(its, service, {"main": look}, 0.0).serve.truth is FALSE
+    assert judge_service(its, service, {"main": look}, 0.0).serve.truth is FALSE
     look = snapshot(YES, UNPROVED, asked=0.0)
-    assert judge(its, service, {"main": look}, 0.0).serve.truth is UNKNOWN
+    assert judge_service(its, service, {"main": look}, 0.0).serve.truth is UNKNOWN
     assert named(service, "main") == (frozenset({"web", "spare"}), frozenset())
-    assert words(service.serve) == (
+    assert describe(service.serve) == (
         "any of (backend web has at least 2 usable; backend spare has at least 1 usable)"
     )
 
@@ -165,5 +165,5 @@ def test_unknown_in_two_ways_ends_as_the_worse_or_the_better(kind: str, then: Tr
         "main": snapshot(UNPROVED, asked=0.0),
         "two": Unreadable(0.0, 0.0, 1, "no answer"),
     }
-    found = judge(its, its.services["web"], looks, 0.0).serve
+    found = judge_service(its, its.services["web"], looks, 0.0).serve
     assert (found.truth, found.then, found.reason) == (UNKNOWN, then, Reason.UNPROVED)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.evidence.haproxy.inventory import InventoryError, inventory
+from anycastd.evidence.haproxy.inventory import InventoryError, read_inventory
 from haproxies import HAProxy, drip, free_port, impostor, running, without
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +39,7 @@ backend empty
 
 def test_everything_is_named(haproxy: HAProxy) -> None:
     """Backends with their servers, frontends, version and worker of a real HAProxy."""
-    found = inventory(str(haproxy.socket))
+    found = read_inventory(str(haproxy.socket))
     assert found.backends == {"web": ("s1", "s2"), "both": ("b1",), "empty": ()}
     assert found.frontends == ("both", "web")
     assert re.match(r"\d+\.\d+", found.version)
@@ -50,12 +50,12 @@ def test_a_socket_that_is_missing_dead_or_no_socket(haproxy: HAProxy, tmp_path: 
     """One clear message each, with what to do, and at once."""
     began = time.monotonic()
     with pytest.raises(InventoryError, match=f"{tmp_path}/no: no such file; start HAProxy"):
-        inventory(str(tmp_path / "no"))
+        read_inventory(str(tmp_path / "no"))
     with pytest.raises(InventoryError, match="not a socket; write the path"):
-        inventory(str(haproxy.config))
+        read_inventory(str(haproxy.config))
     haproxy.kill()
     with pytest.raises(InventoryError, match="nobody listens there; start HAProxy"):
-        inventory(str(haproxy.socket))
+        read_inventory(str(haproxy.socket))
     assert time.monotonic() - began < 3, "the library's own retries would take 6 s"
 
 
@@ -65,7 +65,7 @@ def test_a_hung_haproxy(haproxy: HAProxy) -> None:
     try:
         began = time.monotonic()
         with pytest.raises(InventoryError, match=r"no answer within 0.3 s"):
-            inventory(str(haproxy.socket), 0.3)
+            read_inventory(str(haproxy.socket), 0.3)
         assert time.monotonic() - began < 1
     finally:
         haproxy.signal(signal.SIGCONT)
@@ -87,7 +87,7 @@ def test_somebody_else_on_the_socket(
     with impostor(path, serve):
         began = time.monotonic()
         with pytest.raises(InventoryError, match=said):
-            inventory(str(path), 0.5)
+            read_inventory(str(path), 0.5)
         assert time.monotonic() - began < 1.5
 
 

@@ -19,7 +19,7 @@ from typing import Self
 import pytest
 
 from anycastd.bgp.route import Route
-from anycastd.lease.messages import MESSAGE_MAX, Reload, Report, Want
+from anycastd.lease.messages import MAX_MESSAGE, Reload, Report, Want
 from haproxies import until
 from peer import wait_for
 
@@ -336,7 +336,7 @@ def test_a_line_without_an_end_is_cut_off(bench: Bench) -> None:
     with Agent(bench) as agent:
         agent.report()
         with contextlib.suppress(OSError):
-            agent.say(b"x" * (MESSAGE_MAX + (1 << 20)))
+            agent.say(b"x" * (MAX_MESSAGE + (1 << 20)))
         assert agent.ended()
     with Agent(bench) as agent:
         assert agent.report().instance

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.lease.owner import CRASHES
+from anycastd.lease.owner import MAX_CRASHES
 from appliance import PROFILE, Appliance, own_network
 from bgp import Closed
 from chaos.judge import Bounds
@@ -190,7 +190,7 @@ def crashes(place: Path) -> None:
     with running(place, PYTHONS[0], ttl=TTL, deadline=DEADLINE) as machine:
         machine.settle()
         began = time.monotonic()
-        for _ in range(CRASHES):
+        for _ in range(MAX_CRASHES):
             until(machine.in_sync, 15, 0.05)
             machine.kill("agent")
         machine.wire.wait(0, TTL + 5, machine.appliance.log())

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from anycastd.evidence.vip.loopback import Address, Loopback
+from anycastd.evidence.vip.loopback import Loopback, VipAddress
 from anycastd.evidence.vip.netlink import Kernel
 
 pytestmark = pytest.mark.root
@@ -44,10 +44,10 @@ class Watched:
     """A running Loopback with everything that it said, newest last."""
 
     def __init__(self, *vips: tuple[Network, str]) -> None:
-        self.said: dict[Network, list[Address]] = {vip: [] for vip, _ in vips}
+        self.said: dict[Network, list[VipAddress]] = {vip: [] for vip, _ in vips}
         self.loopback = Loopback(vips, lambda vip, state: self.said[vip].append(state))
 
-    def now(self, vip: Network) -> Address:
+    def now(self, vip: Network) -> VipAddress:
         """Return what was said last of a VIP."""
         return self.said[vip][-1]
 
@@ -203,7 +203,7 @@ def test_interface_that_comes_and_goes(
     async def work() -> None:
         ip("link", "set", "lo", "up")
         async with running((V4, "vips")) as watched:
-            assert watched.now(V4) == Address(
+            assert watched.now(V4) == VipAddress(
                 V4,
                 present=False,
                 usable=False,

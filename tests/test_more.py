@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.decision.verdict import Verdict, judge
+from anycastd.decision.verdict import Verdict, judge_service
 from anycastd.evidence.finding import Truth
-from anycastd.evidence.haproxy.look import look
-from anycastd.evidence.haproxy.query import More, more, question
+from anycastd.evidence.haproxy.look import look_once
+from anycastd.evidence.haproxy.query import More, build_request, more
 from anycastd.evidence.haproxy.snapshot import Backend, Observation, Snapshot
-from anycastd.evidence.haproxy.stats import GarbageError, parse
+from anycastd.evidence.haproxy.stats import MalformedAnswerError, parse_answer
 from anycastd.profile.model import Profile
 from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
@@ -35,13 +35,13 @@ def watched(*changes: tuple[str, str]) -> Profile:
 def seen(haproxy: HAProxy, its: Profile) -> Observation:
     """Take the look that `run` would take."""
     also = more(its.services, "main")
-    return asyncio.run(look(str(haproxy.socket), {"web"}, {"web"}, OwnTime(), 5.0, also))
+    return asyncio.run(look_once(str(haproxy.socket), {"web"}, {"web"}, OwnTime(), 5.0, also))
 
 
 def verdict(haproxy: HAProxy, its: Profile) -> Verdict:
     """Judge the service by a look that is taken now."""
     found = seen(haproxy, its)
-    return judge(its, its.services["web"], {"main": found}, found.asked)
+    return judge_service(its, its.services["web"], {"main": found}, found.asked)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_what_is_not_proved_is_an_interval_of_weights_too() -> None:
         weights = {"a": (10, 10), "b": (90, 90)}
         backend = Backend("web", "UP", rows, weights=weights)
         snap = Snapshot(0.0, snapshot(asked=0.0).worker, {"web": backend}, {})
-        assert judge(its, service, {"main": snap}, 0.0).healthy.truth is truth, states
+        assert judge_service(its, service, {"main": snap}, 0.0).healthy.truth is truth, states
 
 
 def test_an_entry_in_the_map_is_maintenance(haproxy: HAProxy) -> None:
@@ -168,9 +168,9 @@ def test_the_question_asks_for_what_rules_need_and_no_more() -> None:
     """Without such rules a look is what it always was."""
     its = watched()
     assert more(its.services, "main") == More()
-    assert question({"web"}, {"web"}) == "show stat -1 7 -1;show info\n"
+    assert build_request({"web"}, {"web"}) == "show stat -1 7 -1;show info\n"
     also = More(frozenset({"web"}), frozenset({("/a.map", "k2"), ("/a.map", "k1")}))
-    assert question({"web"}, set(), None, also) == (
+    assert build_request({"web"}, set(), None, also) == (
         "show stat -1 7 -1;show servers state web;get map /a.map k1;get map /a.map k2;show info\n"
     )
 
@@ -180,7 +180,7 @@ def test_no_question_is_longer_than_haproxy_reads() -> None:
     names = {f"a-backend-of-some-length-{n}" for n in range(499)}
     also = More(frozenset(names), frozenset(("/etc/haproxy/a.map", f"k{n}") for n in range(300)))
     last = snapshot(asked=0.0)
-    asked = question(names, set(), last, also)
+    asked = build_request(names, set(), last, also)
     assert len(asked) < 16_000
     assert asked.startswith("show stat -1 7 -1;show servers state;get map /etc/haproxy/a.map k0;")
 
@@ -189,8 +189,8 @@ def test_answers_that_are_none_are_garbage() -> None:
     """What stands in the place of a map's entry is that, or HAProxy is not understood."""
     info = "Name: HAProxy\nPid: 1\nUptime_sec: 1\nVersion: 2\n\n"
     also = More(entries=frozenset({("/a.map", "k")}))
-    with pytest.raises(GarbageError, match="get map"):
-        parse(f"Permission denied\n\n{info}", 0.0, set(), set(), also)
+    with pytest.raises(MalformedAnswerError, match="get map"):
+        parse_answer(f"Permission denied\n\n{info}", 0.0, set(), set(), also)
     weights = More(weights=frozenset({"web"}))
-    with pytest.raises(GarbageError, match="show servers state"):
-        parse(f"1\n# be_name srv_name\nweb s1\n\n{info}", 0.0, set(), set(), weights)
+    with pytest.raises(MalformedAnswerError, match="show servers state"):
+        parse_answer(f"1\n# be_name srv_name\nweb s1\n\n{info}", 0.0, set(), set(), weights)

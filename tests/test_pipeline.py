@@ -5,10 +5,10 @@ from __future__ import annotations
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.decision.drains import Drain
-from anycastd.decision.last_known import Known
+from anycastd.decision.last_known import LastKnown
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
-from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance, begin_anew
+from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance, restart_at_withdrawn
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.reasons import Reason
 from looks import NO, UNPROVED, YES, snapshot
@@ -118,9 +118,9 @@ def test_a_pass_is_due_when_the_first_of_two_drains_ends_its_wait() -> None:
 def test_what_ran_out_begins_anew_at_standby() -> None:
     """What is known of health stays; that everything was withdrawn is a change like any other."""
     its = profile()
-    memory = {"web": Memory(adopted=True, level=Level.PREFERRED, serve=Known(True, 0.0))}
-    assert not begin_anew({"web": Memory(adopted=True)}, 100.0)
-    anew = begin_anew(memory, 100.0)
+    memory = {"web": Memory(adopted=True, level=Level.PREFERRED, serve=LastKnown(True, 0.0))}
+    assert not restart_at_withdrawn({"web": Memory(adopted=True)}, 100.0)
+    anew = restart_at_withdrawn(memory, 100.0)
     looks = {"main": snapshot(YES, YES, asked=100.0)}
     step = advance(its, anew, Inputs(looks, {}, view()), 100.0)
     assert step.decisions["web"].level is Level.STANDBY

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anycastd.decision.caps import Around, hold_down
+from anycastd.decision.caps import Context, hold_down_time
 from anycastd.decision.levels import Level
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.reasons import Reason
@@ -66,7 +66,7 @@ def test_return_is_standby_first_and_preferred_after_the_hold_down() -> None:
 def test_hold_down_doubles_up_to_a_cap_and_is_forgotten() -> None:
     """60, 120, 240, 480, then 900 s for ever; one hour of calm begins again at 60 s."""
     service = profile().services["web"]
-    waits = [hold_down(service, failures) for failures in (0, 1, 2, 3, 4, 5, 500)]
+    waits = [hold_down_time(service, failures) for failures in (0, 1, 2, 3, 4, 5, 500)]
     assert waits == [0, 60, 120, 240, 480, 900, 900]
     machine = Machine().up()
     for failure in (1, 2):
@@ -121,10 +121,10 @@ def test_unknown_right_after_a_failure_does_not_announce() -> None:
 def test_losing_all_sessions_is_a_failure() -> None:
     """While nobody listens the wanted path is standby, so that a return is gentle."""
     machine = Machine().up()
-    machine.around = Around(sessions=False, vip=True)
+    machine.around = Context(sessions=False, vip=True)
     lost = machine.at(101.0, YES, YES)
     assert (lost.level, lost.cap.reason) == (STANDBY, Reason.NO_SESSION)
-    machine.around = Around(sessions=True, vip=True)
+    machine.around = Context(sessions=True, vip=True)
     assert machine.at(102.0, YES, YES).level is STANDBY
     assert machine.at(161.0, YES, YES).level is PREFERRED
 
@@ -132,18 +132,18 @@ def test_losing_all_sessions_is_a_failure() -> None:
 def test_not_knowing_the_sessions_changes_nothing() -> None:
     """A lease process that is being started again is no evidence against a neighbor."""
     machine = Machine().up()
-    machine.around = Around(sessions=None, vip=True)
+    machine.around = Context(sessions=None, vip=True)
     assert machine.at(101.0, YES, YES).level is PREFERRED
 
 
 def test_a_vip_that_is_not_there_is_not_announced() -> None:
     """Packets would come and find no address."""
     machine = Machine().up()
-    machine.around = Around(sessions=True, vip=False)
+    machine.around = Context(sessions=True, vip=False)
     gone = machine.at(101.0, YES, YES)
     assert (gone.level, gone.cap.reason) == (WITHDRAWN, Reason.VIP_MISSING)
     assert machine.memory.failures == 1
-    machine.around = Around(sessions=True, vip=True)
+    machine.around = Context(sessions=True, vip=True)
     assert machine.at(150.0, YES, YES).cap.reason is Reason.PROVING
     assert machine.at(151.0, YES, YES).level is STANDBY, "a failure like any other"
     assert machine.at(160.9, YES, YES).cap.reason is Reason.HOLD_DOWN
@@ -159,7 +159,7 @@ def test_failed_standby_keeps_the_vip_while_haproxy_lives() -> None:
 @pytest.mark.parametrize("held", [PREFERRED, DEGRADED, STANDBY])
 def test_what_the_lease_holds_is_adopted(held: Level) -> None:
     """An agent that comes back inside its lease moves nothing, if the evidence agrees."""
-    machine = Machine(around=Around(sessions=True, vip=True, held=held))
+    machine = Machine(around=Context(sessions=True, vip=True, held=held))
     first = machine.at(0.0, YES, YES) if held is not DEGRADED else machine.at(0.0, YES, NO, NO)
     assert first.level is held
     assert first.transition is None
@@ -167,13 +167,13 @@ def test_what_the_lease_holds_is_adopted(held: Level) -> None:
 
 def test_what_the_lease_holds_is_withdrawn_if_the_evidence_disagrees() -> None:
     """Adoption is no proof."""
-    machine = Machine(around=Around(sessions=True, vip=True, held=PREFERRED))
+    machine = Machine(around=Context(sessions=True, vip=True, held=PREFERRED))
     assert machine.at(0.0, NO, NO).level is WITHDRAWN
 
 
 def test_nothing_is_announced_before_the_lease_was_heard() -> None:
     """Without a speaker there is nobody to announce to, and nothing to adopt from."""
-    machine = Machine(around=Around())
+    machine = Machine(around=Context())
     decision = machine.at(100.0, YES, YES)
     assert (decision.level, decision.cap.reason) == (WITHDRAWN, Reason.NO_SPEAKER)
 
@@ -203,7 +203,7 @@ def test_whatever_happens_the_promises_hold(
     changed: float | None = None
     for wait, servers, sessions, vip in moments:
         now += wait
-        machine.around = Around(sessions=sessions, vip=vip, held=Level.WITHDRAWN)
+        machine.around = Context(sessions=sessions, vip=vip, held=Level.WITHDRAWN)
         before = machine.memory.level
         decision = machine.at(now, *servers)
         if YES not in servers and UNPROVED not in servers:

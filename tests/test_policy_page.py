@@ -7,7 +7,7 @@ import re
 import pytest
 
 import policy_picture
-from anycastd.decision.levels import Level, Source
+from anycastd.decision.levels import CapSource, Level
 
 
 def test_the_picture_is_drawn_from_the_table() -> None:
@@ -17,8 +17,8 @@ def test_the_picture_is_drawn_from_the_table() -> None:
     assert page.count(policy_picture.BEGIN) == 1
 
 
-@pytest.mark.parametrize("source", Source)
-def test_every_source_is_in_the_picture_once(source: Source) -> None:
+@pytest.mark.parametrize("source", CapSource)
+def test_every_source_is_in_the_picture_once(source: CapSource) -> None:
     """Whatever can cap a level has its place, and its words."""
     rows = [line for line in policy_picture.picture().splitlines() if source.when in line]
     assert len(rows) == 1

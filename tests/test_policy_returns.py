@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anycastd.decision.caps import Around, Cap
-from anycastd.decision.levels import Level, Source
-from anycastd.decision.memory import Memory, carry, restore
+from anycastd.decision.caps import Cap, Context
+from anycastd.decision.levels import CapSource, Level
+from anycastd.decision.memory import Memory, dump_memory, load_memory
 from anycastd.reasons import Reason
 from deciding import MAP, Machine
 from looks import NO, YES
 from profiles import profile
 
 WITHDRAWN, STANDBY, DEGRADED, PREFERRED = Level
-UP = Around(sessions=True, vip=True)
+UP = Context(sessions=True, vip=True)
 RETURN = "return: {rise: 10, hold_down: 60, hold_down_max: 900, spacing: 35}"
 MANUAL = (RETURN, "return: manual")
 UNSTEERED = ("  local_as: 65010", "  prepends_steer: false\n  local_as: 65010")
@@ -42,14 +42,14 @@ def test_a_manual_return_waits_for_a_person_at_standby() -> None:
         waiting = machine.at(3600.0 * hour, YES, YES)
         assert (waiting.level, waiting.cap.reason) == (STANDBY, Reason.MANUAL)
         assert waiting.cap.until is None
-    machine.around = Around(sessions=True, vip=True, returned=108_000.0)
+    machine.around = Context(sessions=True, vip=True, returned=108_000.0)
     assert machine.at(108_000.0, YES, YES).level is PREFERRED
 
 
 def test_a_manual_return_is_for_one_failure() -> None:
     """What was said before the next failure does not count for it; the start needs nobody."""
     machine = Machine(profile(MANUAL)).up()
-    machine.around = Around(sessions=True, vip=True, returned=100.5)
+    machine.around = Context(sessions=True, vip=True, returned=100.5)
     machine.at(101.0, NO, NO)
     machine.at(102.0, YES, YES)
     assert machine.at(5000.0, YES, YES).cap.reason is Reason.MANUAL
@@ -61,7 +61,7 @@ def test_return_ends_a_hold_down_too() -> None:
     machine.at(101.0, NO, NO)
     machine.at(102.0, YES, YES)
     machine.at(103.0, YES, YES)
-    machine.around = Around(sessions=True, vip=True, returned=104.0)
+    machine.around = Context(sessions=True, vip=True, returned=104.0)
     assert machine.at(104.0, YES, YES).cap.reason is Reason.RISING
     assert machine.at(137.9, YES, YES).cap.reason is Reason.SPACING
     assert machine.at(138.0, YES, YES).level is PREFERRED
@@ -93,7 +93,7 @@ def test_a_dead_haproxy_is_in_no_maintenance() -> None:
     machine = Machine(profile(maintained("standby"))).up()
     dead = machine.at(101.0, gone=True)
     assert (dead.level, dead.cap.reason) == (WITHDRAWN, Reason.HAPROXY_GONE)
-    assert not any(cap.source is Source.MAINTENANCE for cap in dead.caps)
+    assert not any(cap.source is CapSource.MAINTENANCE for cap in dead.caps)
     assert machine.memory.failures == 1
     machine.at(102.0, YES, YES)
     machine.at(103.0, YES, YES)
@@ -131,7 +131,7 @@ def test_degrading_waits_for_the_spacing() -> None:
     for second in range(37, 71):
         assert machine.at(float(second), YES, NO, NO).level is PREFERRED
     waiting = machine.at(70.9, YES, NO, NO)
-    assert (waiting.cap.reason, waiting.cap.source) == (Reason.SPACING, Source.FALL)
+    assert (waiting.cap.reason, waiting.cap.source) == (Reason.SPACING, CapSource.FALL)
     assert waiting.cap.until == 71.0
     assert machine.at(71.0, YES, NO, NO).level is DEGRADED
 
@@ -139,7 +139,7 @@ def test_degrading_waits_for_the_spacing() -> None:
 @pytest.mark.parametrize("held", [STANDBY, DEGRADED])
 def test_an_adopted_route_waits_for_the_spacing(held: Level) -> None:
     """When it last changed is not known after a restart, so it may have been just now."""
-    machine = Machine(around=Around(sessions=True, vip=True, held=held))
+    machine = Machine(around=Context(sessions=True, vip=True, held=held))
     for second in range(35):
         assert machine.at(float(second), YES, YES).level is held
     assert machine.at(60.0, YES, YES).level is PREFERRED
@@ -159,11 +159,11 @@ def failed_twice() -> Machine:
 def test_timers_survive_a_restart() -> None:
     """With what was carried over, the next agent ends the hold-down when this one would have."""
     before = failed_twice()
-    carried = json.loads(json.dumps(carry(before.memory, 130.0)))
+    carried = json.loads(json.dumps(dump_memory(before.memory, 130.0)))
     times = {"failed": 10.0, "changed": 8.0, "returned": None}
     assert carried == {"failures": 2, **times, "announced": True}
-    after = Machine(memory=restore(carried, 4997.0))
-    after.around = Around(sessions=True, vip=True, held=STANDBY)
+    after = Machine(memory=load_memory(carried, 4997.0))
+    after.around = Context(sessions=True, vip=True, held=STANDBY)
     held = after.at(5000.0, YES, YES)
     assert (held.level, held.transition) == (STANDBY, None)
     # 120 s of hold-down, of which 13 s are over.
@@ -173,8 +173,8 @@ def test_timers_survive_a_restart() -> None:
 
 def test_a_hold_down_survives_a_reboot_and_nothing_is_proved_by_it() -> None:
     """Nothing is held then: proof begins anew, and the hold-down goes on."""
-    carried = carry(failed_twice().memory, 130.0)
-    after = Machine(memory=restore(carried, 20.0))
+    carried = dump_memory(failed_twice().memory, 130.0)
+    after = Machine(memory=load_memory(carried, 20.0))
     assert after.at(50.0, YES, YES).level is WITHDRAWN
     assert after.at(51.0, YES, YES).level is STANDBY
     assert after.at(129.9, YES, YES).cap.reason is Reason.HOLD_DOWN
@@ -183,7 +183,7 @@ def test_a_hold_down_survives_a_reboot_and_nothing_is_proved_by_it() -> None:
 
 def test_a_start_without_a_failure_has_no_hold_down() -> None:
     """What was carried over from a calm agent holds nothing back."""
-    after = Machine(memory=restore(carry(Machine().up().memory, 200.0), 0.0))
+    after = Machine(memory=load_memory(dump_memory(Machine().up().memory, 200.0), 0.0))
     after.at(0.0, YES, YES)
     after.at(1.0, YES, YES)
     assert after.at(36.0, YES, YES).level is PREFERRED
@@ -192,9 +192,9 @@ def test_a_start_without_a_failure_has_no_hold_down() -> None:
 @pytest.mark.parametrize("kept", [True, False])
 def test_the_end_of_a_lease_is_a_change_of_the_route(*, kept: bool) -> None:
     """It was announced when the agent died, and is not any more: the spacing counts from there."""
-    memory = restore(carry(Machine().up().memory, 200.0), 200.0) if kept else Memory()
+    memory = load_memory(dump_memory(Machine().up().memory, 200.0), 200.0) if kept else Memory()
     drained = Cap(WITHDRAWN, Reason.DRAINED)
-    machine = Machine(memory=memory, around=Around(True, True, WITHDRAWN, drained))
+    machine = Machine(memory=memory, around=Context(True, True, WITHDRAWN, drained))
     assert machine.at(200.0, YES, YES).level is WITHDRAWN
     machine.around = UP
     assert machine.at(220.0, YES, YES).level is STANDBY
@@ -211,7 +211,7 @@ def test_whatever_was_carried_the_hold_down_is_bounded(
     failures: int, **times: float | None
 ) -> None:
     """Times that cannot be hold back for as long as `hold_down_max`, and never for ever."""
-    memory = restore({"failures": failures, **times}, 1000.0)
+    memory = load_memory({"failures": failures, **times}, 1000.0)
     assert memory.level is WITHDRAWN
     assert not memory.adopted
     for at in (memory.failed_at, memory.changed, memory.returned_at):
@@ -236,12 +236,12 @@ def test_whatever_was_carried_the_hold_down_is_bounded(
 def test_what_carry_did_not_give_is_refused(carried: dict[str, object]) -> None:
     """Whoever keeps it hears that it is none, and begins without."""
     with pytest.raises(ValueError, match="is no"):
-        restore(carried, 7.0)
+        load_memory(carried, 7.0)
 
 
 def test_a_failure_without_its_time_was_just_now() -> None:
     """The longest wait that it may have been."""
-    assert restore({"failures": 1}, 7.0) == Memory(
+    assert load_memory({"failures": 1}, 7.0) == Memory(
         level_since=7.0, failures=1, failed_at=7.0, restored=True
     )
 
@@ -249,9 +249,9 @@ def test_a_failure_without_its_time_was_just_now() -> None:
 def test_a_drain_caps_whatever_else_is_so() -> None:
     """It lowers at once, and nothing is promoted while it lasts."""
     machine = Machine().up()
-    machine.around = Around(True, True, None, Cap(STANDBY, Reason.MAINTENANCE))
+    machine.around = Context(True, True, None, Cap(STANDBY, Reason.MAINTENANCE))
     drained = machine.at(101.0, YES, YES)
-    assert (drained.level, drained.cap.source) == (STANDBY, Source.DRAIN)
+    assert (drained.level, drained.cap.source) == (STANDBY, CapSource.DRAIN)
     assert machine.at(5000.0, YES, YES).level is STANDBY
     machine.around = UP
     assert machine.at(5001.0, YES, YES).level is PREFERRED

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from anycastd.evidence.vip.prober import Prober, ask
+from anycastd.evidence.vip.prober import Prober, probe_once
 from anycastd.evidence.vip.selftest import Outcome, Probe
 from anycastd.profile.model import SelfTest
 from anycastd.system.clock import OwnTime
@@ -52,7 +52,7 @@ def web(answer: bytes | None = Web.OK) -> Iterator[Web]:
 
 def asked(test: SelfTest, vip: str = "127.0.0.1/32") -> Probe:
     """Give the result of a self-test as `check` gets it."""
-    return asyncio.run(ask(ip_network(vip), test, OwnTime()))
+    return asyncio.run(probe_once(ip_network(vip), test, OwnTime()))
 
 
 # One request -------------------------------------------------------------------------------------

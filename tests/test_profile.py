@@ -19,17 +19,17 @@ from anycastd.profile.model import (
     AnyOf,
     BackendRule,
     Degraded,
-    Failed,
+    FailedAction,
     FrontendRule,
     Instance,
-    Load,
+    LoadMetric,
     Neighbor,
     Platform,
-    Return,
+    ReturnTimers,
     Standby,
     Threshold,
 )
-from anycastd.profile.validate import accept
+from anycastd.profile.validate import validate
 from broken import LEAST, changed
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +39,7 @@ SHIPPED = sorted((ROOT / "profiles").glob("*.yaml"))
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_profiles_are_sound(path: Path) -> None:
     """Each shipped profile is accepted without as much as a warning."""
-    accepted = accept(path.read_text(encoding="utf-8"), path.name)
+    accepted = validate(path.read_text(encoding="utf-8"), path.name)
     assert accepted.problems == ()
     assert accepted.profile is not None
 
@@ -47,14 +47,14 @@ def test_shipped_profiles_are_sound(path: Path) -> None:
 def test_the_shipped_pair_differs_where_it_must() -> None:
     """The primary withdraws and the secondary stays at standby when no backend can serve."""
     one, two = (
-        accept((ROOT / "profiles" / name).read_text(), name).profile
+        validate((ROOT / "profiles" / name).read_text(), name).profile
         for name in ("primary.yaml", "secondary.yaml")
     )
     assert one
     assert two
     assert (one.region, two.region) == ("northeurope", "westeurope")
     services = one.services["web"], two.services["web"]
-    assert [each.failed for each in services] == [Failed.WITHDRAW, Failed.STANDBY]
+    assert [each.failed for each in services] == [FailedAction.WITHDRAW, FailedAction.STANDBY]
     assert [each.prepend for each in services] == [0, 2]
     assert [each.degraded.prepend for each in services] == [3, 4]
     assert [each.standby.prepend for each in services] == [6, 7]
@@ -65,7 +65,7 @@ def test_the_shipped_pair_differs_where_it_must() -> None:
 
 def test_defaults() -> None:
     """What is not written is as the schema says."""
-    read = accept(LEAST, "p.yaml").profile
+    read = validate(LEAST, "p.yaml").profile
     assert read is not None
     assert (read.platform, read.networks, read.ttl) == (Platform.PLAIN, (), 5)
     assert read.bgp.hold_time == 9
@@ -79,7 +79,7 @@ def test_defaults() -> None:
     assert service.healthy is None
     assert service.degraded == Degraded(3, 5)
     assert service.standby == Standby(6, 1)
-    assert service.back == Return(10, 60, 900, 35)
+    assert service.back == ReturnTimers(10, 60, 900, 35)
 
 
 def test_everything_written() -> None:
@@ -127,7 +127,7 @@ services:
     failed: withdraw
     return: {rise: 1, hold_down: 2, hold_down_max: 3, spacing: 4}
 """
-    accepted = accept(text, "p.yaml")
+    accepted = validate(text, "p.yaml")
     assert accepted.problems == ()
     read = accepted.profile
     assert read is not None
@@ -163,8 +163,8 @@ services:
     assert service.healthy == BackendRule("main", "web", Threshold(share=62.5))
     assert service.degraded == Degraded(2, 0, 6, ("65010:20",))
     assert service.standby == Standby(4, 2)
-    assert service.failed is Failed.WITHDRAW
-    assert service.back == Return(1, 2, 3, 4)
+    assert service.failed is FailedAction.WITHDRAW
+    assert service.back == ReturnTimers(1, 2, 3, 4)
 
 
 def test_self_of_a_neighbor_is_its_local_address() -> None:
@@ -174,7 +174,7 @@ def test_self_of_a_neighbor_is_its_local_address() -> None:
         ("peer_as: 65020", "peer_as: 65020, local_address: 192.0.2.11, next_hop: self"),
         ("failed:", "next_hop: 192.0.2.99, failed:"),
     )
-    read = accept(text, "p.yaml").profile
+    read = validate(text, "p.yaml").profile
     assert read is not None
     assert read.bgp.neighbors[0].next_hop == ip_address("192.0.2.11")
 
@@ -182,7 +182,7 @@ def test_self_of_a_neighbor_is_its_local_address() -> None:
 def test_ipv6_vip() -> None:
     """An IPv6 VIP needs an IPv6 next hop, and then is fine."""
     text = changed(LEAST, ("203.0.113.10/32", "2001:db8::10/128, next_hop: 2001:db8::1"))
-    read = accept(text, "p.yaml").profile
+    read = validate(text, "p.yaml").profile
     assert read is not None
     assert read.services["web"].vip == IPv6Network("2001:db8::10/128")
 
@@ -196,11 +196,11 @@ def test_a_thousand_services() -> None:
         f"    healthy: {{backend: b{n}, usable: 50%}}\n    failed: withdraw\n"
         for n in range(1000)
     ]
-    read = accept(head + "".join(blocks), "p.yaml").profile
+    read = validate(head + "".join(blocks), "p.yaml").profile
     assert read is not None
     assert len(read.services) == 1000
     blocks[-1] = blocks[-1].replace("withdraw", "retire")
-    assert list(map(str, accept(head + "".join(blocks), "p.yaml").problems)) == [
+    assert list(map(str, validate(head + "".join(blocks), "p.yaml").problems)) == [
         "p.yaml:6009: services.s999.failed: retire is not known; write withdraw or standby"
     ]
 
@@ -219,7 +219,7 @@ def keys(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str
 
 def test_the_schema_is_whole() -> None:
     """Each key has a type, help and an example; numbers are bounded; no rule is unreadable."""
-    schema = build.schema()
+    schema = build.load_schema()
     Draft202012Validator.check_schema(schema)
     for name, raw in keys(schema):
         each = {**schema["$defs"]["condition"], **raw} if "$ref" in raw else raw
@@ -237,7 +237,7 @@ def test_the_schema_is_whole() -> None:
 
 def test_defaults_and_examples_are_valid() -> None:
     """What the schema proposes is what it accepts."""
-    schema = build.schema()
+    schema = build.load_schema()
     for name, raw in keys(schema):
         proposals = [*raw.get("examples", ()), *([raw["default"]] if "default" in raw else ())]
         for value in proposals:
@@ -256,7 +256,7 @@ PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
     (model.Service, "service:", {"return": "back"}, {"name", "prepends_steer"}),
     (model.Degraded, "service:degraded.", {}, set()),
     (model.Standby, "service:standby.", {}, set()),
-    (model.Return, "service:return.", {}, set()),
+    (model.ReturnTimers, "service:return.", {}, set()),
     (model.Maintenance, "maintenance:", {"haproxy": "instance"}, set()),
 ]
 
@@ -268,7 +268,7 @@ def test_schema_and_dataclasses_agree(
     """Each key has its field and each field its key; a field's default is the schema's."""
     found = {
         name.removeprefix(place): each
-        for name, each in keys(build.schema())
+        for name, each in keys(build.load_schema())
         if name.startswith(place)
         and not set(name.removeprefix(place)) & set(".:")
         and name.removeprefix(place)
@@ -284,14 +284,14 @@ def test_schema_and_dataclasses_agree(
 
 def test_conditions_of_schema_and_dataclasses_agree() -> None:
     """The schema's one condition holds the fields of all four kinds."""
-    names = {name for name, _ in keys(build.schema()) if name.startswith("condition:")}
+    names = {name for name, _ in keys(build.load_schema()) if name.startswith("condition:")}
     fields = {
         each.name
         for kind in (BackendRule, FrontendRule)
         for each in dataclasses.fields(kind)
         if each.name not in {"instance", "by_weight"}
     }
-    fields |= {"by", *(f"{load.value}_below" for load in Load)}
+    fields |= {"by", *(f"{load.value}_below" for load in LoadMetric)}
     assert names == {f"condition:{name}" for name in fields | {"haproxy", "all", "any"}}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.agent.memory_store import Recall
+from anycastd.agent.memory_store import MemoryStore
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, advance
 from anycastd.profile.model import Profile
@@ -17,9 +17,9 @@ from profiles import profile
 from test_pipeline import view
 
 
-def recall(state: Path, its: Profile, at: float) -> Recall:
+def recall(state: Path, its: Profile, at: float) -> MemoryStore:
     """Give a recall whose own time begins at ``at``."""
-    return Recall(its, OwnTime(monotonic=lambda: at), str(state))
+    return MemoryStore(its, OwnTime(monotonic=lambda: at), str(state))
 
 
 def fails(state: Path, its: Profile) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.profile.compare import Comparison, compare
-from anycastd.profile.validate import accept
+from anycastd.profile.compare import Comparison, compare_regions
+from anycastd.profile.validate import validate
 
 SHIPPED = Path(__file__).parent.parent / "profiles"
 PRIMARY = (SHIPPED / "primary.yaml").read_text()
@@ -35,12 +35,12 @@ def with_prepends(text: str, old: tuple[int, int, int], new: tuple[int, int, int
 def compared(*texts: str) -> Comparison:
     """Compare sound profiles, called a.yaml, b.yaml and so on."""
     files = [f"{letter}.yaml" for letter in "abcd"[: len(texts)]]
-    accepted = {file: accept(text, file) for file, text in zip(files, texts, strict=True)}
+    accepted = {file: validate(text, file) for file, text in zip(files, texts, strict=True)}
     profiles = []
     for file, each in accepted.items():
         assert each.profile is not None, each.problems
         profiles.append((file, each.profile))
-    return compare(profiles, {file: each.lines for file, each in accepted.items()})
+    return compare_regions(profiles, {file: each.lines for file, each in accepted.items()})
 
 
 def line(text: str, needle: str) -> int:
@@ -319,6 +319,6 @@ def test_notes() -> None:
 
 def test_without_lines() -> None:
     """Without the files' lines a problem is said of line 1."""
-    profiles = [(file, accept(PRIMARY, file).profile) for file in ("a.yaml", "b.yaml")]
-    found = compare([(file, profile) for file, profile in profiles if profile])
+    profiles = [(file, validate(PRIMARY, file).profile) for file in ("a.yaml", "b.yaml")]
+    found = compare_regions([(file, profile) for file, profile in profiles if profile])
     assert {problem.line for problem in found.problems} == {1}

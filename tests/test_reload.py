@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.agent.control_client import ControlError, ask
+from anycastd.agent.control_client import ControlError, ask_agent
 from appliance import Appliance, own_network
 from bgp import Closed, Opened
 from children import child
@@ -178,7 +178,7 @@ def test_who_asks_during_a_reload_only_waits(appliance: Appliance) -> None:
     def monitor() -> None:
         while not over.is_set():
             try:
-                answers.add(str(ask(appliance.place("agent"), "running")["instance"]))
+                answers.add(str(ask_agent(appliance.place("agent"), "running")["instance"]))
             except ControlError as error:
                 failures.append(str(error))
 

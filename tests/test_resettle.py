@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from anycastd.bgp.session import Session
-from anycastd.lease.commands import Announce, AskSessions, Loaded, SessionChanged
-from anycastd.lease.effects import Effect, Reread, Rewrite, Send
+from anycastd.lease.commands import Announce, ConfigLoaded, QuerySessions, SessionChanged
+from anycastd.lease.effects import Effect, ReloadConfig, SendReport, WriteConfig
 from anycastd.lease.messages import Reload
-from anycastd.lease.reconfigure import READ_WITHIN, UP_WITHIN, Written
+from anycastd.lease.reconfigure import READ_TIMEOUT, UP_TIMEOUT, WriteResult
 from anycastd.profile.model import Profile
 from anycastd.speaker.exabgp import config as config_module
 from leases import PEERS, VIPS, Bed, reports, route, want
@@ -48,12 +48,12 @@ class Changing(Bed):
     ) -> list[Effect]:
         """Have the files written."""
         settings = replace(self.lease.settings, neighbors=neighbors, prefixes=frozenset(VIPS))
-        step = Written(config, changed, fresh, left)
+        step = WriteResult(config, changed, fresh, left)
         return self.do(self.lease.written(step, settings, self.now))
 
     def loaded(self, config: str = "new", error: str | None = None) -> list[Effect]:
         """Have ExaBGP say what it runs."""
-        return self.do(self.lease.heard(Loaded(config, error), self.now))
+        return self.do(self.lease.heard(ConfigLoaded(config, error), self.now))
 
     def session(self, neighbor: str, session: Session) -> list[Effect]:
         """Have a session change."""
@@ -66,7 +66,7 @@ class Changing(Bed):
 
 def steps(effects: list[Effect]) -> list[Effect]:
     """Pick what the files and ExaBGP's configuration are told."""
-    return [effect for effect in effects if isinstance(effect, Rewrite | Reread)]
+    return [effect for effect in effects if isinstance(effect, WriteConfig | ReloadConfig)]
 
 
 def word(bed: Bed) -> str:
@@ -86,12 +86,12 @@ def test_a_speaker_that_cannot_says_so() -> None:
 def test_what_disturbs_nobody_is_done_in_one_step() -> None:
     """Written, read, said to whom is new; then the lease runs the new configuration."""
     bed = Changing()
-    assert steps(bed.ask()) == [Rewrite()]
+    assert steps(bed.ask()) == [WriteConfig()]
     assert word(bed) == "busy"
-    assert steps(bed.written(fresh=(THIRD,), neighbors=(*PEERS, THIRD))) == [Reread()]
+    assert steps(bed.written(fresh=(THIRD,), neighbors=(*PEERS, THIRD))) == [ReloadConfig()]
     bed.exabgp.heard.clear()
     bed.loaded()
-    assert bed.exabgp.heard == [AskSessions()], "nobody wants a route for it yet"
+    assert bed.exabgp.heard == [QuerySessions()], "nobody wants a route for it yet"
     third = route(neighbor=THIRD)
     bed.say(1, want(2, route(), route(neighbor=PEERS[1]), third, ttl=300.0))
     assert bed.exabgp.heard[1:] == [Announce(third)]
@@ -119,7 +119,7 @@ def test_other_vips_need_no_reading() -> None:
     bed = Changing()
     bed.ask()
     settings = replace(bed.lease.settings, prefixes=frozenset({VIPS[0], "203.0.113.99/32"}))
-    done = bed.do(bed.lease.written(Written("old", changed=False), settings, bed.now))
+    done = bed.do(bed.lease.written(WriteResult("old", changed=False), settings, bed.now))
     assert not steps(done)
     assert word(bed) == "ready"
     bed.say(1, want(2, route("203.0.113.99/32"), ttl=300.0))
@@ -130,15 +130,15 @@ def test_what_was_written_and_never_read_is_read() -> None:
     """The lease process before us ended in between: the file is right, ExaBGP runs another."""
     bed = Changing()
     bed.ask()
-    assert steps(bed.written(changed=False)) == [Reread()]
+    assert steps(bed.written(changed=False)) == [ReloadConfig()]
 
 
 def test_sessions_close_one_at_a_time() -> None:
     """The second one when the first is up again, not when it is merely not down yet."""
     bed = Changing()
     bed.ask()
-    assert steps(bed.written(changed=False, config="old", left=BOTH)) == [Rewrite(BOTH[:1])]
-    assert steps(bed.written("new-1", fresh=BOTH[:1], left=BOTH[1:])) == [Reread()]
+    assert steps(bed.written(changed=False, config="old", left=BOTH)) == [WriteConfig(BOTH[:1])]
+    assert steps(bed.written("new-1", fresh=BOTH[:1], left=BOTH[1:])) == [ReloadConfig()]
     assert not steps(bed.loaded("new-1"))
     assert not steps(bed.wait(1.0)), "its old session is still up"
     bed.session(BOTH[0], Session.DOWN)
@@ -146,8 +146,8 @@ def test_sessions_close_one_at_a_time() -> None:
     bed.exabgp.heard.clear()
     bed.session(BOTH[0], Session.UP)
     assert Announce(route()) in bed.exabgp.heard, "it is told everything again"
-    assert steps(bed.wait(0.1)) == [Rewrite(BOTH[1:])]
-    assert steps(bed.written("new", fresh=BOTH[1:])) == [Reread()]
+    assert steps(bed.wait(0.1)) == [WriteConfig(BOTH[1:])]
+    assert steps(bed.written("new", fresh=BOTH[1:])) == [ReloadConfig()]
     bed.loaded("new")
     bed.wait(0.1)
     assert word(bed) == "ready"
@@ -161,7 +161,7 @@ def test_who_gets_another_session_is_told_everything_again() -> None:
     bed.exabgp.heard.clear()
     bed.exabgp.rib.clear()
     bed.loaded()
-    assert bed.exabgp.heard == [Announce(route()), AskSessions()]
+    assert bed.exabgp.heard == [Announce(route()), QuerySessions()]
 
 
 def test_a_session_that_is_down_anyway_goes_first() -> None:
@@ -169,10 +169,10 @@ def test_a_session_that_is_down_anyway_goes_first() -> None:
     bed = Changing()
     bed.session(BOTH[1], Session.DOWN)
     bed.ask()
-    assert steps(bed.written(changed=False, config="old", left=BOTH)) == [Rewrite(BOTH[1:])]
+    assert steps(bed.written(changed=False, config="old", left=BOTH)) == [WriteConfig(BOTH[1:])]
     bed.written("new-1", fresh=BOTH[1:], left=BOTH[:1])
     bed.loaded("new-1")
-    assert not steps(bed.wait(UP_WITHIN + 1))
+    assert not steps(bed.wait(UP_TIMEOUT + 1))
     assert word(bed) == "ready"
     (problem,) = reports(bed.effects)[-1].problems
     assert BOTH[0] in problem
@@ -180,7 +180,7 @@ def test_a_session_that_is_down_anyway_goes_first() -> None:
     bed.session(BOTH[1], Session.UP)
     bed.ask()
     done = bed.written("new-1", changed=False, left=BOTH[:1])
-    assert steps(done) == [Rewrite(BOTH[:1])], "asked again, it goes on"
+    assert steps(done) == [WriteConfig(BOTH[:1])], "asked again, it goes on"
 
 
 def test_the_only_session_of_all_is_closed_without_another() -> None:
@@ -189,7 +189,7 @@ def test_the_only_session_of_all_is_closed_without_another() -> None:
     bed.ask()
     bed.written("mid", neighbors=BOTH[:1], left=BOTH[:1])
     bed.loaded("mid")
-    assert steps(bed.wait(0.1)) == [Rewrite(BOTH[:1])]
+    assert steps(bed.wait(0.1)) == [WriteConfig(BOTH[:1])]
 
 
 @pytest.mark.parametrize("how", ["not written", "not taken", "not heard"])
@@ -203,7 +203,9 @@ def test_a_change_that_fails_is_said_and_changes_nothing(how: str) -> None:
     else:
         bed.written(fresh=(THIRD,), neighbors=(*PEERS, THIRD))
         done = (
-            bed.loaded("old", "syntax error") if how == "not taken" else bed.wait(READ_WITHIN + 0.1)
+            bed.loaded("old", "syntax error")
+            if how == "not taken"
+            else bed.wait(READ_TIMEOUT + 0.1)
         )
     (problem,) = reports(done)[-1].problems
     words = {"not written": "md5: cannot", "not taken": "syntax error", "not heard": "did not read"}
@@ -211,7 +213,7 @@ def test_a_change_that_fails_is_said_and_changes_nothing(how: str) -> None:
     assert (word(bed), reports(done)[-1].config) == ("ready", "old")
     assert bed.exabgp.rib == before
     assert set(bed.lease.peers) == set(PEERS)
-    assert steps(bed.ask()) == [Rewrite()], "asked again, it tries again"
+    assert steps(bed.ask()) == [WriteConfig()], "asked again, it tries again"
 
 
 def test_asked_during_a_change_there_is_another_one_after_it() -> None:
@@ -221,7 +223,7 @@ def test_asked_during_a_change_there_is_another_one_after_it() -> None:
     assert not steps(bed.ask())
     bed.written()
     bed.loaded()
-    assert steps(bed.wait(0.1)) == [Rewrite()]
+    assert steps(bed.wait(0.1)) == [WriteConfig()]
 
 
 def test_a_neighbor_that_goes_takes_its_routes_along() -> None:
@@ -232,8 +234,8 @@ def test_a_neighbor_that_goes_takes_its_routes_along() -> None:
     bed.exabgp.heard.clear()
     bed.exabgp.rib = {key: one for key, one in bed.exabgp.rib.items() if key[0] == BOTH[0]}
     done = bed.loaded()
-    assert bed.exabgp.heard == [AskSessions()]
-    told = [effect.report for effect in done if isinstance(effect, Send)]
+    assert bed.exabgp.heard == [QuerySessions()]
+    told = [effect.report for effect in done if isinstance(effect, SendReport)]
     assert told[-1].held == (route(),)
     assert set(told[-1].neighbors) == {BOTH[0]}
 
@@ -243,7 +245,7 @@ def test_a_neighbor_that_goes_takes_its_routes_along() -> None:
 
 def conf(its: Profile) -> str:
     """Give ExaBGP's configuration for a profile."""
-    return config_module.configuration(its, "/run/x", {})
+    return config_module.build_config(its, "/run/x", {})
 
 
 def test_only_what_may_change_changes() -> None:
@@ -256,13 +258,13 @@ def test_only_what_may_change_changes() -> None:
     )
     before = conf(old).replace("adj-rib-in false;", "adj-rib-in false; # as an older release")
     config = config_module.config_hash(new)
-    text, left = config_module.merge(before, conf(new), config, ())
+    text, left = config_module.merge_config(before, conf(new), config, ())
     assert left == ["192.0.2.5"]
-    found = config_module.blocks(text)
+    found = config_module.parse_neighbor_blocks(text)
     assert set(found) == {"192.0.2.5", THIRD}
-    assert found["192.0.2.5"] == config_module.blocks(before)["192.0.2.5"]
+    assert found["192.0.2.5"] == config_module.parse_neighbor_blocks(before)["192.0.2.5"]
     assert f"# config {config}-1\n" in text
-    text, left = config_module.merge(text, conf(new), config, ("192.0.2.5",))
+    text, left = config_module.merge_config(text, conf(new), config, ("192.0.2.5",))
     assert left == []
     assert text == conf(new)
 
@@ -280,7 +282,7 @@ def test_only_what_may_change_changes() -> None:
 )
 def test_what_a_session_is_made_of_makes_it_wait(other: tuple[str, str]) -> None:
     """Each value of a session, and none of another kind."""
-    _, left = config_module.merge(conf(profile()), conf(profile(other)), "x", ())
+    _, left = config_module.merge_config(conf(profile()), conf(profile(other)), "x", ())
     assert "192.0.2.4" in left
 
 
@@ -288,12 +290,12 @@ def test_a_password_and_a_family_make_it_wait_too() -> None:
     """Neither is in a profile's values for the session itself."""
     its = profile()
     (first, _) = its.bgp.neighbors
-    with_one = config_module.configuration(its, "/run/x", {first.address: "one"})
-    with_two = config_module.configuration(its, "/run/x", {first.address: "two"})
-    assert config_module.merge(with_one, with_two, "x", ())[1] == ["192.0.2.4"]
-    assert config_module.merge(with_one, with_one, "x", ())[1] == []
+    with_one = config_module.build_config(its, "/run/x", {first.address: "one"})
+    with_two = config_module.build_config(its, "/run/x", {first.address: "two"})
+    assert config_module.merge_config(with_one, with_two, "x", ())[1] == ["192.0.2.4"]
+    assert config_module.merge_config(with_one, with_one, "x", ())[1] == []
     six = profile(
         ("203.0.113.10/32", "2001:db8::10/128"),
         ("prepend: 0", 'prepend: 0\n    next_hop: "2001:db8::1"'),
     )
-    assert config_module.merge(conf(its), conf(six), "x", ())[1] == list(BOTH)
+    assert config_module.merge_config(conf(its), conf(six), "x", ())[1] == list(BOTH)

@@ -6,7 +6,7 @@ import pytest
 
 from anycastd.bgp.route import Route
 from anycastd.decision.levels import Level
-from anycastd.decision.routes import by_prefix, held_level, route, wanted
+from anycastd.decision.routes import build_route, index_by_prefix, leased_level, wanted_routes
 from profiles import profile
 
 
@@ -16,7 +16,7 @@ from profiles import profile
 def test_a_path_is_our_own_asn_once_more_than_the_prepends(level: Level, asns: int) -> None:
     """ExaBGP's list replaces the path, so the whole path is written out."""
     its = profile()
-    (first, second) = wanted(its, [(its.services["web"], level)])
+    (first, second) = wanted_routes(its, [(its.services["web"], level)])
     assert first == Route("192.0.2.4", "203.0.113.10/32", "192.0.2.10", (65010,) * asns)
     assert second.neighbor == "192.0.2.5"
 
@@ -25,9 +25,9 @@ def test_withdrawn_is_nobody_s_route() -> None:
     """A withdrawn service is in no wanted set, and has no path to ask for."""
     its = profile()
     service = its.services["web"]
-    assert wanted(its, [(service, Level.WITHDRAWN)]) == ()
+    assert wanted_routes(its, [(service, Level.WITHDRAWN)]) == ()
     with pytest.raises(ValueError, match="withdrawn"):
-        route(its, service, Level.WITHDRAWN, its.bgp.neighbors[0])
+        build_route(its, service, Level.WITHDRAWN, its.bgp.neighbors[0])
 
 
 def test_a_neighbor_s_own_settings_win() -> None:
@@ -39,7 +39,7 @@ def test_a_neighbor_s_own_settings_win() -> None:
         ),
         ("prepend: 0", 'prepend: 0\n    med: 100\n    communities: ["65010:1"]'),
     )
-    first, second = wanted(its, [(its.services["web"], Level.PREFERRED)])
+    first, second = wanted_routes(its, [(its.services["web"], Level.PREFERRED)])
     assert (first.as_path, first.med, first.communities) == ((65010,), 100, ("65010:1",))
     assert second == Route(
         "192.0.2.5", "203.0.113.10/32", "192.0.2.10", (65010, 65010), 5, ("65010:5",)
@@ -51,7 +51,7 @@ def test_degraded_may_say_it_with_med_and_communities_too() -> None:
     its = profile(
         ("degraded: {prepend: 3,", 'degraded: {prepend: 3, med: 900, communities: ["65010:9"],')
     )
-    one = wanted(its, [(its.services["web"], Level.DEGRADED)])[0]
+    one = wanted_routes(its, [(its.services["web"], Level.DEGRADED)])[0]
     assert (one.med, one.communities) == (900, ("65010:9",))
 
 
@@ -60,21 +60,21 @@ def test_the_level_of_what_is_held_is_found_again() -> None:
     its = profile()
     service = its.services["web"]
     for level in (Level.PREFERRED, Level.DEGRADED, Level.STANDBY):
-        assert held_level(its, service, wanted(its, [(service, level)])) is level
-    assert held_level(its, service, ()) is Level.WITHDRAWN
-    one_only = wanted(its, [(service, Level.PREFERRED)])[:1]
-    assert held_level(its, service, one_only) is Level.PREFERRED, "the other one may be new"
+        assert leased_level(its, service, wanted_routes(its, [(service, level)])) is level
+    assert leased_level(its, service, ()) is Level.WITHDRAWN
+    one_only = wanted_routes(its, [(service, Level.PREFERRED)])[:1]
+    assert leased_level(its, service, one_only) is Level.PREFERRED, "the other one may be new"
     changed = profile(("prepend: 0", "prepend: 1"))
-    before = wanted(its, [(service, Level.PREFERRED)])
-    assert held_level(changed, changed.services["web"], before) is Level.PREFERRED
+    before = wanted_routes(its, [(service, Level.PREFERRED)])
+    assert leased_level(changed, changed.services["web"], before) is Level.PREFERRED
 
 
 def test_routes_are_sorted_by_their_prefix() -> None:
     """So that with 1,000 services each looks at its own routes only."""
     its = profile()
-    routes = wanted(its, [(its.services["web"], Level.PREFERRED)])
+    routes = wanted_routes(its, [(its.services["web"], Level.PREFERRED)])
     other = Route("192.0.2.4", "203.0.113.11/32", "192.0.2.10", (65010,))
-    assert by_prefix((routes[0], other, routes[1])) == {
+    assert index_by_prefix((routes[0], other, routes[1])) == {
         "203.0.113.10/32": list(routes),
         "203.0.113.11/32": [other],
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from anycastd.profile.model import AllOf, Failed, LimitRule, Load, Maintenance
-from anycastd.profile.validate import accept
+from anycastd.profile.model import AllOf, FailedAction, LimitRule, LoadMetric, Maintenance
+from anycastd.profile.validate import validate
 from broken import Changes, said
 from profiles import TEXT, profile
 
@@ -126,10 +126,10 @@ def test_what_is_written_is_what_is_meant() -> None:
     assert isinstance(service.healthy, AllOf)
     weight, queue, sessions = service.healthy.rules
     assert weight.by_weight  # type: ignore[union-attr]
-    assert queue == LimitRule("main", "web", frontend=False, load=Load.QUEUE, below=50)
-    assert sessions == LimitRule("main", "web", frontend=True, load=Load.SESSIONS, below=1800)
+    assert queue == LimitRule("main", "web", frontend=False, load=LoadMetric.QUEUE, below=50)
+    assert sessions == LimitRule("main", "web", frontend=True, load=LoadMetric.SESSIONS, below=1800)
     where = "/etc/haproxy/maintenance.map"
-    assert service.maintenance == Maintenance("main", where, "web", Failed.WITHDRAW)
+    assert service.maintenance == Maintenance("main", where, "web", FailedAction.WITHDRAW)
 
     times = "{rise: 10, hold_down: 60, hold_down_max: 900, spacing: 35}"
     short = profile((f"return: {times}", "return: manual")).services["web"].back
@@ -154,6 +154,6 @@ def test_all_entries_fit_into_one_question() -> None:
         "maintenance: {{map: /etc/haproxy/maintenance.map, key: a-key-of-some-length-{n}}}}}\n"
     )
     text = TEXT + "".join(service.format(n=n) for n in range(1, 250))
-    problems = [each for each in accept(text, "p.yaml").problems if not each.warning]
+    problems = [each for each in validate(text, "p.yaml").problems if not each.warning]
     assert [each.key for each in problems] == ["services.w164.maintenance"]
     assert "make a question of over 10000 bytes to HAProxy" in problems[0].wrong

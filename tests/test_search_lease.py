@@ -23,11 +23,11 @@ from hypothesis.stateful import (
 
 from anycastd.bgp.session import Session
 from anycastd.decision.memory import Memory
-from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance, begin_anew
+from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance, restart_at_withdrawn
 from anycastd.evidence.haproxy.snapshot import Gone, Observation
 from anycastd.lease.commands import SessionChanged
-from anycastd.lease.effects import Effect, Send
-from anycastd.lease.machine import Lease
+from anycastd.lease.effects import Effect, SendReport
+from anycastd.lease.machine import LeaseMachine
 from anycastd.lease.messages import Report, Want
 from leases import PEERS, VIPS, Bed, route, want
 from looks import NO, UNPROVED, YES, snapshot
@@ -68,7 +68,7 @@ class Agent:
             if before.instance != report.instance:  # another process, which may hold nothing
                 lapsed = not held and report.expires_in is None
             if lapsed:
-                self.memory |= begin_anew(self.memory, self.now)
+                self.memory |= restart_at_withdrawn(self.memory, self.now)
         self.view = LeaseView(connected=True, report=report, held=held)
 
     def act(self, look: Observation) -> bytes | None:
@@ -86,7 +86,7 @@ class Agent:
 class Whole(RuleBasedStateMachine):
     """One agent at a time, its lease, and what is between them."""
 
-    lease: type[Lease] = Lease
+    lease: type[LeaseMachine] = LeaseMachine
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,7 +120,11 @@ class Whole(RuleBasedStateMachine):
     def _back(self, effects: list[Effect]) -> None:
         """Carry out what the lease asks for; the agent hears of it, unless it is deaf."""
         for effect in self.bed.do(effects):
-            if isinstance(effect, Send) and effect.to == self.agent.connection and not self.deaf:
+            if (
+                isinstance(effect, SendReport)
+                and effect.to == self.agent.connection
+                and not self.deaf
+            ):
                 self.agent.hear(effect.report.dump())
 
     def _look(self) -> Observation:
@@ -270,7 +274,7 @@ class Whole(RuleBasedStateMachine):
         assert not self.bed.exabgp.rib, "it outlives its agent"
 
 
-def search(lease: type[Lease], examples: int, *, shrink: bool = True) -> None:
+def search(lease: type[LeaseMachine], examples: int, *, shrink: bool = True) -> None:
     """Search for a broken promise of agent and lease."""
     run_state_machine_as_test(
         type("WholeOfALease", (Whole,), {"lease": lease}),
@@ -281,10 +285,10 @@ def search(lease: type[Lease], examples: int, *, shrink: bool = True) -> None:
 @pytest.mark.timeout(PATIENCE)
 def test_agent_and_lease_together() -> None:
     """Whatever is lost, repeated or reordered, and whoever dies or stalls."""
-    search(Lease, 3_000 if LONG else 60)
+    search(LeaseMachine, 3_000 if LONG else 60)
 
 
-class RenewsByRepetition(Lease):
+class RenewsByRepetition(LeaseMachine):
     """A lease that takes every message for a new one."""
 
     def message(self, connection: int, line: bytes, now: float) -> list[Any]:
@@ -293,7 +297,7 @@ class RenewsByRepetition(Lease):
         return super().message(connection, line, now)
 
 
-class NeverRunsOut(Lease):
+class NeverRunsOut(LeaseMachine):
     """A lease whose time does not end."""
 
     def tick(self, now: float) -> list[Any]:
@@ -303,7 +307,7 @@ class NeverRunsOut(Lease):
         return super().tick(now)
 
 
-class KeepsOnEmpty(Lease):
+class KeepsOnEmpty(LeaseMachine):
     """A lease that takes an empty set for no news."""
 
     def message(self, connection: int, line: bytes, now: float) -> list[Any]:
@@ -315,7 +319,7 @@ class KeepsOnEmpty(Lease):
         return super().message(connection, line, now)
 
 
-class TakesWhatIsOld(Lease):
+class TakesWhatIsOld(LeaseMachine):
     """A lease that takes what was decided before it ran out."""
 
     def message(self, connection: int, line: bytes, now: float) -> list[Any]:
@@ -324,7 +328,7 @@ class TakesWhatIsOld(Lease):
 
 
 @pytest.mark.parametrize("faulty", [RenewsByRepetition, NeverRunsOut, KeepsOnEmpty, TakesWhatIsOld])
-def test_the_search_finds_planted_faults(faulty: type[Lease]) -> None:
+def test_the_search_finds_planted_faults(faulty: type[LeaseMachine]) -> None:
     """A search that finds nothing proves something only if it would find these."""
     with pytest.raises(AssertionError):
         search(faulty, 1_000, shrink=False)

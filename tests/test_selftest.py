@@ -7,21 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anycastd.bgp.session import Session
-from anycastd.decision.caps import Around
+from anycastd.decision.caps import Context
 from anycastd.decision.forecast import forecast
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, advance
 from anycastd.decision.policy import Decision, decide
-from anycastd.decision.verdict import Verdict, judge
+from anycastd.decision.verdict import Verdict, judge_service
 from anycastd.evidence.finding import Truth
 from anycastd.evidence.haproxy.servers import Usable
-from anycastd.evidence.vip.selftest import Outcome, Probe, follow, lifetime, read, request
+from anycastd.evidence.vip.selftest import (
+    Outcome,
+    Probe,
+    build_request,
+    max_age,
+    next_probe,
+    parse_response,
+)
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import SelfTest
 from anycastd.reasons import Reason
 from anycastd.views.severity import severity
-from anycastd.views.status import build
+from anycastd.views.status import build_status
 from broken import said
 from looks import NO, UNPROVED, YES, snapshot
 from profiles import profile
@@ -34,21 +41,21 @@ WITHOUT_HEALTHY = ("    healthy: {backend: web, usable: 50%}\n", "")
 ITS = profile(ADDED)
 TEST = ITS.services["web"].self_test
 assert TEST is not None
-LIFETIME = lifetime(TEST)
+LIFETIME = max_age(TEST)
 
 
 def results(*outcomes: Outcome, asked: float = 0.0, every: float = 0.0) -> Probe | None:
     """Give the newest of these results, ``every`` seconds apart, the last one at ``asked``."""
     probe = None
     for number, outcome in enumerate(outcomes, 1):
-        probe = follow(probe, asked - every * (len(outcomes) - number), outcome, outcome.value)
+        probe = next_probe(probe, asked - every * (len(outcomes) - number), outcome, outcome.value)
     return probe
 
 
 def verdict(probe: Probe | None, *servers: Usable, now: float = 0.0) -> Verdict:
     """Judge the service by these servers, two usable ones by default, and a self-test."""
     look = snapshot(*(servers or (YES, YES)), asked=now)
-    return judge(ITS, ITS.services["web"], {"main": look}, now, probe)
+    return judge_service(ITS, ITS.services["web"], {"main": look}, now, probe)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +133,7 @@ def test_an_old_result_proves_nothing() -> None:
 def test_an_odd_result_changes_nothing_where_haproxys_word_is_all_there_is() -> None:
     """Servers without checks stay unknown for ever; one refusal must not end their hold."""
     service = ITS.services["web"]
-    around = Around(sessions=True, vip=True, held=Level.PREFERRED)
+    around = Context(sessions=True, vip=True, held=Level.PREFERRED)
 
     def at(now: float, memory: Memory, *outcomes: Outcome) -> tuple[Decision, Memory]:
         found = verdict(results(*outcomes, asked=now), UNPROVED, UNPROVED, now=now)
@@ -147,9 +154,9 @@ def test_nobody_listening_is_no_503_page() -> None:
     """`failed: standby` is for a HAProxy that answers users; one that refuses them is withdrawn."""
     its = profile(ADDED, ("failed: withdraw", "failed: standby"))
     service = its.services["web"]
-    around = Around(sessions=True, vip=True, held=Level.PREFERRED)
+    around = Context(sessions=True, vip=True, held=Level.PREFERRED)
     look = {"main": snapshot(YES, YES, asked=0.0)}
-    found = judge(its, service, look, 0.0, results(REFUSED, REFUSED))
+    found = judge_service(its, service, look, 0.0, results(REFUSED, REFUSED))
     decision, _ = decide(service, found, around, Memory(), 0.0)
     assert decision.level is Level.WITHDRAWN
     assert decision.cap.reason is Reason.VIP_REFUSES
@@ -158,7 +165,7 @@ def test_nobody_listening_is_no_503_page() -> None:
 def test_slow_degrades_after_fall_and_a_pass_ends_it() -> None:
     """`degraded.fall`, 5 s, is what a load peak has to last."""
     service = ITS.services["web"]
-    around = Around(sessions=True, vip=True, held=Level.PREFERRED)
+    around = Context(sessions=True, vip=True, held=Level.PREFERRED)
     memory = Memory()
     levels = {}
     for second in range(-40, 8):
@@ -205,7 +212,7 @@ def test_status_says_what_no_level_shows() -> None:
     memory = {"web": Memory(adopted=True, level=Level.PREFERRED)}
     step = advance(its, memory, inputs, 5.0)
     assert step.decisions["web"].level is Level.PREFERRED
-    status = build(its, inputs, step, 5.0, pid=1, version="0", polling={}).to_json()
+    status = build_status(its, inputs, step, 5.0, pid=1, version="0", polling={}).to_json()
     assert any("not answered in time" in problem for problem in status["problems"])
     assert severity(status) == 1
     rules = {rule["rule"]: rule["truth"] for rule in status["services"]["web"]["rules"]}
@@ -235,26 +242,26 @@ def test_status_says_what_no_level_shows() -> None:
 )
 def test_the_status_of_an_answer_decides(answer: bytes, expected: Outcome | None) -> None:
     """2xx and 3xx pass, as HAProxy's own checks have it; half a line is none."""
-    found = read(answer)
+    found = parse_response(answer)
     assert (found[0] if found else None) is expected
 
 
 @given(st.binary())
 def test_any_answer_is_read(answer: bytes) -> None:
     """Whatever listens on the VIP cannot bring the agent down."""
-    read(answer)
-    read(b"HTTP/1.1 " + answer)
+    parse_response(answer)
+    parse_response(b"HTTP/1.1 " + answer)
 
 
 def test_the_request_is_one_request() -> None:
     """It names the host, asks for the end of the connection, and brackets IPv6 (RFC 9112)."""
     test = SelfTest(None, 80, "/health?deep=1", None, 0.1, 1.0)
-    assert request(test, "203.0.113.10").splitlines()[:2] == [
+    assert build_request(test, "203.0.113.10").splitlines()[:2] == [
         b"GET /health?deep=1 HTTP/1.1",
         b"Host: 203.0.113.10",
     ]
-    assert b"Host: [2001:db8::1]\r\n" in request(test, "2001:db8::1")
-    assert b"Connection: close\r\n\r\n" in request(test, "203.0.113.10")
+    assert b"Host: [2001:db8::1]\r\n" in build_request(test, "2001:db8::1")
+    assert b"Connection: close\r\n\r\n" in build_request(test, "203.0.113.10")
 
 
 # The profile -------------------------------------------------------------------------------------

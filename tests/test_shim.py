@@ -17,7 +17,7 @@ import pytest
 
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
-from anycastd.lease.commands import Announce, Answer, AskSessions, Withdraw
+from anycastd.lease.commands import Announce, Answer, QuerySessions, Withdraw
 from bgp import Closed, Opened, Refreshed
 from bird import Bird, find_bird
 from exabgps import CHECKOUT, FIRST, LOCAL, SECOND, ExaBGP, loopback_profile, run_python
@@ -101,7 +101,7 @@ def test_a_child_that_dies_with_much_to_read_moves_nothing(
         wait_for(lambda: exabgp.unread() > 20000, 10, "ExaBGP to be in the middle of its answer")
         os.kill(exabgp.child(), signal.SIGKILL)
         exabgp.meet()
-        sessions = exabgp.ask(AskSessions()).sessions
+        sessions = exabgp.ask(QuerySessions()).sessions
         if not mended:
             assert sessions == {FIRST: Session.DOWN, SECOND: Session.DOWN}
             return

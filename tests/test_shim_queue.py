@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.bgp.route import Route, canonical
-from anycastd.lease.commands import Announce, Answer, AskRib, Withdraw
+from anycastd.bgp.route import Route, canonicalize
+from anycastd.lease.commands import Announce, Answer, QueryAdjRibOut, Withdraw
 from exabgps import FIRST, LOCAL, SECOND, ExaBGP, run_python
 from peer import Peer, wait_for
 
@@ -45,7 +45,7 @@ def test_the_newest_word_on_a_route_is_the_last(exabgp_python: str, tmp_path: Pa
             os.kill(exabgp.pid, signal.SIGCONT)
             exabgp.wait(lambda _: exabgp.dialogue.open == 0)
             wait_for(lambda: asns(peer) == ASNS[words[-1]], 5, f"{first}, {words}")  # noqa: B023
-        assert exabgp.ask(AskRib()).rib == ()
+        assert exabgp.ask(QueryAdjRibOut()).rib == ()
 
 
 def test_without_the_shim_a_withdrawn_route_stays(exabgp_python: str, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_without_the_shim_a_withdrawn_route_stays(exabgp_python: str, tmp_path: 
         exabgp.wait(lambda _: exabgp.dialogue.open == 0)
         peer.wait(lambda _: len(peer.updates) >= 3)
         assert asns(peer) == 1
-        assert exabgp.ask(AskRib()).rib == (STANDBY,)
+        assert exabgp.ask(QueryAdjRibOut()).rib == (STANDBY,)
 
 
 def test_many_routes_leave_in_few_updates(exabgp_python: str, tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_neighbors_share_no_route(exabgp_python: str, tmp_path: Path) -> None:
         exabgp.ask(Announce(replace(STANDBY, neighbor=SECOND)))
         wait_for(lambda: asns(second) == 7, 5, "another path at the second")
         assert second.table[ROUTE.prefix].next_hop == LOCAL
-        rib = exabgp.ask(AskRib()).rib
-        assert rib == (canonical(replace(STANDBY, neighbor=SECOND)),)
+        rib = exabgp.ask(QueryAdjRibOut()).rib
+        assert rib == (canonicalize(replace(STANDBY, neighbor=SECOND)),)
 
 
 def test_a_neighbor_s_copy_has_a_route_of_its_own(exabgp_python: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from anycastd.bgp.route import Route
-from anycastd.lease.commands import Announce, Loaded
+from anycastd.lease.commands import Announce, ConfigLoaded
 from anycastd.speaker.exabgp import config as config_module
 from bgp import Closed, Opened
 from exabgps import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile, run_python
@@ -38,7 +38,7 @@ def write(exabgp: ExaBGP, text: str) -> None:
 
 def configuration(exabgp: ExaBGP, port: int) -> str:
     """Give the configuration with one neighbor more."""
-    return config_module.configuration(MORE, str(exabgp.log.parent), {}, port=port)
+    return config_module.build_config(MORE, str(exabgp.log.parent), {}, port=port)
 
 
 @shim_and_bare
@@ -102,13 +102,15 @@ def test_it_says_what_it_runs(exabgp_python: str, tmp_path: Path, broken: str) -
         else:
             conf.unlink()
             os.kill(exabgp.pid, signal.SIGUSR1)
-        exabgp.wait(lambda facts: any(isinstance(fact, Loaded) and fact.error for fact in facts))
-        assert [fact.config for fact in exabgp.facts if isinstance(fact, Loaded)] == [first]
+        exabgp.wait(
+            lambda facts: any(isinstance(fact, ConfigLoaded) and fact.error for fact in facts)
+        )
+        assert [fact.config for fact in exabgp.facts if isinstance(fact, ConfigLoaded)] == [first]
         exabgp.end_child()
         assert environment(exabgp.child())["ANYCASTD_LOADED"] == first
         conf.write_text(sound)
         write(exabgp, configuration(exabgp, peer.port))
-        exabgp.wait(lambda facts: Loaded(config) in facts)
+        exabgp.wait(lambda facts: ConfigLoaded(config) in facts)
         exabgp.end_child()
         assert environment(exabgp.child())["ANYCASTD_LOADED"] == config
         assert not peer.of(Closed)
@@ -125,7 +127,7 @@ def test_a_configuration_that_cannot_be_read_costs_no_child(
         (tmp_path / "exabgp.conf").unlink()
         os.kill(exabgp.pid, signal.SIGUSR1)
         if mended:
-            exabgp.wait(lambda facts: any(isinstance(fact, Loaded) for fact in facts))
+            exabgp.wait(lambda facts: any(isinstance(fact, ConfigLoaded) for fact in facts))
             assert exabgp.child() == child
             exabgp.ask(Announce(route(FIRST)))
         else:

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from anycastd.agent.lease_client import Announcer, Terms
+from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient
 from anycastd.bgp.session import Session
-from anycastd.lease.messages import MessageError, Report, Want, from_agent
+from anycastd.lease.messages import MessageError, Report, Want, parse_agent_message
 from anycastd.system.clock import OwnTime
 from appliance import Appliance, own_network
 from bgp import Closed, Update
@@ -178,7 +178,9 @@ def test_a_released_exabgp_with_this_lease_process(mixed: Mixed, release: Path) 
 def test_what_is_not_known_is_ignored() -> None:
     """Fields are only ever added, on both sides and at every depth."""
     line = Want(1, 5.0, (), 1, 7).dump()
-    assert from_agent(line.replace(b'"v":1', b'"v":1,"novelty":{"a":[1]}')) == from_agent(line)
+    assert parse_agent_message(
+        line.replace(b'"v":1', b'"v":1,"novelty":{"a":[1]}')
+    ) == parse_agent_message(line)
     session = b'{"session":"up","since":1.0,"novelty":2}'
     told = b'{"v":1,"instance":"x","serial":1,"acked":1,"neighbors":{"192.0.2.4":%b},"new":[]}'
     report = Report.load(told % session)
@@ -189,7 +191,7 @@ def test_what_is_not_known_is_ignored() -> None:
 @pytest.mark.parametrize("v", [b"2", b"0", b'"1"', b"null", b"[]"])
 def test_another_version_is_refused(v: bytes) -> None:
     """By both ends, with both versions in the words."""
-    for read in (from_agent, Report.load):
+    for read in (parse_agent_message, Report.load):
         with pytest.raises(MessageError, match="version 1 is spoken here"):
             read(b'{"v":' + v + b"}")
 
@@ -209,8 +211,8 @@ def test_the_agent_says_that_a_report_is_of_another_version(
 
         path = str(tmp_path / "lease.sock")
         server = await asyncio.start_unix_server(lease, path)
-        terms = Terms("sessions", "vips", ask=True)
-        announcer = Announcer(path, 5.0, lambda _: None, clock=OwnTime(), terms=terms)
+        terms = ExpectedSpeaker("sessions", "vips", ask=True)
+        announcer = LeaseClient(path, 5.0, lambda _: None, clock=OwnTime(), terms=terms)
         running = asyncio.create_task(announcer.run())
         await eventually(announcer.problems)
         said = announcer.problems()

@@ -39,7 +39,7 @@ def blocks(text: str) -> dict[str, list[str]]:
 def test_each_neighbor_gets_its_own_settings() -> None:
     """Overrides stand at the neighbor that has them; what must always be there always is."""
     other = f"{{address: {FIRST}, peer_as: 64600, hold_time: 30, multihop: 3}}"
-    text = config_module.configuration(loopback_profile(9, (PLAIN, other)), "/run/x", {})
+    text = config_module.build_config(loopback_profile(9, (PLAIN, other)), "/run/x", {})
     first, second = blocks(text)[f"neighbor {FIRST}"], blocks(text)[f"neighbor {SECOND}"]
     assert {"peer-as 64600;", "hold-time 30;", "outgoing-ttl 3;"} <= set(first)
     assert {"peer-as 65515;", "hold-time 9;"} <= set(second)
@@ -68,8 +68,8 @@ def test_ipv6_is_offered_only_where_a_service_needs_it() -> None:
         ("203.0.113.10/32", "2001:db8::10/128"),
         ("prepend: 0", 'prepend: 0\n    next_hop: "2001:db8::1"'),
     )
-    assert "ipv6" not in config_module.configuration(loopback_profile(), "/run/x", {})
-    text = config_module.configuration(loopback_profile(9, *six), "/run/x", {})
+    assert "ipv6" not in config_module.build_config(loopback_profile(), "/run/x", {})
+    text = config_module.build_config(loopback_profile(9, *six), "/run/x", {})
     assert text.count("ipv4 unicast;") == text.count("ipv6 unicast;") == 2
 
 
@@ -119,7 +119,7 @@ def test_exabgp_hears_nothing_from_the_environment_before() -> None:
         "EXABGP_ENVFILE": "/etc/exabgp/exabgp.env",
         "exabgp_tcp_port": "1790",
     }
-    made = start.environment("/run/x", base, "anycastd")
+    made = start.build_environment("/run/x", base, "anycastd")
     assert made["PATH"] == "/usr/bin"
     assert made["NOTIFY_SOCKET"] == "/run/systemd/notify"
     assert made["EXABGP_ENVFILE"] == "/run/x/exabgp.env"
@@ -130,7 +130,7 @@ def test_exabgp_hears_nothing_from_the_environment_before() -> None:
 def test_a_directory_that_exabgp_cannot_read_is_refused() -> None:
     """Better than a lease process that ExaBGP cannot start."""
     with pytest.raises(SpeakerError, match="cannot read this path") as refused:
-        config_module.configuration(loopback_profile(), '/run/"x', {})
+        config_module.build_config(loopback_profile(), '/run/"x', {})
     assert refused.value.code == 78
 
 
@@ -165,7 +165,7 @@ def test_files_are_written_for_those_who_need_them(tmp_path: Path) -> None:
     secret.write_text("p4ssword\nnotes\n")
     secret.chmod(0o640)
     given = loopback_profile(9, (PLAIN, SECRET % secret))
-    prepared = directory.prepare(given, str(tmp_path / "run" / "speaker"))
+    prepared = directory.prepare_directory(given, str(tmp_path / "run" / "speaker"))
     try:
         modes = {
             path.name: stat.S_IMODE(path.stat().st_mode)
@@ -200,7 +200,7 @@ def test_an_md5_file_that_cannot_be_used_is_named(
         secret.chmod(mode)
     where = tmp_path / "run"
     with pytest.raises(SpeakerError, match=words) as refused:
-        directory.prepare(loopback_profile(9, (PLAIN, SECRET % secret)), str(where))
+        directory.prepare_directory(loopback_profile(9, (PLAIN, SECRET % secret)), str(where))
     assert refused.value.code == 78
     assert str(secret) in str(refused.value)
     assert FIRST in str(refused.value)
@@ -212,7 +212,7 @@ def test_a_place_that_is_no_directory_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(SpeakerError, match=str(file)) as refused:
-        directory.prepare(loopback_profile(), str(file))
+        directory.prepare_directory(loopback_profile(), str(file))
     assert refused.value.code == 69
 
 
@@ -280,7 +280,7 @@ def test_it_becomes_exabgp_and_holds_its_directory(tmp_path: Path) -> None:
         assert f"another speaker (pid {first.pid}) runs here" in second.stdout
         first.send_signal(signal.SIGKILL)
         first.wait(10)
-        os.close(directory.prepare(loopback_profile(), str(tmp_path)).lock)
+        os.close(directory.prepare_directory(loopback_profile(), str(tmp_path)).lock)
     finally:
         first.kill()
         first.wait(10)

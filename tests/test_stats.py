@@ -9,11 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anycastd.evidence.haproxy.events import Event, attached, concerns, no_stream, stream
-from anycastd.evidence.haproxy.query import MANY, question, untold
+from anycastd.evidence.haproxy.events import (
+    Event,
+    build_stream_request,
+    classify_event,
+    explain_refusal,
+    parse_stream_start,
+)
+from anycastd.evidence.haproxy.query import MAX_NAMES, build_request, missing_tracked_backends
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
-from anycastd.evidence.haproxy.stats import GarbageError, TruncatedError, parse
+from anycastd.evidence.haproxy.stats import MalformedAnswerError, TruncatedAnswerError, parse_answer
 from captures.states import EXPECTED, LOOK, States
 from haproxies import running
 
@@ -56,7 +62,7 @@ def same_as_haproxy(text: str, snapshot: Snapshot) -> None:
 def test_every_state_of_a_real_haproxy(version: str) -> None:
     """Captures of Debian 12's and Debian 13's HAProxy: each server counts as it should."""
     text = capture("states", version)
-    snapshot = parse(text, 12.5, BACKENDS, FRONTENDS)
+    snapshot = parse_answer(text, 12.5, BACKENDS, FRONTENDS)
     assert counted(snapshot) == EXPECTED
     same_as_haproxy(text, snapshot)
     assert snapshot.worker.version.startswith(version)
@@ -76,7 +82,7 @@ def test_every_state_of_a_real_haproxy(version: str) -> None:
 def test_right_after_the_start_nothing_is_proved_but_by_a_check(version: str) -> None:
     """All servers are shown UP then: those that no check has reached are unproved."""
     text = capture("start", version)
-    snapshot = parse(text, 0.0, BACKENDS, FRONTENDS)
+    snapshot = parse_answer(text, 0.0, BACKENDS, FRONTENDS)
     same_as_haproxy(text, snapshot)
     unproved = [
         server
@@ -94,21 +100,21 @@ def test_every_state_of_the_haproxy_here(tmp_path: Path) -> None:
     with running(tmp_path, states.body) as haproxy:
         states.settle(haproxy)
         text = haproxy.ask(LOOK)
-    snapshot = parse(text, 0.0, BACKENDS, FRONTENDS)
+    snapshot = parse_answer(text, 0.0, BACKENDS, FRONTENDS)
     assert counted(snapshot) == EXPECTED
     same_as_haproxy(text, snapshot)
 
 
 def test_a_quoted_field_may_hold_commas_and_quotes() -> None:
     """A check's output moves no column: HAProxy quotes what has commas in it."""
-    snapshot = parse(capture("states", "2.6"), 0.0, {"traffic", "http"}, set())
+    snapshot = parse_answer(capture("states", "2.6"), 0.0, {"traffic", "http"}, set())
     errors = snapshot.backends["traffic"].servers[0]
     assert errors.last.startswith("Detected 1 consecutive errors, last one was: ")
     assert errors.check == "HANA"
     bad = next(server for server in snapshot.backends["http"].servers if server.name == "bad")
     assert bad.last == "Broken, badly"
     text = capture("states", "2.6").replace("Broken, badly", 'a ""b"", c\n\nd')
-    again = parse(text, 0.0, {"http"}, set()).backends["http"]
+    again = parse_answer(text, 0.0, {"http"}, set()).backends["http"]
     assert next(s for s in again.servers if s.name == "bad").last == 'a "b", c\n\nd'
     assert [server.name for server in again.servers][-1] == "bad"
 
@@ -126,7 +132,7 @@ def test_columns_are_found_by_their_names() -> None:
             lines.append(line)
     moved = "\n".join(lines)
     kept = {"web", "other", "chain", "talk"}
-    before, after = (parse(each, 0.0, kept, FRONTENDS) for each in (text, moved))
+    before, after = (parse_answer(each, 0.0, kept, FRONTENDS) for each in (text, moved))
     assert after == before
 
 
@@ -135,10 +141,10 @@ def test_a_truncated_answer_is_noticed_wherever_it_ends(version: str) -> None:
     """An answer of a HAProxy that died while writing must not look like one with less in it."""
     text = capture("states", version)
     for end in [*range(0, len(text) - 1, 37), len(text) - 1, text.rindex("\n\nName") + 2]:
-        with pytest.raises(GarbageError):
-            parse(text[:end], 0.0, BACKENDS, FRONTENDS)
-    with pytest.raises(TruncatedError):
-        parse("", 0.0, BACKENDS, FRONTENDS)
+        with pytest.raises(MalformedAnswerError):
+            parse_answer(text[:end], 0.0, BACKENDS, FRONTENDS)
+    with pytest.raises(TruncatedAnswerError):
+        parse_answer("", 0.0, BACKENDS, FRONTENDS)
 
 
 @pytest.mark.parametrize(
@@ -155,8 +161,8 @@ def test_a_truncated_answer_is_noticed_wherever_it_ends(version: str) -> None:
 )
 def test_what_is_no_answer_is_named(text: str, said: str) -> None:
     """Each error quotes what came instead."""
-    with pytest.raises(GarbageError, match=said):
-        parse(text, 0.0, {"web"}, set())
+    with pytest.raises(MalformedAnswerError, match=said):
+        parse_answer(text, 0.0, {"web"}, set())
 
 
 def test_a_row_with_another_number_of_columns_is_garbage() -> None:
@@ -164,9 +170,9 @@ def test_a_row_with_another_number_of_columns_is_garbage() -> None:
     text = capture("states", "3.0")
     row = next(line for line in text.splitlines() if line.startswith("web,up,"))
     for wrong in (row.replace(",UP,", ',"UP,'), row + ",", row.replace(",UP,", ",")):
-        with pytest.raises(GarbageError):
-            parse(text.replace(row, wrong), 0.0, {"web"}, set())
-    others = parse(text.replace(row, wrong), 0.0, {"other"}, set())
+        with pytest.raises(MalformedAnswerError):
+            parse_answer(text.replace(row, wrong), 0.0, {"web"}, set())
+    others = parse_answer(text.replace(row, wrong), 0.0, {"other"}, set())
     assert set(others.backends) == {"other"}, "rows that nobody asked for are not read"
 
 
@@ -175,13 +181,13 @@ def test_a_row_with_another_number_of_columns_is_garbage() -> None:
 def test_no_garbage_raises_anything_else(at: int, junk: str) -> None:
     """Whatever stands in an answer: a Snapshot or GarbageError, never another exception."""
     text = capture("states", "2.6")
-    with contextlib.suppress(GarbageError):
-        parse(text[:at] + junk + text[at + len(junk) :], 0.0, BACKENDS, FRONTENDS)
+    with contextlib.suppress(MalformedAnswerError):
+        parse_answer(text[:at] + junk + text[at + len(junk) :], 0.0, BACKENDS, FRONTENDS)
 
 
 def test_names_that_haproxy_lacks_are_absent() -> None:
     """A backend that a rule names and HAProxy does not have is not invented."""
-    snapshot = parse(capture("states", "2.6"), 0.0, {"web", "nowhere", "paused"}, {"other"})
+    snapshot = parse_answer(capture("states", "2.6"), 0.0, {"web", "nowhere", "paused"}, {"other"})
     assert set(snapshot.backends) == {"web"}
     assert not snapshot.frontends, "other is a backend, not a frontend"
 
@@ -198,25 +204,25 @@ def small(*, backends: dict[str, int], frontends: dict[str, int]) -> Snapshot:
 
 def test_the_question_asks_for_everything_and_then_by_number() -> None:
     """A name is not enough: frontend and backend may share one, and HAProxy gives the first."""
-    assert question({"web"}, {"web"}) == "show stat -1 7 -1;show info\n"
+    assert build_request({"web"}, {"web"}) == "show stat -1 7 -1;show info\n"
     last = small(backends={"web": 3}, frontends={"web": 2})
-    wanted = question({"web", "gone", "evil;shutdown sessions"}, {"web"}, last)
+    wanted = build_request({"web", "gone", "evil;shutdown sessions"}, {"web"}, last)
     assert wanted == "show stat gone 7 -1;show stat #3 7 -1;show stat #2 7 -1;show info\n"
 
 
 def test_a_proxy_that_is_both_is_asked_for_once() -> None:
     """A `listen` section is frontend and backend with one number."""
     last = small(backends={"web": 2}, frontends={"web": 2})
-    assert question({"web"}, {"web"}, last) == "show stat #2 7 -1;show info\n"
+    assert build_request({"web"}, {"web"}, last) == "show stat #2 7 -1;show info\n"
 
 
 def test_many_names_are_one_question() -> None:
     """The request fits into HAProxy's buffer whatever the profile names."""
-    names = [f"backend{number}" for number in range(MANY)]
+    names = [f"backend{number}" for number in range(MAX_NAMES)]
     last = small(backends=dict.fromkeys(names, 99_999_999), frontends={})
     one_each = small(backends={name: 10**7 + n for n, name in enumerate(names)}, frontends={})
-    assert len(question(names, (), one_each)) < 15_000
-    assert question([*names, "more"], (), last) == "show stat -1 7 -1;show info\n"
+    assert len(build_request(names, (), one_each)) < 15_000
+    assert build_request([*names, "more"], (), last) == "show stat -1 7 -1;show info\n"
 
 
 def test_a_real_haproxy_answers_by_number_as_it_does_in_full(tmp_path: Path) -> None:
@@ -224,9 +230,11 @@ def test_a_real_haproxy_answers_by_number_as_it_does_in_full(tmp_path: Path) -> 
     states = States()
     with running(tmp_path, states.body) as haproxy:
         states.settle(haproxy)
-        whole = parse(haproxy.ask(question(BACKENDS, FRONTENDS).strip()), 0.0, BACKENDS, FRONTENDS)
-        again = question(BACKENDS | {"nowhere"}, FRONTENDS, whole)
-        part = parse(haproxy.ask(again.strip()), 0.0, BACKENDS, FRONTENDS)
+        whole = parse_answer(
+            haproxy.ask(build_request(BACKENDS, FRONTENDS).strip()), 0.0, BACKENDS, FRONTENDS
+        )
+        again = build_request(BACKENDS | {"nowhere"}, FRONTENDS, whole)
+        part = parse_answer(haproxy.ask(again.strip()), 0.0, BACKENDS, FRONTENDS)
     assert counted(part) == counted(whole) == EXPECTED
     assert part.frontends.keys() == whole.frontends.keys() == FRONTENDS
     assert part.worker.same(whole.worker)
@@ -235,11 +243,11 @@ def test_a_real_haproxy_answers_by_number_as_it_does_in_full(tmp_path: Path) -> 
 def test_backends_that_are_only_tracked_are_named() -> None:
     """A tracked server may live where no rule looks: it has to be asked for as well."""
     text = capture("states", "2.6")
-    alone = parse(text, 0.0, {"web"}, set())
-    assert untold(alone) == {"other", "chain", "talk"}
+    alone = parse_answer(text, 0.0, {"web"}, set())
+    assert missing_tracked_backends(alone) == {"other", "chain", "talk"}
     assert counted(alone)["web/trackchain"] == "unproved checked"
-    more = parse(text, 0.0, {"web"} | untold(alone), set())
-    assert not untold(more)
+    more = parse_answer(text, 0.0, {"web"} | missing_tracked_backends(alone), set())
+    assert not missing_tracked_backends(more)
     assert counted(more)["web/trackchain"] == "yes checked"
 
 
@@ -248,7 +256,7 @@ def test_every_event_of_a_real_haproxy_is_understood(version: str) -> None:
     """What a ring really got: each line asks for a look, or tells that the worker is stopping."""
     seen = set()
     for line in capture("events", version).splitlines():
-        event, proxy = concerns(line)
+        event, proxy = classify_event(line)
         assert event is (Event.STOPPING if "stopped" in line else Event.LOOK), line
         assert re.search(rf"(?<![\w.]){re.escape(proxy)}\b|{re.escape(proxy)}", line)
         assert proxy in BACKENDS | FRONTENDS | {"<HTTPCLIENT>"}, line
@@ -272,25 +280,28 @@ def test_every_event_of_a_real_haproxy_is_understood(version: str) -> None:
 )
 def test_lines_that_matter_and_lines_that_do_not(line: str, event: Event, proxy: str) -> None:
     """Traffic in the ring wakes nobody, whatever header the ring writes."""
-    assert concerns(line) == (event, proxy)
+    assert classify_event(line) == (event, proxy)
 
 
 def test_the_stream_begins_with_its_worker() -> None:
     """Which worker a stream hangs on is known from its first block."""
-    assert stream("anycastd") == "show info;show events anycastd -w -n\n"
+    assert build_stream_request("anycastd") == "show info;show events anycastd -w -n\n"
     info = "Name: HAProxy\nVersion: 2.6.12\nPid: 7\nUptime_sec: 1\nStart_time_sec: 9\n\n"
     for end in range(len(info)):
-        assert attached(info[:end]) is None
-    assert attached(info + "Server b/s") == (Worker(7, 1.0, False, "2.6.12", 9), "Server b/s")
-    with pytest.raises(GarbageError):
-        attached("Permission denied\n\n")
+        assert parse_stream_start(info[:end]) is None
+    assert parse_stream_start(info + "Server b/s") == (
+        Worker(7, 1.0, False, "2.6.12", 9),
+        "Server b/s",
+    )
+    with pytest.raises(MalformedAnswerError):
+        parse_stream_start("Permission denied\n\n")
 
 
 def test_a_refused_stream_says_what_to_write() -> None:
     """The reason for polling names the lines that would end it."""
-    assert "log ring@r format raw local0 notice" in no_stream("No such event sink\n", "r")
-    assert "level operator" in no_stream("Permission denied\n\n", "r")
-    assert "what is this" in no_stream("what is this\n", "r")
+    assert "log ring@r format raw local0 notice" in explain_refusal("No such event sink\n", "r")
+    assert "level operator" in explain_refusal("Permission denied\n\n", "r")
+    assert "what is this" in explain_refusal("what is this\n", "r")
 
 
 def test_ten_thousand_servers_are_parsed_in_no_time() -> None:
@@ -306,5 +317,5 @@ def test_ten_thousand_servers_are_parsed_in_no_time() -> None:
 
 def _timed(answer: str) -> float:
     start = time.perf_counter()
-    parse(answer, 0.0, {"web"}, set())
+    parse_answer(answer, 0.0, {"web"}, set())
     return time.perf_counter() - start

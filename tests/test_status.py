@@ -10,8 +10,8 @@ import pytest
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.cli.commands.status import render
-from anycastd.cli.output import span
-from anycastd.decision.last_known import Known
+from anycastd.cli.output import format_duration
+from anycastd.decision.last_known import LastKnown
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance
@@ -19,7 +19,7 @@ from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Gone, Observation
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.views.severity import severity
-from anycastd.views.status import build
+from anycastd.views.status import build_status
 from looks import NO, YES, snapshot
 from profiles import profile
 
@@ -45,10 +45,10 @@ def status(
     }
     lease = LeaseView(True, Report("i", 7, 7, 4.0, neighbors, routes, exabgp="5.0.15"), routes)
     inputs = Inputs({"main": look}, {VIP: VipState(True)}, lease)
-    well = Known(True, 0.0)
+    well = LastKnown(True, 0.0)
     memory = Memory(level=level, adopted=True, serve=well, healthy=well, sessions=well)
     step = advance(its, {"web": memory}, inputs, 100.0)
-    view = build(its, inputs, step, 100.0, pid=4, version="0.1.0", polling={})
+    view = build_status(its, inputs, step, 100.0, pid=4, version="0.1.0", polling={})
     answer: dict[str, Any] = json.loads(json.dumps(view.to_json()))
     return answer
 
@@ -135,4 +135,4 @@ def test_text_has_colour_on_a_terminal_only() -> None:
 )
 def test_time_spans_read_well(seconds: float, text: str) -> None:
     """Two units at most."""
-    assert span(seconds) == text
+    assert format_duration(seconds) == text

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from anycastd.agent.state_file import ASIDE, Shelf
+from anycastd.agent.state_file import QUARANTINE_SUFFIX, StateFile
 
 
-def shelf(directory: Path) -> Shelf:
+def shelf(directory: Path) -> StateFile:
     """Give a shelf for something."""
-    return Shelf(str(directory), "thing", "things")
+    return StateFile(str(directory), "thing", "things")
 
 
 def put(directory: Path, value: Any) -> str:
@@ -89,7 +89,7 @@ def test_what_cannot_be_read_is_put_aside(tmp_path: Path, text: bytes) -> None:
     assert one.load() is None
     assert "things of an earlier agent could not be read" in one.aside()
     assert asyncio.run(one.put(3)) == ""
-    assert (tmp_path / f"thing.json{ASIDE}").read_bytes() == text
+    assert (tmp_path / f"thing.json{QUARANTINE_SUFFIX}").read_bytes() == text
     assert shelf(tmp_path).load() is not None
 
 
@@ -117,7 +117,7 @@ def test_what_could_not_be_written_is_tried_again(
     async def scene() -> None:
         place = tmp_path / "state"
         place.write_text("")
-        one = Shelf(str(place), "thing", "things", again=0.05)
+        one = StateFile(str(place), "thing", "things", again=0.05)
         assert await one.put(7) == "File exists"
         task = asyncio.create_task(one.run())
         place.unlink()

@@ -9,9 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
-from anycastd.lease.commands import Announce, Answer, AskRib, SessionChanged, Withdraw
-from anycastd.lease.effects import EndExabgp, Hang, Say, Send
-from anycastd.lease.machine import Lease
+from anycastd.lease.commands import Announce, Answer, QueryAdjRibOut, SessionChanged, Withdraw
+from anycastd.lease.effects import CloseConnection, KillSpeaker, SendCommand, SendReport
+from anycastd.lease.machine import LeaseMachine
 from anycastd.lease.messages import Report
 from leases import PEERS, VIPS, Bed, reports, route, want
 
@@ -158,8 +158,8 @@ def test_garbage_is_refused_and_holds_nothing(line: bytes) -> None:
     bed = Bed()
     bed.say(1, want(1, route()))
     done = bed.say(2, line)
-    assert any(isinstance(effect, Hang) and effect.connection == 2 for effect in done)
-    assert [effect.to for effect in done if isinstance(effect, Send)] == [2]
+    assert any(isinstance(effect, CloseConnection) and effect.connection == 2 for effect in done)
+    assert [effect.to for effect in done if isinstance(effect, SendReport)] == [2]
     assert reports(done)[0].refused, "it is told why"
     assert bed.exabgp.rib == {route().key: route()}
 
@@ -178,11 +178,11 @@ def test_the_newest_agent_wins_and_the_loser_is_told() -> None:
     bed = Bed()
     bed.say(1, want(1, route(), epoch=10, pid=11))
     done = bed.say(2, want(1, route(asns=3), epoch=20, pid=22))
-    lost = [effect for effect in done if isinstance(effect, Send) and effect.report.lost]
+    lost = [effect for effect in done if isinstance(effect, SendReport) and effect.report.lost]
     assert [effect.to for effect in lost] == [1]
     assert "pid 22" in lost[0].report.lost
     late = bed.say(3, want(5, route(), epoch=10, pid=11))
-    assert any(isinstance(effect, Hang) and effect.connection == 3 for effect in late)
+    assert any(isinstance(effect, CloseConnection) and effect.connection == 3 for effect in late)
     assert bed.exabgp.rib == {route().key: route(asns=3)}
 
 
@@ -202,14 +202,14 @@ def test_everybody_hears_of_every_change() -> None:
     bed.lease.connected(2, bed.now)
     bed.say(1, want(1, route()))
     done = bed.do(bed.lease.heard(SessionChanged(PEERS[1], Session.DOWN, "reset"), bed.now))
-    heard = {effect.to: effect.report.held for effect in done if isinstance(effect, Send)}
+    heard = {effect.to: effect.report.held for effect in done if isinstance(effect, SendReport)}
     assert heard == {1: None, 2: (route(),)}
 
 
 def test_a_rib_that_cannot_be_read_at_the_start_is_asked_for_again() -> None:
     """What stands there is nobody's until it is known; if it never is, the sessions close."""
     bed = Bed(route())
-    bed.lease = Lease(bed.lease.settings, bed.now)
+    bed.lease = LeaseMachine(bed.lease.settings, bed.now)
     bed.exabgp.asked.clear()
     bed.effects.clear()
     bed.exabgp.take(bed.lease.start(bed.now))
@@ -218,14 +218,14 @@ def test_a_rib_that_cannot_be_read_at_the_start_is_asked_for_again() -> None:
     for _ in range(220):
         while bed.exabgp.asked:
             answer = bed.exabgp.answer()
-            if isinstance(answer.command, AskRib):
+            if isinstance(answer.command, QueryAdjRibOut):
                 asked += 1
                 answer = Answer(answer.command, error="cannot read the rib")
             bed.exabgp.take(bed.lease.heard(answer, bed.now))
         bed.now += 0.05
         effects = bed.lease.tick(bed.now)
         bed.exabgp.take(effects)
-        ended += [bed.now - 100.0 for effect in effects if isinstance(effect, EndExabgp)]
+        ended += [bed.now - 100.0 for effect in effects if isinstance(effect, KillSpeaker)]
     assert asked > 5
     assert len(ended) == 1
     assert 8.9 <= ended[0] <= 10.1  # inherit 5 s, answer 4 s
@@ -258,7 +258,7 @@ def test_a_command_that_is_refused_is_said_again() -> None:
     """ExaBGP's refusal is kept for the agent, and the next pass tries again."""
     bed = Bed()
     effects = bed.lease.message(1, want(1, route()), bed.now)
-    (said,) = [effect.command for effect in effects if isinstance(effect, Say)]
+    (said,) = [effect.command for effect in effects if isinstance(effect, SendCommand)]
     done = bed.lease.heard(Answer(said, error="no such neighbor"), bed.now)
     assert reports(done)[-1].errors == ("announce 203.0.113.10/32 to 192.0.2.4: no such neighbor",)
     bed.say(1, want(2, route()))
@@ -273,7 +273,7 @@ def test_an_exabgp_that_does_not_answer_is_ended() -> None:
     for _ in range(200):
         bed.now += 0.05
         effects = bed.lease.tick(bed.now)
-        ended += [bed.now for effect in effects if isinstance(effect, EndExabgp)]
+        ended += [bed.now for effect in effects if isinstance(effect, KillSpeaker)]
     assert ended
     assert 4.9 <= ended[0] - 100.0 <= 5.2
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.evidence.haproxy.look import look
+from anycastd.evidence.haproxy.look import look_once
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Gone, Snapshot, Unreadable
 from anycastd.system.clock import OwnTime
@@ -424,14 +424,14 @@ def test_a_socket_that_was_taken_away_is_unreadable(haproxy: HAProxy) -> None:
 def test_one_look_by_itself(haproxy: HAProxy, tmp_path: Path) -> None:
     """`check` looks once, without a running agent: an answer, an absence, a silence."""
     names = ({"web"}, {"web"})
-    seen = asyncio.run(look(str(haproxy.socket), *names, OwnTime(), 2.0))
+    seen = asyncio.run(look_once(str(haproxy.socket), *names, OwnTime(), 2.0))
     assert isinstance(seen, Snapshot)
     assert set(seen.backends) == set(seen.frontends) == {"web"}
-    assert isinstance(asyncio.run(look(str(tmp_path / "no"), *names, OwnTime(), 2.0)), Gone)
+    assert isinstance(asyncio.run(look_once(str(tmp_path / "no"), *names, OwnTime(), 2.0)), Gone)
     haproxy.signal(signal.SIGSTOP)
     try:
         began = time.monotonic()
-        silent = asyncio.run(look(str(haproxy.socket), *names, OwnTime(), 0.3))
+        silent = asyncio.run(look_once(str(haproxy.socket), *names, OwnTime(), 0.3))
         assert isinstance(silent, Unreadable)
         assert 0.25 < time.monotonic() - began < 1
     finally:

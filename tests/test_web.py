@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from anycastd.agent.http_server import AT_ONCE, HEAD_MAX, Page, Web
+from anycastd.agent.http_server import MAX_CONNECTIONS, MAX_HEAD, HttpServer, Page
 from anycastd.profile.formats import Endpoint
 from peer import free_port
 
@@ -27,7 +27,7 @@ def served(scene: Callable[[int], Awaitable[Any]], keeps: float = 0.0) -> tuple[
 
     async def whole() -> Any:
         port = free_port()
-        web = Web(Endpoint(IPv4Address("127.0.0.1"), port), {"/status": Page(page, keeps)})
+        web = HttpServer(Endpoint(IPv4Address("127.0.0.1"), port), {"/status": Page(page, keeps)})
         task = asyncio.create_task(web.run())
         try:
             return await asyncio.wait_for(scene(port), 30)
@@ -89,7 +89,7 @@ def test_a_head_without_end_is_cut() -> None:
         reader, writer = await connect(port)
         try:
             for _ in range(200):
-                writer.write(b"x" * HEAD_MAX)
+                writer.write(b"x" * MAX_HEAD)
                 await writer.drain()
             return await reader.read()
         except ConnectionError:
@@ -114,7 +114,7 @@ def test_connections_are_counted() -> None:
     """Those that say nothing keep others away only until they are too many, in words."""
 
     async def scene(port: int) -> bytes:
-        idle = [await connect(port) for _ in range(AT_ONCE)]
+        idle = [await connect(port) for _ in range(MAX_CONNECTIONS)]
         try:
             return await ask(port, GET)
         finally:
@@ -130,7 +130,7 @@ def test_an_address_that_is_not_there_yet_is_said(
     """The agent goes on without it, and listens when it can."""
 
     async def scene() -> tuple[str, ...]:
-        web = Web(Endpoint(IPv4Address("192.0.2.77"), free_port()), {})
+        web = HttpServer(Endpoint(IPv4Address("192.0.2.77"), free_port()), {})
         task = asyncio.create_task(web.run())
         await eventually(web.problems, 10)
         task.cancel()

@@ -48,7 +48,7 @@ LOADERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [
 )
 def test_words_of_yaml_1_2(text: str, value: object, loader: object) -> None:
     """Plain text means what YAML 1.2's core schema says, quoted text is text."""
-    read = yaml_reader.read(f"key: {text}", loader)
+    read = yaml_reader.read_yaml(f"key: {text}", loader)
     assert read.faults == ()
     assert read.value == {"key": value}
     assert type(read.value["key"]) is type(value)
@@ -58,7 +58,7 @@ def test_words_of_yaml_1_2(text: str, value: object, loader: object) -> None:
 def test_lines_of_paths(loader: object) -> None:
     """Each path has its line: a key's own, an item's beginning, through aliases too."""
     text = "a:\n  - 1\n  - {b: &x\n      {c: 2}}\noff: *x\n1:\n  ~: {}\n"
-    read = yaml_reader.read(text, loader)
+    read = yaml_reader.read_yaml(text, loader)
     assert read.value == {"a": [1, {"b": {"c": 2}}], "off": {"c": 2}, "1": {"~": {}}}
     assert read.lines == {
         (): 1,
@@ -179,20 +179,22 @@ def test_lines_of_paths(loader: object) -> None:
 )
 def test_unreadable(text: str, line: int, wrong: str, instead: str, loader: object) -> None:
     """What cannot be read is one fault, by either loader: its line, in words, and what to do."""
-    read = yaml_reader.read(text, loader)
+    read = yaml_reader.read_yaml(text, loader)
     assert read.value is None
-    assert read.faults == (yaml_reader.Fault((), line, wrong, instead),)
+    assert read.faults == (yaml_reader.YamlProblem((), line, wrong, instead),)
 
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_keys(loader: object) -> None:
     """Duplicate keys and keys that are no words are faults; the first value stands."""
-    read = yaml_reader.read("a: 1\nb: {c: 1, c: 2}\n? [d]\n: 1\na: 2", loader)
+    read = yaml_reader.read_yaml("a: 1\nb: {c: 1, c: 2}\n? [d]\n: 1\na: 2", loader)
     assert read.value == {"a": 1, "b": {"c": 1}}
     assert read.faults == (
-        yaml_reader.Fault(("b", "c"), 2, "the same key is twice in line 2", "keep one of them"),
-        yaml_reader.Fault((), 3, "a key is a list or a block", "write a word as the key"),
-        yaml_reader.Fault(("a",), 5, "the same key is in lines 1 and 5", "keep one of them"),
+        yaml_reader.YamlProblem(
+            ("b", "c"), 2, "the same key is twice in line 2", "keep one of them"
+        ),
+        yaml_reader.YamlProblem((), 3, "a key is a list or a block", "write a word as the key"),
+        yaml_reader.YamlProblem(("a",), 5, "the same key is in lines 1 and 5", "keep one of them"),
     )
 
 
@@ -200,7 +202,7 @@ def test_keys(loader: object) -> None:
 def test_aliases_are_bounded(loader: object) -> None:
     """Aliases of aliases cannot multiply a small file into a large one."""
     doubled = "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30))
-    (fault,) = yaml_reader.read(f"a0: &a0 x\n{doubled}", loader).faults
+    (fault,) = yaml_reader.read_yaml(f"a0: &a0 x\n{doubled}", loader).faults
     assert fault.wrong == "aliases multiply this file to more than 100000 values"
 
 
@@ -218,7 +220,7 @@ TOO_DEEP = "blocks and lists are nested more than 32 deep"
 def test_depth_has_our_limit(unit: str, each: int, depth: int, loader: object) -> None:
     """Beyond our own limit the message is ours, at the line where it is passed, by any libyaml."""
     text = "a: 1\nb:\n  " + unit * (depth // each)
-    (fault,) = yaml_reader.read(text, loader).faults
+    (fault,) = yaml_reader.read_yaml(text, loader).faults
     # One level is the mapping around it.
     line = 3 + (31 if unit.endswith("\n") else 0)
     assert (fault.wrong, fault.line) == (TOO_DEEP, line)
@@ -228,29 +230,29 @@ def test_depth_has_our_limit(unit: str, each: int, depth: int, loader: object) -
 def test_depth_within_our_limit_is_read(loader: object) -> None:
     """32 levels are read, one more is refused: lists in one line, blocks, and blocks by lines."""
     for start, unit, end in (("", "[", "]"), ("", "- ", ""), ("", "{a: ", "}")):
-        read = yaml_reader.read(start + unit * 32 + "1" + end * 32, loader)
+        read = yaml_reader.read_yaml(start + unit * 32 + "1" + end * 32, loader)
         assert not read.faults, unit
-        (fault,) = yaml_reader.read(start + unit * 33 + "1" + end * 33, loader).faults
+        (fault,) = yaml_reader.read_yaml(start + unit * 33 + "1" + end * 33, loader).faults
         assert (fault.wrong, fault.line) == (TOO_DEEP, 1), unit
     indented = ["  " * level + "a:" for level in range(40)]
-    assert not yaml_reader.read("\n".join(indented[:32]), loader).faults
-    (fault,) = yaml_reader.read("\n".join(indented), loader).faults
+    assert not yaml_reader.read_yaml("\n".join(indented[:32]), loader).faults
+    (fault,) = yaml_reader.read_yaml("\n".join(indented), loader).faults
     assert (fault.wrong, fault.line) == (TOO_DEEP, 33)
 
 
 def test_an_error_beside_depth_keeps_its_own_words() -> None:
     """Text that is deep but not too deep, and wrong elsewhere, is told what is wrong there."""
-    (fault,) = yaml_reader.read("a: " + "[" * 20 + "]" * 20 + "\nb: [1,\nc").faults
+    (fault,) = yaml_reader.read_yaml("a: " + "[" * 20 + "]" * 20 + "\nb: [1,\nc").faults
     assert fault.wrong == "a list is opened with [ and not closed"
 
 
 def test_shown_is_one_short_line() -> None:
     """What a message quotes has no control characters and an end."""
-    assert yaml_reader.shown("a\n\x1b[0mb") == "a\\n\\x1b[0mb"
-    assert yaml_reader.shown("x" * 100) == "x" * 57 + "..."
-    assert yaml_reader.shown("") == "''"
-    assert yaml_reader.shown("a b") == "'a b'"
-    assert (yaml_reader.shown(None), yaml_reader.shown(True), yaml_reader.shown(2)) == (
+    assert yaml_reader.quote("a\n\x1b[0mb") == "a\\n\\x1b[0mb"
+    assert yaml_reader.quote("x" * 100) == "x" * 57 + "..."
+    assert yaml_reader.quote("") == "''"
+    assert yaml_reader.quote("a b") == "'a b'"
+    assert (yaml_reader.quote(None), yaml_reader.quote(True), yaml_reader.quote(2)) == (
         "nothing",
         "true",
         "2",

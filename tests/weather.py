@@ -9,7 +9,7 @@ from functools import cache
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.decision.pipeline import LeaseView
-from anycastd.decision.region_report import Other, Serving
+from anycastd.decision.region_report import RegionReport, VipReport
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
@@ -143,11 +143,11 @@ class Weather:
         lost = self.sessions == "lost"
         return LeaseView(not lost, _report("up" if lost else self.sessions), held)
 
-    def answer(self, now: float) -> Other:
+    def answer(self, now: float) -> RegionReport:
         """Give the other region's answer to a question at ``now``."""
         if self.other == "unreachable":
-            return Other(now, why="does not answer")
-        return Other(now, {VIP: Serving(self.other != "fails", self.other == "leaves")})
+            return RegionReport(now, why="does not answer")
+        return RegionReport(now, {VIP: VipReport(self.other != "fails", self.other == "leaves")})
 
     def calm(self) -> Weather:
         """Give better weather, HAProxy as it is."""

@@ -7,20 +7,20 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from anycastd.agent.history import Journal
-from anycastd.decision.levels import Source
+from anycastd.agent.history import History
+from anycastd.decision.levels import CapSource
 from anycastd.decision.memory import Memory
-from anycastd.decision.pipeline import Inputs, Step
+from anycastd.decision.pipeline import Inputs, PassResult
 from anycastd.profile.model import Profile
 from anycastd.system.clock import OwnTime
-from anycastd.views.explain import VERSION, explain
+from anycastd.views.explain import VERSION, explain_service
 
 log = logging.getLogger(__name__)
 
-_ENDED = (Source.MANUAL, Source.HOLD_DOWN)
+_ENDED = (CapSource.MANUAL, CapSource.HOLD_DOWN)
 
 
-class Desk:
+class Answers:
     """Answer from what the agent knows: ``inputs`` gives that, ``may_return`` takes a word."""
 
     def __init__(
@@ -29,7 +29,7 @@ class Desk:
         inputs: Callable[[], Inputs],
         may_return: Callable[[str, float], None],
         clock: OwnTime,
-        journal: Journal,
+        journal: History,
     ) -> None:
         self._profile = profile
         self._inputs = inputs
@@ -42,12 +42,16 @@ class Desk:
         found = {}
         for name in self._profile.services:
             changes = self._journal.of(name)
-            one = explain(self._profile, name, memory, self._inputs(), self._clock.now(), changes)
+            one = explain_service(
+                self._profile, name, memory, self._inputs(), self._clock.now(), changes
+            )
             found[name] = one.to_json()
             await asyncio.sleep(0)
         return {"v": VERSION, "region": self._profile.region, "services": found}
 
-    async def come_back(self, arguments: Mapping[str, Any], step: Step | None) -> dict[str, Any]:
+    async def come_back(
+        self, arguments: Mapping[str, Any], step: PassResult | None
+    ) -> dict[str, Any]:
         """Let what failed and waits return; a word for what does not wait would be for later."""
         asked = arguments.get("service")
         if asked is not None and asked not in self._profile.services:

@@ -11,7 +11,7 @@ from typing import Any
 VERSION = 1
 
 
-ANSWER_MAX = 64 * 1024 * 1024
+MAX_ANSWER = 64 * 1024 * 1024
 
 
 class ControlError(Exception):
@@ -23,7 +23,7 @@ def socket_path(directory: str) -> str:
     return str(Path(directory, "agent.sock"))
 
 
-def ask(
+def ask_agent(
     directory: str,
     question: str,
     within: float = 5.0,
@@ -41,7 +41,7 @@ def ask(
             connection.connect(path)
             connection.sendall(json.dumps(whole).encode() + b"\n")
             with connection.makefile("rb") as stream:
-                line = stream.readline(ANSWER_MAX)
+                line = stream.readline(MAX_ANSWER)
     except (FileNotFoundError, ConnectionRefusedError):
         raise ControlError(
             f"{path}: no agent answers there; start it (`systemctl start anycastd`), or name its "

@@ -18,16 +18,16 @@ from typing import Any
 from anycastd.agent.control_client import VERSION, ControlError
 
 """Bytes; the status of 1,000 services with 10,000 servers is about 3 MB."""
-ASK_WITHIN = 5.0
+ASK_TIMEOUT = 5.0
 """Seconds in which a connection has to ask, and in which it has to take its answer."""
-LEAVE_WITHIN = 1.0
+CLOSE_TIMEOUT = 1.0
 """Seconds that answers under way have when the agent ends."""
 
 Answer = Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]]
 Command = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 
-class Control:
+class ControlServer:
     """Serve questions; ``answers`` maps a question's name to what computes its answer.
 
     An answer may take its time where it is awaited; a connection that goes away does not end it.
@@ -93,7 +93,7 @@ class Control:
                 await asyncio.sleep(0)
             self._server.close()
             if self._asking:
-                await asyncio.wait(self._asking, timeout=LEAVE_WITHIN)
+                await asyncio.wait(self._asking, timeout=CLOSE_TIMEOUT)
             for task in self._asking:
                 task.cancel()
             await asyncio.gather(*self._asking, return_exceptions=True)
@@ -110,10 +110,10 @@ class Control:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(ASK_WITHIN):
+            async with asyncio.timeout(ASK_TIMEOUT):
                 line = await reader.readline()
             answer = await self._answer(line)
-            async with asyncio.timeout(ASK_WITHIN):
+            async with asyncio.timeout(ASK_TIMEOUT):
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         except (OSError, ValueError, TimeoutError):

@@ -23,20 +23,20 @@ from typing import Any
 
 from anycastd import __version__
 from anycastd.agent import reload
-from anycastd.agent.answers import Desk
+from anycastd.agent.answers import Answers
 from anycastd.agent.control_client import socket_path
-from anycastd.agent.control_server import Control
-from anycastd.agent.drain_controller import Drainer
-from anycastd.agent.history import Journal, words
-from anycastd.agent.http_server import Page, Web
+from anycastd.agent.control_server import ControlServer
+from anycastd.agent.drain_controller import DrainController
+from anycastd.agent.history import History, describe_transition
+from anycastd.agent.http_server import HttpServer, Page
 from anycastd.agent.inbox import Inbox
-from anycastd.agent.lease_client import Announcer, Terms
-from anycastd.agent.memory_store import Recall
-from anycastd.agent.reload import Origin, RefusedError, Succession
+from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient
+from anycastd.agent.memory_store import MemoryStore
+from anycastd.agent.reload import Reloader, ReloadRefusedError, StartContext
 from anycastd.agent.supervisor import Supervisor
 from anycastd.decision.memory import Memory
-from anycastd.decision.pipeline import LeaseView, Step, advance, begin_anew
-from anycastd.decision.region_report import SERVING, serving
+from anycastd.decision.pipeline import LeaseView, PassResult, advance, restart_at_withdrawn
+from anycastd.decision.region_report import REPORT_PATH, build_region_report
 from anycastd.evidence.haproxy.query import more, named
 from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.evidence.vip.loopback import Loopback
@@ -45,17 +45,17 @@ from anycastd.profile.model import Profile, SelfTest, Service
 from anycastd.speaker.exabgp.config import config_hash, vips_hash
 from anycastd.system.clock import OwnTime
 from anycastd.system.systemd import Notifier
-from anycastd.views.status import build
+from anycastd.views.status import build_status
 
 log = logging.getLogger(__name__)
 
 TICK = 0.05
 """Seconds between two ticks of the agent's own time."""
-WITHDRAW_WITHIN = 3.0
+WITHDRAW_TIMEOUT = 3.0
 """Seconds that a foreground stop waits for ExaBGP to confirm the withdrawal."""
-SPEAKER_WITHIN = 5.0
+SPEAKER_TIMEOUT = 5.0
 """Seconds that a foreground stop gives its speaker to end."""
-HAND_OVER_WITHIN = 1.0
+HAND_OVER_TIMEOUT = 1.0
 """Seconds that a reload waits for the lease to confirm the last Want."""
 STARTS = 4.0
 """The lease outlives a reload by as many times as long as judging the new profile took."""
@@ -81,26 +81,28 @@ class Daemon:
         speaker: Supervisor | None = None,
         *,
         text: str,
-        origin: Origin,
+        origin: StartContext,
         state: str,
     ) -> None:
         self.profile = profile
         self.text = text
         self.speaker = speaker
-        self.succession = Succession(origin)
+        self.succession = Reloader(origin)
         self.instance = os.urandom(8).hex()
         self.clock = OwnTime(TICK)
         self.inbox = Inbox()
         self.memory: dict[str, Memory] = {}
-        self.step: Step | None = None
-        self.journal = Journal(lambda change: log.warning("%s", words(change)))
-        self.announcer = Announcer(
+        self.step: PassResult | None = None
+        self.journal = History(lambda change: log.warning("%s", describe_transition(change)))
+        self.announcer = LeaseClient(
             lease,
             profile.ttl,
             self._leased,
             clock=self.clock,
             # After a reload the speaker reads the profile in any case: a password may be another.
-            terms=Terms(config_hash(profile), vips_hash(profile), ask=origin.text is not None),
+            terms=ExpectedSpeaker(
+                config_hash(profile), vips_hash(profile), ask=origin.text is not None
+            ),
             silent=self._lease_is_silent,
         )
         self.watchers = {name: self._watcher(name) for name in profile.haproxy}
@@ -113,15 +115,17 @@ class Daemon:
             [(service.vip, service.interface) for service in profile.services.values()],
             self.inbox.vip,
         )
-        desk = Desk(profile, self.inbox.inputs, self.inbox.said_return, self.clock, self.journal)
-        self.drainer = Drainer(profile, self.inbox, self.clock, state, origin.drains)
-        self.recall = Recall(profile, self.clock, state)
+        desk = Answers(profile, self.inbox.inputs, self.inbox.said_return, self.clock, self.journal)
+        self.drainer = DrainController(profile, self.inbox, self.clock, state, origin.drains)
+        self.recall = MemoryStore(profile, self.clock, state)
         pages = {
             "/status": Page(self.status, 1.0),
-            SERVING: Page(lambda: serving(self.status(), self.drainer.leaving()), 0.2),
+            REPORT_PATH: Page(
+                lambda: build_region_report(self.status(), self.drainer.leaving()), 0.2
+            ),
         }
-        self.web = Web(profile.web, pages)
-        self.control = Control(
+        self.web = HttpServer(profile.web, pages)
+        self.control = ControlServer(
             socket_path(directory),
             {
                 "status": self.status,
@@ -151,7 +155,7 @@ class Daemon:
         # On a terminal it means that the terminal has gone.
         hangup = self._stop.set if sys.stderr.isatty() else self.succession.signal
         loop.add_signal_handler(signal.SIGHUP, hangup)
-        reload.release_signals()
+        reload.unblock_signals()
         await self.control.start()
         self.drainer.begin()
         self.memory = self.recall.begin()
@@ -166,7 +170,7 @@ class Daemon:
             control = self.control.bequeath() if successor else None
             await self.control.stop(leave_socket=successor)
             if self.speaker is not None and not successor:
-                await self.speaker.stop(SPEAKER_WITHIN)
+                await self.speaker.stop(SPEAKER_TIMEOUT)
                 # Its lease process dies with ExaBGP and cannot tidy up itself.
                 Path(self.announcer.path).unlink(missing_ok=True)
         if successor:
@@ -184,7 +188,7 @@ class Daemon:
         polling = {
             name: watcher.polling for name, watcher in self.watchers.items() if watcher.polling
         }
-        view = build(
+        view = build_status(
             self.profile, inputs, step, now, pid=os.getpid(), version=__version__, polling=polling
         )
         told = (self.announcer, self.drainer, self.recall, self.web)
@@ -217,7 +221,7 @@ class Daemon:
     async def _reload(self) -> dict[str, Any]:
         try:
             heir = await self.succession.ask()
-        except RefusedError as refusal:
+        except ReloadRefusedError as refusal:
             return {"v": 1, "refused": str(refusal).splitlines()}
         return {"v": 1, "accepted": True, "said": heir.said}
 
@@ -272,11 +276,11 @@ class Daemon:
         heir = self.succession.heir
         self.notifier.reloading()
         await self._leave(self.profile.ttl + STARTS * (heir.took if heir is not None else 0.0))
-        reload.hold_signals()
+        reload.block_signals()
         await asyncio.sleep(0)  # what came before they were held is heard here
         if not self._stop.is_set():
             return True
-        reload.release_signals()
+        reload.unblock_signals()
         return False
 
     async def _leave(self, ttl: float) -> None:
@@ -285,12 +289,12 @@ class Daemon:
         self._say(step, ttl, leaving=True)
         if step.wanted is None:
             return  # nothing has been decided yet, so nothing is said
-        if self.inbox.lease.connected and not await self.announcer.confirmed(HAND_OVER_WITHIN):
+        if self.inbox.lease.connected and not await self.announcer.confirmed(HAND_OVER_TIMEOUT):
             log.warning("the lease did not confirm the last word: routes may be withdrawn")
 
     async def _withdraw(self) -> None:
         """Withdraw everything."""
-        if await self.announcer.withdraw(WITHDRAW_WITHIN):
+        if await self.announcer.withdraw(WITHDRAW_TIMEOUT):
             log.info("withdrawn; ending the speaker")
         else:
             log.warning("the withdrawal was not confirmed; the sessions close with the speaker")
@@ -309,7 +313,7 @@ class Daemon:
                 self.notifier.alive()
             await self.inbox.news(None if step.wake_at is None else max(0.0, step.wake_at - now))
 
-    def _advance(self) -> Step:
+    def _advance(self) -> PassResult:
         """Run one pass."""
         now = self.clock.now()
         if self.announcer.ran_out:
@@ -327,7 +331,7 @@ class Daemon:
             self.journal.acknowledged(view.report.acked, self.clock.now())
         self.inbox.leased(view)
 
-    def _say(self, step: Step, ttl: float | None = None, *, leaving: bool = False) -> None:
+    def _say(self, step: PassResult, ttl: float | None = None, *, leaving: bool = False) -> None:
         """Say what a pass wants, and note with which message its changes go."""
         serial = None
         if step.wanted is not None:
@@ -336,7 +340,7 @@ class Daemon:
 
     def _begin_anew(self, now: float) -> None:
         """Come back step by step: nothing is held any more of what is thought to be announced."""
-        announced = begin_anew(self.memory, now)
+        announced = restart_at_withdrawn(self.memory, now)
         if announced:
             log.warning("the lease holds nothing any more: %s begin anew", ", ".join(announced))
             self.memory |= announced
@@ -375,7 +379,7 @@ async def run(
     speaker: Supervisor | None,
     *,
     text: str,
-    origin: Origin,
+    origin: StartContext,
     state: str,
 ) -> None:
     """Make ``directory`` and run an agent in it; see Daemon.run for what it raises."""

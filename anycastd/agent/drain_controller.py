@@ -15,58 +15,67 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from anycastd.agent.region_client import Others
-from anycastd.agent.state_file import Shelf
-from anycastd.decision.drains import ALL, STOP, Drain, Table, asks, elsewhere, pack, unpack
+from anycastd.agent.region_client import RegionClient
+from anycastd.agent.state_file import StateFile
+from anycastd.decision.drains import (
+    ALL,
+    STOP,
+    Drain,
+    Table,
+    another_region_serves,
+    dump_drains,
+    load_drains,
+    needs_region_reports,
+)
 from anycastd.decision.levels import Level
-from anycastd.decision.pipeline import Step
-from anycastd.decision.region_report import Other, own_text
+from anycastd.decision.pipeline import PassResult
+from anycastd.decision.region_report import RegionReport, clean_text
 from anycastd.profile.model import Profile
 from anycastd.system.clock import OwnTime
 
 log = logging.getLogger(__name__)
 
-ASK_EVERY = 1.0
+ASK_INTERVAL = 1.0
 """Seconds between two questions to the other regions, while a drain wants to know."""
 STOP_LASTS = 60.0
 """A drain for a stop ends by itself so many seconds after the stop should be over."""
-PASS_WITHIN = 1.0
+PASS_TIMEOUT = 1.0
 """Seconds to wait for the next pass; it comes at once, but for an agent that hangs."""
-LONGEST = 366 * 86400.0
+MAX_DURATION = 366 * 86400.0
 
 Asked = Mapping[str, Any]
 Reply = dict[str, Any]
 
 
-class Inbox(Protocol):
+class DrainInbox(Protocol):
     """What the drainer gives to the pass; ``wake()`` asks for one."""
 
     drains: Table
-    others: Mapping[str, Other]
+    others: Mapping[str, RegionReport]
 
     def wake(self) -> None:
         """Ask for a pass."""
 
 
-class Drainer:
+class DrainController:
     """The drains of one agent; ``drain`` and ``undrain`` answer the control socket.
 
     ``inherited`` are drains that the agent before us, in this process, could not keep on disk.
     """
 
     def __init__(
-        self, profile: Profile, inbox: Inbox, clock: OwnTime, state: str, inherited: str = ""
+        self, profile: Profile, inbox: DrainInbox, clock: OwnTime, state: str, inherited: str = ""
     ) -> None:
         self._profile = profile
         self._inbox = inbox
         self._clock = clock
         self._inherited = inherited
-        self._others = Others(profile, clock)
-        self._step: Step | None = None
+        self._others = RegionClient(profile, clock)
+        self._step: PassResult | None = None
         self._one = asyncio.Lock()
         self._curious = asyncio.Event()
         self._passed = asyncio.Event()
-        self._shelf = Shelf(state, "drains", "drains")
+        self._shelf = StateFile(state, "drains", "drains")
 
     def begin(self) -> None:
         """Take up the drains that are kept, before the first pass."""
@@ -76,22 +85,22 @@ class Drainer:
         if loaded is not None:
             value, age = loaded
             try:
-                table = unpack(value, now - age)
+                table = load_drains(value, now - age)
             except ValueError:
                 self._shelf.refuse("it holds no list of drains")
         if self._inherited:
-            table = unpack(json.loads(self._inherited), now)
+            table = load_drains(json.loads(self._inherited), now)
         for drain in table.values():
             log.warning("drain of %s goes on (%s)", drain.what, _whose(drain))
         self._inbox.drains = table
         # Also where nothing is to be kept: who cannot write here is told now, not when it matters.
-        self._shelf.want(pack(table, now))
+        self._shelf.want(dump_drains(table, now))
 
     async def run(self) -> None:
         """Keep on disk what is to be kept, ask the other regions while a drain wants to know."""
         await asyncio.gather(self._shelf.run(), self._ask())
 
-    def passed(self, step: Step) -> None:
+    def passed(self, step: PassResult) -> None:
         """Take what a pass leaves of the drains."""
         self._step = step
         before, after = self._inbox.drains, step.drains
@@ -100,9 +109,9 @@ class Drainer:
                 if key not in after:
                     log.warning("drain of %s ends: its time is up (%s)", drain.what, _whose(drain))
             self._inbox.drains = after
-            self._shelf.want(pack(after, self._clock.now()))
+            self._shelf.want(dump_drains(after, self._clock.now()))
         self._passed.set()
-        if asks(self._profile, after):
+        if needs_region_reports(self._profile, after):
             self._curious.set()
         else:
             self._curious.clear()
@@ -121,7 +130,7 @@ class Drainer:
     def heirloom(self) -> str:
         """Give the drains as text where they are not on the disk, for a successor here."""
         kept = not self._shelf.problem
-        return "" if kept else json.dumps(pack(self._inbox.drains, self._clock.now()))
+        return "" if kept else json.dumps(dump_drains(self._inbox.drains, self._clock.now()))
 
     def leaving(self) -> frozenset[str]:
         """Name the services that are being drained, as of now."""
@@ -160,8 +169,8 @@ class Drainer:
             times = self._profile.drain
             lasts = 2 * times.stop + STOP_LASTS if stopping else seconds
             drain = Drain(
-                reason=own_text(asked.get("reason"), "no reason was given"),
-                by=own_text(asked.get("by")),
+                reason=clean_text(asked.get("reason"), "no reason was given"),
+                by=clean_text(asked.get("by")),
                 since=now,
                 wait=times.stop / 2 if stopping else times.wait,
                 service=None if stopping else service,
@@ -191,7 +200,7 @@ class Drainer:
             await self._put(rest)
             said = []
             for drain in ended:
-                log.warning("drain of %s is ended by %s", drain.what, own_text(asked.get("by")))
+                log.warning("drain of %s is ended by %s", drain.what, clean_text(asked.get("by")))
                 said.append(f"the drain of {drain.what} has ended ({_whose(drain)})")
             for name in self._profile.services:
                 if any(drain.covers(name) for drain in ended):
@@ -208,19 +217,21 @@ class Drainer:
         if service is None or service in self._profile.services:
             return service, ""
         known = ", ".join(self._profile.services)
-        return None, f"there is no service {own_text(service)}; the profile has: {known}"
+        return None, f"there is no service {clean_text(service)}; the profile has: {known}"
 
     async def _last(self, names: Iterable[str]) -> str:
         """Say what keeps these from being drained: nobody else would serve."""
         if not self._profile.regions:
             return ""
-        began = self._clock.now() - 2 * ASK_EVERY
+        began = self._clock.now() - 2 * ASK_INTERVAL
         others = await self._others.ask()
         now = self._clock.now()
         for name in names:
             if self._level(name) is Level.WITHDRAWN:
                 continue
-            found = elsewhere(self._profile, self._profile.services[name], others, began, now)
+            found = another_region_serves(
+                self._profile, self._profile.services[name], others, began, now
+            )
             if not found.serves:
                 return (
                     f"{name}: no other region is known to serve ({found.why}); bring one back, or "
@@ -261,7 +272,7 @@ class Drainer:
 
     def _nothing(self, service: object) -> str:
         standing = [each.what for each in self._inbox.drains.values()]
-        what = "all services" if service is None else own_text(service)
+        what = "all services" if service is None else clean_text(service)
         if not standing:
             return f"{what}: there is no drain to end"
         return f"{what}: there is no such drain to end; there is a drain of {', '.join(standing)}"
@@ -270,15 +281,15 @@ class Drainer:
         """Hand the pass another table, and wait for it: who asks then sees what came of it."""
         self._inbox.drains = table
         # A pass may have had another table written while this one was.
-        self._shelf.want(pack(table, self._clock.now()))
+        self._shelf.want(dump_drains(table, self._clock.now()))
         self._passed.clear()
         self._inbox.wake()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PASS_WITHIN):
+            async with asyncio.timeout(PASS_TIMEOUT):
                 await self._passed.wait()
 
     async def _keep(self, table: Table) -> list[str]:
-        if await self._shelf.put(pack(table, self._clock.now())):
+        if await self._shelf.put(dump_drains(table, self._clock.now())):
             return [f"{self._shelf.path}: {self._unkept()}"]
         return []
 
@@ -296,7 +307,7 @@ class Drainer:
             await self._curious.wait()
             self._inbox.others = await self._others.ask()
             self._inbox.wake()
-            await asyncio.sleep(ASK_EVERY)
+            await asyncio.sleep(ASK_INTERVAL)
 
 
 def _whose(drain: Drain) -> str:
@@ -307,7 +318,11 @@ def _lasts(given: object) -> float | None:
     """Seconds that a drain lasts, 0 for no end; None where that cannot be meant."""
     if given is None:
         return 0.0
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= LONGEST:
+    if (
+        isinstance(given, bool)
+        or not isinstance(given, int | float)
+        or not 0 < given <= MAX_DURATION
+    ):
         return None
     return float(given)
 

@@ -18,7 +18,7 @@ KEPT = 1000
 """Changes that are remembered."""
 
 
-class Journal:
+class History:
     """Keep the changes under way and those that are over; times are own time, in seconds.
 
     ``tell`` is called once for each change, as soon as all is known of it that will be.
@@ -59,7 +59,7 @@ class Journal:
         self._tell(transition)
 
 
-def words(transition: Transition) -> str:
+def describe_transition(transition: Transition) -> str:
     """Say a change in one line, with what each stage took."""
     detail = f" ({transition.detail})" if transition.detail else ""
     stages = [f"decided {_ms(transition.evidence_at, transition.decided_at)} after the evidence"]

@@ -19,12 +19,12 @@ from anycastd.profile.model import Endpoint
 
 log = logging.getLogger(__name__)
 
-WITHIN = 5.0
+TIMEOUT = 5.0
 """Seconds in which a connection has to ask, and in which it has to take its answer."""
-AT_ONCE = 16
+MAX_CONNECTIONS = 16
 """Connections at once; who comes then is told to come again."""
-HEAD_MAX = 8192
-AGAIN = 2.0
+MAX_HEAD = 8192
+RETRY_DELAY = 2.0
 """Seconds between two attempts to listen: the address may come later than we do."""
 _REASONS = {
     200: "OK",
@@ -46,7 +46,7 @@ class Page:
     keeps: float
 
 
-class Web:
+class HttpServer:
     """Answers GET for each of ``pages`` (by path) on ``listen``; None: it is off."""
 
     def __init__(self, listen: Endpoint | None, pages: Mapping[str, Page]) -> None:
@@ -64,7 +64,7 @@ class Web:
         while True:
             try:
                 server = await asyncio.start_server(
-                    self._accept, str(self.listen.address), self.listen.port, limit=HEAD_MAX
+                    self._accept, str(self.listen.address), self.listen.port, limit=MAX_HEAD
                 )
             except OSError as error:
                 words = error.strerror or str(error)
@@ -72,7 +72,7 @@ class Web:
                 if problem != self._problem:
                     log.warning("%s", problem)
                 self._problem = problem
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(RETRY_DELAY)
                 continue
             self._problem = ""
             try:
@@ -95,8 +95,8 @@ class Web:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(WITHIN):
-                if len(self._serving) > AT_ONCE:
+            async with asyncio.timeout(TIMEOUT):
+                if len(self._serving) > MAX_CONNECTIONS:
                     code, body = 503, _words("too many connections; come again")
                 else:
                     code, body = self._answer(await reader.readuntil(b"\r\n\r\n"))
@@ -104,7 +104,7 @@ class Web:
                 await writer.drain()
                 # A close with anything unread resets the connection, and the answer with it.
                 writer.write_eof()
-                while await reader.read(HEAD_MAX):
+                while await reader.read(MAX_HEAD):
                     pass
         except (OSError, ValueError, TimeoutError, EOFError, asyncio.LimitOverrunError):
             pass  # who asks went away, or asks for too much or too slowly

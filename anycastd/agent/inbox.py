@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from anycastd.decision.drains import Table
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState
-from anycastd.decision.region_report import Other
+from anycastd.decision.region_report import RegionReport
 from anycastd.evidence.haproxy.snapshot import Observation
-from anycastd.evidence.vip.loopback import Address
+from anycastd.evidence.vip.loopback import VipAddress
 from anycastd.evidence.vip.selftest import Probe
 from anycastd.profile.model import Network
 
@@ -25,7 +25,7 @@ class Inbox:
         self.probes: dict[str, Probe] = {}
         self.returns: dict[str, float] = {}
         self.drains: Table = {}
-        self.others: Mapping[str, Other] = {}
+        self.others: Mapping[str, RegionReport] = {}
         self._news = asyncio.Event()
 
     def look(self, instance: str, observation: Observation) -> None:
@@ -33,7 +33,7 @@ class Inbox:
         self.haproxy[instance] = observation
         self._news.set()
 
-    def vip(self, vip: Network, address: Address) -> None:
+    def vip(self, vip: Network, address: VipAddress) -> None:
         """Take the state of a VIP on its interface."""
         self.vips[str(vip)] = VipState(address.usable, address.why)
         self._news.set()

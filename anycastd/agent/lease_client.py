@@ -19,7 +19,7 @@ import tenacity
 
 from anycastd.bgp.route import Route
 from anycastd.decision.pipeline import LeaseView
-from anycastd.lease.messages import MESSAGE_MAX, MessageError, Reload, Report, Want
+from anycastd.lease.messages import MAX_MESSAGE, MessageError, Reload, Report, Want
 from anycastd.system.clock import OwnTime
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ _OTHER = "the speaker runs other sessions or VIPs than this profile has"
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ExpectedSpeaker:
     """What the speaker must agree with: hashes of the profile's sessions and VIPs.
 
     ``ask``: have it read the profile again in any case; an MD5 password is in no hash.
@@ -48,7 +48,7 @@ class Terms:
     ask: bool = False
 
 
-class Announcer:
+class LeaseClient:
     """Keep a connection to the lease process at ``path``.
 
     ``emit`` gets a LeaseView whenever something about the lease changed.  ``silent`` is called when
@@ -63,7 +63,7 @@ class Announcer:
         emit: Callable[[LeaseView], None],
         *,
         clock: OwnTime,
-        terms: Terms,
+        terms: ExpectedSpeaker,
         silent: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
@@ -174,7 +174,7 @@ class Announcer:
         )
         async for attempt in attempts:
             with attempt:
-                reader, writer = await asyncio.open_unix_connection(self.path, limit=MESSAGE_MAX)
+                reader, writer = await asyncio.open_unix_connection(self.path, limit=MAX_MESSAGE)
                 try:
                     if not (first := await reader.readline()):
                         raise EOFError

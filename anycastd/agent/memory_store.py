@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from anycastd.agent.state_file import Shelf
+from anycastd.agent.state_file import StateFile
 from anycastd.decision.levels import Level
-from anycastd.decision.memory import Memory, carry, restore
-from anycastd.decision.pipeline import Step
+from anycastd.decision.memory import Memory, dump_memory, load_memory
+from anycastd.decision.pipeline import PassResult
 from anycastd.profile.model import Profile
 from anycastd.system.clock import OwnTime
 
@@ -15,13 +15,13 @@ _FIXED = 1e9
 """By this clock what a memory holds is as old in each pass, unless something happened."""
 
 
-class Recall:
+class MemoryStore:
     """Policy's memory on disk; it is lost without harm, since an agent without one is careful."""
 
     def __init__(self, profile: Profile, clock: OwnTime, state: str) -> None:
         self._profile = profile
         self._clock = clock
-        self._shelf = Shelf(state, "memory", "what services have been through")
+        self._shelf = StateFile(state, "memory", "what services have been through")
         self._known: object = None
 
     def begin(self) -> dict[str, Memory]:
@@ -32,21 +32,21 @@ class Recall:
         value, age = loaded
         then = self._clock.now() - age
         try:
-            kept = {str(name): restore(carried, then) for name, carried in value.items()}
+            kept = {str(name): load_memory(carried, then) for name, carried in value.items()}
         except (ValueError, TypeError, AttributeError, KeyError):
             self._shelf.refuse("it holds no memory of services")
             return {}
         return {name: kept[name] for name in self._profile.services if name in kept}
 
-    def passed(self, step: Step, memory: Mapping[str, Memory], now: float) -> None:
+    def passed(self, step: PassResult, memory: Mapping[str, Memory], now: float) -> None:
         """Keep what has changed; what is preferred, and stays so, teaches nothing."""
         known = {
-            name: carry(each, _FIXED)
+            name: dump_memory(each, _FIXED)
             for name, each in memory.items()
             if step.decisions[name].level is not Level.PREFERRED
         }
         if step.transitions or (self._known is not None and known != self._known):
-            self._shelf.want({name: carry(each, now) for name, each in memory.items()})
+            self._shelf.want({name: dump_memory(each, now) for name, each in memory.items()})
         self._known = known
 
     async def run(self) -> None:

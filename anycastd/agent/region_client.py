@@ -9,23 +9,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from anycastd.decision.region_report import SERVING, Other, heard
+from anycastd.decision.region_report import REPORT_PATH, RegionReport, parse_region_report
 from anycastd.profile.model import Endpoint, Profile
 from anycastd.system.clock import OwnTime
 
-WITHIN = 2.0
+TIMEOUT = 2.0
 """Seconds for a whole answer."""
-ANSWER_MAX = 4 * 1024 * 1024
+MAX_ANSWER = 4 * 1024 * 1024
 
 
-class Others:
+class RegionClient:
     """The other regions of a profile; ``ask()`` asks all of them at once."""
 
     def __init__(self, profile: Profile, clock: OwnTime) -> None:
         self._regions = [region for region in profile.regions if region.name != profile.region]
         self._clock = clock
 
-    async def ask(self) -> Mapping[str, Other]:
+    async def ask(self) -> Mapping[str, RegionReport]:
         """Give every region's answer, or why there is none, after ``WITHIN`` seconds at most."""
         answers = await asyncio.gather(
             *(self._ask(region.name, region.agent) for region in self._regions)
@@ -33,29 +33,29 @@ class Others:
         names = (region.name for region in self._regions)
         return dict(zip(names, answers, strict=True))
 
-    async def _ask(self, name: str, agent: Endpoint) -> Other:
+    async def _ask(self, name: str, agent: Endpoint) -> RegionReport:
         asked = self._clock.now()
         try:
-            async with asyncio.timeout(WITHIN):
+            async with asyncio.timeout(TIMEOUT):
                 text = await _fetch(agent)
         except TimeoutError:
-            return Other(asked, why=f"does not answer at {agent}")
+            return RegionReport(asked, why=f"does not answer at {agent}")
         except (OSError, ValueError, asyncio.IncompleteReadError) as error:
             words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            return Other(asked, why=f"cannot be asked at {agent}: {words.lower()}")
-        return heard(text, name, asked)
+            return RegionReport(asked, why=f"cannot be asked at {agent}: {words.lower()}")
+        return parse_region_report(text, name, asked)
 
 
 async def _fetch(agent: Endpoint) -> str:
     """Ask one agent; raises OSError, ValueError for what is no good answer."""
     reader, writer = await asyncio.open_connection(str(agent.address), agent.port)
     try:
-        request = f"GET {SERVING} HTTP/1.1\r\nHost: {agent}\r\nConnection: close\r\n\r\n"
+        request = f"GET {REPORT_PATH} HTTP/1.1\r\nHost: {agent}\r\nConnection: close\r\n\r\n"
         writer.write(request.encode())
         data = b""
         while piece := await reader.read(65536):
             data += piece
-            if len(data) > ANSWER_MAX:
+            if len(data) > MAX_ANSWER:
                 raise ValueError("the answer is too long")
     finally:
         writer.close()

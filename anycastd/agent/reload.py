@@ -27,22 +27,22 @@ SPEAKER = "ANYCASTD_SPEAKER_PID"
 """Environment: the foreground form's speaker, which is ours to adopt."""
 CONTROL = "ANYCASTD_CONTROL_FD"
 """Environment: the descriptor of the control socket, so that who asks meanwhile only waits."""
-AGAIN = "ANYCASTD_RELOAD_AGAIN"
+REPEAT = "ANYCASTD_RELOAD_AGAIN"
 """Environment: another reload was asked for while the last one was under way."""
 DRAINS = "ANYCASTD_DRAINS"
 """Environment: drains that stand and could not be written to the disk."""
-JUDGE_WITHIN = 30.0
+VALIDATE_TIMEOUT = 30.0
 """Seconds for the judge; it takes half a second."""
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 """What the agent acts on; held back while nobody is there to act."""
 
 
-class RefusedError(Exception):
+class ReloadRefusedError(Exception):
     """What is on disk cannot take over: every problem, one per line."""
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class StartContext:
     """How this agent was started: all that its successor needs.
 
     ``profile`` is the profile's absolute path.  ``text``: what was judged already (None: this is
@@ -61,7 +61,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Heir:
+class Successor:
     """What has been judged and may take over.
 
     ``descriptor`` holds its profile's text, ``took`` is how long the judge needed, in seconds,
@@ -73,28 +73,28 @@ class Heir:
     said: tuple[str, ...] = ()
 
 
-def hold_signals() -> None:
+def block_signals() -> None:
     """Keep signals back until the agent can act on them; they are kept across exec, too."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
-def release_signals() -> None:
+def unblock_signals() -> None:
     """Let signals through, those that came meanwhile first."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def origin(profile: str) -> Origin:
+def read_start_context(profile: str) -> StartContext:
     """Find out how this process was started; call it before anything changes the environment."""
     descriptor = os.environ.pop(TEXT, "")
     speaker = os.environ.pop(SPEAKER, "")
     control = os.environ.pop(CONTROL, "")
-    again = os.environ.pop(AGAIN, "")
+    again = os.environ.pop(REPEAT, "")
     drains = os.environ.pop(DRAINS, "")
     text = None
     if descriptor:
         text = _contents(int(descriptor))
         os.close(int(descriptor))
-    return Origin(
+    return StartContext(
         line=(sys.executable, *sys.orig_argv[1:]),
         environment=dict(os.environ),
         profile=os.path.abspath(profile),
@@ -106,12 +106,12 @@ def origin(profile: str) -> Origin:
     )
 
 
-class Succession:
+class Reloader:
     """One reload at a time: ``heir`` is set, and ``agreed``, once one may take over."""
 
-    def __init__(self, its: Origin) -> None:
+    def __init__(self, its: StartContext) -> None:
         self.origin = its
-        self.heir: Heir | None = None
+        self.heir: Successor | None = None
         self.agreed = asyncio.Event()
         self._again = False
         self._busy = False
@@ -124,14 +124,14 @@ class Succession:
         else:
             self._judging = asyncio.create_task(self._by_signal())
 
-    async def ask(self) -> Heir:
+    async def ask(self) -> Successor:
         """Reload; raises RefusedError, after which everything is as before."""
         if self._busy:
-            raise RefusedError("another reload is under way: ask again in a moment")
+            raise ReloadRefusedError("another reload is under way: ask again in a moment")
         self._busy = True
         try:
-            self.heir = await judge(self.origin)
-        except RefusedError as refusal:
+            self.heir = await validate_on_disk(self.origin)
+        except ReloadRefusedError as refusal:
             for line in str(refusal).splitlines():
                 log.error("reload refused: %s", line)  # noqa: TRY400 - not our bug, no traceback
             raise
@@ -165,7 +165,7 @@ class Succession:
         if control is not None:
             environment[CONTROL] = str(control)
         if self._again:
-            environment[AGAIN] = "yes"
+            environment[REPEAT] = "yes"
         if drains:
             environment[DRAINS] = drains
         sys.stdout.flush()
@@ -174,11 +174,11 @@ class Succession:
         os.execve(line[0], line, environment)  # noqa: S606 - that is the point
 
     async def _by_signal(self) -> None:
-        with contextlib.suppress(RefusedError):
+        with contextlib.suppress(ReloadRefusedError):
             await self.ask()
 
 
-async def judge(its: Origin) -> Heir:
+async def validate_on_disk(its: StartContext) -> Successor:
     """Have the code on disk judge the profile on disk, by our own command line.
 
     Raises RefusedError.
@@ -186,7 +186,7 @@ async def judge(its: Origin) -> Heir:
     try:
         text = Path(its.profile).read_bytes()
     except OSError as error:
-        raise RefusedError(f"{its.profile}: cannot be read: {error.strerror}") from None
+        raise ReloadRefusedError(f"{its.profile}: cannot be read: {error.strerror}") from None
     descriptor = os.memfd_create("profile")
     try:
         os.write(descriptor, text)
@@ -194,14 +194,14 @@ async def judge(its: Origin) -> Heir:
         code, said = await _run(its, descriptor)
         took = time.monotonic() - began
         if code:
-            raise RefusedError(said or f"the code on disk ends with exit code {code} at once")
+            raise ReloadRefusedError(said or f"the code on disk ends with exit code {code} at once")
     except BaseException:
         os.close(descriptor)
         raise
-    return Heir(descriptor, took, tuple(said.splitlines()))
+    return Successor(descriptor, took, tuple(said.splitlines()))
 
 
-async def _run(its: Origin, descriptor: int) -> tuple[int, str]:
+async def _run(its: StartContext, descriptor: int) -> tuple[int, str]:
     try:
         process = await asyncio.create_subprocess_exec(
             *its.line,
@@ -213,12 +213,14 @@ async def _run(its: Origin, descriptor: int) -> tuple[int, str]:
             pass_fds=(descriptor,),
         )
     except OSError as error:
-        raise RefusedError(f"{its.line[0]}: {error.strerror}") from None
+        raise ReloadRefusedError(f"{its.line[0]}: {error.strerror}") from None
     try:
-        async with asyncio.timeout(JUDGE_WITHIN):
+        async with asyncio.timeout(VALIDATE_TIMEOUT):
             _, said = await process.communicate()
     except TimeoutError:
-        raise RefusedError(f"the judge did not answer within {JUDGE_WITHIN:g} s") from None
+        raise ReloadRefusedError(
+            f"the judge did not answer within {VALIDATE_TIMEOUT:g} s"
+        ) from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

@@ -23,21 +23,21 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 VERSION = 1
-AGAIN = 10.0
+RETRY_DELAY = 10.0
 """Seconds between two attempts to write what could not be written."""
-SIZE_MAX = 16 * 1024 * 1024
-ASIDE = ".unreadable"
+MAX_SIZE = 16 * 1024 * 1024
+QUARANTINE_SUFFIX = ".unreadable"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Shelf:
+class StateFile:
     """One file: ``load()`` at the start, ``want()`` is a sink, ``put()`` is told what became of it.
 
     ``what`` it holds, in words.  ``problem`` says why the newest value is not on the disk, or is
     empty.
     """
 
-    def __init__(self, directory: str, name: str, what: str, *, again: float = AGAIN) -> None:
+    def __init__(self, directory: str, name: str, what: str, *, again: float = RETRY_DELAY) -> None:
         self.path = Path(directory, f"{name}.json")
         self.what = what
         self.problem = ""
@@ -53,7 +53,7 @@ class Shelf:
                 half.unlink()
         try:
             with self.path.open("rb") as file:
-                text = file.read(SIZE_MAX)
+                text = file.read(MAX_SIZE)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -75,7 +75,7 @@ class Shelf:
 
     def aside(self) -> str:
         """Say that a file was put aside, for as long as it is there."""
-        other = self.path.with_name(self.path.name + ASIDE)
+        other = self.path.with_name(self.path.name + QUARANTINE_SUFFIX)
         if not other.exists():
             return ""
         return (
@@ -121,7 +121,7 @@ class Shelf:
     def _aside(self, why: str) -> None:
         log.error("%s: %s cannot be read: %s; it is put aside", self.path, self.what, why)
         with contextlib.suppress(OSError):
-            self.path.replace(self.path.with_name(self.path.name + ASIDE))
+            self.path.replace(self.path.with_name(self.path.name + QUARANTINE_SUFFIX))
 
 
 def _replace(path: Path, value: Any) -> str:  # noqa: ANN401 - as above

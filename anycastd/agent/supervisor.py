@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 log = logging.getLogger(__name__)
 
-AGAIN_MIN, AGAIN_MAX = 0.2, 5.0
+MIN_RETRY_DELAY, MAX_RETRY_DELAY = 0.2, 5.0
 """Seconds before a speaker that ended is started again: doubled each time, up to the second."""
 STEADY = 10.0
 """A speaker that ran for so many seconds is no crash loop: its next wait is the shortest again."""
@@ -46,7 +46,7 @@ class Supervisor:
     async def run(self) -> None:
         """Keep it running until cancelled; raises SpeakerEndedError where that is no use."""
         loop = asyncio.get_running_loop()
-        wait = AGAIN_MIN
+        wait = MIN_RETRY_DELAY
         while True:
             started = loop.time()
             if self.pid is None:
@@ -56,10 +56,10 @@ class Supervisor:
             if code in GIVE_UP:
                 raise SpeakerEndedError(code)
             if loop.time() - started >= STEADY:
-                wait = AGAIN_MIN
+                wait = MIN_RETRY_DELAY
             log.warning("the speaker ended (%s); starting it again in %.1f s", _words(code), wait)
             await asyncio.sleep(wait)
-            wait = min(2 * wait, AGAIN_MAX)
+            wait = min(2 * wait, MAX_RETRY_DELAY)
 
     async def stop(self, within: float) -> None:
         """End it: politely, and after ``within`` seconds by force."""

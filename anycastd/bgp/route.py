@@ -44,7 +44,7 @@ class Route:
         return (self.neighbor, self.prefix)
 
 
-def canonical(route: Route) -> Route:
+def canonicalize(route: Route) -> Route:
     """Write a route as ExaBGP does: addresses in their short form, communities in order.
 
     Standard communities (``65010:100``) come first, then large ones (``65010:1:2``), each in

@@ -56,7 +56,7 @@ _REMEDIES = {
 }
 
 
-def words(code: int, subcode: int, *, sent: bool) -> str:
+def describe_notification(code: int, subcode: int, *, sent: bool) -> str:
     """Say in words what a NOTIFICATION says that we ``sent``, or else received."""
     if code == 2:  # noqa: PLR2004 - OPEN message error
         what = _OPEN.get(subcode, "OPEN message error")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Say something on standard error."""
     print(text, file=sys.stderr)
 
@@ -18,7 +18,7 @@ def log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format=f"{stamp}anycastd: %(message)s")
 
 
-def table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str]:
+def format_table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str]:
     """Give rows as lines, in columns; a column that is empty takes no place."""
     if not rows:
         return
@@ -28,7 +28,7 @@ def table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str]:
         yield (" " * indent + "  ".join(cells)).rstrip()
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Say a time span as a person would: 0.3 s, 42 s, 5 min 3 s, 2 h 5 min, 3 d 4 h."""
     if seconds < 10:  # noqa: PLR2004 - below this a tenth matters
         return f"{seconds:.1f} s"

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from anycastd.decision.last_known import end, expired
-from anycastd.decision.levels import Level, Source
+from anycastd.decision.last_known import believed_until, is_expired
+from anycastd.decision.levels import CapSource, Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.verdict import Verdict
 from anycastd.evidence.finding import Finding, Truth
-from anycastd.profile.model import Failed, Service
+from anycastd.profile.model import FailedAction, Service
 from anycastd.reasons import Reason
 
 CALM = 3600.0
 
 
-class Around(NamedTuple):
+class Context(NamedTuple):
     """What a decision needs besides the verdict.
 
     ``sessions``: at least one BGP session is up (True), all are down (False), not known (None).
@@ -45,11 +45,11 @@ class Cap:
     reason: Reason
     detail: str = ""
     until: float | None = None
-    source: Source | None = None
+    source: CapSource | None = None
     asked: float | None = None
 
 
-def hold_down(service: Service, failures: int) -> float:
+def hold_down_time(service: Service, failures: int) -> float:
     """Seconds of hold-down after that many failures in a row: doubled each time, up to a cap."""
     if not failures:
         return 0.0
@@ -59,30 +59,30 @@ def hold_down(service: Service, failures: int) -> float:
 
 
 def collect_facts(
-    service: Service, verdict: Verdict, around: Around, memory: Memory, now: float
+    service: Service, verdict: Verdict, around: Context, memory: Memory, now: float
 ) -> Iterator[Cap]:
     steers = service.prepends_steer
     if not memory.adopted:
-        yield Cap(Level.WITHDRAWN, Reason.NO_SPEAKER, source=Source.SPEAKER, asked=now)
+        yield Cap(Level.WITHDRAWN, Reason.NO_SPEAKER, source=CapSource.SPEAKER, asked=now)
     if around.drain is not None:
-        yield replace(around.drain, source=Source.DRAIN, asked=now)
+        yield replace(around.drain, source=CapSource.DRAIN, asked=now)
     if around.vip is False:
         detail = f"{service.vip} on {service.interface}"
-        yield Cap(Level.WITHDRAWN, Reason.VIP_MISSING, detail, source=Source.VIP, asked=now)
+        yield Cap(Level.WITHDRAWN, Reason.VIP_MISSING, detail, source=CapSource.VIP, asked=now)
     elif not memory.serve.value:
         floor = Level.WITHDRAWN
-        if service.failed is Failed.STANDBY and verdict.alive and memory.serve.value is False:
+        if service.failed is FailedAction.STANDBY and verdict.alive and memory.serve.value is False:
             floor = Level.STANDBY
-        yield _because(verdict.serve, floor, Source.SERVE)
+        yield _because(verdict.serve, floor, CapSource.SERVE)
     if memory.planned.value and service.maintenance is not None:
-        stays = service.maintenance.then is Failed.STANDBY and steers
+        stays = service.maintenance.then is FailedAction.STANDBY and steers
         floor = Level.STANDBY if stays else Level.WITHDRAWN
         planned = verdict.maintenance
         detail = "" if planned is None else _evidence(planned) + ("" if steers else _UNSTEERED)
         asked = now if planned is None else planned.asked
-        yield Cap(floor, Reason.MAINTENANCE, detail, source=Source.MAINTENANCE, asked=asked)
+        yield Cap(floor, Reason.MAINTENANCE, detail, source=CapSource.MAINTENANCE, asked=asked)
     if memory.sessions.value is False:
-        yield Cap(Level.STANDBY, Reason.NO_SESSION, source=Source.SESSIONS, asked=now)
+        yield Cap(Level.STANDBY, Reason.NO_SESSION, source=CapSource.SESSIONS, asked=now)
     if memory.serve.value and memory.healthy.value is False:
         yield from _unhealthy(service, verdict, memory, now)
 
@@ -101,19 +101,19 @@ def _unhealthy(service: Service, verdict: Verdict, memory: Memory, now: float) -
         ends = max(ends, spaced)
     if now < ends:
         below = verdict.healthy
-        yield Cap(Level.PREFERRED, reason, _evidence(below), ends, Source.FALL, below.asked)
+        yield Cap(Level.PREFERRED, reason, _evidence(below), ends, CapSource.FALL, below.asked)
     elif steers:
-        yield _because(verdict.healthy, Level.DEGRADED, Source.HEALTHY)
+        yield _because(verdict.healthy, Level.DEGRADED, CapSource.HEALTHY)
     else:
-        cap = _because(verdict.healthy, Level.WITHDRAWN, Source.HEALTHY)
+        cap = _because(verdict.healthy, Level.WITHDRAWN, CapSource.HEALTHY)
         yield replace(cap, detail=cap.detail + _UNSTEERED)
 
 
 def collect_waits(service: Service, verdict: Verdict, memory: Memory, now: float) -> Iterator[Cap]:
-    if verdict.serve.truth is Truth.UNKNOWN and not expired(memory.serve, verdict.hold, now):
+    if verdict.serve.truth is Truth.UNKNOWN and not is_expired(memory.serve, verdict.hold, now):
         # Unknown announces nothing new; what is announced stays.
-        ends = end(memory.serve, verdict.hold)
-        yield _because(verdict.serve, Level.WITHDRAWN, Source.UNKNOWN, until=ends)
+        ends = believed_until(memory.serve, verdict.hold)
+        yield _because(verdict.serve, Level.WITHDRAWN, CapSource.UNKNOWN, until=ends)
     serve, healthy = memory.serve, memory.healthy
     if not serve.value:
         return
@@ -121,37 +121,37 @@ def collect_waits(service: Service, verdict: Verdict, memory: Memory, now: float
     steers = service.prepends_steer
     proved = serve.since + service.standby.after
     if now < proved:
-        yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, Source.PROOF)
+        yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
     risen = max(serve.since, memory.sessions.since) + back.rise
     if now < risen:
-        yield Cap(Level.STANDBY, Reason.RISING, "", risen, Source.RISE)
+        yield Cap(Level.STANDBY, Reason.RISING, "", risen, CapSource.RISE)
     failed_at, returned_at = memory.failed_at, memory.returned_at
     if failed_at is not None and (returned_at is None or returned_at < failed_at):
         if back.manual:
-            yield Cap(Level.STANDBY, Reason.MANUAL, source=Source.MANUAL)
-        elif now < (ends := failed_at + hold_down(service, memory.failures)):
-            yield Cap(Level.STANDBY, Reason.HOLD_DOWN, "", ends, Source.HOLD_DOWN)
+            yield Cap(Level.STANDBY, Reason.MANUAL, source=CapSource.MANUAL)
+        elif now < (ends := failed_at + hold_down_time(service, memory.failures)):
+            yield Cap(Level.STANDBY, Reason.HOLD_DOWN, "", ends, CapSource.HOLD_DOWN)
     if memory.changed is not None and now < (spaced := memory.changed + back.spacing):
-        yield Cap(Level.STANDBY, Reason.SPACING, "", spaced, Source.SPACING)
+        yield Cap(Level.STANDBY, Reason.SPACING, "", spaced, CapSource.SPACING)
     if not healthy.value:
         floor = Level.DEGRADED if steers else Level.WITHDRAWN
-        yield _because(verdict.healthy, floor, Source.HEALTH)
+        yield _because(verdict.healthy, floor, CapSource.HEALTH)
         return
     if now < (ends := healthy.since + back.rise):
         floor = Level.DEGRADED if steers else Level.STANDBY
-        yield Cap(floor, Reason.NOT_HEALTHY_LONG, "", ends, Source.HEALTH)
+        yield Cap(floor, Reason.NOT_HEALTHY_LONG, "", ends, CapSource.HEALTH)
     if not steers and now < (proved := healthy.since + service.standby.after):
-        yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, Source.PROOF)
+        yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
 
 
-def _because(finding: Finding, level: Level, source: Source, until: float | None = None) -> Cap:
+def _because(finding: Finding, level: Level, source: CapSource, until: float | None = None) -> Cap:
     reason = finding.reason
     if source in _OF_HEALTHY and reason is Reason.TOO_FEW_SERVERS:
         reason = Reason.BELOW_HEALTHY
     return Cap(level, reason, _evidence(finding), until, source, finding.asked)
 
 
-_OF_HEALTHY = (Source.HEALTHY, Source.HEALTH)
+_OF_HEALTHY = (CapSource.HEALTHY, CapSource.HEALTH)
 
 
 def _evidence(finding: Finding) -> str:

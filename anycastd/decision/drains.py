@@ -27,7 +27,7 @@ from typing import Any
 
 from anycastd.decision.caps import Cap
 from anycastd.decision.levels import Level
-from anycastd.decision.region_report import Other, own_text
+from anycastd.decision.region_report import RegionReport, clean_text
 from anycastd.profile.model import Profile, Service
 from anycastd.reasons import Reason
 
@@ -42,7 +42,7 @@ SETTLED = 2 * FRESH
 """Characters of a reason and of a name; more is cut."""
 
 
-class Phase(Enum):
+class DrainPhase(Enum):
     """Where a drain is with a service."""
 
     LONGER = "longer path"
@@ -87,17 +87,17 @@ Table = Mapping[str, Drain]
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class DrainEffect:
     """What a drain does to a service now; ``safe_from``: not before that may it count as empty."""
 
     drain: Drain
-    phase: Phase
+    phase: DrainPhase
     cap: Cap
     safe_from: float
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class GuardVerdict:
     """Whether the VIP is in good hands without us, and why in words."""
 
     serves: bool
@@ -107,13 +107,13 @@ class Elsewhere:
 # The guard ---------------------------------------------------------------------------------------
 
 
-def elsewhere(
-    profile: Profile, service: Service, others: Mapping[str, Other], since: float, now: float
-) -> Elsewhere:
+def another_region_serves(
+    profile: Profile, service: Service, others: Mapping[str, RegionReport], since: float, now: float
+) -> GuardVerdict:
     """Say whether another region serves, by answers to what was asked after ``since``."""
     names = [region.name for region in profile.regions]
     if not names:
-        return Elsewhere(True, "no `regions` in the profile: nobody was asked")
+        return GuardVerdict(True, "no `regions` in the profile: nobody was asked")
     whys = []
     for name in names:
         if name == profile.region:
@@ -130,14 +130,14 @@ def elsewhere(
         elif not one.serves:
             whys.append(f"{name} does not serve")
         elif not one.draining:
-            return Elsewhere(True, f"{name} serves")
+            return GuardVerdict(True, f"{name} serves")
         else:
             whys.append(f"{name} is being drained itself")
-    return Elsewhere(False, ", ".join(whys) or "no other region is listed")
+    return GuardVerdict(False, ", ".join(whys) or "no other region is listed")
 
 
-def _yields(
-    profile: Profile, service: Service, others: Mapping[str, Other], since: float, now: float
+def _outranked(
+    profile: Profile, service: Service, others: Mapping[str, RegionReport], since: float, now: float
 ) -> bool:
     """Whether a region that is listed after this one serves and stays, being drained or not.
 
@@ -156,7 +156,7 @@ def _yields(
     return False
 
 
-def asks(profile: Profile, table: Table) -> bool:
+def needs_region_reports(profile: Profile, table: Table) -> bool:
     """Whether some drain wants to hear from the other regions now."""
     return bool(profile.regions) and any(
         not (drain.force or drain.stopping)
@@ -168,22 +168,22 @@ def asks(profile: Profile, table: Table) -> bool:
 # The pass ----------------------------------------------------------------------------------------
 
 
-def step(
+def advance_drains(
     profile: Profile,
     table: Table,
     levels: Mapping[str, Level],
-    others: Mapping[str, Other],
+    others: Mapping[str, RegionReport],
     now: float,
     *,
     unsteered: Container[str] = (),
-) -> tuple[Table, Mapping[str, tuple[Hold, ...]]]:
+) -> tuple[Table, Mapping[str, tuple[DrainEffect, ...]]]:
     """Run one pass at ``now``: the drains that go on, and what they do to each service.
 
     ``levels`` are those before the pass, where known.  ``unsteered`` names the services for which
     a longer path moves nobody.  The first hold is the one that counts.
     """
     going = {key: d for key, d in table.items() if d.until is None or now < d.until}
-    holds: dict[str, tuple[Hold, ...]] = {}
+    holds: dict[str, tuple[DrainEffect, ...]] = {}
     if not going:
         return going, holds
     for name, service in profile.services.items():
@@ -206,31 +206,31 @@ def step(
 
 
 def _guard(
-    profile: Profile, service: Service, drain: Drain, others: Mapping[str, Other], now: float
-) -> Elsewhere:
+    profile: Profile, service: Service, drain: Drain, others: Mapping[str, RegionReport], now: float
+) -> GuardVerdict:
     if drain.force or drain.stopping:
-        return Elsewhere(True, "forced: nobody was asked")
-    found = elsewhere(profile, service, others, drain.since, now)
-    if not found.serves and _yields(profile, service, others, drain.since, now):
-        return Elsewhere(True, "a region that is listed after this one stays")
+        return GuardVerdict(True, "forced: nobody was asked")
+    found = another_region_serves(profile, service, others, drain.since, now)
+    if not found.serves and _outranked(profile, service, others, drain.since, now):
+        return GuardVerdict(True, "a region that is listed after this one stays")
     return found
 
 
-def _hold(drain: Drain, name: str, guard: Elsewhere | None, *, steers: bool) -> Hold:
+def _hold(drain: Drain, name: str, guard: GuardVerdict | None, *, steers: bool) -> DrainEffect:
     detail = f"{drain.reason}; by {drain.by}" if drain.by else drain.reason
     if name in drain.gone:
         cap = Cap(Level.WITHDRAWN, Reason.DRAINED, detail)
         # Where the longer path moves nobody, only the withdrawal begins to.
         safe = drain.gone[name] + (0.0 if steers else drain.wait)
-        return Hold(drain, Phase.WITHDRAWN, cap, safe)
+        return DrainEffect(drain, DrainPhase.WITHDRAWN, cap, safe)
     if guard is not None:
         cap = Cap(Level.STANDBY, Reason.DRAIN_WAITS, f"{detail}; {guard.why}")
-        return Hold(drain, Phase.WAITING, cap, drain.since)
+        return DrainEffect(drain, DrainPhase.WAITING, cap, drain.since)
     cap = Cap(Level.STANDBY, Reason.DRAINING, detail, drain.since + drain.wait)
-    return Hold(drain, Phase.LONGER, cap, drain.since)
+    return DrainEffect(drain, DrainPhase.LONGER, cap, drain.since)
 
 
-def wakes(table: Table) -> Iterator[float]:
+def wake_times(table: Table) -> Iterator[float]:
     """Yield when time alone ends a drain."""
     return (drain.until for drain in table.values() if drain.until is not None)
 
@@ -238,7 +238,7 @@ def wakes(table: Table) -> Iterator[float]:
 # Across a restart --------------------------------------------------------------------------------
 
 
-def pack(table: Table, now: float) -> list[dict[str, Any]]:
+def dump_drains(table: Table, now: float) -> list[dict[str, Any]]:
     """Give the drains that outlive this agent as plain values, with ages instead of times."""
     return [
         {
@@ -256,13 +256,13 @@ def pack(table: Table, now: float) -> list[dict[str, Any]]:
     ]
 
 
-def unpack(items: Iterable[Mapping[str, Any]], then: float) -> dict[str, Drain]:
+def load_drains(items: Iterable[Mapping[str, Any]], then: float) -> dict[str, Drain]:
     """Read what ``pack`` gave at ``then``; raises ValueError for anything else."""
     try:
         drains = [
             Drain(
-                reason=own_text(item["reason"]),
-                by=own_text(item["by"]),
+                reason=clean_text(item["reason"]),
+                by=clean_text(item["by"]),
                 since=then - _seconds(item["age"]),
                 wait=_seconds(item["wait"]),
                 service=None if item["service"] is None else str(item["service"]),

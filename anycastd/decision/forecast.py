@@ -11,12 +11,12 @@ from anycastd.decision.policy import Decision
 from anycastd.evidence.haproxy.snapshot import Observation
 from anycastd.profile.model import Profile
 
-STEPS_MAX = 1000
+MAX_STEPS = 1000
 """Passes to run at most: far more than the few timers of a service can ask for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class ForecastStep:
     """From ``after`` seconds on, this is a service's decision."""
 
     after: float
@@ -25,25 +25,25 @@ class Stage:
 
 def forecast(
     profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now: float, ahead: float
-) -> dict[str, tuple[Stage, ...]]:
+) -> dict[str, tuple[ForecastStep, ...]]:
     """Run the core ``ahead`` seconds forward from ``now`` on ever the same evidence.
 
     Gives for each service its decisions, the present one first, then one for each change of level.
     """
-    stages: dict[str, list[Stage]] = {name: [] for name in profile.services}
+    stages: dict[str, list[ForecastStep]] = {name: [] for name in profile.services}
     at = now
     # As if they were taken over and over: never too old, so that only true timers wake a pass.
     looks = {name: _fresh(look, now + ahead) for name, look in inputs.haproxy.items()}
     probes = {name: replace(probe, asked=now + ahead) for name, probe in inputs.probes.items()}
     others = {name: replace(other, asked=now + ahead) for name, other in inputs.others.items()}
     inputs = replace(inputs, haproxy=looks, probes=probes, others=others)
-    for _ in range(STEPS_MAX):
+    for _ in range(MAX_STEPS):
         step = advance(profile, memory, inputs, at)
         memory = step.memory
         inputs = replace(inputs, drains=step.drains)
         for name, decision in step.decisions.items():
             if not stages[name] or stages[name][-1].decision.level is not decision.level:
-                stages[name].append(Stage(at - now, decision))
+                stages[name].append(ForecastStep(at - now, decision))
         if step.wake_at is None or step.wake_at > now + ahead:
             break
         at = step.wake_at

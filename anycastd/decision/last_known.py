@@ -8,7 +8,7 @@ from anycastd.evidence.finding import Finding, Truth
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LastKnown:
     """The last known value of a condition: since when it has that value, since when it is unknown.
 
     ``value`` is None before the first known value.
@@ -19,7 +19,7 @@ class Known:
     unknown_since: float | None = None
 
 
-NEVER = Known()
+NEVER = LastKnown()
 """What was never known."""
 
 
@@ -27,34 +27,34 @@ NEVER = Known()
 _TRUE, _UNKNOWN = Truth.TRUE, Truth.UNKNOWN
 
 
-def learn(known: Known, found: Finding, hold: float, now: float) -> Known:
+def update_from_finding(known: LastKnown, found: Finding, hold: float, now: float) -> LastKnown:
     """Take over a condition's value; hold the last one while it is unknown, for a bounded time."""
     if found.truth is not _UNKNOWN:
-        return observe(known, found.truth is _TRUE, now)
+        return update(known, found.truth is _TRUE, now)
     if known.unknown_since is None:
         known = replace(known, unknown_since=now)
-    if not expired(known, hold, now):
+    if not is_expired(known, hold, now):
         return known
     if (found.then is Truth.TRUE) is known.value:
         return known
-    return Known(found.then is Truth.TRUE, now, known.unknown_since)
+    return LastKnown(found.then is Truth.TRUE, now, known.unknown_since)
 
 
-def observe(known: Known, value: bool | None, now: float) -> Known:
+def update(known: LastKnown, value: bool | None, now: float) -> LastKnown:
     """Take over a value that is known, None otherwise; the very same where nothing is new."""
     if value is None:
         return known
     if value is known.value:
         return known if known.unknown_since is None else replace(known, unknown_since=None)
-    return Known(value, now)
+    return LastKnown(value, now)
 
 
-def end(known: Known, hold: float) -> float | None:
+def believed_until(known: LastKnown, hold: float) -> float | None:
     """When the last known value is held no longer; None while it is known."""
     return None if known.unknown_since is None else known.unknown_since + hold
 
 
-def expired(known: Known, hold: float, now: float) -> bool:
+def is_expired(known: LastKnown, hold: float, now: float) -> bool:
     """Whether the last known value is held no longer."""
-    ends = end(known, hold)
+    ends = believed_until(known, hold)
     return ends is not None and now >= ends

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anycastd.decision.last_known import NEVER, Known
+from anycastd.decision.last_known import NEVER, LastKnown
 from anycastd.decision.levels import Level
 
 
@@ -22,10 +22,10 @@ class Memory:
     level_since: float = 0.0
     changed: float | None = None
     adopted: bool = False
-    serve: Known = NEVER
-    healthy: Known = NEVER
-    sessions: Known = NEVER
-    planned: Known = NEVER
+    serve: LastKnown = NEVER
+    healthy: LastKnown = NEVER
+    sessions: LastKnown = NEVER
+    planned: LastKnown = NEVER
     failures: int = 0
     failed_at: float | None = None
     returned_at: float | None = None
@@ -33,7 +33,7 @@ class Memory:
     announced: bool = False
 
 
-def carry(memory: Memory, now: float) -> dict[str, Any]:
+def dump_memory(memory: Memory, now: float) -> dict[str, Any]:
     """Give what outlives the process: a count, and how many seconds ago what happened (or None)."""
 
     def ago(at: float | None) -> float | None:
@@ -48,7 +48,7 @@ def carry(memory: Memory, now: float) -> dict[str, Any]:
     }
 
 
-def restore(carried: Mapping[str, Any], now: float) -> Memory:
+def load_memory(carried: Mapping[str, Any], now: float) -> Memory:
     """Make a Memory of what ``carry`` gave at ``now``; raises ValueError for anything else.
 
     It proves nothing: what was announced is the lease's to say, and who serves is for looks.
@@ -71,7 +71,7 @@ def restore(carried: Mapping[str, Any], now: float) -> Memory:
         failed_at = now
     return Memory(
         level_since=now,
-        failures=min(failures, _FAILURES_MAX),
+        failures=min(failures, _MAX_FAILURES),
         failed_at=failed_at if failures else None,
         changed=at("changed"),
         returned_at=at("returned"),
@@ -83,4 +83,4 @@ def restore(carried: Mapping[str, Any], now: float) -> Memory:
 _LONG_AGO = 31_536_000.0
 
 
-_FAILURES_MAX = 1000
+_MAX_FAILURES = 1000

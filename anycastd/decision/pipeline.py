@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.decision import drains as draining
-from anycastd.decision.caps import Around
-from anycastd.decision.drains import Hold, Table
+from anycastd.decision.caps import Context
+from anycastd.decision.drains import DrainEffect, Table
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.policy import Decision, Transition, decide
-from anycastd.decision.region_report import Other
-from anycastd.decision.routes import by_prefix, held_level, wanted
-from anycastd.decision.verdict import judge
+from anycastd.decision.region_report import RegionReport
+from anycastd.decision.routes import index_by_prefix, leased_level, wanted_routes
+from anycastd.decision.verdict import judge_service
 from anycastd.evidence.haproxy.snapshot import Observation
 from anycastd.evidence.vip.selftest import Probe
 from anycastd.lease.messages import Report
@@ -61,12 +61,12 @@ class Inputs:
     lease: LeaseView = LeaseView()
     probes: Mapping[str, Probe] = field(default_factory=dict)
     drains: Table = field(default_factory=dict)
-    others: Mapping[str, Other] = field(default_factory=dict)
+    others: Mapping[str, RegionReport] = field(default_factory=dict)
     returns: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PassResult:
     """What a pass gives.
 
     ``wanted`` is None while there is nothing to say yet: some HAProxy has not been looked at, so
@@ -80,7 +80,7 @@ class Step:
     decisions: Mapping[str, Decision]
     wake_at: float | None
     drains: Table = field(default_factory=dict)
-    holds: Mapping[str, tuple[Hold, ...]] = field(default_factory=dict)
+    holds: Mapping[str, tuple[DrainEffect, ...]] = field(default_factory=dict)
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
@@ -88,34 +88,36 @@ class Step:
         return tuple(d.transition for d in self.decisions.values() if d.transition is not None)
 
 
-def advance(profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now: float) -> Step:
+def advance(
+    profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now: float
+) -> PassResult:
     """Run one pass at ``now`` (seconds, own time) over everything known."""
     complete = all(name in inputs.haproxy for name in profile.haproxy)
     sessions = _sessions(inputs.lease)
     adopting = _adopting(profile, memory, inputs.lease.held) if complete else {}
     levels_before = {name: each.level for name, each in memory.items() if each.adopted}
     unsteered = {name for name, each in profile.services.items() if not each.prepends_steer}
-    going, holds = draining.step(
+    going, holds = draining.advance_drains(
         profile, inputs.drains, levels_before, inputs.others, now, unsteered=unsteered
     )
     decisions: dict[str, Decision] = {}
     remembered: dict[str, Memory] = {}
     for name, service in profile.services.items():
-        verdict = judge(profile, service, inputs.haproxy, now, inputs.probes.get(name))
+        verdict = judge_service(profile, service, inputs.haproxy, now, inputs.probes.get(name))
         held = adopting.get(name)
         vip = inputs.vips.get(service.prefix)
         there = None if vip is None else vip.usable
         drain = holds[name][0].cap if name in holds else None
-        around = Around(sessions, there, held, drain, returned=inputs.returns.get(name))
+        around = Context(sessions, there, held, drain, returned=inputs.returns.get(name))
         before = memory.get(name) or Memory(level_since=now)
         decisions[name], remembered[name] = decide(service, verdict, around, before, now)
     wake = [d.wake_at for d in decisions.values() if d.wake_at is not None]
-    wake += draining.wakes(going)
+    wake += draining.wake_times(going)
     levels = [(profile.services[name], d.level) for name, d in decisions.items()]
     ready = complete and inputs.lease.held is not None
-    return Step(
+    return PassResult(
         memory=remembered,
-        wanted=wanted(profile, levels, holds) if ready else None,
+        wanted=wanted_routes(profile, levels, holds) if ready else None,
         decisions=decisions,
         wake_at=min(wake, default=None),
         drains=going,
@@ -123,7 +125,7 @@ def advance(profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now:
     )
 
 
-def begin_anew(memory: Mapping[str, Memory], now: float) -> Mapping[str, Memory]:
+def restart_at_withdrawn(memory: Mapping[str, Memory], now: float) -> Mapping[str, Memory]:
     """Give other memories to those that think they are announced, once the lease ran out.
 
     Nothing is held any more, so they come back step by step.
@@ -144,8 +146,8 @@ def _adopting(
     ]
     if held is None or not new:
         return {}
-    found = by_prefix(held)
-    return {each.name: held_level(profile, each, found.get(each.prefix, ())) for each in new}
+    found = index_by_prefix(held)
+    return {each.name: leased_level(profile, each, found.get(each.prefix, ())) for each in new}
 
 
 def _sessions(lease: LeaseView) -> bool | None:

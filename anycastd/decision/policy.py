@@ -35,8 +35,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from anycastd.decision.caps import CALM, Around, Cap, collect_facts, collect_waits
-from anycastd.decision.last_known import Known, end, learn, observe
+from anycastd.decision.caps import CALM, Cap, Context, collect_facts, collect_waits
+from anycastd.decision.last_known import LastKnown, believed_until, update, update_from_finding
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.verdict import Verdict
@@ -84,7 +84,7 @@ class Decision(NamedTuple):
 
 
 def decide(
-    service: Service, verdict: Verdict, around: Around, memory: Memory, now: float
+    service: Service, verdict: Verdict, around: Context, memory: Memory, now: float
 ) -> tuple[Decision, Memory]:
     """Take one decision at ``now`` (seconds) and give it with the memory for the next one."""
     if not memory.adopted and around.held is not None:
@@ -107,7 +107,11 @@ def decide(
             service.name, memory.level, level, binding.reason, binding.detail, evidence, now
         )
         memory = replace(memory, level=level, level_since=now, changed=now)
-    wake = [verdict.until, end(memory.serve, verdict.hold), end(memory.healthy, verdict.hold)]
+    wake = [
+        verdict.until,
+        believed_until(memory.serve, verdict.hold),
+        believed_until(memory.healthy, verdict.hold),
+    ]
     if caps:
         wake += [cap.until for cap in caps]
     ahead = [at for at in wake if at is not None and at > now]
@@ -131,20 +135,20 @@ def _level(cap: Cap) -> Level:
     return cap.level
 
 
-def _learned(verdict: Verdict, around: Around, memory: Memory, now: float) -> Memory:
+def _learned(verdict: Verdict, around: Context, memory: Memory, now: float) -> Memory:
     """Take over what is seen; the very same memory where nothing is new."""
     if around.vip is False:
         # Without its VIP it serves nobody, whatever HAProxy shows: a failure like any other.
-        serve = observe(memory.serve, value=False, now=now)
+        serve = update(memory.serve, value=False, now=now)
     else:
-        serve = learn(memory.serve, verdict.serve, verdict.hold, now)
-    healthy = learn(memory.healthy, verdict.healthy, verdict.hold, now)
-    sessions = observe(memory.sessions, around.sessions, now)
+        serve = update_from_finding(memory.serve, verdict.serve, verdict.hold, now)
+    healthy = update_from_finding(memory.healthy, verdict.healthy, verdict.hold, now)
+    sessions = update(memory.sessions, around.sessions, now)
     planned = memory.planned
     if verdict.maintenance is None:
-        planned = observe(planned, value=False, now=now)
+        planned = update(planned, value=False, now=now)
     elif verdict.maintenance.truth is not Truth.UNKNOWN:
-        planned = observe(planned, verdict.maintenance.truth is Truth.FALSE, now)
+        planned = update(planned, verdict.maintenance.truth is Truth.FALSE, now)
     returned = memory.returned_at if around.returned is None else around.returned
     if (
         serve is memory.serve
@@ -189,6 +193,6 @@ def _adopt(memory: Memory, held: Level, service: Service, now: float) -> Memory:
         memory = replace(memory, changed=now)
     return replace(
         memory,
-        serve=Known(True, now - service.standby.after),
-        healthy=Known(True, now) if held is Level.PREFERRED else memory.healthy,
+        serve=LastKnown(True, now - service.standby.after),
+        healthy=LastKnown(True, now) if held is Level.PREFERRED else memory.healthy,
     )

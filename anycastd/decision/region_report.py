@@ -7,11 +7,11 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-REASON_MAX = 200
+MAX_REASON = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class VipReport:
     """What another region says of a VIP: announced for good reason, and whether it is to leave."""
 
     serves: bool
@@ -19,36 +19,36 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
-class Other:
+class RegionReport:
     """A region's newest answer, by VIP; ``asked`` when the question was; ``why`` there is none."""
 
     asked: float
-    vips: Mapping[str, Serving] = field(default_factory=dict)
+    vips: Mapping[str, VipReport] = field(default_factory=dict)
     why: str = ""
 
 
-def own_text(text: object, default: str = "") -> str:
+def clean_text(text: object, default: str = "") -> str:
     """Take a person's words: one line, printable, not too long."""
     words = " ".join(str(text or "").split()) or default
-    return "".join(each if each.isprintable() else "?" for each in words)[:REASON_MAX]
+    return "".join(each if each.isprintable() else "?" for each in words)[:MAX_REASON]
 
 
-def heard(text: str, region: str, asked: float) -> Other:
+def parse_region_report(text: str, region: str, asked: float) -> RegionReport:
     """Read what another agent says of itself (see ``status.serving``); never raises."""
     try:
         answer = json.loads(text)
         if answer["region"] != region:
-            return Other(asked, why=f"is answered for by {own_text(answer['region'])}")
+            return RegionReport(asked, why=f"is answered for by {clean_text(answer['region'])}")
         vips = {
-            str(vip): Serving(each["serves"] is True, each["draining"] is not False)
+            str(vip): VipReport(each["serves"] is True, each["draining"] is not False)
             for vip, each in answer["vips"].items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return Other(asked, why="gives an answer that is none of an agent's")
-    return Other(asked, vips)
+        return RegionReport(asked, why="gives an answer that is none of an agent's")
+    return RegionReport(asked, vips)
 
 
-def serving(status: Mapping[str, Any], draining: Container[str]) -> dict[str, Any]:
+def build_region_report(status: Mapping[str, Any], draining: Container[str]) -> dict[str, Any]:
     """Give what the other regions' agents want to know, of a status as JSON.
 
     ``draining`` names the services that are to leave, as of now.
@@ -63,4 +63,4 @@ def serving(status: Mapping[str, Any], draining: Container[str]) -> dict[str, An
     }
 
 
-SERVING = "/serving"
+REPORT_PATH = "/serving"

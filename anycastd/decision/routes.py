@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from functools import lru_cache
 
-from anycastd.bgp.route import Route, canonical
+from anycastd.bgp.route import Route, canonicalize
 from anycastd.decision.levels import Level
 from anycastd.profile.model import Neighbor, Profile, Service
 
@@ -17,7 +17,7 @@ GRACEFUL_SHUTDOWN = "65535:0"
 """The community that says that a route is about to go (RFC 8326)."""
 
 
-def wanted(
+def wanted_routes(
     profile: Profile, levels: Iterable[tuple[Service, Level]], leaving: Container[str] = ()
 ) -> tuple[Route, ...]:
     """Give the whole wanted set: each announced service's VIP for each neighbor, in order.
@@ -37,12 +37,12 @@ def _routes(
     profile: Profile, service: Service, level: Level, *, leaving: bool
 ) -> tuple[Route, ...]:
     return tuple(
-        route(profile, service, level, neighbor, leaving=leaving)
+        build_route(profile, service, level, neighbor, leaving=leaving)
         for neighbor in profile.bgp.neighbors
     )
 
 
-def route(
+def build_route(
     profile: Profile, service: Service, level: Level, neighbor: Neighbor, *, leaving: bool = False
 ) -> Route:
     """Give the route of ``service`` at ``level`` as ``neighbor`` is to hear it.
@@ -61,17 +61,17 @@ def route(
     if leaving and neighbor.graceful_shutdown:
         communities = (*communities, GRACEFUL_SHUTDOWN)
     next_hop = neighbor.next_hop or service.next_hop or neighbor.local_address
-    path = (profile.bgp.local_as,) * asns(service, level, neighbor)
+    path = (profile.bgp.local_as,) * path_length(service, level, neighbor)
     written = Route(str(neighbor.address), service.prefix, str(next_hop), path, med, communities)
-    return canonical(written)  # so that it can be compared with what ExaBGP gives back
+    return canonicalize(written)  # so that it can be compared with what ExaBGP gives back
 
 
-def asns(service: Service, level: Level, neighbor: Neighbor) -> int:
+def path_length(service: Service, level: Level, neighbor: Neighbor) -> int:
     """Give the length of the path of ``service`` at ``level`` as ``neighbor`` is to hear it."""
-    return 1 + prepends(service, level) + neighbor.prepend
+    return 1 + count_prepends(service, level) + neighbor.prepend
 
 
-def prepends(service: Service, level: Level) -> int:
+def count_prepends(service: Service, level: Level) -> int:
     """Give the number of prepends of ``service`` at ``level``, without a neighbor's own."""
     match level:
         case Level.PREFERRED:
@@ -84,7 +84,7 @@ def prepends(service: Service, level: Level) -> int:
             raise ValueError("a withdrawn service has no path")
 
 
-def by_prefix(held: Iterable[Route]) -> dict[str, list[Route]]:
+def index_by_prefix(held: Iterable[Route]) -> dict[str, list[Route]]:
     """Sort routes by their prefix, so that ``held_level`` need not look at all for each service."""
     found: dict[str, list[Route]] = {}
     for one in held:
@@ -92,7 +92,7 @@ def by_prefix(held: Iterable[Route]) -> dict[str, list[Route]]:
     return found
 
 
-def held_level(profile: Profile, service: Service, held: Iterable[Route]) -> Level:
+def leased_level(profile: Profile, service: Service, held: Iterable[Route]) -> Level:
     """Find the level at which ``held`` has the service: the lowest that any neighbor was told.
 
     A neighbor that was told nothing does not count: it may be new in this profile.  A path that is
@@ -106,7 +106,7 @@ def held_level(profile: Profile, service: Service, held: Iterable[Route]) -> Lev
         if found is None:
             continue
         announced = (Level.STANDBY, Level.DEGRADED, Level.PREFERRED)
-        lengths = {level: asns(service, level, neighbor) for level in announced}
+        lengths = {level: path_length(service, level, neighbor) for level in announced}
         off = {level: abs(length - len(found.as_path)) for level, length in lengths.items()}
         levels.append(min(announced, key=lambda level: off[level]))
     return min(levels, default=Level.WITHDRAWN)

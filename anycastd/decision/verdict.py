@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from anycastd.evidence.finding import UNKNOWN, Finding, join
-from anycastd.evidence.haproxy.conditions import find
+from anycastd.evidence.finding import UNKNOWN, Finding, join_findings
+from anycastd.evidence.haproxy.conditions import evaluate_rule
 from anycastd.evidence.haproxy.snapshot import Observation
-from anycastd.evidence.vip.selftest import Probe, evaluate
+from anycastd.evidence.vip.selftest import Probe, evaluate_self_test
 from anycastd.profile.model import AllOf, AnyOf, Condition, Instance, Profile, Service
 
 
@@ -38,7 +38,7 @@ class Verdict(NamedTuple):
     maintenance: Finding | None = None
 
 
-def judge(
+def judge_service(
     profile: Profile,
     service: Service,
     looks: Mapping[str, Observation],
@@ -53,9 +53,9 @@ def judge(
     serve = _evaluate(service.serve, profile.haproxy, looks, now, findings)
     answers = None
     if service.self_test is not None:
-        listens, answers = evaluate(service.self_test, probe, now)
+        listens, answers = evaluate_self_test(service.self_test, probe, now)
         findings.append(listens)
-        serve = join((serve, listens), every=True)
+        serve = join_findings((serve, listens), every=True)
     healthy = serve
     if service.healthy is not None:
         more: list[Finding] = []
@@ -65,7 +65,7 @@ def judge(
         findings.append(answers)
         # Slow is no reason to withdraw: where a longer path moves nobody it is only seen.
         if service.healthy is not None and service.prepends_steer:
-            healthy = join((healthy, answers), every=True)
+            healthy = join_findings((healthy, answers), every=True)
     alive, hold, until, asked = True, None, None, findings[0].asked
     for found in findings:
         if not found.alive:
@@ -78,7 +78,7 @@ def judge(
     planned = None
     if service.maintenance is not None:
         rule = service.maintenance
-        planned = find(rule, profile.haproxy[rule.instance], looks, now)
+        planned = evaluate_rule(rule, profile.haproxy[rule.instance], looks, now)
         if not planned.alive:  # one that is dead or hangs has not switched anything
             planned = planned._replace(truth=UNKNOWN)
         findings.append(planned)
@@ -98,7 +98,7 @@ def _evaluate(
     """Judge a condition: give what decides it; each rule's finding is added to ``findings``."""
     if isinstance(condition, _SEVERAL):
         parts = [_evaluate(rule, instances, looks, now, findings) for rule in condition.rules]
-        return join(parts, every=isinstance(condition, AllOf))
-    found = find(condition, instances[condition.instance], looks, now)
+        return join_findings(parts, every=isinstance(condition, AllOf))
+    found = evaluate_rule(condition, instances[condition.instance], looks, now)
     findings.append(found)
     return found

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from anycastd.evidence.haproxy.servers import Server
 from anycastd.reasons import Reason
 
-UNPROVED_HOLD = 60.0
+BELIEVE_UNPROVED_FOR = 60.0
 
 
 class Truth(IntEnum):
@@ -49,7 +49,7 @@ class Finding(NamedTuple):
 UNKNOWN = Truth.UNKNOWN
 
 
-def join(parts: Sequence[Finding], *, every: bool) -> Finding:
+def join_findings(parts: Sequence[Finding], *, every: bool) -> Finding:
     """Join findings: the minimum for `all`, the maximum for `any`; the first of equals decides."""
     decisive = parts[0]
     for part in parts:

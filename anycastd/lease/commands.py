@@ -29,16 +29,16 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
-class AskSessions:
+class QuerySessions:
     """Which neighbors have a session."""
 
 
 @dataclass(frozen=True, slots=True)
-class AskRib:
+class QueryAdjRibOut:
     """What stands in ExaBGP's adj-rib-out, per neighbor."""
 
 
-Command = Announce | Withdraw | Ping | AskSessions | AskRib
+Command = Announce | Withdraw | Ping | QuerySessions | QueryAdjRibOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class SessionChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class ConfigLoaded:
     """ExaBGP has read its configuration again: ``config`` is the hash of what it runs now.
 
     ``error`` is None when it took it; else it keeps what it had, and this says why.
@@ -76,10 +76,10 @@ class Loaded:
     error: str | None = None
 
 
-Fact = Answer | SessionChanged | Loaded
+Fact = Answer | SessionChanged | ConfigLoaded
 
 
-def words(command: Command) -> str:
+def describe_command(command: Command) -> str:
     """Name a command to ExaBGP in words."""
     match command:
         case Announce(route):
@@ -88,7 +88,7 @@ def words(command: Command) -> str:
             return f"withdraw {route.prefix} from {route.neighbor}"
         case Ping():
             return "version"
-        case AskSessions():
+        case QuerySessions():
             return "session states"
-        case AskRib():
+        case QueryAdjRibOut():
             return "adj-rib-out"

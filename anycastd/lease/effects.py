@@ -9,14 +9,14 @@ from anycastd.lease.messages import Report
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
+class SendCommand:
     """Say a command to ExaBGP; routes are answered in the order in which they were said."""
 
     command: Command
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
+class SendReport:
     """Send a report to one connection."""
 
     report: Report
@@ -24,7 +24,7 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class Hang:
+class CloseConnection:
     """Close a connection; ``why`` in words."""
 
     connection: int
@@ -32,7 +32,7 @@ class Hang:
 
 
 @dataclass(frozen=True, slots=True)
-class Rewrite:
+class WriteConfig:
     """Write the speaker's files from the profile on disk.
 
     Of the sessions that close for their change only those with ``reset`` may be changed now.
@@ -42,22 +42,22 @@ class Rewrite:
 
 
 @dataclass(frozen=True, slots=True)
-class Reread:
+class ReloadConfig:
     """Have ExaBGP read its configuration again."""
 
 
 @dataclass(frozen=True, slots=True)
-class EndExabgp:
+class KillSpeaker:
     """End ExaBGP: it does not answer, so its sessions must close; ``why`` in words."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class Log:
     """Something worth a line in the log."""
 
     text: str
 
 
-Effect = Say | Send | Hang | Rewrite | Reread | EndExabgp | Note
+Effect = SendCommand | SendReport | CloseConnection | WriteConfig | ReloadConfig | KillSpeaker | Log

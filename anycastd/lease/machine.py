@@ -9,28 +9,35 @@ from anycastd.bgp.route import Route
 from anycastd.bgp.session import NO_CONNECTION, Session
 from anycastd.lease.commands import (
     Announce,
-    AskRib,
-    AskSessions,
     Command,
+    ConfigLoaded,
     Fact,
-    Loaded,
     Ping,
+    QueryAdjRibOut,
+    QuerySessions,
     SessionChanged,
     Withdraw,
-    words,
+    describe_command,
 )
-from anycastd.lease.effects import Effect, EndExabgp, Hang, Note, Say, Send
-from anycastd.lease.messages import MessageError, Reload, Report, Want, from_agent
-from anycastd.lease.neighbor import Peer
-from anycastd.lease.owner import Holder
-from anycastd.lease.reconfigure import Resettle, Written
+from anycastd.lease.effects import (
+    CloseConnection,
+    Effect,
+    KillSpeaker,
+    Log,
+    SendCommand,
+    SendReport,
+)
+from anycastd.lease.messages import MessageError, Reload, Report, Want, parse_agent_message
+from anycastd.lease.neighbor import NeighborState
+from anycastd.lease.owner import LeaseOwner
+from anycastd.lease.reconfigure import Reconfiguration, WriteResult
 from anycastd.lease.settings import Settings
 
-TOLD_PROBLEMS = 10
+MAX_PROBLEMS = 10
 """Problems that a report names; of a profile with 1,000 wrong VIPs ten say it all."""
 
 
-class Lease:
+class LeaseMachine:
     """The machine: messages, answers and time in, effects out; it does no I/O itself.
 
     What stands on the wire is wanted by somebody for a bounded time, or it is withdrawn:
@@ -59,8 +66,8 @@ class Lease:
 
     def __init__(self, settings: Settings, now: float) -> None:
         self.settings = settings
-        self.holder = Holder()
-        self.resettle = Resettle(able=settings.able, loaded=settings.config)
+        self.holder = LeaseOwner()
+        self.resettle = Reconfiguration(able=settings.able, loaded=settings.config)
         self.asked: tuple[Route, ...] = ()
         self.wanted: dict[tuple[str, str], Route] = {}
         self.told: dict[tuple[str, str], Route] = {}
@@ -71,7 +78,7 @@ class Lease:
         self.lapses = 0
         self.exabgp = ""
         self.errors: deque[str] = deque(maxlen=10)
-        self.peers = {address: Peer(now) for address in settings.neighbors}
+        self.peers = {address: NeighborState(now) for address in settings.neighbors}
         self._started = now
         self._inherited = False
         self._coming: Settings | None = None
@@ -91,7 +98,11 @@ class Lease:
 
     def start(self, now: float) -> list[Effect]:
         """Ask for what a dead process before us left: session states, and the adj-rib-out."""
-        return [*self._say(Ping(), now), *self._say(AskSessions(), now), *self._say(AskRib(), now)]
+        return [
+            *self._say(Ping(), now),
+            *self._say(QuerySessions(), now),
+            *self._say(QueryAdjRibOut(), now),
+        ]
 
     def connected(self, connection: int, now: float) -> list[Effect]:
         """Greet an agent with the whole state; it holds nothing before its first Want."""
@@ -109,15 +120,19 @@ class Lease:
         """Take a line of an agent's."""
         self._reported.setdefault(connection, None)
         try:
-            want = from_agent(line)
+            want = parse_agent_message(line)
         except MessageError as error:
             told = self._send(connection, now, refused=str(error))
-            return [Note(f"refused a message: {error}"), told, Hang(connection, str(error))]
+            return [
+                Log(f"refused a message: {error}"),
+                told,
+                CloseConnection(connection, str(error)),
+            ]
         if isinstance(want, Reload):
             return self.resettle.ask() + self._broadcast(now)
         if self.holder.late(connection, want):
             lost = f"pid {self.holder.pid} holds the lease; it started later"
-            return [self._send(connection, now, lost=lost), Hang(connection, lost)]
+            return [self._send(connection, now, lost=lost), CloseConnection(connection, lost)]
         if want.epoch == self.holder.epoch and want.serial <= self.serial:
             return [self._send(connection, now)]  # said before: it renews nothing
         effects = self._hold(connection, want, now)
@@ -135,7 +150,7 @@ class Lease:
         """Take a fact that ExaBGP said."""
         if isinstance(fact, SessionChanged):
             return self._session(fact.neighbor, fact.session, fact.why, now)
-        if isinstance(fact, Loaded):
+        if isinstance(fact, ConfigLoaded):
             return self._loaded(fact, now)
         effects: list[Effect] = []
         command = fact.command
@@ -144,9 +159,9 @@ class Lease:
                 del self._open[index]
                 break
         if fact.error is not None:
-            text = f"{words(command)}: {fact.error}"
+            text = f"{describe_command(command)}: {fact.error}"
             self.errors.append(text)
-            effects.append(Note(f"ExaBGP refused {text}"))
+            effects.append(Log(f"ExaBGP refused {text}"))
         if isinstance(command, Announce | Withdraw):
             self._answered += 1
             if fact.error is not None and self.told.get(command.route.key) == command.route:
@@ -159,11 +174,11 @@ class Lease:
                 # The reason was an event before our time, or there was none: it dials in vain.
                 known = state is Session.UP or self.peers[address].session is Session.DOWN
                 effects += self._session(address, state, "" if known else NO_CONNECTION, now)
-        elif isinstance(command, AskRib):
+        elif isinstance(command, QueryAdjRibOut):
             effects += self._compare(fact.rib or (), now, readable=fact.error is None)
         return effects + self._acknowledge(now)
 
-    def written(self, written: Written, settings: Settings, now: float) -> list[Effect]:
+    def written(self, written: WriteResult, settings: Settings, now: float) -> list[Effect]:
         """Take what the speaker's files say now; it counts once ExaBGP has read them too."""
         self._coming, self._fresh = settings, written.fresh
         effects = self.resettle.written(written, self._sessions(), now)
@@ -179,13 +194,13 @@ class Lease:
         """Let time pass; call it often, after everything pending has been read."""
         effects: list[Effect] = []
         if self.expires is not None and now >= self.expires:
-            effects.append(Note(f"the lease ran out: {len(self.told)} routes are withdrawn"))
+            effects.append(Log(f"the lease ran out: {len(self.told)} routes are withdrawn"))
             self.lapses += 1
             self.expires = None
             self.asked = ()
             effects += self._permit(now) + self._broadcast(now)
         if self.holder.patience(now):
-            effects += [Note("agents may announce again"), *self._permit(now)]
+            effects += [Log("agents may announce again"), *self._permit(now)]
             effects += self._broadcast(now)
         before = self.resettle.phase
         effects += self.resettle.tick(self._sessions(), now)
@@ -204,14 +219,14 @@ class Lease:
             return effects
         if loser is not None:
             lost = f"pid {want.pid} took the lease over"
-            effects += [self._send(loser, now, lost=lost), Hang(loser, lost)]
+            effects += [self._send(loser, now, lost=lost), CloseConnection(loser, lost)]
         if want.epoch != before[1]:
-            effects.append(Note(f"held by the agent with pid {want.pid}"))
+            effects.append(Log(f"held by the agent with pid {want.pid}"))
             # Serials are an agent's own: what its predecessor was confirmed says nothing to it.
             self.acked = 0
             self._marks.clear()
         if self.holder.barred and not before[2]:
-            effects.append(Note(self.holder.sentence(now)))
+            effects.append(Log(self.holder.sentence(now)))
         return effects
 
     def _converse(self, now: float) -> list[Effect]:
@@ -222,10 +237,10 @@ class Lease:
                 return []
             self._open.clear()
             took = f"{self.settings.answer_within:g} s"
-            return [EndExabgp(f"no answer within {took} to: {words(command)}")]
+            return [KillSpeaker(f"no answer within {took} to: {describe_command(command)}")]
         if self._due(now):
             self._unread = False
-            return self._say(AskRib(), now)
+            return self._say(QueryAdjRibOut(), now)
         if now - self._spoke < self.settings.ping_every:
             return []
         return self._say(Ping(), now) if self._inherited else self._ask_again(now)
@@ -233,9 +248,9 @@ class Lease:
     def _ask_again(self, now: float) -> list[Effect]:
         """Ask once more what the process before us left; without that nothing can be promised."""
         if now - self._started < self.settings.inherit + self.settings.answer_within:
-            return self._say(AskRib(), now)
+            return self._say(QueryAdjRibOut(), now)
         self._started = now
-        return [EndExabgp("its adj-rib-out cannot be read: nobody knows what stands there")]
+        return [KillSpeaker("its adj-rib-out cannot be read: nobody knows what stands there")]
 
     def _due(self, now: float) -> bool:
         """Whether it is time to read the adj-rib-out back."""
@@ -250,7 +265,7 @@ class Lease:
             self._said += 1
         self._open.append((command, now))
         self._spoke = now
-        return [Say(command)]
+        return [SendCommand(command)]
 
     def _touch(self, now: float) -> None:
         """Remember that what was read back is not what stands there any more."""
@@ -275,7 +290,7 @@ class Lease:
         self._refused = list(dict.fromkeys(self._refused))
         return self._tell(now)
 
-    def _loaded(self, fact: Loaded, now: float) -> list[Effect]:
+    def _loaded(self, fact: ConfigLoaded, now: float) -> list[Effect]:
         effects = self.resettle.read(fact, now)
         if fact.error is None and self._coming is not None:
             effects += self._adopt(now)
@@ -288,12 +303,12 @@ class Lease:
             return []
         self.settings = settings
         self.peers = {
-            address: self.peers.get(address) or Peer(now) for address in settings.neighbors
+            address: self.peers.get(address) or NeighborState(now) for address in settings.neighbors
         }
         # A session that begins anew knows nothing, whatever its neighbor was told before.
         keep = [key for key in self.told if key[0] in self.peers and key[0] not in self._fresh]
         self.told = {key: self.told[key] for key in keep}
-        return self._permit(now) + self._say(AskSessions(), now)
+        return self._permit(now) + self._say(QuerySessions(), now)
 
     def _tell(self, now: float) -> list[Effect]:
         """Say the difference between wanted and told; withdrawals first."""
@@ -350,7 +365,7 @@ class Lease:
         if effects:
             self.repairs += len(effects)
             self._touch(now)
-            effects.append(Note(f"ExaBGP's adj-rib-out differed: repaired {len(effects)} routes"))
+            effects.append(Log(f"ExaBGP's adj-rib-out differed: repaired {len(effects)} routes"))
         return effects + self._broadcast(now)
 
     def _inherit(self, rib: tuple[Route, ...], now: float) -> list[Effect]:
@@ -362,7 +377,7 @@ class Lease:
             self.asked = rib
             self.expires = now + self.settings.inherit if rib else None
         if rib:
-            effects.append(Note(f"inherited {len(rib)} routes from the lease before"))
+            effects.append(Log(f"inherited {len(rib)} routes from the lease before"))
         effects += self._permit(now)
         return effects + self._broadcast(now)
 
@@ -392,7 +407,9 @@ class Lease:
             return []
         return [self._send(connection, now) for connection in self._reported]
 
-    def _send(self, connection: int, now: float, *, lost: str = "", refused: str = "") -> Send:
+    def _send(
+        self, connection: int, now: float, *, lost: str = "", refused: str = ""
+    ) -> SendReport:
         """Report to one connection; ``held`` only where it was told another set before."""
         routes = tuple(sorted(self.told.values()))
         held = None if self._reported.get(connection) == routes else routes
@@ -419,7 +436,7 @@ class Lease:
             reload=self.resettle.word,
             lapses=self.lapses,
         )
-        return Send(report, connection)
+        return SendReport(report, connection)
 
     def _problems(self, now: float) -> Iterable[str]:
         if self.holder.barred:
@@ -429,6 +446,6 @@ class Lease:
         for address, peer in self.peers.items():
             if flaps := peer.flaps(now):
                 yield f"neighbor {address}: {flaps}"
-        yield from self._refused[:TOLD_PROBLEMS]
-        if len(self._refused) > TOLD_PROBLEMS:
-            yield f"and {len(self._refused) - TOLD_PROBLEMS} more"
+        yield from self._refused[:MAX_PROBLEMS]
+        if len(self._refused) > MAX_PROBLEMS:
+            yield f"and {len(self._refused) - MAX_PROBLEMS} more"

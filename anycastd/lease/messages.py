@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anycastd.bgp.route import Route, canonical
+from anycastd.bgp.route import Route, canonicalize
 from anycastd.bgp.session import Session
 
 # Whole state in each message: 2,000 routes take 50 ms to read without these, 10 ms with them.
@@ -33,7 +33,7 @@ from anycastd.bgp.session import Session
 VERSION = 1
 """The version that both messages carry; fields are only ever added, unknown ones are ignored."""
 
-MESSAGE_MAX = 4 * 1024 * 1024
+MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes that one message may have; 10,000 routes need about 600 kB."""
 
 
@@ -118,7 +118,7 @@ class Reload:
         return _line({"v": VERSION, "reload": True})
 
 
-def from_agent(line: bytes) -> Want | Reload:
+def parse_agent_message(line: bytes) -> Want | Reload:
     """Read one line of an agent's; raises MessageError."""
     data = _object(line)
     return Reload() if data.get("reload") is True else Want._of(data)  # noqa: SLF001 - one file
@@ -275,7 +275,7 @@ def _route_out(route: Route) -> dict[str, object]:
 def _route_in(item: Mapping[str, Any]) -> Route:
     # These words are put into ExaBGP's command line: nothing but addresses and numbers may pass.
     med = item.get("med")
-    return canonical(
+    return canonicalize(
         Route(
             neighbor=str(item["neighbor"]),
             prefix=str(item["prefix"]),

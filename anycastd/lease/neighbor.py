@@ -10,11 +10,11 @@ from collections import deque
 from anycastd.bgp.session import Session
 from anycastd.lease.messages import NeighborReport
 
-FLAPS, WITHIN = 3, 600.0
+MAX_LOSSES, FLAP_WINDOW = 3, 600.0
 """So many losses of a session in so many seconds are worth a word."""
 
 
-class Peer:
+class NeighborState:
     """One neighbor; ``rib`` is how its adj-rib-out compared when it was read, ``rib_at``."""
 
     def __init__(self, now: float) -> None:
@@ -39,12 +39,12 @@ class Peer:
 
     def flaps(self, now: float) -> str:
         """Say that its session comes and goes; empty where it does not."""
-        while self._lost and now - self._lost[0] >= WITHIN:
+        while self._lost and now - self._lost[0] >= FLAP_WINDOW:
             self._lost.popleft()
         count = len(self._lost)
-        if count < FLAPS:
+        if count < MAX_LOSSES:
             return ""
-        return f"its session was lost {count} times within {WITHIN / 60:g} minutes: it flaps"
+        return f"its session was lost {count} times within {FLAP_WINDOW / 60:g} minutes: it flaps"
 
     def report(self, untold: int, now: float) -> NeighborReport:
         """Report it, with ``untold`` routes that ExaBGP has not confirmed."""

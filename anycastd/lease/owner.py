@@ -18,10 +18,10 @@ from collections import deque
 
 from anycastd.lease.messages import Want
 
-CRASHES, WITHIN = 5, 60.0
+MAX_CRASHES, CRASH_WINDOW = 5, 60.0
 
 
-class Holder:
+class LeaseOwner:
     """Who holds the lease: ``connection`` (None: nobody at the moment), ``epoch``, ``pid``."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Holder:
         self.barred = False
         self._since = 0.0
         self._leaving = True
-        self._crashes: deque[float] = deque(maxlen=CRASHES)
+        self._crashes: deque[float] = deque(maxlen=MAX_CRASHES)
 
     def late(self, connection: int, want: Want) -> bool:
         """Whether ``want`` comes from an agent that was started before the one that holds."""
@@ -55,7 +55,7 @@ class Holder:
 
     def patience(self, now: float) -> bool:
         """Let time pass; True at the moment at which agents are not barred any more."""
-        if self.barred and self.connection is not None and now - self._since >= WITHIN:
+        if self.barred and self.connection is not None and now - self._since >= CRASH_WINDOW:
             self.barred = False
             self._crashes.clear()
             return True
@@ -63,15 +63,15 @@ class Holder:
 
     def sentence(self, now: float) -> str:
         """Say why nothing is announced while agents are barred."""
-        left = max(0.0, self._since + WITHIN - now)
+        left = max(0.0, self._since + CRASH_WINDOW - now)
         return (
-            f"agents crashed {CRASHES} times within {WITHIN:g} s: nothing is announced until one "
-            f"stays for {WITHIN:g} s, {left:.0f} s more; its log says why it ends"
+            f"agents crashed {MAX_CRASHES} times within {CRASH_WINDOW:g} s: nothing is announced until one "
+            f"stays for {CRASH_WINDOW:g} s, {left:.0f} s more; its log says why it ends"
         )
 
     def _judge(self, *, crashed: bool, now: float) -> None:
         self._since = now
         if crashed:
             self._crashes.append(now)
-            if len(self._crashes) == CRASHES and now - self._crashes[0] <= WITHIN:
+            if len(self._crashes) == MAX_CRASHES and now - self._crashes[0] <= CRASH_WINDOW:
                 self.barred = True

@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from enum import Enum
 
 from anycastd.bgp.session import Session
-from anycastd.lease.commands import Loaded
-from anycastd.lease.effects import Effect, Note, Reread, Rewrite
+from anycastd.lease.commands import ConfigLoaded
+from anycastd.lease.effects import Effect, Log, ReloadConfig, WriteConfig
 
-READ_WITHIN = 10.0
+READ_TIMEOUT = 10.0
 """Seconds that ExaBGP has to read its configuration; it takes some milliseconds."""
-UP_WITHIN = 60.0
+UP_TIMEOUT = 60.0
 """Seconds for which the next session waits for the one before to be up again."""
 
 _NOT_ABLE = "this speaker cannot take over other sessions while it runs: restart it for them"
 
 
-class Phase(Enum):
+class ReconfigurePhase(Enum):
     """Where in its steps a change is."""
 
     IDLE = "idle"
@@ -39,7 +39,7 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WriteResult:
     """What a writing did: ``config`` is the hash of what ExaBGP is to run now.
 
     ``changed``: the file for ExaBGP is another one than before.  ``fresh``: neighbors that are
@@ -52,7 +52,7 @@ class Written:
     left: tuple[str, ...] = ()
 
 
-class Resettle:
+class Reconfiguration:
     """The machine.  ``able``: the speaker can do it; ``loaded`` is the hash of what ExaBGP runs.
 
     ``problem`` says in words why the newest change has not been made, or not wholly.
@@ -61,11 +61,11 @@ class Resettle:
     def __init__(self, *, able: bool, loaded: str) -> None:
         self.able = able
         self.loaded = loaded
-        self.phase = Phase.IDLE
+        self.phase = ReconfigurePhase.IDLE
         self.problem = ""
         self._again = False
         self._reset: tuple[str, ...] = ()
-        self._written = Written(loaded, changed=False)
+        self._written = WriteResult(loaded, changed=False)
         self._ends = 0.0
         self._awaited: dict[str, bool] = {}  # neighbor -> its old session is known to be gone
 
@@ -74,14 +74,14 @@ class Resettle:
         """What a Report says of it."""
         if not self.able:
             return ""
-        return "ready" if self.phase is Phase.IDLE else "busy"
+        return "ready" if self.phase is ReconfigurePhase.IDLE else "busy"
 
     def ask(self) -> list[Effect]:
         """Begin a change, or another one after the one that is under way."""
         if not self.able:
             self.problem = _NOT_ABLE
-            return [Note(_NOT_ABLE)]
-        if self.phase is not Phase.IDLE:
+            return [Log(_NOT_ABLE)]
+        if self.phase is not ReconfigurePhase.IDLE:
             self._again = True
             return []
         return self._write(())
@@ -91,7 +91,7 @@ class Resettle:
         return self._end(f"the speaker keeps its sessions as they are: {problem}")
 
     def written(
-        self, written: Written, sessions: Mapping[str, Session], now: float
+        self, written: WriteResult, sessions: Mapping[str, Session], now: float
     ) -> list[Effect]:
         """Take it that the files have been written."""
         self._written = written
@@ -102,20 +102,20 @@ class Resettle:
             address: sessions.get(address) is not Session.UP for address in written.fresh
         }
         if written.changed or written.config != self.loaded:
-            self.phase, self._ends = Phase.READING, now + READ_WITHIN
-            return [Reread()]
-        self.phase, self._ends = Phase.SETTLING, now + UP_WITHIN
+            self.phase, self._ends = ReconfigurePhase.READING, now + READ_TIMEOUT
+            return [ReloadConfig()]
+        self.phase, self._ends = ReconfigurePhase.SETTLING, now + UP_TIMEOUT
         return self._next(sessions, now)
 
-    def read(self, loaded: Loaded, now: float) -> list[Effect]:
+    def read(self, loaded: ConfigLoaded, now: float) -> list[Effect]:
         """Take it that ExaBGP has read its configuration, or why not."""
         if loaded.error is None:
             self.loaded = loaded.config
-        if self.phase is not Phase.READING:
+        if self.phase is not ReconfigurePhase.READING:
             return []
         if loaded.error is not None:
             return self._end(f"ExaBGP does not take its new configuration: {loaded.error}")
-        self.phase, self._ends = Phase.SETTLING, now + UP_WITHIN
+        self.phase, self._ends = ReconfigurePhase.SETTLING, now + UP_TIMEOUT
         return []
 
     def session(self, neighbor: str, session: Session) -> None:
@@ -125,9 +125,9 @@ class Resettle:
 
     def tick(self, sessions: Mapping[str, Session], now: float) -> list[Effect]:
         """Let time pass."""
-        if self.phase is Phase.READING and now >= self._ends:
-            return self._end(f"ExaBGP did not read its new configuration within {READ_WITHIN:g} s")
-        if self.phase is Phase.SETTLING:
+        if self.phase is ReconfigurePhase.READING and now >= self._ends:
+            return self._end(f"ExaBGP did not read its new configuration within {READ_TIMEOUT:g} s")
+        if self.phase is ReconfigurePhase.SETTLING:
             settled = all(
                 gone and sessions.get(address) is Session.UP
                 for address, gone in self._awaited.items()
@@ -137,8 +137,8 @@ class Resettle:
         return []
 
     def _write(self, reset: tuple[str, ...]) -> list[Effect]:
-        self.phase, self.problem, self._reset = Phase.WRITING, "", reset
-        return [Rewrite(reset)]
+        self.phase, self.problem, self._reset = ReconfigurePhase.WRITING, "", reset
+        return [WriteConfig(reset)]
 
     def _next(self, sessions: Mapping[str, Session], now: float) -> list[Effect]:
         left = self._written.left
@@ -151,7 +151,7 @@ class Resettle:
         up = [address for address, session in sessions.items() if session is Session.UP]
         if len(sessions) == 1 or up != [one]:
             return self._write((one,))
-        if self.phase is Phase.SETTLING and now < self._ends:
+        if self.phase is ReconfigurePhase.SETTLING and now < self._ends:
             return []  # another one may come up yet
         return self._end(
             f"the session with {one} would have to close for its change, and no other one is up: "
@@ -159,8 +159,8 @@ class Resettle:
         )
 
     def _end(self, problem: str) -> list[Effect]:
-        self.phase, self.problem = Phase.IDLE, problem
-        effects: list[Effect] = [Note(problem)] if problem else []
+        self.phase, self.problem = ReconfigurePhase.IDLE, problem
+        effects: list[Effect] = [Log(problem)] if problem else []
         if self._again:
             self._again = False
             effects += self._write(())

@@ -32,12 +32,12 @@ class Settings:
     able: bool = False
 
 
-class KeeperError(Exception):
+class LeaseStartError(Exception):
     """The lease cannot start: says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lodging:
+class LeaseFile:
     """Where the lease lives: its own file, its socket, and the profile (empty: not known)."""
 
     file: str
@@ -45,7 +45,7 @@ class Lodging:
     profile: str
 
 
-def load_settings(path: str, instance: str, loaded: str | None) -> tuple[Settings, Lodging]:
+def load_lease_file(path: str, instance: str, loaded: str | None) -> tuple[Settings, LeaseFile]:
     """Read the speaker's lease file (version 1).
 
     ``loaded`` is the hash of what ExaBGP runs (None: its shim cannot say, nor read another one).
@@ -56,7 +56,9 @@ def load_settings(path: str, instance: str, loaded: str | None) -> tuple[Setting
             data = json.load(file)
         if data["v"] != 1:
             version = data["v"]
-            raise KeeperError(f"{path}: version {version!r} is not known here; restart the speaker")
+            raise LeaseStartError(
+                f"{path}: version {version!r} is not known here; restart the speaker"
+            )
         profile = str(data.get("profile") or "")
         settings = Settings(
             instance=instance,
@@ -69,6 +71,6 @@ def load_settings(path: str, instance: str, loaded: str | None) -> tuple[Setting
             vips=str(data.get("vips", "")),
             able=bool(profile) and loaded is not None,
         )
-        return settings, Lodging(path, str(data["socket"]), profile)
+        return settings, LeaseFile(path, str(data["socket"]), profile)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KeeperError(f"{path}: cannot be used: {error!r}; restart the speaker") from None
+        raise LeaseStartError(f"{path}: cannot be used: {error!r}; restart the speaker") from None

@@ -9,7 +9,7 @@ from itertools import combinations, product
 
 from anycastd.profile.document import Problem
 from anycastd.profile.model import Network, Profile, Service
-from anycastd.profile.yaml_reader import Path, key_of, line_of
+from anycastd.profile.yaml_reader import Path, find_line, format_key
 
 # Best first; the keys hold the number of prepends at each announced level.
 PREPEND_KEYS: Mapping[str, tuple[str, ...]] = {
@@ -78,8 +78,8 @@ class Offer:
 
     def problem(self, keys: Path, wrong: str, instead: str, *, warning: bool = True) -> Problem:
         path = ("services", self.service.name, *keys)
-        line = line_of(self.lines, path)
-        return Problem(self.file, line, key_of(path), wrong, instead, warning)
+        line = find_line(self.lines, path)
+        return Problem(self.file, line, format_key(path), wrong, instead, warning)
 
 
 def build_matrices(offers: Sequence[Offer]) -> Iterator[Matrix]:

@@ -19,17 +19,17 @@ from anycastd.profile.model import (
     Condition,
     Degraded,
     DrainTimes,
-    Failed,
+    FailedAction,
     FrontendRule,
     Instance,
     LimitRule,
-    Load,
+    LoadMetric,
     Maintenance,
     Neighbor,
     Platform,
     Profile,
     Region,
-    Return,
+    ReturnTimers,
     SelfTest,
     Service,
     Standby,
@@ -38,19 +38,19 @@ from anycastd.profile.model import (
 
 
 @functools.cache
-def schema() -> dict[str, Any]:
+def load_schema() -> dict[str, Any]:
     """Return the JSON Schema of a profile."""
     text = resources.files("anycastd.profile").joinpath("schema.json").read_text("utf-8")
     whole: dict[str, Any] = json.loads(text)
     return whole
 
 
-def read(text: str, file: str) -> Document:
+def read_profile_document(text: str, file: str) -> Document:
     """Read a profile's text by the schema; ``file`` is its name in problems."""
-    return document.read(text, file, schema(), formats.FORMATS)
+    return document.read_document(text, file, load_schema(), formats.FORMATS)
 
 
-def build(doc: Document) -> Profile:
+def build_profile(doc: Document) -> Profile:
     """Make a Profile of a Document in which neither the schema nor the rules found an error."""
     tree = doc.tree
     bgp = tree["bgp"]
@@ -128,8 +128,8 @@ def _service(name: str, each: Mapping[str, Any], only: str, *, steer: bool) -> S
             communities=tuple(degraded["communities"]),
         ),
         standby=Standby(prepend=int(standby["prepend"]), after=standby["after"]),
-        failed=Failed(each["failed"]),
-        back=Return(
+        failed=FailedAction(each["failed"]),
+        back=ReturnTimers(
             back["rise"], back["hold_down"], back["hold_down_max"], back["spacing"], back["manual"]
         ),
         ecmp=each["ecmp"],
@@ -150,7 +150,7 @@ def _self_test(each: Mapping[str, Any]) -> SelfTest:
 
 
 def _maintenance(each: Mapping[str, Any], only: str) -> Maintenance:
-    then = Failed(each["then"])
+    then = FailedAction(each["then"])
     return Maintenance(each.get("haproxy", only), each["map"], each["key"], then)
 
 
@@ -161,7 +161,7 @@ def _condition(each: Mapping[str, Any], only: str) -> Condition:
         return AllOf(tuple(_condition(rule, only) for rule in each["all"]))
     if "any" in each:
         return AnyOf(tuple(_condition(rule, only) for rule in each["any"]))
-    for load in Load:
+    for load in LoadMetric:
         if f"{load.value}_below" in each:
             proxy, below = each.get("frontend") or each["backend"], int(each[f"{load.value}_below"])
             return LimitRule(instance, proxy, "frontend" in each, load, below)

@@ -25,8 +25,8 @@ from anycastd.profile.best_path import (
 from anycastd.profile.document import Problem
 from anycastd.profile.model import Network, Platform, Profile, Service
 from anycastd.profile.rules.sections import AZURE_ROUTE_SERVER
-from anycastd.profile.rules.services import LONGEST_PATH
-from anycastd.profile.yaml_reader import Path, key_of, line_of
+from anycastd.profile.rules.services import MAX_PATH
+from anycastd.profile.yaml_reader import Path, find_line, format_key
 
 """Of one matrix: five regions with four levels each; more regions are compared pair by pair."""
 
@@ -40,7 +40,7 @@ class Comparison:
     notes: tuple[str, ...]
 
 
-def compare(
+def compare_regions(
     profiles: Sequence[tuple[str, Profile]],
     lines: Mapping[str, Mapping[Path, int]] | None = None,
 ) -> Comparison:
@@ -169,7 +169,7 @@ def _proposal(offer: Offer, offers: Sequence[Offer]) -> str:
         if rival is not offer
     )
     bare = len(offer.candidates["preferred"].path) - offer.service.prepend
-    top = LONGEST_PATH + (offer.profile.platform is Platform.AZURE)
+    top = MAX_PATH + (offer.profile.platform is Platform.AZURE)
     found = _nearest(offer.lengths, rivals, range(bare, top + 1), ecmp=offer.service.ecmp)
     if found is None:
         return _spread(offers)
@@ -238,7 +238,7 @@ def _same_region(
     seen: dict[str, str] = {}
     for file, profile in profiles:
         if profile.region in seen:
-            line = line_of(lines.get(file, {}), ("region",))
+            line = find_line(lines.get(file, {}), ("region",))
             wrong = f"{profile.region} is also the region of {seen[profile.region]}"
             yield Problem(file, line, "region", wrong, "write each region's own name")
         seen.setdefault(profile.region, file)
@@ -252,10 +252,10 @@ def _steering(
     for file, profile in profiles:
         if len(steer) > 1 and not profile.bgp.prepends_steer:
             path: Path = ("bgp", "prepends_steer")
-            line = line_of(lines.get(file, {}), path)
+            line = find_line(lines.get(file, {}), path)
             wrong = f"is false, and true in {steer[True]}"
             instead = "write the same in each region: it is the far side that compares the paths"
-            yield Problem(file, line, key_of(path), wrong, instead, warning=True)
+            yield Problem(file, line, format_key(path), wrong, instead, warning=True)
 
 
 def _vips(
@@ -282,8 +282,8 @@ def _vips(
                 path: Path = ("services", name)
                 wrong = f"is missing here, and has {vip} in {where}"
                 instead = "add it, or this VIP has fewer regions than the others"
-                line = line_of(lines.get(file, {}), path)
-                yield Problem(file, line, key_of(path), wrong, instead)
+                line = find_line(lines.get(file, {}), path)
+                yield Problem(file, line, format_key(path), wrong, instead)
             elif known.order < order:
                 wrong = f"has the VIP that is called {name} in {where}"
                 yield names[vip].problem((), wrong, f"call it {name} here too", warning=False)

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from anycastd.profile import yaml_reader
 from anycastd.profile.schema_errors import Schema, describe_error
-from anycastd.profile.yaml_reader import Path, Value, key_of, line_of
+from anycastd.profile.yaml_reader import Path, Value, find_line, format_key
 
 # What a schema's ``format`` makes of a value; raises FormatError.
 Format = Callable[[Any], Any]
@@ -80,25 +80,25 @@ class Document:
 
     def line(self, path: Path) -> int:
         """Return the line of ``path``, or of what is nearest above it."""
-        return line_of(self.lines, path)
+        return find_line(self.lines, path)
 
     def problem(self, path: Path, wrong: str, instead: str, *, warning: bool = False) -> Problem:
         """Make a problem at ``path`` in this file."""
-        return Problem(self.file, self.line(path), key_of(path), wrong, instead, warning)
+        return Problem(self.file, self.line(path), format_key(path), wrong, instead, warning)
 
 
-def read(text: str, file: str, schema: Schema, formats: Mapping[str, Format]) -> Document:
+def read_document(text: str, file: str, schema: Schema, formats: Mapping[str, Format]) -> Document:
     """Read ``text`` (called ``file`` in problems) by ``schema``; never raises for any text."""
-    yaml = yaml_reader.read(text)
+    yaml = yaml_reader.read_yaml(text)
     document = Document(file, {}, yaml.lines, ())
     problems = [
-        Problem(file, fault.line, key_of(fault.path), fault.wrong, fault.instead)
+        Problem(file, fault.line, format_key(fault.path), fault.wrong, fault.instead)
         for fault in yaml.faults
     ]
     if yaml.value is None:
         if not problems:
             wrong, instead = "the file is empty", "write a profile; profiles/primary.yaml is one"
-            problems.append(Problem(file, 1, key_of(()), wrong, instead))
+            problems.append(Problem(file, 1, format_key(()), wrong, instead))
         return Document(file, {}, yaml.lines, tuple(problems))
     # One problem per path: what has the wrong type breaks other rules too, which says nothing new.
     found: dict[Path, tuple[str, str]] = {}
@@ -113,7 +113,7 @@ def read(text: str, file: str, schema: Schema, formats: Mapping[str, Format]) ->
     return Document(file, tree if isinstance(tree, dict) else {}, yaml.lines, tuple(problems))
 
 
-def resolved(schema: Schema, root: Schema) -> Schema:
+def resolve_ref(schema: Schema, root: Schema) -> Schema:
     """Replace a schema's ``$ref`` by what it names; what stands beside it wins."""
     if "$ref" not in schema:
         return schema
@@ -135,7 +135,7 @@ class _Completer:
     def complete(self, schema: Schema, value: Value, path: Path) -> Value:
         if path in self._bad:
             return _CUT
-        schema = resolved(schema, self._root)
+        schema = resolve_ref(schema, self._root)
         if isinstance(value, str):
             value = schema.get("x-short", {}).get(value, value)  # one word for a whole block
         if isinstance(value, dict):

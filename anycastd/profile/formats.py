@@ -16,7 +16,7 @@ from ipaddress import (
 from typing import NamedTuple
 
 from anycastd.profile.document import Format, FormatError
-from anycastd.profile.yaml_reader import shown
+from anycastd.profile.yaml_reader import quote
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -50,10 +50,10 @@ def _address(text: str) -> Address:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        wrong = f"{shown(text)} is not an IP address"
+        wrong = f"{quote(text)} is not an IP address"
         raise FormatError(wrong, "write one such as 10.0.2.10, without a prefix length") from None
     if isinstance(address, IPv6Address) and address.scope_id:
-        raise FormatError(f"{shown(text)} names an interface", "write the address without its %")
+        raise FormatError(f"{quote(text)} names an interface", "write the address without its %")
     return address
 
 
@@ -75,7 +75,7 @@ def _interface(text: str, example: str) -> IPv4Interface | IPv6Interface:
             return ipaddress.ip_interface(text)
         except ValueError:
             pass
-    raise FormatError(f"{shown(text)} is not a prefix", f"write one such as {example}")
+    raise FormatError(f"{quote(text)} is not a prefix", f"write one such as {example}")
 
 
 def _prefix(text: str) -> Network:
@@ -103,7 +103,7 @@ def _community(text: str) -> str:
         raise FormatError(f"{text} is written as numbers here", f"write {_WELL_KNOWN[text]}")
     match = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", text)
     if not match or max(int(match[1]), int(match[2])) > _LAST_OF_16_BITS:
-        wrong = f"{shown(text)} is not a community of two numbers from 0 to 65535"
+        wrong = f"{quote(text)} is not a community of two numbers from 0 to 65535"
         raise FormatError(wrong, "write one such as 65010:100")
     return f"{int(match[1])}:{int(match[2])}"
 
@@ -111,7 +111,7 @@ def _community(text: str) -> str:
 def _endpoint(text: str) -> Endpoint:
     host, colon, port = text.rpartition(":")
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= _LAST_OF_16_BITS:
-        wrong = f"{shown(text)} is not an address with a port"
+        wrong = f"{quote(text)} is not an address with a port"
         raise FormatError(wrong, "write one such as 10.0.2.10:9480")
     bracketed = host.startswith("[") and host.endswith("]")
     try:
@@ -120,13 +120,13 @@ def _endpoint(text: str) -> Endpoint:
         raise FormatError(fault.wrong, "write one such as 10.0.2.10:9480") from None
     if bracketed != isinstance(address, IPv6Address):
         whole = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
-        raise FormatError(f"{shown(text)} is not written so", f"write {whole}:{int(port)}")
+        raise FormatError(f"{quote(text)} is not written so", f"write {whole}:{int(port)}")
     return Endpoint(address, int(port))
 
 
 def _path(text: str) -> str:
     if not text.startswith("/") or not text.isprintable():
-        wrong = f"{shown(text)} is not an absolute path"
+        wrong = f"{quote(text)} is not an absolute path"
         raise FormatError(wrong, "write the whole path, from / on")
     return text
 

@@ -29,7 +29,7 @@ class Platform(Enum):
     PLAIN = "plain"
 
 
-class Failed(Enum):
+class FailedAction(Enum):
     """What is announced when HAProxy lives and nobody behind it can serve."""
 
     WITHDRAW = "withdraw"
@@ -126,7 +126,7 @@ class FrontendRule:
     frontend: str
 
 
-class Load(Enum):
+class LoadMetric(Enum):
     """What a limit is on: requests that wait in a backend's queues, or sessions."""
 
     QUEUE = "queue"
@@ -143,7 +143,7 @@ class LimitRule:
     instance: str
     proxy: str
     frontend: bool
-    load: Load
+    load: LoadMetric
     below: int
 
 
@@ -183,7 +183,7 @@ class Standby:
 
 
 @dataclass(frozen=True, slots=True)
-class Return:
+class ReturnTimers:
     """Times in seconds; see the schema's help."""
 
     rise: float
@@ -200,7 +200,7 @@ class Maintenance:
     instance: str
     map: str
     key: str
-    then: Failed
+    then: FailedAction
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +242,8 @@ class Service:
     self_test: SelfTest | None
     degraded: Degraded
     standby: Standby
-    failed: Failed
-    back: Return
+    failed: FailedAction
+    back: ReturnTimers
     ecmp: bool
     maintenance: Maintenance | None = None
     prepends_steer: bool = True

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from jsonschema.exceptions import ValidationError
 
-from anycastd.profile.yaml_reader import Path, Value, key_of, shown
+from anycastd.profile.yaml_reader import Path, Value, format_key, quote
 
 Schema = Mapping[str, Any]
 
@@ -51,10 +51,10 @@ def _required(path: Path, schema: Schema, value: Value) -> _Words:
 
 def _unknown(path: Path, schema: Schema, value: Value) -> _Words:
     known = schema["properties"]
-    where = f"in {key_of(path)}" if path else "in a profile"
+    where = f"in {format_key(path)}" if path else "in a profile"
     for name in value:
         if name not in known:
-            near = nearest(name, known)
+            near = suggest(name, known)
             instead = f"write {near}" if near else f"write {_one_of(known)}, or remove it"
             yield (*path, name), f"there is no such key {where}", instead
 
@@ -65,32 +65,32 @@ def _type(path: Path, schema: Schema, value: Value) -> _Words:
     if value is None:
         found = "empty"
     elif isinstance(value, str):
-        found = f"the text {shown(value)}"
+        found = f"the text {quote(value)}"
     elif isinstance(value, dict | list):
         found = _KINDS["array" if isinstance(value, list) else "object"]
     else:
-        found = shown(value)
+        found = quote(value)
     key = path[-1] if path else ""
     instead = _example(key, schema)
     free_text = kinds == "string" and "format" not in schema and "enum" not in schema
     if "x-allowed" in schema and isinstance(kinds, list):
         instead = schema["x-allowed"]
     elif free_text and isinstance(value, int | float):
-        instead = f'{key}: "{shown(value)}", with the quotes'
+        instead = f'{key}: "{quote(value)}", with the quotes'
     yield path, f"is {found}, and {wanted} is wanted", f"write {instead}"
 
 
 def _enum(path: Path, schema: Schema, value: Value) -> _Words:
-    near = nearest(value, schema["enum"]) if isinstance(value, str) else None
-    yield path, f"{shown(value)} is not known", f"write {near or _one_of(schema['enum'])}"
+    near = suggest(value, schema["enum"]) if isinstance(value, str) else None
+    yield path, f"{quote(value)} is not known", f"write {near or _one_of(schema['enum'])}"
 
 
 def _minimum(path: Path, schema: Schema, value: Value) -> _Words:
-    yield path, f"{shown(value)} is less than {_measure(schema, 'minimum')}", _range(schema)
+    yield path, f"{quote(value)} is less than {_measure(schema, 'minimum')}", _range(schema)
 
 
 def _maximum(path: Path, schema: Schema, value: Value) -> _Words:
-    yield path, f"{shown(value)} is more than {_measure(schema, 'maximum')}", _range(schema)
+    yield path, f"{quote(value)} is more than {_measure(schema, 'maximum')}", _range(schema)
 
 
 def _measure(schema: Schema, limit: str) -> str:
@@ -110,11 +110,11 @@ def _repeated(path: Path, _schema: Schema, _: Value) -> _Words:
 
 
 def _pattern(path: Path, schema: Schema, value: Value) -> _Words:
-    yield path, f"{shown(value)} cannot be used here", f"write {schema['x-allowed']}"
+    yield path, f"{quote(value)} cannot be used here", f"write {schema['x-allowed']}"
 
 
 def _unfit(path: Path, schema: Schema, value: Value) -> _Words:
-    yield path, f"{shown(value)} does not fit", f"write {_example(path[-1], schema)}"
+    yield path, f"{quote(value)} does not fit", f"write {_example(path[-1], schema)}"
 
 
 _BY_RULE: Mapping[str, Callable[[Path, Schema, Value], _Words]] = {
@@ -138,7 +138,7 @@ def _example(key: str | int, schema: Schema) -> str:
     elif schema.get("type") == "boolean":
         text = "true or false"
     else:
-        text = flow(schema["examples"][0]) if "examples" in schema else _EXAMPLE
+        text = format_flow(schema["examples"][0]) if "examples" in schema else _EXAMPLE
     return f"{key}: {text}" if isinstance(key, str) and key else text
 
 
@@ -147,16 +147,16 @@ def _one_of(words: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def flow(value: object) -> str:
+def format_flow(value: object) -> str:
     """Write a value in YAML's one-line form, for examples."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {format_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(flow(item) for item in value) + "]"
-    return shown(value)
+        return "[" + ", ".join(format_flow(item) for item in value) + "]"
+    return quote(value)
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+def suggest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that ``word`` was probably meant to be, None if none is near."""
     word = word[:40]
     near = min(known, key=lambda other: _distance(word, other), default="")

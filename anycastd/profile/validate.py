@@ -20,7 +20,7 @@ RULES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class Validation:
     """A profile, None if there is an error, and all problems in the order of their lines.
 
     ``lines`` has the line of each path in the file, as ``regions.compare`` takes it.
@@ -31,13 +31,13 @@ class Accepted:
     lines: Mapping[Path, int] = field(default_factory=dict)
 
 
-def accept(text: str, file: str) -> Accepted:
+def validate(text: str, file: str) -> Validation:
     """Read a profile's text, called ``file`` in problems, by the schema and by all rules.
 
     Never raises, whatever the text is.  Warnings do not keep a profile from being used.
     """
-    doc = build.read(text, file)
+    doc = build.read_profile_document(text, file)
     problems = [*doc.problems, *(problem for rule in RULES for problem in rule(doc))]
     problems.sort(key=lambda problem: problem.line)
     sound = all(problem.warning for problem in problems)
-    return Accepted(build.build(doc) if sound else None, tuple(problems), doc.lines)
+    return Validation(build.build_profile(doc) if sound else None, tuple(problems), doc.lines)

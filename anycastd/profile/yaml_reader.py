@@ -22,12 +22,12 @@ Value = Any
 # Debian builds PyYAML with libyaml; the pure one is five times slower and otherwise the same.
 LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
-_DEEPEST = 32
-_ALIASED = 100_000
-_LONGEST_NUMBER = 40
-_SHOWN = 60
+_MAX_DEPTH = 32
+_MAX_ALIASED = 100_000
+_MAX_NUMBER_LENGTH = 40
+_MAX_QUOTED = 60
 
-_WORDS = (
+_CORE_SCHEMA = (
     (re.compile(r"~|null|Null|NULL|"), None),
     (re.compile(r"true|True|TRUE"), True),
     (re.compile(r"false|False|FALSE"), False),
@@ -39,7 +39,7 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _TOO_DEEP = (
-    f"blocks and lists are nested more than {_DEEPEST} deep",
+    f"blocks and lists are nested more than {_MAX_DEPTH} deep",
     "write it flatter; no rule needs that many levels",
 )
 _ESCAPE = ("text in double quotes holds a backslash with no meaning", "use single quotes")
@@ -100,11 +100,11 @@ class _RefusedError(Exception):
 
     def __init__(self, line: int, wrong: str, instead: str) -> None:
         super().__init__(wrong)
-        self.fault = Fault((), line, wrong, instead)
+        self.fault = YamlProblem((), line, wrong, instead)
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class YamlProblem:
     """What is wrong at ``path`` in ``line``, and what to write instead."""
 
     path: Path
@@ -114,7 +114,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class YamlDocument:
     """What a YAML text says: its value, the line of each path in it, and what is wrong with it.
 
     ``value`` is None where the text is empty, or could not be read at all (then with a fault).
@@ -122,7 +122,7 @@ class Text:
 
     value: Any
     lines: Mapping[Path, int]
-    faults: tuple[Fault, ...]
+    faults: tuple[YamlProblem, ...]
 
 
 @dataclass(slots=True)
@@ -138,7 +138,7 @@ class _Node:
     alias: bool = False
 
 
-def read(text: str, loader: Value = LOADER) -> Text:
+def read_yaml(text: str, loader: Value = LOADER) -> YamlDocument:
     """Read one YAML document; never raises, whatever ``text`` is.
 
     ``loader`` is PyYAML's, libyaml's or the pure one; both are tested.
@@ -147,13 +147,13 @@ def read(text: str, loader: Value = LOADER) -> Text:
         reader = _Reader()
         value = reader.value(_compose(text, loader))
     except _RefusedError as refused:
-        return Text(None, {}, (refused.fault,))
+        return YamlDocument(None, {}, (refused.fault,))
     except yaml.MarkedYAMLError as error:
-        return Text(None, {}, (_too_deep(text) or _syntax(text, error),))
+        return YamlDocument(None, {}, (_too_deep(text) or _syntax(text, error),))
     except (yaml.YAMLError, ValueError, OverflowError):
         # Characters that YAML does not allow: lone surrogates, controls, \U escapes out of range.
-        return Text(None, {}, (_unprintable(text),))
-    return Text(value, reader.lines, tuple(reader.faults))
+        return YamlDocument(None, {}, (_unprintable(text),))
+    return YamlDocument(value, reader.lines, tuple(reader.faults))
 
 
 def _compose(text: str, loader: Value) -> _Node:
@@ -170,7 +170,7 @@ def _compose(text: str, loader: Value) -> _Node:
             )
         if isinstance(event, yaml.CollectionStartEvent):
             stack.append(_node(event, anchors))
-            if len(stack) > _DEEPEST:
+            if len(stack) > _MAX_DEPTH:
                 raise _RefusedError(stack[-1].line, *_TOO_DEEP)
             continue
         if isinstance(event, yaml.CollectionEndEvent):
@@ -189,7 +189,7 @@ def _compose(text: str, loader: Value) -> _Node:
     return root or _Node(1, "", plain=True)
 
 
-def _too_deep(text: str) -> Fault | None:
+def _too_deep(text: str) -> YamlProblem | None:
     """Find the line at which ``text`` passes our own limit of depth, or None.
 
     libyaml reads up to 1,024 characters ahead and from 0.2.6 on has a limit of its own, so its
@@ -212,7 +212,7 @@ def _line(event: Value) -> int:
 def _node(event: Value, anchors: Mapping[str, _Node]) -> _Node:
     line = _line(event)
     if isinstance(event, yaml.AliasEvent):
-        name = shown(event.anchor)
+        name = quote(event.anchor)
         if event.anchor is None or event.anchor not in anchors:
             raise _RefusedError(
                 line,
@@ -224,7 +224,7 @@ def _node(event: Value, anchors: Mapping[str, _Node]) -> _Node:
     if event.tag is not None:
         raise _RefusedError(
             line,
-            f"the tag {shown(event.tag)} is not used in a profile",
+            f"the tag {quote(event.tag)} is not used in a profile",
             'remove it; text that looks like a number is written in quotes: "65010"',
         )
     if isinstance(event, yaml.ScalarEvent):
@@ -238,18 +238,18 @@ class _Reader:
 
     def __init__(self) -> None:
         self.lines: dict[Path, int] = {}
-        self.faults: list[Fault] = []
+        self.faults: list[YamlProblem] = []
         self._aliased = 0
 
     def value(self, node: _Node, path: Path = (), *, aliased: bool = False) -> Value:
         aliased = aliased or node.alias
         self._aliased += aliased
-        if len(path) > _DEEPEST:
+        if len(path) > _MAX_DEPTH:
             raise _RefusedError(node.line, *_TOO_DEEP)
-        if self._aliased > _ALIASED:
+        if self._aliased > _MAX_ALIASED:
             raise _RefusedError(
                 node.line,
-                f"aliases multiply this file to more than {_ALIASED} values",
+                f"aliases multiply this file to more than {_MAX_ALIASED} values",
                 "write the values themselves",
             )
         # A key's own line stands for its value, which may begin further down.
@@ -270,13 +270,13 @@ class _Reader:
             name = key.text
             if name is None:
                 wrong = "a key is a list or a block"
-                self.faults.append(Fault(path, key.line, wrong, "write a word as the key"))
+                self.faults.append(YamlProblem(path, key.line, wrong, "write a word as the key"))
                 continue
             if name in seen:
                 both = f"lines {seen[name]} and {key.line}"
                 where = f"in {both}" if seen[name] < key.line else f"twice in line {key.line}"
                 wrong, instead = f"the same key is {where}", "keep one of them"
-                self.faults.append(Fault((*path, name), key.line, wrong, instead))
+                self.faults.append(YamlProblem((*path, name), key.line, wrong, instead))
                 continue
             seen[name] = key.line
             self.lines[(*path, name)] = key.line
@@ -284,10 +284,10 @@ class _Reader:
 
 
 def _scalar(text: str) -> Value:
-    for word, meaning in _WORDS:
+    for word, meaning in _CORE_SCHEMA:
         if word.fullmatch(text):
             return meaning
-    if len(text) <= _LONGEST_NUMBER:
+    if len(text) <= _MAX_NUMBER_LENGTH:
         if _DECIMAL.fullmatch(text):
             return int(text)
         if _OTHER_INTEGER.fullmatch(text):
@@ -297,7 +297,7 @@ def _scalar(text: str) -> Value:
     return text
 
 
-def _syntax(text: str, error: yaml.MarkedYAMLError) -> Fault:
+def _syntax(text: str, error: yaml.MarkedYAMLError) -> YamlProblem:
     """PyYAML's error in our words, at the line where it was noticed or where it began."""
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
@@ -309,24 +309,24 @@ def _syntax(text: str, error: yaml.MarkedYAMLError) -> Fault:
     lines = text.splitlines()
     near = lines[line - 1] if line <= len(lines) else ""
     if "\t" in near[: len(near) - len(near.lstrip())]:
-        return Fault((), line, "a tab is used to indent", "indent with spaces")
+        return YamlProblem((), line, "a tab is used to indent", "indent with spaces")
     for phrase, wrong, instead in _PHRASES:
         if phrase in problem:
-            return Fault((), line, wrong, instead)
-    return Fault((), line, *_OTHERWISE)
+            return YamlProblem((), line, wrong, instead)
+    return YamlProblem((), line, *_OTHERWISE)
 
 
-def _unprintable(text: str) -> Fault:
+def _unprintable(text: str) -> YamlProblem:
     found = _UNPRINTABLE.search(text)
     if not found:
         # Only the pure loader: an escape such as \\UFFFFFFFF is out of range, and not located.
-        return Fault((), 1, *_ESCAPE)
+        return YamlProblem((), 1, *_ESCAPE)
     line = text.count("\n", 0, found.start()) + 1
     code = f"U+{ord(found.group()):04X}"
-    return Fault((), line, f"the character {code} cannot be part of YAML text", "remove it")
+    return YamlProblem((), line, f"the character {code} cannot be part of YAML text", "remove it")
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """Write a value for a one-line message: short, without control characters."""
     if value is None:
         return "nothing"
@@ -334,19 +334,19 @@ def shown(value: object) -> str:
         return "true" if value else "false"
     text = str(value) if isinstance(value, str | int | float) else type(value).__name__
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    text = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    text = text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 3]}..."
     # Quotes only where one could not see otherwise where the text ends.
     return f"'{text}'" if not text or " " in text else text
 
 
-def line_of(lines: Mapping[Path, int], path: Path) -> int:
+def find_line(lines: Mapping[Path, int], path: Path) -> int:
     """Return the line of ``path``, or of what is nearest above it."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)
 
 
-def key_of(path: Path) -> str:
+def format_key(path: Path) -> str:
     """``bgp.neighbors[0].peer_as`` for a path, ``profile`` for the whole."""
-    key = "".join(f"[{step}]" if isinstance(step, int) else f".{shown(step)}" for step in path)
+    key = "".join(f"[{step}]" if isinstance(step, int) else f".{quote(step)}" for step in path)
     return key.removeprefix(".") or "profile"

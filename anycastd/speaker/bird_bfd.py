@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from anycastd.profile.model import Bfd, Neighbor, Profile
 
 
-def configuration(profile: Profile, bfd: Bfd) -> str:
+def build_bird_config(profile: Profile, bfd: Bfd) -> str:
     """Write the text of bird.conf: no BGP, no kernel protocol, no route of any kind in it."""
     return "\n".join(_lines(profile, bfd)) + "\n"
 

@@ -14,18 +14,18 @@ from pathlib import Path
 from anycastd.profile.model import Address, Profile
 from anycastd.speaker.exabgp.config import (
     SpeakerError,
+    build_config,
     config_hash,
-    configuration,
     vip_prefixes,
     vips_hash,
 )
-from anycastd.system.atomic_file import put
+from anycastd.system.atomic_file import write_atomic
 from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
 
-LOWEST_TTL_MAX = 30.0  # seconds; see lease_settings
+MIN_TTL_MAX = 30.0  # seconds; see lease_settings
 
 
-LONGEST_PASSWORD = 80  # octets, Linux's TCP_MD5SIG_MAXKEYLEN
+MAX_PASSWORD = 80  # octets, Linux's TCP_MD5SIG_MAXKEYLEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ def lease_settings(
         "vips": vips_hash(profile),
         "neighbors": [str(neighbor.address) for neighbor in profile.bgp.neighbors],
         "local_as": profile.bgp.local_as,
-        "ttl_max": max(LOWEST_TTL_MAX, 4 * profile.ttl),
+        "ttl_max": max(MIN_TTL_MAX, 4 * profile.ttl),
         "inherit": profile.ttl,
         "config": config,
     }
 
 
-def prepare(
+def prepare_directory(
     profile: Profile, directory: str, path: str | None = None, *, port: int = 179
 ) -> Prepared:
     """Take the directory and write ExaBGP's and the lease's files into it; ``path``: the profile's.
@@ -78,15 +78,17 @@ def prepare(
             EX_UNAVAILABLE,
         )
     where = Path(directory).absolute()
-    text = configuration(profile, str(where), passwords(profile), port=port)
+    text = build_config(profile, str(where), read_passwords(profile), port=port)
     settings = lease_settings(profile, str(where), config_hash(profile), path)
     made = Prepared(where / "exabgp.conf", where / "exabgp.env", where / "lease.json", -1)
     try:
         where.mkdir(mode=0o750, parents=True, exist_ok=True)
         lock = _lock(where / "speaker.lock")
-        put(made.settings, "# Empty on purpose: what ExaBGP is told stands in its environment.\n")
-        put(made.lease, json.dumps(settings, indent=1) + "\n")
-        put(made.conf, text, 0o600)
+        write_atomic(
+            made.settings, "# Empty on purpose: what ExaBGP is told stands in its environment.\n"
+        )
+        write_atomic(made.lease, json.dumps(settings, indent=1) + "\n")
+        write_atomic(made.conf, text, 0o600)
     except OSError as problem:
         code = EX_NOPERM if isinstance(problem, PermissionError) else EX_UNAVAILABLE
         raise SpeakerError(
@@ -97,7 +99,7 @@ def prepare(
     return Prepared(made.conf, made.settings, made.lease, lock)
 
 
-def passwords(profile: Profile) -> dict[Address, str]:
+def read_passwords(profile: Profile) -> dict[Address, str]:
     """Read the neighbors' MD5 passwords; SpeakerError (78) where one cannot be used."""
     return {
         neighbor.address: _password(Path(neighbor.md5_file), neighbor.address)
@@ -124,8 +126,8 @@ def _password(file: Path, neighbor: Address) -> str:
         raise refuse(f"can be read by everybody: chmod 0640 {file}")
     if not password:
         raise refuse("is empty: write it into the first line")
-    if len(password) > LONGEST_PASSWORD:
-        raise refuse(f"is longer than the {LONGEST_PASSWORD} characters that Linux allows")
+    if len(password) > MAX_PASSWORD:
+        raise refuse(f"is longer than the {MAX_PASSWORD} characters that Linux allows")
     return password
 
 

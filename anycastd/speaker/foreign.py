@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def others() -> list[str]:
+def find_foreign_exabgps() -> list[str]:
     """Name each in a sentence; those of other network namespaces are on another machine."""
     return [
         f"another ExaBGP runs here (pid {pid}: {line}); it is left alone: see that it does not "

@@ -23,22 +23,31 @@ import sys
 from dataclasses import dataclass, field
 
 from anycastd.lease.commands import Answer, Fact, Ping
-from anycastd.lease.effects import Effect, EndExabgp, Hang, Note, Reread, Rewrite, Say, Send
-from anycastd.lease.machine import Lease
-from anycastd.lease.messages import MESSAGE_MAX
-from anycastd.lease.settings import KeeperError, Lodging, Settings, load_settings
-from anycastd.speaker.exabgp.api import Dialogue
-from anycastd.speaker.rewrite_job import WITHIN, Scribe, ScribeError
+from anycastd.lease.effects import (
+    CloseConnection,
+    Effect,
+    KillSpeaker,
+    Log,
+    ReloadConfig,
+    SendCommand,
+    SendReport,
+    WriteConfig,
+)
+from anycastd.lease.machine import LeaseMachine
+from anycastd.lease.messages import MAX_MESSAGE
+from anycastd.lease.settings import LeaseFile, LeaseStartError, Settings, load_lease_file
+from anycastd.speaker.exabgp.api import ApiConversation
+from anycastd.speaker.rewrite_job import TIMEOUT, RewriteError, RewriteJob
 from anycastd.system.clock import OwnTime
 from anycastd.system.systemd import Notifier
 
 TICK = 0.05
 """Seconds between two looks at the time."""
 
-CONNECTIONS_MAX = 16
+MAX_CONNECTIONS = 16
 """Agents and onlookers at once; one more, and the oldest onlooker has to go."""
 
-READ_AT_ONCE = 2 * MESSAGE_MAX
+MAX_READ = 2 * MAX_MESSAGE
 """Bytes that are read of one connection before the others have their turn."""
 
 LOADED = "ANYCASTD_LOADED"
@@ -58,21 +67,21 @@ class _Pipe:
     connection: socket.socket | None = None
 
 
-class Keeper:
+class LeaseProcess:
     """The loop: read everything pending, then let time pass, then write."""
 
     def __init__(
-        self, settings: Settings, lodging: Lodging, exabgp_pid: int, notifier: Notifier
+        self, settings: Settings, lodging: LeaseFile, exabgp_pid: int, notifier: Notifier
     ) -> None:
         self.clock = OwnTime(TICK)
-        self.lease = Lease(settings, self.clock.now())
+        self.lease = LeaseMachine(settings, self.clock.now())
         self.settings = settings
-        self.dialogue = Dialogue(settings.neighbors, settings.local_as, watched=True)
+        self.dialogue = ApiConversation(settings.neighbors, settings.local_as, watched=True)
         self.exabgp_pid = exabgp_pid
         self.lodging = lodging
         self.notifier = notifier
         self.answered = False
-        self.scribe: Scribe | None = None
+        self.scribe: RewriteJob | None = None
         self.pipes: dict[int, _Pipe] = {}
         self.numbers = 0
         self.selector = selectors.DefaultSelector()
@@ -138,7 +147,7 @@ class Keeper:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             connection, _ = self.listener.accept()
-            if len(self.pipes) >= CONNECTIONS_MAX:
+            if len(self.pipes) >= MAX_CONNECTIONS:
                 # Not the newest: an agent that comes back must get in, whoever looks on.
                 holder = self.lease.holder.connection
                 oldest = next(pipe for pipe in self.pipes.values() if pipe.number != holder)
@@ -158,8 +167,8 @@ class Keeper:
         if events & selectors.EVENT_WRITE:
             self._flush(pipe)
         if pipe.fd in self.pipes and events & selectors.EVENT_READ:
-            lines = _lines(pipe, READ_AT_ONCE)
-            if lines is None or len(pipe.read) > MESSAGE_MAX:
+            lines = _lines(pipe, MAX_READ)
+            if lines is None or len(pipe.read) > MAX_MESSAGE:
                 self._hang(pipe)
                 return
             for line in _newest(lines):
@@ -180,7 +189,7 @@ class Keeper:
         if self.settings is not self.lease.settings:
             self.settings = self.lease.settings
             self.dialogue.settle(self.settings.neighbors, self.settings.local_as)
-        said = [effect.command for effect in effects if isinstance(effect, Say)]
+        said = [effect.command for effect in effects if isinstance(effect, SendCommand)]
         self.say.unwritten += self.dialogue.say(*said).encode()
         self._flush(self.say)
         for effect in effects:
@@ -188,22 +197,22 @@ class Keeper:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Send(report, to):
+            case SendReport(report, to):
                 for pipe in [pipe for pipe in self.pipes.values() if pipe.number == to]:
                     pipe.unwritten += report.dump()
                     self._flush(pipe)
-            case Hang(number, why):
+            case CloseConnection(number, why):
                 _log(f"closed a connection: {why}")
                 for pipe in [pipe for pipe in self.pipes.values() if pipe.number == number]:
                     self._hang(pipe)
-            case Rewrite(reset):
+            case WriteConfig(reset):
                 self._rewrite(reset)
-            case Reread():
+            case ReloadConfig():
                 self._signal(signal.SIGUSR1)
-            case EndExabgp(why):
+            case KillSpeaker(why):
                 _log(f"ending ExaBGP (pid {self.exabgp_pid}): {why}")
                 self._signal(signal.SIGKILL)
-            case Note(text):
+            case Log(text):
                 _log(text)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -214,23 +223,23 @@ class Keeper:
         now = self.clock.now()
         where = os.path.dirname(self.lodging.file)
         try:
-            self.scribe = Scribe(self.lodging.profile, where, reset, now + WITHIN)
-        except ScribeError as error:
+            self.scribe = RewriteJob(self.lodging.profile, where, reset, now + TIMEOUT)
+        except RewriteError as error:
             self._do(self.lease.not_written(str(error), now))
         else:
             self.selector.register(self.scribe.fd, selectors.EVENT_READ)
 
-    def _written(self, scribe: Scribe) -> None:
+    def _written(self, scribe: RewriteJob) -> None:
         """Take what the files say now."""
         self.scribe = None
         self.selector.unregister(scribe.fd)
         now = self.clock.now()
         try:
             written = scribe.end()
-            settings, self.lodging = load_settings(
+            settings, self.lodging = load_lease_file(
                 self.lodging.file, self.settings.instance, self.lease.resettle.loaded
             )
-        except (ScribeError, KeeperError) as error:
+        except (RewriteError, LeaseStartError) as error:
             self._do(self.lease.not_written(str(error), now))
         else:
             self._do(self.lease.written(written, settings, now))
@@ -246,7 +255,7 @@ class Keeper:
                     raise SystemExit(0) from error  # ExaBGP is gone, and so are we
                 self._hang(pipe)
                 return
-            if len(pipe.unwritten) > MESSAGE_MAX:
+            if len(pipe.unwritten) > MAX_MESSAGE:
                 if pipe is not self.say:
                     self._hang(pipe)  # an onlooker that does not read must not cost memory
                 return
@@ -308,11 +317,11 @@ def _listen(path: str) -> socket.socket:
             os.unlink(path)
         listener.bind(path)
         os.chmod(path, 0o660)  # noqa: S103 - the agent is in the speaker's group
-        listener.listen(CONNECTIONS_MAX)
+        listener.listen(MAX_CONNECTIONS)
         listener.setblocking(False)
     except OSError as error:
         listener.close()
-        raise KeeperError(f"{path}: cannot listen there: {error.strerror}") from None
+        raise LeaseStartError(f"{path}: cannot listen there: {error.strerror}") from None
     return listener
 
 
@@ -337,9 +346,9 @@ def main(argv: list[str]) -> int:
     notifier = Notifier()
     instance = f"{os.getpid()}-{os.urandom(4).hex()}"
     try:
-        settings, lodging = load_settings(argv[1], instance, os.environ.get(LOADED))
-        keeper = Keeper(settings, lodging, parent, notifier)
-    except KeeperError as error:
+        settings, lodging = load_lease_file(argv[1], instance, os.environ.get(LOADED))
+        keeper = LeaseProcess(settings, lodging, parent, notifier)
+    except LeaseStartError as error:
         _log(str(error))
         return 69
     if os.getppid() != parent:

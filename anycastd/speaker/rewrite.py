@@ -15,16 +15,16 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from anycastd.profile.model import Profile
-from anycastd.profile.validate import accept
+from anycastd.profile.validate import validate
 from anycastd.speaker import directory as directory_module
 from anycastd.speaker.exabgp import config as config_module
-from anycastd.speaker.exabgp.config import blocks, merge
+from anycastd.speaker.exabgp.config import merge_config, parse_neighbor_blocks
 from anycastd.system import atomic_file, exit_codes
 
 VERSION = 1
 
 
-def rewrite(
+def rewrite_files(
     profile: Profile, directory: str, path: str, reset: Collection[str]
 ) -> Mapping[str, object]:
     """Write the files and say what was done: the content of ``resettle.Written``.
@@ -36,21 +36,21 @@ def rewrite(
     try:
         before = conf.read_text("ascii")
         config = config_module.config_hash(profile)
-        whole = config_module.configuration(
-            profile, str(where), directory_module.passwords(profile)
+        whole = config_module.build_config(
+            profile, str(where), directory_module.read_passwords(profile)
         )
-        text, left = merge(before, whole, config, reset)
+        text, left = merge_config(before, whole, config, reset)
         running = config + (f"-{len(left)}" if left else "")
         settings = directory_module.lease_settings(profile, str(where), running, path)
         if text != before:
-            atomic_file.put(conf, text, 0o600)
+            atomic_file.write_atomic(conf, text, 0o600)
         # After the other: ExaBGP must know a neighbor before the lease process names it.
-        atomic_file.put(where / "lease.json", json.dumps(settings, indent=1) + "\n")
+        atomic_file.write_atomic(where / "lease.json", json.dumps(settings, indent=1) + "\n")
     except OSError as problem:
         raise config_module.SpeakerError(
             f"{problem.filename or where}: {problem.strerror}", exit_codes.EX_UNAVAILABLE
         ) from None
-    old, new = blocks(before), blocks(text)
+    old, new = parse_neighbor_blocks(before), parse_neighbor_blocks(text)
     return {
         "v": VERSION,
         "config": running,
@@ -64,12 +64,12 @@ def main(argv: list[str]) -> int:
     """Rewrite, and print what was done or why it was not."""
     _, path, directory, *reset = argv
     try:
-        accepted = accept(Path(path).read_text("utf-8"), path)
+        accepted = validate(Path(path).read_text("utf-8"), path)
         if accepted.profile is None:
             raise config_module.SpeakerError(
                 "\n".join(map(str, accepted.problems)), exit_codes.EX_CONFIG
             )
-        done = rewrite(accepted.profile, directory, path, reset)
+        done = rewrite_files(accepted.profile, directory, path, reset)
     except (OSError, UnicodeDecodeError) as problem:
         done = {"v": VERSION, "problem": f"{path}: cannot be read: {problem}"}
     except config_module.SpeakerError as problem:

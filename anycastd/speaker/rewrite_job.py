@@ -11,20 +11,20 @@ import os
 import signal
 import sys
 
-from anycastd.lease.reconfigure import Written
+from anycastd.lease.reconfigure import WriteResult
 
-WITHIN = 30.0
+TIMEOUT = 30.0
 """Seconds for the process that writes; it takes half a second."""
 
-ANSWER_MAX = 1024 * 1024
+MAX_ANSWER = 1024 * 1024
 """Bytes of its answer."""
 
 
-class ScribeError(Exception):
+class RewriteError(Exception):
     """The files could not be written: says why."""
 
 
-class Scribe:
+class RewriteJob:
     """One writing: ``fd`` becomes readable when there is something to ``read``.
 
     Raises ScribeError where it cannot be started.
@@ -50,7 +50,7 @@ class Scribe:
             )
         except OSError as error:
             os.close(self.fd)
-            raise ScribeError(f"{line[0]}: {error.strerror}") from None
+            raise RewriteError(f"{line[0]}: {error.strerror}") from None
         finally:
             os.close(theirs)
         os.set_blocking(self.fd, False)
@@ -58,31 +58,31 @@ class Scribe:
     def read(self) -> bool:
         """Read what is there; True at the end."""
         try:
-            data = os.read(self.fd, ANSWER_MAX)
+            data = os.read(self.fd, MAX_ANSWER)
         except BlockingIOError:
             return False
         self._answer += data
-        return not data or len(self._answer) > ANSWER_MAX
+        return not data or len(self._answer) > MAX_ANSWER
 
-    def end(self) -> Written:
+    def end(self) -> WriteResult:
         """Take its answer, and end it if it has not ended; raises ScribeError."""
         os.close(self.fd)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
         if not self._answer:
-            raise ScribeError("the process that writes its files said nothing; see the log")
+            raise RewriteError("the process that writes its files said nothing; see the log")
         try:
             data = json.loads(self._answer)
             if data["v"] != 1:
-                raise ScribeError(f"version {data['v']!r} of its files' writer is not known here")
+                raise RewriteError(f"version {data['v']!r} of its files' writer is not known here")
             if problem := data.get("problem"):
-                raise ScribeError(str(problem))
-            return Written(
+                raise RewriteError(str(problem))
+            return WriteResult(
                 config=str(data["config"]),
                 changed=bool(data["changed"]),
                 fresh=tuple(map(str, data["fresh"])),
                 left=tuple(map(str, data["left"])),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ScribeError(f"the answer of its files' writer is none: {error!r}") from None
+            raise RewriteError(f"the answer of its files' writer is none: {error!r}") from None

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from anycastd.profile.model import Profile
-from anycastd.speaker.directory import Prepared, prepare
+from anycastd.speaker.directory import Prepared, prepare_directory
 from anycastd.speaker.exabgp.config import OPEN_WAIT, SpeakerError
 from anycastd.system.exit_codes import EX_UNAVAILABLE
 
@@ -26,7 +26,7 @@ ROWS_AT_ONCE = 10
 # The configuration (pure) ------------------------------------------------------------------------
 
 
-def environment(directory: str, base: Mapping[str, str], user: str) -> dict[str, str]:
+def build_environment(directory: str, base: Mapping[str, str], user: str) -> dict[str, str]:
     """Return the environment to run the shim in: ``base`` without any word of it to ExaBGP.
 
     ExaBGP runs as ``user``, logs errors to stderr, opens no pipes and no port, and reads
@@ -59,23 +59,25 @@ def environment(directory: str, base: Mapping[str, str], user: str) -> dict[str,
 # What touches the machine ------------------------------------------------------------------------
 
 
-def command(prepared: Prepared) -> list[str]:
+def build_command(prepared: Prepared) -> list[str]:
     """Return the command line of ExaBGP; ``-P`` keeps the current directory out of its imports."""
     return [sys.executable, "-P", "-m", "anycastd.speaker.exabgp.shim", str(prepared.conf)]
 
 
-def become(profile: Profile, directory: str, path: str | None = None) -> None:
+def exec_exabgp(profile: Profile, directory: str, path: str | None = None) -> None:
     """Prepare ``directory`` and turn this process into ExaBGP; returns only by SpeakerError.
 
     ``path`` is the profile's: from there other sessions can be taken over later.
     """
-    prepared = prepare(profile, directory, None if path is None else str(Path(path).absolute()))
+    prepared = prepare_directory(
+        profile, directory, None if path is None else str(Path(path).absolute())
+    )
     try:
         user = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         user = "root"  # must exist for ExaBGP's settings; a user without a name never changes
-    settings = environment(str(prepared.conf.parent), os.environ, user)
-    line = command(prepared)
+    settings = build_environment(str(prepared.conf.parent), os.environ, user)
+    line = build_command(prepared)
     sys.stdout.flush()
     sys.stderr.flush()
     try:

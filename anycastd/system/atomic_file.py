@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def put(file: Path, text: str, mode: int = 0o640) -> None:
+def write_atomic(file: Path, text: str, mode: int = 0o640) -> None:
     """Put ``text`` in place at once: whoever reads sees the old file or the new one."""
     new = file.with_name(f".{file.name}.new")
     new.unlink(missing_ok=True)

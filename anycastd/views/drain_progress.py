@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from anycastd.decision.drains import Hold, Phase
+from anycastd.decision.drains import DrainEffect, DrainPhase
 from anycastd.evidence.haproxy.query import named
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot
 from anycastd.profile.model import Profile, Service
@@ -30,7 +30,7 @@ class DrainStatus:
     stopping: bool
 
 
-def drain_status(hold: Hold, now: float) -> DrainStatus:
+def describe_drain(hold: DrainEffect, now: float) -> DrainStatus:
     """Give what a drain does at ``now``."""
     drain = hold.drain
     ends = hold.cap.until
@@ -47,7 +47,7 @@ def drain_status(hold: Hold, now: float) -> DrainStatus:
     )
 
 
-def open_sessions(service: Service, looks: Mapping[str, Observation]) -> int | None:
+def count_open_sessions(service: Service, looks: Mapping[str, Observation]) -> int | None:
     """Count what is open at the frontends that the rules name; None where one cannot be seen."""
     found = None
     for instance, look in looks.items():
@@ -62,11 +62,15 @@ def open_sessions(service: Service, looks: Mapping[str, Observation]) -> int | N
     return found
 
 
-def empty(
-    profile: Profile, service: Service, holds: Iterable[Hold], sessions: int | None, now: float
+def is_drained(
+    profile: Profile,
+    service: Service,
+    holds: Iterable[DrainEffect],
+    sessions: int | None,
+    now: float,
 ) -> bool:
     """Whether a drained service is as empty as it will get: nobody is left, or nobody leaves."""
-    gone = [hold for hold in holds if hold.phase is Phase.WITHDRAWN]
+    gone = [hold for hold in holds if hold.phase is DrainPhase.WITHDRAWN]
     if not gone or now < min(hold.safe_from for hold in gone):
         return False
     since = min(hold.drain.gone[service.name] for hold in gone)

@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from anycastd.decision.caps import Cap, hold_down
+from anycastd.decision.caps import Cap, hold_down_time
 from anycastd.decision.forecast import forecast
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs
 from anycastd.decision.policy import Decision, Transition
-from anycastd.decision.routes import prepends
+from anycastd.decision.routes import count_prepends
 from anycastd.evidence.finding import Finding, Truth
-from anycastd.evidence.haproxy.conditions import words
-from anycastd.evidence.haproxy.query import leaves
+from anycastd.evidence.haproxy.conditions import describe
+from anycastd.evidence.haproxy.query import iter_rules
 from anycastd.profile.model import Profile, Service
 from anycastd.reasons import Reason
 
@@ -28,7 +28,7 @@ CHANGES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ReasonView:
     """A named reason and the evidence for it."""
 
     name: str
@@ -38,7 +38,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class RuleNow:
+class RuleView:
     """A rule, the conditions that it belongs to, its truth, its value and what it needs."""
 
     of: tuple[str, ...]
@@ -49,33 +49,33 @@ class RuleNow:
 
 
 @dataclass(frozen=True, slots=True)
-class CapNow:
+class CapView:
     """A cap: who sets it, fact or wait, its level; ``ends`` seconds from now, None: not by time."""
 
     source: str
     kind: str
     level: str
-    reason: Said
+    reason: ReasonView
     ends: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Next:
+class ForecastView:
     """The level from ``after`` seconds on, if nothing changes."""
 
     after: float
     level: str
-    reason: Said
+    reason: ReasonView
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class TransitionView:
     """A past change, ``ago`` seconds; the others are seconds from stage to stage, None: not yet."""
 
     ago: float
     old: str
     new: str
-    reason: Said
+    reason: ReasonView
     decided: float
     sent: float | None
     acknowledged: float | None
@@ -94,20 +94,20 @@ class Explanation:
     as_path: tuple[int, ...] | None
     prepend: int | None
     prepends_steer: bool
-    reason: Said
-    rules: tuple[RuleNow, ...]
-    caps: tuple[CapNow, ...]
+    reason: ReasonView
+    rules: tuple[RuleView, ...]
+    caps: tuple[CapView, ...]
     failures: int
     hold_down: float
-    next: tuple[Next, ...]
-    changes: tuple[Change, ...]
+    next: tuple[ForecastView, ...]
+    changes: tuple[TransitionView, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Give it as plain values, ready for json.dumps."""
         return asdict(self)
 
 
-def explain(
+def explain_service(
     profile: Profile,
     name: str,
     memory: Mapping[str, Memory],
@@ -124,7 +124,7 @@ def explain(
     present, *later = forecast(alone, memory, inputs, now, AHEAD)[name]
     decision = present.decision
     level = decision.level
-    count = None if level is Level.WITHDRAWN else prepends(service, level)
+    count = None if level is Level.WITHDRAWN else count_prepends(service, level)
     failures = memory[name].failures if name in memory else 0
     return Explanation(
         vip=service.prefix,
@@ -137,33 +137,35 @@ def explain(
         rules=tuple(_rules(service, decision.verdict.findings)),
         caps=tuple(_cap(cap, now) for cap in sorted(decision.caps, key=lambda cap: cap.level)),
         failures=failures,
-        hold_down=hold_down(service, failures),
+        hold_down=hold_down_time(service, failures),
         next=tuple(_next(stage.after, stage.decision) for stage in later),
         changes=tuple(_change(each, now) for _, each in zip(range(CHANGES), changes, strict=False)),
     )
 
 
-def _said(reason: Reason, detail: str) -> Said:
-    return Said(reason.name.lower(), reason.sentence, reason.remedy, detail)
+def _said(reason: Reason, detail: str) -> ReasonView:
+    return ReasonView(reason.name.lower(), reason.sentence, reason.remedy, detail)
 
 
 _TRUTHS = {Truth.TRUE: "true", Truth.FALSE: "false", Truth.UNKNOWN: "unknown"}
 
 
-def _rules(service: Service, findings: Iterable[Finding]) -> Iterator[RuleNow]:
+def _rules(service: Service, findings: Iterable[Finding]) -> Iterator[RuleView]:
     conditions = {
-        "serve": [words(rule) for rule in leaves(service.serve)],
-        "healthy": [words(rule) for rule in leaves(service.healthy)] if service.healthy else [],
-        "maintenance": [words(service.maintenance)] if service.maintenance else [],
+        "serve": [describe(rule) for rule in iter_rules(service.serve)],
+        "healthy": [describe(rule) for rule in iter_rules(service.healthy)]
+        if service.healthy
+        else [],
+        "maintenance": [describe(service.maintenance)] if service.maintenance else [],
     }
     for found in findings:
         of = tuple(key for key, texts in conditions.items() if found.rule in texts)
         truth = _TRUTHS[found.truth]
-        yield RuleNow(of or ("self_test",), found.rule, truth, found.value, found.needed)
+        yield RuleView(of or ("self_test",), found.rule, truth, found.value, found.needed)
 
 
-def _cap(cap: Cap, now: float) -> CapNow:
-    return CapNow(
+def _cap(cap: Cap, now: float) -> CapView:
+    return CapView(
         source="" if cap.source is None else cap.source.word,
         kind="" if cap.source is None else cap.source.kind.value,
         level=cap.level.word,
@@ -172,16 +174,16 @@ def _cap(cap: Cap, now: float) -> CapNow:
     )
 
 
-def _next(after: float, decision: Decision) -> Next:
+def _next(after: float, decision: Decision) -> ForecastView:
     reason = _said(decision.cap.reason, decision.cap.detail)
-    return Next(round(after, 1), decision.level.word, reason)
+    return ForecastView(round(after, 1), decision.level.word, reason)
 
 
-def _change(each: Transition, now: float) -> Change:
+def _change(each: Transition, now: float) -> TransitionView:
     def took(since: float | None, until: float | None) -> float | None:
         return None if since is None or until is None else round(max(0.0, until - since), 6)
 
-    return Change(
+    return TransitionView(
         ago=round(now - each.decided_at, 1),
         old=each.old.word,
         new=each.new.word,

@@ -8,13 +8,13 @@ from enum import Enum
 
 from anycastd.bgp.route import Route
 from anycastd.decision.levels import Level
-from anycastd.decision.routes import by_prefix, held_level, wanted
+from anycastd.decision.routes import index_by_prefix, leased_level, wanted_routes
 from anycastd.profile.model import Neighbor, Profile, Service
 
 IPV6 = 6
 
 
-class Fate(Enum):
+class SessionChange(Enum):
     """What becomes of a session."""
 
     STAYS = "stays"
@@ -28,7 +28,7 @@ class SessionPlan:
     """What a reload does with the session to ``neighbor``; ``why`` in words."""
 
     neighbor: str
-    fate: Fate
+    fate: SessionChange
     why: str = ""
 
 
@@ -42,7 +42,7 @@ class RoutePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReloadPlan:
     """What a reload does; ``routes`` is only what changes, ``notes`` what else is to be known."""
 
     sessions: tuple[SessionPlan, ...]
@@ -50,13 +50,13 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def plan(
+def plan_reload(
     old: Profile,
     new: Profile,
     held: Iterable[Route],
     up: Iterable[str],
     leaving: Container[str] = (),
-) -> Plan:
+) -> ReloadPlan:
     """Compare what runs with a profile that could run.
 
     ``held`` is what the lease holds now, ``up`` the neighbors whose sessions are up, ``leaving``
@@ -64,7 +64,7 @@ def plan(
     """
     sessions = tuple(_sessions(old, new))
     routes = tuple(_routes(old, new, tuple(held), leaving))
-    return Plan(sessions, routes, tuple(_notes(old, new, sessions, up)))
+    return ReloadPlan(sessions, routes, tuple(_notes(old, new, sessions, up)))
 
 
 def _sessions(old: Profile, new: Profile) -> Iterator[SessionPlan]:
@@ -72,13 +72,13 @@ def _sessions(old: Profile, new: Profile) -> Iterator[SessionPlan]:
     after = {str(neighbor.address): neighbor for neighbor in new.bgp.neighbors}
     for address, neighbor in after.items():
         if address not in before:
-            yield SessionPlan(address, Fate.ADDED)
+            yield SessionPlan(address, SessionChange.ADDED)
             continue
         why = ", ".join(_differences(old, before[address], new, neighbor))
-        yield SessionPlan(address, Fate.RESETS if why else Fate.STAYS, why)
+        yield SessionPlan(address, SessionChange.RESETS if why else SessionChange.STAYS, why)
     for address in before:
         if address not in after:
-            yield SessionPlan(address, Fate.REMOVED)
+            yield SessionPlan(address, SessionChange.REMOVED)
 
 
 def _differences(old: Profile, before: Neighbor, new: Profile, after: Neighbor) -> Iterator[str]:
@@ -110,7 +110,7 @@ def _has_ipv6(profile: Profile) -> bool:
 def _routes(
     old: Profile, new: Profile, held: tuple[Route, ...], leaving: Container[str]
 ) -> Iterator[RoutePlan]:
-    have = by_prefix(held)
+    have = index_by_prefix(held)
     kept = {service.prefix for service in new.services.values()}
     for name, service in old.services.items():
         vip = service.prefix
@@ -125,11 +125,11 @@ def _service(
     new: Profile, service: Service, held: list[Route], leaving: Container[str]
 ) -> Iterator[RoutePlan]:
     name, vip = service.name, service.prefix
-    level = held_level(new, service, held)
+    level = leased_level(new, service, held)
     have = {route.neighbor: route for route in held}
     if level is Level.WITHDRAWN:
         return  # as before, nothing is announced until it is proved; that is no change
-    for route in wanted(new, [(service, level)], leaving):
+    for route in wanted_routes(new, [(service, level)], leaving):
         was = have.get(route.neighbor)
         if was is None:
             what = f"announced once its session is up ({level.word}): {_path(route)}"
@@ -164,7 +164,7 @@ def _notes(
     old: Profile, new: Profile, sessions: tuple[SessionPlan, ...], up: Iterable[str]
 ) -> Iterator[str]:
     fates = {session.neighbor: session.fate for session in sessions}
-    resets = [address for address, fate in fates.items() if fate is Fate.RESETS]
+    resets = [address for address, fate in fates.items() if fate is SessionChange.RESETS]
     if len(resets) > 1:
         yield "sessions reset one at a time: the next one when the one before is up again"
     now_up = set(up)
@@ -172,7 +172,7 @@ def _notes(
         yield (
             f"{now_up.pop()} is the only session that is up: it is not reset before another one is"
         )
-    if now_up and not any(fates.get(address) is not Fate.REMOVED for address in now_up):
+    if now_up and not any(fates.get(address) is not SessionChange.REMOVED for address in now_up):
         yield (
             "every session that is up is removed: to move to other peers without a gap add the "
             "new ones first, reload, and take the old ones out then"

@@ -12,18 +12,23 @@ from typing import Any
 
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
-from anycastd.decision.drains import Hold
+from anycastd.decision.drains import DrainEffect
 from anycastd.decision.levels import Level
-from anycastd.decision.pipeline import Inputs, Step
+from anycastd.decision.pipeline import Inputs, PassResult
 from anycastd.decision.policy import Decision
-from anycastd.decision.routes import prepends, wanted
+from anycastd.decision.routes import count_prepends, wanted_routes
 from anycastd.evidence.finding import Finding, Truth
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
-from anycastd.evidence.vip.selftest import where
+from anycastd.evidence.vip.selftest import describe_target
 from anycastd.lease.messages import Report
 from anycastd.profile.model import Profile, Service
 from anycastd.reasons import Reason
-from anycastd.views.drain_progress import DrainStatus, drain_status, empty, open_sessions
+from anycastd.views.drain_progress import (
+    DrainStatus,
+    count_open_sessions,
+    describe_drain,
+    is_drained,
+)
 
 VERSION = 1
 """Of the JSON; fields are only ever added."""
@@ -155,10 +160,10 @@ class Status:
         return asdict(self)
 
 
-def build(
+def build_status(
     profile: Profile,
     inputs: Inputs,
-    step: Step,
+    step: PassResult,
     now: float,
     *,
     pid: int,
@@ -221,7 +226,7 @@ class _Seen:
     held: Mapping[tuple[str, str], Route]
     report: Report | None
     haproxy: Mapping[str, Observation]
-    holds: tuple[Hold, ...]
+    holds: tuple[DrainEffect, ...]
 
 
 def _service(
@@ -230,10 +235,10 @@ def _service(
     level = decision.level
     path, count = None, None
     if level is not Level.WITHDRAWN:
-        count = prepends(service, level)
+        count = count_prepends(service, level)
         path = (profile.bgp.local_as,) * (1 + count)
     leaving = (service.name,) if seen.holds else ()
-    want = {route.neighbor: route for route in wanted(profile, [(service, level)], leaving)}
+    want = {route.neighbor: route for route in wanted_routes(profile, [(service, level)], leaving)}
     neighbors = {}
     for neighbor in profile.bgp.neighbors:
         address = str(neighbor.address)
@@ -241,7 +246,7 @@ def _service(
             want.get(address), seen.held.get((address, service.prefix)), seen.report, address
         )
     in_sync = all(announcement.in_sync for announcement in neighbors.values())
-    sessions = open_sessions(service, seen.haproxy)
+    sessions = count_open_sessions(service, seen.haproxy)
     caps = sorted(decision.caps, key=lambda cap: cap.level)
     return ServiceStatus(
         vip=service.prefix,
@@ -258,8 +263,8 @@ def _service(
         and decision.verdict.serve.truth is not Truth.FALSE
         and any(announcement.in_sync for announcement in neighbors.values()),
         sessions=sessions,
-        drains=tuple(drain_status(hold, now) for hold in seen.holds),
-        safe=in_sync and empty(profile, service, seen.holds, sessions, now),
+        drains=tuple(describe_drain(hold, now) for hold in seen.holds),
+        safe=in_sync and is_drained(profile, service, seen.holds, sessions, now),
         prepends_steer=service.prepends_steer,
     )
 
@@ -355,18 +360,21 @@ def _problems(
         yield f"haproxy {name}: polled, not heard: {why}"
 
 
-def _untested(profile: Profile, step: Step) -> Iterator[str]:
+def _untested(profile: Profile, step: PassResult) -> Iterator[str]:
     """What the self-test finds and no level shows."""
     for name, decision in step.decisions.items():
         test = profile.services[name].self_test
         if test is None or decision.level is not Level.PREFERRED:
             continue
         for finding in decision.verdict.findings:
-            if finding.rule == f"VIP answers on {where(test)}" and finding.truth is not Truth.TRUE:
+            if (
+                finding.rule == f"VIP answers on {describe_target(test)}"
+                and finding.truth is not Truth.TRUE
+            ):
                 yield f"service {name}: {finding.reason.sentence} ({finding.value})"
 
 
-def _unmapped(step: Step) -> Iterator[str]:
+def _unmapped(step: PassResult) -> Iterator[str]:
     """Which maintenance maps HAProxy does not have: nobody could take the service out by them."""
     for name, decision in step.decisions.items():
         planned = decision.verdict.maintenance

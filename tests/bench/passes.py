@@ -20,7 +20,7 @@ from anycastd.evidence.haproxy.servers import Server, Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
-from anycastd.profile.validate import accept
+from anycastd.profile.validate import validate
 from appliance import PROFILE
 
 SERVICES, SERVERS = 1_000, 10_000
@@ -41,7 +41,7 @@ def many_backends(count: int) -> Profile:
         for n in range(count)
     ]
     text = f"{head}services:\n{''.join(services)}"
-    found = accept(
+    found = validate(
         text.format(ttl=5, socket="/run/haproxy.sock", ring="anycastd", deadline=3), "bench"
     )
     assert found.profile is not None, found

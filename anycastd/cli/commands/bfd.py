@@ -8,10 +8,10 @@ import shutil
 from pathlib import Path
 
 from anycastd.cli.arguments import add_directory, add_profile
-from anycastd.cli.output import complain
-from anycastd.cli.profile_file import load
+from anycastd.cli.output import print_error
+from anycastd.cli.profile_file import load_profile
 from anycastd.speaker import bird_bfd
-from anycastd.system.atomic_file import put
+from anycastd.system.atomic_file import write_atomic
 from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
 
 
@@ -28,11 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Write the configuration and become BIRD; returns only where that cannot be."""
-    profile = load(args.profile)
+    profile = load_profile(args.profile)
     if profile is None:
         return EX_CONFIG
     if profile.bgp.bfd is None:
-        complain(
+        print_error(
             f"{args.profile}: bgp.bfd: is not there; write bfd: {{interval: 1, multiplier: 3}}"
         )
         return EX_CONFIG
@@ -40,15 +40,15 @@ def main(args: argparse.Namespace) -> int:
     conf = where / "bird.conf"
     bird = shutil.which("bird", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if bird is None:
-        complain("anycastd: BIRD is not installed: apt install bird2")
+        print_error("anycastd: BIRD is not installed: apt install bird2")
         return EX_UNAVAILABLE
     try:
         where.mkdir(mode=0o750, parents=True, exist_ok=True)
-        put(conf, bird_bfd.configuration(profile, profile.bgp.bfd))
+        write_atomic(conf, bird_bfd.build_bird_config(profile, profile.bgp.bfd))
         if args.write:
             return 0
         files = ("-c", str(conf), "-s", str(where / "bird.ctl"), "-P", str(where / "bird.pid"))
         os.execv(bird, [bird, "-f", *files])  # noqa: S606 - that is the point
     except OSError as error:
-        complain(f"anycastd: {error.filename or where}: {error.strerror}")
+        print_error(f"anycastd: {error.filename or where}: {error.strerror}")
         return EX_NOPERM if isinstance(error, PermissionError) else EX_UNAVAILABLE

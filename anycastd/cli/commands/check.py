@@ -7,31 +7,31 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
 from anycastd.bgp.session import Session
-from anycastd.cli.output import complain, span
-from anycastd.cli.profile_file import read
+from anycastd.cli.output import format_duration, print_error
+from anycastd.cli.profile_file import read_profile
 from anycastd.decision.forecast import forecast
 from anycastd.decision.levels import Level
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState
-from anycastd.evidence.haproxy.event_stream import deaf
-from anycastd.evidence.haproxy.inventory import InventoryError, inventory
-from anycastd.evidence.haproxy.look import look
+from anycastd.evidence.haproxy.event_stream import why_not_event_driven
+from anycastd.evidence.haproxy.inventory import InventoryError, read_inventory
+from anycastd.evidence.haproxy.look import look_once
 from anycastd.evidence.haproxy.query import more, named
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot
-from anycastd.evidence.vip.prober import ask
-from anycastd.evidence.vip.selftest import Probe, where
+from anycastd.evidence.vip.prober import probe_once
+from anycastd.evidence.vip.selftest import Probe, describe_target
 from anycastd.lease.messages import NeighborReport, Report
-from anycastd.profile.compare import Comparison, compare
+from anycastd.profile.compare import Comparison, compare_regions
 from anycastd.profile.model import Instance, Profile
 from anycastd.speaker.exabgp import config
-from anycastd.speaker.foreign import others
+from anycastd.speaker.foreign import find_foreign_exabgps
 from anycastd.system.clock import OwnTime
 from anycastd.system.exit_codes import EX_CONFIG
 
 AHEAD = 3600.0
 """Seconds that the decision is run forward."""
-LOOK_WITHIN = 2.0
+LOOK_TIMEOUT = 2.0
 """Seconds that HAProxy has for the one look."""
-HEAR_WITHIN = 0.3
+STREAM_TIMEOUT = 0.3
 """Seconds that HAProxy has to refuse its events."""
 
 
@@ -42,32 +42,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Check every file, say all that is wrong with any of them, and compare the sound ones."""
-    accepted = {path: read(path) for path in dict.fromkeys(args.files)}
+    accepted = {path: read_profile(path) for path in dict.fromkeys(args.files)}
     problems = [problem for found in accepted.values() for problem in found.problems]
     sound = [(path, it.profile) for path, it in accepted.items() if it.profile is not None]
-    comparison = compare(sound, {path: it.lines for path, it in accepted.items()})
+    comparison = compare_regions(sound, {path: it.lines for path, it in accepted.items()})
     problems += comparison.problems
     for problem in problems:
-        complain(str(problem))
+        print_error(str(problem))
     for path, profile in sound:
         looks = {name: _look(profile, each) for name, each in profile.haproxy.items()}
         probes = {
-            name: asyncio.run(ask(each.vip, each.self_test, OwnTime()))
+            name: asyncio.run(probe_once(each.vip, each.self_test, OwnTime()))
             for name, each in profile.services.items()
             if each.self_test is not None
         }
         print("\n".join(_profile(path, profile, looks, probes)), end="\n\n")
     if sound:
-        print("\n".join(f"  {other}\n" for other in others()), end="")
+        print("\n".join(f"  {other}\n" for other in find_foreign_exabgps()), end="")
     if comparison.matrices:
         print("\n".join(_comparison(comparison)), end="\n\n")
     wrong = sum(not problem.warning for problem in problems)
     unread = len(accepted) - len(sound)
     if unread:
-        complain(f"anycastd: {unread} of {len(accepted)} profiles cannot be used")
+        print_error(f"anycastd: {unread} of {len(accepted)} profiles cannot be used")
         return EX_CONFIG
     if wrong:
-        complain("anycastd: the profiles do not fit together")
+        print_error("anycastd: the profiles do not fit together")
         return EX_CONFIG
     warned = len(problems)
     print(f"{len(sound)} profile{'s' if len(sound) > 1 else ''} can be used", end="")
@@ -79,7 +79,9 @@ def _look(profile: Profile, instance: Instance) -> Observation:
     """Take one look, as `run` would take its first."""
     backends, frontends = _names(profile, instance.name)
     also = more(profile.services, instance.name)
-    return asyncio.run(look(instance.socket, backends, frontends, OwnTime(), LOOK_WITHIN, also))
+    return asyncio.run(
+        look_once(instance.socket, backends, frontends, OwnTime(), LOOK_TIMEOUT, also)
+    )
 
 
 def _names(profile: Profile, instance: str) -> tuple[set[str], set[str]]:
@@ -104,7 +106,7 @@ def _profile(
     for name, probe in probes.items():
         service = profile.services[name]
         if service.self_test is not None:
-            what = where(service.self_test)
+            what = describe_target(service.self_test)
             yield f"  self-test of {name}: {probe.outcome.value} on {what} ({probe.why})"
     yield "  decision"
     yield from _decisions(profile, looks, probes)
@@ -112,7 +114,7 @@ def _profile(
     hidden = {
         neighbor.address: "(hidden)" for neighbor in profile.bgp.neighbors if neighbor.md5_file
     }
-    text = config.configuration(profile, "/run/anycastd-speaker", hidden)
+    text = config.build_config(profile, "/run/anycastd-speaker", hidden)
     yield from (f"    {line}".rstrip() for line in text.splitlines())
 
 
@@ -122,16 +124,16 @@ def _haproxy(profile: Profile, instance: Instance, found: Observation) -> Iterat
         yield f"  haproxy {instance.name}: {state} ({found.why})"
         return
     worker = found.worker
-    up = span(worker.uptime)
+    up = format_duration(worker.uptime)
     who = f"HAProxy {worker.version}, pid {worker.pid}, up {up}"
     yield f"  haproxy {instance.name}: answers ({who})"
-    if why := asyncio.run(deaf(instance, HEAR_WITHIN)):
+    if why := asyncio.run(why_not_event_driven(instance, STREAM_TIMEOUT)):
         yield f"    it is looked at every {instance.poll:g} s, not heard: {why}"
     for name, key in sorted(more(profile.services, instance.name).entries - set(found.entries)):
         yield f"    map {name} (for {key}): the profile names it, HAProxy does not have it"
     backends, frontends = _names(profile, instance.name)
     try:
-        its = inventory(instance.socket)
+        its = read_inventory(instance.socket)
     except InventoryError as error:
         yield f"    inventory: {error}"
         return
@@ -160,7 +162,7 @@ def _decisions(
     for name, found in stages.items():
         service = profile.services[name]
         for stage in found:
-            when = f"after {span(stage.after)}" if stage.after else "at first"
+            when = f"after {format_duration(stage.after)}" if stage.after else "at first"
             level = stage.decision.level
             asns = ""
             if level is not Level.WITHDRAWN:

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anycastd.agent.control_client import ControlError, ask
+from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_directory
-from anycastd.cli.output import complain, span
+from anycastd.cli.output import format_duration, print_error
 from anycastd.system.exit_codes import EX_UNAVAILABLE
 
 UNKEPT = 1
@@ -29,9 +29,9 @@ exit codes:
   5   --wait: the drain was ended before it was safe to reboot
   69  no agent answers
 """
-ASK_WITHIN = 15.0
+ASK_TIMEOUT = 15.0
 """Seconds for the agent to have asked the other regions, and to have written to the disk."""
-AGAIN = 0.25
+POLL_INTERVAL = 0.25
 GONE_FOR = 15.0
 """Seconds without an agent after which --wait gives up; a reload takes half a second."""
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--for",
         dest="seconds",
         metavar="TIME",
-        type=seconds,
+        type=parse_duration,
         help="end it by itself after so long (45s, 10m, 2h, 1d); without it, `undrain` ends it",
     )
     parser.add_argument(
@@ -72,35 +72,40 @@ def main(args: argparse.Namespace) -> int:
     if args.stopping:
         return _stop(args.directory, args.stopping)
     if not args.reason or not args.reason.strip():
-        complain("anycastd: say why: --reason TEXT; others will see it in `anycastd status`")
+        print_error("anycastd: say why: --reason TEXT; others will see it in `anycastd status`")
         return USAGE
-    arguments = {"service": args.service, "reason": args.reason, "by": who(), "force": args.force}
+    arguments = {
+        "service": args.service,
+        "reason": args.reason,
+        "by": find_user(),
+        "force": args.force,
+    }
     if args.seconds is not None:
         arguments["for"] = args.seconds
-    code = command(args.directory, "drain", arguments)
+    code = send_command(args.directory, "drain", arguments)
     if code in (0, UNKEPT) and args.wait:
-        return follow(args.directory, args.service) or code
+        return follow_drain(args.directory, args.service) or code
     return code
 
 
-def command(directory: str, name: str, arguments: Mapping[str, Any]) -> int:
+def send_command(directory: str, name: str, arguments: Mapping[str, Any]) -> int:
     """Give the agent a command and show its answer."""
     try:
-        answer = ask(directory, name, ASK_WITHIN, arguments)
+        answer = ask_agent(directory, name, ASK_TIMEOUT, arguments)
     except ControlError as error:
-        complain(f"anycastd: {error}")
+        print_error(f"anycastd: {error}")
         return EX_UNAVAILABLE
     if "refused" in answer:
-        complain(f"anycastd: {answer['refused']}")
+        print_error(f"anycastd: {answer['refused']}")
         return USAGE if answer["code"] == "unknown" else REFUSED
     for line in answer["said"]:
         print(line, flush=True)
     for line in answer["warnings"]:
-        complain(f"anycastd: warning: {line}")
+        print_error(f"anycastd: warning: {line}")
     return UNKEPT if answer["warnings"] else 0
 
 
-def follow(directory: str, service: str | None, within: float | None = None) -> int:
+def follow_drain(directory: str, service: str | None, within: float | None = None) -> int:
     """Say how the drain gets on, until it is safe to reboot: 0, or why it will not be.
 
     ``within``: give up after so many seconds, which is no failure.
@@ -109,12 +114,12 @@ def follow(directory: str, service: str | None, within: float | None = None) -> 
     shown: dict[str, str] = {}
     while within is None or time.monotonic() - began < within:
         try:
-            status = ask(directory, "status")
+            status = ask_agent(directory, "status")
         except ControlError as error:
             if time.monotonic() - seen > GONE_FOR:
-                complain(f"anycastd: {error}")
+                print_error(f"anycastd: {error}")
                 return EX_UNAVAILABLE
-            time.sleep(AGAIN)
+            time.sleep(POLL_INTERVAL)
             continue
         seen = time.monotonic()
         services = {
@@ -123,21 +128,21 @@ def follow(directory: str, service: str | None, within: float | None = None) -> 
             if service in (None, name) and (each["drains"] or service is not None)
         }
         for name, each in services.items():
-            line = progress(each)
+            line = describe_progress(each)
             if shown.get(name) != line:
                 shown[name] = line
                 print(f"{time.strftime('%H:%M:%S')} {name}: {line}", flush=True)
         if not all(each["drains"] for each in services.values()) or not services:
-            complain("anycastd: the drain was ended before it was safe to reboot")
+            print_error("anycastd: the drain was ended before it was safe to reboot")
             return ENDED
         if all(each["safe"] for each in services.values()):
             print("; ".join(("safe to reboot", *_left(services))), flush=True)
             return 0
-        time.sleep(AGAIN)
+        time.sleep(POLL_INTERVAL)
     return 0
 
 
-def progress(service: Mapping[str, Any]) -> str:
+def describe_progress(service: Mapping[str, Any]) -> str:
     """Say in a line where a service's drain is; only what an operator wants to see move."""
     if not service["drains"]:
         return "not drained"
@@ -165,7 +170,7 @@ def _left(services: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             yield f"{name}: {sessions} sessions are still connected, and will be cut"
 
 
-def seconds(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Read a time such as 45s, 10m, 2h, 1h30m or 1d; raises ArgumentTypeError."""
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*(min|[smhd])", text)
     if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*(min|[smhd])|\s", "", text):
@@ -176,7 +181,7 @@ def seconds(text: str) -> float:
     return total
 
 
-def who() -> str:
+def find_user() -> str:
     """Name the person: who became root, if somebody did."""
     try:
         return os.environ.get("SUDO_USER") or getpass.getuser()
@@ -193,16 +198,16 @@ def _stop(directory: str, unit: str) -> int:
     began = time.monotonic()
     arguments = {"service": None, "stopping": True, "reason": f"{unit} is being stopped"}
     try:
-        answer = ask(directory, "drain", ASK_WITHIN, arguments | {"by": "systemd"})
+        answer = ask_agent(directory, "drain", ASK_TIMEOUT, arguments | {"by": "systemd"})
     except ControlError as error:
-        complain(f"anycastd: {error}")
+        print_error(f"anycastd: {error}")
         return 0  # without an agent there is nothing to drain
     if "refused" in answer:
-        complain(f"anycastd: {answer['refused']}")
+        print_error(f"anycastd: {answer['refused']}")
         return 0
     span_left = answer["stop"] - (time.monotonic() - began)
-    follow(directory, None, span_left)
-    print(f"drained for the stop within {span(time.monotonic() - began)}", flush=True)
+    follow_drain(directory, None, span_left)
+    print(f"drained for the stop within {format_duration(time.monotonic() - began)}", flush=True)
     return 0
 
 
@@ -220,11 +225,13 @@ def _job(unit: str) -> str:
             timeout=5,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        complain(f"anycastd: cannot ask systemd for its jobs, so this is taken as a stop: {error}")
+        print_error(
+            f"anycastd: cannot ask systemd for its jobs, so this is taken as a stop: {error}"
+        )
         return "stop"
     if done.returncode:
         why = done.stderr.strip()
-        complain(f"anycastd: systemd does not tell its jobs, so this is taken as a stop: {why}")
+        print_error(f"anycastd: systemd does not tell its jobs, so this is taken as a stop: {why}")
         return "stop"
     rows = (line.split() for line in done.stdout.splitlines())
     return next((row[2] for row in rows if len(row) > 2 and row[1] == unit), "")  # noqa: PLR2004

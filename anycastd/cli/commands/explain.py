@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anycastd.agent.control_client import ControlError, ask
+from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_directory
-from anycastd.cli.output import complain, span, table
+from anycastd.cli.output import format_duration, format_table, print_error
 from anycastd.system.exit_codes import EX_UNAVAILABLE
 
 EX_USAGE = 2
-WITHIN = 30.0
+TIMEOUT = 30.0
 """Seconds for the answer: a thousand services take a few."""
 
 
@@ -29,15 +29,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Ask the agent and show its answer."""
     try:
-        answer = ask(args.directory, "explain", WITHIN)
+        answer = ask_agent(args.directory, "explain", TIMEOUT)
     except ControlError as error:
-        complain(f"anycastd: {error}")
+        print_error(f"anycastd: {error}")
         return EX_UNAVAILABLE
     services = answer["services"]
     if args.service is not None:
         if args.service not in services:
             known = ", ".join(services)
-            complain(f"anycastd: there is no service {args.service}; the profile has: {known}")
+            print_error(f"anycastd: there is no service {args.service}; the profile has: {known}")
             return EX_USAGE
         services = answer["services"] = {args.service: services[args.service]}
     if args.json:
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
 
 def render(name: str, it: Mapping[str, Any]) -> Iterator[str]:
     """Give one service's explanation as lines for a person."""
-    yield f"{name}  {it['vip']}  {it['level'].upper()} for {span(it['since'])}"
+    yield f"{name}  {it['vip']}  {it['level'].upper()} for {format_duration(it['since'])}"
     yield f"  because {_said(it['reason'])}"
     if it["reason"]["remedy"]:
         yield f"  do      {it['reason']['remedy']}"
@@ -62,17 +62,17 @@ def render(name: str, it: Mapping[str, Any]) -> Iterator[str]:
     if not it["prepends_steer"]:
         yield "          prepends do not steer here: degraded and drained are withdrawn"
     yield "  rules"
-    yield from table([_rule(rule) for rule in it["rules"]], indent=4)
+    yield from format_table([_rule(rule) for rule in it["rules"]], indent=4)
     yield "  caps: the lowest is the level"
-    yield from table([_cap(cap) for cap in it["caps"]] or [("none",)], indent=4)
+    yield from format_table([_cap(cap) for cap in it["caps"]] or [("none",)], indent=4)
     if it["failures"]:
         times = "once" if it["failures"] == 1 else f"{it['failures']} times in a row"
-        yield f"    it failed {times}: a hold-down of {span(it['hold_down'])}"
+        yield f"    it failed {times}: a hold-down of {format_duration(it['hold_down'])}"
     yield "  next, if nothing changes"
-    yield from table([_next(each) for each in it["next"]] or [("it stays so",)], indent=4)
+    yield from format_table([_next(each) for each in it["next"]] or [("it stays so",)], indent=4)
     if it["changes"]:
         yield "  last changes"
-        yield from table([_change(each) for each in it["changes"]], indent=4)
+        yield from format_table([_change(each) for each in it["changes"]], indent=4)
 
 
 def _said(reason: Mapping[str, str]) -> str:
@@ -85,12 +85,12 @@ def _rule(rule: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _cap(cap: Mapping[str, Any]) -> tuple[str, ...]:
-    ends = "" if cap["ends"] is None else f"{span(cap['ends'])} more"
+    ends = "" if cap["ends"] is None else f"{format_duration(cap['ends'])} more"
     return (cap["level"], cap["source"], cap["kind"], ends, _said(cap["reason"]))
 
 
 def _next(each: Mapping[str, Any]) -> tuple[str, ...]:
-    return (f"in {span(each['after'])}", each["level"], _said(each["reason"]))
+    return (f"in {format_duration(each['after'])}", each["level"], _said(each["reason"]))
 
 
 def _change(each: Mapping[str, Any]) -> tuple[str, ...]:
@@ -98,5 +98,5 @@ def _change(each: Mapping[str, Any]) -> tuple[str, ...]:
         "" if each[stage] is None else f"{stage} +{1000 * each[stage]:.1f} ms"
         for stage in ("decided", "sent", "acknowledged")
     ]
-    ago, change = f"{span(each['ago'])} ago", f"{each['old']} -> {each['new']}"
+    ago, change = f"{format_duration(each['ago'])} ago", f"{each['old']} -> {each['new']}"
     return (ago, change, *stages, _said(each["reason"]))

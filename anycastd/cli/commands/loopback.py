@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from anycastd.cli.arguments import add_profile
-from anycastd.cli.output import complain, log_to_stderr
-from anycastd.cli.profile_file import load
-from anycastd.evidence.vip.loopback import Address, Loopback, NoPrivilegeError, take_away
+from anycastd.cli.output import log_to_stderr, print_error
+from anycastd.cli.profile_file import load_profile
+from anycastd.evidence.vip.loopback import Loopback, NoPrivilegeError, VipAddress, remove_vips
 from anycastd.profile.model import Network
 from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
 
@@ -26,20 +26,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Put the VIPs in place, or take them away."""
     log_to_stderr()
-    profile = load(args.profile)
+    profile = load_profile(args.profile)
     if profile is None:
         return EX_CONFIG
     vips = [(service.vip, service.interface) for service in profile.services.values()]
-    found: dict[Network, Address] = {}
+    found: dict[Network, VipAddress] = {}
     try:
         if args.action == "remove":
-            take_away(vips)
+            remove_vips(vips)
             return 0
         loopback = Loopback(vips, found.__setitem__)
         loopback.start()
         loopback.close()
     except NoPrivilegeError as error:
-        complain(f"anycastd: {error.strerror}")
+        print_error(f"anycastd: {error.strerror}")
         return EX_NOPERM
     for vip, address in found.items():
         print(f"{vip}: {address.why}")

@@ -8,22 +8,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from anycastd.agent.control_client import ControlError, ask
-from anycastd.agent.reload import JUDGE_WITHIN
+from anycastd.agent.control_client import ControlError, ask_agent
+from anycastd.agent.reload import VALIDATE_TIMEOUT
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.cli.arguments import add_directory
-from anycastd.cli.output import complain
-from anycastd.cli.profile_file import load
-from anycastd.profile.validate import accept
+from anycastd.cli.output import print_error
+from anycastd.cli.profile_file import load_profile
+from anycastd.profile.validate import validate
 from anycastd.system.exit_codes import EX_CONFIG, EX_UNAVAILABLE
-from anycastd.views.reload_plan import Fate, Plan, plan
+from anycastd.views.reload_plan import ReloadPlan, SessionChange, plan_reload
 
-UP_WITHIN = 30.0
+UP_TIMEOUT = 30.0
 """Seconds for the successor to answer; it takes half a second."""
-SETTLED_WITHIN = 5.0
+SETTLED_TIMEOUT = 5.0
 """Seconds for the speaker to have compared its sessions; one that resets them takes longer."""
-AGAIN = 0.05
+POLL_INTERVAL = 0.05
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,35 +39,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Reload the agent, or say what that would do."""
     try:
-        running = ask(args.directory, "running")
+        running = ask_agent(args.directory, "running")
         return _plan(running) if args.plan else _reload(args.directory, running)
     except ControlError as error:
-        complain(f"anycastd: {error}")
+        print_error(f"anycastd: {error}")
         return EX_UNAVAILABLE
 
 
 def _reload(directory: str, running: Mapping[str, Any]) -> int:
     began, before = time.monotonic(), running["instance"]
-    answer = ask(directory, "reload", JUDGE_WITHIN + 5)
+    answer = ask_agent(directory, "reload", VALIDATE_TIMEOUT + 5)
     for line in (*answer.get("said", ()), *answer.get("refused", ())):
-        complain(str(line))
+        print_error(str(line))
     if "refused" in answer:
-        complain("anycastd: refused; the agent goes on with what it has")
+        print_error("anycastd: refused; the agent goes on with what it has")
         return EX_CONFIG
-    new = _wait(directory, UP_WITHIN, lambda it: it["ready"] and it["instance"] != before)
+    new = _wait(directory, UP_TIMEOUT, lambda it: it["ready"] and it["instance"] != before)
     if new is None:
-        complain(
-            f"anycastd: the new agent does not answer after {UP_WITHIN:g} s: see its log; what it "
+        print_error(
+            f"anycastd: the new agent does not answer after {UP_TIMEOUT:g} s: see its log; what it "
             "does not renew is withdrawn at the end of the lease"
         )
         return EX_UNAVAILABLE
     took = time.monotonic() - began
-    new = _wait(directory, SETTLED_WITHIN, lambda it: it["speaker"] != "busy") or new
+    new = _wait(directory, SETTLED_TIMEOUT, lambda it: it["speaker"] != "busy") or new
     print(f"reloaded {new['profile']}: pid {new['pid']}, version {new['version']}, {took:.1f} s")
     if new["speaker"] == "busy":
         print("sessions are being changed: see `anycastd status`")
     for problem in new["problems"]:
-        complain(f"anycastd: {problem}")
+        print_error(f"anycastd: {problem}")
     return 0
 
 
@@ -78,28 +78,28 @@ def _wait(
     ends = time.monotonic() + within
     while time.monotonic() < ends:
         with contextlib.suppress(ControlError):
-            running = ask(directory, "running")
+            running = ask_agent(directory, "running")
             if condition(running):
                 return running
-        time.sleep(AGAIN)
+        time.sleep(POLL_INTERVAL)
     return None
 
 
 def _plan(running: Mapping[str, Any]) -> int:
-    new = load(running["profile"])
+    new = load_profile(running["profile"])
     if new is None:
-        complain("anycastd: a reload would be refused")
+        print_error("anycastd: a reload would be refused")
         return EX_CONFIG
-    old = accept(running["text"], running["profile"]).profile
+    old = validate(running["text"], running["profile"]).profile
     if old is None:
-        complain(
+        print_error(
             "anycastd: the code on disk cannot read the profile that runs, so the two cannot be "
             "compared; a reload would be accepted"
         )
         return 0
     up = [address for address, state in running["sessions"].items() if state == Session.UP.value]
     held = [_route(item) for item in running["held"]]
-    found = plan(old, new, held, up, running.get("draining", ()))
+    found = plan_reload(old, new, held, up, running.get("draining", ()))
     print("\n".join(_render(found, running)))
     return 0
 
@@ -115,13 +115,13 @@ def _route(item: Mapping[str, Any]) -> Route:
     )
 
 
-def _render(found: Plan, running: Mapping[str, Any]) -> Iterator[str]:
+def _render(found: ReloadPlan, running: Mapping[str, Any]) -> Iterator[str]:
     yield f"{running['profile']}, as a reload of pid {running['pid']} would take it over:"
     yield "sessions"
     for session in found.sessions:
         why = f" ({session.why})" if session.why else ""
         yield f"  {session.neighbor}: {session.fate.value}{why}"
-    needs = any(session.fate is not Fate.STAYS for session in found.sessions)
+    needs = any(session.fate is not SessionChange.STAYS for session in found.sessions)
     if needs and not running["speaker"]:
         yield "  this speaker cannot take over other sessions while it runs: restart it for them"
     yield "routes"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from anycastd.agent.control_client import ControlError, ask
+from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_directory
-from anycastd.cli.output import complain
+from anycastd.cli.output import print_error
 from anycastd.system.exit_codes import EX_UNAVAILABLE
 
 EX_USAGE = 2
@@ -28,12 +28,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Tell the agent, and say which services it concerned."""
     try:
-        answer = ask(args.directory, "return", arguments={"service": args.service})
+        answer = ask_agent(args.directory, "return", arguments={"service": args.service})
     except ControlError as error:
-        complain(f"anycastd: {error}")
+        print_error(f"anycastd: {error}")
         return EX_UNAVAILABLE
     if "refused" in answer:
-        complain(f"anycastd: {answer['refused']}")
+        print_error(f"anycastd: {answer['refused']}")
         return EX_USAGE
     if not answer["returned"]:
         whom = args.service or "no service"

@@ -11,8 +11,8 @@ from anycastd.agent import daemon, reload
 from anycastd.agent.control_client import ControlError
 from anycastd.agent.supervisor import SpeakerEndedError, Supervisor
 from anycastd.cli.arguments import add_directory, add_profile
-from anycastd.cli.output import complain, log_to_stderr
-from anycastd.cli.profile_file import judged, text_of
+from anycastd.cli.output import log_to_stderr, print_error
+from anycastd.cli.profile_file import read_text, validate_text
 from anycastd.evidence.vip.loopback import NoPrivilegeError
 from anycastd.profile.model import Profile
 from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
@@ -46,17 +46,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the agent until SIGTERM or SIGINT."""
     if not args.validate:
-        reload.hold_signals()  # until the agent can act on them
+        reload.block_signals()  # until the agent can act on them
     log_to_stderr()
-    origin = reload.origin(args.profile)
-    text = text_of(args.profile) if origin.text is None else origin.text
-    profile = None if text is None else judged(text, args.profile)
+    origin = reload.read_start_context(args.profile)
+    text = read_text(args.profile) if origin.text is None else origin.text
+    profile = None if text is None else validate_text(text, args.profile)
     if text is None or profile is None:
         return EX_CONFIG
     return 0 if args.validate else _run(args, profile, text, origin)
 
 
-def _run(args: argparse.Namespace, profile: Profile, text: str, origin: reload.Origin) -> int:
+def _run(args: argparse.Namespace, profile: Profile, text: str, origin: reload.StartContext) -> int:
     speaker = None
     lease = args.lease
     if lease is None:
@@ -79,15 +79,17 @@ def _run(args: argparse.Namespace, profile: Profile, text: str, origin: reload.O
             )
         )
     except NoPrivilegeError as error:
-        complain(f"anycastd: {error.strerror}")
+        print_error(f"anycastd: {error.strerror}")
         return EX_NOPERM
     except SpeakerEndedError as error:
-        complain(f"anycastd: {error}")
+        print_error(f"anycastd: {error}")
         return error.code
     except (ControlError, daemon.LostError) as error:
-        complain(f"anycastd: {error}")
+        print_error(f"anycastd: {error}")
         return EX_UNAVAILABLE
     except OSError as error:
-        complain(f"anycastd: {args.directory}: {error.strerror}; choose a --directory to write to")
+        print_error(
+            f"anycastd: {args.directory}: {error.strerror}; choose a --directory to write to"
+        )
         return EX_NOPERM if isinstance(error, PermissionError) else EX_UNAVAILABLE
     return 0

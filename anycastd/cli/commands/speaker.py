@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from anycastd.cli.arguments import add_directory, add_profile
-from anycastd.cli.output import complain
-from anycastd.cli.profile_file import load
+from anycastd.cli.output import print_error
+from anycastd.cli.profile_file import load_profile
 from anycastd.speaker import start
 from anycastd.speaker.exabgp import config
-from anycastd.speaker.foreign import others
+from anycastd.speaker.foreign import find_foreign_exabgps
 from anycastd.system.exit_codes import EX_CONFIG
 
 
@@ -23,14 +23,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Prepare the directory and become ExaBGP; returns only where that cannot be."""
-    profile = load(args.profile)
+    profile = load_profile(args.profile)
     if profile is None:
         return EX_CONFIG
-    for other in others():
-        complain(f"anycastd: {other}")
+    for other in find_foreign_exabgps():
+        print_error(f"anycastd: {other}")
     try:
-        start.become(profile, args.directory, args.profile)
+        start.exec_exabgp(profile, args.directory, args.profile)
     except config.SpeakerError as error:
-        complain(f"anycastd: {error}")
+        print_error(f"anycastd: {error}")
         return error.code
     return 0

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anycastd.agent.control_client import ControlError, ask
+from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_directory
-from anycastd.cli.output import complain, span, table
+from anycastd.cli.output import format_duration, format_table, print_error
 from anycastd.views.severity import severity
 
 UNKNOWN = 3
@@ -36,9 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Ask the agent and show its answer."""
     try:
-        status = ask(args.directory, "status")
+        status = ask_agent(args.directory, "status")
     except ControlError as error:
-        complain(f"anycastd: {error}")
+        print_error(f"anycastd: {error}")
         return UNKNOWN
     if args.json:
         print(json.dumps(status, indent=2))
@@ -59,10 +59,10 @@ def render(status: Mapping[str, Any], *, colour: bool = False) -> Iterator[str]:
         yield from _service(name, service, colour=colour)
     yield ""
     yield "NEIGHBORS"
-    yield from table(_neighbors(status["neighbors"]))
+    yield from format_table(_neighbors(status["neighbors"]))
     yield ""
     yield "HAPROXY"
-    yield from table(_haproxy(status["haproxy"]))
+    yield from format_table(_haproxy(status["haproxy"]))
     if status["problems"]:
         yield ""
         yield "NOT AS WANTED"
@@ -75,7 +75,7 @@ def _service(name: str, service: Mapping[str, Any], *, colour: bool) -> Iterator
     word = level.upper()
     if colour:
         word = f"\033[1;{_COLOURS[level]}m{word}\033[0m"
-    yield f"{name}  {service['vip']}  {word} for {span(service['since'])}"
+    yield f"{name}  {service['vip']}  {word} for {format_duration(service['since'])}"
     reason = service["reason"]
     detail = f" ({reason['detail']})" if reason["detail"] else ""
     yield f"  why    {reason['sentence']}{detail}"
@@ -91,10 +91,10 @@ def _service(name: str, service: Mapping[str, Any], *, colour: bool) -> Iterator
         yield "         prepends do not steer here: degraded and drained are withdrawn"
     drains = service.get("drains", ())  # an agent of release 0.1.0 has none
     for drain in drains:
-        left = f", {span(drain['left'])} more" if drain["left"] else ""
-        ends = "" if drain["until"] is None else f", ends in {span(drain['until'])}"
+        left = f", {format_duration(drain['left'])} more" if drain["left"] else ""
+        ends = "" if drain["until"] is None else f", ends in {format_duration(drain['until'])}"
         by = f"; by {drain['by']}" if drain["by"] else ""
-        yield f"  drain  {drain['what']}, for {span(drain['since'])}: {drain['phase']}{left}{ends}"
+        yield f"  drain  {drain['what']}, for {format_duration(drain['since'])}: {drain['phase']}{left}{ends}"
         yield f"         {drain['reason']}{by}"
     if drains:
         sessions = service["sessions"]
@@ -102,14 +102,14 @@ def _service(name: str, service: Mapping[str, Any], *, colour: bool) -> Iterator
         yield f"         {'?' if sessions is None else sessions} sessions left{safe}"
     for wait in service["waits"]:
         if wait["until"] is not None:
-            yield f"  wait   {span(wait['until'])} more: {wait['sentence']}"
+            yield f"  wait   {format_duration(wait['until'])} more: {wait['sentence']}"
     shown: list[Any] = []
     for rule in service["rules"]:
         value = f": {rule['value']}" if rule["value"] else ""
         yield f"  rule   {rule['rule']}: {rule['truth']}{value}"
         if rule["servers"] not in shown:  # two rules on one backend show its servers once
             shown.append(rule["servers"])
-            yield from table([_server(row) for row in rule["servers"]], indent=9)
+            yield from format_table([_server(row) for row in rule["servers"]], indent=9)
 
 
 def _server(row: Mapping[str, str]) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ def _server(row: Mapping[str, str]) -> tuple[str, ...]:
 def _neighbors(neighbors: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for address, neighbor in neighbors.items():
-        since = "" if neighbor["since"] is None else f"for {span(neighbor['since'])}"
+        since = "" if neighbor["since"] is None else f"for {format_duration(neighbor['since'])}"
         announced = ", ".join(neighbor["announced"]) or "nothing"
         why = f"({neighbor['why']})" if neighbor["why"] else ""
         session = f"{neighbor['session']} {since}".strip()
@@ -132,7 +132,9 @@ def _haproxy(instances: Mapping[str, Any]) -> list[tuple[str, ...]]:
     for name, one in instances.items():
         state = one["state"]
         if state == "answers":
-            state = f"answers ({one['version']}, pid {one['pid']}, up {span(one['uptime'])})"
+            state = (
+                f"answers ({one['version']}, pid {one['pid']}, up {format_duration(one['uptime'])})"
+            )
         heard = "events" if one["events"] else "polled"
         age = "never" if one["age"] is None else f"{one['age']:.1f} s ago"
         rows.append((name, one["socket"], state, heard, f"looked at {age}", one["why"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from anycastd.cli.arguments import add_directory
-from anycastd.cli.commands.drain import command, who
+from anycastd.cli.commands.drain import find_user, send_command
 
 CODES = """\
 exit codes:
@@ -29,4 +29,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """End a drain, and say what follows."""
-    return command(args.directory, "undrain", {"service": args.service, "by": who()})
+    return send_command(args.directory, "undrain", {"service": args.service, "by": find_user()})

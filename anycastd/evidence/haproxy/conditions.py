@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from anycastd.evidence.finding import UNPROVED_HOLD, Finding, Truth
+from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR, Finding, Truth
 from anycastd.evidence.haproxy.servers import Server, Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Gone, Observation, Snapshot, Unreadable
 from anycastd.profile.model import (
@@ -40,7 +40,7 @@ Rule = BackendRule | FrontendRule | LimitRule | Maintenance
 _FALSE, _TRUE, _SERVING = Truth.FALSE, Truth.TRUE, Reason.SERVING
 
 
-def words(condition: Condition | Maintenance) -> str:
+def describe(condition: Condition | Maintenance) -> str:
     """Say a condition as an operator would."""
     match condition:
         case BackendRule():
@@ -53,15 +53,17 @@ def words(condition: Condition | Maintenance) -> str:
         case Maintenance(map=name, key=key):
             return f"map {name} has no {key}"
         case AllOf():
-            return "all of (" + "; ".join(words(rule) for rule in condition.rules) + ")"
+            return "all of (" + "; ".join(describe(rule) for rule in condition.rules) + ")"
         case AnyOf():
-            return "any of (" + "; ".join(words(rule) for rule in condition.rules) + ")"
+            return "any of (" + "; ".join(describe(rule) for rule in condition.rules) + ")"
 
 
 _LOADS = {"queue": "requests queued", "sessions": "sessions"}
 
 
-def find(rule: Rule, instance: Instance, looks: Mapping[str, Observation], now: float) -> Finding:
+def evaluate_rule(
+    rule: Rule, instance: Instance, looks: Mapping[str, Observation], now: float
+) -> Finding:
     """Hold ``rule`` against the newest look at its HAProxy."""
     look = looks.get(instance.name)
     if isinstance(look, Snapshot):
@@ -70,15 +72,15 @@ def find(rule: Rule, instance: Instance, looks: Mapping[str, Observation], now: 
             return _shown(rule, look, until)
         age = f"asked {now - look.asked:.1f} s ago"
         reason = Reason.EVIDENCE_STALE
-        return Finding(words(rule), Truth.FALSE, age, reason, alive=False, asked=look.asked)
+        return Finding(describe(rule), Truth.FALSE, age, reason, alive=False, asked=look.asked)
     if isinstance(look, Gone):
         gone = Reason.HAPROXY_GONE
-        return Finding(words(rule), Truth.FALSE, look.why, gone, alive=False, asked=look.asked)
+        return Finding(describe(rule), Truth.FALSE, look.why, gone, alive=False, asked=look.asked)
     if isinstance(look, Unreadable):
-        return _silent(words(rule), look, instance.deadline, now)
+        return _silent(describe(rule), look, instance.deadline, now)
     # As long as one that is silent: that nobody has looked yet proves nothing bad either.
     reason, hold = Reason.NOT_LOOKED, 2 * instance.deadline
-    return Finding(words(rule), Truth.UNKNOWN, "", reason, alive=False, asked=now, hold=hold)
+    return Finding(describe(rule), Truth.UNKNOWN, "", reason, alive=False, asked=now, hold=hold)
 
 
 def _shown(rule: Rule, look: Snapshot, until: float) -> Finding:
@@ -142,7 +144,7 @@ def _backend(rule: BackendRule, look: Snapshot, until: float) -> Finding:
         backend.servers,
         True,
         look.asked,
-        UNPROVED_HOLD,
+        BELIEVE_UNPROVED_FOR,
         _TRUE,
         until,
         needed,
@@ -167,7 +169,7 @@ def _compared(
 
 
 def _limit(rule: LimitRule, look: Snapshot, until: float) -> Finding:
-    text, needed = words(rule), f"fewer than {rule.below}"
+    text, needed = describe(rule), f"fewer than {rule.below}"
     proxy = (look.frontends if rule.frontend else look.backends).get(rule.proxy)
     if proxy is None:
         missing = Reason.FRONTEND_MISSING if rule.frontend else Reason.BACKEND_MISSING
@@ -187,7 +189,7 @@ _OFF = {"off", "no", "false", "0"}
 
 
 def _maintenance(rule: Maintenance, look: Snapshot, until: float) -> Finding:
-    text, at = words(rule), (rule.map, rule.key)
+    text, at = describe(rule), (rule.map, rule.key)
     if at not in look.entries:
         value, reason = "HAProxy has no such map", Reason.MAP_MISSING
         return Finding(text, Truth.UNKNOWN, value, reason, asked=look.asked, until=until)

@@ -10,16 +10,16 @@ from collections.abc import Collection
 from anycastd.evidence.haproxy import events
 from anycastd.evidence.haproxy.events import Event
 from anycastd.evidence.haproxy.snapshot import Worker
-from anycastd.evidence.haproxy.stats import GarbageError
+from anycastd.evidence.haproxy.stats import MalformedAnswerError
 from anycastd.profile.model import Instance
 
-LONGEST = 1 << 16
+MAX_LINE = 1 << 16
 
 
-NO_RING = f"the profile gives it no `ring`: write `ring: anycastd`, and {events.ring('anycastd')}"
+NO_RING = f"the profile gives it no `ring`: write `ring: anycastd`, and {events.ring_setup_hint('anycastd')}"
 
 
-async def deaf(instance: Instance, within: float) -> str:
+async def why_not_event_driven(instance: Instance, within: float) -> str:
     """Say why a HAProxy that runs has to be polled; empty where its events come.
 
     Where nothing is refused this takes all of ``within`` seconds.
@@ -36,7 +36,7 @@ async def deaf(instance: Instance, within: float) -> str:
                 while not stream.over:
                     await wake.wait()
                     wake.clear()
-        return events.no_stream(stream.said, instance.ring) if stream.over else ""
+        return events.explain_refusal(stream.said, instance.ring) if stream.over else ""
     return ""
 
 
@@ -59,7 +59,7 @@ class EventStream:
         try:
             self._sock.setblocking(False)
             self._sock.connect(path)
-            self._sock.sendall(events.stream(ring).encode())
+            self._sock.sendall(events.build_stream_request(ring).encode())
         except OSError:
             self._sock.close()
             raise
@@ -75,7 +75,7 @@ class EventStream:
 
     def _read(self) -> None:
         try:
-            data = self._sock.recv(LONGEST)
+            data = self._sock.recv(MAX_LINE)
         except BlockingIOError:
             return
         except OSError:
@@ -83,7 +83,7 @@ class EventStream:
         self._text += data.decode(errors="replace")
         try:
             self._take()
-        except GarbageError:
+        except MalformedAnswerError:
             self.said = self._text
             data = b""
         if not data:
@@ -92,15 +92,15 @@ class EventStream:
 
     def _take(self) -> None:
         if self.worker is None:
-            found = events.attached(self._text)
+            found = events.parse_stream_start(self._text)
             if found is None:
                 return
             self.worker, self._text = found
             self._wake.set()
         *lines, rest = self._text.split("\n")
-        self._text = rest[-LONGEST:]
+        self._text = rest[-MAX_LINE:]
         for line in lines:
-            event, proxy = events.concerns(line)
+            event, proxy = events.classify_event(line)
             if event is Event.STOPPING:
                 self.stopping = True
                 self._wake.set()

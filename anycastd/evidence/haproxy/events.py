@@ -27,7 +27,7 @@ _PROXY = re.compile(r"(?:Paused|Resumed) \S+ (\S+)\.|(\S+) has no server availab
 _STOPPED = re.compile(r"Proxy (\S+) (?:hard-)?stopped \(")
 
 
-def concerns(line: str) -> tuple[Event, str]:
+def classify_event(line: str) -> tuple[Event, str]:
     """A line of the event ring -> what it asks for, and the proxy that it names (or empty)."""
     if match := _STOPPED.search(line):
         return Event.STOPPING, match[1]
@@ -38,12 +38,12 @@ def concerns(line: str) -> tuple[Event, str]:
     return Event.NOTHING, ""
 
 
-def stream(ring: str) -> str:
+def build_stream_request(ring: str) -> str:
     """The request line whose answer is ``show info`` and then the ring's new lines, for ever."""
     return f"show info;show events {ring} -w -n\n"
 
 
-def ring(name: str) -> str:
+def ring_setup_hint(name: str) -> str:
     """What to write into HAProxy's configuration so that it has a ring, and we its events."""
     return (
         f"add a section `ring {name}` with `format raw`, "
@@ -51,7 +51,7 @@ def ring(name: str) -> str:
     )
 
 
-def attached(text: str) -> tuple[Worker, str] | None:
+def parse_stream_start(text: str) -> tuple[Worker, str] | None:
     """The start of a stream's answer -> its worker and the rest; None while incomplete.
 
     Raises GarbageError when it is no answer to ``stream``.
@@ -62,10 +62,10 @@ def attached(text: str) -> tuple[Worker, str] | None:
     return parse_worker(info.split("\n")), rest
 
 
-def no_stream(answer: str, ring_name: str) -> str:
+def explain_refusal(answer: str, ring_name: str) -> str:
     """HAProxy's refusal of an event stream -> what is wrong and what to write."""
     if "No such event sink" in answer:
-        return f"it has no ring named {ring_name}: {ring(ring_name)}"
+        return f"it has no ring named {ring_name}: {ring_setup_hint(ring_name)}"
     if "Permission denied" in answer:
         return "it shows events to `level operator` only: write that on its `stats socket` line"
     return f"it gives no events: {answer.strip()[:80] or 'no answer'}"

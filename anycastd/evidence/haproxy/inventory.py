@@ -33,7 +33,7 @@ class Inventory:
     frontends: tuple[str, ...]
 
 
-def inventory(socket: str, within: float = 5.0) -> Inventory:
+def read_inventory(socket: str, within: float = 5.0) -> Inventory:
     """Ask the HAProxy behind the stats socket ``socket`` what it has, in ``within`` seconds.
 
     Raises InventoryError.

@@ -9,16 +9,16 @@ from collections.abc import Callable, Collection
 from anycastd.evidence.haproxy import query, stats
 from anycastd.evidence.haproxy.query import More
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
-from anycastd.evidence.haproxy.stats import GarbageError, TruncatedError
+from anycastd.evidence.haproxy.stats import MalformedAnswerError, TruncatedAnswerError
 from anycastd.system.clock import OwnTime
 
-LARGEST = 64 << 20
+MAX_ANSWER = 64 << 20
 
 
-AGAIN_FOR, AGAIN_AFTER = 0.03, 0.0005
+RETRY_FOR, RETRY_DELAY = 0.03, 0.0005
 
 
-async def look(
+async def look_once(
     path: str,
     backends: Collection[str],
     frontends: Collection[str],
@@ -69,7 +69,7 @@ class Looker:
         """Look once, in at most ``within`` seconds (twice that where we ourselves stalled)."""
         began, lost, stalled = self._clock.now(), self._clock.lost, False
         while True:
-            soon = self._clock.now() - began < AGAIN_FOR
+            soon = self._clock.now() - began < RETRY_FOR
             try:
                 snapshot = await self._whole(began + self._within)
                 if not (snapshot.worker.stopping and soon):
@@ -80,7 +80,7 @@ class Looker:
                     return self._gone(error)
                 if not soon:
                     return self._unseen(began, "refused, although a worker still runs")
-            except (TruncatedError, ConnectionResetError, BrokenPipeError) as error:
+            except (TruncatedAnswerError, ConnectionResetError, BrokenPipeError) as error:
                 if not soon:
                     return self._unseen(began, f"closed without an answer ({error})")
             except TimeoutError:
@@ -88,9 +88,9 @@ class Looker:
                     return self._unseen(began, f"no answer within {self._within:g} s")
                 # We were away, and HAProxy perhaps as well: that proves nothing, ask again.
                 began, stalled = self._clock.now(), True
-            except (OSError, GarbageError) as error:
+            except (OSError, MalformedAnswerError) as error:
                 return self._unseen(began, str(error))
-            await asyncio.sleep(AGAIN_AFTER)
+            await asyncio.sleep(RETRY_DELAY)
 
     def _gone(self, error: OSError) -> Gone:
         self._last, self._since, self._missed = None, None, 0
@@ -105,12 +105,12 @@ class Looker:
         """Ask, and ask for more where the answer shows that it must be asked otherwise."""
         while True:
             asked, last = self._clock.now(), self._last
-            request = query.question(self._wanted, self._frontends, last, self._more)
+            request = query.build_request(self._wanted, self._frontends, last, self._more)
             text = await self._answer(request, until)
-            self._last = snapshot = stats.parse(
+            self._last = snapshot = stats.parse_answer(
                 text, asked, self._wanted, self._frontends, self._more
             )
-            more = query.untold(snapshot) - self._wanted
+            more = query.missing_tracked_backends(snapshot) - self._wanted
             if last is not None and not snapshot.worker.same(last.worker):
                 self._wanted = self._backends  # the numbers were another worker's
             elif more:
@@ -142,8 +142,8 @@ class Looker:
                     return b"".join(parts).decode(errors="replace")
                 parts.append(data)
                 size += len(data)
-                if size > LARGEST:
-                    raise GarbageError(f"an answer of more than {LARGEST >> 20} MiB")
+                if size > MAX_ANSWER:
+                    raise MalformedAnswerError(f"an answer of more than {MAX_ANSWER >> 20} MiB")
 
     async def _wait(self, sock: socket.socket | None, until: float) -> None:
         """Wait until readable, or for a tick; TimeoutError when ``until`` has passed.

@@ -31,10 +31,10 @@ class More:
 # The question --------------------------------------------------------------------------------
 
 # A line of 500 numbers has about 9 kB; HAProxy's buffer for a request has 16 kB.
-MANY = 500
+MAX_NAMES = 500
 
 
-LONGEST = 15_000
+MAX_REQUEST = 15_000
 
 
 _NAME = re.compile(r"[-A-Za-z0-9_.:]+")
@@ -43,7 +43,7 @@ _NAME = re.compile(r"[-A-Za-z0-9_.:]+")
 NOTHING_MORE = More()
 
 
-def question(
+def build_request(
     backends: Collection[str],
     frontends: Collection[str],
     last: Snapshot | None = None,
@@ -58,7 +58,7 @@ def question(
     last block is whole.
     """
     end = _more(more) + "show info\n"
-    if last is None or len(backends) + len(frontends) > MANY:
+    if last is None or len(backends) + len(frontends) > MAX_NAMES:
         return "show stat -1 7 -1;" + end
     asked: dict[str, None] = {}
     have: tuple[tuple[Collection[str], Mapping[str, Backend | Frontend]], ...] = (
@@ -72,18 +72,18 @@ def question(
             elif _NAME.fullmatch(name):  # any other cannot be HAProxy's and might be a command
                 asked[name] = None
     rows = "".join(f"show stat {name} 7 -1;" for name in asked)
-    return (rows if len(rows) + len(end) < LONGEST else "show stat -1 7 -1;") + end
+    return (rows if len(rows) + len(end) < MAX_REQUEST else "show stat -1 7 -1;") + end
 
 
 def _more(more: More) -> str:
     """The commands for what is no row: weights as configured, and entries of maps."""
     weights = "".join(f"show servers state {name};" for name in sorted(more.weights))
-    if len(weights) > LONGEST // 4:
+    if len(weights) > MAX_REQUEST // 4:
         weights = "show servers state;"
     return weights + "".join(f"get map {name} {key};" for name, key in sorted(more.entries))
 
 
-def untold(snapshot: Snapshot) -> frozenset[str]:
+def missing_tracked_backends(snapshot: Snapshot) -> frozenset[str]:
     """The backends, absent from the snapshot, whose servers are tracked by servers in it."""
     tracked = {
         server.tracked.partition("/")[0]
@@ -118,19 +118,19 @@ def more(services: Mapping[str, Service], instance: str) -> More:
     )
 
 
-def leaves(condition: Condition) -> Iterator[BackendRule | FrontendRule | LimitRule]:
+def iter_rules(condition: Condition) -> Iterator[BackendRule | FrontendRule | LimitRule]:
     """Give the rules that a condition is made of."""
     match condition:
         case AllOf(rules) | AnyOf(rules):
             for rule in rules:
-                yield from leaves(rule)
+                yield from iter_rules(rule)
         case _:
             yield condition
 
 
 def rules_of(service: Service) -> Iterator[Rule]:
-    yield from leaves(service.serve)
+    yield from iter_rules(service.serve)
     if service.healthy is not None:
-        yield from leaves(service.healthy)
+        yield from iter_rules(service.healthy)
     if service.maintenance is not None:
         yield service.maintenance

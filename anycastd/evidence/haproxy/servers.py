@@ -64,7 +64,9 @@ _OUT = {
 }
 
 
-def usable(status: str, check: str, agent: str, weight: int, said: str) -> tuple[Usable, bool, str]:
+def judge_server(
+    status: str, check: str, agent: str, weight: int, said: str
+) -> tuple[Usable, bool, str]:
     """Judge one server: (usable, checked, why), by the table at the top.
 
     ``check`` and ``agent`` are results without their "* ", ``said`` is what the last check said.
@@ -99,7 +101,7 @@ def _by_agent(agent: str) -> tuple[Usable, bool, str]:
     return Usable.UNPROVED, False, "HAProxy does not check it"
 
 
-def judged(servers: Iterable[Server]) -> tuple[Server, ...]:
+def demote_backups(servers: Iterable[Server]) -> tuple[Server, ...]:
     """Take a backend's servers, each judged alone: backups count only where no active one does."""
     servers = tuple(servers)
     if not any(s.usable is not Usable.NO and not s.backup for s in servers):

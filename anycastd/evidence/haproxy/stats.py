@@ -13,15 +13,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from anycastd.evidence.haproxy.query import NOTHING_MORE, More
-from anycastd.evidence.haproxy.servers import Server, Usable, judged, usable
+from anycastd.evidence.haproxy.servers import Server, Usable, demote_backups, judge_server
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
 
 
-class GarbageError(ValueError):
+class MalformedAnswerError(ValueError):
     """An answer that we do not understand; the message says what was wrong with it."""
 
 
-class TruncatedError(GarbageError):
+class TruncatedAnswerError(MalformedAnswerError):
     """An answer that ends too early."""
 
 
@@ -65,7 +65,7 @@ class _Row(NamedTuple):
     agent: str
 
 
-def parse(
+def parse_answer(
     text: str,
     asked: float,
     backends: Collection[str],
@@ -78,7 +78,7 @@ def parse(
     GarbageError when it is no answer of HAProxy's.
     """
     if not text.endswith("\n\n"):
-        raise TruncatedError(f"the answer ends too early, after {len(text)} characters")
+        raise TruncatedAnswerError(f"the answer ends too early, after {len(text)} characters")
     blocks = _blocks(text)
     worker = parse_worker(blocks[-1] if blocks else [])
     kept = frozenset(backends) | frozenset(frontends)
@@ -105,7 +105,7 @@ def parse(
         name: Backend(
             name,
             head.status,
-            judged(_server(row, servers) for row in servers.get(name, {}).values()),
+            demote_backups(_server(row, servers) for row in servers.get(name, {}).values()),
             asked,
             _whole(head.iid),
             _whole(head.scur),
@@ -135,7 +135,7 @@ def _weights(block: list[str], weights: dict[str, dict[str, tuple[int, int]]]) -
             backend, server, now, configured = (fields[each] for each in at)
             weights.setdefault(backend, {})[server] = (_whole(now), _whole(configured))
     except (ValueError, IndexError) as error:
-        raise GarbageError(f"`show servers state` without what we need: {error}") from None
+        raise MalformedAnswerError(f"`show servers state` without what we need: {error}") from None
 
 
 _STATE_COLUMNS = ("be_name", "srv_name", "srv_uweight", "srv_iweight")
@@ -150,7 +150,7 @@ def _entries(blocks: list[list[str]], more: More) -> dict[tuple[str, str], str |
             values = [match[1] for line in block if (match := _VALUE.search(line))]
             found[asked] = values[0] if values else None
         elif not block[0].startswith("Unknown map"):
-            raise GarbageError(f"expected the answer to `get map`, got: {_excerpt(block)}")
+            raise MalformedAnswerError(f"expected the answer to `get map`, got: {_excerpt(block)}")
     return found
 
 
@@ -169,14 +169,14 @@ def _blocks(text: str) -> list[list[str]]:
             blocks.append(block)
             block = []
     if block:
-        raise TruncatedError("the answer ends inside a block")
+        raise TruncatedAnswerError("the answer ends inside a block")
     return blocks
 
 
 def parse_worker(lines: list[str]) -> Worker:
     info = dict(line.split(": ", 1) for line in lines if ": " in line)
     if info.get("Name") is None or "Pid" not in info:
-        raise GarbageError(f"expected the answer to `show info`, got: {_excerpt(lines)}")
+        raise MalformedAnswerError(f"expected the answer to `show info`, got: {_excerpt(lines)}")
     try:
         return Worker(
             pid=int(info["Pid"]),
@@ -186,7 +186,7 @@ def parse_worker(lines: list[str]) -> Worker:
             started=int(info.get("Start_time_sec", "0")),
         )
     except (KeyError, ValueError) as error:
-        raise GarbageError(f"`show info` without what we need: {error}") from None
+        raise MalformedAnswerError(f"`show info` without what we need: {error}") from None
 
 
 @lru_cache(maxsize=8)
@@ -196,7 +196,7 @@ def _header(line: str) -> tuple[int, tuple[int, ...]]:
     try:
         return len(names), tuple(names.index(name) for name in _COLUMNS)
     except ValueError as error:
-        raise GarbageError(f"`show stat` without a column that we need: {error}") from None
+        raise MalformedAnswerError(f"`show stat` without a column that we need: {error}") from None
 
 
 def _rows(block: list[str], kept: frozenset[str]) -> Iterator[_Row]:
@@ -205,7 +205,7 @@ def _rows(block: list[str], kept: frozenset[str]) -> Iterator[_Row]:
     if not first.startswith("# pxname,"):
         if first.startswith("No such proxy"):
             return
-        raise GarbageError(f"expected the answer to `show stat`, got: {_excerpt(block)}")
+        raise MalformedAnswerError(f"expected the answer to `show stat`, got: {_excerpt(block)}")
     count, wanted = _header(first)
     last = max(wanted) + 1
     for line in block[1:]:
@@ -218,7 +218,9 @@ def _rows(block: list[str], kept: frozenset[str]) -> Iterator[_Row]:
             fields = line.split(",", last)  # the columns that we read are among the first third
             found = line.count(",") + 1
         if found != count:
-            raise GarbageError(f"a row of {found} columns, the header has {count}: {line[:80]}")
+            raise MalformedAnswerError(
+                f"a row of {found} columns, the header has {count}: {line[:80]}"
+            )
         yield _Row._make([fields[at] for at in wanted])
 
 
@@ -229,7 +231,7 @@ def _quoted(line: str) -> list[str]:
     while at <= len(line):
         match = _FIELD.match(line, at)
         if match is None or line[match.end() : match.end() + 1] not in ("", ","):
-            raise GarbageError(f"quotes that do not end: {line[:80]}")
+            raise MalformedAnswerError(f"quotes that do not end: {line[:80]}")
         quoted, plain = match.groups()
         fields.append(plain if quoted is None else quoted.replace('""', '"'))
         at = match.end() + 1
@@ -246,7 +248,7 @@ def _whole(text: str) -> int:
         return 0
     if text.isdecimal():
         return int(text)
-    raise GarbageError(f"expected a number, got {text[:40]!r}")
+    raise MalformedAnswerError(f"expected a number, got {text[:40]!r}")
 
 
 def _frontend(row: _Row, asked: float) -> Frontend:
@@ -264,7 +266,7 @@ def _server(row: _Row, servers: Mapping[str, Mapping[str, _Row]]) -> Server:
         check, agent = target.check.removeprefix("* "), target.agent.removeprefix("* ")
         last = target.last_chk or target.last_agt
     said = last or check or agent
-    counts, checked, why = usable(row.status, check, agent, _whole(row.weight), said)
+    counts, checked, why = judge_server(row.status, check, agent, _whole(row.weight), said)
     if row.tracked:
         if target is None and counts is Usable.UNPROVED:
             checked, why = True, "of which we know nothing yet"

@@ -180,7 +180,7 @@ class Watcher:
         self._drop()
         self._next = None
         if stream.said:
-            self.polling = events.no_stream(stream.said, ring)
+            self.polling = events.explain_refusal(stream.said, ring)
             self._refused_by = stream.worker
             self._stream_at = self._clock.now() + STREAM_REFUSED
 

@@ -30,7 +30,7 @@ class NoPrivilegeError(PermissionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class VipAddress:
     """What is known of one VIP on its interface.
 
     ``present``: the address is there.  ``usable``: and packets for it are accepted.  ``why`` is a
@@ -52,11 +52,11 @@ class Loopback:
     """
 
     def __init__(
-        self, vips: Iterable[tuple[Network, str]], emit: Callable[[Network, Address], None]
+        self, vips: Iterable[tuple[Network, str]], emit: Callable[[Network, VipAddress], None]
     ) -> None:
         self._vips = tuple(vips)
         self._emit = emit
-        self._states: dict[Network, Address] = {}
+        self._states: dict[Network, VipAddress] = {}
         self._notes: dict[Network, str] = {}
         self._healed: dict[Network, int] = {}
         self._added: dict[Network, int] = {}  # those that we put there: the interface's index
@@ -138,7 +138,7 @@ class Loopback:
         elif any(vip.network_address in changed or name in changed for vip, name in self._vips):
             wake.set()
 
-    def _tell(self, states: Iterable[Address]) -> None:
+    def _tell(self, states: Iterable[VipAddress]) -> None:
         for state in states:
             before = self._states.get(state.vip)
             if before and _facts(before) == _facts(state):
@@ -148,7 +148,7 @@ class Loopback:
                 _log.warning("%s: %s", state.vip, state.why)
             self._emit(state.vip, state)
 
-    def _settle(self) -> list[Address]:
+    def _settle(self) -> list[VipAddress]:
         """Read everything, put back what is missing, and return how each VIP stands now."""
         with self._turn:
             if self._changes is None:
@@ -169,7 +169,9 @@ class Loopback:
             for vip, name in self._vips:
                 link = links[name]
                 flags = held.get((link.index, vip.network_address)) if link else None
-                states.append(Address(vip, *self._look(self._kernel, vip, name, link, flags), now))
+                states.append(
+                    VipAddress(vip, *self._look(self._kernel, vip, name, link, flags), now)
+                )
             return states
 
     def _look(
@@ -222,7 +224,7 @@ class Loopback:
             self._routed.clear()
 
 
-def take_away(vips: Iterable[tuple[Network, str]]) -> None:
+def remove_vips(vips: Iterable[tuple[Network, str]]) -> None:
     """Take VIPs off their interfaces, and the routes behind them; what is not there is no harm.
 
     Raises NoPrivilegeError.
@@ -241,7 +243,7 @@ def take_away(vips: Iterable[tuple[Network, str]]) -> None:
         raise NoPrivilegeError(error.errno, f"cannot take the VIPs away: {_hint(error)}") from error
 
 
-def _facts(state: Address) -> tuple[bool, bool, str]:
+def _facts(state: VipAddress) -> tuple[bool, bool, str]:
     return (state.present, state.usable, state.why)
 
 

@@ -40,7 +40,7 @@ _GROUPS = 0x1 | 0x10 | 0x100  # links, IPv4 addresses, IPv6 addresses
 
 DAD_FAILED, TENTATIVE = 0x08, 0x40
 METRIC = 4294967294  # the worst but one: any route that somebody set on purpose wins
-_ANSWER_WITHIN = 5.0  # seconds; the kernel answers before send returns, so this is never spent
+_ANSWER_TIMEOUT = 5.0  # seconds; the kernel answers before send returns, so this is never spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Kernel:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
-        self._socket.settimeout(_ANSWER_WITHIN)
+        self._socket.settimeout(_ANSWER_TIMEOUT)
         self._sequence = 0
 
     def close(self) -> None:

@@ -21,10 +21,10 @@ from anycastd.evidence.vip.selftest import Outcome, Probe
 from anycastd.profile.model import Network, SelfTest
 from anycastd.system.clock import OwnTime
 
-AGAIN_AFTER = 0.02
+RETRY_DELAY = 0.02
 """Seconds until a refusal is asked for again: long enough for a listener that moves, short enough
 for a withdrawal."""
-LARGEST = 1 << 16
+MAX_ANSWER = 1 << 16
 """Bytes of an answer that are read; its status is in the first few."""
 
 # Python's socket module has it from 3.12 on; linux/in.h calls it IP_BIND_ADDRESS_NO_PORT.
@@ -58,7 +58,7 @@ class Prober:
             if first:  # so that many services do not ask in one breath
                 rest *= random.random()  # noqa: S311 - no secret
             if probe.outcome is Outcome.REFUSED and not probe.confirmed:
-                rest = AGAIN_AFTER
+                rest = RETRY_DELAY
             await asyncio.sleep(max(0.0, probe.asked + rest - self._clock.now()))
 
     async def ask(self) -> Probe:
@@ -69,7 +69,7 @@ class Prober:
             # We were away, and HAProxy perhaps as well: that proves nothing, ask again.
             asked = self._clock.now()
             outcome, why = await self._ask(asked)
-        self._last = selftest.follow(self._last, asked, outcome, why)
+        self._last = selftest.next_probe(self._last, asked, outcome, why)
         return self._last
 
     async def _ask(self, asked: float) -> tuple[Outcome, str]:
@@ -84,7 +84,9 @@ class Prober:
                 while not exchange.done() and self._clock.now() < asked + self._test.timeout:
                     await asyncio.wait([exchange], timeout=self._clock.interval)
                 # An answer that has begun was in time, however long the rest of it is.
-                result = exchange.result() if exchange.done() else selftest.read(bytes(heard))
+                result = (
+                    exchange.result() if exchange.done() else selftest.parse_response(bytes(heard))
+                )
             finally:
                 exchange.cancel()
                 await asyncio.wait([exchange])  # it lets go of the socket before that is closed
@@ -114,12 +116,12 @@ class Prober:
             return Outcome.PASSED, "connected"
         why = "closed without an answer"
         try:
-            await loop.sock_sendall(connection, selftest.request(self._test, self._vip))
-            while len(heard) < LARGEST and (data := await loop.sock_recv(connection, 1 << 14)):
+            await loop.sock_sendall(connection, selftest.build_request(self._test, self._vip))
+            while len(heard) < MAX_ANSWER and (data := await loop.sock_recv(connection, 1 << 14)):
                 heard += data
         except OSError as error:
             why = _words(error)
-        return selftest.read(bytes(heard)) or (Outcome.FAILED, why)
+        return selftest.parse_response(bytes(heard)) or (Outcome.FAILED, why)
 
 
 def _words(error: OSError) -> str:
@@ -127,7 +129,7 @@ def _words(error: OSError) -> str:
     return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
-async def ask(vip: Network, test: SelfTest, clock: OwnTime) -> Probe:
+async def probe_once(vip: Network, test: SelfTest, clock: OwnTime) -> Probe:
     """Ask until the result counts, as a Prober does; ticks ``clock`` itself."""
     prober = Prober(vip, test, clock=clock, emit=lambda _: None)
     ticking = asyncio.create_task(_tick(clock))

@@ -34,7 +34,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from anycastd.evidence.finding import UNPROVED_HOLD, Finding, Truth
+from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR, Finding, Truth
 from anycastd.profile.model import SelfTest
 from anycastd.reasons import Reason
 
@@ -83,7 +83,7 @@ class Probe:
         return self.outcome, self.confirmed
 
 
-def follow(last: Probe | None, asked: float, outcome: Outcome, why: str) -> Probe:
+def next_probe(last: Probe | None, asked: float, outcome: Outcome, why: str) -> Probe:
     """Put a result behind the one before it."""
     missed = 0
     if outcome is not Outcome.PASSED:
@@ -93,12 +93,12 @@ def follow(last: Probe | None, asked: float, outcome: Outcome, why: str) -> Prob
     return Probe(asked, outcome, why, last.since, last.count + 1, missed)
 
 
-def lifetime(test: SelfTest) -> float:
+def max_age(test: SelfTest) -> float:
     """Seconds for which a result proves anything."""
     return OUTDATED * (test.every + test.timeout)
 
 
-def where(test: SelfTest) -> str:
+def describe_target(test: SelfTest) -> str:
     """Say what is asked: ``tcp/80``, or ``http/80`` with the path."""
     return f"tcp/{test.port}" if test.http is None else f"http/{test.port}{test.path}"
 
@@ -110,14 +110,14 @@ _END = re.compile(rb"\r?\n\r?\n")
 _SERVED = range(200, 400)
 
 
-def request(test: SelfTest, vip: str) -> bytes:
+def build_request(test: SelfTest, vip: str) -> bytes:
     """The HTTP request, for a connection that ends with its answer (RFC 9112)."""
     host = test.host or (f"[{vip}]" if ":" in vip else vip)
     lines = (f"GET {test.path} HTTP/1.1", f"Host: {host}", "User-Agent: anycastd", "Accept: */*")
     return "\r\n".join((*lines, "Connection: close", "", "")).encode()
 
 
-def read(answer: bytes) -> tuple[Outcome, str] | None:
+def parse_response(answer: bytes) -> tuple[Outcome, str] | None:
     """Judge the beginning of an HTTP answer; None while its status has not come."""
     while match := _STATUS.match(answer):
         status = int(match[1])
@@ -142,13 +142,13 @@ _TESTED = {
 }
 
 
-def evaluate(test: SelfTest, probe: Probe | None, now: float) -> tuple[Finding, Finding]:
+def evaluate_self_test(test: SelfTest, probe: Probe | None, now: float) -> tuple[Finding, Finding]:
     """What a self-test says: (somebody listens, for `serve`; it answers well, for `healthy`)."""
     asked, until, value = now, None, ""
     if probe is None:
         listens = answers = Truth.UNKNOWN
         reason = Reason.NOT_TESTED
-    elif now >= probe.asked + lifetime(test):
+    elif now >= probe.asked + max_age(test):
         listens = answers = Truth.FALSE
         reason, asked, value = (
             Reason.TEST_STALE,
@@ -160,17 +160,17 @@ def evaluate(test: SelfTest, probe: Probe | None, now: float) -> tuple[Finding, 
         if not probe.confirmed:  # one result proves nothing bad: the next one comes soon
             listens, answers = max(listens, Truth.UNKNOWN), max(answers, Truth.UNKNOWN)
         value = probe.why if probe.count == 1 else f"{probe.why}, {probe.count} times in a row"
-        asked, until = probe.asked, probe.asked + lifetime(test)
+        asked, until = probe.asked, probe.asked + max_age(test)
 
     def finding(verb: str, truth: Truth, *, alive: bool) -> Finding:
         return Finding(
-            f"VIP {verb} on {where(test)}",
+            f"VIP {verb} on {describe_target(test)}",
             truth,
             value,
             Reason.SERVING if truth is Truth.TRUE else reason,
             alive=alive,
             asked=asked,
-            hold=UNPROVED_HOLD,
+            hold=BELIEVE_UNPROVED_FOR,
             then=Truth.TRUE,  # HAProxy's word, as for servers that nobody can prove
             until=until,
         )

@@ -17,9 +17,9 @@ from anycastd.profile.rules.sections import (
     AZURE_ROUTE_SERVER,
     CLOUDS,
     IPV6,
-    neighbors,
-    platform,
-    services,
+    get_platform,
+    iter_neighbors,
+    iter_services,
 )
 from anycastd.profile.yaml_reader import Path
 
@@ -45,7 +45,7 @@ _NO_ADVERTISE = "65535:65282"
 _PAIR = 2
 
 
-def local_as(doc: Document) -> Iterator[Problem]:
+def check_local_as(doc: Document) -> Iterator[Problem]:
     """Refuse a local AS that is nobody's, or that Azure Route Server refuses."""
     at: Path = ("bgp", "local_as")
     asn = doc.get(*at)
@@ -53,7 +53,7 @@ def local_as(doc: Document) -> Iterator[Problem]:
         return
     if asn in _NOBODYS:
         yield doc.problem(at, f"AS {asn} is reserved and nobody's", _PRIVATE)
-    elif platform(doc) == AZURE:
+    elif get_platform(doc) == AZURE:
         for first, last, whose in _AZURES:
             if first <= asn <= last:
                 yield doc.problem(at, f"AS {asn} is {whose}", _PRIVATE)
@@ -63,22 +63,22 @@ def local_as(doc: Document) -> Iterator[Problem]:
             yield doc.problem(at, wrong, _PRIVATE)
 
 
-def bfd(doc: Document) -> Iterator[Problem]:
+def check_bfd(doc: Document) -> Iterator[Problem]:
     """Refuse BFD where the route server has none: its silence would mean nothing."""
     at: Path = ("bgp", "bfd")
-    if doc.get(*at) is not None and platform(doc) == AZURE:
+    if doc.get(*at) is not None and get_platform(doc) == AZURE:
         yield doc.problem(at, "Azure Route Server does not speak BFD", "remove it")
 
 
-def peer_as(doc: Document) -> Iterator[Problem]:
+def check_peer_as(doc: Document) -> Iterator[Problem]:
     """Ask for a peer AS that can be, and for eBGP: prepends would not steer inside one AS."""
     local = doc.get("bgp", "local_as")
-    for path, neighbor in neighbors(doc):
+    for path, neighbor in iter_neighbors(doc):
         at = (*path, "peer_as")
         asn = neighbor.get("peer_as")
         if asn is None:
             continue
-        if platform(doc) == AZURE:
+        if get_platform(doc) == AZURE:
             if asn != AZURE_ROUTE_SERVER:
                 wrong = f"AS {asn} cannot be Azure Route Server's, which is always 65515"
                 yield doc.problem(at, wrong, "write 65515")
@@ -90,7 +90,7 @@ def peer_as(doc: Document) -> Iterator[Problem]:
             yield doc.problem(at, wrong, "write the neighbor's own AS number")
 
 
-def router_id(doc: Document) -> Iterator[Problem]:
+def check_router_id(doc: Document) -> Iterator[Problem]:
     """Refuse 0.0.0.0 (RFC 6286 section 2.1)."""
     at: Path = ("bgp", "router_id")
     identifier = doc.get(*at)
@@ -99,12 +99,12 @@ def router_id(doc: Document) -> Iterator[Problem]:
         yield doc.problem(at, "0.0.0.0 identifies nobody", instead)
 
 
-def addresses(doc: Document) -> Iterator[Problem]:
+def check_addresses(doc: Document) -> Iterator[Problem]:
     """Refuse addresses that no host can have; a next hop like that would lose the traffic."""
     paths: list[Path] = [("bgp", "local_address")]
-    for path, _ in neighbors(doc):
+    for path, _ in iter_neighbors(doc):
         paths += [(*path, key) for key in ("address", "local_address", "next_hop")]
-    paths += [(*path, "next_hop") for path, _ in services(doc)]
+    paths += [(*path, "next_hop") for path, _ in iter_services(doc)]
     for at in paths:
         address = doc.get(*at)
         if address in (None, SELF):
@@ -114,10 +114,10 @@ def addresses(doc: Document) -> Iterator[Problem]:
             yield doc.problem(at, wrong, "write a unicast address such as 10.0.2.10")
 
 
-def twice(doc: Document) -> Iterator[Problem]:
+def check_duplicate_neighbors(doc: Document) -> Iterator[Problem]:
     """Refuse a neighbor that is there twice: ExaBGP would run two sessions to one address."""
     seen: dict[Address, Path] = {}
-    for path, neighbor in neighbors(doc):
+    for path, neighbor in iter_neighbors(doc):
         at = (*path, "address")
         address = neighbor.get("address")
         if address is None:
@@ -128,9 +128,9 @@ def twice(doc: Document) -> Iterator[Problem]:
         seen.setdefault(address, at)
 
 
-def families(doc: Document) -> Iterator[Problem]:
+def check_address_families(doc: Document) -> Iterator[Problem]:
     """Refuse a session from an address to itself or to the other IP family."""
-    for path, neighbor in neighbors(doc):
+    for path, neighbor in iter_neighbors(doc):
         at = (*path, "address")
         address = neighbor.get("address")
         local = neighbor.get("local_address", doc.get("bgp", "local_address"))
@@ -139,7 +139,7 @@ def families(doc: Document) -> Iterator[Problem]:
         if address == local:
             wrong = f"{address} is also the local address"
             yield doc.problem(at, wrong, "write the neighbor's own address")
-        elif address.version == IPV6 and platform(doc) == AZURE:
+        elif address.version == IPV6 and get_platform(doc) == AZURE:
             wrong = f"{address} is IPv6, which Azure Route Server does not speak"
             yield doc.problem(at, wrong, "write its IPv4 address")
         elif local is not None and address.version != local.version:
@@ -148,7 +148,7 @@ def families(doc: Document) -> Iterator[Problem]:
             yield doc.problem(at, wrong, instead)
 
 
-def pair(doc: Document) -> Iterator[Problem]:
+def check_route_server_pair(doc: Document) -> Iterator[Problem]:
     """Expect both instances of a route server.
 
     Azure does not support a NVA that peers with one of them; AWS recommends two endpoints.
@@ -157,22 +157,22 @@ def pair(doc: Document) -> Iterator[Problem]:
     count = len(doc.get(*at) or ())
     if not 0 < count < _PAIR:
         return
-    if platform(doc) == AZURE:
+    if get_platform(doc) == AZURE:
         wrong = "there is one neighbor, and Azure Route Server needs both of its instances peered"
         yield doc.problem(at, wrong, "add the other instance's address, also with peer_as: 65515")
-    elif platform(doc) == AWS:
+    elif get_platform(doc) == AWS:
         wrong = "there is one neighbor, so one route server endpoint alone carries the routes"
         yield doc.problem(at, wrong, "add the subnet's other endpoint", warning=True)
 
 
-def hold_time(doc: Document) -> Iterator[Problem]:
+def check_hold_time(doc: Document) -> Iterator[Problem]:
     """Ask for a hold time that detects, outlasts the lease, and is not Azure's slow default.
 
     What hangs is found by the lease, in ``ttl`` seconds; the hold time must not be spent first.
     """
     lease_at: Path = ("lease", "ttl")
     ttl = doc.get(*lease_at)
-    for path in (("bgp",), *(path for path, _ in neighbors(doc))):
+    for path in (("bgp",), *(path for path, _ in iter_neighbors(doc))):
         at: Path = (*path, "hold_time")
         seconds = doc.get(*at)
         if seconds is None:
@@ -186,28 +186,28 @@ def hold_time(doc: Document) -> Iterator[Problem]:
             instead = f"write hold_time: {int(ttl) + 1} or more, or a lower lease.ttl"
             blamed = at if doc.written(at) else lease_at
             yield doc.problem(blamed, wrong, instead)
-        elif seconds > _LONG_HOLD_TIME and platform(doc) == AZURE:
+        elif seconds > _LONG_HOLD_TIME and get_platform(doc) == AZURE:
             wrong = f"a host that dies keeps its routes for {seconds} seconds"
             yield doc.problem(at, wrong, "write 9; Azure Route Server agrees", warning=True)
 
 
-def transport(doc: Document) -> Iterator[Problem]:
+def check_transport(doc: Document) -> Iterator[Problem]:
     """Refuse what a route server cannot do: MD5 on clouds, a neighbor one hop away on Azure."""
-    for path, neighbor in neighbors(doc):
-        if "md5_file" in neighbor and platform(doc) in CLOUDS:
+    for path, neighbor in iter_neighbors(doc):
+        if "md5_file" in neighbor and get_platform(doc) in CLOUDS:
             wrong = "a cloud's route server has no MD5 passwords, so no session would come up"
             yield doc.problem((*path, "md5_file"), wrong, "remove it")
-        if neighbor.get("multihop") == 1 and platform(doc) == AZURE:
+        if neighbor.get("multihop") == 1 and get_platform(doc) == AZURE:
             wrong = "Azure Route Server is in another subnet, more than one hop away"
             yield doc.problem((*path, "multihop"), wrong, "write 2 or more, or remove it")
 
 
-def communities(doc: Document) -> Iterator[Problem]:
+def check_communities(doc: Document) -> Iterator[Problem]:
     """Refuse the communities by which Azure drops or keeps a route."""
-    if platform(doc) != AZURE:
+    if get_platform(doc) != AZURE:
         return
-    paths: list[Path] = [(*path, "communities") for path, _ in neighbors(doc)]
-    for path, _ in services(doc):
+    paths: list[Path] = [(*path, "communities") for path, _ in iter_neighbors(doc)]
+    for path, _ in iter_services(doc):
         paths += [(*path, "communities"), (*path, "degraded", "communities")]
     for path in paths:
         for index, community in enumerate(doc.get(*path) or ()):
@@ -223,15 +223,15 @@ def communities(doc: Document) -> Iterator[Problem]:
 
 
 RULES = (
-    local_as,
-    bfd,
-    peer_as,
-    router_id,
-    addresses,
-    twice,
-    families,
-    pair,
-    hold_time,
-    transport,
-    communities,
+    check_local_as,
+    check_bfd,
+    check_peer_as,
+    check_router_id,
+    check_addresses,
+    check_duplicate_neighbors,
+    check_address_families,
+    check_route_server_pair,
+    check_hold_time,
+    check_transport,
+    check_communities,
 )

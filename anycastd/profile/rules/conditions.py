@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anycastd.profile.document import Document, Problem
-from anycastd.profile.rules.sections import services
-from anycastd.profile.schema_errors import nearest
-from anycastd.profile.yaml_reader import Path, Value, shown
+from anycastd.profile.rules.sections import iter_services
+from anycastd.profile.schema_errors import suggest
+from anycastd.profile.yaml_reader import Path, Value, quote
 
 _KINDS = ("backend", "frontend", "all", "any")
 # What a condition on a backend may say; the last two make it a limit.
@@ -22,9 +22,9 @@ _ALL = 100
 _QUESTION = 10_000
 
 
-def conditions(doc: Document) -> Iterator[Problem]:
+def check_conditions(doc: Document) -> Iterator[Problem]:
     """Ask for conditions that mean one thing each; see ``_condition``."""
-    for path, service in services(doc):
+    for path, service in iter_services(doc):
         for key in ("serve", "healthy"):
             if key in service:
                 yield from _condition(doc, (*path, key), service[key])
@@ -98,18 +98,18 @@ def _instance(doc: Document, at: Path, name: str | None) -> Iterator[Problem]:
     known = list(doc.get("haproxy") or ())
     at = (*at, "haproxy")
     if name is not None and known and not doc.written(("haproxy", name)):
-        instead = nearest(name, known) or " or ".join(shown(each) for each in known)
-        yield doc.problem(at, f"there is no {shown(name)} under haproxy", f"write {instead}")
+        instead = suggest(name, known) or " or ".join(quote(each) for each in known)
+        yield doc.problem(at, f"there is no {quote(name)} under haproxy", f"write {instead}")
     elif not doc.written(at) and len(known) > 1:
         wrong = f"is missing, and there are {len(known)} HAProxy processes"
-        instead = f"add haproxy: {' or '.join(shown(each) for each in known)}"
+        instead = f"add haproxy: {' or '.join(quote(each) for each in known)}"
         yield doc.problem(at, wrong, instead)
 
 
-def maintenance(doc: Document) -> Iterator[Problem]:
+def check_maintenance(doc: Document) -> Iterator[Problem]:
     """Ask which HAProxy has the map, and for no more entries than fit into one question to it."""
     size, asked = 0, set()
-    for path, service in services(doc):
+    for path, service in iter_services(doc):
         if "maintenance" not in service:
             continue
         its, at = service["maintenance"], (*path, "maintenance")
@@ -124,11 +124,11 @@ def maintenance(doc: Document) -> Iterator[Problem]:
             yield doc.problem(at, wrong, "shorten the names of maps and keys, or leave some out")
 
 
-def steering(doc: Document) -> Iterator[Problem]:
+def check_steering(doc: Document) -> Iterator[Problem]:
     """Refuse what cannot be where a longer path moves nobody: it would withdraw, or draw users."""
     if doc.get("bgp", "prepends_steer") is not False:
         return
-    for path, service in services(doc):
+    for path, service in iter_services(doc):
         if service.get("failed") == "standby":
             wrong = (
                 "standby draws users to the 503 page where a longer path moves nobody "
@@ -155,4 +155,4 @@ def _limits(
                 yield from _limits(doc, (*at, kind, index), part)
 
 
-RULES = (conditions, maintenance, steering)
+RULES = (check_conditions, check_maintenance, check_steering)

@@ -22,20 +22,20 @@ AZURE_ROUTE_SERVER = 65515
 IPV6 = 6
 
 
-def platform(doc: Document) -> str | None:
+def get_platform(doc: Document) -> str | None:
     """Return the platform's word, None where it is invalid."""
     word: str | None = doc.get("platform")
     return word
 
 
-def neighbors(doc: Document) -> Iterator[tuple[Path, dict[str, Value]]]:
+def iter_neighbors(doc: Document) -> Iterator[tuple[Path, dict[str, Value]]]:
     """Yield each neighbor that can be looked at, with its path."""
     for index, neighbor in enumerate(doc.get("bgp", "neighbors") or ()):
         if neighbor is not None:
             yield ("bgp", "neighbors", index), neighbor
 
 
-def services(doc: Document) -> Iterator[tuple[Path, dict[str, Value]]]:
+def iter_services(doc: Document) -> Iterator[tuple[Path, dict[str, Value]]]:
     """Yield each service that can be looked at, with its path."""
     for name, service in (doc.get("services") or {}).items():
         yield ("services", name), service

@@ -12,15 +12,21 @@ from itertools import pairwise
 
 from anycastd.profile.document import Document, Problem
 from anycastd.profile.formats import SELF, Address
-from anycastd.profile.rules.sections import AZURE, CLOUDS, neighbors, platform, services
-from anycastd.profile.yaml_reader import Path, shown
+from anycastd.profile.rules.sections import (
+    AZURE,
+    CLOUDS,
+    get_platform,
+    iter_neighbors,
+    iter_services,
+)
+from anycastd.profile.yaml_reader import Path, quote
 
 # sockaddr_un's sun_path is 108 bytes with its final zero (unix(7)).
-_LONGEST_SOCKET = 107
+_MAX_SOCKET_PATH = 107
 # Hung is what left two looks unanswered, so two must fit into the deadline.
 _LOOKS = 2
 # No cloud documents a limit, and filters on the way commonly begin above this.
-LONGEST_PATH = 10
+MAX_PATH = 10
 # Azure's fabric lets one change through at once and may hold the next for this long (seconds).
 _AZURES_WINDOW = 30
 _TESTS = ("tcp", "http")
@@ -30,7 +36,7 @@ _IPV6 = 6
 # HAProxy -----------------------------------------------------------------------------------------
 
 
-def sockets(doc: Document) -> Iterator[Problem]:
+def check_sockets(doc: Document) -> Iterator[Problem]:
     """Refuse socket paths that cannot be bound, or that two instances share."""
     seen: dict[str, Path] = {}
     for name, instance in (doc.get("haproxy") or {}).items():
@@ -39,16 +45,16 @@ def sockets(doc: Document) -> Iterator[Problem]:
         if socket is None:
             continue
         size = len(socket.encode())
-        if size > _LONGEST_SOCKET:
-            wrong = f"the path has {size} bytes, and a socket's may have {_LONGEST_SOCKET}"
+        if size > _MAX_SOCKET_PATH:
+            wrong = f"the path has {size} bytes, and a socket's may have {_MAX_SOCKET_PATH}"
             yield doc.problem(at, wrong, "use a shorter path, here and in haproxy.cfg")
         if socket in seen:
-            wrong = f"{shown(socket)} is also the socket in line {doc.line(seen[socket])}"
+            wrong = f"{quote(socket)} is also the socket in line {doc.line(seen[socket])}"
             yield doc.problem(at, wrong, "write each HAProxy's own socket")
         seen.setdefault(socket, at)
 
 
-def looks(doc: Document) -> Iterator[Problem]:
+def check_poll_interval(doc: Document) -> Iterator[Problem]:
     """Ask for a deadline in which two looks fit: one slow answer is no proof of death."""
     for name, instance in (doc.get("haproxy") or {}).items():
         deadline, poll = instance.get("deadline"), instance.get("poll")
@@ -61,9 +67,9 @@ def looks(doc: Document) -> Iterator[Problem]:
 # VIPs --------------------------------------------------------------------------------------------
 
 
-def vips(doc: Document) -> Iterator[Problem]:
+def check_vips(doc: Document) -> Iterator[Problem]:
     """Ask for one unicast address per VIP: anything wider would draw foreign traffic here."""
-    for path, service in services(doc):
+    for path, service in iter_services(doc):
         vip = service.get("vip")
         if vip is None:
             continue
@@ -74,7 +80,7 @@ def vips(doc: Document) -> Iterator[Problem]:
         elif vip.network.prefixlen != vip.max_prefixlen:
             wrong = f"{vip} is more than one address"
             yield doc.problem(at, wrong, f"write {vip.ip}/{vip.max_prefixlen}")
-        elif vip.version == _IPV6 and platform(doc) == AZURE:
+        elif vip.version == _IPV6 and get_platform(doc) == AZURE:
             wrong = f"{vip.ip} is IPv6, which Azure Route Server does not carry"
             yield doc.problem(at, wrong, "write an IPv4 address")
 
@@ -96,17 +102,17 @@ def _not_anycast(ip: Address) -> str | None:
     return next((word for applies, word in words if applies), None)
 
 
-def foreign(doc: Document) -> Iterator[Problem]:
+def check_vip_conflicts(doc: Document) -> Iterator[Problem]:
     """Refuse a VIP that is somebody's already: another service's, ours, a neighbor's."""
     taken: dict[Address, tuple[str, Path]] = {}
     at: Path = ("bgp", "local_address")
     if doc.get(*at) is not None:
         taken[doc.get(*at)] = ("the local address", at)
-    for path, neighbor in neighbors(doc):
+    for path, neighbor in iter_neighbors(doc):
         for key, whose in (("address", "a neighbor's address"), ("local_address", "our address")):
             if key in neighbor:
                 taken.setdefault(neighbor[key], (whose, (*path, key)))
-    for path, service in services(doc):
+    for path, service in iter_services(doc):
         vip, at = service.get("vip"), (*path, "vip")
         if vip is None:
             continue
@@ -117,12 +123,12 @@ def foreign(doc: Document) -> Iterator[Problem]:
         taken.setdefault(vip.ip, ("a VIP", at))
 
 
-def inside(doc: Document) -> Iterator[Problem]:
+def check_vip_in_cloud_network(doc: Document) -> Iterator[Problem]:
     """Refuse a VIP inside the cloud network: its own system routes win over what BGP says."""
-    if platform(doc) not in CLOUDS:
+    if get_platform(doc) not in CLOUDS:
         return
     networks = [network for network in doc.get("networks") or () if network is not None]
-    for path, service in services(doc):
+    for path, service in iter_services(doc):
         vip = service.get("vip")
         for network in networks:
             if vip is not None and vip.ip in network:
@@ -132,15 +138,15 @@ def inside(doc: Document) -> Iterator[Problem]:
                 break
 
 
-def next_hops(doc: Document) -> Iterator[Problem]:
+def check_next_hops(doc: Document) -> Iterator[Problem]:
     """Ask for a next hop of the VIP's family (RFC 8950 is not spoken), and not the VIP itself."""
-    for path, service in services(doc):
+    for path, service in iter_services(doc):
         vip, own = service.get("vip"), service.get("next_hop")
         if vip is None or own is None:
             continue
-        if vip.version == _IPV6 and platform(doc) == AZURE:
+        if vip.version == _IPV6 and get_platform(doc) == AZURE:
             continue  # refused already
-        for above, neighbor in neighbors(doc):
+        for above, neighbor in iter_neighbors(doc):
             hop, at = neighbor.get("next_hop", own), (*above, "next_hop")
             if "next_hop" not in neighbor:
                 at = (*path, "next_hop" if doc.written((*path, "next_hop")) else "vip")
@@ -164,9 +170,9 @@ def _next_hop(vip: Address, hop: Address | None) -> tuple[str, str] | None:
 # Levels and times --------------------------------------------------------------------------------
 
 
-def levels(doc: Document) -> Iterator[Problem]:
+def check_levels(doc: Document) -> Iterator[Problem]:
     """Ask for longer paths at worse levels: what is worse must lose against what is better."""
-    for path, service in services(doc):
+    for path, service in iter_services(doc):
         for better, worse in pairwise(_levels(doc, path)):
             less, more = doc.get(*path, *better), doc.get(*path, *worse)
             if less is None or more is None or less < more:
@@ -181,30 +187,30 @@ def levels(doc: Document) -> Iterator[Problem]:
             yield doc.problem((*path, "degraded"), wrong, instead, warning=True)
 
 
-def lengths(doc: Document) -> Iterator[Problem]:
+def check_path_lengths(doc: Document) -> Iterator[Problem]:
     """Refuse paths that filters on the way to or in a cloud may drop for their length."""
-    if platform(doc) not in CLOUDS:
+    if get_platform(doc) not in CLOUDS:
         return
     extra = 0
-    for path, neighbor in neighbors(doc):
+    for path, neighbor in iter_neighbors(doc):
         more = neighbor.get("prepend", 0)
-        if 1 + more > LONGEST_PATH:
+        if 1 + more > MAX_PATH:
             wrong = f"paths would have {1 + more} AS numbers of our own or more"
-            instead = f"write {LONGEST_PATH - 1} or less"
+            instead = f"write {MAX_PATH - 1} or less"
             yield doc.problem((*path, "prepend"), wrong, instead)
         else:
             extra = max(extra, more)
-    for path, _ in services(doc):
+    for path, _ in iter_services(doc):
         for level in _levels(doc, path):
             count = doc.get(*path, *level)
-            if count is None or 1 + count + extra <= LONGEST_PATH:
+            if count is None or 1 + count + extra <= MAX_PATH:
                 continue
             added = f", {extra} of them for a neighbor" if extra else ""
             wrong = (
                 f"the path would have {1 + count + extra} AS numbers of our own{added}, and more "
-                f"than {LONGEST_PATH} may be dropped on the way"
+                f"than {MAX_PATH} may be dropped on the way"
             )
-            instead = f"write {_dotted(level)}: {LONGEST_PATH - 1 - extra} or less"
+            instead = f"write {_dotted(level)}: {MAX_PATH - 1 - extra} or less"
             yield doc.problem((*path, *level), wrong, instead)
 
 
@@ -222,9 +228,9 @@ def _dotted(keys: tuple[str, ...]) -> str:
     return ".".join(keys)
 
 
-def times(doc: Document) -> Iterator[Problem]:
+def check_timers(doc: Document) -> Iterator[Problem]:
     """Ask for a hold-down that can grow, and for times longer than Azure's window."""
-    for path, service in services(doc):
+    for path, service in iter_services(doc):
         back = service.get("return", {})
         least, most = back.get("hold_down"), back.get("hold_down_max")
         if least is not None and most is not None and most < least:
@@ -234,7 +240,7 @@ def times(doc: Document) -> Iterator[Problem]:
             wrong = f"hold_down {least} is more than hold_down_max {most}"
             instead = f"write hold_down_max: {least} or more"
             yield doc.problem((*path, "return", key), wrong, instead)
-        if platform(doc) != AZURE:
+        if get_platform(doc) != AZURE:
             continue
         for key in ("hold_down", "spacing"):
             seconds = back.get(key)
@@ -250,9 +256,9 @@ def times(doc: Document) -> Iterator[Problem]:
 # Self-test ---------------------------------------------------------------------------------------
 
 
-def self_tests(doc: Document) -> Iterator[Problem]:
+def check_self_tests(doc: Document) -> Iterator[Problem]:
     """Ask for one kind of self-test, and for keys that mean something for it."""
-    for path, service in services(doc):
+    for path, service in iter_services(doc):
         if "self_test" not in service:
             continue
         at = (*path, "self_test")
@@ -270,14 +276,14 @@ def self_tests(doc: Document) -> Iterator[Problem]:
 
 
 RULES = (
-    sockets,
-    looks,
-    vips,
-    foreign,
-    inside,
-    next_hops,
-    levels,
-    lengths,
-    times,
-    self_tests,
+    check_sockets,
+    check_poll_interval,
+    check_vips,
+    check_vip_conflicts,
+    check_vip_in_cloud_network,
+    check_next_hops,
+    check_levels,
+    check_path_lengths,
+    check_timers,
+    check_self_tests,
 )

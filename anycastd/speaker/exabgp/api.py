@@ -28,33 +28,33 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from anycastd.bgp import session as session_module
-from anycastd.bgp.route import Route, canonical
+from anycastd.bgp.route import Route, canonicalize
 from anycastd.bgp.session import Session
 from anycastd.lease.commands import (
     Announce,
     Answer,
-    AskRib,
-    AskSessions,
     Command,
+    ConfigLoaded,
     Fact,
-    Loaded,
     Ping,
+    QueryAdjRibOut,
+    QuerySessions,
     SessionChanged,
     Withdraw,
 )
 from anycastd.speaker.exabgp.lines import (
-    announce_line,
     describe_reason,
+    format_announce,
+    format_withdraw,
     group_commands,
     parse_route_row,
     parse_session_row,
-    withdraw_line,
 )
 
 _ENDS = {"done": None, "error": "ExaBGP refused the command"}
 """Routes that one line says; a line of ExaBGP's API may have some 16 kB."""
 _UNANSWERED = "ExaBGP never answered"
-VAGUE = 4
+MAX_VAGUE = 4
 """So many times in a row ExaBGP says nothing of why, until that replaces the last known reason."""
 _EVENT = re.compile(r'"peer": "([^"]+)".*?"state": "(\w+)"')
 
@@ -66,7 +66,7 @@ class _Open:
     ``more`` are the others that the same line says.
     """
 
-    command: Announce | Withdraw | AskSessions | AskRib | None
+    command: Announce | Withdraw | QuerySessions | QueryAdjRibOut | None
     more: tuple[Command, ...] = ()
     started: bool = False
     sessions: dict[str, Session] = field(default_factory=dict)
@@ -76,10 +76,10 @@ class _Open:
     @property
     def marked(self) -> bool:
         """Whether the answer begins with the summary's heading."""
-        return self.command is None or isinstance(self.command, AskSessions)
+        return self.command is None or isinstance(self.command, QuerySessions)
 
 
-class Dialogue:
+class ApiConversation:
     """Both directions of the talk with one ExaBGP, without any I/O.
 
     ``neighbors`` are the configured ones: 4.2 leaves those that are down out of its summary.
@@ -154,7 +154,7 @@ class Dialogue:
             self._queue.append(_Open(command, tuple(more)))
         for each in group:
             if isinstance(each, Announce):
-                self._said[canonical(each.route).key] = each.route
+                self._said[canonicalize(each.route).key] = each.route
         return f"{greeting}{line}\n"
 
     def _line(self, group: list[Command]) -> str:
@@ -163,12 +163,12 @@ class Dialogue:
             case Announce():
                 for route in routes:
                     self._own(route)
-                return announce_line(*routes)
+                return format_announce(*routes)
             case Withdraw():
-                return withdraw_line(*routes)
-            case AskSessions():
+                return format_withdraw(*routes)
+            case QuerySessions():
                 return "show neighbor summary"
-            case AskRib():
+            case QueryAdjRibOut():
                 return "show adj-rib out extensive"
             case _:
                 return "version"
@@ -225,18 +225,18 @@ class Dialogue:
             return ()
         if error is not None:
             return tuple(Answer(each, error=error) for each in (command, *entry.more))
-        if isinstance(command, AskSessions):
+        if isinstance(command, QuerySessions):
             sessions = dict.fromkeys(self._neighbors, Session.DOWN) | entry.sessions
             self._sessions.update(sessions)
             return (Answer(command, sessions=sessions),)
-        if isinstance(command, AskRib):
+        if isinstance(command, QueryAdjRibOut):
             return (Answer(command, rib=tuple(sorted(map(self._as_said, entry.rib)))),)
         return tuple(Answer(each) for each in (command, *entry.more))
 
     def _as_said(self, route: Route) -> Route:
         """Give a route of the rib as it was announced, so that it equals what was asked for."""
         said = self._said.get(route.key)
-        return said if said is not None and canonical(said) == route else route
+        return said if said is not None and canonicalize(said) == route else route
 
     def _heading(self) -> tuple[Fact, ...]:
         """Begin a summary: whatever was queued before the question can no longer be answered."""
@@ -252,7 +252,7 @@ class Dialogue:
     def _row(self, line: str) -> tuple[Fact, ...]:
         entry = self._queue[0] if self._queue else None
         if line.startswith("neighbor "):
-            if entry is None or not isinstance(entry.command, AskRib):
+            if entry is None or not isinstance(entry.command, QueryAdjRibOut):
                 self._skip = True  # rows that a child before us asked for; their end is not ours
                 return self._ignore(line)
             try:
@@ -280,7 +280,7 @@ class Dialogue:
                 return self._shutdown()
             if event.get("type") == "anycastd":  # the shim's own
                 error = event.get("error")
-                return (Loaded(str(event["loaded"]), None if error is None else str(error)),)
+                return (ConfigLoaded(str(event["loaded"]), None if error is None else str(error)),)
             if event.get("type") != "state":
                 return self._ignore(line)
             told = event["neighbor"]
@@ -314,7 +314,7 @@ class Dialogue:
         # Each failed attempt to connect says "down" again; one that tells more is news.  What tells
         # nothing follows each NOTIFICATION, since ExaBGP then dials again at once.
         vague = vague + 1 if said in {"", session_module.NO_CONNECTION} else 0
-        if again and (said == shown or 0 < vague < VAGUE):
+        if again and (said == shown or 0 < vague < MAX_VAGUE):
             self._shown[neighbor] = (shown, vague)
             return ()
         self._shown[neighbor] = (said, vague)

@@ -23,7 +23,7 @@ class SpeakerError(Exception):
         self.code = code
 
 
-def configuration(
+def build_config(
     profile: Profile, directory: str, secrets: Mapping[Address, str], *, port: int = 179
 ) -> str:
     """Write the text of exabgp.conf.
@@ -158,23 +158,25 @@ _VALUES = re.compile(
 _BLOCK = re.compile(r"^neighbor (\S+) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 
 
-def blocks(text: str) -> dict[str, str]:
+def parse_neighbor_blocks(text: str) -> dict[str, str]:
     """Find the neighbors' blocks in the text of an exabgp.conf: address -> block."""
     return {found[1]: found[0] for found in _BLOCK.finditer(text)}
 
 
-def values(block: str) -> frozenset[tuple[str, str]]:
+def parse_session_values(block: str) -> frozenset[tuple[str, str]]:
     """Find what a neighbor's block says of its session; two equal ones need no new session."""
     return frozenset((name or family, value) for name, value, family in _VALUES.findall(block))
 
 
-def merge(before: str, after: str, config: str, reset: Collection[str]) -> tuple[str, list[str]]:
+def merge_config(
+    before: str, after: str, config: str, reset: Collection[str]
+) -> tuple[str, list[str]]:
     """Change the text ``before`` to ``after``, but close no sessions besides those to ``reset``.
 
     Gives the text, and the neighbors whose change was left out.  ``config`` is the hash that the
     text stands for once nothing is left out.
     """
-    old = blocks(before)
+    old = parse_neighbor_blocks(before)
     left: list[str] = []
 
     def chosen(found: re.Match[str]) -> str:
@@ -182,7 +184,7 @@ def merge(before: str, after: str, config: str, reset: Collection[str]) -> tuple
         there = old.get(address)
         if there is None or address in reset:
             return block
-        if values(there) != values(block):
+        if parse_session_values(there) != parse_session_values(block):
             left.append(address)
         return there
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
 from anycastd.bgp import session
-from anycastd.bgp.route import Route, canonical
+from anycastd.bgp.route import Route, canonicalize
 from anycastd.bgp.session import Session
 from anycastd.lease.commands import Announce, Command, Withdraw
 
-IN_A_LINE = 100
+MAX_ROUTES_PER_LINE = 100
 
 
 _NOTIFIED = re.compile(r"notification (sent|received) \((\d+), ?(\d+)\)")
@@ -22,16 +22,16 @@ def describe_reason(reason: str) -> str:
     if 'decode update message of type "3"' in reason:  # 4.2 and a Cease with a text (RFC 9003)
         return session.UNREAD
     if found := _NOTIFIED.search(reason):
-        return session.words(int(found[2]), int(found[3]), sent=found[1] == "sent")
+        return session.describe_notification(int(found[2]), int(found[3]), sent=found[1] == "sent")
     return session.NO_CONNECTION if "closing connection" in reason else reason
 
 
-def announce_line(*routes: Route) -> str:
+def format_announce(*routes: Route) -> str:
     """Write the command that announces or replaces a route, or several that differ in prefix only.
 
     Raises ValueError as ``canonical`` does.
     """
-    route, *others = map(canonical, routes)
+    route, *others = map(canonicalize, routes)
     what = "attributes" if others else f"route {route.prefix}"
     words = [f"neighbor {route.neighbor} announce {what} next-hop {route.next_hop}"]
     words.append(f"as-path [ {' '.join(map(str, route.as_path))} ]")
@@ -44,12 +44,12 @@ def announce_line(*routes: Route) -> str:
     return " ".join([*words, *_nlri(route, others)])
 
 
-def withdraw_line(*routes: Route) -> str:
+def format_withdraw(*routes: Route) -> str:
     """Write the command that withdraws a route, or several that differ in prefix and path only.
 
     Raises ValueError as ``canonical`` does.
     """
-    route, *others = map(canonical, routes)
+    route, *others = map(canonicalize, routes)
     what = "attributes" if others else f"route {route.prefix}"
     line = f"neighbor {route.neighbor} withdraw {what} next-hop {route.next_hop}"
     return " ".join([line, *_nlri(route, others)])
@@ -81,7 +81,7 @@ def group_commands(commands: Iterable[Command]) -> Iterator[list[Command]]:
             same = (same, route.as_path, route.med, route.communities)
         group = found.setdefault(same, [])
         group.append(command)
-        if len(group) == IN_A_LINE:
+        if len(group) == MAX_ROUTES_PER_LINE:
             yield found.pop(same)
     yield from found.values()
 
@@ -130,6 +130,6 @@ def parse_route_row(line: str) -> Route:
             med=med[0] if med else None,
             communities=(*values.get("community", []), *values.get("large-community", [])),
         )
-        return canonical(route)
+        return canonicalize(route)
     except (KeyError, ValueError, IndexError) as problem:
         raise ValueError(f"{line!r} ({problem})") from None

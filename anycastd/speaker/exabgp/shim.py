@@ -54,7 +54,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from anycastd.speaker.exabgp.patches.queue import QUEUE
+from anycastd.speaker.exabgp.patches.queue import PATCHES
 
 REDIAL = 5  # seconds
 SYNS = 2  # that are sent again, after 1 and 3 s at the latest; the kernel gives up within 7 s
@@ -74,7 +74,7 @@ _CLOCKS = (
 )
 
 
-class Unfamiliar(Exception):  # noqa: N818 - it is told, not handled
+class UnknownExabgpError(Exception):  # noqa: N818 - it is told, not handled
     """ExaBGP is missing, or is not as this file knows it; the message says what to do."""
 
 
@@ -84,25 +84,25 @@ class _Clock:
     time = staticmethod(time.monotonic)
 
 
-def mend() -> str:
+def apply_patches() -> str:
     """Mend the ExaBGP that this interpreter imports and return its release, such as 4.2.25.
 
     Raises Unfamiliar and leaves ExaBGP as it is when one of the mends would miss.
     """
     release = str(_module("exabgp.version").release)
     if not release.startswith(("4.2.", "5.0.")):
-        raise Unfamiliar(f"ExaBGP {release} is not known: install 4.2 or 5.0")
+        raise UnknownExabgpError(f"ExaBGP {release} is not known: install 4.2 or 5.0")
     try:
         _own_name()()  # before the others: 5.0 asks for the name as soon as it is imported
-        mends = [_timers, _redial, _dial, _child_death, _child_hangs, _reread, _cease, *QUEUE]
+        mends = [_timers, _redial, _dial, _child_death, _child_hangs, _reread, _cease, *PATCHES]
         if release.startswith("4."):
             mends += [_refresh, _repeat]
         for apply in [prepare() for prepare in mends]:
             apply()
-    except Unfamiliar:
+    except UnknownExabgpError:
         raise
     except Exception as problem:  # noqa: BLE001 - whatever it is, this is not what we know
-        raise Unfamiliar(
+        raise UnknownExabgpError(
             f"ExaBGP {release} is not as anycastd knows it ({problem}), so that its timers and its "
             "route refresh cannot be trusted: install an unmodified 4.2 or 5.0"
         ) from None
@@ -113,7 +113,7 @@ def _module(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ImportError as problem:
-        raise Unfamiliar(
+        raise UnknownExabgpError(
             f"ExaBGP cannot be imported by {sys.executable} ({problem}): "
             "apt install python3-exabgp, or pip install exabgp"
         ) from None
@@ -196,7 +196,7 @@ def _child_death() -> Callable[[], None]:
     return apply
 
 
-class _Watch:
+class _ChildWatchdog:
     """How long an API child has said nothing, in seconds of our own."""
 
     def __init__(self) -> None:
@@ -223,7 +223,7 @@ def _child_hangs() -> Callable[[], None]:
     original = processes.received
     if not {"_process", "_handle_problem"} <= set(original.__code__.co_names):
         raise AttributeError("exabgp.reactor.api.processes: Processes.received is another")
-    watch = _Watch()
+    watch = _ChildWatchdog()
 
     def received(self: Any) -> Iterator[tuple[str, str]]:
         for process, command in original(self):
@@ -368,7 +368,7 @@ def _repeat() -> Callable[[], None]:
     return apply
 
 
-def die_with(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Have the kernel end this process when ``parent`` (a pid) ends, or now if it already has."""
     import ctypes  # noqa: PLC0415 - a megabyte that the usual process does not need
 
@@ -385,14 +385,14 @@ def main(arguments: list[str]) -> int:
         return EX_USAGE
     parent = os.environ.pop(PARENT, "")
     if parent:
-        die_with(int(parent))
+        die_with_parent(int(parent))
     sys.stdout = sys.stderr  # 4.2 logs to stdout when told stderr
     (conf,) = arguments
     # Named, so that neither version reads /etc/exabgp/exabgp.env.  5.0 looks here, 4.2 at --env.
     settings = os.environ.setdefault("EXABGP_ENVFILE", "/dev/null")
     try:
-        release = mend()
-    except Unfamiliar as problem:
+        release = apply_patches()
+    except UnknownExabgpError as problem:
         sys.stderr.write(f"anycastd speaker: {problem}\n")
         return EX_UNAVAILABLE
     if release.startswith("4."):

@@ -9,7 +9,7 @@ from copy import copy
 from importlib import import_module
 from typing import Any
 
-AT_ONCE = 2000  # steps in one turn of the loop, two for a route: no longer than 0.2 s
+MAX_STEPS = 2000  # steps in one turn of the loop, two for a route: no longer than 0.2 s
 
 # Each looks first and returns what then changes ExaBGP.
 
@@ -21,7 +21,7 @@ def _at_once() -> Callable[[], None]:
         raise AttributeError("exabgp.reactor.asynchronous: ASYNC.run has no limit")
 
     def apply() -> None:
-        queue.LIMIT = AT_ONCE
+        queue.LIMIT = MAX_STEPS
 
     return apply
 
@@ -72,4 +72,4 @@ def _newest() -> Callable[[], None]:
     return apply
 
 
-QUEUE = (_at_once, _copies, _newest)
+PATCHES = (_at_once, _copies, _newest)
