@@ -49,8 +49,7 @@ unit: packages venv oldest ## The tests of single parts, then again with the old
 	    -m 'not root' -k 'not exabgp-'
 
 search: venv ## Search longer for a broken promise of the decisions or the lease (some minutes)
-	ANYCASTD_SEARCH=1 $(PYTEST) -o faulthandler_timeout=0 tests/test_search.py \
-	    tests/test_search_faults.py tests/test_search_lease.py
+	ANYCASTD_SEARCH=1 $(PYTEST) -o faulthandler_timeout=0 tests/search
 
 end-to-end: packages venv oldest namespaces ## The tests on the rehearsal network
 	$(PYTEST) tests/lab

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import settings
 
-from haproxies import HAProxy, Web, one_backend, running
-from waiting import eventually
+from support.haproxy import HAProxy, Web, one_backend, running
+from support.waiting import eventually
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000

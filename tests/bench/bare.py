@@ -15,9 +15,9 @@ import time
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from appliance import OWN, PEERS
-from bgp import Update
-from peer import Peer, wait_for
+from support.appliance import OWN, PEERS
+from support.bgp_wire import Update
+from support.peer import Peer, wait_for
 
 PACE = 0.125
 """Seconds between two commands, and for each hundred routes as many again."""

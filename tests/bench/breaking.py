@@ -12,11 +12,11 @@ from bare import floor
 from failover import resident
 from noise import Spread, progress, say, spread
 
-from appliance import Appliance
-from faults import DEATHS, FAULTS, WITHIN
-from haproxies import until
-from machine import Machine, pass_time
-from wire import common
+from support.appliance import Appliance
+from support.faults import DEATHS, FAULTS, WITHIN
+from support.haproxy import until
+from support.machine import Machine, pass_time
+from support.route_log import common
 
 NOTHING = "nothing"
 BACK = "x 7 1"

@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from haproxies import until
+from support.haproxy import until
 
 SHIPPED = Path(__file__).resolve().parent.parent.parent / "haproxy" / "haproxy.cfg"
 BINARY = os.environ.get("HAPROXY", "haproxy")

@@ -12,9 +12,9 @@ from typing import Any
 from bare import floor
 from noise import Spread, progress, say, spread
 
-from appliance import VIP, Appliance
-from bgp import Update
-from peer import wait_for
+from support.appliance import VIP, Appliance
+from support.bgp_wire import Update
+from support.peer import wait_for
 
 UNDER_WAY = 0.02
 """Seconds in which a check of a server of ours that was under way has passed."""

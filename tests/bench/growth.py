@@ -16,10 +16,10 @@ from bare import floor, prefix
 from failover import haproxy_killed, idle, last_server_down, trials
 from noise import progress, say, spread
 
-from appliance import BODY, PROFILE, Appliance
-from bgp import Closed, Update
-from peer import Peer, wait_for
-from reloading import reload
+from support.appliance import BODY, PROFILE, Appliance
+from support.bgp_wire import Closed, Update
+from support.peer import Peer, wait_for
+from support.reloads import reload
 
 INTER = "1s"
 """Between checks of the servers, which bring one up again that was set down by hand."""

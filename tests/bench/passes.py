@@ -21,7 +21,7 @@ from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Work
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
 from anycastd.profile.validate import validate
-from appliance import PROFILE
+from support.appliance import PROFILE
 
 SERVICES, SERVERS = 1_000, 10_000
 ADOPTING, NEW, SAME = (

@@ -25,7 +25,7 @@ import outage
 import passes
 from noise import Noise, progress, say, spread
 
-from appliance import own_network
+from support.appliance import own_network
 
 PARTS = ("failover", "faults", "servers", "services", "pass", "outage")
 GROUPS = {"growth": ("servers", "services", "pass")}

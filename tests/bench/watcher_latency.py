@@ -22,8 +22,8 @@ from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot
 from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.profile.model import Instance
 from anycastd.system.clock import OwnTime
-from haproxies import HAProxy, free_port, running
-from waiting import eventually
+from support.haproxy import HAProxy, free_port, running
+from support.waiting import eventually
 
 
 class Bench:

@@ -16,7 +16,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from haproxies import HEAD, HAProxy, Web, free_port, running, until
+from support.haproxy import HEAD, HAProxy, Web, free_port, running, until
 
 LOOK = "show stat -1 7 -1;show info"
 NOT_FOUND = b"HTTP/1.0 404 Not Found\r\nContent-Length: 0\r\n\r\n"

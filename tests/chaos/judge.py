@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from machine import Entry
-from traffic import Request
-from wire import Change
+from support.http_load import Request
+from support.machine import Entry
+from support.route_log import Change
 
 INF = float("inf")
 LONGEST = 7

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from faults import DEATHS, FAULTS, WITHIN, Fault
+from support.faults import DEATHS, FAULTS, WITHIN, Fault
 
 APART = 0.9
 """Mean seconds between the beginnings of two faults; so several are there at once."""

@@ -22,11 +22,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from appliance import Appliance, own_network
 from chaos.judge import Bounds, Judgement, judge
 from chaos.plan import CALM, Episode, Step, plan
-from machine import Machine, pass_time
-from processes import memory
+from support.appliance import Appliance, own_network
+from support.machine import Machine, pass_time
+from support.processes import memory
 
 BOUNDS = Bounds()
 NOISE = 10

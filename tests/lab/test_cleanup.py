@@ -16,7 +16,7 @@ import pytest
 from anycastd.lab.network import topology
 from anycastd.lab.network.lab import Lab
 from anycastd.lab.network.namespaces import LabError, Nodes, descendants, ended
-from processes import WITH_ALL_SIGNALS
+from support.processes import WITH_ALL_SIGNALS
 
 pytestmark = pytest.mark.root
 

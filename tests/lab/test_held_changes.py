@@ -15,7 +15,7 @@ import pytest
 from anycastd.lab.network.appliance import Settings
 from anycastd.lab.network.lab import Lab, paths
 from anycastd.lab.network.topology import PRIMARY, SECONDARY
-from window import Reading
+from support.azure_window import Reading
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

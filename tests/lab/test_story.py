@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from anycastd.lab.network.namespaces import descendants, ended
-from processes import WITH_ALL_SIGNALS
+from support.processes import WITH_ALL_SIGNALS
 
 pytestmark = pytest.mark.root
 

@@ -19,7 +19,7 @@ from anycastd.lab.network.namespaces import Nodes
 from anycastd.lab.network.outage import settled
 from anycastd.lab.network.route_monitor import Watch
 from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, Region
-from peer import wait_for
+from support.peer import wait_for
 from systems import ROOT, System
 
 # What the kernel and Debian's own tools keep of every package that was ever installed.

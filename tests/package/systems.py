@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from anycastd.lab.network.namespaces import Nodes, Process, descendants
-from peer import wait_for
+from support.peer import wait_for
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

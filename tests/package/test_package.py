@@ -23,7 +23,7 @@ from anycastd.lab.network.lab import EXPECTED, expected
 from anycastd.lab.network.namespaces import Nodes
 from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, VIP
 from booted import Site, documented, files, install, kill, quiet, reconfigure, version_of
-from peer import wait_for
+from support.peer import wait_for
 from systems import ROOT, System, bases, build
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]

@@ -1,0 +1,94 @@
+"""Write docs/profile.md from the schema: ``PYTHONPATH=. python scripts/profile_reference.py``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from anycastd.profile.build import load_schema
+from anycastd.profile.document import resolve_ref
+from anycastd.profile.schema_errors import format_flow
+
+_HEAD = """\
+# The profile, key by key
+
+This page is written from `anycastd/profile/schema.json`. `profiles/primary.yaml` and
+`profiles/secondary.yaml` are two profiles to begin with, `profiles/graded.yaml` uses every rule,
+and `profiles/circuit.yaml` is for where longer paths move nobody. `anycastd check FILE...` finds
+what is wrong in a profile, all of it at once, and compares the profiles of several regions.
+
+A profile is YAML as version 1.2 has it: only `true`, `false`, `null` and numbers mean something
+special, so `65535:0` and `off` are text and `010` is ten. A key may be there once. Times are in
+seconds. *N* prepends are our own AS number *N* + 1 times.
+
+A VIP is written with its prefix length, `203.0.113.10/32`. Levels, best first, are preferred,
+degraded, standby and withdrawn.
+"""
+# Heading, path in the schema.
+_BLOCKS = (
+    ("Top level", ()),
+    ("`lease`", ("properties", "lease")),
+    ("`bgp`", ("properties", "bgp")),
+    ("`bgp.bfd`", ("properties", "bgp", "properties", "bfd")),
+    ("A neighbor, in `bgp.neighbors`", ("$defs", "neighbor")),
+    ("`drain`", ("properties", "drain")),
+    ("A region, in `regions`", ("$defs", "region")),
+    ("`web`", ("properties", "web")),
+    ("An instance, `haproxy.NAME`", ("$defs", "instance")),
+    ("A service, `services.NAME`", ("$defs", "service")),
+    ("`services.NAME.degraded`", ("$defs", "service", "properties", "degraded")),
+    ("`services.NAME.standby`", ("$defs", "service", "properties", "standby")),
+    ("`services.NAME.return`", ("$defs", "service", "properties", "return")),
+    ("`services.NAME.self_test`", ("$defs", "self_test")),
+    ("`services.NAME.maintenance`", ("$defs", "maintenance")),
+    ("A condition, in `serve` and `healthy`", ("$defs", "condition")),
+)
+_TYPES = {
+    "integer": "whole number",
+    "number": "number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "list",
+    "object": "block",
+}
+
+
+def reference() -> str:
+    """Return the whole page."""
+    return "\n".join(_lines(load_schema()))
+
+
+def _lines(root: Mapping[str, Any]) -> Iterator[str]:
+    yield _HEAD
+    for heading, path in _BLOCKS:
+        block: Any = root
+        for step in path:
+            block = block[step]
+        yield f"## {heading}\n\n{block['description']}\n"
+        yield "| key | type | default | unit | meaning |"
+        yield "|---|---|---|---|---|"
+        for key, raw in block["properties"].items():
+            each = resolve_ref(raw, root)
+            default = "**required**" if key in block.get("required", ()) else _default(each)
+            cells = (f"`{key}`", _type(each), default, each.get("x-unit", ""), each["description"])
+            yield f"| {' | '.join(cells)} |"
+        yield ""
+
+
+def _default(each: Mapping[str, Any]) -> str:
+    return f"`{format_flow(each['default'])}`" if "default" in each else ""
+
+
+def _type(each: Mapping[str, Any]) -> str:
+    if "enum" in each:
+        return ", ".join(f"`{word}`" for word in each["enum"])
+    kinds = [each["type"]] if isinstance(each["type"], str) else each["type"]
+    text = " or ".join(_TYPES[kind] for kind in kinds)
+    if "minimum" in each:
+        text += f", {each['minimum']} to {each['maximum']}"
+    return text
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

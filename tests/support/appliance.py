@@ -1,0 +1,226 @@
+"""One whole network appliance for tests and benches: real HAProxy, agent, speaker, and two peers.
+
+Everything runs in a network namespace of its own and vanishes with it.  The two peers are the
+passive ones of ``peer``: they stamp and decode what they hear.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from support.haproxy import HAProxy, Web
+from support.peer import Peer, wait_for
+
+PEERS = ("192.0.2.4", "192.0.2.5")
+OWN = "192.0.2.10"
+VIP = "203.0.113.10"
+
+PROFILE = """\
+region: northeurope
+platform: plain
+lease: {{ttl: {ttl}}}
+bgp:
+  local_as: 65010
+  router_id: 192.0.2.10
+  local_address: 192.0.2.10
+  neighbors:
+    - {{address: 192.0.2.4, peer_as: 65515}}
+    - {{address: 192.0.2.5, peer_as: 65515}}
+haproxy:
+  main: {{socket: {socket}, ring: {ring}, deadline: {deadline}}}
+services:
+  web:
+    vip: 203.0.113.10/32
+    prepend: 0
+    serve: {{all: [{{backend: web, usable: 1}}, {{frontend: web}}]}}
+    healthy: {{backend: web, usable: 50%}}
+    degraded: {{prepend: 3, fall: 0.5}}
+    standby: {{prepend: 6, after: 0.2}}
+    failed: withdraw
+    return: {{rise: 0.5, hold_down: 1, hold_down_max: 2, spacing: 0.5}}
+"""
+
+BODY = """\
+backend web
+    default-server check inter {inter} fall 1 rise 1
+    server s1 127.0.0.1:{one}
+    server s2 127.0.0.1:{two}
+frontend web
+    bind 203.0.113.10:80 transparent
+    maxconn 100
+    default_backend web
+"""
+
+
+@contextlib.contextmanager
+def own_network() -> Iterator[None]:
+    """Move the calling thread into a fresh network namespace, and back at the end."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        if libc.unshare(0x40000000) != 0:
+            raise OSError(ctypes.get_errno(), "no network namespace")
+        for command in (
+            ["link", "set", "lo", "up"],
+            *(["address", "add", f"{address}/32", "dev", "lo"] for address in (OWN, *PEERS)),
+        ):
+            subprocess.run(["ip", *command], check=True)
+        yield
+    finally:
+        if libc.setns(before, 0) != 0:
+            raise OSError(ctypes.get_errno(), "cannot return to the network namespace before")
+        os.close(before)
+
+
+class Appliance:
+    """HAProxy with two backends, `anycastd speaker`, `anycastd run --lease`, and two peers.
+
+    Use it inside ``own_network()``.  ``settings`` replace values of the profile: ttl, deadline and
+    ring.  ``python`` runs the speaker, with the ExaBGP that it has.  ``body`` and ``profile`` are
+    templates to use instead of this file's.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        python: str = sys.executable,
+        inter: str = "50ms",
+        body: str = BODY,
+        profile: str = PROFILE,
+        **settings: Any,
+    ) -> None:
+        self.directory = directory
+        self.python = python
+        self.backends = (Web(), Web())
+        one, two = (backend.port for backend in self.backends)
+        self.haproxy = HAProxy(directory, body.format(inter=inter, one=one, two=two))
+        values = {"ttl": 5, "deadline": 3, "ring": "anycastd", "socket": self.haproxy.socket}
+        self.profile = directory / "profile.yaml"
+        self.profile.write_text(profile.format(**(values | settings)))
+        self.peers = [Peer(address, 179) for address in PEERS]
+        self.speaker: subprocess.Popen[bytes] | None = None
+        self.agent: subprocess.Popen[bytes] | None = None
+
+    @property
+    def lease(self) -> Path:
+        """The lease's socket."""
+        return self.directory / "speaker" / "lease.sock"
+
+    def __enter__(self) -> Self:
+        for peer in self.peers:
+            peer.__enter__()
+        self.haproxy.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for process in (self.agent, self.speaker):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait()
+        self.haproxy.stop()
+        for backend in self.backends:
+            backend.stop()
+        for peer in self.peers:
+            peer.__exit__(None, None, None)
+
+    def start(self) -> None:
+        """Start speaker and agent, and wait until both peers have the preferred route."""
+        self.start_speaker()
+        self.start_agent()
+        self.wait_path(1)
+
+    def start_speaker(self, *, environment: Mapping[str, str] | None = None) -> None:
+        """Start the speaker (it becomes ExaBGP), with more in its environment."""
+        self.speaker = self._spawn(self.python, "speaker", "speaker", environment=environment)
+
+    def start_agent(self, *more: str, environment: Mapping[str, str] | None = None) -> None:
+        """Start the agent on the speaker's lease, with more in its environment."""
+        arguments = ("--lease", str(self.lease), *more)
+        self.agent = self._spawn(
+            sys.executable, "run", "agent", *arguments, environment=environment
+        )
+
+    def wait_path(self, asns: int, within: float = 30.0) -> None:
+        """Wait until each peer has the VIP with a path of ``asns`` ASNs (0: not at all)."""
+
+        def there() -> bool:
+            heard = [peer.table.get(f"{VIP}/32") for peer in self.peers]
+            lengths = [0 if route is None else len(route.as_path) for route in heard]
+            return lengths == [asns] * len(lengths)
+
+        wait_for(there, within, f"{VIP} with {asns} ASNs at both peers\n{self.log()}")
+
+    def status(self) -> dict[str, Any]:
+        """Ask the agent as an operator's program would."""
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "anycastd",
+                "status",
+                "--json",
+                "--directory",
+                self.place("agent"),
+            ],
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert done.returncode in (0, 1, 2), done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def place(self, name: str) -> str:
+        """The directory of the agent or the speaker."""
+        return str(self.directory / name)
+
+    def log(self) -> str:
+        """What agent and speaker have said."""
+        files = sorted(self.directory.glob("*.err"))
+        return "\n".join(f"--- {file.name}\n{file.read_text()}" for file in files)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What commands run with: this checkout, whatever their Python has installed."""
+        return os.environ | {
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+            "STATE_DIRECTORY": self.place("state"),
+        }
+
+    def command(self, python: str, command: str, place: str) -> list[str]:
+        """Give the command line of an agent or a speaker."""
+        where = ("--profile", str(self.profile), "--directory", self.place(place))
+        return [python, "-m", "anycastd", command, *where]
+
+    def _spawn(
+        self,
+        python: str,
+        command: str,
+        place: str,
+        *more: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        with (self.directory / f"{place}.err").open("ab") as log:
+            return subprocess.Popen(
+                # A test run that is killed must not leave anything behind.
+                ["setpriv", "--pdeathsig", "KILL", *self.command(python, command, place), *more],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment | dict(environment or {}),
+            )

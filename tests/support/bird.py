@@ -1,0 +1,101 @@
+"""A real BIRD 2 on loopback, as a neighbor for tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Self
+
+from support.peer import free_port, wait_for
+
+_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
+
+class Bird:
+    """A real BIRD 2 on loopback as one passive neighbor; a context manager.
+
+    Needs no privilege: ``port`` is above 1023 and no kernel protocol is configured.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        asn: int = 65515,
+        neighbor: str = "127.0.0.1",
+        neighbor_as: int = 65010,
+        hold_time: int = 180,
+        extra: str = "",
+    ) -> None:
+        self.directory, self.address = directory, address
+        self.port = port or free_port(address)
+        self.socket = directory / f"bird-{address}.ctl"
+        self._conf = directory / f"bird-{address}.conf"
+        self._conf.write_text(
+            f"""
+log stderr all;
+router id 192.0.2.254;
+protocol device {{}}
+protocol static defaults {{ ipv4; route 0.0.0.0/0 blackhole; }}
+protocol bgp speaker {{
+  local {address} port {self.port} as {asn};
+  neighbor {neighbor} as {neighbor_as};
+  passive; multihop;
+  hold time {hold_time};
+  graceful restart off;
+  error wait time 1, 2;
+  {extra}
+  ipv4 {{ igp table master4; import all; export none; }};
+  ipv6 {{ import all; export none; }};
+}}
+"""
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        program = find_bird()
+        if program is None:
+            raise AssertionError("BIRD is not installed (apt install bird2)")
+        command = [program, "-f", "-c", str(self._conf), "-s", str(self.socket)]
+        command += ["-P", str(self.directory / f"bird-{self.address}.pid")]
+        with (self.directory / f"bird-{self.address}.log").open("wb") as log:
+            self._process = subprocess.Popen(command, stderr=log, stdout=log)
+        wait_for(self.socket.exists, 10, "BIRD's control socket")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+
+    def ask(self, command: str) -> str:
+        """Return what ``birdc COMMAND`` prints."""
+        program = shutil.which("birdc", path=_PATH)
+        assert program is not None
+        done = subprocess.run(
+            [program, "-s", str(self.socket), *command.split()],
+            capture_output=True,
+            encoding="utf-8",
+            timeout=10,
+            check=True,
+        )
+        return done.stdout
+
+    def established(self) -> bool:
+        """Return whether BIRD has the session."""
+        return "Established" in self.ask("show protocols speaker")
+
+    def imported(self) -> int:
+        """Return how many updates of routes BIRD has taken from the session so far."""
+        lines = self.ask("show protocols all speaker").splitlines()
+        counts = [int(line.split()[2]) for line in lines if "Import updates:" in line]
+        return sum(counts)
+
+
+def find_bird() -> str | None:
+    """Return the path of the ``bird`` program, if there is one."""
+    return shutil.which("bird", path=_PATH)

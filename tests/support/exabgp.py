@@ -1,0 +1,216 @@
+"""A real ExaBGP for tests: through the shim or bare, its API child's end held by the test.
+
+ExaBGP's API child is a relay that only carries bytes to a socket of ours, so that the test itself
+talks to ExaBGP, by the same ``Dialogue`` that the lease process uses.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from fcntl import ioctl
+from pathlib import Path
+from termios import FIONREAD
+from typing import Self
+
+from anycastd.lease.commands import Answer, Command, Fact, Ping, SessionChanged
+from anycastd.profile.model import Address, Profile
+from anycastd.speaker import start
+from anycastd.speaker.exabgp import config
+from anycastd.speaker.exabgp.api import ApiConversation
+from support.peer import wait_for
+from support.profiles import profile
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+LOCAL, FIRST, SECOND = "127.0.0.1", "127.0.0.2", "127.0.0.3"
+
+RELAY = """\
+import os, select, socket, sys
+there = socket.socket(socket.AF_UNIX)
+there.connect(sys.argv[1])
+while True:
+    ready = select.select([0, there], [], [])[0]
+    for source, sink in ((0, there.fileno()), (there.fileno(), 1)):
+        if source in ready or (source == there.fileno() and there in ready):
+            data = os.read(source, 65536)
+            if not data:
+                sys.exit()
+            while data:
+                data = data[os.write(sink, data):]
+"""
+
+
+def loopback_profile(hold_time: int = 9, *changes: tuple[str, str]) -> Profile:
+    """Give a profile whose neighbors are 127.0.0.2 and 127.0.0.3, seen from 127.0.0.1."""
+    return profile(
+        ("192.0.2.10", LOCAL),
+        ("192.0.2.4", FIRST),
+        ("192.0.2.5", SECOND),
+        ("router_id:", f"hold_time: {hold_time}\n  router_id:"),
+        ("platform: plain", "platform: plain\nlease: {ttl: 2}"),
+        *changes,
+    )
+
+
+class ExaBGP:
+    """ExaBGP with the configuration that the speaker writes; a context manager.
+
+    ``python`` has the ExaBGP to run.  ``mended`` False runs its bare main instead of the shim.
+    ``path`` goes in front of its imports.  ``facts`` is all that it said so far.
+    """
+
+    def __init__(
+        self,
+        python: str,
+        directory: Path,
+        port: int,
+        *,
+        given: Profile | None = None,
+        secrets: Mapping[Address, str] | None = None,
+        mended: bool = True,
+        path: Sequence[Path] = (),
+    ) -> None:
+        self.profile = given or loopback_profile()
+        self.dialogue = self._dialogue()
+        self.facts: list[Fact] = []
+        self.log = directory / "exabgp.log"
+        self._buffer = b""
+        self._connection: socket.socket | None = None
+        relay, meeting, conf = (directory / name for name in ("relay.py", "relay", "exabgp.conf"))
+        relay.write_text(RELAY)
+        (directory / "exabgp.env").write_text("# nothing\n")
+        text = config.build_config(self.profile, str(directory), secrets or {}, port=port)
+        run = next(line for line in text.splitlines() if line.lstrip().startswith("run "))
+        conf.write_text(text.replace(run, f'    run {python} "{relay}" "{meeting}";'))
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(meeting))
+        self._listener.listen()
+        self._listener.settimeout(20)
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        self.environment = start.build_environment(str(directory), os.environ, user) | {
+            "PYTHONPATH": os.pathsep.join(map(str, (*path, CHECKOUT)))
+        }
+        module = ["-P", "-m", "anycastd.speaker.exabgp.shim"]
+        if not mended:
+            module = ["-P", "-m", "exabgp"]
+            self.environment["exabgp_log_level"] = "WARNING"  # 4.2 and 5.0 share no other word
+        self.command = [python, *module, str(conf)]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def _dialogue(self) -> ApiConversation:
+        neighbors = [str(neighbor.address) for neighbor in self.profile.bgp.neighbors]
+        return ApiConversation(neighbors, self.profile.bgp.local_as)
+
+    def __enter__(self) -> Self:
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self.command, env=self.environment, stdout=log, stderr=log
+            )
+        self.meet()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+        self._listener.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    @property
+    def pid(self) -> int:
+        """ExaBGP's own pid."""
+        assert self.process is not None
+        return self.process.pid
+
+    def child(self) -> int:
+        """Return the pid of the API child."""
+        children = (
+            Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="utf-8").split()
+        )
+        return int(children[0])
+
+    def meet(self) -> None:
+        """Wait for the (next) API child, and talk to it from the beginning."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, _ = self._listener.accept()
+        self._buffer = b""
+        self.dialogue = self._dialogue()
+
+    def end_child(self) -> None:
+        """Let the API child end after it has handed on what was written; meet the next one."""
+        assert self._connection is not None
+        self._connection.shutdown(socket.SHUT_RDWR)
+        self.meet()
+
+    def unread(self) -> int:
+        """Return how many bytes wait to be read by us."""
+        assert self._connection is not None
+        return int.from_bytes(ioctl(self._connection, FIONREAD, bytes(4)), sys.byteorder)
+
+    def version(self) -> str:
+        """Return ExaBGP's version."""
+        return str(self.ask(Ping()).version)
+
+    def write(self, text: str) -> None:
+        """Write to ExaBGP past the dialogue."""
+        assert self._connection is not None
+        self._connection.sendall(text.encode())
+
+    def say(self, *commands: Command) -> None:
+        """Say commands, all in one write."""
+        self.write(self.dialogue.say(*commands))
+
+    def listen(self, within: float = 0.0) -> list[Fact]:
+        """Read what ExaBGP says for ``within`` seconds; return all facts so far."""
+        assert self._connection is not None
+        end = time.monotonic() + within
+        while select.select([self._connection], [], [], max(0.0, end - time.monotonic()))[0]:
+            data = self._connection.recv(65536)
+            if not data:
+                break
+            *lines, self._buffer = (self._buffer + data).split(b"\n")
+            for line in lines:
+                self.facts += self.dialogue.hear(line.decode())
+        return self.facts
+
+    def wait(self, condition: Callable[[list[Fact]], object], within: float = 15.0) -> None:
+        """Wait until the facts so far fulfil a condition."""
+        wait_for(lambda: condition(self.listen()), within, f"a fact beyond {self.facts[-3:]}")
+
+    def ask(self, command: Command, within: float = 15.0) -> Answer:
+        """Say a command and wait for its answer."""
+        before = len(self.facts)
+        self.say(command)
+
+        def answers(facts: list[Fact]) -> list[Answer]:
+            found = [fact for fact in facts[before:] if isinstance(fact, Answer)]
+            return [answer for answer in found if answer.command == command]
+
+        self.wait(answers, within)
+        return answers(self.facts)[0]
+
+    def changes(self, neighbor: str = FIRST) -> list[str]:
+        """Return the session's changes so far: up, down."""
+        facts = [fact for fact in self.listen() if isinstance(fact, SessionChanged)]
+        return [fact.session.value for fact in facts if fact.neighbor == neighbor]
+
+
+def run_python(python: str, code: str, *path: Path) -> subprocess.CompletedProcess[str]:
+    """Run code with the interpreter that has the ExaBGP in question."""
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, (*path, CHECKOUT))))
+    return subprocess.run(
+        [python or sys.executable, "-P", "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+        env=environment,
+    )

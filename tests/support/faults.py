@@ -1,0 +1,215 @@
+"""The faults: how each is begun and ended, what it touches, and whether anything may move for it.
+
+Tests, benches and the chaos run share them.  What a fault is called is how it is written in
+tables and logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from support.machine import Machine
+
+DEATHS, WITHIN = 4, 75.0
+"""So many deaths of an agent, or of a lease process, in so many seconds are no crash loop yet.
+
+Agents are barred at five within 60 s, and ExaBGP ends at the sixth death of its API child: both are
+promises of their own.
+"""
+Begin = Callable[[Machine, float], Any]
+End = Callable[[Machine, Any], object]
+
+
+def _nothing(_: Machine, __: Any) -> None:
+    """Nothing has to be ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One way to break an appliance.
+
+    ``begin`` breaks it, ``end`` mends what does not mend itself, with what ``begin`` gave.  It
+    is told how long it will last; a pause of the whole machine is over when ``begin`` returns.
+    ``parts`` are what it touches: of two that share one, the second waits for the first.
+    ``lasts``: from how many seconds to how many.  ``harmless``: no route may change for it (but
+    one peer's for that peer's own absence).
+    """
+
+    name: str
+    begin: Begin
+    end: End = _nothing
+    parts: tuple[str, ...] = ()
+    lasts: tuple[float, float] = (0.0, 0.0)
+    harmless: bool = False
+
+
+def _now(begin: Callable[[Machine], Any]) -> Begin:
+    return lambda machine, _: begin(machine)
+
+
+def _stopped(part: str, name: str, lasts: tuple[float, float], *, harmless: bool) -> Fault:
+    return Fault(
+        name,
+        lambda machine, _: machine.stop(part),
+        lambda machine, pid: machine.cont(part, pid),
+        (part,),
+        lasts,
+        harmless,
+    )
+
+
+def _killed(*parts: str, harmless: bool) -> Fault:
+    return Fault(
+        f"{' and '.join(parts)} killed",
+        lambda machine, _: machine.kill(*parts),
+        parts=parts,
+        harmless=harmless,
+    )
+
+
+def _server_down(number: int) -> Fault:
+    return Fault(
+        f"server {number} down",
+        lambda machine, _: machine.server(number, there=False),
+        lambda machine, _: machine.server(number, there=True),
+        ("servers",),
+        (0.3, 4.0),
+        harmless=True,
+    )
+
+
+def _all_servers(machine: Machine, *, there: bool) -> None:
+    for number in range(len(machine.appliance.backends)):
+        machine.server(number, there=there)
+
+
+def _peer_away(number: int) -> Fault:
+    return Fault(
+        f"peer {number} away",
+        lambda machine, _: machine.leave(number),
+        lambda machine, _: machine.come_back(number),
+        ("peer 0", "peer 1"),  # not both at once: that is another fault
+        (0.5, 5.0),
+        harmless=True,
+    )
+
+
+def _both_away(machine: Machine, _: float) -> None:
+    for number in range(len(machine.appliance.peers)):
+        machine.leave(number)
+
+
+def _both_back(machine: Machine, _: Any) -> None:
+    for number in range(len(machine.appliance.peers)):
+        machine.come_back(number)
+
+
+_HARMLESS = (
+    _killed("agent", harmless=True),
+    _killed("lease", harmless=True),
+    _killed("agent", "lease", harmless=True),
+    _stopped("agent", "agent stopped for a moment", (0.2, 2.0), harmless=True),
+    _stopped("lease", "lease stopped for a moment", (0.2, 2.0), harmless=True),
+    _stopped("exabgp", "exabgp stopped for a moment", (0.2, 2.0), harmless=True),
+    Fault(
+        "haproxy stopped for a moment",
+        _now(Machine.freeze_haproxy),
+        lambda machine, _: machine.thaw_haproxy(),
+        ("haproxy",),
+        (0.2, 1.0),
+        harmless=True,
+    ),
+    Fault("haproxy reloaded", _now(Machine.reload_haproxy), parts=("haproxy",), harmless=True),
+    Fault(
+        "stats socket taken",
+        _now(Machine.clutter),
+        lambda machine, _: machine.declutter(),
+        ("haproxy",),
+        (0.2, 1.0),
+        harmless=True,
+    ),
+    Fault(
+        "haproxy full",
+        _now(Machine.fill),
+        lambda machine, _: machine.drain(),
+        ("haproxy",),
+        (0.5, 4.0),
+        harmless=True,
+    ),
+    _server_down(0),
+    _server_down(1),
+    Fault("vip removed", _now(Machine.remove_vip), parts=("vip",), harmless=True),
+    _peer_away(0),
+    _peer_away(1),
+    Fault("peer 0 asks for a refresh", lambda machine, _: machine.refresh(0), harmless=True),
+    Fault(
+        "machine paused",
+        Machine.pause,
+        parts=("haproxy", "machine"),
+        lasts=(0.5, 5.0),
+        harmless=True,
+    ),
+    Fault(
+        "cpu starved",
+        _now(Machine.starve),
+        lambda machine, _: machine.feed(),
+        ("cpu",),
+        (1.0, 4.0),
+        harmless=True,
+    ),
+)
+
+_HARMFUL = (
+    Fault(
+        "agent killed, stays away",
+        lambda machine, _: machine.away("agent"),
+        lambda machine, _: machine.back("agent"),
+        ("agent",),
+        (6.0, 8.0),
+    ),
+    _stopped("agent", "agent stopped", (6.0, 8.0), harmless=False),
+    _stopped("lease", "lease stopped", (6.0, 8.0), harmless=False),
+    _stopped("exabgp", "exabgp stopped", (6.0, 8.0), harmless=False),
+    _killed("exabgp", harmless=False),
+    _killed("agent", "exabgp", harmless=False),
+    _killed("agent", "lease", "exabgp", harmless=False),
+    Fault(
+        "haproxy killed",
+        _now(Machine.kill_haproxy),
+        lambda machine, _: machine.start_haproxy(),
+        ("haproxy",),
+        (0.0, 3.0),
+    ),
+    Fault(
+        "haproxy restarted",
+        _now(Machine.stop_haproxy),
+        lambda machine, _: machine.start_haproxy(),
+        ("haproxy",),
+    ),
+    Fault(
+        "haproxy stopped",
+        _now(Machine.freeze_haproxy),
+        lambda machine, _: machine.thaw_haproxy(),
+        ("haproxy",),
+        (5.0, 7.0),
+    ),
+    Fault(
+        "all servers down",
+        lambda machine, _: _all_servers(machine, there=False),
+        lambda machine, _: _all_servers(machine, there=True),
+        ("servers",),
+        (0.3, 4.0),
+    ),
+    Fault("both peers away", _both_away, _both_back, ("peer 0", "peer 1"), (0.5, 4.0)),
+    Fault(
+        "machine paused for longer than the hold time",
+        Machine.pause,
+        parts=("haproxy", "machine"),
+        lasts=(10.0, 11.0),
+    ),
+)
+
+FAULTS = {fault.name: fault for fault in (*_HARMLESS, *_HARMFUL)}
+"""All by name."""

@@ -1,0 +1,429 @@
+"""An appliance as it is installed, to be broken: units that restart, a journal of what was done.
+
+The journal is the truth that an observer needs: it does not ask HAProxy or the agent what is
+alive, it knows, because everything that was done is in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from support.appliance import VIP, Appliance, own_network
+from support.haproxy import until
+from support.http_load import Traffic
+from support.peer import Peer
+from support.processes import children, command, here, send, state
+from support.route_log import Wire
+from support.units import Unit
+
+CLUTTER = 60  # more than the stats socket takes
+FULL = 100  # connections that its frontend takes
+HOGS = 8
+HOG = "while True: pass"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What was done to ``part`` and when (``time.monotonic()``).
+
+    ``what``: down, up (dead or gone, there again), stop, cont (SIGSTOP, SIGCONT), touch
+    (disturbed for a moment).
+    """
+
+    at: float
+    part: str
+    what: str
+
+
+class Machine:
+    """An appliance whose agent and speaker are units; a context manager.
+
+    ``rate`` is that of the clients' requests, ``watchdog`` the units' own, ``environment`` more for
+    agent and speaker.  Use it inside ``own_network()``.  The methods break and mend it, and write
+    it down.
+    """
+
+    def __init__(
+        self,
+        appliance: Appliance,
+        *,
+        rate: float = 50.0,
+        watchdog: float = 15.0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.appliance = appliance
+        self.journal: list[Entry] = []
+        self.wire = Wire(appliance.peers, f"{VIP}/32")
+        self.traffic = Traffic(VIP, rate)
+        self.agent = Unit("agent", self._start_agent, watchdog)
+        self.speaker = Unit("speaker", self._start_speaker, watchdog)
+        self._environment = dict(environment or {})
+        self._hogs: list[subprocess.Popen[bytes]] = []
+        self._clutter: list[socket.socket] = []
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        for part in (self.appliance, self.speaker, self.agent):
+            self._stack.enter_context(part)
+        self.wire.wait(1, 30, self.appliance.log())
+        self._stack.enter_context(self.traffic)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.feed()
+        self.declutter()
+        send(signal.SIGCONT, here())
+        self._stack.close()
+
+    def _start_agent(self, said: dict[str, str]) -> subprocess.Popen[bytes]:
+        self.appliance.start_agent(environment=said | self._environment)
+        assert self.appliance.agent is not None
+        return self.appliance.agent
+
+    def _start_speaker(self, said: dict[str, str]) -> subprocess.Popen[bytes]:
+        self.appliance.start_speaker(environment=said | self._environment)
+        assert self.appliance.speaker is not None
+        return self.appliance.speaker
+
+    def note(self, part: str, what: str) -> float:
+        """Write down what is being done; when."""
+        at = time.monotonic()
+        self.journal.append(Entry(at, part, what))
+        return at
+
+    # Who runs -------------------------------------------------------------------------------------
+
+    def lease(self) -> int | None:
+        """The lease process; None while there is none."""
+        speaker = self.speaker.pid
+        if speaker is None:
+            return None
+        for pid in children(speaker):
+            if "anycastd.speaker.lease_process" in command(pid):
+                return pid
+        return None
+
+    def pid(self, part: str) -> int | None:
+        """The pid of agent, lease or exabgp; None while there is none."""
+        match part:
+            case "agent":
+                return self.agent.pid
+            case "exabgp":
+                return self.speaker.pid
+            case _:
+                return self.lease()
+
+    def running(self) -> dict[str, int]:
+        """How many agents, ExaBGPs, lease processes, HAProxies and zombies there are."""
+        names = {
+            "anycastd run": "agent",
+            "anycastd.speaker.exabgp.shim": "exabgp",
+            "anycastd.speaker.lease_process": "lease",
+            "haproxy -W": "haproxy master",
+        }
+        found = dict.fromkeys((*names.values(), "haproxy worker", "zombie"), 0)
+        for pid in here():
+            line = command(pid)
+            if state(pid) == "Z":
+                found["zombie"] += 1
+            elif "-sf" in line or "haproxy" in line.split(" ")[0]:
+                master = self.appliance.haproxy.process
+                is_master = master is not None and pid == master.pid
+                found["haproxy master" if is_master else "haproxy worker"] += 1
+            else:
+                for word, name in names.items():
+                    found[name] += word in line
+        return found
+
+    # Breaking and mending -------------------------------------------------------------------------
+
+    def kill(self, *parts: str) -> float:
+        """SIGKILL to agent, lease, exabgp, all at once; they come again as installed."""
+        pids = {part: self.pid(part) for part in parts}
+        at = time.monotonic()
+        for part, pid in pids.items():
+            if pid is not None:
+                send(signal.SIGKILL, [pid])
+                self.note(part, "touch")
+        return at
+
+    def away(self, part: str) -> float:
+        """SIGKILL to agent or exabgp, which is not started again before ``back``."""
+        unit = self.agent if part == "agent" else self.speaker
+        unit.hold()
+        at = self.note(part, "down")
+        if (pid := unit.pid) is not None:
+            send(signal.SIGKILL, [pid])
+        return at
+
+    def back(self, part: str) -> float:
+        """Let agent or exabgp be started again."""
+        at = self.note(part, "up")
+        (self.agent if part == "agent" else self.speaker).release()
+        return at
+
+    def stop(self, part: str) -> int | None:
+        """SIGSTOP to agent, lease or exabgp; the pid to continue."""
+        pid = self.pid(part)
+        if pid is not None:
+            self.note(part, "stop")
+            send(signal.SIGSTOP, [pid])
+        return pid
+
+    def cont(self, part: str, pid: int | None) -> float:
+        """SIGCONT to a process that was stopped, if it is still there."""
+        at = self.note(part, "cont")
+        if pid is not None:
+            send(signal.SIGCONT, [pid])
+        return at
+
+    def kill_haproxy(self) -> float:
+        """SIGKILL to master and workers at once."""
+        pids = self.appliance.haproxy.pids()
+        at = self.note("haproxy", "down")
+        send(signal.SIGKILL, pids)
+        self.appliance.haproxy.kill()
+        return at
+
+    def stop_haproxy(self) -> float:
+        """End it as `systemctl stop` does."""
+        at = self.note("haproxy", "down")
+        self.appliance.haproxy.stop()
+        return at
+
+    def start_haproxy(self) -> float:
+        """Start it, and wait until it answers."""
+        at = self.note("haproxy", "up")  # from now on it may serve
+        self.appliance.haproxy.start()
+        return at
+
+    def freeze_haproxy(self) -> float:
+        """SIGSTOP to master and workers."""
+        pids = self.appliance.haproxy.pids()
+        at = self.note("haproxy", "stop")
+        send(signal.SIGSTOP, pids)
+        return at
+
+    def thaw_haproxy(self) -> float:
+        """SIGCONT to master and workers."""
+        at = self.note("haproxy", "cont")
+        self.appliance.haproxy.signal(signal.SIGCONT)
+        return at
+
+    def reload_haproxy(self) -> float:
+        """Reload it, and wait for the new worker."""
+        at = self.note("haproxy", "touch")
+        self.appliance.haproxy.reload()
+        return at
+
+    def server(self, number: int, *, there: bool) -> float:
+        """Take a server away, or give it back."""
+        at = self.note(f"server {number}", "up" if there else "down")
+        backend = self.appliance.backends[number]
+        if there:
+            backend.start()
+        else:
+            backend.stop()
+        return at
+
+    def remove_vip(self) -> float:
+        """Remove the VIP from the loopback by hand."""
+        at = self.note("vip", "touch")
+        subprocess.run(["ip", "address", "del", f"{VIP}/32", "dev", "lo"], check=False)
+        return at
+
+    def has_vip(self) -> bool:
+        """Whether the VIP is an address of this machine."""
+        with socket.socket() as probe:
+            try:
+                probe.bind((VIP, 0))
+            except OSError:
+                return False
+        return True
+
+    def leave(self, peer: int) -> float:
+        """Have a peer close its session and refuse others."""
+        it = self.appliance.peers[peer]
+        it.accepting = False
+        at = self.note(f"peer {peer}", "down")
+        with contextlib.suppress(AssertionError, OSError):  # it may have none to close
+            it.drop(6, 2)
+        return at
+
+    def come_back(self, peer: int) -> float:
+        """Have a peer accept sessions again."""
+        self.appliance.peers[peer].accepting = True
+        return self.note(f"peer {peer}", "up")
+
+    def refresh(self, peer: int) -> None:
+        """Have a peer ask for all routes again (RFC 2918), if it has a session."""
+        self.note(f"refresh {peer}", "touch")
+        with contextlib.suppress(AssertionError, OSError):
+            self.appliance.peers[peer].ask_refresh()
+
+    def pause(self, seconds: float) -> float:
+        """Stop every process of the appliance, as a hypervisor does, then go on; how long it took.
+
+        What was stopped before stays stopped; they go on in any order.
+        """
+        self.agent.hold("pause")
+        self.speaker.hold("pause")
+        began = self.note("machine", "stop")
+        stopped: list[int] = []
+        # Twice: a process that was being forked meanwhile must not run on.
+        for _ in range(2):
+            for pid in here():
+                if pid not in stopped and state(pid) not in "TZ":
+                    send(signal.SIGSTOP, [pid])
+                    stopped.append(pid)
+        until(lambda: time.monotonic() - began >= seconds, seconds + 5)
+        self.note("machine", "cont")
+        send(signal.SIGCONT, random.sample(stopped, len(stopped)))
+        self.agent.release("pause")
+        self.speaker.release("pause")
+        return time.monotonic() - began
+
+    def starve(self) -> float:
+        """Start processes that burn all the CPU there is."""
+        at = self.note("cpu", "down")
+        self._hogs = [
+            subprocess.Popen(["setpriv", "--pdeathsig", "KILL", sys.executable, "-c", HOG])
+            for _ in range(HOGS)
+        ]
+        return at
+
+    def feed(self) -> float:
+        """End what burns CPU."""
+        for hog in self._hogs:
+            hog.kill()
+            hog.wait()
+        self._hogs = []
+        return self.note("cpu", "up")
+
+    def clutter(self) -> float:
+        """Take all of the stats socket's connections, and say nothing on them."""
+        at = self.note("cli", "down")
+        for _ in range(CLUTTER):
+            connection = socket.socket(socket.AF_UNIX)
+            connection.setblocking(False)
+            self._clutter.append(connection)
+            with contextlib.suppress(OSError):
+                connection.connect(str(self.appliance.haproxy.socket))
+        return at
+
+    def declutter(self) -> float:
+        """Let the stats socket's connections go."""
+        self._let_go()
+        return self.note("cli", "up")
+
+    def fill(self) -> float:
+        """Have HAProxy at its limit of connections: nobody else is served, for up to 5 s.
+
+        By clients that say nothing: HAProxy 2.6 may hang for ever when its limit is changed.
+        """
+        at = self.note("haproxy", "full")
+        for _ in range(2 * FULL):
+            connection = socket.socket()
+            connection.setblocking(False)
+            connection.connect_ex((VIP, 80))
+            self._clutter.append(connection)
+        return at
+
+    def drain(self) -> float:
+        """Let clients in again."""
+        self._let_go()
+        return self.note("haproxy", "free")
+
+    def _let_go(self) -> None:
+        for connection in self._clutter:
+            connection.close()
+        self._clutter = []
+
+    # What it comes to ---------------------------------------------------------------------------
+
+    def settle(self, within: float = 30.0, calm: float = 0.3) -> float:
+        """Wait until all is as it was in the beginning and stays so; when that was."""
+        since = [0.0]
+
+        def settled() -> bool:
+            if self.wire.lengths() != [1] * len(self.appliance.peers):
+                since[0] = 0.0
+            elif not since[0]:
+                since[0] = time.monotonic()
+            return bool(since[0]) and time.monotonic() - since[0] >= calm
+
+        try:
+            until(settled, within, 0.01)
+        except AssertionError:
+            raise AssertionError(
+                f"not settled in {within} s: {self.wire.lengths()}, {self.running()}\n"
+                f"{self.tail()}\n{self.appliance.log()[-6000:]}"
+            ) from None
+        return since[0]
+
+    def proper(self, within: float = 10.0) -> None:
+        """Wait until one of each process is there and the agent says that all is in sync."""
+        ideal = {
+            "agent": 1,
+            "exabgp": 1,
+            "lease": 1,
+            "haproxy master": 1,
+            "haproxy worker": 1,
+            "zombie": 0,
+        }
+        until(lambda: self.running() == ideal, within, 0.05)
+        until(self.in_sync, within, 0.05)
+
+    def in_sync(self) -> bool:
+        """Whether wanted, acknowledged, in the rib and sessions agree, says the agent."""
+        with contextlib.suppress(AssertionError):
+            status = self.appliance.status()
+            return (
+                status["services"]["web"]["level"] == "preferred"
+                and bool(status["services"]["web"]["in_sync"])
+                and all(one["session"] == "up" for one in status["neighbors"].values())
+            )
+        return False
+
+    def tail(self, count: int = 20) -> str:
+        """The newest entries of the journal."""
+        now = time.monotonic()
+        return "\n".join(
+            f"{entry.at - now:9.3f} s  {entry.part}: {entry.what}"
+            for entry in self.journal[-count:]
+        )
+
+    def peers(self) -> Iterator[Peer]:
+        """The peers."""
+        yield from self.appliance.peers
+
+
+@contextlib.contextmanager
+def running(place: Path, python: str, **settings: object) -> Iterator[Machine]:
+    """Give a machine in a network of its own; its first peer knows RFC 7313."""
+    with own_network():
+        appliance = Appliance(place, python=python, **settings)  # type: ignore[arg-type]
+        appliance.peers[0].refresh = "enhanced"
+        with Machine(appliance) as it:
+            yield it
+
+
+def pass_time(since: float, seconds: float) -> None:
+    """Wait until ``seconds`` have passed after ``since``: nothing may happen meanwhile."""
+    until(lambda: time.monotonic() - since > seconds, seconds + 5)

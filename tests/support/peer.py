@@ -1,0 +1,301 @@
+"""A passive BGP peer for tests and benches: it holds a session, decodes and stamps UPDATEs.
+
+It raises on anything that it does not understand.  Times are ``time.monotonic()`` seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Self, TypeVar
+
+from support.bgp_wire import (
+    AFI_IPV4,
+    AFI_IPV6,
+    AS_TRANS,
+    KEEPALIVE,
+    MARKER,
+    NOTIFICATION,
+    OPEN,
+    ROUTE_REFRESH,
+    UNICAST,
+    UPDATE,
+    Closed,
+    EndOfRib,
+    Event,
+    Heard,
+    Opened,
+    Refreshed,
+    Update,
+    decode_open,
+    decode_update,
+    message,
+)
+
+TCP_MD5SIG = 14
+
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T], deadline: float = 10.0, what: str = "condition") -> T:
+    """Poll until ``condition()`` is true and return it; AssertionError after ``deadline`` s."""
+    end = time.monotonic() + deadline
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline} s: {what}")
+        time.sleep(0.002)
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """Find a TCP port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
+class Peer:
+    """A passive BGP peer on ``address:port``, run by a thread; a context manager.
+
+    ``refresh`` is what it says of route refresh: None, "plain" (RFC 2918) or "enhanced" (RFC
+    7313 as well).  ``events`` is everything in order, ``table`` what stands now.  An error in the
+    thread (something malformed, something unknown) is raised by the next call of a method.
+    """
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        asn: int = 65515,
+        hold_time: int = 180,
+        refresh: str | None = "plain",
+        four_octets: bool = True,
+        ipv6: bool = True,
+        md5: tuple[str, str] | None = None,
+    ) -> None:
+        self.address, self.asn, self.hold_time = address, asn, hold_time
+        self.refresh, self.four_octets, self.ipv6 = refresh, four_octets, ipv6
+        self.events: list[Event] = []
+        self.table: dict[str, Heard] = {}
+        self.up = False
+        self.accepting = True
+        self.keepalives = 0
+        self._opened: Opened | None = None
+        self._hold = 0.0
+        self._error: BaseException | None = None
+        self._stop = threading.Event()
+        self._connection: socket.socket | None = None
+        self._send_lock = threading.Lock()
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listener = socket.socket(family, socket.SOCK_STREAM)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if md5 is not None:
+            self._sign(*md5)
+        self._listener.bind((address, port))
+        self._listener.listen(8)
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._run, name=f"peer-{address}", daemon=True)
+
+    def _sign(self, neighbor: str, password: str) -> None:
+        """RFC 2385 signatures for packets of ``neighbor``."""
+        key = password.encode()
+        where = struct.pack("!HH4s8x", socket.AF_INET, 0, socket.inet_aton(neighbor))
+        where = struct.pack("=H", socket.AF_INET) + where[2:]
+        value = where.ljust(128, b"\0") + struct.pack("=HHI80s", 0, len(key), 0, key)
+        self._listener.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG, value)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.close()
+        if kind is None:
+            self.check()
+
+    def close(self) -> None:
+        """Leave: close the listener and the session, end the thread."""
+        self._stop.set()
+        self._thread.join(10)
+
+    def check(self) -> None:
+        """Raise what went wrong in the thread."""
+        if self._error is not None:
+            raise self._error
+
+    # What tests ask ------------------------------------------------------------------------------
+
+    def of(self, kind: type[T]) -> list[T]:
+        """Return the events of one kind."""
+        self.check()
+        return [event for event in list(self.events) if isinstance(event, kind)]
+
+    @property
+    def updates(self) -> list[Update]:
+        """Return the UPDATEs so far."""
+        return self.of(Update)
+
+    def wait(self, condition: Callable[[Peer], T], deadline: float = 10.0, what: str = "") -> T:
+        """Wait until ``condition(self)`` is true and return it."""
+
+        def checked() -> T:
+            self.check()
+            return condition(self)
+
+        return wait_for(checked, deadline, what or f"peer {self.address}: {self.events[-3:]}")
+
+    def wait_up(self, deadline: float = 20.0) -> None:
+        """Wait for an established session whose initial update has ended."""
+        self.wait(lambda _: self.up and self._ended(), deadline, f"session at {self.address}")
+
+    def _ended(self) -> bool:
+        events = list(self.events)
+        last = max(i for i, event in enumerate(events) if isinstance(event, Opened))
+        return any(isinstance(event, EndOfRib) for event in events[last:])
+
+    # What tests do -------------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are on the current session."""
+        with self._send_lock:
+            if self._connection is None:
+                raise AssertionError("there is no session")
+            self._connection.sendall(data)
+
+    def ask_refresh(self, afi: int = AFI_IPV4) -> None:
+        """Send a ROUTE-REFRESH (RFC 2918)."""
+        self.send(message(ROUTE_REFRESH, struct.pack("!HBB", afi, 0, UNICAST)))
+
+    def drop(self, code: int | None = None, subcode: int = 0, data: bytes = b"") -> None:
+        """End the session, by a NOTIFICATION where ``code`` is given; the listener stays."""
+        if code is not None:
+            self.send(message(NOTIFICATION, bytes([code, subcode]) + data))
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    # The thread ----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                if not select.select([self._listener], [], [], 0.05)[0]:
+                    continue
+                connection, _ = self._listener.accept()
+                with connection:
+                    if self.accepting:
+                        self._session(connection)
+        except BaseException as error:  # noqa: BLE001 - raised by check() in the test's thread
+            self._error = error
+        finally:
+            self._listener.close()
+
+    def _capabilities(self) -> bytes:
+        wanted = [(1, struct.pack("!HBB", AFI_IPV4, 0, UNICAST))]
+        if self.ipv6:
+            wanted.append((1, struct.pack("!HBB", AFI_IPV6, 0, UNICAST)))
+        if self.refresh is not None:
+            wanted.append((2, b""))
+        if self.refresh == "enhanced":
+            wanted.append((70, b""))
+        if self.four_octets:
+            wanted.append((65, struct.pack("!I", self.asn)))
+        packed = b"".join(bytes([code, len(value)]) + value for code, value in wanted)
+        return bytes([2, len(packed)]) + packed
+
+    def _open(self) -> bytes:
+        number = self.asn if self.asn < 65536 else AS_TRANS
+        router = socket.inet_aton("192.0.2.255")
+        options = self._capabilities()
+        body = struct.pack("!BHH4sB", 4, number, self.hold_time, router, len(options))
+        return message(OPEN, body + options)
+
+    def _session(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._connection = connection
+        self.table.clear()
+        closed: Closed | None = None
+        try:
+            closed = self._talk(connection)
+        except OSError as error:
+            closed = Closed(time.monotonic(), None, None, str(error))
+        finally:
+            self.up = False
+            with self._send_lock:
+                self._connection = None
+        self.events.append(closed)
+
+    def _talk(self, connection: socket.socket) -> Closed:
+        self.send(self._open())
+        self._opened, self._hold = None, float(self.hold_time)
+        heard_at = said_at = time.monotonic()
+        for at, kind, body in self._messages(connection):
+            if kind is not None:
+                heard_at = at
+            elif self._hold and at - heard_at > self._hold:
+                self.send(message(NOTIFICATION, bytes([4, 0])))
+                return Closed(at, 4, 0, "our hold timer expired")
+            if self.up and self._hold and at - said_at > self._hold / 3:
+                said_at = at
+                self.send(message(KEEPALIVE))
+            if kind == NOTIFICATION:
+                return Closed(at, body[0], body[1], body[2:].decode("utf-8", "replace"))
+            if kind is not None:
+                self._hear(at, kind, body)
+        return Closed(time.monotonic(), None, None, "end of file")
+
+    def _hear(self, at: float, kind: int, body: bytes) -> None:
+        self.keepalives += kind == KEEPALIVE
+        if kind == OPEN:
+            self._opened = decode_open(body, at)
+            self._hold = float(min(self.hold_time, self._opened.hold_time))
+            self.send(message(KEEPALIVE))
+        elif kind == KEEPALIVE and self._opened is not None:
+            if not self.up:
+                self.events.append(self._opened)
+                self.up = True
+        elif kind == UPDATE and self._opened is not None:
+            width = 4 if self.four_octets and 65 in self._opened.capabilities else 2
+            self._take(decode_update(body, at, width))
+        elif kind == ROUTE_REFRESH and self.refresh == "enhanced":
+            self.events.append(Refreshed(at, body[2]))
+        else:
+            raise ValueError(f"BGP message of type {kind}: {body.hex()}")
+
+    def _take(self, event: Update | EndOfRib) -> None:
+        if isinstance(event, Update):
+            for prefix in event.withdrawn:
+                self.table.pop(prefix, None)
+            for route in event.announced:
+                self.table[route.prefix] = route
+        self.events.append(event)
+
+    def _messages(self, connection: socket.socket) -> Iterator[tuple[float, int | None, bytes]]:
+        """(time, type, body) per message; (time, None, b"") when there was nothing for 50 ms."""
+        buffer = b""
+        while not self._stop.is_set():
+            if not select.select([connection], [], [], 0.05)[0]:
+                yield time.monotonic(), None, b""
+                continue
+            data = connection.recv(65536)
+            at = time.monotonic()
+            if not data:
+                return
+            buffer += data
+            while len(buffer) >= 19:
+                length, kind = struct.unpack("!HB", buffer[16:19])
+                if buffer[:16] != MARKER or not 19 <= length <= 4096:
+                    raise ValueError(f"malformed BGP header: {buffer[:19].hex()}")
+                if len(buffer) < length:
+                    break
+                body, buffer = buffer[19:length], buffer[length:]
+                yield at, kind, body

@@ -1,0 +1,48 @@
+"""One service's machine, driven pass by pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from anycastd.decision.caps import Context
+from anycastd.decision.levels import Level
+from anycastd.decision.memory import Memory
+from anycastd.decision.policy import Decision, decide
+from anycastd.decision.verdict import judge_service
+from anycastd.evidence.haproxy.servers import Usable
+from anycastd.evidence.haproxy.snapshot import Gone, Observation
+from anycastd.profile.model import Profile
+from support.profiles import profile
+from support.snapshots import YES, snapshot
+
+MAP = ("/etc/haproxy/maintenance.map", "web")
+
+
+@dataclass
+class Machine:
+    """One service's machine with its surroundings; ``at`` runs a pass at a time in seconds."""
+
+    profile: Profile = field(default_factory=profile)
+    memory: Memory = field(default_factory=Memory)
+    around: Context = field(
+        default_factory=lambda: Context(sessions=True, vip=True, held=Level.WITHDRAWN)
+    )
+
+    def at(
+        self, now: float, *servers: Usable, gone: bool = False, entry: str | None = None
+    ) -> Decision:
+        """Run a pass at ``now`` on a look that was taken right then; ``entry`` is the map's."""
+        look: Observation = replace(snapshot(*servers, asked=now), entries={MAP: entry})
+        if gone:
+            look = Gone(asked=now, why="refused")
+        service = self.profile.services["web"]
+        verdict = judge_service(self.profile, service, {"main": look}, now)
+        decision, self.memory = decide(service, verdict, self.around, self.memory, now)
+        return decision
+
+    def up(self, until: float = 100.0) -> Machine:
+        """Bring it to preferred by ``until`` seconds of health."""
+        for second in range(int(until)):
+            self.at(float(second), YES, YES)
+        assert self.at(until, YES, YES).level is Level.PREFERRED
+        return self

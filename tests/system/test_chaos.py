@@ -1,0 +1,129 @@
+"""A short random run of all faults; its judge; and that both notice what is wrong.
+
+`make chaos` is the long one.  ANYCASTD_CHAOS_SEED repeats a run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from chaos.judge import Bounds, Judgement, judge
+from chaos.plan import CALM, plan
+from chaos.run import run, say
+from support.appliance import Appliance, own_network
+from support.bgp_wire import Heard
+from support.faults import DEATHS, FAULTS, WITHIN
+from support.http_load import Request
+from support.machine import Entry, Machine
+from support.route_log import Change
+
+SEED = int(os.environ.get("ANYCASTD_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
+COUNT = 40
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_a_short_run(tmp_path: Path) -> None:
+    """No stale route beyond its bound, no unneeded change, all back by itself, memory flat."""
+    say(f"seed {SEED}, {COUNT} faults")
+    pythons = os.environ.get("ANYCASTD_EXABGP_PYTHONS", sys.executable).split(os.pathsep)
+    with own_network(), Machine(Appliance(tmp_path, python=pythons[0])) as machine:
+        outcome = run(machine, SEED, COUNT, say)
+        log = machine.appliance.log()
+    assert not outcome.violation, f"ANYCASTD_CHAOS_SEED={SEED}\n{log}\n{outcome.violation}"
+    assert sum(outcome.faults.values()) == COUNT
+    for part, (before, after) in outcome.memory.items():
+        assert after < before + 5, f"{part}: {before} MB, then {after} MB"
+
+
+# What is planned ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_plan_is_its_seeds(seed: int) -> None:
+    """The same seed, the same faults; all kinds of them; and never a crash loop by themselves."""
+    episodes = plan(seed, 300)
+    assert episodes == plan(seed, 300)
+    steps = [step for episode in episodes for step in episode.steps]
+    assert len(steps) == 300
+    assert len({step.fault.name for step in steps}) > len(FAULTS) - 5
+    for part in ("agent", "lease"):
+        began, deaths = 0.0, []
+        for episode in episodes:
+            deaths += [
+                began + step.at
+                for step in episode.steps
+                if "killed" in step.fault.name and part in step.fault.parts
+            ]
+            began += max(step.at + step.lasts for step in episode.steps) + CALM
+        for first, last in zip(deaths, deaths[DEATHS:], strict=False):
+            assert last - first >= WITHIN
+
+
+# What is judged -----------------------------------------------------------------------------------
+
+
+def judged(journal: list[Entry], *changes: Change, wrong: tuple[float, ...] = ()) -> Judgement:
+    """Judge what peer 0 saw after a route that stood from the beginning; peer 1 saw the same."""
+    both = [
+        [Change(each.at, peer, each.route) for each in (PREFERRED, *changes)] for peer in (0, 1)
+    ]
+    requests = [Request(at, 0.01, "refused") for at in wrong]
+    bounds = Bounds(ttl=5, deadline=3)
+    return judge(journal, both, requests, since=1.0, until=100.0, bounds=bounds)
+
+
+def change(at: float, asns: int) -> Change:
+    """Give a change to a path of ``asns`` ASNs; 0 is none."""
+    path = (65010,) * asns
+    route = Heard("203.0.113.10/32", path, "192.0.2.10", None, (), (), None) if asns else None
+    return Change(at, 0, route)
+
+
+PREFERRED = change(0.5, 1)
+DEAD = [Entry(10.0, "haproxy", "down"), Entry(20.0, "haproxy", "up")]
+
+
+def test_a_withdrawal_in_time_and_a_return_in_two_steps_is_right() -> None:
+    """And a request that failed meanwhile has its reason."""
+    found = judged(DEAD, change(10.1, 0), change(20.5, 7), change(21.5, 1), wrong=(15.0,))
+    assert found.violations == []
+    assert (found.changes, found.failed, found.unexplained) == (6, 1, [])
+    assert found.stale["haproxy dead"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("journal", "changes", "word"),
+    [
+        (DEAD, [change(11.0, 0), change(20.5, 7), change(21.5, 1)], "stale"),
+        (DEAD, [], "stale"),
+        (DEAD, [change(10.1, 0), change(20.5, 1)], "hasty"),
+        (DEAD, [change(10.1, 0), change(20.5, 7), change(21.5, 1), change(50.0, 4)], "needless"),
+        ([], [change(50.0, 0), change(51.0, 7)], "needless"),
+        (
+            [Entry(10.0, "agent", "stop"), Entry(30.0, "agent", "cont")],
+            [change(16.0, 0), change(30.5, 7), change(31.5, 1)],
+            "stale",
+        ),
+        (
+            [Entry(10.0, "exabgp", "stop"), Entry(30.0, "exabgp", "cont")],
+            [change(18.0, 0), change(19.5, 7), change(20.5, 1)],
+            "stale",
+        ),
+    ],
+)
+def test_what_is_wrong_is_found(journal: list[Entry], changes: list[Change], word: str) -> None:
+    """Too late, too soon, for nothing: each is a violation, and the word for it is said."""
+    found = judged(journal, *changes)
+    assert found.violations
+    assert {each.split(":")[0] for each in found.violations} == {word}
+
+
+def test_a_failure_without_a_reason_is_found() -> None:
+    """Or the journal is not the truth."""
+    assert [each.at for each in judged(DEAD[:0], wrong=(50.0,)).unexplained] == [50.0]

@@ -1,0 +1,67 @@
+"""What ExaBGP has is what is wanted: whatever was changed there is found, repaired, and shown."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.appliance import PEERS, VIP, Appliance, own_network
+from support.children import keeper
+from support.peer import wait_for
+
+pytestmark = pytest.mark.root
+
+FOREIGN = "198.51.100.0/24"
+
+
+@pytest.fixture
+def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
+    """Give a running appliance whose peers have the preferred route."""
+    with own_network(), Appliance(tmp_path, python=exabgp_python, ttl=3) as one:
+        one.start()
+        yield one
+
+
+def behind_our_back(appliance: Appliance, *lines: str) -> None:
+    """Write to ExaBGP's API past the lease process, through the pipe that it writes to."""
+    text = "".join(f"neighbor {line}\n" for line in lines)
+    Path(f"/proc/{keeper(appliance)}/fd/1").write_bytes(text.encode())
+
+
+def test_what_was_changed_behind_our_back_is_repaired(appliance: Appliance) -> None:
+    """A route that was taken away comes back, one that nobody wants goes; both are counted.
+
+    The adj-rib-out is read at a slow rhythm, and soon after each change: a session that begins
+    anew is one.
+    """
+    first, second = appliance.peers
+    behind_our_back(
+        appliance,
+        f"{PEERS[1]} withdraw route {VIP}/32 next-hop 192.0.2.10",
+        f"{PEERS[1]} announce route {FOREIGN} next-hop 192.0.2.10 as-path [ 65010 ]",
+    )
+    second.wait(lambda peer: set(peer.table) == {FOREIGN}, 5, "the foreign route alone")
+    first.drop(6, 4)
+    second.wait(lambda peer: set(peer.table) == {f"{VIP}/32"}, 20, "our route alone")
+    appliance.wait_path(1, 20)
+    wait_for(lambda: appliance.status()["lease"]["repairs"] == 2, 5, "repairs that are counted")
+    wait_for(
+        lambda: all(
+            one["rib"] == "agrees" and one["in_sync"]
+            for one in appliance.status()["services"]["web"]["neighbors"].values()
+        ),
+        10,
+        "the adj-rib-out to agree again",
+    )
+    shown = subprocess.run(
+        [sys.executable, "-m", "anycastd", "status", "--directory", appliance.place("agent")],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        env=appliance.environment,
+    )
+    assert "routes repaired" in shown.stdout

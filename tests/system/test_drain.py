@@ -1,0 +1,394 @@
+"""Drains on a whole appliance: what the peers hear, and what the operator is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.appliance import VIP, Appliance
+from support.bgp_wire import Closed
+from support.drains import REGIONS, Region, anycastd, drain, drainable, web
+from support.peer import wait_for
+from support.reloads import reload
+from support.route_log import Wire
+
+pytestmark = pytest.mark.root
+
+PREFIX = f"{VIP}/32"
+
+
+def test_a_drain_is_a_longer_path_and_then_a_withdrawal(tmp_path: Path) -> None:
+    """One replacement, one withdrawal, `wait` apart, on sessions that stay; then back, gently."""
+    with drainable(tmp_path) as one:
+        wire = Wire(one.peers, PREFIX)
+        began = time.monotonic()
+        done = drain(one, "--wait")
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        assert lines[0] == "web: at the longest path now, withdrawn in 1.5 s"
+        assert lines[-1] == "safe to reboot"
+        assert [word for word in lines if "sessions left" in word]
+        assert wire.story(began) == ["7 x", "7 x"]
+        for number in range(2):
+            longer, gone = [each for each in wire.changes(began) if each.peer == number]
+            assert 1.4 < gone.at - longer.at < 10
+        # RFC 8326's community for the neighbor that honours it, and for no other.
+        told = {each.peer: each.route for each in wire.changes(began) if each.route is not None}
+        assert [told[number].communities for number in range(2)] == [(), ("65535:0",)]
+        found = web(one)
+        assert found["reason"]["name"] == "drained"
+        assert found["drains"][0]["reason"] == "new kernel"
+        assert found["drains"][0]["phase"] == "withdrawn"
+        assert found["safe"] is True
+        shown = anycastd(one, "status")
+        assert shown.returncode == 1  # meant, so not critical
+        assert "  drain  all services, for " in shown.stdout
+        assert "         new kernel; by " in shown.stdout
+        assert "         0 sessions left; safe to reboot" in shown.stdout
+
+        back = time.monotonic()
+        ended = anycastd(one, "undrain")
+        assert ended.returncode == 0, ended.stderr
+        assert "web: comes back as its rules and timers allow" in ended.stdout
+        wire.wait(1, 20, one.log())
+        assert set(wire.story(back)) <= {"1", "7 1"}
+        assert not any(peer.of(Closed) for peer in one.peers)
+
+
+def killed(one: Appliance) -> None:
+    """The agent crashes, and another one starts."""
+    assert one.agent is not None
+    one.agent.kill()
+    one.agent.wait()
+    one.start_agent()
+
+
+def reloaded(one: Appliance) -> None:
+    """The agent takes over what is on disk."""
+    assert reload(one).returncode == 0
+
+
+def restarted(one: Appliance) -> None:
+    """The agent is stopped as systemd does, and started."""
+    assert one.agent is not None
+    one.agent.send_signal(signal.SIGTERM)
+    one.agent.wait(20)
+    one.start_agent()
+
+
+def rebooted(one: Appliance) -> None:
+    """Speaker and agent are gone, and start again on another boot with the clock set back."""
+    for process in (one.agent, one.speaker):
+        assert process is not None
+        process.kill()
+        process.wait()
+    file = Path(one.place("state"), "drains.json")
+    text = file.read_text(encoding="utf-8")
+    boot = text.split('"boot": "')[1].split('"')[0]
+    wall = text.split('"wall": ')[1].split(",")[0]
+    file.write_text(
+        text.replace(boot, "another").replace(wall, str(time.time() + 1e6)), encoding="utf-8"
+    )
+    one.start_speaker()
+    one.start_agent()
+
+
+@pytest.mark.parametrize("again", [killed, reloaded, restarted, rebooted])
+def test_a_drain_outlives_the_agent(tmp_path: Path, again: object) -> None:
+    """Nobody hears of the VIP again before `undrain`, whatever happens to the agent."""
+    assert callable(again)
+    with drainable(tmp_path) as one:
+        wire = Wire(one.peers, PREFIX)
+        assert drain(one, "--wait", "--for", "1h").returncode == 0
+        began = time.monotonic()
+        again(one)
+        wait_for(lambda: anycastd(one, "status").returncode != 3, 20, one.log())
+        wait_for(lambda: web(one)["in_sync"], 20, one.log())
+        found = web(one)
+        assert (found["level"], found["reason"]["name"]) == ("withdrawn", "drained")
+        assert 3000 < found["drains"][0]["until"] <= 3600
+        assert not [change for change in wire.changes(began) if change.route is not None]
+        assert anycastd(one, "undrain").returncode == 0
+        wire.wait(1, 30, one.log())
+
+
+def test_a_drain_is_kept_before_it_is_acknowledged(tmp_path: Path) -> None:
+    """The agent is killed right after the answer: the next one goes on with the drain."""
+    with drainable(tmp_path, changes=[("wait: 1.5", "wait: 300")], ttl=8) as one:
+        wire = Wire(one.peers, PREFIX)
+        began = time.monotonic()
+        assert drain(one).returncode == 0
+        killed(one)
+        wait_for(lambda: anycastd(one, "status").returncode != 3, 20, one.log())
+        wait_for(lambda: web(one)["in_sync"], 20, one.log())
+        (found,) = web(one)["drains"]
+        assert found["reason"] == "new kernel"
+        assert 0 <= found["left"] < 300
+        if wire.story(began) == ["7", "7"]:  # else it came back too late for its lease
+            assert found["phase"] == "longer path"
+            assert "  no change" in reload(one, "--plan").stdout.splitlines()
+        else:
+            assert wire.story(began) == ["7 x", "7 x"]
+            assert found["phase"] == "withdrawn"
+
+
+def test_a_drain_ends_when_it_was_told_to(tmp_path: Path) -> None:
+    """And the log says so."""
+    with drainable(tmp_path) as one:
+        assert drain(one, "web", "--for", "4s").returncode == 0
+        one.wait_path(0)
+        one.wait_path(1)
+        assert web(one)["drains"] == []
+        assert "drain of web ends: its time is up (new kernel; by " in one.log()
+
+
+def test_where_prepends_do_not_steer_a_drain_is_a_withdrawal(tmp_path: Path) -> None:
+    """There is no longer path first, and the command says so; the others get the wait after it."""
+    unsteered = [("bgp:\n", "bgp:\n  prepends_steer: false\n")]
+    with drainable(tmp_path, changes=unsteered) as one:
+        wire = Wire(one.peers, PREFIX)
+        began = time.monotonic()
+        done = drain(one, "--wait")
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        assert lines[0].startswith("web: withdrawn now, since prepends do not steer here; ")
+        assert lines[-1] == "safe to reboot"
+        assert wire.story(began) == ["x", "x"]
+        assert time.monotonic() - max(each.at for each in wire.changes()) > 1.5
+
+
+def test_what_cannot_be_meant_is_said(tmp_path: Path) -> None:
+    """Each mistake has one message, changes nothing, and its own exit code."""
+    with drainable(tmp_path) as one:
+
+        def said(command: str, *options: str) -> tuple[int, str]:
+            done = anycastd(one, command, *options)
+            assert done.stdout == ""
+            return done.returncode, done.stderr.removeprefix("anycastd: ").strip()
+
+        why = ("--reason", "new kernel")
+        unknown = "there is no service wbe; the profile has: web"
+        assert said("drain", "wbe", *why) == (2, unknown)
+        assert said("undrain", "wbe") == (2, unknown)
+        assert said("drain")[0] == 2
+        assert said("drain", "--for", "soon", *why)[0] == 2
+        assert said("undrain") == (4, "all services: there is no drain to end")
+
+        one.haproxy.stop()
+        one.wait_path(0)
+        done = drain(one, "web")
+        assert (done.returncode, done.stdout.splitlines()[0]) == (
+            0,
+            "web: is withdrawn already, and stays so",
+        )
+        code, text = said("drain", "web", *why)
+        assert code == 4
+        assert text.startswith("web: a drain stands already, for 0 min (new kernel; by ")
+        assert text.endswith("`anycastd undrain web` ends it")
+        assert said("undrain") == (
+            4,
+            "all services: there is no such drain to end; there is a drain of web",
+        )
+        # Both cover it, and each has to be ended.
+        assert "both have to be ended" in drain(one).stdout
+        assert (
+            "stays drained by the drain of all services" in anycastd(one, "undrain", "web").stdout
+        )
+        one.haproxy.start()
+        assert web(one)["drains"][0]["what"] == "all services"
+        assert anycastd(one, "undrain").returncode == 0
+        one.wait_path(1)
+
+
+# The guard ---------------------------------------------------------------------------------------
+
+
+def test_the_last_region_that_serves_is_not_drained(tmp_path: Path) -> None:
+    """Unreachable, not serving, draining: refused, with the reason; --force is obeyed."""
+    with drainable(tmp_path, REGIONS) as one:
+
+        def refused() -> str:
+            done = drain(one)
+            assert (done.returncode, done.stdout) == (4, "")
+            return done.stderr
+
+        assert "no other region is known to serve (westeurope " in refused()
+        with Region() as other:
+            other.serves = False
+            assert "westeurope does not serve" in refused()
+            other.serves = other.draining = True
+            assert "westeurope is being drained itself" in refused()
+        assert web(one)["drains"] == []
+        assert drain(one, "--force", "--wait").returncode == 0
+        one.wait_path(0)
+
+
+def test_the_guard_is_asked_again_before_the_withdrawal(tmp_path: Path) -> None:
+    """The other region fails meanwhile: this one waits at the longest path until it is back."""
+    with drainable(tmp_path, REGIONS) as one, Region() as other:
+        wire = Wire(one.peers, PREFIX)
+        began = time.monotonic()
+        assert drain(one).returncode == 0
+        other.serves = False
+        wait_for(lambda: web(one)["reason"]["name"] == "drain_waits", 20, one.log())
+        assert "westeurope does not serve" in web(one)["reason"]["detail"]
+        before = other.asked
+        wait_for(lambda: other.asked > before + 2, 20, "asked again and again")
+        assert wire.story(began) == ["7", "7"]
+        other.serves = True
+        wire.wait(0, 20, one.log())
+        assert wire.story(began) == ["7 x", "7 x"]
+
+
+def test_the_status_is_there_over_http(tmp_path: Path) -> None:
+    """The other regions, and who monitors, see what `status` says; nothing can be done there."""
+    with drainable(tmp_path, REGIONS) as one, Region():
+
+        def asked(text: str) -> str:
+            with socket.create_connection(("192.0.2.10", 9480), 5) as connection:
+                connection.sendall(text.encode())
+                answer = b""
+                while piece := connection.recv(65536):
+                    answer += piece
+            return answer.decode()
+
+        get = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert '"level": "preferred"' in asked(get.format("/status"))
+        assert '"203.0.113.10/32": {"serves": true, "draining": false}' in asked(
+            get.format("/serving")
+        )
+        assert drain(one, "--wait").returncode == 0
+        wait_for(
+            lambda: '{"serves": false, "draining": true}' in asked(get.format("/serving")), 5, "?"
+        )
+        assert asked(get.format("/etc")).startswith("HTTP/1.1 404 ")
+        assert asked("POST /status HTTP/1.1\r\n\r\n").startswith("HTTP/1.1 405 ")
+        assert asked("hello\r\n\r\n").startswith("HTTP/1.1 400 ")
+
+
+# What is left ------------------------------------------------------------------------------------
+
+
+def test_sessions_are_waited_for_and_what_is_left_is_said(tmp_path: Path) -> None:
+    """An open session keeps it from being safe for `linger` seconds; then it is named."""
+    with drainable(tmp_path) as one, socket.create_connection((VIP, 80), 5):
+        wait_for(lambda: web(one)["sessions"] == 1, 10, "the session is seen")
+        began = time.monotonic()
+        done = drain(one, "--wait")
+        assert done.returncode == 0, done.stderr
+        assert time.monotonic() - began > 3.4  # wait and linger
+        assert "withdrawn, 1 sessions left" in done.stdout
+        assert done.stdout.splitlines()[-1] == (
+            "safe to reboot; web: 1 sessions are still connected, and will be cut"
+        )
+
+
+def test_waiting_ends_when_the_drain_does(tmp_path: Path) -> None:
+    """Somebody undrains: whoever waits is told, with a code of its own."""
+    with drainable(tmp_path) as one, socket.create_connection((VIP, 80), 5):
+        words = ("drain", "--reason", "x", "--wait", "--directory", one.place("agent"))
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "anycastd", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            env=one.environment,
+        )
+        wait_for(lambda: web(one)["drains"], 10, "the drain")
+        assert anycastd(one, "undrain").returncode == 0
+        _, said = waiting.communicate(timeout=20)
+        assert waiting.returncode == 5
+        assert "the drain was ended before it was safe to reboot" in said
+
+
+# What cannot be kept -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """Give a directory on a disk without room."""
+    place = tmp_path / "full"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "full", str(place)], check=True)
+    try:
+        with pytest.raises(OSError, match="No space"):
+            (place / "clutter").write_bytes(b"x" * 16384)
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_drain_that_cannot_be_kept_is_never_lost_silently(tmp_path: Path, full: Path) -> None:
+    """It stands, the operator is told, status says so, a reload keeps it; with room it is kept."""
+    state = Path(tmp_path, "state")
+    state.symlink_to(full)
+    with drainable(tmp_path) as one:
+        wait_for(lambda: "No space left" in str(one.status()["problems"]), 10, one.log())
+        done = drain(one, "--wait")
+        assert done.returncode == 1
+        assert "lost with this agent" in done.stderr
+        assert "No space left on device" in done.stderr
+        reloaded(one)
+        assert web(one)["reason"]["name"] == "drained"
+        assert "No space left" in str(one.status()["problems"])
+        (full / "clutter").unlink()
+        wait_for(lambda: not one.status()["problems"], 20, str(one.status()["problems"]))
+        killed(one)
+        wait_for(lambda: anycastd(one, "status").returncode != 3, 20, one.log())
+        wait_for(lambda: web(one)["reason"]["name"] == "drained", 20, one.log())
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"v": 9}', '{"v": 1, "boot": "x", "wall": 0}', "[]"])
+def test_a_corrupt_file_is_said_and_put_aside(tmp_path: Path, text: str) -> None:
+    """The agent starts and serves, says what was lost for as long as the file lies there."""
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "drains.json").write_text(text)
+    with drainable(tmp_path) as one:
+        (problem,) = one.status()["problems"]
+        assert "drains.json.unreadable: drains of an earlier agent could not be read" in problem
+        assert (state / "drains.json.unreadable").read_text() == text
+        (state / "drains.json.unreadable").unlink()
+        assert one.status()["problems"] == []
+
+
+# A stop ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("systemctl", "story"),
+    [
+        ("echo 7 $4 stop running", "7 x"),
+        ("echo 7 $4 restart running", "nothing"),
+        ("true", "nothing"),
+        ("echo Failed to connect to bus >&2; exit 1", "7 x"),
+    ],
+)
+def test_a_stop_drains_shortly_and_a_restart_does_not(
+    tmp_path: Path, systemctl: str, story: str
+) -> None:
+    """Systemd's own list of jobs tells them apart; the next start announces again."""
+    with drainable(tmp_path, REGIONS) as one:  # the guard would refuse: nobody is asked
+        tools = tmp_path / "bin"
+        tools.mkdir()
+        (tools / "systemctl").write_text(f"#!/bin/sh\n{systemctl}\n")
+        (tools / "systemctl").chmod(0o755)
+        wire = Wire(one.peers, PREFIX)
+        began = time.monotonic()
+        path = {"PATH": f"{tools}:{os.environ['PATH']}"}
+        done = anycastd(one, "drain", "--stopping", environment=path)
+        assert done.returncode == 0, done.stderr
+        assert time.monotonic() - began < 15
+        assert wire.story(began) == [story] * 2
+        restarted(one)
+        wire.wait(1, 30, one.log())
+        back = {each.removeprefix(story).strip() for each in wire.story(began)}
+        assert back <= ({"1", "7 1"} if story == "7 x" else {""})

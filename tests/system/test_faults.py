@@ -1,0 +1,240 @@
+"""The table of promises, fault by fault, on a whole appliance that is restarted as installed.
+
+Real HAProxy, agent, lease process and ExaBGP; what counts is what two BGP peers saw.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anycastd.speaker.start import build_environment
+from support.bgp_wire import Closed, Refreshed
+from support.faults import FAULTS
+from support.haproxy import until
+from support.machine import Machine, pass_time, running
+from support.peer import wait_for
+
+pytestmark = pytest.mark.root
+
+TTL, DEADLINE = 3.0, 1.5
+AT_ONCE = 0.5
+"""Seconds; the benches say how soon it really is, a test must not depend on a calm machine."""
+BACK = "x 7 1"
+"""Gone, back at standby, then preferred: how every absence must look to a peer."""
+
+
+@pytest.fixture(scope="module")
+def python() -> str:
+    """Take the last ExaBGP that there is, Debian's; the chaos run's test takes the first one."""
+    pythons = os.environ.get("ANYCASTD_EXABGP_PYTHONS", "").split(os.pathsep)
+    return pythons[-1] or sys.executable
+
+
+@pytest.fixture(scope="module")
+def one(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Give a machine that all tests of this file break in turn."""
+    with running(tmp_path_factory.mktemp("machine"), python, ttl=TTL, deadline=DEADLINE) as it:
+        yield it
+
+
+@pytest.fixture
+def machine(one: Machine) -> Machine:
+    """Give the machine once it is well: every test is also one of recovery from the one before."""
+    one.settle()
+    one.proper()
+    return one
+
+
+@pytest.mark.parametrize(
+    ("name", "lasts", "watch"),
+    [
+        ("agent killed", 0, TTL + 1),
+        ("lease killed", 0, TTL + 1),
+        ("agent and lease killed", 0, TTL + 1),
+        ("agent stopped for a moment", 1, 1.5),
+        ("lease stopped for a moment", 2, TTL),
+        ("exabgp stopped for a moment", 2, 3),
+        ("haproxy stopped for a moment", 1.1, 2),
+        ("stats socket taken", 1.1, 2),
+        ("server 0 down", 1, 1.5),
+        ("vip removed", 0, 1),
+        ("cpu starved", 4, 6),
+    ],
+)
+def test_nothing_moves(machine: Machine, name: str, lasts: float, watch: float) -> None:
+    """It mends itself before anybody had to notice: no route changes, no session closes."""
+    fault = FAULTS[name]
+    began = time.monotonic()
+    given = fault.begin(machine, lasts)
+    pass_time(began, lasts)
+    fault.end(machine, given)
+    pass_time(began, watch)
+    assert machine.wire.story(began) == ["nothing", "nothing"], machine.appliance.log()
+    assert machine.has_vip()
+    machine.proper()
+
+
+@pytest.mark.parametrize(
+    ("name", "lasts", "bound"),
+    [
+        ("agent killed, stays away", TTL + 1, TTL),
+        ("agent stopped", TTL + 1, TTL),
+        ("exabgp killed", 0, 0),
+        ("agent and exabgp killed", 0, 0),
+        ("agent and lease and exabgp killed", 0, 0),
+        ("haproxy killed", 0.3, 0),
+        ("haproxy restarted", 0, 0),
+        ("haproxy stopped", 3, DEADLINE + DEADLINE / 3),
+        ("all servers down", 0.5, 0.1),
+        ("both peers away", 1, 0),
+    ],
+)
+def test_gone_in_time_and_back_in_two_steps(
+    machine: Machine, name: str, lasts: float, bound: float
+) -> None:
+    """No route stands for longer than the bound; it comes back by itself, at standby first."""
+    fault = FAULTS[name]
+    began = time.monotonic()
+    given = fault.begin(machine, lasts)
+    wait_for(lambda: machine.wire.lengths() == [0, 0], bound + 5, f"no route\n{machine.tail()}")
+    gone = max(machine.wire.first(began)) - began
+    pass_time(began, lasts)
+    fault.end(machine, given)
+    machine.settle(20)
+    machine.proper()
+    assert gone < bound + AT_ONCE
+    assert machine.wire.story(began) == [BACK, BACK], machine.appliance.log()
+
+
+def test_a_full_haproxy(machine: Machine) -> None:
+    """It takes no more connections, clients fail, and the route stays: it must not go for that."""
+    began = machine.fill()
+    until(lambda: machine.traffic.failed(began), 5)
+    pass_time(began, 3)
+    machine.drain()
+    pass_time(began, 4)
+    assert machine.wire.story(began) == ["nothing", "nothing"], machine.appliance.log()
+    assert len(machine.traffic.failed(began)) > 20
+
+
+@pytest.mark.slow
+def test_a_lease_process_that_hangs_holds_no_dead_route(machine: Machine) -> None:
+    """The same while HAProxy dies: the route outlives it by what finding the hang takes."""
+    began = time.monotonic()
+    hung = machine.stop("lease")
+    machine.kill_haproxy()
+    wait_for(lambda: machine.wire.lengths() == [0, 0], 8, f"no route\n{machine.tail()}")
+    gone = max(machine.wire.first(began)) - began
+    machine.start_haproxy()
+    machine.cont("lease", hung)
+    machine.settle(20)
+    assert gone < 5 + 1 + 4 * AT_ONCE
+    assert machine.wire.story(began) == [BACK, BACK]
+
+
+def test_an_agent_that_dies_with_its_haproxy(machine: Machine) -> None:
+    """It comes back, finds nobody and withdraws: nothing is renewed without evidence."""
+    began = time.monotonic()
+    machine.kill("agent")
+    machine.kill_haproxy()
+    wait_for(lambda: machine.wire.lengths() == [0, 0], TTL + 2, f"no route\n{machine.tail()}")
+    gone = max(machine.wire.first(began)) - began
+    machine.start_haproxy()
+    machine.settle(20)
+    assert gone < TTL + AT_ONCE
+    assert machine.wire.story(began) == [BACK, BACK]
+
+
+def test_a_speaker_that_comes_back_after_its_haproxy(machine: Machine) -> None:
+    """While there was nobody to tell, every wait was over: it begins at standby all the same."""
+    began = time.monotonic()
+    machine.kill_haproxy()
+    machine.wire.wait(0, 5)
+    machine.away("exabgp")
+    started = machine.start_haproxy()
+    pass_time(started, 3)
+    machine.back("exabgp")
+    machine.settle(20)
+    assert machine.wire.story(began) == [BACK, BACK], machine.appliance.log()
+
+
+def test_one_of_two_peers_is_away(machine: Machine) -> None:
+    """The other one's route stays as it is; whoever comes back has the present route at once."""
+    began = time.monotonic()
+    machine.leave(0)
+    pass_time(began, 1)
+    machine.come_back(0)
+    machine.settle(20)
+    assert machine.wire.story(began) == ["x 1", "nothing"]
+    machine.proper()
+
+
+def test_ten_reloads_under_traffic(machine: Machine) -> None:
+    """No route changes, no request fails, and no old worker is kept alive."""
+    began = time.monotonic()
+    for _ in range(10):
+        machine.reload_haproxy()
+    until(lambda: machine.running()["haproxy worker"] == 1, 2)
+    pass_time(began, 3)
+    assert machine.wire.story(began) == ["nothing", "nothing"], machine.appliance.log()
+    assert machine.traffic.failed(began) == []
+
+
+def test_a_refresh_from_a_peer_with_enhanced_refresh(machine: Machine) -> None:
+    """RFC 7313 or RFC 2918: what it hears again is what it has."""
+    began = time.monotonic()
+    refreshed = machine.appliance.peers[0]
+    before = len(refreshed.updates)
+    machine.refresh(0)
+    refreshed.wait(lambda it: len(it.updates) > before, 5, "the route once more")
+    pass_time(began, 1)
+    assert machine.wire.story(began) == ["nothing", "nothing"]
+    assert not [each for each in refreshed.of(Closed) if each.at > began]
+    assert all(each.at > began for each in refreshed.of(Refreshed)[-1:])
+
+
+def test_an_exabgp_that_hangs(machine: Machine, tmp_path: Path) -> None:
+    """Its lease process ends it within 5 s, so that its sessions close; no other one is touched."""
+    conf = tmp_path / "other.conf"
+    conf.write_text(
+        "neighbor 192.0.2.99 {\n    router-id 192.0.2.10;\n    local-address 192.0.2.10;\n"
+        "    local-as 65010;\n    peer-as 65515;\n    family { ipv4 unicast; }\n}\n"
+    )
+    settings = build_environment(str(tmp_path), machine.appliance.environment, "root")
+    settings["exabgp_log_level"] = "WARNING"  # 4.2 and 5.0 share no other word
+    (tmp_path / "exabgp.env").write_text("# nothing\n")
+    other = subprocess.Popen([machine.appliance.python, "-m", "exabgp", str(conf)], env=settings)
+    began = time.monotonic()
+    try:
+        machine.stop("exabgp")
+        wait_for(lambda: machine.wire.lengths() == [0, 0], 8, "the sessions to close")
+        assert max(machine.wire.first(began)) - began < 5 + AT_ONCE
+        machine.settle(20)
+        assert other.poll() is None
+        check = [sys.executable, "-m", "anycastd", "check", str(machine.appliance.profile)]
+        said = subprocess.run(check, capture_output=True, encoding="utf-8", check=True).stdout
+        assert f"another ExaBGP runs here (pid {other.pid}: " in said
+        assert said.count("another ExaBGP") == 1, "and nobody else's, nor our own"
+        assert f"another ExaBGP runs here (pid {other.pid}: " in machine.appliance.log()
+        assert machine.wire.story(began) == [BACK, BACK]
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_stop_and_a_start_of_the_agent_is_no_change(machine: Machine) -> None:
+    """`systemctl restart` of the agent: SIGTERM hands over, the next one adopts."""
+    began = time.monotonic()
+    assert machine.agent.process is not None
+    machine.agent.process.send_signal(signal.SIGTERM)
+    pass_time(began, TTL + 1)
+    assert machine.wire.story(began) == ["nothing", "nothing"], machine.appliance.log()
+    machine.proper()

@@ -1,0 +1,55 @@
+"""What hangs, on real parts: the lease process, the agent with it, and both with ExaBGP's help."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.appliance import Appliance, own_network
+from support.bgp_wire import Closed, Update
+from support.children import keeper
+from support.haproxy import until
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
+    """Give a running appliance whose peers have the preferred route."""
+    with own_network(), Appliance(tmp_path, python=exabgp_python, ttl=2, deadline=1) as one:
+        one.start()
+        yield one
+
+
+def test_a_lease_process_that_hangs_is_replaced(appliance: Appliance) -> None:
+    """ExaBGP misses its word for 5 s and starts another; the agent renews: not one UPDATE."""
+    before = [len(peer.of(Update)) for peer in appliance.peers]
+    hung = keeper(appliance)
+    began = time.monotonic()
+    os.kill(hung, signal.SIGSTOP)
+    until(lambda: keeper(appliance) != hung, 10)
+    assert 4 < time.monotonic() - began < 8
+    until(lambda: appliance.status()["lease"]["connected"], 5)
+    ends = time.monotonic() + 4  # twice the lease
+    until(lambda: time.monotonic() > ends, 6)
+    assert [len(peer.of(Update)) for peer in appliance.peers] == before
+    assert appliance.status()["services"]["web"]["in_sync"]
+    assert not [peer for peer in appliance.peers if peer.of(Closed)]
+
+
+def test_agent_and_lease_process_hang_together(appliance: Appliance) -> None:
+    """Nobody is left to withdraw but what ExaBGP starts: it inherits, for one lease."""
+    assert appliance.agent is not None
+    appliance.agent.send_signal(signal.SIGSTOP)
+    os.kill(keeper(appliance), signal.SIGSTOP)
+    began = time.monotonic()
+    appliance.wait_path(0, 12)
+    assert 5 < time.monotonic() - began < 10
+    appliance.agent.send_signal(signal.SIGCONT)
+    appliance.wait_path(7)
+    appliance.wait_path(1)

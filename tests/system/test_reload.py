@@ -1,0 +1,270 @@
+"""A reload, on real parts: what two peers hear while the agent becomes another one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anycastd.agent.control_client import ControlError, ask_agent
+from support.appliance import Appliance, own_network
+from support.bgp_wire import Closed, Opened
+from support.children import child
+from support.haproxy import until
+from support.reloads import Unlucky, change, foreground, instance, reload, stays, updates
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def appliance(tmp_path: Path) -> Iterator[Appliance]:
+    """Give a running appliance, in the two-process form, whose peers have the preferred route."""
+    with own_network(), Appliance(tmp_path, ttl=2, deadline=1) as one:
+        one.start()
+        yield one
+
+
+@pytest.fixture
+def each_appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
+    """Give one with each ExaBGP."""
+    with own_network(), Appliance(tmp_path, python=exabgp_python, ttl=2, deadline=1) as one:
+        one.start()
+        yield one
+
+
+# The agent ---------------------------------------------------------------------------------------
+
+
+def test_a_reload_moves_nothing(each_appliance: Appliance) -> None:
+    """Another agent in the same process, the same routes, not one UPDATE."""
+    appliance = each_appliance
+    assert appliance.agent is not None
+    before, was = updates(appliance), instance(appliance)
+    done = reload(appliance)
+    assert done.returncode == 0, done.stderr + appliance.log()
+    assert f"pid {appliance.agent.pid}" in done.stdout
+    assert instance(appliance) not in {"", was}
+    stays(3, lambda: updates(appliance) == before)  # longer than the lease
+    status = appliance.status()
+    assert status["services"]["web"]["level"] == "preferred"
+    assert status["services"]["web"]["in_sync"], status
+    assert not [peer for peer in appliance.peers if peer.of(Closed)]
+
+
+def test_a_new_path_is_one_update(each_appliance: Appliance) -> None:
+    """What differs is replaced: no withdrawal first, and nothing else."""
+    appliance = each_appliance
+    before = updates(appliance)
+    change(appliance, ("prepend: 0", "prepend: 1"))
+    assert reload(appliance).returncode == 0
+    appliance.wait_path(2)
+    assert [now - then for now, then in zip(updates(appliance), before, strict=True)] == [1, 1]
+    assert not [update for peer in appliance.peers for update in peer.updates if update.withdrawn]
+
+
+@pytest.mark.parametrize("how", ["command", "signal"])
+def test_an_invalid_profile_is_refused(appliance: Appliance, how: str) -> None:
+    """The problems come back in words, and the agent goes on with what it has."""
+    assert appliance.agent is not None
+    before, was = updates(appliance), instance(appliance)
+    change(appliance, ("prepend: 0", "prepend: none"))
+    if how == "command":
+        done = reload(appliance)
+        assert done.returncode == 78
+        said = done.stderr
+    else:
+        appliance.agent.send_signal(signal.SIGHUP)
+        until(lambda: "reload refused" in appliance.log(), 10)
+        said = appliance.log()
+    assert "profile.yaml:" in said
+    assert "services.web.prepend" in said
+    assert instance(appliance) == was
+    assert updates(appliance) == before
+    change(appliance, ("prepend: none", "prepend: 0"))
+    assert reload(appliance).returncode == 0, "the next one is not"
+
+
+def test_signals_one_after_the_other(appliance: Appliance) -> None:
+    """What is on disk when the last signal comes is what runs in the end."""
+    assert appliance.agent is not None
+    pid = appliance.agent.pid
+    for prepend in (1, 2, 1, 2):
+        change(appliance, (f"prepend: {prepend - 1 if prepend == 1 else 1}", f"prepend: {prepend}"))
+        os.kill(pid, signal.SIGHUP)
+        if prepend == 2:
+            change(appliance, ("prepend: 2", "prepend: 0"))
+    change(appliance, ("    prepend: 0", "    prepend: 2"))
+    os.kill(pid, signal.SIGHUP)
+    appliance.wait_path(3)
+    assert appliance.agent.poll() is None
+    assert not [update for peer in appliance.peers for update in peer.updates if update.withdrawn]
+
+
+def test_a_successor_that_does_not_start_is_a_withdrawal(tmp_path: Path) -> None:
+    """Judged well and dead all the same: the lease runs out, later than usual but soon."""
+    with own_network(), Unlucky(tmp_path, ttl=2) as one:
+        one.start()
+        assert one.agent is not None
+        began = time.monotonic()
+        one.agent.send_signal(signal.SIGHUP)
+        assert one.agent.wait(20) == 1
+        one.wait_path(0)
+        took = time.monotonic() - began
+        assert 2.5 < took < 20, "the lease, and four times what judging took"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_nobody_is_there_waits(tmp_path: Path, number: signal.Signals) -> None:
+    """It comes when the old agent has gone and the new one does not hear yet."""
+
+    class Slow(Unlucky):
+        what = f"import time; open({str(tmp_path / 'there')!r}, 'w'); time.sleep(1)"
+
+    with own_network(), Slow(tmp_path, ttl=2) as one:
+        one.start()
+        assert one.agent is not None
+        was = instance(one)
+        one.agent.send_signal(signal.SIGHUP)
+        until((tmp_path / "there").exists, 10)
+        change(one, ("    prepend: 0", "    prepend: 1"))
+        one.agent.send_signal(number)
+        if number is signal.SIGTERM:
+            assert one.agent.wait(15) == 0
+        else:
+            one.wait_path(2)
+            assert instance(one) not in {"", was}
+
+
+def test_a_signal_while_the_first_is_refused_is_heard(appliance: Appliance) -> None:
+    """The mistake is mended before the judge has found it."""
+    assert appliance.agent is not None
+    change(appliance, ("    prepend: 0", "    prepend: x"))
+    appliance.agent.send_signal(signal.SIGHUP)
+    child(appliance.agent.pid, "--validate")
+    change(appliance, ("    prepend: x", "    prepend: 1"))
+    appliance.agent.send_signal(signal.SIGHUP)
+    appliance.wait_path(2)
+    assert "reload refused" in appliance.log()
+
+
+def test_what_was_judged_is_what_starts(tmp_path: Path) -> None:
+    """Somebody saves nonsense a moment after: the successor does not see it."""
+
+    class Saved(Unlucky):
+        what = f"open({str(tmp_path / 'profile.yaml')!r}, 'w').write('nonsense')"
+
+    with own_network(), Saved(tmp_path, ttl=2) as one:
+        one.start()
+        change(one, ("    prepend: 0", "    prepend: 1"))
+        reload(one)
+        one.wait_path(2)
+        assert one.profile.read_text() == "nonsense"
+        assert reload(one).returncode == 78
+
+
+def test_who_asks_during_a_reload_only_waits(appliance: Appliance) -> None:
+    """Monitoring does not see that the agent is another one."""
+    over = threading.Event()
+    failures: list[str] = []
+    answers: set[str] = set()
+
+    def monitor() -> None:
+        while not over.is_set():
+            try:
+                answers.add(str(ask_agent(appliance.place("agent"), "running")["instance"]))
+            except ControlError as error:
+                failures.append(str(error))
+
+    watching = threading.Thread(target=monitor)
+    watching.start()
+    try:
+        for _ in range(3):
+            assert reload(appliance).returncode == 0
+    finally:
+        over.set()
+        watching.join()
+    assert not failures
+    assert len(answers) == 4
+
+
+def test_what_dies_during_a_reload_is_noticed(appliance: Appliance) -> None:
+    """The successor looks before it says anything."""
+    assert appliance.agent is not None
+    appliance.agent.send_signal(signal.SIGHUP)
+    appliance.haproxy.kill()
+    appliance.wait_path(0, 5)
+
+
+@pytest.mark.parametrize("form", ["two processes", "foreground"])
+def test_a_stop_during_a_reload_stops(tmp_path: Path, form: str) -> None:
+    """Whichever it overtakes: the agent ends in order, and not as another one."""
+    with contextlib.ExitStack() as stack:
+        if form == "foreground":
+            one = stack.enter_context(foreground(tmp_path))
+        else:
+            stack.enter_context(own_network())
+            one = stack.enter_context(Appliance(tmp_path, ttl=2))
+            one.start()
+        assert one.agent is not None
+        one.agent.send_signal(signal.SIGHUP)
+        one.agent.send_signal(signal.SIGTERM)
+        assert one.agent.wait(15) == 0, one.log()
+        one.wait_path(0)
+
+
+def test_systemd_hears_of_a_reload(tmp_path: Path) -> None:
+    """The way to systemd is kept: READY, RELOADING, and READY from the successor."""
+
+    class Notified(Appliance):
+        @property
+        def environment(self) -> dict[str, str]:
+            return super().environment | {"NOTIFY_SOCKET": str(self.directory / "notify")}
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        with own_network(), Notified(tmp_path, ttl=2) as one:
+            one.start_speaker()
+            assert heard(systemd, "READY=1"), "the lease process speaks for ExaBGP"
+            one.start_agent()
+            assert heard(systemd, "READY=1")
+            one.wait_path(1)
+            assert reload(one).returncode == 0
+            assert heard(systemd, "RELOADING=1")
+            assert heard(systemd, "READY=1")
+
+
+def heard(systemd: socket.socket, word: str) -> bool:
+    """Read what systemd is told until it is told ``word``."""
+    ends = time.monotonic() + 20
+    while time.monotonic() < ends:
+        if word in systemd.recv(4096).decode().splitlines():
+            return True
+    return False
+
+
+# The foreground form -----------------------------------------------------------------------------
+
+
+def test_in_the_foreground_the_speaker_outlives_a_reload(tmp_path: Path) -> None:
+    """It is adopted: not one UPDATE, the same ExaBGP, and it still ends with its parent."""
+    with foreground(tmp_path) as one:
+        assert one.agent is not None
+        before, speaker = updates(one), child(one.agent.pid, "anycastd.speaker.exabgp.shim")
+        for _ in range(2):
+            assert reload(one).returncode == 0, one.log()
+        stays(3, lambda: updates(one) == before)
+        assert child(one.agent.pid, "anycastd.speaker.exabgp.shim") == speaker
+        os.kill(speaker, signal.SIGKILL)
+        for peer in one.peers:
+            peer.wait(lambda it: len(it.of(Opened)) == 2, 15, "another session")
+        one.agent.kill()
+        for peer in one.peers:
+            peer.wait(lambda it: len(it.of(Closed)) == 2, 5, "the session to close")

@@ -1,0 +1,142 @@
+"""Other sessions and VIPs by a reload, and the end of sessions, on real parts."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.appliance import VIP, Appliance, own_network
+from support.bgp_wire import Closed, Opened
+from support.haproxy import until
+from support.peer import Peer
+from support.reloads import change, foreground, instance, reload, speaker_settled, updates
+
+pytestmark = pytest.mark.root
+
+THIRD = "192.0.2.6"
+SECOND_LINE = "    - {address: 192.0.2.5, peer_as: 65515}\n"
+
+
+@pytest.fixture
+def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
+    """Give a running appliance, in the two-process form, whose peers have the preferred route."""
+    with own_network(), Appliance(tmp_path, python=exabgp_python, ttl=2, deadline=1) as one:
+        one.start()
+        yield one
+
+
+# Sessions and VIPs -------------------------------------------------------------------------------
+
+
+def test_a_neighbor_is_added_and_removed(appliance: Appliance) -> None:
+    """It gets the route, and a Cease at its end; the others hear nothing."""
+    subprocess.run(["ip", "address", "add", f"{THIRD}/32", "dev", "lo"], check=True)
+    before = updates(appliance)
+    line = SECOND_LINE.replace("192.0.2.5", THIRD)
+    with Peer(THIRD, 179) as third:
+        change(appliance, (SECOND_LINE, SECOND_LINE + line))
+        done = reload(appliance)
+        assert done.returncode == 0, done.stderr
+        third.wait(lambda it: f"{VIP}/32" in it.table, 15)
+        until(lambda: speaker_settled(appliance), 10)
+        assert appliance.status()["neighbors"][THIRD]["session"] == "up"
+        change(appliance, (line, ""))
+        assert reload(appliance).returncode == 0
+        (closed,) = third.wait(lambda it: it.of(Closed), 10)
+        assert (closed.code, closed.subcode) == (6, 3)
+    until(lambda: speaker_settled(appliance), 10)
+    assert updates(appliance) == before
+    assert THIRD not in appliance.status()["neighbors"]
+    assert not [peer for peer in appliance.peers if peer.of(Closed)]
+
+
+def test_sessions_that_must_reset_do_so_one_at_a_time(appliance: Appliance) -> None:
+    """Another hold time for both: at each moment one of them has the route."""
+    change(appliance, ("local_as: 65010\n", "local_as: 65010\n  hold_time: 30\n"))
+    assert reload(appliance).returncode == 0
+    for peer in appliance.peers:
+        peer.wait(lambda it: len(it.of(Opened)) == 2, 20, "the session with the new hold time")
+        peer.wait(lambda it: f"{VIP}/32" in it.table, 5)
+        assert peer.of(Opened)[-1].hold_time == 30
+        assert [closed.code for closed in peer.of(Closed)] == [6]
+    until(lambda: speaker_settled(appliance), 10)
+    spans = sorted((peer.of(Closed)[0].at, peer.updates[-1].at) for peer in appliance.peers)
+    assert spans[0][1] < spans[1][0], "the second one closed before the first had its route again"
+    until(lambda: appliance.status()["services"]["web"]["in_sync"], 5)
+    assert appliance.status()["services"]["web"]["level"] == "preferred"
+
+
+def test_a_vip_is_added_and_removed(appliance: Appliance) -> None:
+    """The lease process learns of it, and no session notices."""
+    text = appliance.profile.read_text()
+    service = text[text.index("  web:") :]
+    second = service.replace("  web:", "  two:").replace(VIP, "203.0.113.11")
+    appliance.profile.write_text(text + second)
+    done = reload(appliance)
+    assert done.returncode == 0, done.stderr
+    for peer in appliance.peers:
+        peer.wait(lambda it: "203.0.113.11/32" in it.table, 15)
+    appliance.profile.write_text(text)
+    assert reload(appliance).returncode == 0
+    for peer in appliance.peers:
+        peer.wait(lambda it: set(it.table) == {f"{VIP}/32"}, 10)
+        assert not peer.of(Closed)
+        assert not [update for update in peer.updates if f"{VIP}/32" in update.withdrawn]
+
+
+def test_a_plan_says_what_would_be_and_does_nothing(appliance: Appliance) -> None:
+    """Sessions that reset, with the reason, and routes that change, for each neighbor."""
+    before, was = updates(appliance), instance(appliance)
+    assert "no change" in reload(appliance, "--plan").stdout
+    line = SECOND_LINE.replace("192.0.2.5", THIRD)
+    change(
+        appliance,
+        (SECOND_LINE, SECOND_LINE.replace("65515", "65515, hold_time: 30") + line),
+        ("    prepend: 0", "    prepend: 1"),
+    )
+    done = reload(appliance, "--plan")
+    assert done.returncode == 0, done.stderr
+    new = "announced once its session is up (preferred): 65010 65010"
+    assert done.stdout.splitlines()[1:] == [
+        "sessions",
+        "  192.0.2.4: stays",
+        "  192.0.2.5: resets (hold time 9 -> 30)",
+        "  192.0.2.6: added",
+        "routes",
+        "  web 203.0.113.10/32: 192.0.2.4: replaced (preferred): as path 65010 -> 65010 65010",
+        "  web 203.0.113.10/32: 192.0.2.5: replaced (preferred): as path 65010 -> 65010 65010",
+        f"  web 203.0.113.10/32: 192.0.2.6: {new}",
+    ]
+    change(appliance, ("    prepend: 1", "    prepend: x"))
+    assert reload(appliance, "--plan").returncode == 78
+    assert instance(appliance) == was
+    assert updates(appliance) == before
+
+
+# The end -----------------------------------------------------------------------------------------
+
+
+def test_a_speaker_that_is_stopped_says_cease(appliance: Appliance) -> None:
+    """RFC 4486: administrative shutdown, and not just an end of the connection."""
+    assert appliance.speaker is not None
+    appliance.speaker.terminate()
+    assert appliance.speaker.wait(10) == 0
+    for peer in appliance.peers:
+        (closed,) = peer.wait(lambda it: it.of(Closed), 5, "the session to close")
+        assert (closed.code, closed.subcode) == (6, 2)
+
+
+def test_in_the_foreground_it_withdraws_first(tmp_path: Path) -> None:
+    """Withdrawn, then Cease."""
+    with foreground(tmp_path) as one:
+        assert one.agent is not None
+        one.agent.terminate()
+        assert one.agent.wait(15) == 0
+        for peer in one.peers:
+            (closed,) = peer.wait(lambda it: it.of(Closed), 5, "the session to close")
+            assert (closed.code, closed.subcode) == (6, 2)
+            assert peer.updates[-1].withdrawn == (f"{VIP}/32",)
+            assert peer.updates[-1].at < closed.at

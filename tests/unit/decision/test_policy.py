@@ -1,0 +1,224 @@
+"""The machine that decides what is announced, driven second by second."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anycastd.decision.caps import Context, hold_down_time
+from anycastd.decision.levels import Level
+from anycastd.evidence.haproxy.servers import Usable
+from anycastd.reasons import Reason
+from support.policy_driver import Machine
+from support.profiles import profile
+from support.snapshots import NO, UNPROVED, YES
+
+WITHDRAWN, STANDBY, DEGRADED, PREFERRED = (
+    Level.WITHDRAWN,
+    Level.STANDBY,
+    Level.DEGRADED,
+    Level.PREFERRED,
+)
+
+
+def test_start_is_gentle() -> None:
+    """Withdrawn until proved for `after`, then standby, then preferred; each wait is named."""
+    machine = Machine()
+    first = machine.at(0.0, YES, YES)
+    assert (first.level, first.cap.reason) == (WITHDRAWN, Reason.PROVING)
+    assert first.wake_at == 1.0
+    second = machine.at(1.0, YES, YES)
+    assert second.level is STANDBY
+    assert {cap.reason for cap in second.caps} >= {Reason.RISING, Reason.NOT_HEALTHY_LONG}
+    assert Reason.HOLD_DOWN not in {cap.reason for cap in second.caps}
+    # Spacing: the standby announcement at 1 s was a change, the next promotion is 35 s later.
+    assert machine.at(35.9, YES, YES).level is STANDBY
+    assert machine.at(36.0, YES, YES).level is PREFERRED
+    settled = machine.at(36.1, YES, YES)
+    assert (settled.cap.reason, settled.caps) == (Reason.SERVING, ())
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_cannot_serve_is_never_delayed(gone: bool) -> None:
+    """The pass that learns of it withdraws, whatever timers run."""
+    machine = Machine().up()
+    decision = machine.at(100.001, NO, NO, gone=gone)
+    assert decision.level is WITHDRAWN
+    assert decision.transition is not None
+    expected = Reason.HAPROXY_GONE if gone else Reason.TOO_FEW_SERVERS
+    assert decision.cap.reason is expected
+
+
+def test_return_is_standby_first_and_preferred_after_the_hold_down() -> None:
+    """After a failure at 100 s: standby after 1 s of proof, preferred 60 s after the failure."""
+    machine = Machine().up()
+    machine.at(100.5, NO, NO)
+    assert machine.at(101.0, YES, YES).level is WITHDRAWN
+    assert machine.at(102.0, YES, YES).level is STANDBY
+    held = machine.at(150.0, YES, YES)
+    assert (held.level, held.cap.reason) == (STANDBY, Reason.HOLD_DOWN)
+    assert held.cap.until == 160.5
+    assert machine.at(160.4, YES, YES).level is STANDBY
+    assert machine.at(160.5, YES, YES).level is PREFERRED
+
+
+def test_hold_down_doubles_up_to_a_cap_and_is_forgotten() -> None:
+    """60, 120, 240, 480, then 900 s for ever; one hour of calm begins again at 60 s."""
+    service = profile().services["web"]
+    waits = [hold_down_time(service, failures) for failures in (0, 1, 2, 3, 4, 5, 500)]
+    assert waits == [0, 60, 120, 240, 480, 900, 900]
+    machine = Machine().up()
+    for failure in (1, 2):
+        machine.at(100.0 + 10 * failure, NO, NO)
+        assert machine.memory.failures == failure
+        machine.at(101.0 + 10 * failure, YES, YES)
+    machine.at(120.0 + 3600.0, NO, NO)
+    assert machine.memory.failures == 1
+
+
+def test_serving_with_less_degrades_after_fall_only() -> None:
+    """Below `healthy` for less than `fall` (5 s) moves nothing: a rolling deployment."""
+    machine = Machine().up()
+    falling = machine.at(101.0, YES, NO, NO)
+    assert (falling.level, falling.cap.reason) == (PREFERRED, Reason.FALLING)
+    assert falling.wake_at is not None
+    machine.at(105.0, YES, YES, YES)
+    machine.at(106.0, YES, NO, NO)
+    assert machine.at(110.9, YES, NO, NO).level is PREFERRED
+    degraded = machine.at(111.0, YES, NO, NO)
+    assert (degraded.level, degraded.cap.reason) == (DEGRADED, Reason.BELOW_HEALTHY)
+    machine.at(112.0, YES, YES, YES)
+    assert machine.at(145.9, YES, YES, YES).level is DEGRADED  # spacing
+    assert machine.at(146.0, YES, YES, YES).level is PREFERRED
+
+
+def test_unknown_holds_what_is_announced_and_announces_nothing_new() -> None:
+    """A reload (servers UP, unproved) moves nothing; a start with it stays withdrawn 60 s."""
+    machine = Machine().up()
+    for tenth in range(1, 590):
+        assert machine.at(100.0 + tenth / 10, UNPROVED, UNPROVED).level is PREFERRED
+    assert machine.at(160.0, NO, UNPROVED, NO).level is PREFERRED
+    assert machine.at(160.0, NO, NO, NO).level is WITHDRAWN
+
+    fresh = Machine()
+    for second in range(60):
+        assert fresh.at(float(second), UNPROVED, UNPROVED).level is WITHDRAWN
+    assert fresh.at(60.0, UNPROVED, UNPROVED).cap.reason is Reason.PROVING
+    assert fresh.at(61.0, UNPROVED, UNPROVED).level is STANDBY
+
+
+def test_unknown_right_after_a_failure_does_not_announce() -> None:
+    """HAProxy restarted: withdrawn until the new one has proved its servers."""
+    machine = Machine().up()
+    machine.at(101.0, gone=True)
+    for tenth in range(100):
+        assert machine.at(102.0 + tenth / 10, UNPROVED, UNPROVED).level is WITHDRAWN
+    machine.at(112.0, YES, YES)
+    assert machine.at(113.0, YES, YES).level is STANDBY
+
+
+def test_losing_all_sessions_is_a_failure() -> None:
+    """While nobody listens the wanted path is standby, so that a return is gentle."""
+    machine = Machine().up()
+    machine.around = Context(sessions=False, vip=True)
+    lost = machine.at(101.0, YES, YES)
+    assert (lost.level, lost.cap.reason) == (STANDBY, Reason.NO_SESSION)
+    machine.around = Context(sessions=True, vip=True)
+    assert machine.at(102.0, YES, YES).level is STANDBY
+    assert machine.at(161.0, YES, YES).level is PREFERRED
+
+
+def test_not_knowing_the_sessions_changes_nothing() -> None:
+    """A lease process that is being started again is no evidence against a neighbor."""
+    machine = Machine().up()
+    machine.around = Context(sessions=None, vip=True)
+    assert machine.at(101.0, YES, YES).level is PREFERRED
+
+
+def test_a_vip_that_is_not_there_is_not_announced() -> None:
+    """Packets would come and find no address."""
+    machine = Machine().up()
+    machine.around = Context(sessions=True, vip=False)
+    gone = machine.at(101.0, YES, YES)
+    assert (gone.level, gone.cap.reason) == (WITHDRAWN, Reason.VIP_MISSING)
+    assert machine.memory.failures == 1
+    machine.around = Context(sessions=True, vip=True)
+    assert machine.at(150.0, YES, YES).cap.reason is Reason.PROVING
+    assert machine.at(151.0, YES, YES).level is STANDBY, "a failure like any other"
+    assert machine.at(160.9, YES, YES).cap.reason is Reason.HOLD_DOWN
+
+
+def test_failed_standby_keeps_the_vip_while_haproxy_lives() -> None:
+    """`failed: standby` answers 503 at the longest path; without a HAProxy it withdraws."""
+    machine = Machine(profile(("failed: withdraw", "failed: standby"))).up()
+    assert machine.at(101.0, NO, NO).level is STANDBY
+    assert machine.at(102.0, gone=True).level is WITHDRAWN
+
+
+@pytest.mark.parametrize("held", [PREFERRED, DEGRADED, STANDBY])
+def test_what_the_lease_holds_is_adopted(held: Level) -> None:
+    """An agent that comes back inside its lease moves nothing, if the evidence agrees."""
+    machine = Machine(around=Context(sessions=True, vip=True, held=held))
+    first = machine.at(0.0, YES, YES) if held is not DEGRADED else machine.at(0.0, YES, NO, NO)
+    assert first.level is held
+    assert first.transition is None
+
+
+def test_what_the_lease_holds_is_withdrawn_if_the_evidence_disagrees() -> None:
+    """Adoption is no proof."""
+    machine = Machine(around=Context(sessions=True, vip=True, held=PREFERRED))
+    assert machine.at(0.0, NO, NO).level is WITHDRAWN
+
+
+def test_nothing_is_announced_before_the_lease_was_heard() -> None:
+    """Without a speaker there is nobody to announce to, and nothing to adopt from."""
+    machine = Machine(around=Context())
+    decision = machine.at(100.0, YES, YES)
+    assert (decision.level, decision.cap.reason) == (WITHDRAWN, Reason.NO_SPEAKER)
+
+
+MOMENTS = st.lists(
+    st.tuples(
+        st.sampled_from([0.05, 0.5, 1.0, 5.0, 20.0, 70.0]),
+        st.sampled_from(
+            [(YES, YES), (YES, NO, NO), (NO, NO), (UNPROVED, UNPROVED), (YES, UNPROVED), ()]
+        ),
+        st.sampled_from([True, True, True, False, None]),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(MOMENTS)
+def test_whatever_happens_the_promises_hold(
+    moments: list[tuple[float, tuple[Usable, ...], bool | None, bool]],
+) -> None:
+    """Search: failed is withdrawn at once, well is announced, promotions keep their distance."""
+    machine = Machine()
+    now = 0.0
+    well_since: float | None = None
+    changed: float | None = None
+    for wait, servers, sessions, vip in moments:
+        now += wait
+        machine.around = Context(sessions=sessions, vip=vip, held=Level.WITHDRAWN)
+        before = machine.memory.level
+        decision = machine.at(now, *servers)
+        if YES not in servers and UNPROVED not in servers:
+            assert decision.level is WITHDRAWN
+        if YES in servers and vip:
+            well_since = now if well_since is None else well_since
+            if now - well_since > 1.0:
+                assert decision.level >= STANDBY
+        else:
+            well_since = None
+        if UNPROVED in servers and YES not in servers and before is WITHDRAWN:
+            announced_by_word = machine.memory.serve.unknown_since is not None
+            assert decision.level is WITHDRAWN or announced_by_word
+        if decision.level > before and decision.level > STANDBY:
+            assert changed is None or now - changed >= 35.0
+        if decision.level is not before:
+            changed = now
+        assert decision.wake_at is None or decision.wake_at > now

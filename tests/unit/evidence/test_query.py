@@ -1,0 +1,196 @@
+"""What a look finds besides rows: weights as configured, queues, entries of maps."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anycastd.decision.verdict import Verdict, judge_service
+from anycastd.evidence.finding import Truth
+from anycastd.evidence.haproxy.look import look_once
+from anycastd.evidence.haproxy.query import More, build_request, more
+from anycastd.evidence.haproxy.snapshot import Backend, Observation, Snapshot
+from anycastd.evidence.haproxy.stats import MalformedAnswerError, parse_answer
+from anycastd.profile.model import Profile
+from anycastd.reasons import Reason
+from anycastd.system.clock import OwnTime
+from support.haproxy import HAProxy, Web, free_port, running, until
+from support.profiles import profile
+from support.snapshots import NO, UNPROVED, YES, server, snapshot
+
+TRUE, UNKNOWN, FALSE = Truth.TRUE, Truth.UNKNOWN, Truth.FALSE
+HEALTHY = "healthy: {backend: web, usable: 50%}"
+
+
+def watched(*changes: tuple[str, str]) -> Profile:
+    """Give the test profile, without its condition on the frontend."""
+    whole = "{all: [{backend: web, usable: 1}, {frontend: web}]}"
+    return profile((whole, "{backend: web}"), *changes)
+
+
+def seen(haproxy: HAProxy, its: Profile) -> Observation:
+    """Take the look that `run` would take."""
+    also = more(its.services, "main")
+    return asyncio.run(look_once(str(haproxy.socket), {"web"}, {"web"}, OwnTime(), 5.0, also))
+
+
+def verdict(haproxy: HAProxy, its: Profile) -> Verdict:
+    """Judge the service by a look that is taken now."""
+    found = seen(haproxy, its)
+    return judge_service(its, its.services["web"], {"main": found}, found.asked)
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path) -> Iterator[HAProxy]:
+    """Two servers, of weight 10 and 90, and a map that the frontend uses twice."""
+    webs = Web(), Web()
+    path = tmp_path / "maintenance.map"
+    path.write_text("other on\nlater off\n")
+    body = f"""
+frontend web
+    bind 127.0.0.1:{free_port()}
+    http-request deny if {{ str(web),map_str({path},off) on }}
+    http-request deny if {{ str(web),map_beg({path},off) never }}
+    default_backend web
+backend web
+    server small 127.0.0.1:{webs[0].port} check inter 100ms weight 10
+    server large 127.0.0.1:{webs[1].port} check inter 100ms weight 90
+"""
+    with running(tmp_path, body) as found:
+        until(lambda: found.status("web/large") == "UP L4OK")
+        until(lambda: found.status("web/small") == "UP L4OK")
+        yield found
+    for web in webs:
+        web.stop()
+
+
+def test_a_share_by_weight_is_of_the_weights_in_haproxys_configuration(haproxy: HAProxy) -> None:
+    """The large server alone is enough; with its weight taken away, what is left is not."""
+    its = watched((HEALTHY, "healthy: {backend: web, usable: 50%, by: weight}"))
+    found = verdict(haproxy, its)
+    assert (found.healthy.truth, found.healthy.value) == (TRUE, "100 of weight 100 usable")
+    assert found.healthy.needed == "50 of weight"
+    haproxy.ask("disable server web/small")
+    assert verdict(haproxy, its).healthy.value == "90 of weight 100 usable"
+    haproxy.ask("enable server web/small;set weight web/large 30%")
+    found = verdict(haproxy, its)
+    assert (found.healthy.truth, found.healthy.value) == (FALSE, "37 of weight 100 usable")
+
+
+def test_what_is_not_proved_is_an_interval_of_weights_too() -> None:
+    """Proved weight, and weight that may be: in between a threshold is unknown."""
+    its = watched((HEALTHY, "healthy: {backend: web, usable: 50%, by: weight}"))
+    service = its.services["web"]
+    for states, truth in (
+        ((YES, NO), FALSE),
+        ((YES, UNPROVED), UNKNOWN),
+        ((NO, YES), TRUE),
+        ((NO, NO), FALSE),
+    ):
+        rows = tuple(server(name, each) for name, each in zip("ab", states, strict=True))
+        weights = {"a": (10, 10), "b": (90, 90)}
+        backend = Backend("web", "UP", rows, weights=weights)
+        snap = Snapshot(0.0, snapshot(asked=0.0).worker, {"web": backend}, {})
+        assert judge_service(its, service, {"main": snap}, 0.0).healthy.truth is truth, states
+
+
+def test_an_entry_in_the_map_is_maintenance(haproxy: HAProxy) -> None:
+    """Entries come and go on HAProxy's socket; `off` is as good as none."""
+    path = haproxy.directory / "maintenance.map"
+    changes = {
+        key: verdict(
+            haproxy, watched((HEALTHY, f"maintenance: {{map: {path}, key: {key}}}"))
+        ).maintenance
+        for key in ("web", "other", "later")
+    }
+    assert {key: found.truth for key, found in changes.items() if found} == {
+        "web": TRUE,
+        "other": FALSE,
+        "later": TRUE,
+    }
+    its = watched((HEALTHY, f"maintenance: {{map: {path}, key: web}}"))
+    haproxy.ask(f"add map {path} web since-noon")
+    found = verdict(haproxy, its)
+    assert found.maintenance is not None
+    assert found.maintenance.reason is Reason.MAINTENANCE
+    assert found.maintenance.value == "web since-noon"
+    assert found.serve.truth is TRUE  # it is no failure
+    haproxy.ask(f"del map {path} web")
+    found = verdict(haproxy, its)
+    assert found.maintenance is not None
+    assert found.maintenance.truth is TRUE
+
+
+def test_a_map_that_haproxy_lacks_is_unknown_and_named(haproxy: HAProxy) -> None:
+    """A wrong name takes nothing out of service, and is said."""
+    found = verdict(haproxy, watched((HEALTHY, "maintenance: {map: /none.map, key: web}")))
+    assert found.maintenance is not None
+    assert (found.maintenance.truth, found.maintenance.reason) == (UNKNOWN, Reason.MAP_MISSING)
+    assert found.serve.truth is TRUE
+
+
+@pytest.mark.parametrize("limit", ["sessions_below", "queue_below"])
+def test_limits_see_what_haproxy_counts(tmp_path: Path, limit: str) -> None:
+    """One server that takes one request at a time, and four clients: three wait, four are there."""
+    web = Web(answer=None)
+    body = f"""
+frontend web
+    bind 127.0.0.1:{free_port()}
+    default_backend web
+backend web
+    server s1 127.0.0.1:{web.port} maxconn 1
+"""
+    below = {"sessions_below": 4, "queue_below": 3}[limit]
+    tight = watched((HEALTHY, f"healthy: {{backend: web, {limit}: {below}}}"))
+    loose = watched((HEALTHY, f"healthy: {{backend: web, {limit}: {below + 1}}}"))
+    with running(tmp_path, body) as haproxy:
+        assert verdict(haproxy, tight).healthy.truth is TRUE
+        clients = [socket.create_connection(("127.0.0.1", haproxy.port)) for _ in range(4)]
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        try:
+            until(lambda: verdict(haproxy, tight).healthy.truth is FALSE)
+            found = verdict(haproxy, tight)
+            assert found.healthy.reason is Reason.OVERLOADED
+            assert verdict(haproxy, loose).healthy.truth is TRUE
+            assert found.serve.truth is UNKNOWN  # its server has no check; load is no part of it
+        finally:
+            for client in clients:
+                client.close()
+    web.stop()
+
+
+def test_the_question_asks_for_what_rules_need_and_no_more() -> None:
+    """Without such rules a look is what it always was."""
+    its = watched()
+    assert more(its.services, "main") == More()
+    assert build_request({"web"}, {"web"}) == "show stat -1 7 -1;show info\n"
+    also = More(frozenset({"web"}), frozenset({("/a.map", "k2"), ("/a.map", "k1")}))
+    assert build_request({"web"}, set(), None, also) == (
+        "show stat -1 7 -1;show servers state web;get map /a.map k1;get map /a.map k2;show info\n"
+    )
+
+
+def test_no_question_is_longer_than_haproxy_reads() -> None:
+    """16 kB; beyond that everything is asked for, which is one short command."""
+    names = {f"a-backend-of-some-length-{n}" for n in range(499)}
+    also = More(frozenset(names), frozenset(("/etc/haproxy/a.map", f"k{n}") for n in range(300)))
+    last = snapshot(asked=0.0)
+    asked = build_request(names, set(), last, also)
+    assert len(asked) < 16_000
+    assert asked.startswith("show stat -1 7 -1;show servers state;get map /etc/haproxy/a.map k0;")
+
+
+def test_answers_that_are_none_are_garbage() -> None:
+    """What stands in the place of a map's entry is that, or HAProxy is not understood."""
+    info = "Name: HAProxy\nPid: 1\nUptime_sec: 1\nVersion: 2\n\n"
+    also = More(entries=frozenset({("/a.map", "k")}))
+    with pytest.raises(MalformedAnswerError, match="get map"):
+        parse_answer(f"Permission denied\n\n{info}", 0.0, set(), set(), also)
+    weights = More(weights=frozenset({"web"}))
+    with pytest.raises(MalformedAnswerError, match="show servers state"):
+        parse_answer(f"1\n# be_name srv_name\nweb s1\n\n{info}", 0.0, set(), set(), weights)

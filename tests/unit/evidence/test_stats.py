@@ -1,0 +1,321 @@
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anycastd.evidence.haproxy.events import (
+    Event,
+    build_stream_request,
+    classify_event,
+    explain_refusal,
+    parse_stream_start,
+)
+from anycastd.evidence.haproxy.query import MAX_NAMES, build_request, missing_tracked_backends
+from anycastd.evidence.haproxy.servers import Usable
+from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
+from anycastd.evidence.haproxy.stats import MalformedAnswerError, TruncatedAnswerError, parse_answer
+from captures.states import EXPECTED, LOOK, States
+from support.haproxy import running
+
+CAPTURES = Path(__file__).resolve().parents[2] / "captures"
+VERSIONS = ["2.6", "3.0"]
+BACKENDS = {name.partition("/")[0] for name in EXPECTED} | {"empty"}
+FRONTENDS = {"web", "paused", "traffic"}
+
+
+def capture(name: str, version: str) -> str:
+    """Read a capture of a real HAProxy."""
+    return (CAPTURES / f"{name}-{version}.txt").read_text()
+
+
+def counted(snapshot: Snapshot) -> dict[str, str]:
+    """Name every server, with what it counts as."""
+    return {
+        f"{backend.name}/{server.name}": f"{server.usable.value} "
+        + ("checked" if server.checked else "unchecked")
+        for backend in snapshot.backends.values()
+        for server in backend.servers
+    }
+
+
+def same_as_haproxy(text: str, snapshot: Snapshot) -> None:
+    """Compare what we hold for usable with HAProxy's own count of each backend."""
+    lines = [line.split(",") for line in text.splitlines() if line.count(",") > 20]
+    act, bck = lines[0].index("act"), lines[0].index("bck")
+    for row in lines:
+        if row[1] == "BACKEND" and row[0] in snapshot.backends:
+            servers = snapshot.backends[row[0]].servers
+            active = [s for s in servers if s.usable is not Usable.NO and not s.backup]
+            assert len(active) == int(row[act]), row[0]
+            if not active:
+                backups = [s for s in servers if s.usable is not Usable.NO]
+                assert len(backups) == int(row[bck]), row[0]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_state_of_a_real_haproxy(version: str) -> None:
+    """Captures of Debian 12's and Debian 13's HAProxy: each server counts as it should."""
+    text = capture("states", version)
+    snapshot = parse_answer(text, 12.5, BACKENDS, FRONTENDS)
+    assert counted(snapshot) == EXPECTED
+    same_as_haproxy(text, snapshot)
+    assert snapshot.worker.version.startswith(version)
+    assert snapshot.worker.pid > 0
+    assert snapshot.worker.started > 0
+    assert not snapshot.worker.stopping
+    assert snapshot.asked == snapshot.backends["web"].asked == 12.5
+    assert snapshot.backends["empty"].servers == ()
+    assert {name: front.open for name, front in snapshot.frontends.items()} == {
+        "web": True,
+        "paused": False,
+        "traffic": True,
+    }
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_right_after_the_start_nothing_is_proved_but_by_a_check(version: str) -> None:
+    """All servers are shown UP then: those that no check has reached are unproved."""
+    text = capture("start", version)
+    snapshot = parse_answer(text, 0.0, BACKENDS, FRONTENDS)
+    same_as_haproxy(text, snapshot)
+    unproved = [
+        server
+        for backend in snapshot.backends.values()
+        for server in backend.servers
+        if server.usable is Usable.UNPROVED
+    ]
+    assert len(unproved) > 10
+    assert any(server.check == "INI" for server in unproved)
+
+
+def test_every_state_of_the_haproxy_here(tmp_path: Path) -> None:
+    """The HAProxy of this machine (or of ``HAPROXY``) shows the states as the captures do."""
+    states = States()
+    with running(tmp_path, states.body) as haproxy:
+        states.settle(haproxy)
+        text = haproxy.ask(LOOK)
+    snapshot = parse_answer(text, 0.0, BACKENDS, FRONTENDS)
+    assert counted(snapshot) == EXPECTED
+    same_as_haproxy(text, snapshot)
+
+
+def test_a_quoted_field_may_hold_commas_and_quotes() -> None:
+    """A check's output moves no column: HAProxy quotes what has commas in it."""
+    snapshot = parse_answer(capture("states", "2.6"), 0.0, {"traffic", "http"}, set())
+    errors = snapshot.backends["traffic"].servers[0]
+    assert errors.last.startswith("Detected 1 consecutive errors, last one was: ")
+    assert errors.check == "HANA"
+    bad = next(server for server in snapshot.backends["http"].servers if server.name == "bad")
+    assert bad.last == "Broken, badly"
+    text = capture("states", "2.6").replace("Broken, badly", 'a ""b"", c\n\nd')
+    again = parse_answer(text, 0.0, {"http"}, set()).backends["http"]
+    assert next(s for s in again.servers if s.name == "bad").last == 'a "b", c\n\nd'
+    assert [server.name for server in again.servers][-1] == "bad"
+
+
+def test_columns_are_found_by_their_names() -> None:
+    """A newer HAProxy may have its columns anywhere."""
+    text = capture("states", "2.6")
+    lines = []
+    for line in text.split("\n"):
+        if line.count(",") > 20 and '"' not in line:
+            mark = "# " if line.startswith("# ") else ""
+            name, *rest = line.removeprefix("# ").split(",")
+            lines.append(mark + ",".join([name, "new", *reversed(rest)]))
+        elif '"' not in line:
+            lines.append(line)
+    moved = "\n".join(lines)
+    kept = {"web", "other", "chain", "talk"}
+    before, after = (parse_answer(each, 0.0, kept, FRONTENDS) for each in (text, moved))
+    assert after == before
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_truncated_answer_is_noticed_wherever_it_ends(version: str) -> None:
+    """An answer of a HAProxy that died while writing must not look like one with less in it."""
+    text = capture("states", version)
+    for end in [*range(0, len(text) - 1, 37), len(text) - 1, text.rindex("\n\nName") + 2]:
+        with pytest.raises(MalformedAnswerError):
+            parse_answer(text[:end], 0.0, BACKENDS, FRONTENDS)
+    with pytest.raises(TruncatedAnswerError):
+        parse_answer("", 0.0, BACKENDS, FRONTENDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Permission denied\n\nPermission denied\n\n", "show info.*Permission denied"),
+        ("Permission denied\n\nName: HAProxy\nPid: 1\nUptime_sec: 1\nVersion: 2\n\n", "show stat"),
+        ("HTTP/1.0 400 Bad Request\r\n\n\n", "show info.*400 Bad"),
+        ("\n\n", "got: nothing"),
+        ("Name: HAProxy\nPid: x\nUptime_sec: 1\nVersion: 2\n\n", "without what we need"),
+        ("Name: HAProxy\nPid: 1\nVersion: 2\n\n", "Uptime_sec"),
+        ("# pxname,svname\nweb,a\n\nName: HAProxy\nPid: 1\nUptime_sec: 1\nVersion: 2\n\n", "scur"),
+    ],
+)
+def test_what_is_no_answer_is_named(text: str, said: str) -> None:
+    """Each error quotes what came instead."""
+    with pytest.raises(MalformedAnswerError, match=said):
+        parse_answer(text, 0.0, {"web"}, set())
+
+
+def test_a_row_with_another_number_of_columns_is_garbage() -> None:
+    """A row that lost its middle is not read as if nothing were wrong."""
+    text = capture("states", "3.0")
+    row = next(line for line in text.splitlines() if line.startswith("web,up,"))
+    for wrong in (row.replace(",UP,", ',"UP,'), row + ",", row.replace(",UP,", ",")):
+        with pytest.raises(MalformedAnswerError):
+            parse_answer(text.replace(row, wrong), 0.0, {"web"}, set())
+    others = parse_answer(text.replace(row, wrong), 0.0, {"other"}, set())
+    assert set(others.backends) == {"other"}, "rows that nobody asked for are not read"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 17_000), st.text(max_size=40))
+def test_no_garbage_raises_anything_else(at: int, junk: str) -> None:
+    """Whatever stands in an answer: a Snapshot or GarbageError, never another exception."""
+    text = capture("states", "2.6")
+    with contextlib.suppress(MalformedAnswerError):
+        parse_answer(text[:at] + junk + text[at + len(junk) :], 0.0, BACKENDS, FRONTENDS)
+
+
+def test_names_that_haproxy_lacks_are_absent() -> None:
+    """A backend that a rule names and HAProxy does not have is not invented."""
+    snapshot = parse_answer(capture("states", "2.6"), 0.0, {"web", "nowhere", "paused"}, {"other"})
+    assert set(snapshot.backends) == {"web"}
+    assert not snapshot.frontends, "other is a backend, not a frontend"
+
+
+def small(*, backends: dict[str, int], frontends: dict[str, int]) -> Snapshot:
+    """Give a snapshot of proxies with the numbers that HAProxy gave them."""
+    return Snapshot(
+        0.0,
+        Worker(1, 1.0, False, "2.6"),
+        {name: Backend(name, "UP", (), number=n) for name, n in backends.items()},
+        {name: Frontend(name, True, "OPEN", 0, number=n) for name, n in frontends.items()},
+    )
+
+
+def test_the_question_asks_for_everything_and_then_by_number() -> None:
+    """A name is not enough: frontend and backend may share one, and HAProxy gives the first."""
+    assert build_request({"web"}, {"web"}) == "show stat -1 7 -1;show info\n"
+    last = small(backends={"web": 3}, frontends={"web": 2})
+    wanted = build_request({"web", "gone", "evil;shutdown sessions"}, {"web"}, last)
+    assert wanted == "show stat gone 7 -1;show stat #3 7 -1;show stat #2 7 -1;show info\n"
+
+
+def test_a_proxy_that_is_both_is_asked_for_once() -> None:
+    """A `listen` section is frontend and backend with one number."""
+    last = small(backends={"web": 2}, frontends={"web": 2})
+    assert build_request({"web"}, {"web"}, last) == "show stat #2 7 -1;show info\n"
+
+
+def test_many_names_are_one_question() -> None:
+    """The request fits into HAProxy's buffer whatever the profile names."""
+    names = [f"backend{number}" for number in range(MAX_NAMES)]
+    last = small(backends=dict.fromkeys(names, 99_999_999), frontends={})
+    one_each = small(backends={name: 10**7 + n for n, name in enumerate(names)}, frontends={})
+    assert len(build_request(names, (), one_each)) < 15_000
+    assert build_request([*names, "more"], (), last) == "show stat -1 7 -1;show info\n"
+
+
+def test_a_real_haproxy_answers_by_number_as_it_does_in_full(tmp_path: Path) -> None:
+    """Both questions give the same, also where a frontend and a backend share their name."""
+    states = States()
+    with running(tmp_path, states.body) as haproxy:
+        states.settle(haproxy)
+        whole = parse_answer(
+            haproxy.ask(build_request(BACKENDS, FRONTENDS).strip()), 0.0, BACKENDS, FRONTENDS
+        )
+        again = build_request(BACKENDS | {"nowhere"}, FRONTENDS, whole)
+        part = parse_answer(haproxy.ask(again.strip()), 0.0, BACKENDS, FRONTENDS)
+    assert counted(part) == counted(whole) == EXPECTED
+    assert part.frontends.keys() == whole.frontends.keys() == FRONTENDS
+    assert part.worker.same(whole.worker)
+
+
+def test_backends_that_are_only_tracked_are_named() -> None:
+    """A tracked server may live where no rule looks: it has to be asked for as well."""
+    text = capture("states", "2.6")
+    alone = parse_answer(text, 0.0, {"web"}, set())
+    assert missing_tracked_backends(alone) == {"other", "chain", "talk"}
+    assert counted(alone)["web/trackchain"] == "unproved checked"
+    more = parse_answer(text, 0.0, {"web"} | missing_tracked_backends(alone), set())
+    assert not missing_tracked_backends(more)
+    assert counted(more)["web/trackchain"] == "yes checked"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_event_of_a_real_haproxy_is_understood(version: str) -> None:
+    """What a ring really got: each line asks for a look, or tells that the worker is stopping."""
+    seen = set()
+    for line in capture("events", version).splitlines():
+        event, proxy = classify_event(line)
+        assert event is (Event.STOPPING if "stopped" in line else Event.LOOK), line
+        assert re.search(rf"(?<![\w.]){re.escape(proxy)}\b|{re.escape(proxy)}", line)
+        assert proxy in BACKENDS | FRONTENDS | {"<HTTPCLIENT>"}, line
+        seen.add(event)
+    assert seen == {Event.STOPPING, Event.LOOK}
+
+
+@pytest.mark.parametrize(
+    ("line", "event", "proxy"),
+    [
+        ("backend b has no server available!", Event.LOOK, "b"),
+        ("<128>Jan  1 00:00:00 h haproxy[7]: Server b/s is DOWN. 0 active", Event.LOOK, "b"),
+        ("Backup Server b/s is UP. 1 active and 1 backup servers online.", Event.LOOK, "b"),
+        ("Health check for backup server b/s failed, reason: x.", Event.LOOK, "b"),
+        ("Resumed frontend f.", Event.LOOK, "f"),
+        ("Proxy f hard-stopped (3 remaining conns will be closed).", Event.STOPPING, "f"),
+        ("10.0.0.1:4711 [01/Jan:00:00:00] web web/s1 0/0/0/1/1 200 9 - - ----", Event.NOTHING, ""),
+        ("Connect from 10.0.0.1:4711 to 10.0.0.2:80 (web/HTTP)", Event.NOTHING, ""),
+        ("", Event.NOTHING, ""),
+    ],
+)
+def test_lines_that_matter_and_lines_that_do_not(line: str, event: Event, proxy: str) -> None:
+    """Traffic in the ring wakes nobody, whatever header the ring writes."""
+    assert classify_event(line) == (event, proxy)
+
+
+def test_the_stream_begins_with_its_worker() -> None:
+    """Which worker a stream hangs on is known from its first block."""
+    assert build_stream_request("anycastd") == "show info;show events anycastd -w -n\n"
+    info = "Name: HAProxy\nVersion: 2.6.12\nPid: 7\nUptime_sec: 1\nStart_time_sec: 9\n\n"
+    for end in range(len(info)):
+        assert parse_stream_start(info[:end]) is None
+    assert parse_stream_start(info + "Server b/s") == (
+        Worker(7, 1.0, False, "2.6.12", 9),
+        "Server b/s",
+    )
+    with pytest.raises(MalformedAnswerError):
+        parse_stream_start("Permission denied\n\n")
+
+
+def test_a_refused_stream_says_what_to_write() -> None:
+    """The reason for polling names the lines that would end it."""
+    assert "log ring@r format raw local0 notice" in explain_refusal("No such event sink\n", "r")
+    assert "level operator" in explain_refusal("Permission denied\n\n", "r")
+    assert "what is this" in explain_refusal("what is this\n", "r")
+
+
+def test_ten_thousand_servers_are_parsed_in_no_time() -> None:
+    """A look at 10,000 servers of which one backend is named costs a few milliseconds."""
+    text = capture("states", "3.0")
+    header, row = (line for line in text.splitlines() if re.match("# pxname|web,up,", line))
+    info = text[text.rindex("\n\n", 0, -2) + 2 :]
+    rows = "\n".join(row.replace("web,", f"b{n % 1000},", 1) for n in range(10_000))
+    answer = f"{header}\n{rows}\n{row}\n\n{info}"
+    best = min(_timed(answer) for _ in range(5))
+    assert best < 0.1, f"{best:.3f} s"
+
+
+def _timed(answer: str) -> float:
+    start = time.perf_counter()
+    parse_answer(answer, 0.0, {"web"}, set())
+    return time.perf_counter() - start

@@ -1,0 +1,301 @@
+"""Other sessions and VIPs in a running speaker: the machine's steps, and the files' text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from anycastd.bgp.session import Session
+from anycastd.lease.commands import Announce, ConfigLoaded, QuerySessions, SessionChanged
+from anycastd.lease.effects import Effect, ReloadConfig, SendReport, WriteConfig
+from anycastd.lease.messages import Reload
+from anycastd.lease.reconfigure import READ_TIMEOUT, UP_TIMEOUT, WriteResult
+from anycastd.profile.model import Profile
+from anycastd.speaker.exabgp import config as config_module
+from support.lease_rig import PEERS, VIPS, Bed, reports, route, want
+from support.profiles import profile
+
+THIRD = "192.0.2.6"
+BOTH = ("192.0.2.4", "192.0.2.5")
+
+
+class Changing(Bed):
+    """A bed whose speaker can take over other sessions; it runs the configuration ``old``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lease = type(self.lease)(
+            replace(self.lease.settings, able=True, config="old", ttl_max=300.0), self.now
+        )
+        self.lease.connected(1, self.now)
+        self.do(self.lease.start(self.now))
+        self.say(1, want(1, route(), route(neighbor=PEERS[1]), ttl=300.0))
+        self.effects.clear()
+
+    def ask(self) -> list[Effect]:
+        """Have an agent ask for the sessions of the profile."""
+        return self.say(1, Reload().dump())
+
+    def written(
+        self,
+        config: str = "new",
+        *,
+        changed: bool = True,
+        fresh: tuple[str, ...] = (),
+        left: tuple[str, ...] = (),
+        neighbors: tuple[str, ...] = PEERS,
+    ) -> list[Effect]:
+        """Have the files written."""
+        settings = replace(self.lease.settings, neighbors=neighbors, prefixes=frozenset(VIPS))
+        step = WriteResult(config, changed, fresh, left)
+        return self.do(self.lease.written(step, settings, self.now))
+
+    def loaded(self, config: str = "new", error: str | None = None) -> list[Effect]:
+        """Have ExaBGP say what it runs."""
+        return self.do(self.lease.heard(ConfigLoaded(config, error), self.now))
+
+    def session(self, neighbor: str, session: Session) -> list[Effect]:
+        """Have a session change."""
+        if session is Session.UP:
+            self.exabgp.up.add(neighbor)
+        else:
+            self.exabgp.up.discard(neighbor)
+        return self.do(self.lease.heard(SessionChanged(neighbor, session), self.now))
+
+
+def steps(effects: list[Effect]) -> list[Effect]:
+    """Pick what the files and ExaBGP's configuration are told."""
+    return [effect for effect in effects if isinstance(effect, WriteConfig | ReloadConfig)]
+
+
+def word(bed: Bed) -> str:
+    """What the newest report says of the change."""
+    return reports(bed.effects)[-1].reload
+
+
+def test_a_speaker_that_cannot_says_so() -> None:
+    """One whose shim or files are older: nothing happens, and the words say what to do."""
+    bed = Bed()
+    done = bed.say(1, Reload().dump())
+    assert not steps(done)
+    assert reports(done)[-1].reload == ""
+    assert "restart it" in reports(done)[-1].problems[0]
+
+
+def test_what_disturbs_nobody_is_done_in_one_step() -> None:
+    """Written, read, said to whom is new; then the lease runs the new configuration."""
+    bed = Changing()
+    assert steps(bed.ask()) == [WriteConfig()]
+    assert word(bed) == "busy"
+    assert steps(bed.written(fresh=(THIRD,), neighbors=(*PEERS, THIRD))) == [ReloadConfig()]
+    bed.exabgp.heard.clear()
+    bed.loaded()
+    assert bed.exabgp.heard == [QuerySessions()], "nobody wants a route for it yet"
+    third = route(neighbor=THIRD)
+    bed.say(1, want(2, route(), route(neighbor=PEERS[1]), third, ttl=300.0))
+    assert bed.exabgp.heard[1:] == [Announce(third)]
+    bed.wait(0.1)
+    assert word(bed) == "ready"
+    assert reports(bed.effects)[-1].config == "new"
+
+
+def test_what_waited_for_a_neighbor_is_said_as_soon_as_exabgp_knows_it() -> None:
+    """The agent wants it before; it is left out and named until then."""
+    bed = Changing()
+    third = route(neighbor=THIRD)
+    done = bed.say(1, want(2, route(), third, ttl=300.0))
+    assert reports(done)[-1].problems == (f"{THIRD} is not a neighbor of the speaker",)
+    bed.ask()
+    bed.written(fresh=(THIRD,), neighbors=(*PEERS, THIRD))
+    assert third.key not in bed.exabgp.rib
+    done = bed.loaded()
+    assert bed.exabgp.rib[third.key] == third
+    assert reports(done)[-1].problems == ()
+
+
+def test_other_vips_need_no_reading() -> None:
+    """ExaBGP's own file is the same: nothing is asked of it."""
+    bed = Changing()
+    bed.ask()
+    settings = replace(bed.lease.settings, prefixes=frozenset({VIPS[0], "203.0.113.99/32"}))
+    done = bed.do(bed.lease.written(WriteResult("old", changed=False), settings, bed.now))
+    assert not steps(done)
+    assert word(bed) == "ready"
+    bed.say(1, want(2, route("203.0.113.99/32"), ttl=300.0))
+    assert set(bed.exabgp.rib) == {(PEERS[0], "203.0.113.99/32")}
+
+
+def test_what_was_written_and_never_read_is_read() -> None:
+    """The lease process before us ended in between: the file is right, ExaBGP runs another."""
+    bed = Changing()
+    bed.ask()
+    assert steps(bed.written(changed=False)) == [ReloadConfig()]
+
+
+def test_sessions_close_one_at_a_time() -> None:
+    """The second one when the first is up again, not when it is merely not down yet."""
+    bed = Changing()
+    bed.ask()
+    assert steps(bed.written(changed=False, config="old", left=BOTH)) == [WriteConfig(BOTH[:1])]
+    assert steps(bed.written("new-1", fresh=BOTH[:1], left=BOTH[1:])) == [ReloadConfig()]
+    assert not steps(bed.loaded("new-1"))
+    assert not steps(bed.wait(1.0)), "its old session is still up"
+    bed.session(BOTH[0], Session.DOWN)
+    assert not steps(bed.wait(5.0))
+    bed.exabgp.heard.clear()
+    bed.session(BOTH[0], Session.UP)
+    assert Announce(route()) in bed.exabgp.heard, "it is told everything again"
+    assert steps(bed.wait(0.1)) == [WriteConfig(BOTH[1:])]
+    assert steps(bed.written("new", fresh=BOTH[1:])) == [ReloadConfig()]
+    bed.loaded("new")
+    bed.wait(0.1)
+    assert word(bed) == "ready"
+
+
+def test_who_gets_another_session_is_told_everything_again() -> None:
+    """ExaBGP takes a neighbor with another AS number for one that it has never seen."""
+    bed = Changing()
+    bed.ask()
+    bed.written(fresh=BOTH[:1])
+    bed.exabgp.heard.clear()
+    bed.exabgp.rib.clear()
+    bed.loaded()
+    assert bed.exabgp.heard == [Announce(route()), QuerySessions()]
+
+
+def test_a_session_that_is_down_anyway_goes_first() -> None:
+    """And where it does not come up, the one that is up is kept as it is, with words."""
+    bed = Changing()
+    bed.session(BOTH[1], Session.DOWN)
+    bed.ask()
+    assert steps(bed.written(changed=False, config="old", left=BOTH)) == [WriteConfig(BOTH[1:])]
+    bed.written("new-1", fresh=BOTH[1:], left=BOTH[:1])
+    bed.loaded("new-1")
+    assert not steps(bed.wait(UP_TIMEOUT + 1))
+    assert word(bed) == "ready"
+    (problem,) = reports(bed.effects)[-1].problems
+    assert BOTH[0] in problem
+    assert "no other one is up" in problem
+    bed.session(BOTH[1], Session.UP)
+    bed.ask()
+    done = bed.written("new-1", changed=False, left=BOTH[:1])
+    assert steps(done) == [WriteConfig(BOTH[:1])], "asked again, it goes on"
+
+
+def test_the_only_session_of_all_is_closed_without_another() -> None:
+    """There is no other to wait for."""
+    bed = Changing()
+    bed.ask()
+    bed.written("mid", neighbors=BOTH[:1], left=BOTH[:1])
+    bed.loaded("mid")
+    assert steps(bed.wait(0.1)) == [WriteConfig(BOTH[:1])]
+
+
+@pytest.mark.parametrize("how", ["not written", "not taken", "not heard"])
+def test_a_change_that_fails_is_said_and_changes_nothing(how: str) -> None:
+    """The files cannot be written, ExaBGP refuses them, or says nothing."""
+    bed = Changing()
+    before = dict(bed.exabgp.rib)
+    bed.ask()
+    if how == "not written":
+        done = bed.do(bed.lease.not_written("md5: cannot be read", bed.now))
+    else:
+        bed.written(fresh=(THIRD,), neighbors=(*PEERS, THIRD))
+        done = (
+            bed.loaded("old", "syntax error")
+            if how == "not taken"
+            else bed.wait(READ_TIMEOUT + 0.1)
+        )
+    (problem,) = reports(done)[-1].problems
+    words = {"not written": "md5: cannot", "not taken": "syntax error", "not heard": "did not read"}
+    assert words[how] in problem
+    assert (word(bed), reports(done)[-1].config) == ("ready", "old")
+    assert bed.exabgp.rib == before
+    assert set(bed.lease.peers) == set(PEERS)
+    assert steps(bed.ask()) == [WriteConfig()], "asked again, it tries again"
+
+
+def test_asked_during_a_change_there_is_another_one_after_it() -> None:
+    """The file may have been saved once more."""
+    bed = Changing()
+    bed.ask()
+    assert not steps(bed.ask())
+    bed.written()
+    bed.loaded()
+    assert steps(bed.wait(0.1)) == [WriteConfig()]
+
+
+def test_a_neighbor_that_goes_takes_its_routes_along() -> None:
+    """Nothing is said to a neighbor that ExaBGP does not know any more."""
+    bed = Changing()
+    bed.ask()
+    bed.written(neighbors=BOTH[:1])
+    bed.exabgp.heard.clear()
+    bed.exabgp.rib = {key: one for key, one in bed.exabgp.rib.items() if key[0] == BOTH[0]}
+    done = bed.loaded()
+    assert bed.exabgp.heard == [QuerySessions()]
+    told = [effect.report for effect in done if isinstance(effect, SendReport)]
+    assert told[-1].held == (route(),)
+    assert set(told[-1].neighbors) == {BOTH[0]}
+
+
+# The files ---------------------------------------------------------------------------------------
+
+
+def conf(its: Profile) -> str:
+    """Give ExaBGP's configuration for a profile."""
+    return config_module.build_config(its, "/run/x", {})
+
+
+def test_only_what_may_change_changes() -> None:
+    """New and gone neighbors at once; others keep their text, whatever the template says now."""
+    old, hold = profile(), ("    - {address: 192.0.2.4, peer_as: 65515}\n", "")
+    new = profile(
+        ("192.0.2.5, peer_as: 65515}", "192.0.2.5, peer_as: 65515, hold_time: 30}"),
+        hold,
+        ("haproxy:", f"    - {{address: {THIRD}, peer_as: 65515}}\nhaproxy:"),
+    )
+    before = conf(old).replace("adj-rib-in false;", "adj-rib-in false; # as an older release")
+    config = config_module.config_hash(new)
+    text, left = config_module.merge_config(before, conf(new), config, ())
+    assert left == ["192.0.2.5"]
+    found = config_module.parse_neighbor_blocks(text)
+    assert set(found) == {"192.0.2.5", THIRD}
+    assert found["192.0.2.5"] == config_module.parse_neighbor_blocks(before)["192.0.2.5"]
+    assert f"# config {config}-1\n" in text
+    text, left = config_module.merge_config(text, conf(new), config, ("192.0.2.5",))
+    assert left == []
+    assert text == conf(new)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("router_id: 192.0.2.10", "router_id: 192.0.2.11"),
+        ("  local_address: 192.0.2.10", "  local_address: 192.0.2.11"),
+        ("local_as: 65010", "local_as: 65011"),
+        ("192.0.2.4, peer_as: 65515}", "192.0.2.4, peer_as: 65516}"),
+        ("192.0.2.4, peer_as: 65515}", "192.0.2.4, peer_as: 65515, hold_time: 30}"),
+        ("192.0.2.4, peer_as: 65515}", "192.0.2.4, peer_as: 65515, multihop: 2}"),
+    ],
+)
+def test_what_a_session_is_made_of_makes_it_wait(other: tuple[str, str]) -> None:
+    """Each value of a session, and none of another kind."""
+    _, left = config_module.merge_config(conf(profile()), conf(profile(other)), "x", ())
+    assert "192.0.2.4" in left
+
+
+def test_a_password_and_a_family_make_it_wait_too() -> None:
+    """Neither is in a profile's values for the session itself."""
+    its = profile()
+    (first, _) = its.bgp.neighbors
+    with_one = config_module.build_config(its, "/run/x", {first.address: "one"})
+    with_two = config_module.build_config(its, "/run/x", {first.address: "two"})
+    assert config_module.merge_config(with_one, with_two, "x", ())[1] == ["192.0.2.4"]
+    assert config_module.merge_config(with_one, with_one, "x", ())[1] == []
+    six = profile(
+        ("203.0.113.10/32", "2001:db8::10/128"),
+        ("prepend: 0", 'prepend: 0\n    next_hop: "2001:db8::1"'),
+    )
+    assert config_module.merge_config(conf(its), conf(six), "x", ())[1] == list(BOTH)

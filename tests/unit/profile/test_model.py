@@ -1,0 +1,300 @@
+"""The profile: schema and dataclasses, defaults, and schema problems in words with their lines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from importlib import resources
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+import profile_reference
+from anycastd.profile import build, model
+from anycastd.profile.model import (
+    AllOf,
+    AnyOf,
+    BackendRule,
+    Degraded,
+    FailedAction,
+    FrontendRule,
+    Instance,
+    LoadMetric,
+    Neighbor,
+    Platform,
+    ReturnTimers,
+    Standby,
+    Threshold,
+)
+from anycastd.profile.validate import validate
+from support.broken_profiles import LEAST, changed
+
+ROOT = Path(__file__).resolve().parents[3]
+SHIPPED = sorted((ROOT / "profiles").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_profiles_are_sound(path: Path) -> None:
+    """Each shipped profile is accepted without as much as a warning."""
+    accepted = validate(path.read_text(encoding="utf-8"), path.name)
+    assert accepted.problems == ()
+    assert accepted.profile is not None
+
+
+def test_the_shipped_pair_differs_where_it_must() -> None:
+    """The primary withdraws and the secondary stays at standby when no backend can serve."""
+    one, two = (
+        validate((ROOT / "profiles" / name).read_text(), name).profile
+        for name in ("primary.yaml", "secondary.yaml")
+    )
+    assert one
+    assert two
+    assert (one.region, two.region) == ("northeurope", "westeurope")
+    services = one.services["web"], two.services["web"]
+    assert [each.failed for each in services] == [FailedAction.WITHDRAW, FailedAction.STANDBY]
+    assert [each.prepend for each in services] == [0, 2]
+    assert [each.degraded.prepend for each in services] == [3, 4]
+    assert [each.standby.prepend for each in services] == [6, 7]
+    for each in (one, two):
+        assert each.haproxy["main"].socket == "/run/haproxy/anycastd.sock"
+        assert each.haproxy["main"].ring == "anycastd"
+
+
+def test_defaults() -> None:
+    """What is not written is as the schema says."""
+    read = validate(LEAST, "p.yaml").profile
+    assert read is not None
+    assert (read.platform, read.networks, read.ttl) == (Platform.PLAIN, (), 5)
+    assert read.bgp.hold_time == 9
+    local = ip_address("192.0.2.10")
+    assert read.bgp.neighbors == (Neighbor(ip_address("192.0.2.4"), 65020, local, 9),)
+    assert read.haproxy == {"main": Instance("main", "/run/haproxy.sock", None, 3, 0.25)}
+    service = read.services["web"]
+    assert (service.interface, service.prepend, service.med) == ("lo", 0, None)
+    assert (service.communities, service.next_hop, service.ecmp) == ((), None, False)
+    assert service.serve == BackendRule("main", "web", Threshold(number=1))
+    assert service.healthy is None
+    assert service.degraded == Degraded(3, 5)
+    assert service.standby == Standby(6, 1)
+    assert service.back == ReturnTimers(10, 60, 900, 35)
+
+
+def test_everything_written() -> None:
+    """What is written is what is read, overrides of a neighbor and nested conditions included."""
+    text = """\
+region: here
+platform: plain
+networks: [10.0.0.0/16, "fd00::/48"]
+lease: {ttl: 2.5}
+bgp:
+  local_as: 65010.0
+  router_id: 192.0.2.10
+  local_address: 192.0.2.10
+  hold_time: 30
+  neighbors:
+    - address: 192.0.2.4
+      peer_as: 65020
+      local_address: 192.0.2.11
+      hold_time: 12
+      multihop: 2
+      md5_file: /etc/anycastd/md5
+      prepend: 1
+      med: 0
+      communities: [65535:0, 00001:1]
+      next_hop: 192.0.2.13
+haproxy:
+  main: {socket: /run/a.sock, ring: r, deadline: 0.5, poll: 0.1}
+  1: {socket: /run/b.sock}
+services:
+  web:
+    vip: 203.0.113.10/32
+    interface: dummy0
+    prepend: 1
+    med: 5
+    communities: [65010:10]
+    next_hop: 192.0.2.12
+    ecmp: true
+    serve:
+      any:
+        - all: [{haproxy: "1", backend: web, usable: 2, count_unchecked: true}]
+        - {haproxy: main, frontend: web}
+    healthy: {haproxy: main, backend: web, usable: 62.5%}
+    degraded: {prepend: 2, fall: 0, med: 6, communities: [65010:20]}
+    standby: {prepend: 4, after: 2}
+    failed: withdraw
+    return: {rise: 1, hold_down: 2, hold_down_max: 3, spacing: 4}
+"""
+    accepted = validate(text, "p.yaml")
+    assert accepted.problems == ()
+    read = accepted.profile
+    assert read is not None
+    assert read.networks == (IPv4Network("10.0.0.0/16"), IPv6Network("fd00::/48"))
+    assert (read.ttl, read.bgp.local_as, type(read.bgp.local_as)) == (2.5, 65010, int)
+    assert read.bgp.neighbors == (
+        Neighbor(
+            ip_address("192.0.2.4"),
+            65020,
+            ip_address("192.0.2.11"),
+            12,
+            2,
+            "/etc/anycastd/md5",
+            1,
+            0,
+            ("65535:0", "1:1"),
+            ip_address("192.0.2.13"),
+        ),
+    )
+    assert read.haproxy["main"] == Instance("main", "/run/a.sock", "r", 0.5, 0.1)
+    service = read.services["web"]
+    assert service.vip == IPv4Network("203.0.113.10/32")
+    assert (service.interface, service.prepend, service.med) == ("dummy0", 1, 5)
+    assert service.communities == ("65010:10",)
+    assert service.next_hop == ip_address("192.0.2.12")
+    assert service.ecmp is True
+    assert service.serve == AnyOf(
+        (
+            AllOf((BackendRule("1", "web", Threshold(number=2), count_unchecked=True),)),
+            FrontendRule("main", "web"),
+        )
+    )
+    assert service.healthy == BackendRule("main", "web", Threshold(share=62.5))
+    assert service.degraded == Degraded(2, 0, 6, ("65010:20",))
+    assert service.standby == Standby(4, 2)
+    assert service.failed is FailedAction.WITHDRAW
+    assert service.back == ReturnTimers(1, 2, 3, 4)
+
+
+def test_self_of_a_neighbor_is_its_local_address() -> None:
+    """`next_hop: self` beside a neighbor overrides a service's next hop."""
+    text = changed(
+        LEAST,
+        ("peer_as: 65020", "peer_as: 65020, local_address: 192.0.2.11, next_hop: self"),
+        ("failed:", "next_hop: 192.0.2.99, failed:"),
+    )
+    read = validate(text, "p.yaml").profile
+    assert read is not None
+    assert read.bgp.neighbors[0].next_hop == ip_address("192.0.2.11")
+
+
+def test_ipv6_vip() -> None:
+    """An IPv6 VIP needs an IPv6 next hop, and then is fine."""
+    text = changed(LEAST, ("203.0.113.10/32", "2001:db8::10/128, next_hop: 2001:db8::1"))
+    read = validate(text, "p.yaml").profile
+    assert read is not None
+    assert read.services["web"].vip == IPv6Network("2001:db8::10/128")
+
+
+def test_a_thousand_services() -> None:
+    """A profile of a thousand services is read whole, and a fault in the last one is found."""
+    head, _, _ = LEAST.partition("  web:")
+    blocks = [
+        f"  s{n}:\n    vip: 100.64.{n // 256}.{n % 256}/32\n    prepend: 0\n"
+        f"    serve: {{all: [{{backend: b{n}, usable: 1}}, {{frontend: f{n}}}]}}\n"
+        f"    healthy: {{backend: b{n}, usable: 50%}}\n    failed: withdraw\n"
+        for n in range(1000)
+    ]
+    read = validate(head + "".join(blocks), "p.yaml").profile
+    assert read is not None
+    assert len(read.services) == 1000
+    blocks[-1] = blocks[-1].replace("withdraw", "retire")
+    assert list(map(str, validate(head + "".join(blocks), "p.yaml").problems)) == [
+        "p.yaml:6009: services.s999.failed: retire is not known; write withdraw or standby"
+    ]
+
+
+# Schema and dataclasses --------------------------------------------------------------------------
+
+
+def keys(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each key of the schema with its place."""
+    for name, each in schema.get("properties", {}).items():
+        yield f"{path}{name}", each
+        yield from keys(each, f"{path}{name}.")
+    for name, each in schema.get("$defs", {}).items():
+        yield from keys(each, f"{name}:")
+
+
+def test_the_schema_is_whole() -> None:
+    """Each key has a type, help and an example; numbers are bounded; no rule is unreadable."""
+    schema = build.load_schema()
+    Draft202012Validator.check_schema(schema)
+    for name, raw in keys(schema):
+        each = {**schema["$defs"]["condition"], **raw} if "$ref" in raw else raw
+        assert each["description"].endswith("."), name
+        assert each["examples"], name
+        if each["type"] in ("integer", "number"):
+            assert {"minimum", "maximum"} <= set(each), name
+        if each["type"] == "object":
+            assert "additionalProperties" in each, name
+        if "pattern" in each:
+            assert each["x-allowed"], name
+    text = resources.files("anycastd.profile").joinpath("schema.json").read_text()
+    assert not any(word in text for word in ('"oneOf"', '"anyOf"', '"allOf"'))
+
+
+def test_defaults_and_examples_are_valid() -> None:
+    """What the schema proposes is what it accepts."""
+    schema = build.load_schema()
+    for name, raw in keys(schema):
+        proposals = [*raw.get("examples", ()), *([raw["default"]] if "default" in raw else ())]
+        for value in proposals:
+            validator = Draft202012Validator({**raw, "$defs": schema["$defs"]})
+            assert list(validator.iter_errors(value)) == [], name
+
+
+# Dataclass, place in the schema, fields that are called otherwise there, fields not written there.
+PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
+    (model.Profile, "", {"lease": "ttl"}, set()),
+    (model.Bgp, "bgp.", {}, set()),
+    (model.DrainTimes, "drain.", {}, set()),
+    (model.Region, "region:", {}, set()),
+    (model.Neighbor, "neighbor:", {}, set()),
+    (model.Instance, "instance:", {}, {"name"}),
+    (model.Service, "service:", {"return": "back"}, {"name", "prepends_steer"}),
+    (model.Degraded, "service:degraded.", {}, set()),
+    (model.Standby, "service:standby.", {}, set()),
+    (model.ReturnTimers, "service:return.", {}, set()),
+    (model.Maintenance, "maintenance:", {"haproxy": "instance"}, set()),
+]
+
+
+@pytest.mark.parametrize(("kind", "place", "renamed", "unwritten"), PAIRS, ids=str)
+def test_schema_and_dataclasses_agree(
+    kind: type[Any], place: str, renamed: dict[str, str], unwritten: set[str]
+) -> None:
+    """Each key has its field and each field its key; a field's default is the schema's."""
+    found = {
+        name.removeprefix(place): each
+        for name, each in keys(build.load_schema())
+        if name.startswith(place)
+        and not set(name.removeprefix(place)) & set(".:")
+        and name.removeprefix(place)
+    }
+    fields = {each.name: each for each in dataclasses.fields(kind)}
+    assert {renamed.get(name, name) for name in found} | unwritten == set(fields)
+    for name, each in found.items():
+        default = fields[renamed.get(name, name)].default
+        if default in (dataclasses.MISSING, None, ()):
+            continue
+        assert default == each["default"], name
+
+
+def test_conditions_of_schema_and_dataclasses_agree() -> None:
+    """The schema's one condition holds the fields of all four kinds."""
+    names = {name for name, _ in keys(build.load_schema()) if name.startswith("condition:")}
+    fields = {
+        each.name
+        for kind in (BackendRule, FrontendRule)
+        for each in dataclasses.fields(kind)
+        if each.name not in {"instance", "by_weight"}
+    }
+    fields |= {"by", *(f"{load.value}_below" for load in LoadMetric)}
+    assert names == {f"condition:{name}" for name in fields | {"haproxy", "all", "any"}}
+
+
+def test_the_reference_page_is_current() -> None:
+    """docs/profile.md is what scripts/profile_reference.py writes."""
+    assert (ROOT / "docs" / "profile.md").read_text() == profile_reference.reference()

@@ -1,0 +1,217 @@
+"""Rules for the BGP part: each broken once, with the whole line that is printed."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.broken_profiles import AWS, PLAIN, Changes, said
+
+PRIVATE = "write a private one such as 65010"
+HOST = "is not the address of one host; write a unicast address such as 10.0.2.10"
+
+ERRORS: list[tuple[Changes, str]] = [
+    # AS numbers
+    *(
+        ([("65010", str(asn))], f"6: bgp.local_as: AS {asn} is {why}; {PRIVATE}")
+        for asn, why in (
+            (8074, "Microsoft's own"),
+            (8075, "Microsoft's own"),
+            (12076, "ExpressRoute's"),
+            (65515, "the route server's own"),
+            (65517, "reserved by Azure"),
+            (65520, "reserved by Azure"),
+            (64496, "for documentation only, and Azure refuses it"),
+            (64511, "for documentation only, and Azure refuses it"),
+            (65551, "for documentation only, and Azure refuses it"),
+            (23456, "reserved and nobody's"),
+            (65535, "reserved and nobody's"),
+            (65536, "for documentation only, and Azure refuses it"),
+        )
+    ),
+    (
+        [("65010", "4200000000")],
+        (
+            "6: bgp.local_as: AS 4200000000 has more than 16 bits, which Azure Route "
+            "Server refuses; "
+            f"{PRIVATE}"
+        ),
+    ),
+    (
+        [PLAIN, ("65010", "4294967295")],
+        f"6: bgp.local_as: AS 4294967295 is reserved and nobody's; {PRIVATE}",
+    ),
+    (
+        [("65515", "65514")],
+        (
+            "11: bgp.neighbors[0].peer_as: AS 65514 cannot be Azure Route Server's, "
+            "which is always "
+            "65515; write 65515"
+        ),
+    ),
+    (
+        [PLAIN, ("65515", "23456")],
+        (
+            "11: bgp.neighbors[0].peer_as: AS 23456 is reserved and nobody's; "
+            "write the AS number that the neighbor really has"
+        ),
+    ),
+    (
+        [AWS, ("65515", "65010")],
+        (
+            "11: bgp.neighbors[0].peer_as: AS 65010 is local_as too, and only eBGP is spoken; "
+            "write the neighbor's own AS number"
+        ),
+    ),
+    # addresses
+    (
+        [("router_id: 10.0.2.10", "router_id: 0.0.0.0")],
+        "7: bgp.router_id: 0.0.0.0 identifies nobody; write this appliance's own IPv4 address",
+    ),
+    (
+        [("local_address: 10.0.2.10", "local_address: 0.0.0.0")],
+        f"8: bgp.local_address: 0.0.0.0 {HOST}",
+    ),
+    (
+        [("10.0.1.5", "224.0.0.1")],
+        f"12: bgp.neighbors[1].address: 224.0.0.1 {HOST}",
+    ),
+    (
+        [("prepend: 0", "next_hop: 255.255.255.255")],
+        f"18: services.web.next_hop: 255.255.255.255 {HOST}",
+    ),
+    (
+        [("10.0.1.5", "10.0.1.4")],
+        (
+            "12: bgp.neighbors[1].address: 10.0.1.4 is a neighbor already, in line 11; "
+            "keep one of them"
+        ),
+    ),
+    (
+        [("10.0.1.5", "10.0.2.10")],
+        (
+            "12: bgp.neighbors[1].address: 10.0.2.10 is also the local address; "
+            "write the neighbor's own address"
+        ),
+    ),
+    (
+        [("10.0.1.5", "fd00::5")],
+        (
+            "12: bgp.neighbors[1].address: fd00::5 is IPv6, which Azure Route Server "
+            "does not speak; "
+            "write its IPv4 address"
+        ),
+    ),
+    (
+        [PLAIN, ("10.0.1.5", "fd00::5")],
+        (
+            "12: bgp.neighbors[1].address: fd00::5 cannot be reached from 10.0.2.10, of "
+            "the other IP "
+            "family; add local_address: with an IPv6 address to this neighbor"
+        ),
+    ),
+    # sessions
+    (
+        [("    - {address: 10.0.1.5, peer_as: 65515}\n", "")],
+        (
+            "10: bgp.neighbors: there is one neighbor, and Azure Route Server needs both of its "
+            "instances peered; add the other instance's address, also with peer_as: 65515"
+        ),
+    ),
+    (
+        [AWS, ("    - {address: 10.0.1.5, peer_as: 65515}\n", "")],
+        (
+            "warning 10: bgp.neighbors: there is one neighbor, so one route server endpoint alone "
+            "carries the routes; add the subnet's other endpoint"
+        ),
+    ),
+    (
+        [("hold_time: 9", "hold_time: 0")],
+        (
+            "9: bgp.hold_time: 0 switches the detection of a dead host off; "
+            "write 3 or more, 9 if in doubt"
+        ),
+    ),
+    (
+        [("hold_time: 9", "hold_time: 2")],
+        "9: bgp.hold_time: 2 is not allowed (RFC 4271); write 3 or more, 9 if in doubt",
+    ),
+    (
+        [("10.0.1.4,", "10.0.1.4, hold_time: 1,")],
+        (
+            "11: bgp.neighbors[0].hold_time: 1 is not allowed (RFC 4271); "
+            "write 3 or more, 9 if in doubt"
+        ),
+    ),
+    (
+        [("hold_time: 9", "hold_time: 5")],
+        (
+            "9: bgp.hold_time: 5 seconds do not outlast the lease of 5 seconds (lease.ttl); "
+            "write hold_time: 6 or more, or a lower lease.ttl"
+        ),
+    ),
+    (
+        [("  hold_time: 9\n", ""), ("ttl: 5", "ttl: 9.5")],
+        (
+            "4: lease.ttl: 9 seconds do not outlast the lease of 9.5 seconds (lease.ttl); "
+            "write hold_time: 10 or more, or a lower lease.ttl"
+        ),
+    ),
+    (
+        [("hold_time: 9", "hold_time: 180")],
+        (
+            "warning 9: bgp.hold_time: a host that dies keeps its routes for 180 seconds; "
+            "write 9; Azure Route Server agrees"
+        ),
+    ),
+    (
+        [("10.0.1.4,", "10.0.1.4, md5_file: /etc/md5,")],
+        (
+            "11: bgp.neighbors[0].md5_file: a cloud's route server has no MD5 passwords, "
+            "so no session "
+            "would come up; remove it"
+        ),
+    ),
+    (
+        [("10.0.1.4,", "10.0.1.4, multihop: 1,")],
+        (
+            "11: bgp.neighbors[0].multihop: Azure Route Server is in another subnet, "
+            "more than one hop "
+            "away; write 2 or more, or remove it"
+        ),
+    ),
+    # communities
+    *(
+        (
+            [("prepend: 0", f"communities: [65010:1, {community}]")],
+            (
+                f"18: services.web.communities[1]: {community} is used by Azure itself, "
+                "which drops "
+                "routes by it; remove it, or write one of your own AS number"
+            ),
+        )
+        for community in ("65517:65517", "65518:1", "65515:10000", "65515:20000")
+    ),
+    (
+        [("prepend: 3", "prepend: 3, communities: [65518:0]")],
+        (
+            "21: services.web.degraded.communities[0]: 65518:0 is used by Azure itself, "
+            "which drops "
+            "routes by it; remove it, or write one of your own AS number"
+        ),
+    ),
+    (
+        [("10.0.1.4,", "10.0.1.4, communities: [65535:65282],")],
+        (
+            "11: bgp.neighbors[0].communities[0]: 65535:65282 (no-advertise) keeps the "
+            "route inside "
+            "the VNet; remove it, or no other region hears the route"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), ERRORS, ids=[line for _, line in ERRORS])
+def test_each_rule(changes: Changes, expected: str) -> None:
+    """Each rule, broken alone, gives one line: where, what is wrong, what to write."""
+    mark = "warning " if expected.startswith("warning ") else ""
+    assert said(changes) == [f"{mark}p.yaml:{expected.removeprefix(mark)}"]

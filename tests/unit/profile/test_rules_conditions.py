@@ -1,0 +1,159 @@
+"""Rules for limits, weights, maintenance and steering: each broken once, with its whole line."""
+
+from __future__ import annotations
+
+import pytest
+
+from anycastd.profile.model import AllOf, FailedAction, LimitRule, LoadMetric, Maintenance
+from anycastd.profile.validate import validate
+from support.broken_profiles import Changes, said
+from support.profiles import TEXT, profile
+
+HEALTHY = "healthy: {backend: web, usable: 50%}"
+MAP = "maintenance: {map: /etc/haproxy/maintenance.map, key: web"
+OTHER = "  other: {socket: /run/haproxy/b.sock}\n"
+
+ERRORS: list[tuple[Changes, str]] = [
+    *(
+        (
+            [("{frontend: web}", f"{{{kind}: web, {key}: 50}}")],
+            (
+                f"19: services.web.serve.all[1].{key}: would withdraw the VIP under load, in each "
+                "region in turn; move it to healthy: overload degrades at most"
+            ),
+        )
+        for kind, key in (
+            ("frontend", "sessions_below"),
+            ("backend", "sessions_below"),
+            ("backend", "queue_below"),
+        )
+    ),
+    (
+        [("{backend: web, usable: 50%}", "{backend: web, usable: 50%, queue_below: 50}")],
+        (
+            "20: services.web.healthy.queue_below: usable and queue_below stand in one condition; "
+            "write all: [{backend: ..., usable: ...}, {backend: ..., queue_below: ...}]"
+        ),
+    ),
+    (
+        [("{backend: web, usable: 50%}", "{frontend: web, queue_below: 50}")],
+        (
+            "20: services.web.healthy.queue_below: says something of a backend, and stands beside "
+            "frontend; move it beside the name of a backend, or remove it"
+        ),
+    ),
+    (
+        [("{backend: web, usable: 50%}", "{backend: web, by: weight, queue_below: 50}")],
+        (
+            "20: services.web.healthy.by: says something of usable servers, and stands beside a "
+            "limit; remove it"
+        ),
+    ),
+    (
+        [("{backend: web, usable: 50%}", "{backend: web, queue_below: 0}")],
+        (
+            "20: services.web.healthy.queue_below: 0 is less than 1; "
+            "write a number from 1 to 4294967295"
+        ),
+    ),
+    (
+        [("return: {hold_down: 60, spacing: 35}", "return: slowly")],
+        (
+            "24: services.web.return: slowly cannot be used here; "
+            "write manual, or a block such as {rise: 10, hold_down: 60}"
+        ),
+    ),
+    (
+        [("degraded: {prepend: 3}", "maintenance: {map: a b, key: web}")],
+        (
+            "21: services.web.maintenance.map: 'a b' cannot be used here; "
+            "write letters, digits and _ . / @ : + - only, as haproxy.cfg names the map"
+        ),
+    ),
+    (
+        [("hold_time: 9", "prepends_steer: false"), ("failed: withdraw", "failed: standby")],
+        (
+            "23: services.web.failed: standby draws users to the 503 page where a longer path "
+            "moves nobody (prepends_steer: false); write withdraw"
+        ),
+    ),
+    (
+        [
+            ("hold_time: 9", "prepends_steer: false"),
+            (HEALTHY, "healthy: {all: [{backend: web}, {backend: web, queue_below: 50}]}"),
+        ],
+        (
+            "20: services.web.healthy.all[1].queue_below: would withdraw under load where a longer "
+            "path moves nobody (prepends_steer: false), in each region in turn; remove it"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), ERRORS, ids=[line for _, line in ERRORS])
+def test_each_rule(changes: Changes, expected: str) -> None:
+    """Each rule, broken alone, gives one line: where, what is wrong, what to write."""
+    assert said(changes) == [f"p.yaml:{expected}"]
+
+
+def test_a_map_names_its_haproxy_where_there_are_several() -> None:
+    """As every rule does; nobody guesses which one is meant."""
+    main = "  main: {socket: /run/haproxy/a.sock, ring: anycastd}\n"
+    named = [
+        (main, main + OTHER),
+        ("usable: 1}", "usable: 1, haproxy: main}"),
+        ("{frontend: web}", "{frontend: web, haproxy: other}"),
+        ("usable: 50%}", "usable: 50%, haproxy: other}"),
+    ]
+    degraded = "degraded:"
+    assert said([*named, (degraded, f"{MAP}}}\n    {degraded}")]) == [
+        (
+            "p.yaml:22: services.web.maintenance.haproxy: is missing, and there are 2 HAProxy "
+            "processes; add haproxy: main or other"
+        )
+    ]
+    assert said([*named, (degraded, f"{MAP}, haproxy: main}}\n    {degraded}")]) == []
+
+
+def test_what_is_written_is_what_is_meant() -> None:
+    """Limits, weights, maintenance and both ways to write a manual return become values."""
+    healthy = (
+        "healthy: {all: [{backend: web, usable: 50%, by: weight}, {backend: web, queue_below: 50}, "
+        "{frontend: web, sessions_below: 1800}]}"
+    )
+    its = profile((HEALTHY, f"{healthy}\n    {MAP}, then: withdraw}}"))
+    service = its.services["web"]
+    assert isinstance(service.healthy, AllOf)
+    weight, queue, sessions = service.healthy.rules
+    assert weight.by_weight  # type: ignore[union-attr]
+    assert queue == LimitRule("main", "web", frontend=False, load=LoadMetric.QUEUE, below=50)
+    assert sessions == LimitRule("main", "web", frontend=True, load=LoadMetric.SESSIONS, below=1800)
+    where = "/etc/haproxy/maintenance.map"
+    assert service.maintenance == Maintenance("main", where, "web", FailedAction.WITHDRAW)
+
+    times = "{rise: 10, hold_down: 60, hold_down_max: 900, spacing: 35}"
+    short = profile((f"return: {times}", "return: manual")).services["web"].back
+    long = profile((f"return: {times}", "return: {manual: true}")).services["web"].back
+    assert short == long
+    assert (short.manual, short.rise, short.hold_down, short.spacing) == (True, 10, 60, 35)
+
+
+def test_no_limit_is_a_default() -> None:
+    """Without a word of the operator's, load decides nothing."""
+    service = profile().services["web"]
+    assert "LimitRule" not in repr(service)
+    assert service.maintenance is None
+    assert service.prepends_steer
+    assert not service.back.manual
+
+
+def test_all_entries_fit_into_one_question() -> None:
+    """HAProxy does not read longer ones, and would then seem to be hung."""
+    service = (
+        "  w{n}: {{vip: 198.51.100.{n}/32, serve: {{backend: web}}, failed: withdraw, "
+        "maintenance: {{map: /etc/haproxy/maintenance.map, key: a-key-of-some-length-{n}}}}}\n"
+    )
+    text = TEXT + "".join(service.format(n=n) for n in range(1, 250))
+    problems = [each for each in validate(text, "p.yaml").problems if not each.warning]
+    assert [each.key for each in problems] == ["services.w164.maintenance"]
+    assert "make a question of over 10000 bytes to HAProxy" in problems[0].wrong

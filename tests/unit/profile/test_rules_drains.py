@@ -1,0 +1,125 @@
+"""Rules for drains and regions: each broken once, with the whole line that is printed."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.broken_profiles import PLAIN, Changes, said
+
+HAPROXY = "haproxy:\n  main"
+ONE = '{name: northeurope, agent: "10.0.2.10:9480"}'
+TWO = '{name: westeurope, agent: "10.1.2.10:9480"}'
+WEB = 'web: {listen: "10.0.2.10:9480"}\n'
+
+
+def above(text: str) -> tuple[str, str]:
+    """Put text above the HAProxy part, which is in line 13."""
+    return (HAPROXY, text + HAPROXY)
+
+
+def listed(*regions: str, web: str = WEB) -> tuple[str, str]:
+    """List regions, in line 14 where there is ``web``."""
+    return above(f"{web}regions: [{', '.join(regions)}]\n")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [listed(ONE, TWO)],
+        [listed(TWO, ONE)],
+        [listed()],
+        [above("drain: {wait: 30}\n")],
+        [PLAIN, above("drain: {wait: 0, linger: 0, stop: 0}\n")],
+        [PLAIN, ("10.0.1.4,", "10.0.1.4, graceful_shutdown: true,")],
+        [above('web: {listen: "[2001:db8::1]:80"}\n')],
+    ],
+    ids=str,
+)
+def test_what_is_allowed(changes: Changes) -> None:
+    """Limits themselves, and what only Azure would not like."""
+    assert said(changes) == []
+
+
+BROKEN: list[tuple[Changes, str]] = [
+    (
+        [above("drain: {wait: 29}\n")],
+        (
+            "warning p.yaml:13: drain.wait: Azure may hold the longer path back for 30 "
+            "seconds; write "
+            "40 or more"
+        ),
+    ),
+    (
+        [("10.0.1.4,", "10.0.1.4, graceful_shutdown: true,")],
+        (
+            "warning p.yaml:11: bgp.neighbors[0].graceful_shutdown: Azure does not say that "
+            "it honours "
+            "65535:0; the longer path has to do; remove it"
+        ),
+    ),
+    (
+        [listed(TWO)],
+        (
+            "p.yaml:14: regions: this region, northeurope, is not among them; add {name: "
+            "northeurope, "
+            "agent: ...}: their order is the same in each profile"
+        ),
+    ),
+    (
+        [listed(ONE)],
+        (
+            "warning p.yaml:14: regions: no other region is listed, so nothing can be "
+            "drained without "
+            "--force; add the other regions"
+        ),
+    ),
+    (
+        [listed(ONE, TWO, TWO.replace("10.1.", "10.2."))],
+        (
+            "p.yaml:14: regions[2].name: westeurope stands in line 14 already; write each "
+            "region once, "
+            "with its own agent"
+        ),
+    ),
+    (
+        [listed(ONE, TWO.replace("10.1.", "10.0."))],
+        (
+            "p.yaml:14: regions[1].agent: 10.0.2.10:9480 stands in line 14 already; write "
+            "each region "
+            "once, with its own agent"
+        ),
+    ),
+    (
+        [listed(ONE, TWO, web="")],
+        (
+            "warning p.yaml:13: regions: the other regions cannot ask this one, which has "
+            "no web; add "
+            "web: {listen: ADDRESS:PORT}, as this region's agent has it here"
+        ),
+    ),
+    *(
+        ([above(f'web: {{listen: "{wrong}"}}\n')], f"p.yaml:13: web.listen: {words}")
+        for wrong, words in (
+            (
+                "10.0.2.10",
+                "10.0.2.10 is not an address with a port; write one such as 10.0.2.10:9480",
+            ),
+            (
+                "10.0.2.10:0",
+                "10.0.2.10:0 is not an address with a port; write one such as 10.0.2.10:9480",
+            ),
+            (
+                "here:80",
+                "here is not an IP address; write one such as 10.0.2.10:9480",
+            ),
+            ("2001:db8::1:80", "2001:db8::1:80 is not written so; write [2001:db8::1]:80"),
+            ("[10.0.2.10]:80", "[10.0.2.10]:80 is not written so; write 10.0.2.10:80"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "line"), BROKEN, ids=str)
+def test_each_rule(changes: Changes, line: str) -> None:
+    """One message: what is wrong, where, and what to write."""
+    assert said(changes) == [line]

@@ -1,0 +1,54 @@
+"""The BFD sidecar: what its BIRD is told, and that it is told nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from anycastd.profile.validate import validate
+from anycastd.speaker.bird_bfd import build_bird_config
+from support.bird import find_bird
+from support.profiles import TEXT, profile
+
+ROOT = Path(__file__).resolve().parents[3]
+WITH = ("  neighbors:\n", "  bfd: {interval: 0.3, multiplier: 5}\n  neighbors:\n")
+FAR = ("{address: 192.0.2.5, peer_as: 65515}", "{address: 192.0.2.5, peer_as: 65515, multihop: 4}")
+
+
+def test_every_neighbor_is_in_it_and_bird_accepts_it(tmp_path: Path) -> None:
+    """One hop or many, as the profile has it; neither BGP nor the kernel's routes."""
+    made = profile(WITH, FAR)
+    assert made.bgp.bfd is not None
+    text = build_bird_config(made, made.bgp.bfd)
+    assert "neighbor 192.0.2.4 local 192.0.2.10;" in text
+    assert "neighbor 192.0.2.5 local 192.0.2.10 multihop on;" in text
+    assert text.count("interval 300 ms; multiplier 5;") == 2
+    assert "bgp" not in text
+    assert "kernel" not in text
+    bird = find_bird()
+    assert bird, "BIRD is not installed (apt install bird2)"
+    file = tmp_path / "bird.conf"
+    file.write_text(text)
+    done = subprocess.run(
+        [bird, "-p", "-c", file], capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_is_off_unless_the_profile_has_it(tmp_path: Path) -> None:
+    """Then the command says what to write, and ends with 78."""
+    assert profile().bgp.bfd is None
+    file = tmp_path / "profile.yaml"
+    file.write_text(TEXT)
+    line = [sys.executable, "-m", "anycastd", "bfd", "--profile", str(file)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 78
+    assert "bfd: {interval: 1, multiplier: 3}" in done.stderr
+
+
+def test_azure_has_none() -> None:
+    """Its route server would never answer."""
+    text = TEXT.replace(*WITH).replace("platform: plain", "platform: azure")
+    found = [problem for problem in validate(text, "p.yaml").problems if "BFD" in str(problem)]
+    assert [problem.warning for problem in found] == [False]

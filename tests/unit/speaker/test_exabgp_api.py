@@ -1,0 +1,395 @@
+"""ExaBGP's words: as lines that were captured, and said to and by each real ExaBGP."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anycastd.bgp.route import Route, canonicalize
+from anycastd.bgp.session import NO_CONNECTION, Session, describe_notification
+from anycastd.lease.commands import (
+    Announce,
+    Answer,
+    Ping,
+    QueryAdjRibOut,
+    QuerySessions,
+    SessionChanged,
+    Withdraw,
+)
+from anycastd.speaker.exabgp.api import ApiConversation
+from anycastd.speaker.exabgp.lines import format_announce, format_withdraw
+from support.bgp_wire import Heard
+from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile
+from support.peer import Peer
+
+ROUTE = Route(FIRST, "203.0.113.10/32", LOCAL, (65010, 65010))
+OTHER = replace(ROUTE, prefix="203.0.113.11/32", as_path=(65010,))
+SIX = Route(FIRST, "2001:db8::10/128", "2001:db8::1", (65010, 4200000000), med=7)
+RICH = replace(
+    ROUTE,
+    med=5,
+    communities=("65535:0", "65010:2:1", "65010:100", "65010:1:4294967295", "65535:65281"),
+)
+GREETING = "#\nversion\nshow neighbor summary\n"
+HEADING = "Peer            AS        up/down state       |     #sent     #recvd"
+GREETED = ("done", "exabgp 5.0.15", "done", HEADING, "done")
+NAME = (
+    f"neighbor {FIRST} local-ip 127.0.0.1 local-as 65010 peer-as 65515 router-id 127.0.0.1 "
+    "family-allowed in-open"
+)
+STATE = (
+    '{{ "exabgp": "4.0.1", "time": 1.5, "host" : "nva", "pid" : 2, "ppid" : 1, "counter": 1, '
+    '"type": "state", "neighbor": {{ "address": {{ "local": "127.0.0.1", "peer": "{}" }}, '
+    '"asn": {{ "local": 65010, "peer": 65515 }} , "state": "{}"{} }} }}'
+)
+REASON = ', "reason": "{}"'
+
+
+def greeted(
+    *commands: Announce | Withdraw | Ping | QuerySessions | QueryAdjRibOut,
+) -> ApiConversation:
+    """Give a dialogue that has said commands and heard the end of its own greeting."""
+    dialogue = ApiConversation([FIRST, SECOND], 65010)
+    for command in commands:
+        dialogue.say(command)
+    assert not [fact for line in GREETED for fact in dialogue.hear(line)]
+    return dialogue
+
+
+# Lines, without ExaBGP ---------------------------------------------------------------------------
+
+
+def test_the_whole_path_is_written_and_attributes_in_order() -> None:
+    """What is announced is said in full: nothing is left to ExaBGP's choice."""
+    assert format_announce(RICH) == (
+        "neighbor 127.0.0.2 announce route 203.0.113.10/32 next-hop 127.0.0.1 "
+        "as-path [ 65010 65010 ] med 5 community [ 65010:100 65535:0 65535:65281 ] "
+        "large-community [ 65010:1:4294967295 65010:2:1 ]"
+    )
+    assert format_withdraw(SIX) == (
+        "neighbor 127.0.0.2 withdraw route 2001:db8::10/128 next-hop 2001:db8::1"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"as_path": ()},
+        {"as_path": (65020, 65010)},
+        {"as_path": (65010, 0)},
+        {"as_path": (65010, 4294967296)},
+        {"med": -1},
+        {"prefix": "203.0.113.10"},
+        {"prefix": "203.0.113.10/24"},
+        {"prefix": "203.0.113.10/32\nshutdown"},
+        {"next_hop": "self"},
+        {"neighbor": "*"},
+        {"communities": ("65010",)},
+        {"communities": ("65010:65536",)},
+        {"communities": ("65010:1:2:3",)},
+        {"communities": ("65010:1 ] med 3",)},
+        {"communities": ("+1:1",)},
+    ],
+    ids=str,
+)
+def test_what_must_not_leave_is_refused(change: dict[str, object]) -> None:
+    """An empty or foreign path, or anything that is not a value of its kind, raises ValueError."""
+    dialogue = ApiConversation([FIRST], 65010)
+    bad = replace(ROUTE, **change)  # type: ignore[arg-type]
+    if change.get("prefix") == "203.0.113.10":
+        bad = replace(ROUTE, prefix="203.0.113.10/33")  # a bare address is a /32, and well
+    with pytest.raises(ValueError, match=r"."):
+        dialogue.say(Announce(bad))
+    assert dialogue.open == 0
+    assert dialogue.say(Ping()).startswith(GREETING), "a refused command says nothing"
+
+
+def test_answers_go_to_the_oldest_command_and_version_overtakes() -> None:
+    """``done`` and ``error`` belong to routes in order, a version's ``done`` to the ping."""
+    dialogue = greeted(Announce(ROUTE), Ping(), Announce(OTHER))
+    assert dialogue.open == 3
+    lines = ["exabgp 4.2.25", "done", "done", "error"]
+    facts = [fact for line in lines for fact in dialogue.hear(line)]
+    assert facts == [
+        Answer(Ping(), version="4.2.25"),
+        Answer(Announce(ROUTE)),
+        Answer(Announce(OTHER), error="ExaBGP refused the command"),
+    ]
+    assert dialogue.open == 0
+
+
+@pytest.mark.parametrize("path", ["[ 65010 65010 ]", "( 65010 65010 )"], ids=["4.2", "5.0"])
+def test_the_rib_of_both_versions_is_read(path: str) -> None:
+    """Rows become routes, one community without brackets and an empty list included."""
+    dialogue = greeted(QueryAdjRibOut())
+    path = f"as-path {path}"
+    rich = "community [ 65010:100 65535:0 no-export ] large-community 65010:1:2"
+    for line in (
+        f"{NAME} ipv4 unicast 203.0.113.10/32 next-hop 127.0.0.1 {path} med 5 {rich}",
+        f"{NAME} ipv6 unicast 2001:db8::10/128 next-hop 2001:db8::1 {path} community ",
+        f"{NAME} ipv4 unicast 203.0.113.9/32 next-hop 127.0.0.1 {path} community 65010:1",
+    ):
+        assert dialogue.hear(line) == ()
+    (answer,) = dialogue.hear("done")
+    assert isinstance(answer, Answer)
+    assert answer.rib == (
+        Route(
+            FIRST,
+            "2001:db8::10/128",
+            "2001:db8::1",
+            (65010, 65010),
+        ),
+        replace(
+            ROUTE,
+            med=5,
+            communities=("65010:100", "65535:0", "65535:65281", "65010:1:2"),
+        ),
+        replace(ROUTE, prefix="203.0.113.9/32", communities=("65010:1",)),
+    )
+
+
+def test_a_rib_with_something_unknown_is_no_rib() -> None:
+    """What cannot be read is an error, never a rib that lacks a route."""
+    dialogue = greeted(QueryAdjRibOut())
+    dialogue.hear(f"{NAME} ipv4 unicast 203.0.113.9/32 next-hop 127.0.0.1 as-path [ 1 ] aigp 5")
+    (answer,) = dialogue.hear("done")
+    assert isinstance(answer, Answer)
+    assert answer.rib is None
+    assert "aigp" in str(answer.error)
+
+
+def test_a_summary_names_every_neighbor() -> None:
+    """4.2 leaves out those that are down; "down" stands beside a session's first second."""
+    dialogue = greeted(QuerySessions())
+    for line in (HEADING, "127.0.0.2       65515        down established           2          0"):
+        assert dialogue.hear(line) == ()
+    expected = {FIRST: Session.UP, SECOND: Session.DOWN}
+    assert dialogue.hear("done") == (Answer(QuerySessions(), sessions=expected),)
+    dialogue.say(QuerySessions())
+    for line in (
+        HEADING,
+        "127.0.0.2       65515 1 day, 0:00:03 established           5          0",
+        "127.0.0.3       65515        down idle                  0          0",
+    ):
+        assert dialogue.hear(line) == ()
+    assert dialogue.hear("done") == (Answer(QuerySessions(), sessions=expected),)
+
+
+def test_what_a_dead_child_was_owed_answers_nothing() -> None:
+    """The first lines that a new child reads may be for the one before it."""
+    dialogue = ApiConversation([FIRST], 65010)
+    text = dialogue.say(Announce(ROUTE))
+    assert text == f"{GREETING}{format_announce(ROUTE)}\n"
+    row = f"{NAME} ipv4 unicast 203.0.113.9/32 next-hop 127.0.0.1 as-path [ 65010 ]"
+    owed = ["done", "done", row, row, "error", "exabgp 4.2.25", "done", "done", row, "done"]
+    assert not [fact for line in owed for fact in dialogue.hear(line)]
+    assert dialogue.ignored > 0
+    assert dialogue.last_ignored == "done"
+    assert not [fact for line in (HEADING, "done") for fact in dialogue.hear(line)]
+    assert dialogue.hear("done") == (Answer(Announce(ROUTE)),)
+
+
+def test_an_answer_that_never_came_is_found_by_the_next_summary() -> None:
+    """4.2 says nothing when a command raises inside it; the order would be off for ever."""
+    dialogue = greeted(Announce(ROUTE), QuerySessions(), Announce(OTHER))
+    assert dialogue.hear(HEADING) == (Answer(Announce(ROUTE), error="ExaBGP never answered"),)
+    (answer,) = dialogue.hear("done")
+    assert isinstance(answer, Answer)
+    assert answer.sessions is not None
+    assert dialogue.hear("done") == (Answer(Announce(OTHER)),)
+
+
+def test_sessions_that_change_are_told_once() -> None:
+    """Each failed attempt to connect says "down" again: only the first is news."""
+    dialogue = ApiConversation([FIRST])
+    down = STATE.format(FIRST, "down", REASON.format("peer reset, message (x) error(y)"))
+    first = SessionChanged(FIRST, Session.DOWN, "peer reset, message (x) error(y)")
+    up = STATE.format(FIRST, "up", "")
+    assert dialogue.hear(STATE.format(FIRST, "connected", "")) == ()
+    assert dialogue.hear(down) == (first,)
+    assert dialogue.hear(down) == ()
+    assert dialogue.hear(up) == (SessionChanged(FIRST, Session.UP),)
+    assert dialogue.hear(up) == (SessionChanged(FIRST, Session.UP),), "a new session all the same"
+    assert dialogue.hear(down) == (first,)
+    assert dialogue.ignored == 0
+
+
+def test_the_newest_reason_that_tells_something_is_told() -> None:
+    """A NOTIFICATION in words; that nothing is known replaces it after four attempts in a row."""
+    dialogue = ApiConversation([FIRST])
+
+    def why(reason: str) -> list[str]:
+        facts = dialogue.hear(STATE.format(FIRST, "down", REASON.format(reason)))
+        return [fact.why for fact in facts if isinstance(fact, SessionChanged)]
+
+    assert why("closing connection") == [NO_CONNECTION]
+    bad_as = "closed from here: bad peer AS (2/2); its AS number is not the profile's `peer_as`"
+    for _ in range(2):
+        assert why("notification sent (2,2)") in ([bad_as], [])
+        assert [why("closing connection") for _ in range(3)] == [[], [], []]
+    assert why("peer reset, message (notification sent (2,2)) error(OPEN ...)") == []
+    assert why("notification received (6,2)") == [
+        "closed by the neighbor: Cease, administrative shutdown (6/2)"
+    ]
+    told = [why("peer reset, message (closing connection) error(x)") for _ in range(5)]
+    assert told == [[], [], [], [NO_CONNECTION], []]
+
+
+@given(st.integers(0, 255), st.integers(0, 255), st.booleans())
+def test_every_notification_has_words(code: int, subcode: int, sent: bool) -> None:
+    """Unknown ones as well, with their numbers."""
+    assert f"({code}/{subcode})" in describe_notification(code, subcode, sent=sent)
+
+
+def test_a_reason_that_breaks_the_json_loses_only_the_reason() -> None:
+    r"""4.2 escapes quotes and nothing else, and a peer may send any text: \x, say."""
+    dialogue = ApiConversation([FIRST])
+    dialogue.hear(STATE.format(FIRST, "up", ""))
+    line = STATE.format(FIRST, "down", REASON.format(r'bye \x41 "state": "up" '))
+    assert dialogue.hear(line) == (SessionChanged(FIRST, Session.DOWN),)
+
+
+def test_exabgps_own_end_takes_every_session_down() -> None:
+    """Whoever writes after that writes to nobody."""
+    dialogue = ApiConversation([FIRST, SECOND])
+    dialogue.hear(STATE.format(FIRST, "up", ""))
+    line = '{ "exabgp": "5.0.0", "time": 1.5, "type": "notification", "notification": "shutdown" }'
+    facts = dialogue.hear(line)
+    assert [
+        (fact.neighbor, fact.session) for fact in facts if isinstance(fact, SessionChanged)
+    ] == [
+        (FIRST, Session.DOWN),
+        (SECOND, Session.DOWN),
+    ]
+
+
+PIECES = ("done", "error", "exabgp 5", HEADING, NAME, '{"type": "state"', "{}", "[]", "Peer")
+MORE = st.sampled_from(PIECES)
+
+
+@given(st.lists(st.text(max_size=30) | MORE | MORE.map("{} 127.0.0.2 established 1 1".format)))
+def test_no_line_whatever_is_too_much(lines: list[str]) -> None:
+    """Nothing that ExaBGP may ever say ends the lease process."""
+    dialogue = ApiConversation([FIRST], 65010)
+    for command in (Ping(), Announce(ROUTE), QuerySessions(), QueryAdjRibOut()):
+        dialogue.say(command)
+    for line in lines:
+        for fact in dialogue.hear(line):
+            assert isinstance(fact, Answer | SessionChanged)
+
+
+# With ExaBGP -------------------------------------------------------------------------------------
+
+
+def heard(route: Route) -> Heard:
+    """Give a route as a peer hears it."""
+    communities = canonicalize(route).communities
+    return Heard(
+        route.prefix,
+        route.as_path,
+        route.next_hop,
+        route.med,
+        tuple(value for value in communities if value.count(":") == 1),
+        tuple(value for value in communities if value.count(":") == 2),
+    )
+
+
+def test_a_route_goes_out_as_it_was_told(exabgp_python: str, tmp_path: Path) -> None:
+    """Announce, the same again, replace, withdraw: one UPDATE, none, one, one; IPv6 as well."""
+    ipv6 = loopback_profile(9, ("203.0.113.10/32", "2001:db8::10/128"), *NEXT_HOP)
+    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port, given=ipv6) as exabgp:
+        peer.wait_up()
+        longer = replace(RICH, as_path=(65010,) * 4, med=None, communities=())
+        for told, count in ((RICH, 1), (RICH, 1), (longer, 2), (SIX, 3)):
+            assert exabgp.ask(Announce(told)) == Answer(Announce(told))
+            settle(exabgp, peer, count)
+            assert peer.updates[-1].announced == (heard(told),)
+            assert peer.updates[-1].withdrawn == ()
+        for told, count in ((longer, 4), (SIX, 5)):
+            assert exabgp.ask(Withdraw(told)) == Answer(Withdraw(told))
+            settle(exabgp, peer, count)
+            assert peer.updates[-1].withdrawn == (told.prefix,)
+        assert peer.table == {}
+        assert peer.up
+
+
+NEXT_HOP = (("prepend: 0", 'prepend: 0\n    next_hop: "2001:db8::1"'),)
+
+
+def settle(exabgp: ExaBGP, peer: Peer, count: int) -> None:
+    """Wait for so many UPDATEs, then for some turns of ExaBGP's loop: there must be no more."""
+    peer.wait(lambda _: len(peer.updates) >= count)
+    for _ in range(5):
+        exabgp.ask(QuerySessions())
+    assert len(peer.updates) == count
+
+
+def test_what_was_told_is_found_in_the_rib(exabgp_python: str, tmp_path: Path) -> None:
+    """The rib answers with the very routes that were announced, per neighbor, session or not."""
+    ipv6 = loopback_profile(9, ("203.0.113.10/32", "2001:db8::10/128"), *NEXT_HOP)
+    single = replace(OTHER, neighbor=SECOND, communities=("65010:7", "65010:1:2"))
+    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port, given=ipv6) as exabgp:
+        peer.wait_up()
+        assert exabgp.ask(QueryAdjRibOut()).rib == ()
+        for route in (RICH, OTHER, SIX, single):
+            exabgp.ask(Announce(route))
+        assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted((RICH, OTHER, SIX, single)))
+        exabgp.ask(Withdraw(OTHER))
+        assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted((RICH, SIX, single)))
+        answer = exabgp.ask(QuerySessions())
+        assert answer.sessions == {FIRST: Session.UP, SECOND: Session.DOWN}
+        version = exabgp.ask(Ping()).version or ""
+        assert version.startswith(("4.2.", "5.0."))
+        assert exabgp.dialogue.ignored == 1, exabgp.dialogue.last_ignored  # the greeting's comment
+
+
+def test_a_refused_command_answers_in_its_place(exabgp_python: str, tmp_path: Path) -> None:
+    """Several commands in one write: each gets its own answer, the ping's comes first."""
+    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
+        peer.wait_up()
+        stranger = Announce(replace(ROUTE, neighbor="127.0.0.9"))
+        commands = (
+            Announce(ROUTE),
+            stranger,
+            Ping(),
+            QueryAdjRibOut(),
+            Withdraw(ROUTE),
+            QuerySessions(),
+        )
+        exabgp.say(*commands)
+        exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+        answers = {type(f.command): f for f in exabgp.facts if isinstance(f, Answer)}
+        assert answers[QueryAdjRibOut].rib == (ROUTE,)
+        assert answers[Withdraw].error is None
+        refused = [f.command for f in exabgp.facts if isinstance(f, Answer) and f.error]
+        assert refused == [stranger]
+
+
+def test_sessions_are_told_as_they_change(exabgp_python: str, tmp_path: Path) -> None:
+    """Up, down by a NOTIFICATION with an unkind text, up again; a refused dial is not up."""
+    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
+        exabgp.wait(lambda _: exabgp.changes() == ["up"])
+        peer.drop(6, 2, b'\x10done\n"state": "up"\\')
+        exabgp.wait(lambda _: exabgp.changes() == ["up", "down", "up"])
+        assert "up" not in exabgp.changes(SECOND)
+        assert exabgp.ask(Announce(ROUTE)) == Answer(Announce(ROUTE))
+        assert exabgp.ask(QuerySessions()).sessions == {FIRST: Session.UP, SECOND: Session.DOWN}
+
+
+def test_half_a_line_of_a_dead_child_announces_nothing(exabgp_python: str, tmp_path: Path) -> None:
+    """A child killed while writing leaves half a line; what comes after it must spoil it."""
+    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
+        peer.wait_up()
+        exabgp.ask(Announce(OTHER))
+        exabgp.write(f"neighbor {FIRST} announce route 203.0.113.77/32 next-hop {LOCAL}")
+        exabgp.end_child()
+        assert exabgp.ask(Ping()).version
+        assert exabgp.ask(QueryAdjRibOut()).rib == (OTHER,)
+        assert exabgp.ask(Announce(ROUTE)) == Answer(Announce(ROUTE))
+        settle(exabgp, peer, 2)
+        assert set(peer.table) == {OTHER.prefix, ROUTE.prefix}
+        assert peer.up

@@ -1,0 +1,134 @@
+"""Several routes in one line: what is put together, and that each real ExaBGP means the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from test_exabgp_api import GREETED, NEXT_HOP
+
+from anycastd.bgp.route import Route, canonicalize
+from anycastd.bgp.session import Session
+from anycastd.lease.commands import Announce, Answer, Ping, QueryAdjRibOut, SessionChanged, Withdraw
+from anycastd.speaker.exabgp.api import ApiConversation
+from anycastd.speaker.exabgp.lines import MAX_ROUTES_PER_LINE
+from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile
+from support.peer import Peer, wait_for
+
+ROUTE = Route(FIRST, "203.0.113.0/32", LOCAL, (65010, 65010))
+MANY = tuple(replace(ROUTE, prefix=f"203.0.113.{number}/32") for number in range(250))
+RICH = tuple(
+    replace(route, med=5, communities=("65010:100", "65535:0", "65010:1:2")) for route in MANY
+)
+SIX = tuple(
+    Route(FIRST, f"2001:db8::{number}/128", "2001:db8::1:1", (65010,), med=7)
+    for number in range(1, 30)
+)
+
+
+def lines(*commands: Announce | Withdraw | Ping) -> list[str]:
+    """Say commands to nobody; the lines behind the greeting."""
+    return ApiConversation([FIRST, SECOND], 65010).say(*commands).splitlines()[3:]
+
+
+def heard(peer: Peer) -> set[tuple[int | None, tuple[str, ...], tuple[str, ...]]]:
+    """Give MED, communities and large ones of all routes that a peer has."""
+    return {(r.med, r.communities, r.large) for r in list(peer.table.values())}
+
+
+def test_what_differs_in_prefix_only_is_one_line() -> None:
+    """Neighbor, next hop, path, MED, communities and family are the same in a line."""
+    one, two, three = MANY[:3]
+    other = replace(three, neighbor=SECOND)
+    with_all = f"next-hop {LOCAL} as-path [ 65010 65010 ]"
+    assert lines(Announce(one), Announce(other), Announce(two)) == [
+        f"neighbor {FIRST} announce attributes {with_all} nlri 203.0.113.0/32 203.0.113.1/32",
+        f"neighbor {SECOND} announce route 203.0.113.2/32 {with_all}",
+    ]
+    for change in ({"as_path": (65010,)}, {"med": 1}, {"communities": ("65010:1",)}):
+        assert len(lines(Announce(one), Announce(replace(two, **change)))) == 2
+    assert lines(Withdraw(one), Withdraw(replace(two, as_path=(65010,)))) == [
+        f"neighbor {FIRST} withdraw attributes next-hop {LOCAL} nlri 203.0.113.0/32 203.0.113.1/32"
+    ]
+    mixed = replace(SIX[0], next_hop=LOCAL, as_path=one.as_path, med=None)
+    assert len(lines(Announce(one), Announce(mixed))) == 2
+
+
+def test_the_order_of_what_concerns_one_route_stays() -> None:
+    """Withdrawals said first stay first, and nothing overtakes a question."""
+    one, two = MANY[:2]
+    said = lines(Withdraw(one), Withdraw(two), Announce(one), Announce(two), Announce(one))
+    assert [line.split()[2] for line in said] == ["withdraw", "announce", "announce"]
+    said = lines(Announce(one), Ping(), Announce(two))
+    assert ["announce route" in line for line in said] == [True, False, True]
+    assert [line.count("/32") for line in lines(*map(Announce, MANY))] == [
+        MAX_ROUTES_PER_LINE,
+        MAX_ROUTES_PER_LINE,
+        len(MANY) - 2 * MAX_ROUTES_PER_LINE,
+    ]
+
+
+def test_one_answer_is_that_of_each() -> None:
+    """The lease counts routes, not lines."""
+    dialogue = ApiConversation([FIRST], 65010)
+    commands = [Announce(route) for route in MANY[:3]]
+    dialogue.say(*commands)
+    assert dialogue.open == 3
+    assert not [fact for line in GREETED for fact in dialogue.hear(line)]
+    assert dialogue.hear("done") == tuple(map(Answer, commands))
+    assert dialogue.open == 0
+
+
+def test_a_line_that_is_refused_is_the_last_of_its_kind() -> None:
+    """Each of its routes counts as refused; said again one by one, the right one will be."""
+    dialogue = ApiConversation([FIRST], 65010)
+    commands = [Announce(route) for route in MANY[:3]]
+    dialogue.say(*commands)
+    assert not [fact for line in GREETED for fact in dialogue.hear(line)]
+    facts = dialogue.hear("error")
+    assert [fact.error for fact in facts if isinstance(fact, Answer)] == [
+        "ExaBGP refused the command"
+    ] * 3
+    assert len(dialogue.say(*commands).splitlines()) == 3
+
+
+def test_exabgp_takes_many_in_a_line(exabgp_python: str, tmp_path: Path) -> None:
+    """At the peer and in the rib they are as if said alone; both ways take each other back."""
+    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
+        peer.wait_up()
+        for routes in (RICH, MANY):
+            exabgp.say(*map(Announce, routes))
+            exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+            med, small, large = routes[0].med, routes[0].communities[:2], routes[0].communities[2:]
+            peer.wait(lambda peer: heard(peer) == {(med, small, large)}, 5)  # noqa: B023
+            assert len(peer.table) == len(MANY)
+            assert {route.as_path for route in peer.table.values()} == {(65010, 65010)}
+            assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted(routes))
+        exabgp.write("".join(exabgp.dialogue.say(Withdraw(route)) for route in MANY[:100]))
+        exabgp.say(*map(Withdraw, MANY[100:200]))
+        exabgp.write("".join(exabgp.dialogue.say(Announce(route)) for route in MANY[200:]))
+        exabgp.say(*map(Withdraw, MANY[200:]))
+        exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+        wait_for(lambda: not peer.table, 5, "none of them")
+        assert exabgp.ask(QueryAdjRibOut()).rib == ()
+        assert not [f for f in exabgp.facts if isinstance(f, Answer) and f.error is not None]
+        assert SessionChanged(FIRST, Session.UP) in exabgp.facts
+
+
+def test_exabgp_takes_many_of_ipv6_in_a_line(exabgp_python: str, tmp_path: Path) -> None:
+    """The family is that of the prefixes."""
+    given = loopback_profile(9, ("203.0.113.10/32", "2001:db8::10/128"), *NEXT_HOP)
+    with (
+        Peer(FIRST) as peer,
+        ExaBGP(exabgp_python, tmp_path, peer.port, given=given) as exabgp,
+    ):
+        peer.wait_up()
+        exabgp.say(*map(Announce, SIX))
+        exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+        wait_for(lambda: len(peer.table) == len(SIX), 5, "all of them")
+        assert {(r.next_hop, r.med) for r in peer.table.values()} == {("2001:db8::1:1", 7)}
+        assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted(map(canonicalize, SIX)))
+        exabgp.say(*map(Withdraw, SIX))
+        exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+        wait_for(lambda: not peer.table, 5, "none of them")
+        assert exabgp.ask(QueryAdjRibOut()).rib == ()

@@ -1,0 +1,136 @@
+"""ExaBGP's queue of routes under the shim: the newest word wins, and much leaves at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from anycastd.bgp.route import Route, canonicalize
+from anycastd.lease.commands import Announce, Answer, QueryAdjRibOut, Withdraw
+from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, run_python
+from support.peer import Peer, wait_for
+
+ROUTE = Route(FIRST, "203.0.113.10/32", LOCAL, (65010,))
+STANDBY = replace(ROUTE, as_path=(65010,) * 7)
+SAID: dict[str, Announce | Withdraw] = {
+    "announce": Announce(ROUTE),
+    "standby": Announce(STANDBY),
+    "withdraw": Withdraw(ROUTE),
+}
+ASNS = {"announce": 1, "standby": 7, "withdraw": 0}
+MANY = tuple(replace(ROUTE, prefix=f"203.0.113.{number}/32") for number in range(250))
+
+
+def asns(peer: Peer) -> int:
+    """How long the path is that a peer has; 0 without a route."""
+    route = peer.table.get(ROUTE.prefix)
+    return 0 if route is None else len(route.as_path)
+
+
+def test_the_newest_word_on_a_route_is_the_last(exabgp_python: str, tmp_path: Path) -> None:
+    """Whatever is said of a route while ExaBGP is busy, the last of it is what stands."""
+    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
+        peer.wait_up()
+        for first, *words in product(("announce", "withdraw"), *[SAID] * 3):
+            exabgp.ask(SAID["standby"])
+            exabgp.ask(SAID[first])
+            wait_for(lambda: asns(peer) == ASNS[first], 5, f"{first}")  # noqa: B023
+            os.kill(exabgp.pid, signal.SIGSTOP)
+            exabgp.say(*(SAID[word] for word in words))
+            os.kill(exabgp.pid, signal.SIGCONT)
+            exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+            wait_for(lambda: asns(peer) == ASNS[words[-1]], 5, f"{first}, {words}")  # noqa: B023
+        assert exabgp.ask(QueryAdjRibOut()).rib == ()
+
+
+def test_without_the_shim_a_withdrawn_route_stays(exabgp_python: str, tmp_path: Path) -> None:
+    """The proof that the test before would notice: an older path stands, by 5.0 a gone one."""
+    with (
+        Peer(FIRST) as peer,
+        ExaBGP(exabgp_python, tmp_path, peer.port, mended=False) as exabgp,
+    ):
+        peer.wait_up()
+        exabgp.ask(SAID["announce"])
+        wait_for(lambda: asns(peer) == 1, 5, "the route")
+        os.kill(exabgp.pid, signal.SIGSTOP)
+        exabgp.say(SAID["standby"], SAID["announce"], SAID["standby"])
+        os.kill(exabgp.pid, signal.SIGCONT)
+        exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+        peer.wait(lambda _: len(peer.updates) >= 3)
+        assert asns(peer) == 1
+        assert exabgp.ask(QueryAdjRibOut()).rib == (STANDBY,)
+
+
+def test_many_routes_leave_in_few_updates(exabgp_python: str, tmp_path: Path) -> None:
+    """Each is confirmed; bare, ExaBGP says 25 in each turn and sleeps in between."""
+    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
+        peer.wait_up()
+        for command in (Announce, Withdraw):
+            before = len(peer.updates)
+            os.kill(exabgp.pid, signal.SIGSTOP)  # so that it finds all of them waiting
+            exabgp.write("".join(exabgp.dialogue.say(command(route)) for route in MANY))
+            os.kill(exabgp.pid, signal.SIGCONT)
+            exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+            there = len(MANY) if command is Announce else 0
+            peer.wait(lambda peer: len(peer.table) == there)  # noqa: B023 - waited for here
+            assert len(peer.updates) - before <= 4
+        answers = [fact for fact in exabgp.facts if isinstance(fact, Answer)]
+        assert [answer.error for answer in answers] == [None] * 2 * len(MANY)
+
+
+def test_neighbors_share_no_route(exabgp_python: str, tmp_path: Path) -> None:
+    """What is said to both and then taken from one stays at the other, as it was said."""
+    with (
+        Peer(FIRST) as peer,
+        Peer(SECOND, peer.port) as second,
+        ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp,
+    ):
+        peer.wait_up()
+        second.wait_up()
+        exabgp.write(f"announce route {ROUTE.prefix} next-hop {LOCAL} as-path [ 65010 ]\n")
+        wait_for(lambda: peer.table and second.table, 5, "the route at both")
+        exabgp.ask(Withdraw(ROUTE))
+        wait_for(lambda: not peer.table, 5, "no route at the first")
+        exabgp.ask(Announce(replace(STANDBY, neighbor=SECOND)))
+        wait_for(lambda: asns(second) == 7, 5, "another path at the second")
+        assert second.table[ROUTE.prefix].next_hop == LOCAL
+        rib = exabgp.ask(QueryAdjRibOut()).rib
+        assert rib == (canonicalize(replace(STANDBY, neighbor=SECOND)),)
+
+
+def test_a_neighbor_s_copy_has_a_route_of_its_own(exabgp_python: str) -> None:
+    """What is sent may be changed in it, its attributes never are: bare, all of it is copied."""
+    ask = (
+        "from types import SimpleNamespace as Some; from exabgp.bgp.neighbor import Neighbor\n"
+        "said = Some(nlri=Some(nexthop=Some(SELF=False)), attributes=[])\n"
+        "its = Neighbor.remove_self(None, said)\n"
+        "print(its.nlri is said.nlri, its.attributes is said.attributes)"
+    )
+    mend = "from anycastd import shim; shim.mend()\n"
+    has = "from exabgp.bgp.neighbor import Neighbor as N; print(hasattr(N, 'remove_self'))"
+    if run_python(exabgp_python, has).stdout == "False\n":
+        pytest.skip("this ExaBGP makes no copies")
+    assert run_python(exabgp_python, mend + ask).stdout == "False True\n"
+    assert run_python(exabgp_python, ask).stdout == "False False\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "import exabgp.reactor.asynchronous as m; m.ASYNC.run = m.ASYNC._run_async = print",
+        "import exabgp.bgp.neighbor as m; m.Neighbor.remove_self = lambda self, change: change",
+        "import exabgp.rib.outgoing as m; m.OutgoingRIB.add_to_rib = lambda *_: None",
+    ],
+    ids=["limit", "copies", "newest"],
+)
+def test_another_queue_is_refused(exabgp_python: str, change: str) -> None:
+    """A mend that would miss is named, and nothing is mended."""
+    code = f"{change}\nfrom anycastd import shim\nprint(shim.main(['/nonexistent/exabgp.conf']))"
+    done = run_python(exabgp_python, code)
+    assert done.stderr.splitlines()[-1] == "69", done.stderr
+    assert "install an unmodified" in done.stderr

@@ -1,0 +1,188 @@
+"""The shim's mends of a reload and of an end, each beside the same ExaBGP without it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from anycastd.bgp.route import Route
+from anycastd.lease.commands import Announce, ConfigLoaded
+from anycastd.speaker.exabgp import config as config_module
+from support.bgp_wire import Closed, Opened
+from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile, run_python
+from support.peer import Peer, wait_for
+
+THIRD = "127.0.0.4"
+LINE = f"    - {{address: {SECOND}, peer_as: 65515}}\n"
+MORE = loopback_profile(9, (LINE, LINE + LINE.replace(SECOND, THIRD)))
+
+shim_and_bare = pytest.mark.parametrize("mended", [True, False], ids=["shim", "bare"])
+
+
+def route(neighbor: str) -> Route:
+    """Give a route."""
+    return Route(neighbor, "203.0.113.10/32", LOCAL, (65010, 65010))
+
+
+def write(exabgp: ExaBGP, text: str) -> None:
+    """Give ExaBGP another configuration, its API child as it is, and have it read."""
+    conf = exabgp.log.parent / "exabgp.conf"
+    run = next(line for line in conf.read_text().splitlines() if line.startswith("    run "))
+    ours = next((line for line in text.splitlines() if line.startswith("    run ")), "no run")
+    conf.write_text(text.replace(ours, run))
+    os.kill(exabgp.pid, signal.SIGUSR1)
+
+
+def configuration(exabgp: ExaBGP, port: int) -> str:
+    """Give the configuration with one neighbor more."""
+    return config_module.build_config(MORE, str(exabgp.log.parent), {}, port=port)
+
+
+@shim_and_bare
+def test_reading_again_says_nothing_to_who_stays(
+    exabgp_python: str, tmp_path: Path, *, mended: bool
+) -> None:
+    """A neighbor more: the others' sessions stay; bare, 4.x says every route to them again."""
+    with (
+        Peer(FIRST) as peer,
+        Peer(THIRD, peer.port) as third,
+        ExaBGP(exabgp_python, tmp_path, peer.port, mended=mended) as exabgp,
+    ):
+        peer.wait_up()
+        exabgp.ask(Announce(route(FIRST)))
+        peer.wait(lambda _: peer.table)
+        write(exabgp, configuration(exabgp, peer.port))
+        third.wait_up()
+        exabgp.ask(Announce(route(THIRD)))
+        third.wait(lambda _: third.table)
+        repeats = exabgp.version().startswith("4.") and not mended
+        assert len(peer.updates) == 1 + repeats
+        assert len(peer.of(Opened)) == 1
+
+
+@shim_and_bare
+def test_a_signal_is_not_forgotten_while_a_route_waits(
+    exabgp_python: str, tmp_path: Path, *, mended: bool
+) -> None:
+    """One peer is down, and what is for it waits; bare, the configuration is then not read."""
+    with (
+        Peer(FIRST) as peer,
+        Peer(THIRD, peer.port) as third,
+        ExaBGP(exabgp_python, tmp_path, peer.port, mended=mended) as exabgp,
+    ):
+        peer.wait_up()
+        if exabgp.version().startswith("4.") and not mended:
+            pytest.skip("4.x forgets it only in its first turns")
+        exabgp.ask(Announce(route(SECOND)))  # nobody listens there; it waits for the next try
+        write(exabgp, configuration(exabgp, peer.port))
+        if mended:
+            third.wait_up()
+        else:
+            exabgp.ask(Announce(route(FIRST)))
+            assert not third.of(Opened)
+
+
+@pytest.mark.parametrize("broken", ["words", "no file"])
+def test_it_says_what_it_runs(exabgp_python: str, tmp_path: Path, broken: str) -> None:
+    """The hash of what it read, to the child that is there and to the next one; or why not."""
+    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
+        peer.wait_up()
+        first, config = (
+            config_module.config_hash(exabgp.profile),
+            config_module.config_hash(MORE),
+        )
+        assert environment(exabgp.child())["ANYCASTD_LOADED"] == first
+        conf = tmp_path / "exabgp.conf"
+        sound = conf.read_text()
+        if broken == "words":
+            write(exabgp, "# config broken\nneighbor 127.0.0.2 {\n    no-such-word;\n}\n")
+        else:
+            conf.unlink()
+            os.kill(exabgp.pid, signal.SIGUSR1)
+        exabgp.wait(
+            lambda facts: any(isinstance(fact, ConfigLoaded) and fact.error for fact in facts)
+        )
+        assert [fact.config for fact in exabgp.facts if isinstance(fact, ConfigLoaded)] == [first]
+        exabgp.end_child()
+        assert environment(exabgp.child())["ANYCASTD_LOADED"] == first
+        conf.write_text(sound)
+        write(exabgp, configuration(exabgp, peer.port))
+        exabgp.wait(lambda facts: ConfigLoaded(config) in facts)
+        exabgp.end_child()
+        assert environment(exabgp.child())["ANYCASTD_LOADED"] == config
+        assert not peer.of(Closed)
+
+
+@shim_and_bare
+def test_a_configuration_that_cannot_be_read_costs_no_child(
+    exabgp_python: str, tmp_path: Path, *, mended: bool
+) -> None:
+    """The lease process is what withdraws: bare, it is ended, and nobody comes after it."""
+    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port, mended=mended) as exabgp:
+        peer.wait_up()
+        child = exabgp.child()
+        (tmp_path / "exabgp.conf").unlink()
+        os.kill(exabgp.pid, signal.SIGUSR1)
+        if mended:
+            exabgp.wait(lambda facts: any(isinstance(fact, ConfigLoaded) for fact in facts))
+            assert exabgp.child() == child
+            exabgp.ask(Announce(route(FIRST)))
+        else:
+            where = Path(f"/proc/{exabgp.pid}/task/{exabgp.pid}/children")
+            wait_for(lambda: not where.read_text(encoding="utf-8"), 5)
+
+
+def environment(pid: int) -> dict[str, str]:
+    """Read what a process was started with."""
+    pairs = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8").split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+@shim_and_bare
+def test_its_end_is_a_cease(exabgp_python: str, tmp_path: Path, *, mended: bool) -> None:
+    """Administrative shutdown; bare, only the connection ends."""
+    with (
+        Peer(FIRST) as peer,
+        ExaBGP(exabgp_python, tmp_path, peer.port, mended=mended) as exabgp,
+    ):
+        peer.wait_up()
+        os.kill(exabgp.pid, signal.SIGTERM)
+        peer.wait(lambda _: peer.of(Closed))
+        (closed,) = peer.of(Closed)
+        assert (closed.code, closed.subcode) == ((6, 2) if mended else (None, None))
+
+
+def test_a_child_that_hangs_is_replaced_if_it_asked_for_it(
+    exabgp_python: str, tmp_path: Path
+) -> None:
+    """Who did not ask may be silent for as long as it likes."""
+    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
+        peer.wait_up()
+        before = exabgp.child()
+        assert exabgp.version()
+        enough = peer.keepalives + 3  # each 3 s
+        peer.wait(lambda _: peer.keepalives >= enough, 15)
+        assert exabgp.child() == before
+        exabgp.write("# watched\n")
+        exabgp.meet()
+        wait_for(lambda: exabgp.child() != before, 5)
+        assert not peer.of(Closed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "import exabgp.reactor.peer as m; m.Peer._stop = lambda self, message: None",
+        "import exabgp.reactor.api.processes as m; m.Processes.received = lambda self: iter(())",
+        "from exabgp.reactor.loop import Reactor as m; m.reload = m.load = m.teardown_peer",
+    ],
+)
+def test_another_exabgp_is_refused(exabgp_python: str, change: str) -> None:
+    """A mend that would miss is said, and nothing is changed."""
+    code = f"{change}\nfrom anycastd import shim\nprint(shim.main(['/nonexistent/exabgp.conf']))"
+    done = run_python(exabgp_python, code)
+    assert done.stderr.splitlines()[-1] == "69", done.stderr
+    assert "is not as anycastd knows it" in done.stderr

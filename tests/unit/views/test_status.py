@@ -1,0 +1,138 @@
+"""The one view, and what a person and a monitor make of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from anycastd.bgp.route import Route
+from anycastd.bgp.session import Session
+from anycastd.cli.commands.status import render
+from anycastd.cli.output import format_duration
+from anycastd.decision.last_known import LastKnown
+from anycastd.decision.levels import Level
+from anycastd.decision.memory import Memory
+from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance
+from anycastd.evidence.haproxy.servers import Usable
+from anycastd.evidence.haproxy.snapshot import Gone, Observation
+from anycastd.lease.messages import NeighborReport, Report
+from anycastd.views.severity import severity
+from anycastd.views.status import build_status
+from support.profiles import profile
+from support.snapshots import NO, YES, snapshot
+
+VIP = "203.0.113.10/32"
+PEERS = ("192.0.2.4", "192.0.2.5")
+
+
+def status(
+    look: Observation,
+    *,
+    held: int = 1,
+    sessions: tuple[Session, Session] = (Session.UP, Session.UP),
+    level: Level = Level.PREFERRED,
+    rib: str = "agrees",
+    changes: tuple[tuple[str, str], ...] = (),
+) -> dict[str, Any]:
+    """Give the status at 100 s of an agent that was at ``level`` since 0 s."""
+    its = profile(*changes)
+    routes = tuple(Route(peer, VIP, "192.0.2.10", (65010,) * held) for peer in PEERS)
+    neighbors = {
+        peer: NeighborReport(session, 12.0, rib=rib)
+        for peer, session in zip(PEERS, sessions, strict=True)
+    }
+    lease = LeaseView(True, Report("i", 7, 7, 4.0, neighbors, routes, exabgp="5.0.15"), routes)
+    inputs = Inputs({"main": look}, {VIP: VipState(True)}, lease)
+    well = LastKnown(True, 0.0)
+    memory = Memory(level=level, adopted=True, serve=well, healthy=well, sessions=well)
+    step = advance(its, {"web": memory}, inputs, 100.0)
+    view = build_status(its, inputs, step, 100.0, pid=4, version="0.1.0", polling={})
+    answer: dict[str, Any] = json.loads(json.dumps(view.to_json()))
+    return answer
+
+
+def look(*servers: Usable) -> Observation:
+    """Give a look taken at 100 s."""
+    return snapshot(*servers, asked=100.0)
+
+
+def test_a_map_that_haproxy_lacks_is_a_problem() -> None:
+    """Nobody could take the service out of service by it."""
+    named = ("    failed:", "    maintenance: {map: /none.map, key: web}\n    failed:")
+    found = status(look(YES, YES), changes=(named,))
+    (problem,) = found["problems"]
+    assert problem.startswith("service web: HAProxy does not have the map that `maintenance` names")
+    assert severity(found) == 1
+
+
+def test_that_prepends_do_not_steer_is_said() -> None:
+    """A person and a program see that there is no degraded level."""
+    unsteered = ("  local_as: 65010", "  prepends_steer: false\n  local_as: 65010")
+    found = status(look(YES, YES), changes=(unsteered,))
+    assert found["services"]["web"]["prepends_steer"] is False
+    assert any("prepends do not steer here" in line for line in render(found))
+    assert not any("steer" in line for line in render(status(look(YES, YES))))
+
+
+def test_all_is_well() -> None:
+    """Code 0 needs the preferred path, in sync, at every neighbor."""
+    found = status(look(YES, YES))
+    assert severity(found) == 0
+    assert found["problems"] == []
+    assert found["services"]["web"]["in_sync"] is True
+    assert found["neighbors"]["192.0.2.4"]["announced"] == [VIP]
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (status(look(NO, NO)), 2),
+        (status(Gone(100.0, "refused")), 2),
+        (status(look(YES, YES), sessions=(Session.DOWN, Session.DOWN)), 2),
+        (status(look(YES, YES), sessions=(Session.UP, Session.DOWN)), 1),
+        (status(look(YES, YES), held=3), 1),
+        (status(look(YES, YES), rib="differs"), 1),
+        (status(look(YES, NO, NO), level=Level.DEGRADED, held=4), 1),
+    ],
+)
+def test_codes_for_monitoring(found: dict[str, Any], code: int) -> None:
+    """Critical: nobody is served from here.  Warning: it is, but not as wanted."""
+    assert severity(found) == code
+
+
+def test_text_says_what_why_and_what_to_do() -> None:
+    """An operator sees level, reason, evidence, remedy and path at a glance."""
+    text = "\n".join(render(status(look(NO, NO))))
+    assert "web  203.0.113.10/32  WITHDRAWN for 0.0 s" in text
+    assert "a backend has too few usable servers to serve (backend web has" in text
+    assert "do     bring its servers back" in text
+    assert "path   not announced" in text
+    assert "0 of 2 usable" in text
+    assert text.count("s1  DOWN") == 1
+    assert "neighbor 192.0.2.4 does not have the wanted route yet" in text
+
+
+def test_text_has_colour_on_a_terminal_only() -> None:
+    """What is piped into a file stays readable."""
+    found = status(look(YES, YES))
+    assert "\033[" not in "\n".join(render(found))
+    assert "\033[1;32mPREFERRED\033[0m" in "\n".join(render(found, colour=True))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (42.4, "42 s"),
+        (60, "1 min"),
+        (303, "5 min 3 s"),
+        (7500, "2 h 5 min"),
+        (273600, "3 d 4 h"),
+    ],
+)
+def test_time_spans_read_well(seconds: float, text: str) -> None:
+    """Two units at most."""
+    assert format_duration(seconds) == text
