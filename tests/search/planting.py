@@ -42,7 +42,7 @@ MODULES = {
 }
 DECISIONS = "search.world"
 """The search of what an agent decides."""
-TOGETHER = "search.test_search_lease"
+TOGETHER = "search.lease_world"
 """The search of agent and lease together."""
 
 TESTS = Path(__file__).resolve().parents[1]

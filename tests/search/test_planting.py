@@ -92,7 +92,7 @@ def test_without_a_fault_a_copy_keeps_every_promise(name: str) -> None:
 def test_without_a_fault_a_copy_of_the_lease_keeps_every_promise(name: str) -> None:
     """So it is with agent and lease together."""
     together = anew(TOGETHER, name)[TOGETHER]
-    together.search(together.Lease, 3, shrink=False)
+    together.search(together.LeaseMachine, 3, shrink=False)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from search.effort import BrokenError
 from search.planting import planted
+from search.random_days import search
 from search.sequences import (
     INTERRUPTION,
     beginnings,
@@ -13,7 +14,6 @@ from search.sequences import (
     every_sequence,
     search_all,
 )
-from search.test_search import search
 from search.world import World
 
 FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what is there instead

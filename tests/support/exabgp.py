@@ -28,6 +28,23 @@ from support.peer import wait_for
 from support.profiles import profile
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+
+# Loaded by every Python that finds it in its path: the wall clock steps when the file is written.
+STEPPED = """\
+import time
+real = time.time
+def stepped():
+    try:
+        with open({mark!r}) as mark:
+            return real() + float(mark.read() or 0)
+    except FileNotFoundError:
+        return real()
+time.time = stepped
+"""
+
+HEADING = "Peer            AS        up/down state       |     #sent     #recvd"
+GREETED = ("done", "exabgp 5.0.15", "done", HEADING, "done")
+NEXT_HOP = (("prepend: 0", 'prepend: 0\n    next_hop: "2001:db8::1"'),)
 LOCAL, FIRST, SECOND = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 
 RELAY = """\

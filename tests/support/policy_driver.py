@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from anycastd.bgp.route import Route
+from anycastd.bgp.session import Session
 from anycastd.decision.caps import Context
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
+from anycastd.decision.pipeline import LeaseView
 from anycastd.decision.policy import Decision, decide
 from anycastd.decision.verdict import judge_service
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Gone, Observation
+from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
+from support.lease_rig import PEERS
 from support.profiles import profile
 from support.snapshots import YES, snapshot
 
@@ -46,3 +51,9 @@ class Machine:
             self.at(float(second), YES, YES)
         assert self.at(until, YES, YES).level is Level.PREFERRED
         return self
+
+
+def view(*held: Route, session: Session = Session.UP, connected: bool = True) -> LeaseView:
+    """Give the lease as it looks with these routes held."""
+    neighbors = {peer: NeighborReport(session, 10.0) for peer in PEERS}
+    return LeaseView(connected, Report("i", 1, 1, 5.0, neighbors, held), held)

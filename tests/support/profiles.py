@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from anycastd.profile import build
 from anycastd.profile.model import Profile
 from anycastd.profile.validate import validate
 
@@ -39,3 +44,32 @@ def profile(*changes: tuple[str, str]) -> Profile:
     accepted = validate(text, "test.yaml")
     assert accepted.profile is not None, "\n".join(map(str, accepted.problems))
     return accepted.profile
+
+
+def keys(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each key of the schema with its place."""
+    for name, each in schema.get("properties", {}).items():
+        yield f"{path}{name}", each
+        yield from keys(each, f"{path}{name}.")
+    for name, each in schema.get("$defs", {}).items():
+        yield from keys(each, f"{name}:")
+
+
+def assert_schema_agrees(
+    kind: type[Any], place: str, renamed: dict[str, str], unwritten: set[str]
+) -> None:
+    """Assert that each key has its field and each field its key, with the same defaults."""
+    found = {
+        name.removeprefix(place): each
+        for name, each in keys(build.load_schema())
+        if name.startswith(place)
+        and not set(name.removeprefix(place)) & set(".:")
+        and name.removeprefix(place)
+    }
+    fields = {each.name: each for each in dataclasses.fields(kind)}
+    assert {renamed.get(name, name) for name in found} | unwritten == set(fields)
+    for name, each in found.items():
+        default = fields[renamed.get(name, name)].default
+        if default in (dataclasses.MISSING, None, ()):
+            continue
+        assert default == each["default"], name

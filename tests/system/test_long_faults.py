@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from test_shim import STEPPED
 
 from anycastd.lease.owner import MAX_CRASHES
 from chaos.judge import Bounds
@@ -27,7 +26,7 @@ from chaos.plan import Episode, Step
 from chaos.run import story, watch
 from support.appliance import PROFILE, Appliance, own_network
 from support.bgp_wire import Closed
-from support.exabgp import CHECKOUT
+from support.exabgp import CHECKOUT, STEPPED
 from support.faults import FAULTS
 from support.haproxy import until
 from support.machine import Machine, pass_time, running

@@ -6,13 +6,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from test_pipeline import view
 
 from anycastd.agent.memory_store import MemoryStore
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, advance
 from anycastd.profile.model import Profile
 from anycastd.system.clock import OwnTime
+from support.policy_driver import view
 from support.profiles import profile
 from support.snapshots import NO, snapshot
 

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from anycastd.bgp.route import Route
-from anycastd.bgp.session import Session
 from anycastd.decision.drains import Drain
 from anycastd.decision.last_known import LastKnown
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
-from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance, restart_at_withdrawn
-from anycastd.lease.messages import NeighborReport, Report
+from anycastd.decision.pipeline import Inputs, VipState, advance, restart_at_withdrawn
 from anycastd.reasons import Reason
+from support.policy_driver import view
 from support.profiles import profile
 from support.snapshots import NO, UNPROVED, YES, snapshot
 
 VIP = "203.0.113.10/32"
 PEERS = ("192.0.2.4", "192.0.2.5")
-
-
-def view(*held: Route, session: Session = Session.UP, connected: bool = True) -> LeaseView:
-    """Give the lease as it looks with these routes held."""
-    neighbors = {peer: NeighborReport(session, 10.0) for peer in PEERS}
-    return LeaseView(connected, Report("i", 1, 1, 5.0, neighbors, held), held)
 
 
 def test_nothing_is_said_before_haproxy_was_looked_at() -> None:

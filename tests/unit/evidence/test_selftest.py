@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_model import test_schema_and_dataclasses_agree as agree
 
 from anycastd.bgp.session import Session
 from anycastd.decision.caps import Context
@@ -31,7 +30,7 @@ from anycastd.reasons import Reason
 from anycastd.views.severity import severity
 from anycastd.views.status import build_status
 from support.broken_profiles import said
-from support.profiles import profile
+from support.profiles import assert_schema_agrees, profile
 from support.snapshots import NO, UNPROVED, YES, snapshot
 
 PASSED, REFUSED, FAILED, SLOW, UNASKED = Outcome
@@ -328,4 +327,4 @@ def test_bad_self_tests_are_refused_in_words(written: str, problem: str) -> None
 
 def test_schema_and_dataclass_agree() -> None:
     """Each key has its field and each field its key."""
-    agree(SelfTest, "self_test:", {}, set())
+    assert_schema_agrees(SelfTest, "self_test:", {}, set())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from importlib import resources
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
@@ -31,6 +30,7 @@ from anycastd.profile.model import (
 )
 from anycastd.profile.validate import validate
 from support.broken_profiles import LEAST, changed
+from support.profiles import assert_schema_agrees, keys
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = sorted((ROOT / "profiles").glob("*.yaml"))
@@ -208,15 +208,6 @@ def test_a_thousand_services() -> None:
 # Schema and dataclasses --------------------------------------------------------------------------
 
 
-def keys(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each key of the schema with its place."""
-    for name, each in schema.get("properties", {}).items():
-        yield f"{path}{name}", each
-        yield from keys(each, f"{path}{name}.")
-    for name, each in schema.get("$defs", {}).items():
-        yield from keys(each, f"{name}:")
-
-
 def test_the_schema_is_whole() -> None:
     """Each key has a type, help and an example; numbers are bounded; no rule is unreadable."""
     schema = build.load_schema()
@@ -266,20 +257,7 @@ def test_schema_and_dataclasses_agree(
     kind: type[Any], place: str, renamed: dict[str, str], unwritten: set[str]
 ) -> None:
     """Each key has its field and each field its key; a field's default is the schema's."""
-    found = {
-        name.removeprefix(place): each
-        for name, each in keys(build.load_schema())
-        if name.startswith(place)
-        and not set(name.removeprefix(place)) & set(".:")
-        and name.removeprefix(place)
-    }
-    fields = {each.name: each for each in dataclasses.fields(kind)}
-    assert {renamed.get(name, name) for name in found} | unwritten == set(fields)
-    for name, each in found.items():
-        default = fields[renamed.get(name, name)].default
-        if default in (dataclasses.MISSING, None, ()):
-            continue
-        assert default == each["default"], name
+    assert_schema_agrees(kind, place, renamed, unwritten)
 
 
 def test_conditions_of_schema_and_dataclasses_agree() -> None:

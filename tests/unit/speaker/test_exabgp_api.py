@@ -23,7 +23,16 @@ from anycastd.lease.commands import (
 from anycastd.speaker.exabgp.api import ApiConversation
 from anycastd.speaker.exabgp.lines import format_announce, format_withdraw
 from support.bgp_wire import Heard
-from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile
+from support.exabgp import (
+    FIRST,
+    GREETED,
+    HEADING,
+    LOCAL,
+    NEXT_HOP,
+    SECOND,
+    ExaBGP,
+    loopback_profile,
+)
 from support.peer import Peer
 
 ROUTE = Route(FIRST, "203.0.113.10/32", LOCAL, (65010, 65010))
@@ -35,8 +44,6 @@ RICH = replace(
     communities=("65535:0", "65010:2:1", "65010:100", "65010:1:4294967295", "65535:65281"),
 )
 GREETING = "#\nversion\nshow neighbor summary\n"
-HEADING = "Peer            AS        up/down state       |     #sent     #recvd"
-GREETED = ("done", "exabgp 5.0.15", "done", HEADING, "done")
 NAME = (
     f"neighbor {FIRST} local-ip 127.0.0.1 local-as 65010 peer-as 65515 router-id 127.0.0.1 "
     "family-allowed in-open"
@@ -315,9 +322,6 @@ def test_a_route_goes_out_as_it_was_told(exabgp_python: str, tmp_path: Path) -> 
             assert peer.updates[-1].withdrawn == (told.prefix,)
         assert peer.table == {}
         assert peer.up
-
-
-NEXT_HOP = (("prepend: 0", 'prepend: 0\n    next_hop: "2001:db8::1"'),)
 
 
 def settle(exabgp: ExaBGP, peer: Peer, count: int) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from test_exabgp_api import GREETED, NEXT_HOP
-
 from anycastd.bgp.route import Route, canonicalize
 from anycastd.bgp.session import Session
 from anycastd.lease.commands import Announce, Answer, Ping, QueryAdjRibOut, SessionChanged, Withdraw
 from anycastd.speaker.exabgp.api import ApiConversation
 from anycastd.speaker.exabgp.lines import MAX_ROUTES_PER_LINE
-from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile
+from support.exabgp import FIRST, GREETED, LOCAL, NEXT_HOP, SECOND, ExaBGP, loopback_profile
 from support.peer import Peer, wait_for
 
 ROUTE = Route(FIRST, "203.0.113.0/32", LOCAL, (65010, 65010))

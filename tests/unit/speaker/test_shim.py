@@ -20,23 +20,20 @@ from anycastd.bgp.session import Session
 from anycastd.lease.commands import Announce, Answer, QuerySessions, Withdraw
 from support.bgp_wire import Closed, Opened, Refreshed
 from support.bird import Bird, find_bird
-from support.exabgp import CHECKOUT, FIRST, LOCAL, SECOND, ExaBGP, loopback_profile, run_python
+from support.exabgp import (
+    CHECKOUT,
+    FIRST,
+    LOCAL,
+    SECOND,
+    STEPPED,
+    ExaBGP,
+    loopback_profile,
+    run_python,
+)
 from support.peer import Peer, free_port, wait_for
 
 ROUTE = Route(FIRST, "203.0.113.10/32", LOCAL, (65010, 65010))
 
-# Loaded by every Python that finds it in its path: the wall clock steps when the file is written.
-STEPPED = """\
-import time
-real = time.time
-def stepped():
-    try:
-        with open({mark!r}) as mark:
-            return real() + float(mark.read() or 0)
-    except FileNotFoundError:
-        return real()
-time.time = stepped
-"""
 
 PARENT = """\
 import os, subprocess, sys
