@@ -88,7 +88,9 @@ def floor(directory: Path, python: str, trials: int, routes: int = 1) -> list[fl
     log.unlink(missing_ok=True)
     here = Path(__file__).resolve()
     head = CONF.format(python=sys.executable, here=here, log=log, trials=trials, routes=routes)
-    conf.write_text(head + "".join(NEIGHBOR.format(peer=peer, own=OWN) for peer in PEERS))
+    conf.write_text(
+        head + "".join(NEIGHBOR.format(peer=peer, own=OWN) for peer in PEERS), encoding="utf-8"
+    )
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, (here.parents[2], here.parents[1]))),
         "EXABGP_ENVFILE": "/dev/null",
@@ -111,7 +113,7 @@ def floor(directory: Path, python: str, trials: int, routes: int = 1) -> list[fl
         )
     try:
         wait_for(
-            lambda: log.exists() and log.read_text().count("withdraw") >= trials,
+            lambda: log.exists() and log.read_text(encoding="utf-8").count("withdraw") >= trials,
             30 + trials * (1 + routes / 100),
             "the bare ExaBGP's trials",
         )
@@ -122,7 +124,11 @@ def floor(directory: Path, python: str, trials: int, routes: int = 1) -> list[fl
         process.wait()
         for peer in peers:
             peer.__exit__(None, None, None)
-    said = [float(line.split()[2]) for line in log.read_text().splitlines() if "withdraw" in line]
+    said = [
+        float(line.split()[2])
+        for line in log.read_text(encoding="utf-8").splitlines()
+        if "withdraw" in line
+    ]
     heard = [_whole(peer, routes)[-trials:] for peer in peers]
     return [max(times) - at for at, *times in zip(said, *heard, strict=True)]
 

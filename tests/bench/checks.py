@@ -90,7 +90,7 @@ def trial(settings: str, fault: str, number: int, *, traffic: bool) -> Outcome:
             assert server.stdout is not None
             server.stdout.readline()
         config = Path(directory) / "haproxy.cfg"
-        config.write_text(filled(settings, path))
+        config.write_text(filled(settings, path), encoding="utf-8")
         haproxy = subprocess.Popen(
             inside(NEAR, BINARY, "-W", "-f", str(config)), stderr=subprocess.DEVNULL
         )
@@ -139,7 +139,9 @@ def start(ends: contextlib.ExitStack, namespace: str, *args: str) -> subprocess.
 
 def filled(settings: str, path: Path) -> str:
     """Take the shipped file with one set of settings, and this machine's names in it."""
-    text = SHIPPED.read_text().replace("backend web from calm", f"backend web from {settings}")
+    text = SHIPPED.read_text(encoding="utf-8").replace(
+        "backend web from calm", f"backend web from {settings}"
+    )
     text = re.sub(r"^( +)(user|group|chroot|log /dev/log) .*$", "", text, flags=re.MULTILINE)
     text = text.replace("mode 660 group haproxy level operator", "level admin")
     return text.replace("/run/haproxy/anycastd.sock", str(path))

@@ -78,7 +78,7 @@ def main() -> int:
         progress("")
         say("")
         if args.json:  # what was measured stays, whatever becomes of the rest
-            args.json.write_text(json.dumps(figures, indent=1) + "\n")
+            args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     say(f"measured for {time.monotonic() - began:.0f} s")
     return (
         1 if any(isinstance(each, dict) and each.get("wrong") for each in figures.values()) else 0

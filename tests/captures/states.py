@@ -255,10 +255,12 @@ def write() -> None:
                 ring = ""
                 while "Proxy empty stopped" not in ring:
                     ring += stream.recv(1 << 16).decode()
-        (here / f"start-{version}.txt").write_text(start)
-        (here / f"states-{version}.txt").write_text(settled)
+        (here / f"start-{version}.txt").write_text(start, encoding="utf-8")
+        (here / f"states-{version}.txt").write_text(settled, encoding="utf-8")
         kinds = {re.sub(r"\d+", "", line): line for line in ring.splitlines() if line}
-        (here / f"events-{version}.txt").write_text("\n".join(kinds.values()) + "\n")
+        (here / f"events-{version}.txt").write_text(
+            "\n".join(kinds.values()) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

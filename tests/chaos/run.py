@@ -197,7 +197,7 @@ def main() -> int:
             outcome = run(machine, args.seed, args.faults, say)
             logs = appliance.log()
     if args.json:
-        args.json.write_text(json.dumps(asdict(outcome), indent=1) + "\n")
+        args.json.write_text(json.dumps(asdict(outcome), indent=1) + "\n", encoding="utf-8")
     report(outcome)
     if outcome.violation:
         say(f"\n{logs[-20000:]}\nVIOLATION, seed {outcome.seed}:\n{outcome.violation}")

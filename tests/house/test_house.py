@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "anycastd"
-TOUR = ast.get_docstring(ast.parse((PACKAGE / "__init__.py").read_text())) or ""
+TOUR = ast.get_docstring(ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))) or ""
 PURE = {
     "__future__",
     "collections",
@@ -101,7 +101,7 @@ def test_stages_are_pure_and_stand_in_order(stage: str) -> None:
             assert top in above | {"anycastd.__version__"}, f"{stage} imports {name}"
         elif stage not in READERS or not name.startswith(READS_A_PROFILE):
             assert name.split(".")[0] in PURE, f"{stage} imports {name}"
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in {"open", "print", "input", "exec", "eval", "__import__"}
 
@@ -130,7 +130,7 @@ def test_the_lease_process_is_stdlib_only_and_whole_at_its_start() -> None:
     for name in loaded:
         if name.startswith("anycastd."):
             path = PACKAGE / (name.removeprefix("anycastd.").replace(".", "/") + ".py")
-            top = ast.parse(path.read_text())
+            top = ast.parse(path.read_text(encoding="utf-8"))
             late = [
                 ast.unparse(node)
                 for function in ast.walk(top)
@@ -150,7 +150,9 @@ def test_the_package_knows_which_code_a_speaker_runs() -> None:
         words = [name.split(".") for names in theirs for name in names]
         found = {word[1] for word in words if word[0] == "anycastd" and len(word) > 1} - runs
         found = {module for module in found if (PACKAGE / f"{module}.py").exists()}
-    listed = re.findall(r"anycastd/(\w+)\.py", (ROOT / "packaging" / "speaker-code").read_text())
+    listed = re.findall(
+        r"anycastd/(\w+)\.py", (ROOT / "packaging" / "speaker-code").read_text(encoding="utf-8")
+    )
     assert set(listed) == runs
 
 
@@ -163,7 +165,7 @@ def test_the_agent_never_loads_haproxyadmin(module: str) -> None:
 
 def test_dependencies_are_what_is_imported() -> None:
     """What pyproject.toml asks for is used, and what is used is asked for."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {re.split(r"[<>=]", each)[0] for each in project["dependencies"]}
     used = {name.split(".")[0] for path in source("anycastd") for name in imports(path)}
     used -= set(sys.stdlib_module_names) | {"anycastd"}
@@ -190,13 +192,17 @@ def written() -> list[Path]:
 def test_no_registry_is_named() -> None:
     """Where packages come from is the business of the machine that installs them."""
     hosts = r"pypi\.org|pythonhosted\.org|deb\.debian\.org|security\.debian\.org|registry\.npmjs"
-    assert not [name_of(path) for path in written() if re.search(hosts, path.read_text())]
+    assert not [
+        name_of(path) for path in written() if re.search(hosts, path.read_text(encoding="utf-8"))
+    ]
 
 
 def test_processes_are_ended_by_their_id() -> None:
     """A name may be somebody else's process too."""
     by_name = re.compile(r"\b(p" + r"kill|kill" + r"all)\b")
-    assert not [name_of(path) for path in written() if by_name.search(path.read_text())]
+    assert not [
+        name_of(path) for path in written() if by_name.search(path.read_text(encoding="utf-8"))
+    ]
 
 
 @pytest.mark.parametrize("path", source("tests"), ids=name_of)
@@ -231,16 +237,22 @@ def test_no_comprehension_hides_a_name_of_its_module(path: Path) -> None:
 
 def test_commands_of_the_readme_are_in_the_makefile() -> None:
     """The README's two commands, and every other ``make`` that a page mentions, exist."""
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
     said = set()
     for path in pages():
         code = re.findall(
-            r"```.*?```|`[^`\n]+`|^ {4}.*?$", path.read_text(), re.DOTALL | re.MULTILINE
+            r"```.*?```|`[^`\n]+`|^ {4}.*?$",
+            path.read_text(encoding="utf-8"),
+            re.DOTALL | re.MULTILINE,
         )
         said |= set(re.findall(r"\bmake ([a-z][a-z-]*)", "\n".join(code)))
     assert {"lab", "test"} <= said, "the README's two commands"
     assert said <= targets
-    assert re.findall(r"^make .*", (ROOT / ".ci/run").read_text(), re.MULTILINE) == ["make test"]
+    assert re.findall(
+        r"^make .*", (ROOT / ".ci/run").read_text(encoding="utf-8"), re.MULTILINE
+    ) == ["make test"]
 
 
 def pages() -> list[Path]:
@@ -251,7 +263,7 @@ def pages() -> list[Path]:
 def test_links_between_pages_lead_somewhere() -> None:
     """A relative link names a file of the checkout, and a heading that the page has."""
     for path in pages():
-        text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+        text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
         for link in re.findall(r"\]\(([^)\s]+)\)", text):
             if re.match(r"[a-z]+:", link):
                 continue

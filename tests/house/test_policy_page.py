@@ -12,7 +12,7 @@ from anycastd.decision.levels import CapSource, Level
 
 def test_the_picture_is_drawn_from_the_table() -> None:
     """`PYTHONPATH=. python scripts/policy_picture.py` draws it anew."""
-    page = policy_picture.PAGE.read_text()
+    page = policy_picture.PAGE.read_text(encoding="utf-8")
     assert page == policy_picture.drawn(page)
     assert page.count(policy_picture.BEGIN) == 1
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/promises.md"
 ROWS = [
     line.strip("|").split("|")
-    for line in PAGE.read_text().splitlines()
+    for line in PAGE.read_text(encoding="utf-8").splitlines()
     if line.startswith("| ") and not line.startswith("| what happens")
 ]
 

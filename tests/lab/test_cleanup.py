@@ -58,7 +58,7 @@ def holders(directory: Path) -> set[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if f"{directory}/net/" in (entry / "mountinfo").read_text():
+                if f"{directory}/net/" in (entry / "mountinfo").read_text(encoding="utf-8"):
                     found.add(int(entry.name))
             except OSError:
                 continue

@@ -62,12 +62,12 @@ def load(nodes: Nodes, requests: int) -> list[Answer]:
     )
     process = nodes.start("only", "load", *argv)
     deadline = time.monotonic() + 20
-    while process.log.read_text().count("\n") < requests:
+    while process.log.read_text(encoding="utf-8").count("\n") < requests:
         assert time.monotonic() < deadline, process.last_words()
         time.sleep(0.01)
     process.terminate()
     process.wait(10)
-    lines = process.log.read_text().splitlines()
+    lines = process.log.read_text(encoding="utf-8").splitlines()
     return sorted((Answer(**json.loads(line)) for line in lines), key=lambda one: one.n)
 
 

@@ -37,8 +37,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     profiles: dict[str, Path] = {}
     for region in REGIONS:
         file = tmp_path_factory.mktemp("profiles") / region.profile
-        text = shipped(f"profiles/{region.profile}").read_text()
-        file.write_text(text.rstrip() + "\n" + EACH_OTHER)
+        text = shipped(f"profiles/{region.profile}").read_text(encoding="utf-8")
+        file.write_text(text.rstrip() + "\n" + EACH_OTHER, encoding="utf-8")
         profiles[region.name] = file
     settings = Settings(back=QUICK, drain=DRAIN, profiles=profiles)
     # A packet that a busy machine drops is sent again after seconds; the drain is not about that.

@@ -81,7 +81,7 @@ def test_record_reads_on_where_it_stopped_and_leaves_half_a_line(tmp_path: Path)
     """The client may be in the middle of a line when its record is read."""
     first, second = (json.dumps(asdict(answer)) + "\n" for answer in answers("nw"))
     file = tmp_path / "record"
-    file.write_text(first + second[:10])
+    file.write_text(first + second[:10], encoding="utf-8")
     record = Record(file)
     assert [answer.region for answer in record.answers()] == ["northeurope"]
     with file.open("a") as more:

@@ -32,7 +32,8 @@ def exabgp(nodes: Nodes, region: Region, *routes: str) -> Process:
             f"neighbor {server} {{ router-id {region.nva}; local-address {region.nva};"
             f" local-as 65010; peer-as 65515; hold-time 9; static {{ {static} }} }}\n"
             for server in region.ars
-        )
+        ),
+        encoding="utf-8",
     )
     setting = {"exabgp_daemon_user": "root", "exabgp_api_cli": "false"}
     node = region.node("nva")

@@ -106,7 +106,7 @@ class Appliance:
         self.haproxy = HAProxy(directory, body.format(inter=inter, one=one, two=two))
         values = {"ttl": 5, "deadline": 3, "ring": "anycastd", "socket": self.haproxy.socket}
         self.profile = directory / "profile.yaml"
-        self.profile.write_text(profile.format(**(values | settings)))
+        self.profile.write_text(profile.format(**(values | settings)), encoding="utf-8")
         self.peers = [Peer(address, 179) for address in PEERS]
         self.speaker: subprocess.Popen[bytes] | None = None
         self.agent: subprocess.Popen[bytes] | None = None
@@ -192,7 +192,7 @@ class Appliance:
     def log(self) -> str:
         """What agent and speaker have said."""
         files = sorted(self.directory.glob("*.err"))
-        return "\n".join(f"--- {file.name}\n{file.read_text()}" for file in files)
+        return "\n".join(f"--- {file.name}\n{file.read_text(encoding='utf-8')}" for file in files)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -52,7 +52,8 @@ protocol bgp speaker {{
   ipv4 {{ igp table master4; import all; export none; }};
   ipv6 {{ import all; export none; }};
 }}
-"""
+""",
+            encoding="utf-8",
         )
         self._process: subprocess.Popen[bytes] | None = None
 

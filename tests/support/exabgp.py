@@ -100,11 +100,13 @@ class ExaBGP:
         self._buffer = b""
         self._connection: socket.socket | None = None
         relay, meeting, conf = (directory / name for name in ("relay.py", "relay", "exabgp.conf"))
-        relay.write_text(RELAY)
-        (directory / "exabgp.env").write_text("# nothing\n")
+        relay.write_text(RELAY, encoding="utf-8")
+        (directory / "exabgp.env").write_text("# nothing\n", encoding="utf-8")
         text = config.build_config(self.profile, str(directory), secrets or {}, port=port)
         run = next(line for line in text.splitlines() if line.lstrip().startswith("run "))
-        conf.write_text(text.replace(run, f'    run {python} "{relay}" "{meeting}";'))
+        conf.write_text(
+            text.replace(run, f'    run {python} "{relay}" "{meeting}";'), encoding="utf-8"
+        )
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(meeting))
         self._listener.listen()

@@ -126,7 +126,7 @@ class HAProxy:
     def configure(self, body: str, head: str = HEAD) -> None:
         """Write the configuration; ``reload`` or ``start`` makes it work."""
         text = head.replace("{dir}", str(self.directory)) + body
-        self.config.write_text(text)
+        self.config.write_text(text, encoding="utf-8")
 
     def start(self) -> HAProxy:
         """Start and wait until it answers."""
@@ -159,7 +159,7 @@ class HAProxy:
 
     def log(self) -> str:
         """What it wrote so far."""
-        return (self.directory / "log").read_text()
+        return (self.directory / "log").read_text(encoding="utf-8")
 
     def ask(self, command: str, timeout: float = 5.0) -> str:
         """The answer to a command on a new connection, until HAProxy closes it."""
@@ -181,7 +181,9 @@ class HAProxy:
     @property
     def port(self) -> int:
         """The port of the first `bind` of 127.0.0.1."""
-        return int(self.config.read_text().partition("bind 127.0.0.1:")[2].split()[0])
+        return int(
+            self.config.read_text(encoding="utf-8").partition("bind 127.0.0.1:")[2].split()[0]
+        )
 
     def row(self, proxy: str, name: str) -> dict[str, str]:
         """A row of ``show stat``."""

@@ -49,12 +49,12 @@ def reload(appliance: Appliance, *options: str) -> subprocess.CompletedProcess[s
 
 def change(appliance: Appliance, *changes: tuple[str, str]) -> None:
     """Edit the profile, as an editor does: a new file in the place of the old one."""
-    text = appliance.profile.read_text()
+    text = appliance.profile.read_text(encoding="utf-8")
     for old, new in changes:
         assert old in text, f"the profile has no {old!r}"
         text = text.replace(old, new)
     edited = appliance.profile.with_suffix(".new")
-    edited.write_text(text)
+    edited.write_text(text, encoding="utf-8")
     edited.replace(appliance.profile)
 
 
@@ -104,6 +104,6 @@ class Unlucky(Appliance):
         """As before, with a hook that every Python loads."""
         hook = self.directory / "hook"
         hook.mkdir(exist_ok=True)
-        (hook / "sitecustomize.py").write_text(HOOK.format(what=self.what))
+        (hook / "sitecustomize.py").write_text(HOOK.format(what=self.what), encoding="utf-8")
         before = super().environment
         return before | {"PYTHONPATH": f"{hook}{os.pathsep}{before['PYTHONPATH']}"}

@@ -351,11 +351,11 @@ def test_a_corrupt_file_is_said_and_put_aside(tmp_path: Path, text: str) -> None
     """The agent starts and serves, says what was lost for as long as the file lies there."""
     state = tmp_path / "state"
     state.mkdir()
-    (state / "drains.json").write_text(text)
+    (state / "drains.json").write_text(text, encoding="utf-8")
     with drainable(tmp_path) as one:
         (problem,) = one.status()["problems"]
         assert "drains.json.unreadable: drains of an earlier agent could not be read" in problem
-        assert (state / "drains.json.unreadable").read_text() == text
+        assert (state / "drains.json.unreadable").read_text(encoding="utf-8") == text
         (state / "drains.json.unreadable").unlink()
         assert one.status()["problems"] == []
 
@@ -379,7 +379,7 @@ def test_a_stop_drains_shortly_and_a_restart_does_not(
     with drainable(tmp_path, REGIONS) as one:  # the guard would refuse: nobody is asked
         tools = tmp_path / "bin"
         tools.mkdir()
-        (tools / "systemctl").write_text(f"#!/bin/sh\n{systemctl}\n")
+        (tools / "systemctl").write_text(f"#!/bin/sh\n{systemctl}\n", encoding="utf-8")
         (tools / "systemctl").chmod(0o755)
         wire = Wire(one.peers, PREFIX)
         began = time.monotonic()

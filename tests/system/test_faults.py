@@ -206,11 +206,12 @@ def test_an_exabgp_that_hangs(machine: Machine, tmp_path: Path) -> None:
     conf = tmp_path / "other.conf"
     conf.write_text(
         "neighbor 192.0.2.99 {\n    router-id 192.0.2.10;\n    local-address 192.0.2.10;\n"
-        "    local-as 65010;\n    peer-as 65515;\n    family { ipv4 unicast; }\n}\n"
+        "    local-as 65010;\n    peer-as 65515;\n    family { ipv4 unicast; }\n}\n",
+        encoding="utf-8",
     )
     settings = build_environment(str(tmp_path), machine.appliance.environment, "root")
     settings["exabgp_log_level"] = "WARNING"  # 4.2 and 5.0 share no other word
-    (tmp_path / "exabgp.env").write_text("# nothing\n")
+    (tmp_path / "exabgp.env").write_text("# nothing\n", encoding="utf-8")
     other = subprocess.Popen([machine.appliance.python, "-m", "exabgp", str(conf)], env=settings)
     began = time.monotonic()
     try:

@@ -36,7 +36,7 @@ class Watched:
         self.appliance = appliance
         self.haproxy = appliance.haproxy
         self.wire = Wire(appliance.peers, f"{VIP}/32")
-        self.config = appliance.haproxy.config.read_text()
+        self.config = appliance.haproxy.config.read_text(encoding="utf-8")
 
     def calm(self, since: float, seconds: float) -> None:
         """Hold that nothing changes from ``since`` until ``seconds`` after it."""
@@ -68,7 +68,7 @@ class Watched:
         for old, new in changes:
             assert old in text
             text = text.replace(old, new)  # `default_backend` as well
-        self.haproxy.config.write_text(text)
+        self.haproxy.config.write_text(text, encoding="utf-8")
         began = time.monotonic()
         self.haproxy.reload()
         return began
@@ -152,7 +152,7 @@ def test_a_reload_without_a_server(here: Watched) -> None:
 
 def test_a_reload_with_a_broken_file(here: Watched) -> None:
     """HAProxy keeps its worker, and nothing changes; the next reload works."""
-    here.haproxy.config.write_text(here.config + "backend\n")
+    here.haproxy.config.write_text(here.config + "backend\n", encoding="utf-8")
     worker, began, process = here.haproxy.worker, time.monotonic(), here.haproxy.process
     assert process is not None
     os.kill(process.pid, signal.SIGUSR2)

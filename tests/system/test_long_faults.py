@@ -119,7 +119,7 @@ def steps_of_the_clock(place: Path) -> None:
     """
     hook, mark = place / "hook", place / "step"
     hook.mkdir()
-    (hook / "sitecustomize.py").write_text(STEPPED.format(mark=str(mark)))
+    (hook / "sitecustomize.py").write_text(STEPPED.format(mark=str(mark)), encoding="utf-8")
     path = os.pathsep.join(map(str, (hook, CHECKOUT)))
     profile = PROFILE.replace("  router_id:", "  hold_time: 3\n  router_id:")
     with own_network():
@@ -129,7 +129,7 @@ def steps_of_the_clock(place: Path) -> None:
             began = time.monotonic()
             for step in ("60", "0", "-60"):
                 stepped = time.monotonic()
-                mark.write_text(step)
+                mark.write_text(step, encoding="utf-8")
                 machine.kill("agent")  # one that starts at a wrong time is one of the cases
                 pass_time(stepped, 4)
             assert machine.wire.story(began) == ["nothing", "nothing"], appliance.log()
@@ -166,7 +166,7 @@ def wedge(place: Path, part: str) -> None:
     """Let a part stand still; ask for the status, and have a session come and go meanwhile."""
     owner, method, bound = PARTS[part]
     script, mark = place / "wedged.py", place / "wedge"
-    script.write_text(WEDGED.format(owner=owner, method=method, mark=str(mark)))
+    script.write_text(WEDGED.format(owner=owner, method=method, mark=str(mark)), encoding="utf-8")
     with own_network(), Appliance(place, python=PYTHONS[0], ttl=TTL, deadline=DEADLINE) as it:
         it.start_speaker()
         line = [sys.executable, str(script), "run", "--profile", str(it.profile)]

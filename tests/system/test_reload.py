@@ -165,7 +165,7 @@ def test_what_was_judged_is_what_starts(tmp_path: Path) -> None:
         change(one, ("    prepend: 0", "    prepend: 1"))
         reload(one)
         one.wait_path(2)
-        assert one.profile.read_text() == "nonsense"
+        assert one.profile.read_text(encoding="utf-8") == "nonsense"
         assert reload(one).returncode == 78
 
 

@@ -71,15 +71,15 @@ def test_sessions_that_must_reset_do_so_one_at_a_time(appliance: Appliance) -> N
 
 def test_a_vip_is_added_and_removed(appliance: Appliance) -> None:
     """The lease process learns of it, and no session notices."""
-    text = appliance.profile.read_text()
+    text = appliance.profile.read_text(encoding="utf-8")
     service = text[text.index("  web:") :]
     second = service.replace("  web:", "  two:").replace(VIP, "203.0.113.11")
-    appliance.profile.write_text(text + second)
+    appliance.profile.write_text(text + second, encoding="utf-8")
     done = reload(appliance)
     assert done.returncode == 0, done.stderr
     for peer in appliance.peers:
         peer.wait(lambda it: "203.0.113.11/32" in it.table, 15)
-    appliance.profile.write_text(text)
+    appliance.profile.write_text(text, encoding="utf-8")
     assert reload(appliance).returncode == 0
     for peer in appliance.peers:
         peer.wait(lambda it: set(it.table) == {f"{VIP}/32"}, 10)

@@ -28,7 +28,7 @@ def changed(old: str, new: str) -> str:
 def mapped(tmp_path: Path) -> Iterator[Appliance]:
     """Give a running appliance whose HAProxy has a maintenance map."""
     path = tmp_path / "maintenance.map"
-    path.write_text("")
+    path.write_text("", encoding="utf-8")
     body = MAPPED.replace("{map}", str(path))
     with_map = changed(FAILED, f"    maintenance: {{{{map: {path}, key: web}}}}\n{FAILED}")
     with own_network(), Appliance(tmp_path, body=body, profile=with_map, ttl=2) as one:

@@ -36,7 +36,7 @@ HEADING = re.compile(r"^## (\d\S*).*\(commit ([0-9a-f]{7,40})\)", re.MULTILINE)
 
 def releases() -> list[tuple[str, str]]:
     """Give every release and its commit."""
-    return HEADING.findall(CHANGELOG.read_text()) or [("none", "")]
+    return HEADING.findall(CHANGELOG.read_text(encoding="utf-8")) or [("none", "")]
 
 
 def git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -136,8 +136,10 @@ def test_a_released_speaker_with_this_agent(mixed: Mixed, release: Path) -> None
     works(mixed)
     assert status(mixed)["problems"] == []
     before = updates(mixed)
-    text = mixed.profile.read_text()
-    mixed.profile.write_text(text.replace("65010\n", "65010\n  hold_time: 30\n", 1))
+    text = mixed.profile.read_text(encoding="utf-8")
+    mixed.profile.write_text(
+        text.replace("65010\n", "65010\n  hold_time: 30\n", 1), encoding="utf-8"
+    )
     assert mixed.agent is not None
     mixed.agent.send_signal(signal.SIGHUP)
     until(lambda: "restart it when" in str(status(mixed)["problems"]), 10)

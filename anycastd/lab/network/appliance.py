@@ -84,18 +84,24 @@ class Appliance:
             directory.mkdir(parents=True)
         settings = self._settings
         chosen = (settings.profiles or {}).get(self.region.name)
-        text = (chosen or shipped_files.shipped(f"profiles/{self.region.profile}")).read_text()
+        text = (chosen or shipped_files.shipped(f"profiles/{self.region.profile}")).read_text(
+            encoding="utf-8"
+        )
         socket = self.socket
         filled = adapt.profile(text, self.region, socket, settings.back, settings.drain)
-        self.profile.write_text(filled)
+        self.profile.write_text(filled, encoding="utf-8")
         (service,) = yaml.safe_load(filled)["services"].values()
         self.prepends = {  # what is not written is as docs/profile.md says
             "preferred": service.get("prepend", 0),
             "degraded": service.get("degraded", {}).get("prepend", 3),
             "standby": service.get("standby", {}).get("prepend", 6),
         }
-        text = (settings.haproxy_file or shipped_files.shipped("haproxy/haproxy.cfg")).read_text()
-        self.haproxy_config.write_text(adapt.haproxy(text, self.region, socket, fast=settings.fast))
+        text = (settings.haproxy_file or shipped_files.shipped("haproxy/haproxy.cfg")).read_text(
+            encoding="utf-8"
+        )
+        self.haproxy_config.write_text(
+            adapt.haproxy(text, self.region, socket, fast=settings.fast), encoding="utf-8"
+        )
         Path(adapt.maintenance_map(socket)).touch()
         self._nodes.run(self.node, "ip", "address", "add", f"{VIP}/32", "dev", "lo")
 
@@ -116,7 +122,9 @@ class Appliance:
 
     def backends_ready(self) -> bool:
         """Return whether every web server listens."""
-        return all(READY in process.log.read_text() for process in self.backends.values())
+        return all(
+            READY in process.log.read_text(encoding="utf-8") for process in self.backends.values()
+        )
 
     def start_haproxy(self) -> None:
         """Start HAProxy, master and worker; raises LabError when it refuses its configuration."""

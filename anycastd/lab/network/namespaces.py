@@ -149,7 +149,7 @@ class Process:
     def last_words(self, lines: int = 15) -> str:
         """Return the last lines of the log."""
         try:
-            text = self.log.read_text(errors="replace")
+            text = self.log.read_text(errors="replace", encoding="utf-8")
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-lines:])
@@ -323,7 +323,8 @@ class Nodes:
             "    exit 2\n}\nshift\n"
             f"{exported}"
             '[ $# -gt 0 ] || set -- "${SHELL:-sh}"\n'
-            f'exec {line} "$@"\n'
+            f'exec {line} "$@"\n',
+            encoding="utf-8",
         )
         script.chmod(0o755)
 

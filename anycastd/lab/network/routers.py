@@ -179,7 +179,7 @@ def start(nodes: Nodes, *, weights: bool = False) -> dict[str, Process]:
     started = {}
     for node in ROUTERS:
         file = nodes.directory / f"{node}.bird.conf"
-        file.write_text(configuration(node, weights=weights))
+        file.write_text(configuration(node, weights=weights), encoding="utf-8")
         control = str(control_socket(nodes, node))
         started[node] = nodes.start(node, "bird", "bird", "-f", "-c", str(file), "-s", control)
     return started

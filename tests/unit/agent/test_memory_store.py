@@ -76,8 +76,8 @@ def test_what_is_no_memory_is_put_aside(tmp_path: Path, value: str) -> None:
     """The agent begins without one, and says so."""
     fails(tmp_path, profile())
     file = tmp_path / "memory.json"
-    text = file.read_text()
-    file.write_text(text.split('"value": ')[0] + f'"value": {value}}}')
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.split('"value": ')[0] + f'"value": {value}}}', encoding="utf-8")
     one = recall(tmp_path, profile(), 50.0)
     assert one.begin() == {}
     assert "what services have been through" in one.problems()[0]

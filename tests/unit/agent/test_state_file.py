@@ -28,7 +28,9 @@ def put(directory: Path, value: Any) -> str:
 def changed(directory: Path, **fields: Any) -> None:
     """Change what stands beside the value in the file."""
     file = directory / "thing.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+    file.write_text(
+        json.dumps(json.loads(file.read_text(encoding="utf-8")) | fields), encoding="utf-8"
+    )
 
 
 def age(directory: Path) -> float:
@@ -43,7 +45,9 @@ def test_what_is_put_is_there_for_the_next(tmp_path: Path) -> None:
     place = tmp_path / "state"
     assert shelf(place).load() is None
     assert put(place, {"a": 1}) == ""
-    (place / ".thing.json.killed").write_text("{")  # what a killed agent was writing
+    (place / ".thing.json.killed").write_text(
+        "{", encoding="utf-8"
+    )  # what a killed agent was writing
     shelf(place).load()
     assert put(place, {"a": 2}) == ""
     loaded = shelf(place).load()
@@ -95,7 +99,7 @@ def test_what_cannot_be_read_is_put_aside(tmp_path: Path, text: bytes) -> None:
 
 def test_a_place_that_is_none_is_a_problem_in_words(tmp_path: Path) -> None:
     """And nothing else: the agent goes on."""
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     assert put(tmp_path / "file" / "state", 1) == "Not a directory"
 
 
@@ -116,7 +120,7 @@ def test_what_could_not_be_written_is_tried_again(
 
     async def scene() -> None:
         place = tmp_path / "state"
-        place.write_text("")
+        place.write_text("", encoding="utf-8")
         one = StateFile(str(place), "thing", "things", again=0.05)
         assert await one.put(7) == "File exists"
         task = asyncio.create_task(one.run())

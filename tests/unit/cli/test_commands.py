@@ -36,7 +36,9 @@ def anycastd(
 def profile(tmp_path: Path) -> Path:
     """Give a sound profile's file."""
     path = tmp_path / "profile.yaml"
-    path.write_text(TEXT.replace("/run/haproxy/anycastd.sock", str(tmp_path / "none.sock")))
+    path.write_text(
+        TEXT.replace("/run/haproxy/anycastd.sock", str(tmp_path / "none.sock")), encoding="utf-8"
+    )
     return path
 
 
@@ -73,7 +75,7 @@ def test_a_wrong_profile_is_said_with_file_line_and_key(
 ) -> None:
     """Code 78 from every command that reads one, and nothing is left behind."""
     path = tmp_path / "profile.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     where = [str(path)] if command == "check" else ["--profile", str(path)]
     if command != "check":
         where += ["--directory", str(tmp_path / "run")]
@@ -160,9 +162,9 @@ def test_check_compares_the_shipped_regions() -> None:
 
 def test_check_refuses_regions_that_tie(tmp_path: Path) -> None:
     """Equal paths split the traffic between the regions, which nobody has said is meant."""
-    text = (ROOT / "profiles" / "primary.yaml").read_text()
+    text = (ROOT / "profiles" / "primary.yaml").read_text(encoding="utf-8")
     twin = tmp_path / "twin.yaml"
-    twin.write_text(text.replace("region: northeurope", "region: westeurope"))
+    twin.write_text(text.replace("region: northeurope", "region: westeurope"), encoding="utf-8")
     done = anycastd("check", str(ROOT / "profiles" / "primary.yaml"), str(twin))
     assert done.returncode == 78
     assert "preferred in westeurope ties with preferred in northeurope" in done.stderr
@@ -182,11 +184,11 @@ def test_check_says_that_prepends_do_not_steer(profile: Path) -> None:
 def test_check_lists_names_that_differ(tmp_path: Path) -> None:
     """What the profile names and HAProxy lacks, and the reverse; and what run would do."""
     with own_network(), Appliance(tmp_path) as one:
-        text = one.profile.read_text().replace("{frontend: web}", "{frontend: www}")
+        text = one.profile.read_text(encoding="utf-8").replace("{frontend: web}", "{frontend: www}")
         text = text.replace(
             "    failed:", "    maintenance: {map: /none.map, key: web}\n    failed:"
         )
-        one.profile.write_text(text)
+        one.profile.write_text(text, encoding="utf-8")
         done = anycastd("check", str(one.profile))
     assert done.returncode == 0, done.stderr
     assert "frontend www: the profile names it, HAProxy does not have it" in done.stdout

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def inside(script: str, tmp_path: Path) -> list[str]:
     """Run a shell's lines in a network of their own, $A and $P being program and profile."""
     profile = tmp_path / "profile.yaml"
-    profile.write_text(TEXT)
+    profile.write_text(TEXT, encoding="utf-8")
     done = subprocess.run(
         ["unshare", "--net", "sh", "-c", f"ip link set lo up\n{script}"],
         capture_output=True,

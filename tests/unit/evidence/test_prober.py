@@ -240,14 +240,14 @@ class SelfTesting(Appliance):
 
     def __init__(self, directory: Path, *, test: str = "{http: 80}", **values: Any) -> None:
         super().__init__(directory)
-        text = self.profile.read_text()
+        text = self.profile.read_text(encoding="utf-8")
         for old, new in (
             ("{all: [{backend: web, usable: 1}, {frontend: web}]}", "{backend: web}"),
             ("    failed:", f"    self_test: {test}\n    failed:"),
         ):
             assert old in text
             text = text.replace(old, new)
-        self.profile.write_text(text)
+        self.profile.write_text(text, encoding="utf-8")
         one, two = (backend.port for backend in self.backends)
         self.values = {"inter": "50ms", "more": "", "maxconn": 100, "vip": VIP}
         self.values |= {"one": one, "two": two} | values

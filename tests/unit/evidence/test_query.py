@@ -49,7 +49,7 @@ def haproxy(tmp_path: Path) -> Iterator[HAProxy]:
     """Two servers, of weight 10 and 90, and a map that the frontend uses twice."""
     webs = Web(), Web()
     path = tmp_path / "maintenance.map"
-    path.write_text("other on\nlater off\n")
+    path.write_text("other on\nlater off\n", encoding="utf-8")
     body = f"""
 frontend web
     bind 127.0.0.1:{free_port()}

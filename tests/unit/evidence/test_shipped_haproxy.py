@@ -22,7 +22,9 @@ SHIPPED = Path(__file__).resolve().parents[3] / "haproxy" / "haproxy.cfg"
 
 def filled(directory: Path, servers: list[Web], settings: str = "calm") -> str:
     """Give the shipped file with this test's paths, addresses and user."""
-    text = SHIPPED.read_text().replace("backend web from calm", f"backend web from {settings}")
+    text = SHIPPED.read_text(encoding="utf-8").replace(
+        "backend web from calm", f"backend web from {settings}"
+    )
     text = re.sub(r"^ +(user|group|chroot|log /dev/log) .*$", "", text, flags=re.MULTILINE)
     text = text.replace("mode 660 group haproxy", "mode 660")
     text = text.replace("/run/haproxy/anycastd.sock", str(directory / "stats.sock"))
@@ -75,7 +77,10 @@ def get(port: int) -> bytes:
 def test_the_file_is_accepted_as_it_is(tmp_path: Path, settings: str) -> None:
     """HAProxy accepts it without a warning, with either set of check settings."""
     config = tmp_path / "haproxy.cfg"
-    config.write_text(SHIPPED.read_text().replace("web from calm", f"web from {settings}"))
+    config.write_text(
+        SHIPPED.read_text(encoding="utf-8").replace("web from calm", f"web from {settings}"),
+        encoding="utf-8",
+    )
     assert BINARY is not None
     done = subprocess.run(
         [BINARY, "-c", "-f", str(config)], capture_output=True, encoding="utf-8", check=False
@@ -86,7 +91,7 @@ def test_the_file_is_accepted_as_it_is(tmp_path: Path, settings: str) -> None:
 
 def test_what_a_rehearsal_fills_in_is_unambiguous() -> None:
     """One stats socket, two servers, one line that chooses the check settings."""
-    lines = [line.strip() for line in SHIPPED.read_text().splitlines()]
+    lines = [line.strip() for line in SHIPPED.read_text(encoding="utf-8").splitlines()]
     code = [line for line in lines if line and not line.startswith("#")]
     assert sum(line.startswith("stats socket /run/haproxy/anycastd.sock ") for line in code) == 1
     assert sum(line.startswith("stats socket ") for line in code) == 1

@@ -31,7 +31,7 @@ FRONTENDS = {"web", "paused", "traffic"}
 
 def capture(name: str, version: str) -> str:
     """Read a capture of a real HAProxy."""
-    return (CAPTURES / f"{name}-{version}.txt").read_text()
+    return (CAPTURES / f"{name}-{version}.txt").read_text(encoding="utf-8")
 
 
 def counted(snapshot: Snapshot) -> dict[str, str]:

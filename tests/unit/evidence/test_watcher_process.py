@@ -48,7 +48,7 @@ def test_a_pause_of_the_whole_machine_is_no_missed_look(
     output = tmp_path / "seen"
 
     def looks() -> int:
-        return output.read_text().count("Snapshot")
+        return output.read_text(encoding="utf-8").count("Snapshot")
 
     with process(haproxy.socket, 0.5, output) as pid:
         for number in range(3):
@@ -67,7 +67,9 @@ def test_a_pause_of_the_whole_machine_is_no_missed_look(
                 _wait(0.03)
         _one_more(looks)
         _one_more(looks)
-    assert {line.split()[1] for line in output.read_text().splitlines()} == {"Snapshot"}
+    assert {line.split()[1] for line in output.read_text(encoding="utf-8").splitlines()} == {
+        "Snapshot"
+    }
 
 
 def _one_more(count: Callable[[], int]) -> None:
@@ -85,6 +87,6 @@ def test_a_socket_that_it_may_not_open_is_unreadable(tmp_path: Path, haproxy: HA
     output = tmp_path / "seen"
     haproxy.socket.chmod(0)
     with process(haproxy.socket, 0.5, output, *without("dac_override")):
-        until(lambda: output.read_text().count("\n") >= 3, 10)
-    assert all("Unreadable" in line for line in output.read_text().splitlines())
-    assert "Permission denied" in output.read_text()
+        until(lambda: output.read_text(encoding="utf-8").count("\n") >= 3, 10)
+    assert all("Unreadable" in line for line in output.read_text(encoding="utf-8").splitlines())
+    assert "Permission denied" in output.read_text(encoding="utf-8")

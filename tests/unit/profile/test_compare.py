@@ -10,8 +10,8 @@ from anycastd.profile.compare import Comparison, compare_regions
 from anycastd.profile.validate import validate
 
 SHIPPED = Path(__file__).resolve().parents[3] / "profiles"
-PRIMARY = (SHIPPED / "primary.yaml").read_text()
-SECONDARY = (SHIPPED / "secondary.yaml").read_text()
+PRIMARY = (SHIPPED / "primary.yaml").read_text(encoding="utf-8")
+SECONDARY = (SHIPPED / "secondary.yaml").read_text(encoding="utf-8")
 ECMP = ("    failed:", "    ecmp: true\n    failed:")
 MEANT = ", or ecmp: true in all regions if that is meant"
 # The lines of the shipped files in which the levels' prepends stand.

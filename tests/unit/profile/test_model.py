@@ -47,7 +47,7 @@ def test_shipped_profiles_are_sound(path: Path) -> None:
 def test_the_shipped_pair_differs_where_it_must() -> None:
     """The primary withdraws and the secondary stays at standby when no backend can serve."""
     one, two = (
-        validate((ROOT / "profiles" / name).read_text(), name).profile
+        validate((ROOT / "profiles" / name).read_text(encoding="utf-8"), name).profile
         for name in ("primary.yaml", "secondary.yaml")
     )
     assert one
@@ -222,7 +222,7 @@ def test_the_schema_is_whole() -> None:
             assert "additionalProperties" in each, name
         if "pattern" in each:
             assert each["x-allowed"], name
-    text = resources.files("anycastd.profile").joinpath("schema.json").read_text()
+    text = resources.files("anycastd.profile").joinpath("schema.json").read_text(encoding="utf-8")
     assert not any(word in text for word in ('"oneOf"', '"anyOf"', '"allOf"'))
 
 
@@ -275,4 +275,6 @@ def test_conditions_of_schema_and_dataclasses_agree() -> None:
 
 def test_the_reference_page_is_current() -> None:
     """docs/profile.md is what scripts/profile_reference.py writes."""
-    assert (ROOT / "docs" / "profile.md").read_text() == profile_reference.reference()
+    assert (ROOT / "docs" / "profile.md").read_text(
+        encoding="utf-8"
+    ) == profile_reference.reference()

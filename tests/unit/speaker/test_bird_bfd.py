@@ -29,7 +29,7 @@ def test_every_neighbor_is_in_it_and_bird_accepts_it(tmp_path: Path) -> None:
     bird = find_bird()
     assert bird, "BIRD is not installed (apt install bird2)"
     file = tmp_path / "bird.conf"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     done = subprocess.run(
         [bird, "-p", "-c", file], capture_output=True, encoding="utf-8", check=False
     )
@@ -40,7 +40,7 @@ def test_it_is_off_unless_the_profile_has_it(tmp_path: Path) -> None:
     """Then the command says what to write, and ends with 78."""
     assert profile().bgp.bfd is None
     file = tmp_path / "profile.yaml"
-    file.write_text(TEXT)
+    file.write_text(TEXT, encoding="utf-8")
     line = [sys.executable, "-m", "anycastd", "bfd", "--profile", str(file)]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 78

@@ -162,7 +162,7 @@ def test_md5_passwords_are_what_the_peer_has(
 def test_files_are_written_for_those_who_need_them(tmp_path: Path) -> None:
     """The configuration may hold passwords; the others may be read by the group."""
     secret = tmp_path / "md5"
-    secret.write_text("p4ssword\nnotes\n")
+    secret.write_text("p4ssword\nnotes\n", encoding="utf-8")
     secret.chmod(0o640)
     given = loopback_profile(9, (PLAIN, SECRET % secret))
     prepared = directory.prepare_directory(given, str(tmp_path / "run" / "speaker"))
@@ -172,8 +172,8 @@ def test_files_are_written_for_those_who_need_them(tmp_path: Path) -> None:
             for path in (prepared.conf, prepared.settings, prepared.lease)
         }
         assert modes == {"exabgp.conf": 0o600, "exabgp.env": 0o640, "lease.json": 0o640}
-        assert "md5-password p4ssword;" in prepared.conf.read_text()
-        assert json.loads(prepared.lease.read_text())["v"] == 1
+        assert "md5-password p4ssword;" in prepared.conf.read_text(encoding="utf-8")
+        assert json.loads(prepared.lease.read_text(encoding="utf-8"))["v"] == 1
         assert {path.name for path in prepared.conf.parent.iterdir()} == {*modes, "speaker.lock"}
     finally:
         os.close(prepared.lock)
@@ -210,7 +210,7 @@ def test_an_md5_file_that_cannot_be_used_is_named(
 def test_a_place_that_is_no_directory_is_named(tmp_path: Path) -> None:
     """One message, with the path in it."""
     file = tmp_path / "file"
-    file.write_text("")
+    file.write_text("", encoding="utf-8")
     with pytest.raises(SpeakerError, match=str(file)) as refused:
         directory.prepare_directory(loopback_profile(), str(file))
     assert refused.value.code == 69

@@ -76,7 +76,7 @@ class Bench:
             "ttl_max": 30.0,
             "inherit": 5.0,
         }
-        (directory / "lease.json").write_text(json.dumps(settings))
+        (directory / "lease.json").write_text(json.dumps(settings), encoding="utf-8")
         keeper = [
             sys.executable,
             "-P",

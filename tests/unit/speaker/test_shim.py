@@ -46,7 +46,7 @@ def stepping(python: str, directory: Path, *, mended: bool) -> Iterator[tuple[Pe
     """Give a session with hold time 3 s, and the file whose number the wall clock is off by."""
     hook, mark = directory / "hook", directory / "step"
     hook.mkdir()
-    (hook / "sitecustomize.py").write_text(STEPPED.format(mark=str(mark)))
+    (hook / "sitecustomize.py").write_text(STEPPED.format(mark=str(mark)), encoding="utf-8")
     hold = loopback_profile(3)
     with (
         Peer(FIRST) as peer,
@@ -60,7 +60,7 @@ def test_a_step_of_the_wall_clock_changes_nothing(exabgp_python: str, tmp_path: 
     """A minute forth and back: keepalives go on for longer than the hold time, nothing closes."""
     with stepping(exabgp_python, tmp_path, mended=True) as (peer, mark):
         for step in ("60", "0"):
-            mark.write_text(step)
+            mark.write_text(step, encoding="utf-8")
             enough = peer.keepalives + 4
             peer.wait(lambda peer: peer.keepalives >= enough, 8)  # noqa: B023 - waited for here
         assert not peer.of(Closed)
@@ -72,7 +72,7 @@ def test_without_the_shim_a_step_closes_the_session(
 ) -> None:
     """The proof that the test before would notice."""
     with stepping(exabgp_python, tmp_path, mended=False) as (peer, mark):
-        mark.write_text(step)
+        mark.write_text(step, encoding="utf-8")
         peer.wait(lambda _: peer.of(Closed), 8)
         assert peer.of(Closed)[0].code == 4, "hold timer expired, theirs or ours"
 
@@ -130,7 +130,7 @@ def test_what_is_offered_to_a_peer(exabgp_python: str, tmp_path: Path) -> None:
         assert peer.updates[0].announced == peer.updates[1].announced
         assert bool(peer.of(Refreshed)) == (70 in opened.capabilities)
         assert not peer.of(Closed)
-        assert exabgp.log.read_text() == ""
+        assert exabgp.log.read_text(encoding="utf-8") == ""
 
 
 @pytest.mark.skipif(find_bird() is None, reason="needs BIRD: apt install bird2")
@@ -253,7 +253,7 @@ def test_another_exabgp_is_refused_and_left_alone(exabgp_python: str, change: st
 
 def test_a_missing_exabgp_is_named(exabgp_python: str, tmp_path: Path) -> None:
     """The message says what to install, and for which interpreter."""
-    (tmp_path / "exabgp.py").write_text("raise ImportError('no such thing')")
+    (tmp_path / "exabgp.py").write_text("raise ImportError('no such thing')", encoding="utf-8")
     command = [
         exabgp_python,
         "-P",

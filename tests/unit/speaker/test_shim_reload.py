@@ -30,9 +30,13 @@ def route(neighbor: str) -> Route:
 def write(exabgp: ExaBGP, text: str) -> None:
     """Give ExaBGP another configuration, its API child as it is, and have it read."""
     conf = exabgp.log.parent / "exabgp.conf"
-    run = next(line for line in conf.read_text().splitlines() if line.startswith("    run "))
+    run = next(
+        line
+        for line in conf.read_text(encoding="utf-8").splitlines()
+        if line.startswith("    run ")
+    )
     ours = next((line for line in text.splitlines() if line.startswith("    run ")), "no run")
-    conf.write_text(text.replace(ours, run))
+    conf.write_text(text.replace(ours, run), encoding="utf-8")
     os.kill(exabgp.pid, signal.SIGUSR1)
 
 
@@ -96,7 +100,7 @@ def test_it_says_what_it_runs(exabgp_python: str, tmp_path: Path, broken: str) -
         )
         assert environment(exabgp.child())["ANYCASTD_LOADED"] == first
         conf = tmp_path / "exabgp.conf"
-        sound = conf.read_text()
+        sound = conf.read_text(encoding="utf-8")
         if broken == "words":
             write(exabgp, "# config broken\nneighbor 127.0.0.2 {\n    no-such-word;\n}\n")
         else:
@@ -108,7 +112,7 @@ def test_it_says_what_it_runs(exabgp_python: str, tmp_path: Path, broken: str) -
         assert [fact.config for fact in exabgp.facts if isinstance(fact, ConfigLoaded)] == [first]
         exabgp.end_child()
         assert environment(exabgp.child())["ANYCASTD_LOADED"] == first
-        conf.write_text(sound)
+        conf.write_text(sound, encoding="utf-8")
         write(exabgp, configuration(exabgp, peer.port))
         exabgp.wait(lambda facts: ConfigLoaded(config) in facts)
         exabgp.end_child()

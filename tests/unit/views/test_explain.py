@@ -241,7 +241,7 @@ def test_a_person_brings_a_service_back(appliance: Appliance) -> None:
     assert "say `anycastd return`" in said(appliance, "explain").stdout
     assert said(appliance, "return").stdout.startswith("web may return")
     appliance.wait_path(1)
-    log = (appliance.directory / "agent.err").read_text()
+    log = (appliance.directory / "agent.err").read_text(encoding="utf-8")
     for change in ("preferred -> withdrawn", "withdrawn -> standby", "standby -> preferred"):
         lines = [line for line in log.splitlines() if change in line]
         assert all("acknowledged" in line for line in lines), log
