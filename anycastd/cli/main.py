@@ -39,7 +39,7 @@ COMMANDS = {
 
 
 # `return` is no name for a module.
-MODULES = {"return": "comeback"}
+MODULES = {"return": "return_"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
         if name == chosen:
             try:
-                module = importlib.import_module(f"anycastd.commands.{MODULES.get(name, name)}")
+                module = importlib.import_module(f"anycastd.cli.commands.{MODULES.get(name, name)}")
             except ModuleNotFoundError as error:
                 if name != "lab" or error.name != "anycastd.cli.commands.lab":
                     raise
