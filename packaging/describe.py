@@ -25,7 +25,9 @@ def parsers() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
     """Yield (command, summary, parser)."""
     for name, summary in COMMANDS.items():
         parser = argparse.ArgumentParser(prog=f"anycastd {name}", add_help=False)
-        importlib.import_module(f"anycastd.cli.commands.{MODULES.get(name, name)}").configure(parser)
+        importlib.import_module(f"anycastd.cli.commands.{MODULES.get(name, name)}").configure(
+            parser
+        )
         yield name, summary, parser
 
 

@@ -83,10 +83,9 @@ class ApiConversation:
     """Both directions of the talk with one ExaBGP, without any I/O.
 
     ``neighbors`` are the configured ones: 4.2 leaves those that are down out of its summary.
-    ``local_as`` makes ``say`` refuse a path that does not start with it.  ``ignored`` counts
-    lines that meant nothing, ``last_ignored`` is the newest of them.  A route that ``AskRib``
-    finds as it was announced is the very one that was announced (communities have no order).
-    ``watched`` asks the shim to end us when we say nothing for some seconds.
+    ``local_as`` makes ``say`` refuse a path that does not start with it.  A route that
+    ``QueryAdjRibOut`` finds as it was announced is the very one that was announced (communities
+    have no order).  ``watched`` asks the shim to end us when we say nothing for some seconds.
     """
 
     def __init__(
@@ -97,8 +96,6 @@ class ApiConversation:
         watched: bool = False,
     ) -> None:
         self._comment = "# watched" if watched else "#"
-        self.ignored = 0
-        self.last_ignored = ""
         self._neighbors = tuple(str(ip_address(neighbor)) for neighbor in neighbors)
         self._local_as = local_as
         self._sessions: dict[str, Session] = {}
@@ -195,26 +192,20 @@ class ApiConversation:
             facts = self._row(line)
         return facts
 
-    def _ignore(self, line: str) -> tuple[Fact, ...]:
-        self.ignored += 1
-        self.last_ignored = line
-        return ()
-
     # Answers -------------------------------------------------------------------------------------
 
     def _end(self, error: str | None) -> tuple[Fact, ...]:
-        line = error or "done"
         if self._version is not None:
             version, self._version = self._version, None
             if not self._pings:
-                return self._ignore(line)
+                return ()
             ping = self._pings.popleft()
             return () if ping is None else (Answer(ping, version=version),)
         if self._skip:
             self._skip = False
-            return self._ignore(line)
+            return ()
         if not self._queue or (self._queue[0].marked and not self._queue[0].started):
-            return self._ignore(line)  # owed to a child before us, or to the greeting's comment
+            return ()  # owed to a child before us, or to the greeting's comment
         if error is not None and self._queue[0].more:
             self._one_by_one = True  # said again, it is found which of them it does not take
         return self._close(self._queue.popleft(), error)
@@ -254,19 +245,18 @@ class ApiConversation:
         if line.startswith("neighbor "):
             if entry is None or not isinstance(entry.command, QueryAdjRibOut):
                 self._skip = True  # rows that a child before us asked for; their end is not ours
-                return self._ignore(line)
+                return ()
             try:
                 entry.rib.append(parse_route_row(line))
             except ValueError as problem:
                 entry.trouble = f"cannot read the rib: {problem}"
-                return self._ignore(line)
             return ()
         if self._skip or entry is None or not entry.started:
-            return self._ignore(line)
+            return ()
         try:
             neighbor, session = parse_session_row(line)
         except ValueError:
-            return self._ignore(line)
+            return ()
         entry.sessions[neighbor] = session
         return ()
 
@@ -282,7 +272,7 @@ class ApiConversation:
                 error = event.get("error")
                 return (ConfigLoaded(str(event["loaded"]), None if error is None else str(error)),)
             if event.get("type") != "state":
-                return self._ignore(line)
+                return ()
             told = event["neighbor"]
             peer, state = told["address"]["peer"], told["state"]
             why = str(told.get("reason", ""))
@@ -290,19 +280,19 @@ class ApiConversation:
             # 4.2 escapes quotes only: a peer's shutdown text may leave JSON that is none
             found = _EVENT.search(line) if '"type": "state"' in line else None
             if found is None:
-                return self._ignore(line)
+                return ()
             peer, state = found.groups()
         if state == "connected":
             return ()  # TCP only, and said even where the connection was refused
-        return self._changed(peer, state, why, line)
+        return self._changed(peer, state, why)
 
-    def _changed(self, peer: str, state: str, why: str, line: str) -> tuple[Fact, ...]:
+    def _changed(self, peer: str, state: str, why: str) -> tuple[Fact, ...]:
         try:
             neighbor = str(ip_address(peer))
         except ValueError:
-            return self._ignore(line)
+            return ()
         if state not in ("up", "down"):
-            return self._ignore(line)
+            return ()
         session = Session(state)
         again = session is Session.DOWN and self._sessions.get(neighbor) is Session.DOWN
         self._sessions[neighbor] = session
@@ -323,5 +313,5 @@ class ApiConversation:
     def _shutdown(self) -> tuple[Fact, ...]:
         facts: list[Fact] = []
         for neighbor in dict.fromkeys((*self._neighbors, *self._sessions)):
-            facts += self._changed(neighbor, "down", "ExaBGP is shutting down", "shutdown")
+            facts += self._changed(neighbor, "down", "ExaBGP is shutting down")
         return tuple(facts)

@@ -194,8 +194,6 @@ def test_what_a_dead_child_was_owed_answers_nothing() -> None:
     row = f"{NAME} ipv4 unicast 203.0.113.9/32 next-hop 127.0.0.1 as-path [ 65010 ]"
     owed = ["done", "done", row, row, "error", "exabgp 4.2.25", "done", "done", row, "done"]
     assert not [fact for line in owed for fact in dialogue.hear(line)]
-    assert dialogue.ignored > 0
-    assert dialogue.last_ignored == "done"
     assert not [fact for line in (HEADING, "done") for fact in dialogue.hear(line)]
     assert dialogue.hear("done") == (Answer(Announce(ROUTE)),)
 
@@ -222,7 +220,6 @@ def test_sessions_that_change_are_told_once() -> None:
     assert dialogue.hear(up) == (SessionChanged(FIRST, Session.UP),)
     assert dialogue.hear(up) == (SessionChanged(FIRST, Session.UP),), "a new session all the same"
     assert dialogue.hear(down) == (first,)
-    assert dialogue.ignored == 0
 
 
 def test_the_newest_reason_that_tells_something_is_told() -> None:
@@ -348,7 +345,6 @@ def test_what_was_told_is_found_in_the_rib(exabgp_python: str, tmp_path: Path) -
         assert answer.sessions == {FIRST: Session.UP, SECOND: Session.DOWN}
         version = exabgp.ask(Ping()).version or ""
         assert version.startswith(("4.2.", "5.0."))
-        assert exabgp.dialogue.ignored == 1, exabgp.dialogue.last_ignored  # the greeting's comment
 
 
 def test_a_refused_command_answers_in_its_place(exabgp_python: str, tmp_path: Path) -> None:
