@@ -53,7 +53,7 @@ def hold_down_time(service: Service, failures: int) -> float:
     """Seconds of hold-down after that many failures in a row: doubled each time, up to a cap."""
     if not failures:
         return 0.0
-    back = service.back
+    back = service.return_timers
     doublings = min(failures - 1, 32)
     return min(back.hold_down * float(2**doublings), max(back.hold_down, back.hold_down_max))
 
@@ -95,7 +95,7 @@ def _unhealthy(service: Service, verdict: Verdict, memory: Memory, now: float) -
     steers = service.prepends_steer
     ends, reason = memory.healthy.since + service.degraded.fall, Reason.FALLING
     if steers and memory.level is Level.PREFERRED and memory.changed is not None:
-        spaced = memory.changed + service.back.spacing
+        spaced = memory.changed + service.return_timers.spacing
         if now >= ends and now < spaced:
             reason = Reason.SPACING
         ends = max(ends, spaced)
@@ -117,7 +117,7 @@ def collect_waits(service: Service, verdict: Verdict, memory: Memory, now: float
     serve, healthy = memory.serve, memory.healthy
     if not serve.value:
         return
-    back = service.back
+    back = service.return_timers
     steers = service.prepends_steer
     proved = serve.since + service.standby.after
     if now < proved:

@@ -76,10 +76,10 @@ class Offer:
     def lengths(self) -> Lengths:
         return tuple((level, len(each.path)) for level, each in self.candidates.items())
 
-    def problem(self, keys: Path, wrong: str, instead: str, *, warning: bool = True) -> Problem:
+    def problem(self, keys: Path, message: str, remedy: str, *, warning: bool = True) -> Problem:
         path = ("services", self.service.name, *keys)
         line = find_line(self.lines, path)
-        return Problem(self.file, line, format_key(path), wrong, instead, warning)
+        return Problem(self.file, line, format_key(path), message, remedy, warning)
 
 
 def build_matrices(offers: Sequence[Offer]) -> Iterator[Matrix]:

@@ -108,7 +108,7 @@ def _neighbor(bgp: Mapping[str, Any], each: Mapping[str, Any]) -> Neighbor:
 
 
 def _service(name: str, each: Mapping[str, Any], only: str, *, steer: bool) -> Service:
-    degraded, standby, back = each["degraded"], each["standby"], each["return"]
+    degraded, standby, timers = each["degraded"], each["standby"], each["return"]
     next_hop = each["next_hop"]
     return Service(
         name=name,
@@ -129,8 +129,12 @@ def _service(name: str, each: Mapping[str, Any], only: str, *, steer: bool) -> S
         ),
         standby=Standby(prepend=int(standby["prepend"]), after=standby["after"]),
         failed=FailedAction(each["failed"]),
-        back=ReturnTimers(
-            back["rise"], back["hold_down"], back["hold_down_max"], back["spacing"], back["manual"]
+        return_timers=ReturnTimers(
+            timers["rise"],
+            timers["hold_down"],
+            timers["hold_down_max"],
+            timers["spacing"],
+            timers["manual"],
         ),
         ecmp=each["ecmp"],
         maintenance=_maintenance(each["maintenance"], only) if "maintenance" in each else None,

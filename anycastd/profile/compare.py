@@ -134,13 +134,13 @@ def _order(one: Offer, two: Offer, offers: Sequence[Offer]) -> Iterator[Problem]
         there = f"{theirs} in {rival.profile.region}"
         path = spell(blamed.candidates[mine].path)
         if length == against:
-            wrong = f"{here} ties with {there} ({path}), so traffic is split between them (ECMP)"
+            message = f"{here} ties with {there} ({path}), so traffic is split between them (ECMP)"
         else:
-            wrong = f"{here} ({path}) wins against {there}, though its level is worse"
-        instead = _proposal(blamed, offers)
+            message = f"{here} ({path}) wins against {there}, though its level is worse"
+        remedy = _proposal(blamed, offers)
         if level == other == "preferred":
-            instead += ", or ecmp: true in all regions if that is meant"
-        yield blamed.problem(PREPEND_KEYS[mine], wrong, instead, warning=length != against)
+            remedy += ", or ecmp: true in all regions if that is meant"
+        yield blamed.problem(PREPEND_KEYS[mine], message, remedy, warning=length != against)
 
 
 def _clash(one: tuple[str, int], two: tuple[str, int], *, ecmp: bool) -> bool:
@@ -239,8 +239,8 @@ def _same_region(
     for file, profile in profiles:
         if profile.region in seen:
             line = find_line(lines.get(file, {}), ("region",))
-            wrong = f"{profile.region} is also the region of {seen[profile.region]}"
-            yield Problem(file, line, "region", wrong, "write each region's own name")
+            message = f"{profile.region} is also the region of {seen[profile.region]}"
+            yield Problem(file, line, "region", message, "write each region's own name")
         seen.setdefault(profile.region, file)
 
 
@@ -253,9 +253,9 @@ def _steering(
         if len(steer) > 1 and not profile.bgp.prepends_steer:
             path: Path = ("bgp", "prepends_steer")
             line = find_line(lines.get(file, {}), path)
-            wrong = f"is false, and true in {steer[True]}"
-            instead = "write the same in each region: it is the far side that compares the paths"
-            yield Problem(file, line, format_key(path), wrong, instead, warning=True)
+            message = f"is false, and true in {steer[True]}"
+            remedy = "write the same in each region: it is the far side that compares the paths"
+            yield Problem(file, line, format_key(path), message, remedy, warning=True)
 
 
 def _vips(
@@ -275,18 +275,18 @@ def _vips(
             if name in by_name:
                 own = by_name[name]
                 if own.service.vip != vip:
-                    wrong = f"{own.service.vip} is another VIP than {vip} in {where}"
-                    instead = f"write {vip}, or give the service another name"
-                    yield own.problem(("vip",), wrong, instead, warning=False)
+                    message = f"{own.service.vip} is another VIP than {vip} in {where}"
+                    remedy = f"write {vip}, or give the service another name"
+                    yield own.problem(("vip",), message, remedy, warning=False)
             elif vip not in names:
                 path: Path = ("services", name)
-                wrong = f"is missing here, and has {vip} in {where}"
-                instead = "add it, or this VIP has fewer regions than the others"
+                message = f"is missing here, and has {vip} in {where}"
+                remedy = "add it, or this VIP has fewer regions than the others"
                 line = find_line(lines.get(file, {}), path)
-                yield Problem(file, line, format_key(path), wrong, instead)
+                yield Problem(file, line, format_key(path), message, remedy)
             elif known.order < order:
-                wrong = f"has the VIP that is called {name} in {where}"
-                yield names[vip].problem((), wrong, f"call it {name} here too", warning=False)
+                message = f"has the VIP that is called {name} in {where}"
+                yield names[vip].problem((), message, f"call it {name} here too", warning=False)
 
 
 def _notes(profiles: Sequence[Profile]) -> Iterator[str]:

@@ -33,21 +33,21 @@ class Problem:
     file: str
     line: int
     key: str
-    wrong: str
-    instead: str
+    message: str
+    remedy: str
     warning: bool = False
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.key}: {self.wrong}; {self.instead}"
+        return f"{self.file}:{self.line}: {self.key}: {self.message}; {self.remedy}"
 
 
 class FormatError(ValueError):
     """A value does not have its format: what is wrong, what to write instead."""
 
-    def __init__(self, wrong: str, instead: str) -> None:
-        super().__init__(wrong)
-        self.wrong = wrong
-        self.instead = instead
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Document:
                 return None
         return value
 
-    def written(self, path: Path) -> bool:
+    def is_explicit(self, path: Path) -> bool:
         """Whether the file says this itself, rather than leaving it to its default."""
         return path in self.lines
 
@@ -82,9 +82,9 @@ class Document:
         """Return the line of ``path``, or of what is nearest above it."""
         return find_line(self.lines, path)
 
-    def problem(self, path: Path, wrong: str, instead: str, *, warning: bool = False) -> Problem:
+    def problem(self, path: Path, message: str, remedy: str, *, warning: bool = False) -> Problem:
         """Make a problem at ``path`` in this file."""
-        return Problem(self.file, self.line(path), format_key(path), wrong, instead, warning)
+        return Problem(self.file, self.line(path), format_key(path), message, remedy, warning)
 
 
 def read_document(text: str, file: str, schema: Schema, formats: Mapping[str, Format]) -> Document:
@@ -92,24 +92,24 @@ def read_document(text: str, file: str, schema: Schema, formats: Mapping[str, Fo
     yaml = yaml_reader.read_yaml(text)
     document = Document(file, {}, yaml.lines, ())
     problems = [
-        Problem(file, fault.line, format_key(fault.path), fault.wrong, fault.instead)
-        for fault in yaml.faults
+        Problem(file, problem.line, format_key(problem.path), problem.message, problem.remedy)
+        for problem in yaml.problems
     ]
     if yaml.value is None:
         if not problems:
-            wrong, instead = "the file is empty", "write a profile; profiles/primary.yaml is one"
-            problems.append(Problem(file, 1, format_key(()), wrong, instead))
+            message, remedy = "the file is empty", "write a profile; profiles/primary.yaml is one"
+            problems.append(Problem(file, 1, format_key(()), message, remedy))
         return Document(file, {}, yaml.lines, tuple(problems))
     # One problem per path: what has the wrong type breaks other rules too, which says nothing new.
     found: dict[Path, tuple[str, str]] = {}
     for error in Draft202012Validator(schema).iter_errors(yaml.value):
-        for path, wrong, instead in describe_error(error):
+        for path, message, remedy in describe_error(error):
             if path not in found or error.validator == "type":
-                found[path] = (wrong, instead)
+                found[path] = (message, remedy)
     completer = _Completer(schema, formats, found)
     tree = completer.complete(schema, yaml.value, ())
-    found |= {path: (fault.wrong, fault.instead) for path, fault in completer.faults}
-    problems += [document.problem(path, *words) for path, words in found.items()]
+    found |= {path: (error.message, error.remedy) for path, error in completer.errors}
+    problems += [document.problem(path, *texts) for path, texts in found.items()]
     return Document(file, tree if isinstance(tree, dict) else {}, yaml.lines, tuple(problems))
 
 
@@ -127,7 +127,7 @@ class _Completer:
     """Fills in defaults, parses formats, cuts out what is bad; all blocks and lists are new."""
 
     def __init__(self, root: Schema, formats: Mapping[str, Format], bad: Container[Path]) -> None:
-        self.faults: list[tuple[Path, FormatError]] = []
+        self.errors: list[tuple[Path, FormatError]] = []
         self._root = root
         self._formats = formats
         self._bad = bad
@@ -149,8 +149,8 @@ class _Completer:
         if "format" in schema:
             try:
                 return self._formats[schema["format"]](value)
-            except FormatError as fault:
-                self.faults.append((path, fault))
+            except FormatError as error:
+                self.errors.append((path, error))
                 return _CUT
         return value
 

@@ -5,35 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-)
-from typing import NamedTuple
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from anycastd.profile.document import Format, FormatError
+from anycastd.profile.model import Address, Endpoint, Network
 from anycastd.profile.yaml_reader import quote
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
-
 SELF = "self"
-
-
-class Endpoint(NamedTuple):
-    """Where somebody listens: an address and a TCP port."""
-
-    address: Address
-    port: int
-
-    def __str__(self) -> str:
-        """Give it as it is written: an IPv6 address in brackets."""
-        whole = f"[{self.address}]" if isinstance(self.address, IPv6Address) else self.address
-        return f"{whole}:{self.port}"
 
 
 _LAST_OF_16_BITS = 65535
@@ -50,8 +28,8 @@ def _address(text: str) -> Address:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        wrong = f"{quote(text)} is not an IP address"
-        raise FormatError(wrong, "write one such as 10.0.2.10, without a prefix length") from None
+        message = f"{quote(text)} is not an IP address"
+        raise FormatError(message, "write one such as 10.0.2.10, without a prefix length") from None
     if isinstance(address, IPv6Address) and address.scope_id:
         raise FormatError(f"{quote(text)} names an interface", "write the address without its %")
     return address
@@ -94,8 +72,8 @@ def _next_hop(text: str) -> Address | str:
         return SELF
     try:
         return _address(text)
-    except FormatError as fault:
-        raise FormatError(fault.wrong, f"write {SELF}, or an address such as 10.0.2.20") from None
+    except FormatError as error:
+        raise FormatError(error.message, f"write {SELF}, or an address such as 10.0.2.20") from None
 
 
 def _community(text: str) -> str:
@@ -103,21 +81,21 @@ def _community(text: str) -> str:
         raise FormatError(f"{text} is written as numbers here", f"write {_WELL_KNOWN[text]}")
     match = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", text)
     if not match or max(int(match[1]), int(match[2])) > _LAST_OF_16_BITS:
-        wrong = f"{quote(text)} is not a community of two numbers from 0 to 65535"
-        raise FormatError(wrong, "write one such as 65010:100")
+        message = f"{quote(text)} is not a community of two numbers from 0 to 65535"
+        raise FormatError(message, "write one such as 65010:100")
     return f"{int(match[1])}:{int(match[2])}"
 
 
 def _endpoint(text: str) -> Endpoint:
     host, colon, port = text.rpartition(":")
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= _LAST_OF_16_BITS:
-        wrong = f"{quote(text)} is not an address with a port"
-        raise FormatError(wrong, "write one such as 10.0.2.10:9480")
+        message = f"{quote(text)} is not an address with a port"
+        raise FormatError(message, "write one such as 10.0.2.10:9480")
     bracketed = host.startswith("[") and host.endswith("]")
     try:
         address = _address(host[1:-1] if bracketed else host)
-    except FormatError as fault:
-        raise FormatError(fault.wrong, "write one such as 10.0.2.10:9480") from None
+    except FormatError as error:
+        raise FormatError(error.message, "write one such as 10.0.2.10:9480") from None
     if bracketed != isinstance(address, IPv6Address):
         whole = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
         raise FormatError(f"{quote(text)} is not written so", f"write {whole}:{int(port)}")
@@ -126,8 +104,8 @@ def _endpoint(text: str) -> Endpoint:
 
 def _path(text: str) -> str:
     if not text.startswith("/") or not text.isprintable():
-        wrong = f"{quote(text)} is not an absolute path"
-        raise FormatError(wrong, "write the whole path, from / on")
+        message = f"{quote(text)} is not an absolute path"
+        raise FormatError(message, "write the whole path, from / on")
     return text
 
 

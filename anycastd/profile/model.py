@@ -1,8 +1,7 @@
-"""A profile: YAML text and schema -> Profile, each problem with its line.
+"""The values of a profile: what the operator wants, with defaults filled in and every type set.
 
-``read`` gives a Document, which the rules look at; ``build`` makes a Profile of a Document that
-has no errors.  ``anycastd.profile.validate.accept`` does both and is what everybody calls.  Types, defaults
-and help are in ``schema.json`` and nowhere else.
+``build`` makes them and ``validate`` is the way in.  Types, defaults and help of the keys stand in
+``schema.json`` and nowhere else.  All times are in seconds.
 """
 
 from __future__ import annotations
@@ -11,14 +10,23 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
-from anycastd.profile import formats
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
-Address = formats.Address
-Network = formats.Network
-Endpoint = formats.Endpoint
+
+class Endpoint(NamedTuple):
+    """Where somebody listens: an address and a TCP port."""
+
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        """Give it as it is written: an IPv6 address in brackets."""
+        whole = f"[{self.address}]" if isinstance(self.address, IPv6Address) else self.address
+        return f"{whole}:{self.port}"
 
 
 class Platform(Enum):
@@ -110,7 +118,7 @@ class BackendRule:
     by_weight: bool = False
 
     @functools.cached_property
-    def words(self) -> str:
+    def description(self) -> str:
         """Say it as an operator would, once: each pass asks."""
         number, share = self.usable
         least = f"{share:g} %" if number is None else f"{number}"
@@ -203,6 +211,9 @@ class Maintenance:
     then: FailedAction
 
 
+Rule = BackendRule | FrontendRule | LimitRule | Maintenance
+
+
 @dataclass(frozen=True, slots=True)
 class SelfTest:
     """A request to the VIP from this machine; exactly one of the ports ``tcp`` and ``http``.
@@ -243,7 +254,7 @@ class Service:
     degraded: Degraded
     standby: Standby
     failed: FailedAction
-    back: ReturnTimers
+    return_timers: ReturnTimers
     ecmp: bool
     maintenance: Maintenance | None = None
     prepends_steer: bool = True
@@ -296,6 +307,3 @@ class Profile:
     def __hash__(self) -> int:
         """Hash its region alone: a dictionary has no hash."""
         return hash(self.region)
-
-
-# Text -> values ----------------------------------------------------------------------------------

@@ -55,8 +55,8 @@ def _unknown(path: Path, schema: Schema, value: Value) -> _Words:
     for name in value:
         if name not in known:
             near = suggest(name, known)
-            instead = f"write {near}" if near else f"write {_one_of(known)}, or remove it"
-            yield (*path, name), f"there is no such key {where}", instead
+            remedy = f"write {near}" if near else f"write {_one_of(known)}, or remove it"
+            yield (*path, name), f"there is no such key {where}", remedy
 
 
 def _type(path: Path, schema: Schema, value: Value) -> _Words:
@@ -71,13 +71,13 @@ def _type(path: Path, schema: Schema, value: Value) -> _Words:
     else:
         found = quote(value)
     key = path[-1] if path else ""
-    instead = _example(key, schema)
+    remedy = _example(key, schema)
     free_text = kinds == "string" and "format" not in schema and "enum" not in schema
     if "x-allowed" in schema and isinstance(kinds, list):
-        instead = schema["x-allowed"]
+        remedy = schema["x-allowed"]
     elif free_text and isinstance(value, int | float):
-        instead = f'{key}: "{quote(value)}", with the quotes'
-    yield path, f"is {found}, and {wanted} is wanted", f"write {instead}"
+        remedy = f'{key}: "{quote(value)}", with the quotes'
+    yield path, f"is {found}, and {wanted} is wanted", f"write {remedy}"
 
 
 def _enum(path: Path, schema: Schema, value: Value) -> _Words:

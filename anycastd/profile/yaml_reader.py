@@ -98,9 +98,9 @@ _OTHERWISE = (
 class _RefusedError(Exception):
     """The text cannot be read on from here: line, what is wrong, what to write instead."""
 
-    def __init__(self, line: int, wrong: str, instead: str) -> None:
-        super().__init__(wrong)
-        self.fault = YamlProblem((), line, wrong, instead)
+    def __init__(self, line: int, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.problem = YamlProblem((), line, message, remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ class YamlProblem:
 
     path: Path
     line: int
-    wrong: str
-    instead: str
+    message: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class YamlDocument:
 
     value: Any
     lines: Mapping[Path, int]
-    faults: tuple[YamlProblem, ...]
+    problems: tuple[YamlProblem, ...]
 
 
 @dataclass(slots=True)
@@ -147,13 +147,13 @@ def read_yaml(text: str, loader: Value = LOADER) -> YamlDocument:
         reader = _Reader()
         value = reader.value(_compose(text, loader))
     except _RefusedError as refused:
-        return YamlDocument(None, {}, (refused.fault,))
+        return YamlDocument(None, {}, (refused.problem,))
     except yaml.MarkedYAMLError as error:
         return YamlDocument(None, {}, (_too_deep(text) or _syntax(text, error),))
     except (yaml.YAMLError, ValueError, OverflowError):
         # Characters that YAML does not allow: lone surrogates, controls, \U escapes out of range.
         return YamlDocument(None, {}, (_unprintable(text),))
-    return YamlDocument(value, reader.lines, tuple(reader.faults))
+    return YamlDocument(value, reader.lines, tuple(reader.problems))
 
 
 def _compose(text: str, loader: Value) -> _Node:
@@ -198,8 +198,8 @@ def _too_deep(text: str) -> YamlProblem | None:
     try:
         _compose(text, yaml.SafeLoader)
     except _RefusedError as refused:
-        if (refused.fault.wrong, refused.fault.instead) == _TOO_DEEP:
-            return refused.fault
+        if (refused.problem.message, refused.problem.remedy) == _TOO_DEEP:
+            return refused.problem
     except (yaml.YAMLError, ValueError, OverflowError):
         pass
     return None
@@ -238,7 +238,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.lines: dict[Path, int] = {}
-        self.faults: list[YamlProblem] = []
+        self.problems: list[YamlProblem] = []
         self._aliased = 0
 
     def value(self, node: _Node, path: Path = (), *, aliased: bool = False) -> Value:
@@ -269,14 +269,16 @@ class _Reader:
             # Keys are text as written: a service may be called 1 or off.
             name = key.text
             if name is None:
-                wrong = "a key is a list or a block"
-                self.faults.append(YamlProblem(path, key.line, wrong, "write a word as the key"))
+                message = "a key is a list or a block"
+                self.problems.append(
+                    YamlProblem(path, key.line, message, "write a word as the key")
+                )
                 continue
             if name in seen:
                 both = f"lines {seen[name]} and {key.line}"
                 where = f"in {both}" if seen[name] < key.line else f"twice in line {key.line}"
-                wrong, instead = f"the same key is {where}", "keep one of them"
-                self.faults.append(YamlProblem((*path, name), key.line, wrong, instead))
+                message, remedy = f"the same key is {where}", "keep one of them"
+                self.problems.append(YamlProblem((*path, name), key.line, message, remedy))
                 continue
             seen[name] = key.line
             self.lines[(*path, name)] = key.line
@@ -310,9 +312,9 @@ def _syntax(text: str, error: yaml.MarkedYAMLError) -> YamlProblem:
     near = lines[line - 1] if line <= len(lines) else ""
     if "\t" in near[: len(near) - len(near.lstrip())]:
         return YamlProblem((), line, "a tab is used to indent", "indent with spaces")
-    for phrase, wrong, instead in _PHRASES:
+    for phrase, message, remedy in _PHRASES:
         if phrase in problem:
-            return YamlProblem((), line, wrong, instead)
+            return YamlProblem((), line, message, remedy)
     return YamlProblem((), line, *_OTHERWISE)
 
 

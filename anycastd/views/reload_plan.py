@@ -193,7 +193,7 @@ def _decides(service: Service) -> tuple[object, ...]:
         service.serve,
         service.healthy,
         service.failed,
-        service.back,
+        service.return_timers,
         service.degraded.fall,
         service.standby.after,
         service.maintenance,

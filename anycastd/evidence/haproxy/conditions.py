@@ -24,6 +24,7 @@ from anycastd.profile.model import (
     Instance,
     LimitRule,
     Maintenance,
+    Rule,
     Threshold,
 )
 from anycastd.reasons import Reason
@@ -33,9 +34,6 @@ from anycastd.reasons import Reason
 MISSED_LOOKS = 2
 """A silent HAProxy counts as hung after this many looks without an answer, and its deadline."""
 
-Rule = BackendRule | FrontendRule | LimitRule | Maintenance
-
-
 # A member of an enumeration costs a search in Python 3.11, and these are used all the time.
 _FALSE, _TRUE, _SERVING = Truth.FALSE, Truth.TRUE, Reason.SERVING
 
@@ -44,7 +42,7 @@ def describe(condition: Condition | Maintenance) -> str:
     """Say a condition as an operator would."""
     match condition:
         case BackendRule():
-            return condition.words
+            return condition.description
         case FrontendRule(frontend=name):
             return f"frontend {name} is open"
         case LimitRule(proxy=name, frontend=frontend, load=load, below=below):
@@ -127,7 +125,7 @@ def _backend(rule: BackendRule, look: Snapshot, until: float) -> Finding:
     backend = look.backends.get(rule.backend)
     if backend is None:
         value, reason = "not in HAProxy", Reason.BACKEND_MISSING
-        return Finding(rule.words, _FALSE, value, reason, asked=look.asked, until=until)
+        return Finding(rule.description, _FALSE, value, reason, asked=look.asked, until=until)
     if rule.by_weight:
         proved, possible = _usable_weight(backend, count_unchecked=rule.count_unchecked)
         total, of = sum(_configured(backend, row) for row in _counting(backend)), " of weight"
@@ -137,7 +135,7 @@ def _backend(rule: BackendRule, look: Snapshot, until: float) -> Finding:
         total, of = backend.tally.active or len(backend.servers), ""
     truth, reason, value, needed = _compared(rule.usable, proved, possible, total, of)
     return Finding(  # by position: that costs half as much, and this is the busiest place
-        rule.words,
+        rule.description,
         truth,
         value,
         reason,

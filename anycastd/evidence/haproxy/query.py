@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from anycastd.evidence.haproxy.conditions import Rule
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot
 from anycastd.profile.model import (
     AllOf,
@@ -16,6 +15,7 @@ from anycastd.profile.model import (
     FrontendRule,
     LimitRule,
     Maintenance,
+    Rule,
     Service,
 )
 

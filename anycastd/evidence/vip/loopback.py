@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from anycastd.evidence.vip.netlink import DAD_FAILED, TENTATIVE, Changes, Kernel, Link, Network
+from anycastd.evidence.vip.netlink import DAD_FAILED, TENTATIVE, Changes, Kernel, Link
+from anycastd.profile.model import Network
 
 _log = logging.getLogger(__name__)
 _RETRY = 1.0  # seconds between tries while a VIP is not usable

@@ -12,10 +12,9 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import ip_address
 
-IP = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from anycastd.profile.model import Address, Network
 
 # linux/netlink.h
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
@@ -81,7 +80,7 @@ class Kernel:
                 raise
         return None
 
-    def addresses(self) -> dict[tuple[int, IP], int]:
+    def addresses(self) -> dict[tuple[int, Address], int]:
         """Return every address of this host: (interface's index, address) -> flags."""
         held = {}
         for kind, answer in self._ask(_GETADDR, _DUMP, _ADDR.pack(0, 0, 0, 0, 0)):
@@ -153,12 +152,12 @@ class Changes:
         """Stop listening."""
         self._socket.close()
 
-    def read(self) -> set[str | IP] | None:
+    def read(self) -> set[str | Address] | None:
         """Return the interfaces' names and the addresses that changed since the last call.
 
         None: the kernel had to drop some (ENOBUFS), so that anything may have changed.
         """
-        changed: set[str | IP] = set()
+        changed: set[str | Address] = set()
         whole = True
         while True:
             try:
@@ -199,7 +198,7 @@ def _attribute(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def _address(body: bytes) -> IP | None:
+def _address(body: bytes) -> Address | None:
     found = dict(_attributes(body[_ADDR.size :]))
     value = found.get(_ADDR_LOCAL, found.get(_ADDR_ADDRESS))  # on a point-to-point link: ours
     return None if value is None else ip_address(value)

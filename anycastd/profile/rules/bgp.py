@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anycastd.profile.document import Document, Problem
-from anycastd.profile.formats import SELF, Address
+from anycastd.profile.formats import SELF
+from anycastd.profile.model import Address
 from anycastd.profile.rules.sections import (
     AWS,
     AZURE,
@@ -59,8 +60,8 @@ def check_local_as(doc: Document) -> Iterator[Problem]:
                 yield doc.problem(at, f"AS {asn} is {whose}", _PRIVATE)
                 return
         if asn > _LAST_OF_16_BITS:
-            wrong = f"AS {asn} has more than 16 bits, which Azure Route Server refuses"
-            yield doc.problem(at, wrong, _PRIVATE)
+            message = f"AS {asn} has more than 16 bits, which Azure Route Server refuses"
+            yield doc.problem(at, message, _PRIVATE)
 
 
 def check_bfd(doc: Document) -> Iterator[Problem]:
@@ -80,14 +81,14 @@ def check_peer_as(doc: Document) -> Iterator[Problem]:
             continue
         if get_platform(doc) == AZURE:
             if asn != AZURE_ROUTE_SERVER:
-                wrong = f"AS {asn} cannot be Azure Route Server's, which is always 65515"
-                yield doc.problem(at, wrong, "write 65515")
+                message = f"AS {asn} cannot be Azure Route Server's, which is always 65515"
+                yield doc.problem(at, message, "write 65515")
         elif asn in _NOBODYS:
-            instead = "write the AS number that the neighbor really has"
-            yield doc.problem(at, f"AS {asn} is reserved and nobody's", instead)
+            remedy = "write the AS number that the neighbor really has"
+            yield doc.problem(at, f"AS {asn} is reserved and nobody's", remedy)
         elif asn == local:
-            wrong = f"AS {asn} is local_as too, and only eBGP is spoken"
-            yield doc.problem(at, wrong, "write the neighbor's own AS number")
+            message = f"AS {asn} is local_as too, and only eBGP is spoken"
+            yield doc.problem(at, message, "write the neighbor's own AS number")
 
 
 def check_router_id(doc: Document) -> Iterator[Problem]:
@@ -95,8 +96,8 @@ def check_router_id(doc: Document) -> Iterator[Problem]:
     at: Path = ("bgp", "router_id")
     identifier = doc.get(*at)
     if identifier is not None and identifier.is_unspecified:
-        instead = "write this appliance's own IPv4 address"
-        yield doc.problem(at, "0.0.0.0 identifies nobody", instead)
+        remedy = "write this appliance's own IPv4 address"
+        yield doc.problem(at, "0.0.0.0 identifies nobody", remedy)
 
 
 def check_addresses(doc: Document) -> Iterator[Problem]:
@@ -110,8 +111,8 @@ def check_addresses(doc: Document) -> Iterator[Problem]:
         if address in (None, SELF):
             continue
         if address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255":
-            wrong = f"{address} is not the address of one host"
-            yield doc.problem(at, wrong, "write a unicast address such as 10.0.2.10")
+            message = f"{address} is not the address of one host"
+            yield doc.problem(at, message, "write a unicast address such as 10.0.2.10")
 
 
 def check_duplicate_neighbors(doc: Document) -> Iterator[Problem]:
@@ -123,8 +124,8 @@ def check_duplicate_neighbors(doc: Document) -> Iterator[Problem]:
         if address is None:
             continue
         if address in seen:
-            wrong = f"{address} is a neighbor already, in line {doc.line(seen[address])}"
-            yield doc.problem(at, wrong, "keep one of them")
+            message = f"{address} is a neighbor already, in line {doc.line(seen[address])}"
+            yield doc.problem(at, message, "keep one of them")
         seen.setdefault(address, at)
 
 
@@ -137,15 +138,15 @@ def check_address_families(doc: Document) -> Iterator[Problem]:
         if address is None:
             continue
         if address == local:
-            wrong = f"{address} is also the local address"
-            yield doc.problem(at, wrong, "write the neighbor's own address")
+            message = f"{address} is also the local address"
+            yield doc.problem(at, message, "write the neighbor's own address")
         elif address.version == IPV6 and get_platform(doc) == AZURE:
-            wrong = f"{address} is IPv6, which Azure Route Server does not speak"
-            yield doc.problem(at, wrong, "write its IPv4 address")
+            message = f"{address} is IPv6, which Azure Route Server does not speak"
+            yield doc.problem(at, message, "write its IPv4 address")
         elif local is not None and address.version != local.version:
-            wrong = f"{address} cannot be reached from {local}, of the other IP family"
-            instead = f"add local_address: with an IPv{address.version} address to this neighbor"
-            yield doc.problem(at, wrong, instead)
+            message = f"{address} cannot be reached from {local}, of the other IP family"
+            remedy = f"add local_address: with an IPv{address.version} address to this neighbor"
+            yield doc.problem(at, message, remedy)
 
 
 def check_route_server_pair(doc: Document) -> Iterator[Problem]:
@@ -158,11 +159,11 @@ def check_route_server_pair(doc: Document) -> Iterator[Problem]:
     if not 0 < count < _PAIR:
         return
     if get_platform(doc) == AZURE:
-        wrong = "there is one neighbor, and Azure Route Server needs both of its instances peered"
-        yield doc.problem(at, wrong, "add the other instance's address, also with peer_as: 65515")
+        message = "there is one neighbor, and Azure Route Server needs both of its instances peered"
+        yield doc.problem(at, message, "add the other instance's address, also with peer_as: 65515")
     elif get_platform(doc) == AWS:
-        wrong = "there is one neighbor, so one route server endpoint alone carries the routes"
-        yield doc.problem(at, wrong, "add the subnet's other endpoint", warning=True)
+        message = "there is one neighbor, so one route server endpoint alone carries the routes"
+        yield doc.problem(at, message, "add the subnet's other endpoint", warning=True)
 
 
 def check_hold_time(doc: Document) -> Iterator[Problem]:
@@ -179,27 +180,27 @@ def check_hold_time(doc: Document) -> Iterator[Problem]:
             continue
         if seconds < _LEAST_HOLD_TIME:
             off = "switches the detection of a dead host off" if not seconds else "is not allowed"
-            wrong = f"{seconds} {off} (RFC 4271)" if seconds else f"{seconds} {off}"
-            yield doc.problem(at, wrong, "write 3 or more, 9 if in doubt")
+            message = f"{seconds} {off} (RFC 4271)" if seconds else f"{seconds} {off}"
+            yield doc.problem(at, message, "write 3 or more, 9 if in doubt")
         elif ttl is not None and seconds <= ttl:
-            wrong = f"{seconds} seconds do not outlast the lease of {ttl} seconds (lease.ttl)"
-            instead = f"write hold_time: {int(ttl) + 1} or more, or a lower lease.ttl"
-            blamed = at if doc.written(at) else lease_at
-            yield doc.problem(blamed, wrong, instead)
+            message = f"{seconds} seconds do not outlast the lease of {ttl} seconds (lease.ttl)"
+            remedy = f"write hold_time: {int(ttl) + 1} or more, or a lower lease.ttl"
+            blamed = at if doc.is_explicit(at) else lease_at
+            yield doc.problem(blamed, message, remedy)
         elif seconds > _LONG_HOLD_TIME and get_platform(doc) == AZURE:
-            wrong = f"a host that dies keeps its routes for {seconds} seconds"
-            yield doc.problem(at, wrong, "write 9; Azure Route Server agrees", warning=True)
+            message = f"a host that dies keeps its routes for {seconds} seconds"
+            yield doc.problem(at, message, "write 9; Azure Route Server agrees", warning=True)
 
 
 def check_transport(doc: Document) -> Iterator[Problem]:
     """Refuse what a route server cannot do: MD5 on clouds, a neighbor one hop away on Azure."""
     for path, neighbor in iter_neighbors(doc):
         if "md5_file" in neighbor and get_platform(doc) in CLOUDS:
-            wrong = "a cloud's route server has no MD5 passwords, so no session would come up"
-            yield doc.problem((*path, "md5_file"), wrong, "remove it")
+            message = "a cloud's route server has no MD5 passwords, so no session would come up"
+            yield doc.problem((*path, "md5_file"), message, "remove it")
         if neighbor.get("multihop") == 1 and get_platform(doc) == AZURE:
-            wrong = "Azure Route Server is in another subnet, more than one hop away"
-            yield doc.problem((*path, "multihop"), wrong, "write 2 or more, or remove it")
+            message = "Azure Route Server is in another subnet, more than one hop away"
+            yield doc.problem((*path, "multihop"), message, "write 2 or more, or remove it")
 
 
 def check_communities(doc: Document) -> Iterator[Problem]:
@@ -215,11 +216,11 @@ def check_communities(doc: Document) -> Iterator[Problem]:
             if community is None:
                 continue
             if community in _AZURES_COMMUNITIES or community.startswith(_AZURES_BLOCK):
-                wrong = f"{community} is used by Azure itself, which drops routes by it"
-                yield doc.problem(at, wrong, "remove it, or write one of your own AS number")
+                message = f"{community} is used by Azure itself, which drops routes by it"
+                yield doc.problem(at, message, "remove it, or write one of your own AS number")
             elif community == _NO_ADVERTISE:
-                wrong = f"{community} (no-advertise) keeps the route inside the VNet"
-                yield doc.problem(at, wrong, "remove it, or no other region hears the route")
+                message = f"{community} (no-advertise) keeps the route inside the VNet"
+                yield doc.problem(at, message, "remove it, or no other region hears the route")
 
 
 RULES = (

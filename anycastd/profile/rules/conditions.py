@@ -31,14 +31,14 @@ def check_conditions(doc: Document) -> Iterator[Problem]:
 
 
 def _condition(doc: Document, at: Path, condition: dict[str, Value]) -> Iterator[Problem]:
-    kinds = [kind for kind in _KINDS if doc.written((*at, kind))]
+    kinds = [kind for kind in _KINDS if doc.is_explicit((*at, kind))]
     if not kinds:
-        wrong = "names neither a backend nor a frontend, all or any"
-        yield doc.problem(at, wrong, "write {backend: NAME} or {frontend: NAME}")
+        message = "names neither a backend nor a frontend, all or any"
+        yield doc.problem(at, message, "write {backend: NAME} or {frontend: NAME}")
     elif len(kinds) > 1:
-        wrong = f"{' and '.join(kinds)} stand in one condition"
+        message = f"{' and '.join(kinds)} stand in one condition"
         each = ", ".join(f"{{{kind}: ...}}" for kind in kinds)
-        yield doc.problem(at, wrong, f"write all: [{each}]")
+        yield doc.problem(at, message, f"write all: [{each}]")
     elif kinds[0] in ("all", "any"):
         for index, part in enumerate(condition.get(kinds[0]) or ()):
             if part is not None:
@@ -55,18 +55,18 @@ def _condition(doc: Document, at: Path, condition: dict[str, Value]) -> Iterator
 
 def _one_thing(doc: Document, at: Path, kind: str) -> Iterator[Problem]:
     """Refuse two questions in one condition, and a limit that could withdraw."""
-    asked = [key for key in _ASKED if doc.written((*at, key))]
+    asked = [key for key in _ASKED if doc.is_explicit((*at, key))]
     if len(asked) > 1:
         each = ", ".join(f"{{{kind}: ..., {key}: ...}}" for key in asked)
-        wrong = f"{' and '.join(asked)} stand in one condition"
-        yield doc.problem((*at, asked[1]), wrong, f"write all: [{each}]")
+        message = f"{' and '.join(asked)} stand in one condition"
+        yield doc.problem((*at, asked[1]), message, f"write all: [{each}]")
     for key in _LIMITS:
-        if doc.written((*at, key)) and "serve" in at:
-            wrong = "would withdraw the VIP under load, in each region in turn"
-            yield doc.problem((*at, key), wrong, "move it to healthy: overload degrades at most")
-    if doc.written((*at, "by")) and any(key in _LIMITS for key in asked):
-        wrong = "says something of usable servers, and stands beside a limit"
-        yield doc.problem((*at, "by"), wrong, "remove it")
+        if doc.is_explicit((*at, key)) and "serve" in at:
+            message = "would withdraw the VIP under load, in each region in turn"
+            yield doc.problem((*at, key), message, "move it to healthy: overload degrades at most")
+    if doc.is_explicit((*at, "by")) and any(key in _LIMITS for key in asked):
+        message = "says something of usable servers, and stands beside a limit"
+        yield doc.problem((*at, "by"), message, "remove it")
 
 
 _OF_BOTH = ("haproxy", "sessions_below")
@@ -74,11 +74,11 @@ _OF_BOTH = ("haproxy", "sessions_below")
 
 def _only_for(doc: Document, at: Path, kind: str, keys: tuple[str, ...]) -> Iterator[Problem]:
     for key in keys:
-        if doc.written((*at, key)):
+        if doc.is_explicit((*at, key)):
             whom = "a backend or frontend" if key in _OF_BOTH else "a backend"
-            wrong = f"says something of {whom}, and stands beside {kind}"
-            instead = f"move it beside the name of {whom}, or remove it"
-            yield doc.problem((*at, key), wrong, instead)
+            message = f"says something of {whom}, and stands beside {kind}"
+            remedy = f"move it beside the name of {whom}, or remove it"
+            yield doc.problem((*at, key), message, remedy)
 
 
 def _usable(doc: Document, at: Path, usable: float | str | None) -> Iterator[Problem]:
@@ -86,24 +86,24 @@ def _usable(doc: Document, at: Path, usable: float | str | None) -> Iterator[Pro
     at = (*at, "usable")
     if isinstance(usable, str):
         if not 1 <= float(usable.removesuffix("%")) <= _ALL:
-            wrong = f"{usable} is not a share of servers that can be asked for"
-            yield doc.problem(at, wrong, "write 1% to 100%")
+            message = f"{usable} is not a share of servers that can be asked for"
+            yield doc.problem(at, message, "write 1% to 100%")
     elif usable is not None and usable < 1:
-        wrong = f"{usable} servers are always there, so this would hold without any"
-        yield doc.problem(at, wrong, "write 1 or more")
+        message = f"{usable} servers are always there, so this would hold without any"
+        yield doc.problem(at, message, "write 1 or more")
 
 
 def _instance(doc: Document, at: Path, name: str | None) -> Iterator[Problem]:
     """Ask which HAProxy is meant where there are several; it must be one of them."""
     known = list(doc.get("haproxy") or ())
     at = (*at, "haproxy")
-    if name is not None and known and not doc.written(("haproxy", name)):
-        instead = suggest(name, known) or " or ".join(quote(each) for each in known)
-        yield doc.problem(at, f"there is no {quote(name)} under haproxy", f"write {instead}")
-    elif not doc.written(at) and len(known) > 1:
-        wrong = f"is missing, and there are {len(known)} HAProxy processes"
-        instead = f"add haproxy: {' or '.join(quote(each) for each in known)}"
-        yield doc.problem(at, wrong, instead)
+    if name is not None and known and not doc.is_explicit(("haproxy", name)):
+        remedy = suggest(name, known) or " or ".join(quote(each) for each in known)
+        yield doc.problem(at, f"there is no {quote(name)} under haproxy", f"write {remedy}")
+    elif not doc.is_explicit(at) and len(known) > 1:
+        message = f"is missing, and there are {len(known)} HAProxy processes"
+        remedy = f"add haproxy: {' or '.join(quote(each) for each in known)}"
+        yield doc.problem(at, message, remedy)
 
 
 def check_maintenance(doc: Document) -> Iterator[Problem]:
@@ -120,8 +120,8 @@ def check_maintenance(doc: Document) -> Iterator[Problem]:
         asked.add(question)
         size += len(question)
         if size - len(question) <= _QUESTION < size:
-            wrong = f"up to here all entries make a question of over {_QUESTION} bytes to HAProxy"
-            yield doc.problem(at, wrong, "shorten the names of maps and keys, or leave some out")
+            message = f"up to here all entries make a question of over {_QUESTION} bytes to HAProxy"
+            yield doc.problem(at, message, "shorten the names of maps and keys, or leave some out")
 
 
 def check_steering(doc: Document) -> Iterator[Problem]:
@@ -130,24 +130,24 @@ def check_steering(doc: Document) -> Iterator[Problem]:
         return
     for path, service in iter_services(doc):
         if service.get("failed") == "standby":
-            wrong = (
+            message = (
                 "standby draws users to the 503 page where a longer path moves nobody "
                 "(prepends_steer: false)"
             )
-            yield doc.problem((*path, "failed"), wrong, "write withdraw")
+            yield doc.problem((*path, "failed"), message, "write withdraw")
         for at, key in _limits(doc, (*path, "healthy"), service.get("healthy")):
-            wrong = (
+            message = (
                 "would withdraw under load where a longer path moves nobody "
                 "(prepends_steer: false), in each region in turn"
             )
-            yield doc.problem((*at, key), wrong, "remove it")
+            yield doc.problem((*at, key), message, "remove it")
 
 
 def _limits(
     doc: Document, at: Path, condition: dict[str, Value] | None
 ) -> Iterator[tuple[Path, str]]:
     for key in _LIMITS:
-        if doc.written((*at, key)):
+        if doc.is_explicit((*at, key)):
             yield at, key
     for kind in ("all", "any"):
         for index, part in enumerate((condition or {}).get(kind) or ()):

@@ -11,7 +11,8 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 
 from anycastd.profile.document import Document, Problem
-from anycastd.profile.formats import SELF, Address
+from anycastd.profile.formats import SELF
+from anycastd.profile.model import Address
 from anycastd.profile.rules.sections import (
     AZURE,
     CLOUDS,
@@ -46,11 +47,11 @@ def check_sockets(doc: Document) -> Iterator[Problem]:
             continue
         size = len(socket.encode())
         if size > _MAX_SOCKET_PATH:
-            wrong = f"the path has {size} bytes, and a socket's may have {_MAX_SOCKET_PATH}"
-            yield doc.problem(at, wrong, "use a shorter path, here and in haproxy.cfg")
+            message = f"the path has {size} bytes, and a socket's may have {_MAX_SOCKET_PATH}"
+            yield doc.problem(at, message, "use a shorter path, here and in haproxy.cfg")
         if socket in seen:
-            wrong = f"{quote(socket)} is also the socket in line {doc.line(seen[socket])}"
-            yield doc.problem(at, wrong, "write each HAProxy's own socket")
+            message = f"{quote(socket)} is also the socket in line {doc.line(seen[socket])}"
+            yield doc.problem(at, message, "write each HAProxy's own socket")
         seen.setdefault(socket, at)
 
 
@@ -59,9 +60,9 @@ def check_poll_interval(doc: Document) -> Iterator[Problem]:
     for name, instance in (doc.get("haproxy") or {}).items():
         deadline, poll = instance.get("deadline"), instance.get("poll")
         if deadline is not None and poll is not None and deadline < _LOOKS * poll:
-            wrong = f"two looks, {poll} seconds apart, do not fit into the deadline of {deadline}"
+            message = f"two looks, {poll} seconds apart, do not fit into the deadline of {deadline}"
             at: Path = ("haproxy", name, "poll")
-            yield doc.problem(at, wrong, f"write {deadline / _LOOKS:g} or less")
+            yield doc.problem(at, message, f"write {deadline / _LOOKS:g} or less")
 
 
 # VIPs --------------------------------------------------------------------------------------------
@@ -74,15 +75,15 @@ def check_vips(doc: Document) -> Iterator[Problem]:
         if vip is None:
             continue
         at = (*path, "vip")
-        wrong = _not_anycast(vip.ip)
-        if wrong:
-            yield doc.problem(at, f"{vip.ip} {wrong}", "write a unicast address of your own")
+        message = _not_anycast(vip.ip)
+        if message:
+            yield doc.problem(at, f"{vip.ip} {message}", "write a unicast address of your own")
         elif vip.network.prefixlen != vip.max_prefixlen:
-            wrong = f"{vip} is more than one address"
-            yield doc.problem(at, wrong, f"write {vip.ip}/{vip.max_prefixlen}")
+            message = f"{vip} is more than one address"
+            yield doc.problem(at, message, f"write {vip.ip}/{vip.max_prefixlen}")
         elif vip.version == _IPV6 and get_platform(doc) == AZURE:
-            wrong = f"{vip.ip} is IPv6, which Azure Route Server does not carry"
-            yield doc.problem(at, wrong, "write an IPv4 address")
+            message = f"{vip.ip} is IPv6, which Azure Route Server does not carry"
+            yield doc.problem(at, message, "write an IPv4 address")
 
 
 def _not_anycast(ip: Address) -> str | None:
@@ -118,8 +119,8 @@ def check_vip_conflicts(doc: Document) -> Iterator[Problem]:
             continue
         if vip.ip in taken:
             whose, where = taken[vip.ip]
-            wrong = f"{vip.ip} is {whose} already, in line {doc.line(where)}"
-            yield doc.problem(at, wrong, "write an address that nothing else uses")
+            message = f"{vip.ip} is {whose} already, in line {doc.line(where)}"
+            yield doc.problem(at, message, "write an address that nothing else uses")
         taken.setdefault(vip.ip, ("a VIP", at))
 
 
@@ -132,9 +133,9 @@ def check_vip_in_cloud_network(doc: Document) -> Iterator[Problem]:
         vip = service.get("vip")
         for network in networks:
             if vip is not None and vip.ip in network:
-                wrong = f"{vip.ip} is inside {network}, and the cloud does not take such a route"
-                instead = "write an address outside all networks of the VNet or VPC"
-                yield doc.problem((*path, "vip"), wrong, instead)
+                message = f"{vip.ip} is inside {network}, and the cloud does not take such a route"
+                remedy = "write an address outside all networks of the VNet or VPC"
+                yield doc.problem((*path, "vip"), message, remedy)
                 break
 
 
@@ -149,7 +150,7 @@ def check_next_hops(doc: Document) -> Iterator[Problem]:
         for above, neighbor in iter_neighbors(doc):
             hop, at = neighbor.get("next_hop", own), (*above, "next_hop")
             if "next_hop" not in neighbor:
-                at = (*path, "next_hop" if doc.written((*path, "next_hop")) else "vip")
+                at = (*path, "next_hop" if doc.is_explicit((*path, "next_hop")) else "vip")
             if hop == SELF:
                 hop = neighbor.get("local_address", doc.get("bgp", "local_address"))
             fault = _next_hop(vip.ip, hop)
@@ -162,8 +163,8 @@ def _next_hop(vip: Address, hop: Address | None) -> tuple[str, str] | None:
     if hop == vip:
         return f"{hop} is the VIP itself", "write next_hop: self"
     if hop is not None and hop.version != vip.version:
-        wrong = f"{vip} is IPv{vip.version}, and its next hop {hop} is IPv{hop.version}"
-        return wrong, f"write next_hop: with an IPv{vip.version} address of this appliance"
+        message = f"{vip} is IPv{vip.version}, and its next hop {hop} is IPv{hop.version}"
+        return message, f"write next_hop: with an IPv{vip.version} address of this appliance"
     return None
 
 
@@ -178,13 +179,19 @@ def check_levels(doc: Document) -> Iterator[Problem]:
             if less is None or more is None or less < more:
                 continue
             key, than = _dotted(worse), _dotted(better)
-            wrong = f"{key} {more} is not more than {than} {less}, so it would not lose against it"
-            blamed = worse if doc.written((*path, *worse)) else better
-            yield doc.problem((*path, *blamed), wrong, f"write {less + 1} or more for {key}")
-        if "degraded" in service and doc.written((*path, "degraded")) and not _grades(doc, path):
-            wrong = "has no effect without healthy, which says when to degrade"
-            instead = "add healthy: {backend: NAME, usable: 50%}, or remove it"
-            yield doc.problem((*path, "degraded"), wrong, instead, warning=True)
+            message = (
+                f"{key} {more} is not more than {than} {less}, so it would not lose against it"
+            )
+            blamed = worse if doc.is_explicit((*path, *worse)) else better
+            yield doc.problem((*path, *blamed), message, f"write {less + 1} or more for {key}")
+        if (
+            "degraded" in service
+            and doc.is_explicit((*path, "degraded"))
+            and not _grades(doc, path)
+        ):
+            message = "has no effect without healthy, which says when to degrade"
+            remedy = "add healthy: {backend: NAME, usable: 50%}, or remove it"
+            yield doc.problem((*path, "degraded"), message, remedy, warning=True)
 
 
 def check_path_lengths(doc: Document) -> Iterator[Problem]:
@@ -195,9 +202,9 @@ def check_path_lengths(doc: Document) -> Iterator[Problem]:
     for path, neighbor in iter_neighbors(doc):
         more = neighbor.get("prepend", 0)
         if 1 + more > MAX_PATH:
-            wrong = f"paths would have {1 + more} AS numbers of our own or more"
-            instead = f"write {MAX_PATH - 1} or less"
-            yield doc.problem((*path, "prepend"), wrong, instead)
+            message = f"paths would have {1 + more} AS numbers of our own or more"
+            remedy = f"write {MAX_PATH - 1} or less"
+            yield doc.problem((*path, "prepend"), message, remedy)
         else:
             extra = max(extra, more)
     for path, _ in iter_services(doc):
@@ -206,12 +213,12 @@ def check_path_lengths(doc: Document) -> Iterator[Problem]:
             if count is None or 1 + count + extra <= MAX_PATH:
                 continue
             added = f", {extra} of them for a neighbor" if extra else ""
-            wrong = (
+            message = (
                 f"the path would have {1 + count + extra} AS numbers of our own{added}, and more "
                 f"than {MAX_PATH} may be dropped on the way"
             )
-            instead = f"write {_dotted(level)}: {MAX_PATH - 1 - extra} or less"
-            yield doc.problem((*path, *level), wrong, instead)
+            remedy = f"write {_dotted(level)}: {MAX_PATH - 1 - extra} or less"
+            yield doc.problem((*path, *level), message, remedy)
 
 
 def _levels(doc: Document, path: Path) -> list[tuple[str, ...]]:
@@ -221,7 +228,7 @@ def _levels(doc: Document, path: Path) -> list[tuple[str, ...]]:
 
 
 def _grades(doc: Document, path: Path) -> bool:
-    return doc.written((*path, "healthy"))
+    return doc.is_explicit((*path, "healthy"))
 
 
 def _dotted(keys: tuple[str, ...]) -> str:
@@ -231,26 +238,28 @@ def _dotted(keys: tuple[str, ...]) -> str:
 def check_timers(doc: Document) -> Iterator[Problem]:
     """Ask for a hold-down that can grow, and for times longer than Azure's window."""
     for path, service in iter_services(doc):
-        back = service.get("return", {})
-        least, most = back.get("hold_down"), back.get("hold_down_max")
+        timers = service.get("return", {})
+        least, most = timers.get("hold_down"), timers.get("hold_down_max")
         if least is not None and most is not None and most < least:
             key = (
-                "hold_down_max" if doc.written((*path, "return", "hold_down_max")) else "hold_down"
+                "hold_down_max"
+                if doc.is_explicit((*path, "return", "hold_down_max"))
+                else "hold_down"
             )
-            wrong = f"hold_down {least} is more than hold_down_max {most}"
-            instead = f"write hold_down_max: {least} or more"
-            yield doc.problem((*path, "return", key), wrong, instead)
+            message = f"hold_down {least} is more than hold_down_max {most}"
+            remedy = f"write hold_down_max: {least} or more"
+            yield doc.problem((*path, "return", key), message, remedy)
         if get_platform(doc) != AZURE:
             continue
         for key in ("hold_down", "spacing"):
-            seconds = back.get(key)
+            seconds = timers.get(key)
             if seconds is not None and seconds < _AZURES_WINDOW:
-                wrong = (
+                message = (
                     f"{seconds} seconds are inside the {_AZURES_WINDOW} seconds for which Azure "
                     "may hold a second change back"
                 )
-                instead = f"write {_AZURES_WINDOW + 5} or more"
-                yield doc.problem((*path, "return", key), wrong, instead, warning=True)
+                remedy = f"write {_AZURES_WINDOW + 5} or more"
+                yield doc.problem((*path, "return", key), message, remedy, warning=True)
 
 
 # Self-test ---------------------------------------------------------------------------------------
@@ -262,16 +271,16 @@ def check_self_tests(doc: Document) -> Iterator[Problem]:
         if "self_test" not in service:
             continue
         at = (*path, "self_test")
-        kinds = [kind for kind in _TESTS if doc.written((*at, kind))]
+        kinds = [kind for kind in _TESTS if doc.is_explicit((*at, kind))]
         if len(kinds) != 1:
-            wrong = "holds both tcp and http" if kinds else "says neither tcp nor http"
-            yield doc.problem(at, wrong, "write {http: PORT} or {tcp: PORT}")
+            message = "holds both tcp and http" if kinds else "says neither tcp nor http"
+            yield doc.problem(at, message, "write {http: PORT} or {tcp: PORT}")
         elif kinds[0] == "tcp":
             for key in ("path", "host"):
-                if doc.written((*at, key)):
-                    wrong = "is of HTTP, and stands beside tcp"
+                if doc.is_explicit((*at, key)):
+                    message = "is of HTTP, and stands beside tcp"
                     yield doc.problem(
-                        (*at, key), wrong, "write http: instead of tcp:, or remove it"
+                        (*at, key), message, "write http: instead of tcp:, or remove it"
                     )
 
 

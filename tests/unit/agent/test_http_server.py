@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from anycastd.agent.http_server import MAX_CONNECTIONS, MAX_HEAD, HttpServer, Page
-from anycastd.profile.formats import Endpoint
+from anycastd.profile.model import Endpoint
 from support.peer import free_port
 
 GET = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"

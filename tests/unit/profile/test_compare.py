@@ -199,7 +199,7 @@ def test_three_regions() -> None:
     )
     assert {problem.file for problem in found.problems} == {"c.yaml"}
     # Between 2 and 3 is no room for a third preferred level: one file alone cannot be mended.
-    assert {problem.instead.removesuffix(MEANT) for problem in found.problems} == {
+    assert {problem.remedy.removesuffix(MEANT) for problem in found.problems} == {
         (
             "write 0, 3, 6 in northeurope, 1, 4, 7 in westeurope, 2, 5, 8 in uksouth "
             "(prepend, degraded.prepend, standby.prepend)"
@@ -212,7 +212,7 @@ def test_three_regions() -> None:
     )
     assert compared(*mended).problems == ()
     fourth = changed(SECONDARY, ("westeurope", "ukwest"))
-    assert compared(*mended, fourth).problems[0].instead.removesuffix(MEANT) == (
+    assert compared(*mended, fourth).problems[0].remedy.removesuffix(MEANT) == (
         "announce it in 3 regions at most, for more do not fit into short paths"
     )
 

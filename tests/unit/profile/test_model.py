@@ -79,7 +79,7 @@ def test_defaults() -> None:
     assert service.healthy is None
     assert service.degraded == Degraded(3, 5)
     assert service.standby == Standby(6, 1)
-    assert service.back == ReturnTimers(10, 60, 900, 35)
+    assert service.return_timers == ReturnTimers(10, 60, 900, 35)
 
 
 def test_everything_written() -> None:
@@ -164,7 +164,7 @@ services:
     assert service.degraded == Degraded(2, 0, 6, ("65010:20",))
     assert service.standby == Standby(4, 2)
     assert service.failed is FailedAction.WITHDRAW
-    assert service.back == ReturnTimers(1, 2, 3, 4)
+    assert service.return_timers == ReturnTimers(1, 2, 3, 4)
 
 
 def test_self_of_a_neighbor_is_its_local_address() -> None:
@@ -244,7 +244,7 @@ PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
     (model.Region, "region:", {}, set()),
     (model.Neighbor, "neighbor:", {}, set()),
     (model.Instance, "instance:", {}, {"name"}),
-    (model.Service, "service:", {"return": "back"}, {"name", "prepends_steer"}),
+    (model.Service, "service:", {"return": "return_timers"}, {"name", "prepends_steer"}),
     (model.Degraded, "service:degraded.", {}, set()),
     (model.Standby, "service:standby.", {}, set()),
     (model.ReturnTimers, "service:return.", {}, set()),

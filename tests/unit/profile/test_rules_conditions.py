@@ -132,8 +132,8 @@ def test_what_is_written_is_what_is_meant() -> None:
     assert service.maintenance == Maintenance("main", where, "web", FailedAction.WITHDRAW)
 
     times = "{rise: 10, hold_down: 60, hold_down_max: 900, spacing: 35}"
-    short = profile((f"return: {times}", "return: manual")).services["web"].back
-    long = profile((f"return: {times}", "return: {manual: true}")).services["web"].back
+    short = profile((f"return: {times}", "return: manual")).services["web"].return_timers
+    long = profile((f"return: {times}", "return: {manual: true}")).services["web"].return_timers
     assert short == long
     assert (short.manual, short.rise, short.hold_down, short.spacing) == (True, 10, 60, 35)
 
@@ -144,7 +144,7 @@ def test_no_limit_is_a_default() -> None:
     assert "LimitRule" not in repr(service)
     assert service.maintenance is None
     assert service.prepends_steer
-    assert not service.back.manual
+    assert not service.return_timers.manual
 
 
 def test_all_entries_fit_into_one_question() -> None:
@@ -156,4 +156,4 @@ def test_all_entries_fit_into_one_question() -> None:
     text = TEXT + "".join(service.format(n=n) for n in range(1, 250))
     problems = [each for each in validate(text, "p.yaml").problems if not each.warning]
     assert [each.key for each in problems] == ["services.w164.maintenance"]
-    assert "make a question of over 10000 bytes to HAProxy" in problems[0].wrong
+    assert "make a question of over 10000 bytes to HAProxy" in problems[0].message

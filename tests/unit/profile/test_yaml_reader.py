@@ -49,7 +49,7 @@ LOADERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [
 def test_words_of_yaml_1_2(text: str, value: object, loader: object) -> None:
     """Plain text means what YAML 1.2's core schema says, quoted text is text."""
     read = yaml_reader.read_yaml(f"key: {text}", loader)
-    assert read.faults == ()
+    assert read.problems == ()
     assert read.value == {"key": value}
     assert type(read.value["key"]) is type(value)
 
@@ -76,7 +76,7 @@ def test_lines_of_paths(loader: object) -> None:
 
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.parametrize(
-    ("text", "line", "wrong", "instead"),
+    ("text", "line", "message", "remedy"),
     [
         ("a:\n\tb: 1", 2, "a tab is used to indent", "indent with spaces"),
         ("a: 1\n  \tb: 1\n c", 2, "a tab is used to indent", "indent with spaces"),
@@ -177,11 +177,11 @@ def test_lines_of_paths(loader: object) -> None:
         ),
     ],
 )
-def test_unreadable(text: str, line: int, wrong: str, instead: str, loader: object) -> None:
+def test_unreadable(text: str, line: int, message: str, remedy: str, loader: object) -> None:
     """What cannot be read is one fault, by either loader: its line, in words, and what to do."""
     read = yaml_reader.read_yaml(text, loader)
     assert read.value is None
-    assert read.faults == (yaml_reader.YamlProblem((), line, wrong, instead),)
+    assert read.problems == (yaml_reader.YamlProblem((), line, message, remedy),)
 
 
 @pytest.mark.parametrize("loader", LOADERS)
@@ -189,7 +189,7 @@ def test_keys(loader: object) -> None:
     """Duplicate keys and keys that are no words are faults; the first value stands."""
     read = yaml_reader.read_yaml("a: 1\nb: {c: 1, c: 2}\n? [d]\n: 1\na: 2", loader)
     assert read.value == {"a": 1, "b": {"c": 1}}
-    assert read.faults == (
+    assert read.problems == (
         yaml_reader.YamlProblem(
             ("b", "c"), 2, "the same key is twice in line 2", "keep one of them"
         ),
@@ -202,8 +202,8 @@ def test_keys(loader: object) -> None:
 def test_aliases_are_bounded(loader: object) -> None:
     """Aliases of aliases cannot multiply a small file into a large one."""
     doubled = "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30))
-    (fault,) = yaml_reader.read_yaml(f"a0: &a0 x\n{doubled}", loader).faults
-    assert fault.wrong == "aliases multiply this file to more than 100000 values"
+    (problem,) = yaml_reader.read_yaml(f"a0: &a0 x\n{doubled}", loader).problems
+    assert problem.message == "aliases multiply this file to more than 100000 values"
 
 
 TOO_DEEP = "blocks and lists are nested more than 32 deep"
@@ -220,10 +220,10 @@ TOO_DEEP = "blocks and lists are nested more than 32 deep"
 def test_depth_has_our_limit(unit: str, each: int, depth: int, loader: object) -> None:
     """Beyond our own limit the message is ours, at the line where it is passed, by any libyaml."""
     text = "a: 1\nb:\n  " + unit * (depth // each)
-    (fault,) = yaml_reader.read_yaml(text, loader).faults
+    (problem,) = yaml_reader.read_yaml(text, loader).problems
     # One level is the mapping around it.
     line = 3 + (31 if unit.endswith("\n") else 0)
-    assert (fault.wrong, fault.line) == (TOO_DEEP, line)
+    assert (problem.message, problem.line) == (TOO_DEEP, line)
 
 
 @pytest.mark.parametrize("loader", LOADERS)
@@ -231,19 +231,19 @@ def test_depth_within_our_limit_is_read(loader: object) -> None:
     """32 levels are read, one more is refused: lists in one line, blocks, and blocks by lines."""
     for start, unit, end in (("", "[", "]"), ("", "- ", ""), ("", "{a: ", "}")):
         read = yaml_reader.read_yaml(start + unit * 32 + "1" + end * 32, loader)
-        assert not read.faults, unit
-        (fault,) = yaml_reader.read_yaml(start + unit * 33 + "1" + end * 33, loader).faults
-        assert (fault.wrong, fault.line) == (TOO_DEEP, 1), unit
+        assert not read.problems, unit
+        (problem,) = yaml_reader.read_yaml(start + unit * 33 + "1" + end * 33, loader).problems
+        assert (problem.message, problem.line) == (TOO_DEEP, 1), unit
     indented = ["  " * level + "a:" for level in range(40)]
-    assert not yaml_reader.read_yaml("\n".join(indented[:32]), loader).faults
-    (fault,) = yaml_reader.read_yaml("\n".join(indented), loader).faults
-    assert (fault.wrong, fault.line) == (TOO_DEEP, 33)
+    assert not yaml_reader.read_yaml("\n".join(indented[:32]), loader).problems
+    (problem,) = yaml_reader.read_yaml("\n".join(indented), loader).problems
+    assert (problem.message, problem.line) == (TOO_DEEP, 33)
 
 
 def test_an_error_beside_depth_keeps_its_own_words() -> None:
     """Text that is deep but not too deep, and wrong elsewhere, is told what is wrong there."""
-    (fault,) = yaml_reader.read_yaml("a: " + "[" * 20 + "]" * 20 + "\nb: [1,\nc").faults
-    assert fault.wrong == "a list is opened with [ and not closed"
+    (problem,) = yaml_reader.read_yaml("a: " + "[" * 20 + "]" * 20 + "\nb: [1,\nc").problems
+    assert problem.message == "a list is opened with [ and not closed"
 
 
 def test_shown_is_one_short_line() -> None:
