@@ -45,6 +45,7 @@ from anycastd.profile.model import Profile, SelfTest, Service
 from anycastd.speaker.exabgp.config import config_hash, vips_hash
 from anycastd.system.clock import OwnTime
 from anycastd.system.systemd import Notifier
+from anycastd.system.ticker import tick_forever
 from anycastd.views.status import build_status
 
 log = logging.getLogger(__name__)
@@ -233,7 +234,7 @@ class Daemon:
     async def _serve(self) -> bool:
         """Work until told to stop; True: the successor is to take over."""
         parts: list[Coroutine[Any, Any, None]] = [
-            self._tick(),
+            tick_forever(self.clock),
             self.announcer.run(),
             self.loopback.run(),
             self._decide(),
@@ -298,11 +299,6 @@ class Daemon:
             log.info("withdrawn; ending the speaker")
         else:
             log.warning("the withdrawal was not confirmed; the sessions close with the speaker")
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK)
-            self.clock.tick()
 
     async def _decide(self) -> None:
         while True:

@@ -11,6 +11,7 @@ from anycastd.evidence.haproxy.query import More
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
 from anycastd.evidence.haproxy.stats import MalformedAnswerError, TruncatedAnswerError
 from anycastd.system.clock import OwnTime
+from anycastd.system.ticker import ticking
 
 MAX_ANSWER = 64 << 20
 
@@ -27,17 +28,8 @@ async def look_once(
     more: More = query.NOTHING_MORE,
 ) -> Observation:
     """Take one look of ``within`` seconds at the stats socket ``path``; ticks ``clock`` itself."""
-    ticking = asyncio.create_task(_tick(clock))
-    try:
+    async with ticking(clock):
         return await Looker(path, backends, frontends, clock, within, more=more).look()
-    finally:
-        ticking.cancel()
-
-
-async def _tick(clock: OwnTime) -> None:
-    while True:
-        await asyncio.sleep(clock.interval)
-        clock.tick()
 
 
 class Looker:

@@ -20,6 +20,7 @@ from anycastd.evidence.vip import selftest
 from anycastd.evidence.vip.selftest import Outcome, Probe
 from anycastd.profile.model import Network, SelfTest
 from anycastd.system.clock import OwnTime
+from anycastd.system.ticker import ticking
 
 RETRY_DELAY = 0.02
 """Seconds until a refusal is asked for again: long enough for a listener that moves, short enough
@@ -132,15 +133,6 @@ def _words(error: OSError) -> str:
 async def probe_once(vip: Network, test: SelfTest, clock: OwnTime) -> Probe:
     """Ask until the result counts, as a Prober does; ticks ``clock`` itself."""
     prober = Prober(vip, test, clock=clock, emit=lambda _: None)
-    ticking = asyncio.create_task(_tick(clock))
-    try:
+    async with ticking(clock):
         first = await prober.ask()
         return first if first.confirmed else await prober.ask()
-    finally:
-        ticking.cancel()
-
-
-async def _tick(clock: OwnTime) -> None:
-    while True:
-        await asyncio.sleep(clock.interval)
-        clock.tick()
