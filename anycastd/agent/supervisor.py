@@ -15,14 +15,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from anycastd.system.exit_codes import NO_RESTART
+
 log = logging.getLogger(__name__)
 
 MIN_RETRY_DELAY, MAX_RETRY_DELAY = 0.2, 5.0
 """Seconds before a speaker that ended is started again: doubled each time, up to the second."""
 STEADY = 10.0
 """A speaker that ran for so many seconds is no crash loop: its next wait is the shortest again."""
-GIVE_UP = frozenset({2, 69, 77, 78})
-"""Exit codes that say what to mend first; starting again would only say it again."""
 
 
 class SpeakerEndedError(Exception):
@@ -53,7 +53,7 @@ class Supervisor:
                 self.pid = self._start()
             code = await _ended(self.pid)
             self.pid = None
-            if code in GIVE_UP:
+            if code in NO_RESTART:
                 raise SpeakerEndedError(code)
             if loop.time() - started >= STEADY:
                 wait = MIN_RETRY_DELAY

@@ -1,8 +1,6 @@
 """The command line: `anycastd COMMAND`; a command's file is imported only when it is chosen.
 
-Exit codes, the same for every command (see docs/exit-codes.md): 0 fine, 2 wrong usage, 69
-something needed is missing or taken, 70 a bug of ours, 77 no privilege, 78 the profile is wrong.
-`status` has codes of its own, fit for monitoring: 0 fine, 1 warning, 2 critical, 3 unknown.
+Exit codes are in ``system/exit_codes.py``; docs/exit-codes.md explains them.
 """
 
 from __future__ import annotations
@@ -16,8 +14,7 @@ import traceback
 from collections.abc import Sequence
 
 from anycastd import __version__
-
-EX_UNAVAILABLE, EX_SOFTWARE = 69, 70
+from anycastd.system.exit_codes import DONE, EX_SOFTWARE, EX_UNAVAILABLE, INTERRUPTED
 
 VENDOR = "/usr/lib/anycastd/vendor"
 """What the Debian package carries because Debian 12 lacks it; a distribution's own comes first."""
@@ -74,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(module.main(args))
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # what reads us has gone; nothing is left to say
-        return 0
+        return DONE
     except Exception:  # noqa: BLE001 - the last place where a bug can be said in words
         traceback.print_exc()
         sys.stderr.write("anycastd: a bug of ours; please report it with the lines above\n")

@@ -13,14 +13,13 @@ from pathlib import Path
 
 from anycastd.profile.model import Address, Profile
 from anycastd.speaker.exabgp.config import (
-    SpeakerError,
     build_config,
     config_hash,
     vip_prefixes,
     vips_hash,
 )
 from anycastd.system.atomic_file import write_atomic
-from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
+from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, ExitError
 
 MIN_TTL_MAX = 30.0  # seconds; see lease_settings
 
@@ -68,11 +67,11 @@ def prepare_directory(
 ) -> Prepared:
     """Take the directory and write ExaBGP's and the lease's files into it; ``path``: the profile's.
 
-    Raises SpeakerError: ExaBGP or the directory is missing, or another speaker holds it (69), no
+    Raises ExitError: ExaBGP or the directory is missing, or another speaker holds it (69), no
     permission (77), an MD5 file cannot be used (78).
     """
     if find_spec("exabgp") is None:
-        raise SpeakerError(
+        raise ExitError(
             f"ExaBGP is not installed for {sys.executable}: "
             "apt install python3-exabgp, or pip install exabgp",
             EX_UNAVAILABLE,
@@ -91,7 +90,7 @@ def prepare_directory(
         write_atomic(made.conf, text, 0o600)
     except OSError as problem:
         code = EX_NOPERM if isinstance(problem, PermissionError) else EX_UNAVAILABLE
-        raise SpeakerError(
+        raise ExitError(
             f"{problem.filename or where}: {problem.strerror}; "
             "make it writable for this user, or name another --directory",
             code,
@@ -100,7 +99,7 @@ def prepare_directory(
 
 
 def read_passwords(profile: Profile) -> dict[Address, str]:
-    """Read the neighbors' MD5 passwords; SpeakerError (78) where one cannot be used."""
+    """Read the neighbors' MD5 passwords; ExitError (78) where one cannot be used."""
     return {
         neighbor.address: _password(Path(neighbor.md5_file), neighbor.address)
         for neighbor in profile.bgp.neighbors
@@ -111,8 +110,8 @@ def read_passwords(profile: Profile) -> dict[Address, str]:
 def _password(file: Path, neighbor: Address) -> str:
     """Read a neighbor's MD5 password: the file's first line, as RFC 2385 allows it."""
 
-    def refuse(what: str) -> SpeakerError:
-        return SpeakerError(f"{file}: the MD5 password of neighbor {neighbor} {what}", EX_CONFIG)
+    def refuse(what: str) -> ExitError:
+        return ExitError(f"{file}: the MD5 password of neighbor {neighbor} {what}", EX_CONFIG)
 
     try:
         with file.open(encoding="ascii") as stream:
@@ -139,7 +138,7 @@ def _lock(file: Path) -> int:
     except BlockingIOError:
         holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(lock)
-        raise SpeakerError(
+        raise ExitError(
             f"{file.parent}: another speaker (pid {holder}) runs here; "
             "stop it, or name another --directory",
             EX_UNAVAILABLE,

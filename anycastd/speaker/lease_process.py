@@ -39,6 +39,7 @@ from anycastd.lease.settings import LeaseFile, LeaseStartError, Settings, load_l
 from anycastd.speaker.exabgp.api import ApiConversation
 from anycastd.speaker.rewrite_job import TIMEOUT, RewriteError, RewriteJob
 from anycastd.system.clock import OwnTime
+from anycastd.system.exit_codes import EX_UNAVAILABLE
 from anycastd.system.systemd import Notifier
 
 TICK = 0.05
@@ -350,7 +351,7 @@ def main(argv: list[str]) -> int:
         keeper = LeaseProcess(settings, lodging, parent, notifier)
     except LeaseStartError as error:
         _log(str(error))
-        return 69
+        return EX_UNAVAILABLE
     if os.getppid() != parent:
         return 0  # it died before the parent-death signal was set
     try:

@@ -29,7 +29,7 @@ def rewrite_files(
 ) -> Mapping[str, object]:
     """Write the files and say what was done: the content of ``resettle.Written``.
 
-    Raises SpeakerError where an MD5 file or the directory cannot be used.
+    Raises ExitError where an MD5 file or the directory cannot be used.
     """
     where = Path(directory).absolute()
     conf = where / "exabgp.conf"
@@ -47,7 +47,7 @@ def rewrite_files(
         # After the other: ExaBGP must know a neighbor before the lease process names it.
         atomic_file.write_atomic(where / "lease.json", json.dumps(settings, indent=1) + "\n")
     except OSError as problem:
-        raise config_module.SpeakerError(
+        raise exit_codes.ExitError(
             f"{problem.filename or where}: {problem.strerror}", exit_codes.EX_UNAVAILABLE
         ) from None
     old, new = parse_neighbor_blocks(before), parse_neighbor_blocks(text)
@@ -66,13 +66,11 @@ def main(argv: list[str]) -> int:
     try:
         accepted = validate(Path(path).read_text("utf-8"), path)
         if accepted.profile is None:
-            raise config_module.SpeakerError(
-                "\n".join(map(str, accepted.problems)), exit_codes.EX_CONFIG
-            )
+            raise exit_codes.ExitError("\n".join(map(str, accepted.problems)), exit_codes.EX_CONFIG)
         done = rewrite_files(accepted.profile, directory, path, reset)
     except (OSError, UnicodeDecodeError) as problem:
         done = {"v": VERSION, "problem": f"{path}: cannot be read: {problem}"}
-    except config_module.SpeakerError as problem:
+    except exit_codes.ExitError as problem:
         done = {"v": VERSION, "problem": str(problem)}
     print(json.dumps(done))  # noqa: T201 - the answer to who started it
     return 0

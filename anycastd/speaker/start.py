@@ -15,8 +15,8 @@ from pathlib import Path
 
 from anycastd.profile.model import Profile
 from anycastd.speaker.directory import Prepared, prepare_directory
-from anycastd.speaker.exabgp.config import OPEN_WAIT, SpeakerError
-from anycastd.system.exit_codes import EX_UNAVAILABLE
+from anycastd.speaker.exabgp.config import OPEN_WAIT
+from anycastd.system.exit_codes import EX_UNAVAILABLE, ExitError
 
 # See docs of ExaBGP's `reactor.speed`: 1.0 means that it looks around every 10 ms at the latest.
 REACTOR_SPEED = 1.0
@@ -65,7 +65,7 @@ def build_command(prepared: Prepared) -> list[str]:
 
 
 def exec_exabgp(profile: Profile, directory: str, path: str | None = None) -> None:
-    """Prepare ``directory`` and turn this process into ExaBGP; returns only by SpeakerError.
+    """Prepare ``directory`` and turn this process into ExaBGP; returns only by ExitError.
 
     ``path`` is the profile's: from there other sessions can be taken over later.
     """
@@ -83,4 +83,4 @@ def exec_exabgp(profile: Profile, directory: str, path: str | None = None) -> No
     try:
         os.execve(line[0], line, settings)  # noqa: S606 - that is the point
     except OSError as problem:
-        raise SpeakerError(f"{line[0]}: {problem.strerror}", EX_UNAVAILABLE) from None
+        raise ExitError(f"{line[0]}: {problem.strerror}", EX_UNAVAILABLE) from None

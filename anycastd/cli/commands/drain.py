@@ -14,12 +14,8 @@ from typing import Any
 from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_directory
 from anycastd.cli.output import format_duration, print_error
-from anycastd.system.exit_codes import EX_UNAVAILABLE
+from anycastd.system.exit_codes import DONE, ENDED_EARLY, EX_UNAVAILABLE, NOT_STORED, REFUSED, USAGE
 
-UNKEPT = 1
-USAGE = 2
-REFUSED = 4
-ENDED = 5
 CODES = """\
 exit codes:
   0   done; with --wait: it is safe to reboot
@@ -83,7 +79,7 @@ def main(args: argparse.Namespace) -> int:
     if args.seconds is not None:
         arguments["for"] = args.seconds
     code = send_command(args.directory, "drain", arguments)
-    if code in (0, UNKEPT) and args.wait:
+    if code in (DONE, NOT_STORED) and args.wait:
         return follow_drain(args.directory, args.service) or code
     return code
 
@@ -102,7 +98,7 @@ def send_command(directory: str, name: str, arguments: Mapping[str, Any]) -> int
         print(line, flush=True)
     for line in answer["warnings"]:
         print_error(f"anycastd: warning: {line}")
-    return UNKEPT if answer["warnings"] else 0
+    return NOT_STORED if answer["warnings"] else DONE
 
 
 def follow_drain(directory: str, service: str | None, within: float | None = None) -> int:
@@ -134,7 +130,7 @@ def follow_drain(directory: str, service: str | None, within: float | None = Non
                 print(f"{time.strftime('%H:%M:%S')} {name}: {line}", flush=True)
         if not all(each["drains"] for each in services.values()) or not services:
             print_error("anycastd: the drain was ended before it was safe to reboot")
-            return ENDED
+            return ENDED_EARLY
         if all(each["safe"] for each in services.values()):
             print("; ".join(("safe to reboot", *_left(services))), flush=True)
             return 0

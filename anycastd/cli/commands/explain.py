@@ -10,9 +10,8 @@ from typing import Any
 from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_directory
 from anycastd.cli.output import format_duration, format_table, print_error
-from anycastd.system.exit_codes import EX_UNAVAILABLE
+from anycastd.system.exit_codes import EX_UNAVAILABLE, USAGE
 
-EX_USAGE = 2
 TIMEOUT = 30.0
 """Seconds for the answer: a thousand services take a few."""
 
@@ -38,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
         if args.service not in services:
             known = ", ".join(services)
             print_error(f"anycastd: there is no service {args.service}; the profile has: {known}")
-            return EX_USAGE
+            return USAGE
         services = answer["services"] = {args.service: services[args.service]}
     if args.json:
         print(json.dumps(answer, indent=2))

@@ -24,6 +24,7 @@ from anycastd.lab.network.topology import REGIONS, VIP
 from anycastd.lab.stories import circuits, failover, graded
 from anycastd.lab.stories import steps as steps_module
 from anycastd.lab.stories.report import Paper, Progress, Step, document, error
+from anycastd.system.exit_codes import DONE, EX_NOPERM, EX_UNAVAILABLE, INTERRUPTED, NOT_SEEN
 
 STORIES = {"failover": failover.STORY, "graded": graded.STORY, "circuits": circuits.STORY}
 
@@ -57,17 +58,17 @@ def main(args: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
     if os.geteuid() != 0:
         error("it makes network namespaces, which needs root: run it with sudo")
-        return 77
+        return EX_NOPERM
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     try:
         return _play(args)
     except KeyboardInterrupt:
         error("interrupted; everything is taken down")
-        return 130
+        return INTERRUPTED
     except MissingFileError as missing:
         error(str(missing))
-        return 69
+        return EX_UNAVAILABLE
     except LabError as failed:
         error(str(failed))
         return failed.code
@@ -117,7 +118,7 @@ def _play(args: argparse.Namespace) -> int:
             print(json.dumps({**told, "passed": passed}), flush=True)
         if args.keep:
             _keep(lab, paper)
-    return 0 if passed else 1
+    return DONE if passed else NOT_SEEN
 
 
 def _about(settings: Settings) -> dict[str, Any]:

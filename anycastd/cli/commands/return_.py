@@ -7,9 +7,7 @@ import argparse
 from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_directory
 from anycastd.cli.output import print_error
-from anycastd.system.exit_codes import EX_UNAVAILABLE
-
-EX_USAGE = 2
+from anycastd.system.exit_codes import EX_UNAVAILABLE, USAGE
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
         return EX_UNAVAILABLE
     if "refused" in answer:
         print_error(f"anycastd: {answer['refused']}")
-        return EX_USAGE
+        return USAGE
     if not answer["returned"]:
         whom = args.service or "no service"
         not_ = "does not wait" if args.service else "waits"

@@ -8,9 +8,8 @@ from anycastd.cli.arguments import add_directory, add_profile
 from anycastd.cli.output import print_error
 from anycastd.cli.profile_file import load_profile
 from anycastd.speaker import start
-from anycastd.speaker.exabgp import config
 from anycastd.speaker.foreign import find_foreign_exabgps
-from anycastd.system.exit_codes import EX_CONFIG
+from anycastd.system.exit_codes import EX_CONFIG, ExitError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +29,7 @@ def main(args: argparse.Namespace) -> int:
         print_error(f"anycastd: {other}")
     try:
         start.exec_exabgp(profile, args.directory, args.profile)
-    except config.SpeakerError as error:
+    except ExitError as error:
         print_error(f"anycastd: {error}")
         return error.code
     return 0

@@ -11,9 +11,9 @@ from typing import Any
 from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_directory
 from anycastd.cli.output import format_duration, format_table, print_error
+from anycastd.system.exit_codes import UNKNOWN
 from anycastd.views.severity import severity
 
-UNKNOWN = 3
 CODES = """\
 exit codes, fit for monitoring:
   0  every service is announced at its preferred path to every neighbor

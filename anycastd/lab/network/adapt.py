@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from anycastd.lab.network.namespaces import LabError
+from anycastd.lab.network.namespaces import EX_CONFIG, LabError
 from anycastd.lab.network.topology import REGIONS, VIP, Region
 
 RETURN = {"rise": 2, "hold_down": 4, "hold_down_max": 4, "spacing": 2}
@@ -55,20 +55,24 @@ def profile(
         edits.append(_Edit(networks.start_mark.index, _end(networks), f"[{region.vnet}]"))
     neighbors = _items(_find(root, ("bgp", "neighbors")))
     if len(neighbors) != len(region.ars):
-        raise LabError(f"the profile has {len(neighbors)} neighbors, the lab's regions have 2", 78)
+        raise LabError(
+            f"the profile has {len(neighbors)} neighbors, the lab's regions have 2", EX_CONFIG
+        )
     for neighbor, address in zip(neighbors, region.ars, strict=True):
         edits.append(_scalar(neighbor, ("address",), address))
     instances = _pairs(_find(root, ("haproxy",)))
     services = _pairs(_find(root, ("services",)))
     if len(instances) != 1 or len(services) != 1:
-        raise LabError("the lab runs profiles with one HAProxy and one service", 78)
+        raise LabError("the lab runs profiles with one HAProxy and one service", EX_CONFIG)
     edits.extend(_scalar(instance, ("socket",), socket) for instance in instances.values())
     for service in services.values():
         edits.append(_scalar(service, ("vip",), f"{VIP}/32"))
         if back is not None:
             timers = _find(service, ("return",))
             if timers is None:
-                raise LabError("the profile's service has no 'return', which the lab shortens", 78)
+                raise LabError(
+                    "the profile's service has no 'return', which the lab shortens", EX_CONFIG
+                )
             by_hand = "manual: true, " if _is_manual(timers) else ""
             flow = by_hand + ", ".join(f"{name}: {value}" for name, value in back.items())
             edits.append(_Edit(timers.start_mark.index, _end(timers), f"{{{flow}}}"))
@@ -157,7 +161,7 @@ def _find(node: yaml.Node | None, path: tuple[str, ...]) -> yaml.Node | None:
 def _scalar(root: yaml.Node | None, path: tuple[str, ...], value: str) -> _Edit:
     node = _find(root, path)
     if not isinstance(node, yaml.ScalarNode):
-        raise LabError(f"the profile has no '{'.'.join(path)}', which the lab fills in", 78)
+        raise LabError(f"the profile has no '{'.'.join(path)}', which the lab fills in", EX_CONFIG)
     return _Edit(node.start_mark.index, node.end_mark.index, value)
 
 
@@ -204,13 +208,15 @@ def haproxy(text: str, region: Region, socket: str, *, fast: bool) -> str:
         raise LabError(
             f"the HAProxy file has {sockets} stats sockets and {servers} servers; "
             f"the lab fills in 1 and {len(region.web)}",
-            78,
+            EX_CONFIG,
         )
     if fast:
         calm = r"^(\s*backend\s+\S+\s+from\s+)calm\b"
         text, chosen = re.subn(calm, r"\g<1>fast", text, flags=re.MULTILINE)
         if not chosen:
-            raise LabError("no backend of the HAProxy file is `from calm`: cannot choose fast", 78)
+            raise LabError(
+                "no backend of the HAProxy file is `from calm`: cannot choose fast", EX_CONFIG
+            )
     return text
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 from anycastd.lab.network import routers, topology
 from anycastd.lab.network.appliance import PYTHON, Appliance, Settings
 from anycastd.lab.network.faults import Faults
-from anycastd.lab.network.namespaces import LabError, Nodes, Process
+from anycastd.lab.network.namespaces import EX_UNAVAILABLE, LabError, Nodes, Process
 from anycastd.lab.network.outage import Answer, Outage, Record, outage, settled
 from anycastd.lab.network.route_monitor import Watch
 from anycastd.lab.network.routers import Row
@@ -108,7 +108,7 @@ class Lab:
         missing = [name for name in needed if not shutil.which(name)]
         if missing:
             packages = ", ".join(f"{name} (Debian package {needed[name]})" for name in missing)
-            raise LabError(f"the lab needs {packages}: install it and try again", 69)
+            raise LabError(f"the lab needs {packages}: install it and try again", EX_UNAVAILABLE)
         self.nodes = Nodes(topology.NODES, directory)
         self.regions = {
             region.name: Appliance(self.nodes, region, self.settings) for region in REGIONS

@@ -56,10 +56,14 @@ done
 """
 
 
+EX_UNAVAILABLE, EX_SOFTWARE, EX_NOPERM, EX_CONFIG = 69, 70, 77, 78
+"""Exit codes that the lab needs, as in ``system/exit_codes``: the lab imports nothing of ours."""
+
+
 class LabError(Exception):
     """Something the lab needs is missing or failed; ``code`` is the exit code to end with."""
 
-    def __init__(self, message: str, code: int = 70) -> None:
+    def __init__(self, message: str, code: int = EX_SOFTWARE) -> None:
         super().__init__(message)
         self.code = code
 
@@ -211,7 +215,7 @@ class Nodes:
                 self.close()
                 words.seek(0)
                 said = words.read().decode(errors="replace").strip() or "no answer in 30 s"
-                raise LabError(f"cannot make network namespaces: {said}", 77)
+                raise LabError(f"cannot make network namespaces: {said}", EX_NOPERM)
         self.pid = int(line)
         self._write_in()
         return self

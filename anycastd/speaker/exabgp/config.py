@@ -10,17 +10,9 @@ import sys
 from collections.abc import Collection, Mapping
 
 from anycastd.profile.model import Address, Neighbor, Profile
-from anycastd.system.exit_codes import EX_CONFIG
+from anycastd.system.exit_codes import EX_CONFIG, ExitError
 
 OPEN_WAIT = 20  # seconds that a peer may take to answer a connection with its OPEN
-
-
-class SpeakerError(Exception):
-    """The speaker cannot run; the message says what to do, ``code`` is the exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 def build_config(
@@ -29,7 +21,7 @@ def build_config(
     """Write the text of exabgp.conf.
 
     ``secrets`` are the neighbors' MD5 passwords (RFC 2385), ``port`` is the neighbors' TCP port.
-    No routes stand in it: they are the lease's to say.  SpeakerError for a ``directory`` that
+    No routes stand in it: they are the lease's to say.  ExitError for a ``directory`` that
     ExaBGP could not read back.
     """
     families = _families(profile)
@@ -113,7 +105,7 @@ def _word(text: str) -> str:
     if re.fullmatch(r"[\w/.,:=@%+-]+", text, re.ASCII):
         return text
     if re.search(r"[\"\\\0\n]", text) or not text.isascii():
-        raise SpeakerError(f"{text!r}: ExaBGP cannot read this path; use another", EX_CONFIG)
+        raise ExitError(f"{text!r}: ExaBGP cannot read this path; use another", EX_CONFIG)
     return f'"{text}"'
 
 

@@ -55,12 +55,12 @@ from types import ModuleType
 from typing import Any
 
 from anycastd.speaker.exabgp.patches.queue import PATCHES
+from anycastd.system.exit_codes import EX_UNAVAILABLE, USAGE
 
 REDIAL = 5  # seconds
 SYNS = 2  # that are sent again, after 1 and 3 s at the latest; the kernel gives up within 7 s
 SILENT = 5.0  # seconds, of which each turn of the loop counts a tenth at most
 WATCHED = "# watched"
-EX_USAGE, EX_UNAVAILABLE = 2, 69
 PARENT = "ANYCASTD_PARENT"  # environment: the pid whose death must end this process
 LOADED = "ANYCASTD_LOADED"  # environment of the API child: the configuration that runs
 LEVEL = "exabgp_log_level"
@@ -382,7 +382,7 @@ def main(arguments: list[str]) -> int:
     """Run ExaBGP with the configuration file that is the only argument; it exits by itself."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m anycastd.speaker.exabgp.shim CONF\n")
-        return EX_USAGE
+        return USAGE
     parent = os.environ.pop(PARENT, "")
     if parent:
         die_with_parent(int(parent))

@@ -19,7 +19,7 @@ from anycastd.bgp.route import Route
 from anycastd.lease.commands import Announce
 from anycastd.speaker import directory, start
 from anycastd.speaker.exabgp import config as config_module
-from anycastd.speaker.exabgp.config import SpeakerError
+from anycastd.system.exit_codes import ExitError
 from support.exabgp import CHECKOUT, FIRST, LOCAL, SECOND, ExaBGP, loopback_profile
 from support.peer import Peer, wait_for
 
@@ -129,7 +129,7 @@ def test_exabgp_hears_nothing_from_the_environment_before() -> None:
 
 def test_a_directory_that_exabgp_cannot_read_is_refused() -> None:
     """Better than a lease process that ExaBGP cannot start."""
-    with pytest.raises(SpeakerError, match="cannot read this path") as refused:
+    with pytest.raises(ExitError, match="cannot read this path") as refused:
         config_module.build_config(loopback_profile(), '/run/"x', {})
     assert refused.value.code == 78
 
@@ -199,7 +199,7 @@ def test_an_md5_file_that_cannot_be_used_is_named(
         secret.write_bytes(content)
         secret.chmod(mode)
     where = tmp_path / "run"
-    with pytest.raises(SpeakerError, match=words) as refused:
+    with pytest.raises(ExitError, match=words) as refused:
         directory.prepare_directory(loopback_profile(9, (PLAIN, SECRET % secret)), str(where))
     assert refused.value.code == 78
     assert str(secret) in str(refused.value)
@@ -211,7 +211,7 @@ def test_a_place_that_is_no_directory_is_named(tmp_path: Path) -> None:
     """One message, with the path in it."""
     file = tmp_path / "file"
     file.write_text("", encoding="utf-8")
-    with pytest.raises(SpeakerError, match=str(file)) as refused:
+    with pytest.raises(ExitError, match=str(file)) as refused:
         directory.prepare_directory(loopback_profile(), str(file))
     assert refused.value.code == 69
 
@@ -222,10 +222,11 @@ def test_a_missing_exabgp_is_told_before_anything_is_written(tmp_path: Path) -> 
         "import importlib.util, sys\n"
         "real = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name: None if name == 'exabgp' else real(name)\n"
-        "from anycastd import speaker\n"
-        "from exabgps import loopback_profile\n"
-        "try: speaker.prepare(loopback_profile(), sys.argv[1])\n"
-        "except speaker.SpeakerError as error: print(error); sys.exit(error.code)"
+        "from anycastd.speaker import directory\n"
+        "from anycastd.system.exit_codes import ExitError\n"
+        "from support.exabgp import loopback_profile\n"
+        "try: directory.prepare_directory(loopback_profile(), sys.argv[1])\n"
+        "except ExitError as error: print(error); sys.exit(error.code)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "run")],
@@ -249,11 +250,12 @@ def ours() -> dict[str, str]:
 
 BECOME = """\
 import sys
-from anycastd import speaker
+from anycastd.speaker import start
+from anycastd.system.exit_codes import ExitError
 from support.exabgp import loopback_profile
 try:
-    speaker.become(loopback_profile(), sys.argv[1])
-except speaker.SpeakerError as error:
+    start.exec_exabgp(loopback_profile(), sys.argv[1])
+except ExitError as error:
     print(error)
     sys.exit(error.code)
 """
