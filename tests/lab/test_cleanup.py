@@ -25,8 +25,8 @@ pytestmark = pytest.mark.root
 PROGRAM = """
 import signal, sys
 from pathlib import Path
-from anycastd.lab import routers, topology
-from anycastd.lab.node import Nodes
+from anycastd.lab.network import routers, topology
+from anycastd.lab.network.namespaces import Nodes
 with Nodes(topology.NODES, Path(sys.argv[1])) as nodes:
     topology.wire(nodes)
     routers.start(nodes)
