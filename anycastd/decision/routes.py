@@ -66,6 +66,16 @@ def build_route(
     return canonicalize(written)  # so that it can be compared with what ExaBGP gives back
 
 
+def wanted_path(profile: Profile, service: Service, level: Level) -> tuple[int, ...] | None:
+    """Give the AS path of ``service`` at ``level``, without a neighbor's own prepends.
+
+    Returns None where the level is not announced.
+    """
+    if level is Level.WITHDRAWN:
+        return None
+    return (profile.bgp.local_as,) * (1 + count_prepends(service, level))
+
+
 def path_length(service: Service, level: Level, neighbor: Neighbor) -> int:
     """Give the length of the path of ``service`` at ``level`` as ``neighbor`` is to hear it."""
     return 1 + count_prepends(service, level) + neighbor.prepend

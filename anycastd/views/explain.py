@@ -8,16 +8,15 @@ from typing import Any
 
 from anycastd.decision.caps import Cap, hold_down_time
 from anycastd.decision.forecast import forecast
-from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs
 from anycastd.decision.policy import Decision, Transition
-from anycastd.decision.routes import count_prepends
+from anycastd.decision.routes import count_prepends, wanted_path
 from anycastd.evidence.finding import Finding, Truth
 from anycastd.evidence.haproxy.conditions import describe
 from anycastd.evidence.haproxy.query import iter_rules
 from anycastd.profile.model import Profile, Service
-from anycastd.reasons import Reason
+from anycastd.views.reason_view import ReasonView, view_reason
 
 VERSION = 1
 """Of the JSON; fields are only ever added."""
@@ -25,16 +24,6 @@ AHEAD = 7 * 24 * 3600.0
 """Seconds for which the core is run forward; the longest timer of a profile has a day."""
 CHANGES = 5
 """Past changes that are shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReasonView:
-    """A named reason and the evidence for it."""
-
-    name: str
-    sentence: str
-    remedy: str
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +113,16 @@ def explain_service(
     present, *later = forecast(alone, memory, inputs, now, AHEAD)[name]
     decision = present.decision
     level = decision.level
-    count = None if level is Level.WITHDRAWN else count_prepends(service, level)
+    path = wanted_path(profile, service, level)
     failures = memory[name].failures if name in memory else 0
     return Explanation(
         vip=service.prefix,
         level=level.word,
         since=round(now - decision.since, 3),
-        as_path=None if count is None else (profile.bgp.local_as,) * (1 + count),
-        prepend=count,
+        as_path=path,
+        prepend=None if path is None else count_prepends(service, level),
         prepends_steer=service.prepends_steer,
-        reason=_said(decision.cap.reason, decision.cap.detail),
+        reason=view_reason(decision.cap.reason, decision.cap.detail),
         rules=tuple(_rules(service, decision.verdict.findings)),
         caps=tuple(_cap(cap, now) for cap in sorted(decision.caps, key=lambda cap: cap.level)),
         failures=failures,
@@ -141,10 +130,6 @@ def explain_service(
         next=tuple(_next(stage.after, stage.decision) for stage in later),
         changes=tuple(_change(each, now) for _, each in zip(range(CHANGES), changes, strict=False)),
     )
-
-
-def _said(reason: Reason, detail: str) -> ReasonView:
-    return ReasonView(reason.name.lower(), reason.sentence, reason.remedy, detail)
 
 
 _TRUTHS = {Truth.TRUE: "true", Truth.FALSE: "false", Truth.UNKNOWN: "unknown"}
@@ -169,13 +154,13 @@ def _cap(cap: Cap, now: float) -> CapView:
         source="" if cap.source is None else cap.source.word,
         kind="" if cap.source is None else cap.source.kind.value,
         level=cap.level.word,
-        reason=_said(cap.reason, cap.detail),
+        reason=view_reason(cap.reason, cap.detail),
         ends=None if cap.until is None else round(max(0.0, cap.until - now), 1),
     )
 
 
 def _next(after: float, decision: Decision) -> ForecastView:
-    reason = _said(decision.cap.reason, decision.cap.detail)
+    reason = view_reason(decision.cap.reason, decision.cap.detail)
     return ForecastView(round(after, 1), decision.level.word, reason)
 
 
@@ -187,7 +172,7 @@ def _change(each: Transition, now: float) -> TransitionView:
         ago=round(now - each.decided_at, 1),
         old=each.old.word,
         new=each.new.word,
-        reason=_said(each.reason, each.detail),
+        reason=view_reason(each.reason, each.detail),
         decided=took(each.evidence_at, each.decided_at) or 0.0,
         sent=took(each.decided_at, each.sent_at),
         acknowledged=took(each.sent_at, each.acknowledged_at),

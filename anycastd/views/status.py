@@ -16,7 +16,7 @@ from anycastd.decision.drains import DrainEffect
 from anycastd.decision.levels import Level
 from anycastd.decision.pipeline import Inputs, PassResult
 from anycastd.decision.policy import Decision
-from anycastd.decision.routes import count_prepends, wanted_routes
+from anycastd.decision.routes import count_prepends, wanted_path, wanted_routes
 from anycastd.evidence.finding import Finding, Truth
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
 from anycastd.evidence.vip.selftest import describe_target
@@ -29,20 +29,10 @@ from anycastd.views.drain_progress import (
     describe_drain,
     is_drained,
 )
+from anycastd.views.reason_view import TimedReasonView, view_timed_reason
 
 VERSION = 1
 """Of the JSON; fields are only ever added."""
-
-
-@dataclass(frozen=True, slots=True)
-class Why:
-    """A named reason with its evidence; ``until`` is seconds until time alone lifts it."""
-
-    name: str
-    sentence: str
-    remedy: str
-    detail: str
-    until: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +79,12 @@ class ServiceStatus:
 
     vip: str
     level: str
-    reason: Why
+    reason: TimedReasonView
     since: float
     as_path: tuple[int, ...] | None
     prepend: int | None
     in_sync: bool
-    waits: tuple[Why, ...]
+    waits: tuple[TimedReasonView, ...]
     rules: tuple[RuleStatus, ...]
     neighbors: Mapping[str, Announcement]
     serves: bool
@@ -233,10 +223,7 @@ def _service(
     profile: Profile, service: Service, decision: Decision, seen: _Seen, now: float
 ) -> ServiceStatus:
     level = decision.level
-    path, count = None, None
-    if level is not Level.WITHDRAWN:
-        count = count_prepends(service, level)
-        path = (profile.bgp.local_as,) * (1 + count)
+    path = wanted_path(profile, service, level)
     leaving = (service.name,) if seen.holds else ()
     want = {route.neighbor: route for route in wanted_routes(profile, [(service, level)], leaving)}
     neighbors = {}
@@ -251,12 +238,12 @@ def _service(
     return ServiceStatus(
         vip=service.prefix,
         level=level.word,
-        reason=_why(decision.cap.reason, decision.cap.detail, decision.cap.until, now),
+        reason=view_timed_reason(decision.cap.reason, decision.cap.detail, decision.cap.until, now),
         since=round(now - decision.since, 3),
         as_path=path,
-        prepend=count,
+        prepend=None if path is None else count_prepends(service, level),
         in_sync=in_sync,
-        waits=tuple(_why(cap.reason, cap.detail, cap.until, now) for cap in caps),
+        waits=tuple(view_timed_reason(cap.reason, cap.detail, cap.until, now) for cap in caps),
         rules=tuple(_rule(finding) for finding in decision.verdict.findings),
         neighbors=neighbors,
         serves=path is not None
@@ -267,11 +254,6 @@ def _service(
         safe=in_sync and is_drained(profile, service, seen.holds, sessions, now),
         prepends_steer=service.prepends_steer,
     )
-
-
-def _why(reason: Reason, detail: str, until: float | None, now: float) -> Why:
-    left = None if until is None else round(max(0.0, until - now), 1)
-    return Why(reason.name.lower(), reason.sentence, reason.remedy, detail, left)
 
 
 def _announcement(

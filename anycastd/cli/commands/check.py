@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from anycastd.bgp.session import Session
-from anycastd.cli.output import format_duration, print_error
+from anycastd.cli.output import format_duration, format_table, print_error
 from anycastd.cli.profile_file import read_profile
 from anycastd.decision.forecast import forecast
-from anycastd.decision.levels import Level
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState
+from anycastd.decision.routes import wanted_path
 from anycastd.evidence.haproxy.event_stream import why_not_event_driven
 from anycastd.evidence.haproxy.inventory import InventoryError, read_inventory
 from anycastd.evidence.haproxy.look import look_once
@@ -164,14 +164,8 @@ def _decisions(
         for stage in found:
             when = f"after {format_duration(stage.after)}" if stage.after else "at first"
             level = stage.decision.level
-            asns = ""
-            if level is not Level.WITHDRAWN:
-                prepend = {
-                    Level.PREFERRED: service.prepend,
-                    Level.DEGRADED: service.degraded.prepend,
-                    Level.STANDBY: service.standby.prepend,
-                }[level]
-                asns = " with " + " ".join([str(profile.bgp.local_as)] * (1 + prepend))
+            path = wanted_path(profile, service, level)
+            asns = "" if path is None else f" with {' '.join(map(str, path))}"
             cap = stage.decision.cap
             detail = f" ({cap.detail})" if cap.detail else ""
             what = f"{level.word}{asns}: {cap.reason.sentence}{detail}"
@@ -186,12 +180,5 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
             (*(candidate.level for candidate in each.candidates), each.sentence)
             for each in matrix.combinations
         ]
-        yield from _columns([(*matrix.regions, ""), *rows])
+        yield from format_table([(*matrix.regions, ""), *rows])
     yield from comparison.notes
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield f"  {'  '.join(cells)}".rstrip()

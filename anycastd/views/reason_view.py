@@ -1,0 +1,37 @@
+"""A named reason as status and explain show it: ReasonView."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anycastd.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonView:
+    """A named reason: its sentence, what to do about it, and the evidence (``detail``)."""
+
+    name: str
+    sentence: str
+    remedy: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimedReasonView(ReasonView):
+    """A reason that may end with time: in ``until`` seconds; None: time alone does not end it."""
+
+    until: float | None
+
+
+def view_reason(reason: Reason, detail: str) -> ReasonView:
+    """Show ``reason`` with its evidence."""
+    return ReasonView(reason.name.lower(), reason.sentence, reason.remedy, detail)
+
+
+def view_timed_reason(
+    reason: Reason, detail: str, ends_at: float | None, now: float
+) -> TimedReasonView:
+    """Show ``reason`` with its evidence and the seconds from ``now`` to ``ends_at`` (own time)."""
+    left = None if ends_at is None else round(max(0.0, ends_at - now), 1)
+    return TimedReasonView(reason.name.lower(), reason.sentence, reason.remedy, detail, left)
