@@ -51,7 +51,7 @@ class DrainInbox(Protocol):
     """What the drainer gives to the pass; ``wake()`` asks for one."""
 
     drains: Table
-    others: Mapping[str, RegionReport]
+    region_reports: Mapping[str, RegionReport]
 
     def wake(self) -> None:
         """Ask for a pass."""
@@ -91,7 +91,7 @@ class DrainController:
         if self._inherited:
             table = load_drains(json.loads(self._inherited), now)
         for drain in table.values():
-            log.warning("drain of %s goes on (%s)", drain.what, _whose(drain))
+            log.warning("drain of %s goes on (%s)", drain.scope, _whose(drain))
         self._inbox.drains = table
         # Also where nothing is to be kept: who cannot write here is told now, not when it matters.
         self._shelf.want(dump_drains(table, now))
@@ -107,7 +107,7 @@ class DrainController:
         if after != before:
             for key, drain in before.items():
                 if key not in after:
-                    log.warning("drain of %s ends: its time is up (%s)", drain.what, _whose(drain))
+                    log.warning("drain of %s ends: its time is up (%s)", drain.scope, _whose(drain))
             self._inbox.drains = after
             self._shelf.want(dump_drains(after, self._clock.now()))
         self._passed.set()
@@ -171,17 +171,17 @@ class DrainController:
             drain = Drain(
                 reason=clean_text(asked.get("reason"), "no reason was given"),
                 by=clean_text(asked.get("by")),
-                since=now,
+                began_at=now,
                 wait=times.stop / 2 if stopping else times.wait,
                 service=None if stopping else service,
-                until=now + lasts if lasts else None,
+                ends_at=now + lasts if lasts else None,
                 force=force,
                 stopping=stopping,
             )
             warnings = [] if stopping else await self._keep({**self._inbox.drains, key: drain})
             said = list(self._outlook(drain, names))
             await self._put({**self._inbox.drains, key: drain})
-            log.warning("drain of %s begins (%s)", drain.what, _whose(drain))
+            log.warning("drain of %s begins (%s)", drain.scope, _whose(drain))
             return self._reply(said, warnings, stop=times.stop)
 
     async def undrain(self, asked: Asked) -> Reply:
@@ -200,15 +200,15 @@ class DrainController:
             await self._put(rest)
             said = []
             for drain in ended:
-                log.warning("drain of %s is ended by %s", drain.what, clean_text(asked.get("by")))
-                said.append(f"the drain of {drain.what} has ended ({_whose(drain)})")
+                log.warning("drain of %s is ended by %s", drain.scope, clean_text(asked.get("by")))
+                said.append(f"the drain of {drain.scope} has ended ({_whose(drain)})")
             for name in self._profile.services:
                 if any(drain.covers(name) for drain in ended):
                     left = next((each for each in rest.values() if each.covers(name)), None)
                     said.append(
                         f"{name}: comes back as its rules and timers allow"
                         if left is None
-                        else f"{name}: stays drained by the drain of {left.what} ({_whose(left)})"
+                        else f"{name}: stays drained by the drain of {left.scope} ({_whose(left)})"
                     )
             return self._reply(said, warnings)
 
@@ -234,7 +234,7 @@ class DrainController:
             )
             if not found.serves:
                 return (
-                    f"{name}: no other region is known to serve ({found.why}); bring one back, or "
+                    f"{name}: no other region is known to serve ({found.detail}); bring one back, or "
                     "drain with --force"
                 )
         return ""
@@ -244,7 +244,7 @@ class DrainController:
             other = next((d for d in self._inbox.drains.values() if d.covers(name)), None)
             if other is not None:
                 yield (
-                    f"{name}: the drain of {other.what} stands already ({_whose(other)}); both "
+                    f"{name}: the drain of {other.scope} stands already ({_whose(other)}); both "
                     "have to be ended"
                 )
             elif self._level(name) is Level.WITHDRAWN:
@@ -263,15 +263,15 @@ class DrainController:
         return None if self._step is None else self._step.decisions[name].level
 
     def _already(self, drain: Drain) -> str:
-        minutes = (self._clock.now() - drain.since) / 60
+        minutes = (self._clock.now() - drain.began_at) / 60
         name = f" {drain.service}" if drain.service else ""
         return (
-            f"{drain.what}: a drain stands already, for {minutes:.0f} min ({_whose(drain)}); "
+            f"{drain.scope}: a drain stands already, for {minutes:.0f} min ({_whose(drain)}); "
             f"`anycastd undrain{name}` ends it"
         )
 
     def _nothing(self, service: object) -> str:
-        standing = [each.what for each in self._inbox.drains.values()]
+        standing = [each.scope for each in self._inbox.drains.values()]
         what = "all services" if service is None else clean_text(service)
         if not standing:
             return f"{what}: there is no drain to end"
@@ -305,7 +305,7 @@ class DrainController:
     async def _ask(self) -> None:
         while True:
             await self._curious.wait()
-            self._inbox.others = await self._others.ask()
+            self._inbox.region_reports = await self._others.ask()
             self._inbox.wake()
             await asyncio.sleep(ASK_INTERVAL)
 

@@ -25,7 +25,7 @@ class Inbox:
         self.probes: dict[str, Probe] = {}
         self.returns: dict[str, float] = {}
         self.drains: Table = {}
-        self.others: Mapping[str, RegionReport] = {}
+        self.region_reports: Mapping[str, RegionReport] = {}
         self._news = asyncio.Event()
 
     def look(self, instance: str, observation: Observation) -> None:
@@ -79,7 +79,7 @@ class Inbox:
             self.lease,
             dict(self.probes),
             self.drains,
-            self.others,
+            self.region_reports,
             returns=dict(self.returns),
         )
 

@@ -39,10 +39,10 @@ class RegionClient:
             async with asyncio.timeout(TIMEOUT):
                 text = await _fetch(agent)
         except TimeoutError:
-            return RegionReport(asked, why=f"does not answer at {agent}")
+            return RegionReport(asked, detail=f"does not answer at {agent}")
         except (OSError, ValueError, asyncio.IncompleteReadError) as error:
             words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            return RegionReport(asked, why=f"cannot be asked at {agent}: {words.lower()}")
+            return RegionReport(asked, detail=f"cannot be asked at {agent}: {words.lower()}")
         return parse_region_report(text, name, asked)
 
 

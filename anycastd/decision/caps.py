@@ -27,11 +27,11 @@ class Context(NamedTuple):
     ``returned``: when somebody last said `anycastd return`, None if never.
     """
 
-    sessions: bool | None = None
-    vip: bool | None = None
-    held: Level | None = None
+    session_up: bool | None = None
+    vip_present: bool | None = None
+    leased_level: Level | None = None
     drain: Cap | None = None
-    returned: float | None = None
+    returned_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class Cap:
     level: Level
     reason: Reason
     detail: str = ""
-    until: float | None = None
+    ends_at: float | None = None
     source: CapSource | None = None
-    asked: float | None = None
+    asked_at: float | None = None
 
 
 def hold_down_time(service: Service, failures: int) -> float:
@@ -63,12 +63,12 @@ def collect_facts(
 ) -> Iterator[Cap]:
     steers = service.prepends_steer
     if not memory.adopted:
-        yield Cap(Level.WITHDRAWN, Reason.NO_SPEAKER, source=CapSource.SPEAKER, asked=now)
+        yield Cap(Level.WITHDRAWN, Reason.NO_SPEAKER, source=CapSource.SPEAKER, asked_at=now)
     if around.drain is not None:
-        yield replace(around.drain, source=CapSource.DRAIN, asked=now)
-    if around.vip is False:
+        yield replace(around.drain, source=CapSource.DRAIN, asked_at=now)
+    if around.vip_present is False:
         detail = f"{service.vip} on {service.interface}"
-        yield Cap(Level.WITHDRAWN, Reason.VIP_MISSING, detail, source=CapSource.VIP, asked=now)
+        yield Cap(Level.WITHDRAWN, Reason.VIP_MISSING, detail, source=CapSource.VIP, asked_at=now)
     elif not memory.serve.value:
         floor = Level.WITHDRAWN
         if service.failed is FailedAction.STANDBY and verdict.alive and memory.serve.value is False:
@@ -80,9 +80,9 @@ def collect_facts(
         planned = verdict.maintenance
         detail = "" if planned is None else _evidence(planned) + ("" if steers else _UNSTEERED)
         asked = now if planned is None else planned.asked
-        yield Cap(floor, Reason.MAINTENANCE, detail, source=CapSource.MAINTENANCE, asked=asked)
+        yield Cap(floor, Reason.MAINTENANCE, detail, source=CapSource.MAINTENANCE, asked_at=asked)
     if memory.sessions.value is False:
-        yield Cap(Level.STANDBY, Reason.NO_SESSION, source=CapSource.SESSIONS, asked=now)
+        yield Cap(Level.STANDBY, Reason.NO_SESSION, source=CapSource.SESSIONS, asked_at=now)
     if memory.serve.value and memory.healthy.value is False:
         yield from _unhealthy(service, verdict, memory, now)
 
@@ -93,9 +93,9 @@ _UNSTEERED = "; prepends do not steer here, so it is withdrawn"
 def _unhealthy(service: Service, verdict: Verdict, memory: Memory, now: float) -> Iterator[Cap]:
     """Degrade after `fall`, and not right after another change; withdraw where no path steers."""
     steers = service.prepends_steer
-    ends, reason = memory.healthy.since + service.degraded.fall, Reason.FALLING
-    if steers and memory.level is Level.PREFERRED and memory.changed is not None:
-        spaced = memory.changed + service.return_timers.spacing
+    ends, reason = memory.healthy.began_at + service.degraded.fall, Reason.FALLING
+    if steers and memory.level is Level.PREFERRED and memory.changed_at is not None:
+        spaced = memory.changed_at + service.return_timers.spacing
         if now >= ends and now < spaced:
             reason = Reason.SPACING
         ends = max(ends, spaced)
@@ -119,10 +119,10 @@ def collect_waits(service: Service, verdict: Verdict, memory: Memory, now: float
         return
     back = service.return_timers
     steers = service.prepends_steer
-    proved = serve.since + service.standby.after
+    proved = serve.began_at + service.standby.after
     if now < proved:
         yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
-    risen = max(serve.since, memory.sessions.since) + back.rise
+    risen = max(serve.began_at, memory.sessions.began_at) + back.rise
     if now < risen:
         yield Cap(Level.STANDBY, Reason.RISING, "", risen, CapSource.RISE)
     failed_at, returned_at = memory.failed_at, memory.returned_at
@@ -131,16 +131,16 @@ def collect_waits(service: Service, verdict: Verdict, memory: Memory, now: float
             yield Cap(Level.STANDBY, Reason.MANUAL, source=CapSource.MANUAL)
         elif now < (ends := failed_at + hold_down_time(service, memory.failures)):
             yield Cap(Level.STANDBY, Reason.HOLD_DOWN, "", ends, CapSource.HOLD_DOWN)
-    if memory.changed is not None and now < (spaced := memory.changed + back.spacing):
+    if memory.changed_at is not None and now < (spaced := memory.changed_at + back.spacing):
         yield Cap(Level.STANDBY, Reason.SPACING, "", spaced, CapSource.SPACING)
     if not healthy.value:
         floor = Level.DEGRADED if steers else Level.WITHDRAWN
         yield _because(verdict.healthy, floor, CapSource.HEALTH)
         return
-    if now < (ends := healthy.since + back.rise):
+    if now < (ends := healthy.began_at + back.rise):
         floor = Level.DEGRADED if steers else Level.STANDBY
         yield Cap(floor, Reason.NOT_HEALTHY_LONG, "", ends, CapSource.HEALTH)
-    if not steers and now < (proved := healthy.since + service.standby.after):
+    if not steers and now < (proved := healthy.began_at + service.standby.after):
         yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
 
 

@@ -60,13 +60,13 @@ class Drain:
 
     reason: str
     by: str
-    since: float
+    began_at: float
     wait: float
     service: str | None = None
-    until: float | None = None
+    ends_at: float | None = None
     force: bool = False
     stopping: bool = False
-    gone: Mapping[str, float] = field(default_factory=dict)
+    withdrawn_at: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -74,7 +74,7 @@ class Drain:
         return STOP if self.stopping else self.service or ALL
 
     @property
-    def what(self) -> str:
+    def scope(self) -> str:
         """What it covers, in words."""
         return "all services" if self.service is None else self.service
 
@@ -101,7 +101,7 @@ class GuardVerdict:
     """Whether the VIP is in good hands without us, and why in words."""
 
     serves: bool
-    why: str
+    detail: str
 
 
 # The guard ---------------------------------------------------------------------------------------
@@ -119,12 +119,12 @@ def another_region_serves(
         if name == profile.region:
             continue
         other = others.get(name)
-        if other is None or other.asked <= since + STALE or now - other.asked > FRESH:
+        if other is None or other.asked_at <= since + STALE or now - other.asked_at > FRESH:
             whys.append(f"{name} has not answered yet")
             continue
         one = other.vips.get(service.prefix)
-        if other.why:
-            whys.append(f"{name} {other.why}")
+        if other.detail:
+            whys.append(f"{name} {other.detail}")
         elif one is None:
             whys.append(f"{name} does not have {service.vip}")
         elif not one.serves:
@@ -148,7 +148,7 @@ def _outranked(
     later = names[names.index(profile.region) + 1 :] if profile.region in names else []
     for name in later:
         other = others.get(name)
-        if other is None or now - other.asked > FRESH or other.asked < since + SETTLED:
+        if other is None or now - other.asked_at > FRESH or other.asked_at < since + SETTLED:
             continue
         one = other.vips.get(service.prefix)
         if one is not None and one.serves:
@@ -160,7 +160,7 @@ def needs_region_reports(profile: Profile, table: Table) -> bool:
     """Whether some drain wants to hear from the other regions now."""
     return bool(profile.regions) and any(
         not (drain.force or drain.stopping)
-        and any(drain.covers(name) and name not in drain.gone for name in profile.services)
+        and any(drain.covers(name) and name not in drain.withdrawn_at for name in profile.services)
         for drain in table.values()
     )
 
@@ -182,7 +182,7 @@ def advance_drains(
     ``levels`` are those before the pass, where known.  ``unsteered`` names the services for which
     a longer path moves nobody.  The first hold is the one that counts.
     """
-    going = {key: d for key, d in table.items() if d.until is None or now < d.until}
+    going = {key: d for key, d in table.items() if d.ends_at is None or now < d.ends_at}
     holds: dict[str, tuple[DrainEffect, ...]] = {}
     if not going:
         return going, holds
@@ -192,15 +192,15 @@ def advance_drains(
             if not drain.covers(name):
                 continue
             steers = name not in unsteered
-            waited = now >= drain.since + drain.wait or not steers
+            waited = now >= drain.began_at + drain.wait or not steers
             ready = waited or levels.get(name) is Level.WITHDRAWN
             guard = _guard(profile, service, drain, others, now) if ready else None
-            if name not in drain.gone and guard is not None and guard.serves:
-                going[key] = replace(drain, gone={**drain.gone, name: now})
+            if name not in drain.withdrawn_at and guard is not None and guard.serves:
+                going[key] = replace(drain, withdrawn_at={**drain.withdrawn_at, name: now})
             found.append(_hold(going[key], name, guard, steers=steers))
         if found:
             # Of equal ones that which ends first, so that a pass is due when it does.
-            found.sort(key=lambda hold: (hold.cap.level, hold.cap.until or inf))
+            found.sort(key=lambda hold: (hold.cap.level, hold.cap.ends_at or inf))
             holds[name] = tuple(found)
     return going, holds
 
@@ -210,29 +210,29 @@ def _guard(
 ) -> GuardVerdict:
     if drain.force or drain.stopping:
         return GuardVerdict(True, "forced: nobody was asked")
-    found = another_region_serves(profile, service, others, drain.since, now)
-    if not found.serves and _outranked(profile, service, others, drain.since, now):
+    found = another_region_serves(profile, service, others, drain.began_at, now)
+    if not found.serves and _outranked(profile, service, others, drain.began_at, now):
         return GuardVerdict(True, "a region that is listed after this one stays")
     return found
 
 
 def _hold(drain: Drain, name: str, guard: GuardVerdict | None, *, steers: bool) -> DrainEffect:
     detail = f"{drain.reason}; by {drain.by}" if drain.by else drain.reason
-    if name in drain.gone:
+    if name in drain.withdrawn_at:
         cap = Cap(Level.WITHDRAWN, Reason.DRAINED, detail)
         # Where the longer path moves nobody, only the withdrawal begins to.
-        safe = drain.gone[name] + (0.0 if steers else drain.wait)
+        safe = drain.withdrawn_at[name] + (0.0 if steers else drain.wait)
         return DrainEffect(drain, DrainPhase.WITHDRAWN, cap, safe)
     if guard is not None:
-        cap = Cap(Level.STANDBY, Reason.DRAIN_WAITS, f"{detail}; {guard.why}")
-        return DrainEffect(drain, DrainPhase.WAITING, cap, drain.since)
-    cap = Cap(Level.STANDBY, Reason.DRAINING, detail, drain.since + drain.wait)
-    return DrainEffect(drain, DrainPhase.LONGER, cap, drain.since)
+        cap = Cap(Level.STANDBY, Reason.DRAIN_WAITS, f"{detail}; {guard.detail}")
+        return DrainEffect(drain, DrainPhase.WAITING, cap, drain.began_at)
+    cap = Cap(Level.STANDBY, Reason.DRAINING, detail, drain.began_at + drain.wait)
+    return DrainEffect(drain, DrainPhase.LONGER, cap, drain.began_at)
 
 
 def wake_times(table: Table) -> Iterator[float]:
     """Yield when time alone ends a drain."""
-    return (drain.until for drain in table.values() if drain.until is not None)
+    return (drain.ends_at for drain in table.values() if drain.ends_at is not None)
 
 
 # Across a restart --------------------------------------------------------------------------------
@@ -245,11 +245,11 @@ def dump_drains(table: Table, now: float) -> list[dict[str, Any]]:
             "service": drain.service,
             "reason": drain.reason,
             "by": drain.by,
-            "age": now - drain.since,
+            "age": now - drain.began_at,
             "wait": drain.wait,
-            "left": None if drain.until is None else drain.until - now,
+            "left": None if drain.ends_at is None else drain.ends_at - now,
             "force": drain.force,
-            "gone": {name: now - since for name, since in drain.gone.items()},
+            "gone": {name: now - since for name, since in drain.withdrawn_at.items()},
         }
         for drain in table.values()
         if not drain.stopping
@@ -263,12 +263,14 @@ def load_drains(items: Iterable[Mapping[str, Any]], then: float) -> dict[str, Dr
             Drain(
                 reason=clean_text(item["reason"]),
                 by=clean_text(item["by"]),
-                since=then - _seconds(item["age"]),
+                began_at=then - _seconds(item["age"]),
                 wait=_seconds(item["wait"]),
                 service=None if item["service"] is None else str(item["service"]),
-                until=None if item["left"] is None else then + _seconds(item["left"]),
+                ends_at=None if item["left"] is None else then + _seconds(item["left"]),
                 force=bool(item["force"]),
-                gone={str(name): then - _seconds(age) for name, age in item["gone"].items()},
+                withdrawn_at={
+                    str(name): then - _seconds(age) for name, age in item["gone"].items()
+                },
             )
             for item in items
         ]

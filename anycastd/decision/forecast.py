@@ -35,8 +35,10 @@ def forecast(
     # As if they were taken over and over: never too old, so that only true timers wake a pass.
     looks = {name: _fresh(look, now + ahead) for name, look in inputs.haproxy.items()}
     probes = {name: replace(probe, asked=now + ahead) for name, probe in inputs.probes.items()}
-    others = {name: replace(other, asked=now + ahead) for name, other in inputs.others.items()}
-    inputs = replace(inputs, haproxy=looks, probes=probes, others=others)
+    others = {
+        name: replace(other, asked_at=now + ahead) for name, other in inputs.region_reports.items()
+    }
+    inputs = replace(inputs, haproxy=looks, probes=probes, region_reports=others)
     for _ in range(MAX_STEPS):
         step = advance(profile, memory, inputs, at)
         memory = step.memory

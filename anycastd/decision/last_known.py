@@ -15,8 +15,8 @@ class LastKnown:
     """
 
     value: bool | None = None
-    since: float = 0.0
-    unknown_since: float | None = None
+    began_at: float = 0.0
+    unknown_began_at: float | None = None
 
 
 NEVER = LastKnown()
@@ -31,13 +31,13 @@ def update_from_finding(known: LastKnown, found: Finding, hold: float, now: floa
     """Take over a condition's value; hold the last one while it is unknown, for a bounded time."""
     if found.truth is not _UNKNOWN:
         return update(known, found.truth is _TRUE, now)
-    if known.unknown_since is None:
-        known = replace(known, unknown_since=now)
+    if known.unknown_began_at is None:
+        known = replace(known, unknown_began_at=now)
     if not is_expired(known, hold, now):
         return known
     if (found.then is Truth.TRUE) is known.value:
         return known
-    return LastKnown(found.then is Truth.TRUE, now, known.unknown_since)
+    return LastKnown(found.then is Truth.TRUE, now, known.unknown_began_at)
 
 
 def update(known: LastKnown, value: bool | None, now: float) -> LastKnown:
@@ -45,13 +45,13 @@ def update(known: LastKnown, value: bool | None, now: float) -> LastKnown:
     if value is None:
         return known
     if value is known.value:
-        return known if known.unknown_since is None else replace(known, unknown_since=None)
+        return known if known.unknown_began_at is None else replace(known, unknown_began_at=None)
     return LastKnown(value, now)
 
 
 def believed_until(known: LastKnown, hold: float) -> float | None:
     """When the last known value is held no longer; None while it is known."""
-    return None if known.unknown_since is None else known.unknown_since + hold
+    return None if known.unknown_began_at is None else known.unknown_began_at + hold
 
 
 def is_expired(known: LastKnown, hold: float, now: float) -> bool:

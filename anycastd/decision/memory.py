@@ -19,8 +19,8 @@ class Memory:
     """
 
     level: Level = Level.WITHDRAWN
-    level_since: float = 0.0
-    changed: float | None = None
+    level_began_at: float = 0.0
+    changed_at: float | None = None
     adopted: bool = False
     serve: LastKnown = NEVER
     healthy: LastKnown = NEVER
@@ -42,7 +42,7 @@ def dump_memory(memory: Memory, now: float) -> dict[str, Any]:
     return {
         "failures": memory.failures,
         "failed": ago(memory.failed_at),
-        "changed": ago(memory.changed),
+        "changed": ago(memory.changed_at),
         "returned": ago(memory.returned_at),
         "announced": memory.level is not Level.WITHDRAWN,
     }
@@ -70,10 +70,10 @@ def load_memory(carried: Mapping[str, Any], now: float) -> Memory:
     if failures and failed_at is None:
         failed_at = now
     return Memory(
-        level_since=now,
+        level_began_at=now,
         failures=min(failures, _MAX_FAILURES),
         failed_at=failed_at if failures else None,
-        changed=at("changed"),
+        changed_at=at("changed"),
         returned_at=at("returned"),
         restored=True,
         announced=carried.get("announced") is True,

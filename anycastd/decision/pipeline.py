@@ -61,7 +61,7 @@ class Inputs:
     lease: LeaseView = LeaseView()
     probes: Mapping[str, Probe] = field(default_factory=dict)
     drains: Table = field(default_factory=dict)
-    others: Mapping[str, RegionReport] = field(default_factory=dict)
+    region_reports: Mapping[str, RegionReport] = field(default_factory=dict)
     returns: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -80,7 +80,7 @@ class PassResult:
     decisions: Mapping[str, Decision]
     wake_at: float | None
     drains: Table = field(default_factory=dict)
-    holds: Mapping[str, tuple[DrainEffect, ...]] = field(default_factory=dict)
+    drain_effects: Mapping[str, tuple[DrainEffect, ...]] = field(default_factory=dict)
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
@@ -98,7 +98,7 @@ def advance(
     levels_before = {name: each.level for name, each in memory.items() if each.adopted}
     unsteered = {name for name, each in profile.services.items() if not each.prepends_steer}
     going, holds = draining.advance_drains(
-        profile, inputs.drains, levels_before, inputs.others, now, unsteered=unsteered
+        profile, inputs.drains, levels_before, inputs.region_reports, now, unsteered=unsteered
     )
     decisions: dict[str, Decision] = {}
     remembered: dict[str, Memory] = {}
@@ -108,8 +108,8 @@ def advance(
         vip = inputs.vips.get(service.prefix)
         there = None if vip is None else vip.usable
         drain = holds[name][0].cap if name in holds else None
-        around = Context(sessions, there, held, drain, returned=inputs.returns.get(name))
-        before = memory.get(name) or Memory(level_since=now)
+        around = Context(sessions, there, held, drain, returned_at=inputs.returns.get(name))
+        before = memory.get(name) or Memory(level_began_at=now)
         decisions[name], remembered[name] = decide(service, verdict, around, before, now)
     wake = [d.wake_at for d in decisions.values() if d.wake_at is not None]
     wake += draining.wake_times(going)
@@ -121,7 +121,7 @@ def advance(
         decisions=decisions,
         wake_at=min(wake, default=None),
         drains=going,
-        holds=holds,
+        drain_effects=holds,
     )
 
 
@@ -131,7 +131,7 @@ def restart_at_withdrawn(memory: Mapping[str, Memory], now: float) -> Mapping[st
     Nothing is held any more, so they come back step by step.
     """
     return {
-        name: replace(each, level=Level.WITHDRAWN, level_since=now, changed=now)
+        name: replace(each, level=Level.WITHDRAWN, level_began_at=now, changed_at=now)
         for name, each in memory.items()
         if each.level is not Level.WITHDRAWN
     }

@@ -75,7 +75,7 @@ class Decision(NamedTuple):
 
     service: str
     level: Level
-    since: float
+    level_began_at: float
     cap: Cap
     caps: tuple[Cap, ...]
     verdict: Verdict
@@ -87,8 +87,8 @@ def decide(
     service: Service, verdict: Verdict, around: Context, memory: Memory, now: float
 ) -> tuple[Decision, Memory]:
     """Take one decision at ``now`` (seconds) and give it with the memory for the next one."""
-    if not memory.adopted and around.held is not None:
-        memory = _adopt(memory, around.held, service, now)
+    if not memory.adopted and around.leased_level is not None:
+        memory = _adopt(memory, around.leased_level, service, now)
     memory = _learned(verdict, around, memory, now)
     caps = tuple(collect_facts(service, verdict, around, memory, now))
     waits = tuple(collect_waits(service, verdict, memory, now))
@@ -102,23 +102,23 @@ def decide(
 
     transition = None
     if level is not memory.level:
-        evidence = verdict.asked if binding.asked is None else binding.asked
+        evidence = verdict.asked if binding.asked_at is None else binding.asked_at
         transition = Transition(
             service.name, memory.level, level, binding.reason, binding.detail, evidence, now
         )
-        memory = replace(memory, level=level, level_since=now, changed=now)
+        memory = replace(memory, level=level, level_began_at=now, changed_at=now)
     wake = [
         verdict.until,
         believed_until(memory.serve, verdict.hold),
         believed_until(memory.healthy, verdict.hold),
     ]
     if caps:
-        wake += [cap.until for cap in caps]
+        wake += [cap.ends_at for cap in caps]
     ahead = [at for at in wake if at is not None and at > now]
     decision = Decision(
         service=service.name,
         level=level,
-        since=memory.level_since,
+        level_began_at=memory.level_began_at,
         cap=binding,
         caps=caps,
         verdict=verdict,
@@ -137,19 +137,19 @@ def _level(cap: Cap) -> Level:
 
 def _learned(verdict: Verdict, around: Context, memory: Memory, now: float) -> Memory:
     """Take over what is seen; the very same memory where nothing is new."""
-    if around.vip is False:
+    if around.vip_present is False:
         # Without its VIP it serves nobody, whatever HAProxy shows: a failure like any other.
         serve = update(memory.serve, value=False, now=now)
     else:
         serve = update_from_finding(memory.serve, verdict.serve, verdict.hold, now)
     healthy = update_from_finding(memory.healthy, verdict.healthy, verdict.hold, now)
-    sessions = update(memory.sessions, around.sessions, now)
+    sessions = update(memory.sessions, around.session_up, now)
     planned = memory.planned
     if verdict.maintenance is None:
         planned = update(planned, value=False, now=now)
     elif verdict.maintenance.truth is not Truth.UNKNOWN:
         planned = update(planned, verdict.maintenance.truth is Truth.FALSE, now)
-    returned = memory.returned_at if around.returned is None else around.returned
+    returned = memory.returned_at if around.returned_at is None else around.returned_at
     if (
         serve is memory.serve
         and healthy is memory.healthy
@@ -181,16 +181,16 @@ def _count_failure(before: Memory, after: Memory, now: float) -> Memory:
 
 def _adopt(memory: Memory, held: Level, service: Service, now: float) -> Memory:
     """Begin at the level that the lease holds: the agent before us earned it moments ago."""
-    memory = replace(memory, adopted=True, level=held, level_since=now)
+    memory = replace(memory, adopted=True, level=held, level_began_at=now)
     if held is Level.WITHDRAWN:
         # That it is not announced any more is a change, and at worst it has just happened.
         unseen = memory.announced or not memory.restored
-        return replace(memory, changed=now) if unseen else memory
+        return replace(memory, changed_at=now) if unseen else memory
     if not memory.restored:
         # Whatever kept it below is not known any more: the longest waits that these may have been.
         if held is Level.STANDBY:
             memory = replace(memory, failures=1, failed_at=now)
-        memory = replace(memory, changed=now)
+        memory = replace(memory, changed_at=now)
     return replace(
         memory,
         serve=LastKnown(True, now - service.standby.after),

@@ -22,9 +22,9 @@ class VipReport:
 class RegionReport:
     """A region's newest answer, by VIP; ``asked`` when the question was; ``why`` there is none."""
 
-    asked: float
+    asked_at: float
     vips: Mapping[str, VipReport] = field(default_factory=dict)
-    why: str = ""
+    detail: str = ""
 
 
 def clean_text(text: object, default: str = "") -> str:
@@ -38,13 +38,13 @@ def parse_region_report(text: str, region: str, asked: float) -> RegionReport:
     try:
         answer = json.loads(text)
         if answer["region"] != region:
-            return RegionReport(asked, why=f"is answered for by {clean_text(answer['region'])}")
+            return RegionReport(asked, detail=f"is answered for by {clean_text(answer['region'])}")
         vips = {
             str(vip): VipReport(each["serves"] is True, each["draining"] is not False)
             for vip, each in answer["vips"].items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return RegionReport(asked, why="gives an answer that is none of an agent's")
+        return RegionReport(asked, detail="gives an answer that is none of an agent's")
     return RegionReport(asked, vips)
 
 

@@ -33,13 +33,13 @@ class DrainStatus:
 def describe_drain(hold: DrainEffect, now: float) -> DrainStatus:
     """Give what a drain does at ``now``."""
     drain = hold.drain
-    ends = hold.cap.until
+    ends = hold.cap.ends_at
     return DrainStatus(
-        what=drain.what,
+        what=drain.scope,
         reason=drain.reason,
         by=drain.by,
-        since=round(now - drain.since, 1),
-        until=None if drain.until is None else round(max(0.0, drain.until - now), 1),
+        since=round(now - drain.began_at, 1),
+        until=None if drain.ends_at is None else round(max(0.0, drain.ends_at - now), 1),
         phase=hold.phase.value,
         left=0.0 if ends is None else round(max(0.0, ends - now), 1),
         force=drain.force,
@@ -73,5 +73,5 @@ def is_drained(
     gone = [hold for hold in holds if hold.phase is DrainPhase.WITHDRAWN]
     if not gone or now < min(hold.safe_from for hold in gone):
         return False
-    since = min(hold.drain.gone[service.name] for hold in gone)
+    since = min(hold.drain.withdrawn_at[service.name] for hold in gone)
     return sessions == 0 or now - since >= profile.drain.linger

@@ -118,7 +118,7 @@ def explain_service(
     return Explanation(
         vip=service.prefix,
         level=level.word,
-        since=round(now - decision.since, 3),
+        since=round(now - decision.level_began_at, 3),
         as_path=path,
         prepend=None if path is None else count_prepends(service, level),
         prepends_steer=service.prepends_steer,
@@ -155,7 +155,7 @@ def _cap(cap: Cap, now: float) -> CapView:
         kind="" if cap.source is None else cap.source.kind.value,
         level=cap.level.word,
         reason=view_reason(cap.reason, cap.detail),
-        ends=None if cap.until is None else round(max(0.0, cap.until - now), 1),
+        ends=None if cap.ends_at is None else round(max(0.0, cap.ends_at - now), 1),
     )
 
 

@@ -28,8 +28,8 @@ class SessionPlan:
     """What a reload does with the session to ``neighbor``; ``why`` in words."""
 
     neighbor: str
-    fate: SessionChange
-    why: str = ""
+    change: SessionChange
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class RoutePlan:
 
     service: str
     vip: str
-    what: str
+    change: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def _path(route: Route) -> str:
 def _notes(
     old: Profile, new: Profile, sessions: tuple[SessionPlan, ...], up: Iterable[str]
 ) -> Iterator[str]:
-    fates = {session.neighbor: session.fate for session in sessions}
+    fates = {session.neighbor: session.change for session in sessions}
     resets = [address for address, fate in fates.items() if fate is SessionChange.RESETS]
     if len(resets) > 1:
         yield "sessions reset one at a time: the next one when the one before is up again"

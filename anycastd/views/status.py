@@ -171,7 +171,7 @@ def build_status(
             profile,
             profile.services[name],
             decision,
-            _Seen(held, report, inputs.haproxy, step.holds.get(name, ())),
+            _Seen(held, report, inputs.haproxy, step.drain_effects.get(name, ())),
             now,
         )
         for name, decision in step.decisions.items()
@@ -238,12 +238,14 @@ def _service(
     return ServiceStatus(
         vip=service.prefix,
         level=level.word,
-        reason=view_timed_reason(decision.cap.reason, decision.cap.detail, decision.cap.until, now),
-        since=round(now - decision.since, 3),
+        reason=view_timed_reason(
+            decision.cap.reason, decision.cap.detail, decision.cap.ends_at, now
+        ),
+        since=round(now - decision.level_began_at, 3),
         as_path=path,
         prepend=None if path is None else count_prepends(service, level),
         in_sync=in_sync,
-        waits=tuple(view_timed_reason(cap.reason, cap.detail, cap.until, now) for cap in caps),
+        waits=tuple(view_timed_reason(cap.reason, cap.detail, cap.ends_at, now) for cap in caps),
         rules=tuple(_rule(finding) for finding in decision.verdict.findings),
         neighbors=neighbors,
         serves=path is not None

@@ -174,15 +174,15 @@ class Onlooker:
         over = [
             key
             for key, each in self.drains.items()
-            if each.until is not None
-            and now >= each.until + (-MOMENT if key not in going else MOMENT)
+            if each.ends_at is not None
+            and now >= each.ends_at + (-MOMENT if key not in going else MOMENT)
         ]
         left = self.undrained(*over) if over else self
         if not left.drains:
             return left
         may, must = set(left.may_go), set(left.must_go)
         for key, drain in left.drains.items():
-            waited = now - drain.since - drain.wait
+            waited = now - drain.began_at - drain.wait
             gone = seen.weather.variant == "unsteered" or self.told is Level.WITHDRAWN
             if (gone or waited >= -MOMENT) and self._elsewhere(drain, seen, 0.0):
                 may.add(key)
@@ -199,13 +199,19 @@ class Onlooker:
         if drain.force or drain.stopping or not regions:
             return True
         answer = seen.answer
-        if answer is None or seen.now - answer.asked > FRESH or answer.asked - drain.since <= later:
+        if (
+            answer is None
+            or seen.now - answer.asked_at > FRESH
+            or answer.asked_at - drain.began_at <= later
+        ):
             return False
         said = answer.vips.get(VIP)
         if said is None or not said.serves:
             return False
         # Of two that are drained, the one that is listed first leaves.
-        stays = regions[-1] == OTHER and answer.asked - drain.since >= SETTLED - MOMENT + later
+        stays = (
+            regions[-1] == OTHER and answer.asked_at - drain.began_at >= SETTLED - MOMENT + later
+        )
         return stays or not said.draining
 
     # What must hold -------------------------------------------------------------------------------
@@ -242,7 +248,9 @@ class Onlooker:
         drained = (each for each in seen.decision.caps if each.source is CapSource.DRAIN)
         if not self.may_go and any(each.level is Level.WITHDRAWN for each in drained):
             return False
-        return self.may_go.issuperset(key for key, each in seen.step.drains.items() if each.gone)
+        return self.may_go.issuperset(
+            key for key, each in seen.step.drains.items() if each.withdrawn_at
+        )
 
     def _fresh(self, seen: Pass) -> bool:
         """Unknown promotes nothing for as long as it may be held, and then has an end."""

@@ -146,7 +146,7 @@ class Weather:
     def answer(self, now: float) -> RegionReport:
         """Give the other region's answer to a question at ``now``."""
         if self.other == "unreachable":
-            return RegionReport(now, why="does not answer")
+            return RegionReport(now, detail="does not answer")
         return RegionReport(now, {VIP: VipReport(self.other != "fails", self.other == "leaves")})
 
     def calm(self) -> Weather:

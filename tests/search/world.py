@@ -134,10 +134,10 @@ class World:
         drain = Drain(
             "new kernel",
             "me",
-            since=self.now,
+            began_at=self.now,
             wait=times.stop / 2 if stopping else times.wait,
             service="web" if argument == "own" else None,
-            until=None if lasts is None else self.now + lasts,
+            ends_at=None if lasts is None else self.now + lasts,
             force=argument == "force",
             stopping=stopping,
         )
@@ -203,7 +203,7 @@ class World:
             {VIP: VipState(weather.vip)},
             weather.lease(self.held),
             drains=self.drains,
-            others={} if answer is None else {OTHER: answer},
+            region_reports={} if answer is None else {OTHER: answer},
             returns={} if self.returned is None else {"web": self.returned},
         )
         step = advance(its, self.memory, inputs, now)
@@ -256,7 +256,7 @@ class World:
         """When the next answer comes that may say something new; later ones are like it."""
         if self.weather.other == "mute" or not self._asking():
             return None
-        settled = max(each.since + max(each.wait, SETTLED) for each in self.drains.values())
+        settled = max(each.began_at + max(each.wait, SETTLED) for each in self.drains.values())
         at = self.now + ASK_EVERY
         return at if at <= settled + 2 * ASK_EVERY else None
 
@@ -267,7 +267,7 @@ class World:
 
         Drains with an end are left to end by themselves.
         """
-        endless = [key for key, each in self.drains.items() if each.until is None]
+        endless = [key for key, each in self.drains.items() if each.ends_at is None]
         world = replace(
             self,
             weather=self.weather.calm(),

@@ -30,7 +30,9 @@ class Machine:
     profile: Profile = field(default_factory=profile)
     memory: Memory = field(default_factory=Memory)
     around: Context = field(
-        default_factory=lambda: Context(sessions=True, vip=True, held=Level.WITHDRAWN)
+        default_factory=lambda: Context(
+            session_up=True, vip_present=True, leased_level=Level.WITHDRAWN
+        )
     )
 
     def at(

@@ -119,15 +119,15 @@ def _render(found: ReloadPlan, running: Mapping[str, Any]) -> Iterator[str]:
     yield f"{running['profile']}, as a reload of pid {running['pid']} would take it over:"
     yield "sessions"
     for session in found.sessions:
-        why = f" ({session.why})" if session.why else ""
-        yield f"  {session.neighbor}: {session.fate.value}{why}"
-    needs = any(session.fate is not SessionChange.STAYS for session in found.sessions)
+        why = f" ({session.detail})" if session.detail else ""
+        yield f"  {session.neighbor}: {session.change.value}{why}"
+    needs = any(session.change is not SessionChange.STAYS for session in found.sessions)
     if needs and not running["speaker"]:
         yield "  this speaker cannot take over other sessions while it runs: restart it for them"
     yield "routes"
     if not found.routes:
         yield "  no change"
     for route in found.routes:
-        yield f"  {route.service} {route.vip}: {route.what}"
+        yield f"  {route.service} {route.vip}: {route.change}"
     for note in found.notes:
         yield f"note: {note}"

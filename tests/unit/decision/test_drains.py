@@ -41,9 +41,9 @@ def region(name: str = NAMES[0]) -> Profile:
     return profile(AT, ("region: northeurope", f"region: {name}"))
 
 
-def drain(since: float = 0.0, wait: float = 40.0, **more: object) -> Drain:
+def drain(began_at: float = 0.0, wait: float = 40.0, **more: object) -> Drain:
     """Give a drain of everything."""
-    return replace(Drain("new kernel", "me", since, wait), **more)  # type: ignore[arg-type]
+    return replace(Drain("new kernel", "me", began_at, wait), **more)  # type: ignore[arg-type]
 
 
 def answers(now: float, *, serves: bool = True, draining: bool = False) -> dict[str, RegionReport]:
@@ -70,11 +70,15 @@ def test_a_drain_goes_through_its_phases() -> None:
     its = profile()
     table: Table = {"*": drain()}
     table, hold = one(its, table, 0.0)
-    assert (hold.phase, hold.cap.level, hold.cap.until) == (DrainPhase.LONGER, Level.STANDBY, 40.0)
+    assert (hold.phase, hold.cap.level, hold.cap.ends_at) == (
+        DrainPhase.LONGER,
+        Level.STANDBY,
+        40.0,
+    )
     table, hold = one(its, table, 39.9)
     assert hold.phase is DrainPhase.LONGER
     table, hold = one(its, table, 40.0)
-    assert (hold.phase, hold.cap.level, hold.cap.until) == (
+    assert (hold.phase, hold.cap.level, hold.cap.ends_at) == (
         DrainPhase.WITHDRAWN,
         Level.WITHDRAWN,
         None,
@@ -99,7 +103,7 @@ def test_where_prepends_do_not_steer_it_goes_at_once() -> None:
 def test_the_lower_of_two_drains_counts() -> None:
     """A service's own drain and that of everything; each ends for itself."""
     its = profile()
-    own = drain(service="web", until=100.0, since=-50.0)
+    own = drain(service="web", ends_at=100.0, began_at=-50.0)
     table, holds = advance_drains(its, {"web": own, "*": drain()}, UP, {}, 0.0)
     assert [hold.phase for hold in holds["web"]] == [
         DrainPhase.WITHDRAWN,
@@ -121,7 +125,7 @@ def test_the_lower_of_two_drains_counts() -> None:
         (answers(39.9, serves=False), "westeurope does not serve"),
         (answers(39.9, draining=True), "westeurope is being drained itself"),
         (
-            {"westeurope": RegionReport(39.9, why="does not answer at X")},
+            {"westeurope": RegionReport(39.9, detail="does not answer at X")},
             "westeurope does not answer at",
         ),
         ({"westeurope": RegionReport(39.9)}, "westeurope does not have 203.0.113.10/32"),
@@ -270,13 +274,13 @@ def test_all_that_are_drained_end_with_the_last_of_the_list_waiting() -> None:
 def test_what_is_packed_comes_back_as_old_as_it_was() -> None:
     """Times are carried as ages; a drain for a stop is forgotten."""
     table: Table = {
-        "*": drain(10.0, until=500.0, gone={"web": 50.0}),
+        "*": drain(10.0, ends_at=500.0, withdrawn_at={"web": 50.0}),
         "*stop": drain(20.0, stopping=True),
     }
     back = load_drains(dump_drains(table, 100.0), 7.0)
     assert list(back) == ["*"]
-    assert (back["*"].since, back["*"].until) == (7.0 - 90.0, 7.0 + 400.0)
-    assert back["*"].gone == {"web": 7.0 - 50.0}
+    assert (back["*"].began_at, back["*"].ends_at) == (7.0 - 90.0, 7.0 + 400.0)
+    assert back["*"].withdrawn_at == {"web": 7.0 - 50.0}
     # What had been withdrawn stays withdrawn, whoever else serves.
     assert one(region(), back, 8.0)[1].phase is DrainPhase.WITHDRAWN
 
@@ -306,7 +310,7 @@ def test_a_time_that_is_none_is_refused(number: object) -> None:
 def test_an_answer_that_is_none_counts_as_none(text: str) -> None:
     """Another service may listen there."""
     assert (
-        parse_region_report(text, "westeurope", 1.0).why
+        parse_region_report(text, "westeurope", 1.0).detail
         == "gives an answer that is none of an agent's"
     )
 
@@ -314,4 +318,4 @@ def test_an_answer_that_is_none_counts_as_none(text: str) -> None:
 def test_an_answer_of_somebody_else_does_not_count() -> None:
     """Two addresses were mixed up."""
     text = '{"region": "uksouth", "vips": {}}'
-    assert parse_region_report(text, "westeurope", 1.0).why == "is answered for by uksouth"
+    assert parse_region_report(text, "westeurope", 1.0).detail == "is answered for by uksouth"

@@ -117,4 +117,4 @@ def test_what_ran_out_begins_anew_at_standby() -> None:
     looks = {"main": snapshot(YES, YES, asked=100.0)}
     step = advance(its, anew, Inputs(looks, {}, view()), 100.0)
     assert step.decisions["web"].level is Level.STANDBY
-    assert anew["web"].changed == 100.0
+    assert anew["web"].changed_at == 100.0

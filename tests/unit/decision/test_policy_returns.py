@@ -18,7 +18,7 @@ from support.profiles import profile
 from support.snapshots import NO, YES
 
 WITHDRAWN, STANDBY, DEGRADED, PREFERRED = Level
-UP = Context(sessions=True, vip=True)
+UP = Context(session_up=True, vip_present=True)
 RETURN = "return: {rise: 10, hold_down: 60, hold_down_max: 900, spacing: 35}"
 MANUAL = (RETURN, "return: manual")
 UNSTEERED = ("  local_as: 65010", "  prepends_steer: false\n  local_as: 65010")
@@ -41,15 +41,15 @@ def test_a_manual_return_waits_for_a_person_at_standby() -> None:
     for hour in range(1, 30):
         waiting = machine.at(3600.0 * hour, YES, YES)
         assert (waiting.level, waiting.cap.reason) == (STANDBY, Reason.MANUAL)
-        assert waiting.cap.until is None
-    machine.around = Context(sessions=True, vip=True, returned=108_000.0)
+        assert waiting.cap.ends_at is None
+    machine.around = Context(session_up=True, vip_present=True, returned_at=108_000.0)
     assert machine.at(108_000.0, YES, YES).level is PREFERRED
 
 
 def test_a_manual_return_is_for_one_failure() -> None:
     """What was said before the next failure does not count for it; the start needs nobody."""
     machine = Machine(profile(MANUAL)).up()
-    machine.around = Context(sessions=True, vip=True, returned=100.5)
+    machine.around = Context(session_up=True, vip_present=True, returned_at=100.5)
     machine.at(101.0, NO, NO)
     machine.at(102.0, YES, YES)
     assert machine.at(5000.0, YES, YES).cap.reason is Reason.MANUAL
@@ -61,7 +61,7 @@ def test_return_ends_a_hold_down_too() -> None:
     machine.at(101.0, NO, NO)
     machine.at(102.0, YES, YES)
     machine.at(103.0, YES, YES)
-    machine.around = Context(sessions=True, vip=True, returned=104.0)
+    machine.around = Context(session_up=True, vip_present=True, returned_at=104.0)
     assert machine.at(104.0, YES, YES).cap.reason is Reason.RISING
     assert machine.at(137.9, YES, YES).cap.reason is Reason.SPACING
     assert machine.at(138.0, YES, YES).level is PREFERRED
@@ -132,14 +132,14 @@ def test_degrading_waits_for_the_spacing() -> None:
         assert machine.at(float(second), YES, NO, NO).level is PREFERRED
     waiting = machine.at(70.9, YES, NO, NO)
     assert (waiting.cap.reason, waiting.cap.source) == (Reason.SPACING, CapSource.FALL)
-    assert waiting.cap.until == 71.0
+    assert waiting.cap.ends_at == 71.0
     assert machine.at(71.0, YES, NO, NO).level is DEGRADED
 
 
 @pytest.mark.parametrize("held", [STANDBY, DEGRADED])
 def test_an_adopted_route_waits_for_the_spacing(held: Level) -> None:
     """When it last changed is not known after a restart, so it may have been just now."""
-    machine = Machine(around=Context(sessions=True, vip=True, held=held))
+    machine = Machine(around=Context(session_up=True, vip_present=True, leased_level=held))
     for second in range(35):
         assert machine.at(float(second), YES, YES).level is held
     assert machine.at(60.0, YES, YES).level is PREFERRED
@@ -163,7 +163,7 @@ def test_timers_survive_a_restart() -> None:
     times = {"failed": 10.0, "changed": 8.0, "returned": None}
     assert carried == {"failures": 2, **times, "announced": True}
     after = Machine(memory=load_memory(carried, 4997.0))
-    after.around = Context(sessions=True, vip=True, held=STANDBY)
+    after.around = Context(session_up=True, vip_present=True, leased_level=STANDBY)
     held = after.at(5000.0, YES, YES)
     assert (held.level, held.transition) == (STANDBY, None)
     # 120 s of hold-down, of which 13 s are over.
@@ -214,7 +214,7 @@ def test_whatever_was_carried_the_hold_down_is_bounded(
     memory = load_memory({"failures": failures, **times}, 1000.0)
     assert memory.level is WITHDRAWN
     assert not memory.adopted
-    for at in (memory.failed_at, memory.changed, memory.returned_at):
+    for at in (memory.failed_at, memory.changed_at, memory.returned_at):
         assert at is None or (math.isfinite(at) and at <= 1000.0)
     machine = Machine(memory=memory)
     machine.at(1000.0, YES, YES)
@@ -242,7 +242,7 @@ def test_what_carry_did_not_give_is_refused(carried: dict[str, object]) -> None:
 def test_a_failure_without_its_time_was_just_now() -> None:
     """The longest wait that it may have been."""
     assert load_memory({"failures": 1}, 7.0) == Memory(
-        level_since=7.0, failures=1, failed_at=7.0, restored=True
+        level_began_at=7.0, failures=1, failed_at=7.0, restored=True
     )
 
 

@@ -132,7 +132,7 @@ def test_an_old_result_proves_nothing() -> None:
 def test_an_odd_result_changes_nothing_where_haproxys_word_is_all_there_is() -> None:
     """Servers without checks stay unknown for ever; one refusal must not end their hold."""
     service = ITS.services["web"]
-    around = Context(sessions=True, vip=True, held=Level.PREFERRED)
+    around = Context(session_up=True, vip_present=True, leased_level=Level.PREFERRED)
 
     def at(now: float, memory: Memory, *outcomes: Outcome) -> tuple[Decision, Memory]:
         found = verdict(results(*outcomes, asked=now), UNPROVED, UNPROVED, now=now)
@@ -153,7 +153,7 @@ def test_nobody_listening_is_no_503_page() -> None:
     """`failed: standby` is for a HAProxy that answers users; one that refuses them is withdrawn."""
     its = profile(ADDED, ("failed: withdraw", "failed: standby"))
     service = its.services["web"]
-    around = Context(sessions=True, vip=True, held=Level.PREFERRED)
+    around = Context(session_up=True, vip_present=True, leased_level=Level.PREFERRED)
     look = {"main": snapshot(YES, YES, asked=0.0)}
     found = judge_service(its, service, look, 0.0, results(REFUSED, REFUSED))
     decision, _ = decide(service, found, around, Memory(), 0.0)
@@ -164,7 +164,7 @@ def test_nobody_listening_is_no_503_page() -> None:
 def test_slow_degrades_after_fall_and_a_pass_ends_it() -> None:
     """`degraded.fall`, 5 s, is what a load peak has to last."""
     service = ITS.services["web"]
-    around = Context(sessions=True, vip=True, held=Level.PREFERRED)
+    around = Context(session_up=True, vip_present=True, leased_level=Level.PREFERRED)
     memory = Memory()
     levels = {}
     for second in range(-40, 8):
