@@ -1,1 +1,19 @@
-"""agent."""
+"""The loop, its sources and its sinks: all I/O of the agent.
+
+I/O:
+
+    inbox             the newest value of every source; wakes the loop
+    lease_client      the agent's end of the lease
+    history           every change of level, with what each stage took
+    state_file        a file that outlives the agent
+    memory_store      what services have been through, kept for the next agent
+    region_client     asks the agents of the other regions
+    drain_controller  drains as operators ask for them, kept and ended
+    control_client    asks an agent over its control socket, blocking
+    control_server    the control socket
+    http_server       the status by HTTP
+    answers           what the control socket answers
+    supervisor        a speaker as our child, for the foreground form
+    reload            judges what is on disk, then becomes it
+    daemon            builds, starts, stops
+"""

@@ -1,1 +1,10 @@
-"""cli."""
+"""The command line: one file for each command.
+
+I/O:
+
+    output        how commands print
+    arguments     arguments that several commands have
+    profile_file  reads profiles, and prints what is wrong with them
+    commands/     one file for each command
+    main          chooses the command; loads nothing else
+"""

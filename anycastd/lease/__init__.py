@@ -1,1 +1,11 @@
-"""lease."""
+"""The protocol between agent and speaker, and the dead man's switch.  Pure, stdlib only.
+
+commands     commands to a speaker and facts from it, in no speaker's own words
+messages     Want (agent -> lease) and Report (lease -> agent), as lines of JSON
+settings     lease.json, the lease process's only argument: both ends of the format
+effects      what the machine asks its process to do
+owner        which agent owns the lease; agents that crash again and again
+neighbor     what the lease knows of one neighbor
+reconfigure  how a running speaker takes over other sessions, one at a time
+machine      who wants which routes for how long: messages, facts and time in, effects out
+"""

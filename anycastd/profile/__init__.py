@@ -1,1 +1,15 @@
-"""profile."""
+"""What the operator wants: YAML text -> Profile, and who wins at the far router.
+
+Pure (with yaml and jsonschema); of this folder the running agent loads ``model`` alone.
+
+    model          the values: Profile, Neighbor, Service, rules; what all other folders import
+    yaml_reader    YAML text -> plain values with the line of each
+    schema_errors  what jsonschema found, in our words
+    document       text and schema -> Document: complete values, each problem with its line
+    formats        parsers of the schema's formats: addresses, prefixes, communities
+    build          Document -> Profile
+    rules/         rules across fields that a schema cannot say
+    validate       text -> Profile, or everything that is wrong with it
+    best_path      which region wins for each combination of levels
+    compare        problems between the profiles of several regions, with proposals
+"""

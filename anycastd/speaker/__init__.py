@@ -1,1 +1,14 @@
-"""speaker."""
+"""ExaBGP: its configuration, its patches, and the child that keeps the lease.
+
+    bird_bfd       Profile -> the configuration of a BIRD that speaks BFD and nothing else
+    exabgp/        ExaBGP's words and configuration, and how we start it
+
+I/O:
+
+    rewrite_job    runs `rewrite` for the lease process and reads its answer
+    lease_process  the process that ExaBGP starts as its API child: lease.machine with its I/O
+    directory      the speaker's directory: lock, files, MD5 passwords
+    rewrite        writes a running speaker's files for another profile
+    foreign        finds ExaBGPs on this machine that are not ours
+    start          prepares the directory and becomes ExaBGP
+"""

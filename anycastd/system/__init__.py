@@ -1,1 +1,10 @@
-"""system."""
+"""What any process needs of the machine.  Standard library only.
+
+    exit_codes   every exit code, in one table
+
+I/O:
+
+    clock        own time: seconds that one's own stalls do not spend
+    systemd      what systemd is told of a service
+    atomic_file  replaces a file at once
+"""

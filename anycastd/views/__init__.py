@@ -1,1 +1,8 @@
-"""views."""
+"""What people and programs are shown.  Pure: decisions and reports -> values, as JSON.
+
+severity        how bad a status is, for monitoring
+drain_progress  how far a drain has got, and whether it is safe to reboot
+status          the one view of everything
+explain         why a service is announced as it is, and what comes next
+reload_plan     what a reload would change
+"""

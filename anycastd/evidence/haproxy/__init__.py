@@ -1,1 +1,16 @@
-"""haproxy."""
+"""HAProxy's stats socket and event ring -> Snapshot, Gone or Unreadable -> findings.
+
+    servers       one server row: usable, not usable, or not proved
+    snapshot      what one look found
+    conditions    a look and one rule -> Finding
+    query         what one look asks for, and its request line
+    stats         the answer -> Snapshot
+    events        lines of the event ring: which of them ask for a look
+
+I/O (asyncio; inventory blocks and is for `anycastd check` alone):
+
+    look          one look: a new connection, one request, one answer
+    event_stream  the event ring, held open: it says when to look
+    watcher       looks when there is reason to, for as long as the agent runs
+    inventory     what HAProxy has, through haproxyadmin
+"""

@@ -1,1 +1,8 @@
-"""rules."""
+"""Rules across fields that a schema cannot say; each yields problems with their lines.
+
+sections    what several rules need: a profile's sections, the clouds' constants
+bgp         AS numbers, addresses, sessions
+services    HAProxy, VIPs, levels, times
+conditions  conditions, limits, maintenance, steering
+drains      times of drains, the list of regions
+"""
