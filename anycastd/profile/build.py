@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -58,7 +58,7 @@ def build_profile(doc: Document) -> Profile:
         name: Instance(name, each["socket"], each.get("ring"), each["deadline"], each["poll"])
         for name, each in tree["haproxy"].items()
     }
-    only = next(iter(haproxy))
+    instances = tuple(haproxy)
     return Profile(
         region=tree["region"],
         platform=Platform(tree["platform"]),
@@ -75,7 +75,7 @@ def build_profile(doc: Document) -> Profile:
         ),
         haproxy=haproxy,
         services={
-            name: _service(name, each, only, steer=bgp["prepends_steer"])
+            name: _service(name, each, instances, steer=bgp["prepends_steer"])
             for name, each in tree["services"].items()
         },
         drain=DrainTimes(**tree["drain"]),
@@ -107,7 +107,9 @@ def _neighbor(bgp: Mapping[str, Any], each: Mapping[str, Any]) -> Neighbor:
     )
 
 
-def _service(name: str, each: Mapping[str, Any], only: str, *, steer: bool) -> Service:
+def _service(
+    name: str, each: Mapping[str, Any], instances: Sequence[str], *, steer: bool
+) -> Service:
     degraded, standby, timers = each["degraded"], each["standby"], each["return"]
     next_hop = each["next_hop"]
     return Service(
@@ -118,8 +120,8 @@ def _service(name: str, each: Mapping[str, Any], only: str, *, steer: bool) -> S
         med=_whole(each.get("med")),
         communities=tuple(each["communities"]),
         next_hop=None if next_hop == formats.SELF else next_hop,
-        serve=_condition(each["serve"], only),
-        healthy=_condition(each["healthy"], only) if "healthy" in each else None,
+        serve=_condition(each["serve"], instances),
+        healthy=_condition(each["healthy"], instances) if "healthy" in each else None,
         self_test=_self_test(each["self_test"]) if "self_test" in each else None,
         degraded=Degraded(
             prepend=int(degraded["prepend"]),
@@ -137,7 +139,7 @@ def _service(name: str, each: Mapping[str, Any], only: str, *, steer: bool) -> S
             timers["manual"],
         ),
         ecmp=each["ecmp"],
-        maintenance=_maintenance(each["maintenance"], only) if "maintenance" in each else None,
+        maintenance=_maintenance(each["maintenance"], instances) if "maintenance" in each else None,
         prepends_steer=steer,
     )
 
@@ -153,26 +155,43 @@ def _self_test(each: Mapping[str, Any]) -> SelfTest:
     )
 
 
-def _maintenance(each: Mapping[str, Any], only: str) -> Maintenance:
-    then = FailedAction(each["then"])
-    return Maintenance(each.get("haproxy", only), each["map"], each["key"], then)
+def _maintenance(each: Mapping[str, Any], instances: Sequence[str]) -> Maintenance:
+    return Maintenance(
+        instance=each.get("haproxy", instances[0]),
+        map=each["map"],
+        key=each["key"],
+        then=FailedAction(each["then"]),
+        show_instance=len(instances) > 1,
+    )
 
 
-def _condition(each: Mapping[str, Any], only: str) -> Condition:
-    """``only`` is the HAProxy that is meant where a rule names none: the one that there is."""
-    instance = each.get("haproxy", only)
+def _condition(each: Mapping[str, Any], instances: Sequence[str]) -> Condition:
+    """Build a condition; ``instances`` are the names of all HAProxy processes.
+
+    A rule names its process where there are several; where there is one, it means that one.
+    """
+    instance, several = each.get("haproxy", instances[0]), len(instances) > 1
     if "all" in each:
-        return AllOf(tuple(_condition(rule, only) for rule in each["all"]))
+        return AllOf(tuple(_condition(rule, instances) for rule in each["all"]))
     if "any" in each:
-        return AnyOf(tuple(_condition(rule, only) for rule in each["any"]))
+        return AnyOf(tuple(_condition(rule, instances) for rule in each["any"]))
     for load in LoadMetric:
         if f"{load.value}_below" in each:
             proxy, below = each.get("frontend") or each["backend"], int(each[f"{load.value}_below"])
-            return LimitRule(instance, proxy, "frontend" in each, load, below)
+            return LimitRule(
+                instance, proxy, "frontend" in each, load, below, show_instance=several
+            )
     if "frontend" in each:
-        return FrontendRule(instance, each["frontend"])
+        return FrontendRule(instance, each["frontend"], show_instance=several)
     usable, by_weight = _threshold(each["usable"]), each["by"] == "weight"
-    return BackendRule(instance, each["backend"], usable, each["count_unchecked"], by_weight)
+    return BackendRule(
+        instance,
+        each["backend"],
+        usable,
+        count_unchecked=each["count_unchecked"],
+        by_weight=by_weight,
+        show_instance=several,
+    )
 
 
 def _threshold(usable: float | str) -> Threshold:

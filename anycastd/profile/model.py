@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
@@ -107,11 +107,24 @@ class Threshold(NamedTuple):
     share: float | None = None
 
 
-@dataclass(frozen=True)  # without slots, because it keeps a text
-class BackendRule:
-    """True while ``backend`` has at least ``usable`` usable servers, or weight of such servers."""
+@dataclass(frozen=True)  # without slots, because rules cache their description
+class InstanceRule:
+    """Base of the rules about one HAProxy process, ``instance``.
+
+    ``show_instance`` is True where the profile has several processes: descriptions name it then.
+    """
 
     instance: str
+    show_instance: bool = field(default=False, compare=False, kw_only=True)
+
+    def _qualify(self, name: str) -> str:
+        return f"{name} in HAProxy {self.instance}" if self.show_instance else name
+
+
+@dataclass(frozen=True)
+class BackendRule(InstanceRule):
+    """True while ``backend`` has at least ``usable`` usable servers, or weight of such servers."""
+
     backend: str
     usable: Threshold
     count_unchecked: bool = False
@@ -119,19 +132,23 @@ class BackendRule:
 
     @functools.cached_property
     def description(self) -> str:
-        """Say it as an operator would, once: each pass asks."""
+        """The rule as a sentence for operators; cached, because each pass uses it."""
         number, share = self.usable
         least = f"{share:g} %" if number is None else f"{number}"
         of = " of its weight" if self.by_weight else ""
-        return f"backend {self.backend} has at least {least}{of} usable"
+        return f"backend {self._qualify(self.backend)} has at least {least}{of} usable"
 
 
-@dataclass(frozen=True, slots=True)
-class FrontendRule:
+@dataclass(frozen=True)
+class FrontendRule(InstanceRule):
     """True while ``frontend`` is open."""
 
-    instance: str
     frontend: str
+
+    @functools.cached_property
+    def description(self) -> str:
+        """The rule as a sentence for operators."""
+        return f"frontend {self._qualify(self.frontend)} is open"
 
 
 class LoadMetric(Enum):
@@ -140,19 +157,30 @@ class LoadMetric(Enum):
     QUEUE = "queue"
     SESSIONS = "sessions"
 
+    @property
+    def counted(self) -> str:
+        """What is counted, for sentences such as ``5 sessions``."""
+        return "requests queued" if self is LoadMetric.QUEUE else "sessions"
 
-@dataclass(frozen=True, slots=True)
-class LimitRule:
+
+@dataclass(frozen=True)
+class LimitRule(InstanceRule):
     """True while the frontend or backend ``proxy`` has less than ``below`` of ``load``.
 
     Of ``healthy`` only: overload must never take a VIP away from everybody.
     """
 
-    instance: str
     proxy: str
     frontend: bool
     load: LoadMetric
     below: int
+
+    @functools.cached_property
+    def description(self) -> str:
+        """The rule as a sentence for operators."""
+        kind = "frontend" if self.frontend else "backend"
+        proxy = self._qualify(self.proxy)
+        return f"{kind} {proxy} has fewer than {self.below} {self.load.counted}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +229,18 @@ class ReturnTimers:
     manual: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Maintenance:
+@dataclass(frozen=True)
+class Maintenance(InstanceRule):
     """Planned work: an entry ``key`` in HAProxy's map ``map``; ``then`` is what to announce."""
 
-    instance: str
     map: str
     key: str
     then: FailedAction
+
+    @functools.cached_property
+    def description(self) -> str:
+        """The rule as a sentence for operators: True while there is no planned work."""
+        return f"map {self._qualify(self.map)} has no {self.key}"
 
 
 Rule = BackendRule | FrontendRule | LimitRule | Maintenance

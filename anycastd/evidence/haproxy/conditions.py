@@ -41,22 +41,12 @@ _FALSE, _TRUE, _SERVING = Truth.FALSE, Truth.TRUE, Reason.SERVING
 def describe(condition: Condition | Maintenance) -> str:
     """Say a condition as an operator would."""
     match condition:
-        case BackendRule():
-            return condition.description
-        case FrontendRule(frontend=name):
-            return f"frontend {name} is open"
-        case LimitRule(proxy=name, frontend=frontend, load=load, below=below):
-            kind = "frontend" if frontend else "backend"
-            return f"{kind} {name} has fewer than {below} {_LOADS[load.value]}"
-        case Maintenance(map=name, key=key):
-            return f"map {name} has no {key}"
         case AllOf():
             return "all of (" + "; ".join(describe(rule) for rule in condition.rules) + ")"
         case AnyOf():
             return "any of (" + "; ".join(describe(rule) for rule in condition.rules) + ")"
-
-
-_LOADS = {"queue": "requests queued", "sessions": "sessions"}
+        case _:
+            return condition.description
 
 
 def evaluate_rule(
@@ -70,15 +60,15 @@ def evaluate_rule(
             return _shown(rule, look, until)
         age = f"asked {now - look.asked:.1f} s ago"
         reason = Reason.EVIDENCE_STALE
-        return Finding(describe(rule), Truth.FALSE, age, reason, alive=False, asked=look.asked)
+        return Finding(rule.description, Truth.FALSE, age, reason, alive=False, asked=look.asked)
     if isinstance(look, Gone):
         gone = Reason.HAPROXY_GONE
-        return Finding(describe(rule), Truth.FALSE, look.why, gone, alive=False, asked=look.asked)
+        return Finding(rule.description, Truth.FALSE, look.why, gone, alive=False, asked=look.asked)
     if isinstance(look, Unreadable):
-        return _silent(describe(rule), look, instance.deadline, now)
+        return _silent(rule.description, look, instance.deadline, now)
     # As long as one that is silent: that nobody has looked yet proves nothing bad either.
     reason, hold = Reason.NOT_LOOKED, 2 * instance.deadline
-    return Finding(describe(rule), Truth.UNKNOWN, "", reason, alive=False, asked=now, hold=hold)
+    return Finding(rule.description, Truth.UNKNOWN, "", reason, alive=False, asked=now, hold=hold)
 
 
 def _shown(rule: Rule, look: Snapshot, until: float) -> Finding:
@@ -117,7 +107,7 @@ def _frontend(rule: FrontendRule, look: Snapshot, until: float) -> Finding:
         value, truth, reason = frontend.status, _TRUE, _SERVING
     else:
         value, truth, reason = frontend.status, _FALSE, Reason.FRONTEND_CLOSED
-    text = f"frontend {rule.frontend} is open"
+    text = rule.description
     return Finding(text, truth, value, reason, (), True, look.asked, 0.0, _FALSE, until, "OPEN")
 
 
@@ -167,7 +157,7 @@ def _compared(
 
 
 def _limit(rule: LimitRule, look: Snapshot, until: float) -> Finding:
-    text, needed = describe(rule), f"fewer than {rule.below}"
+    text, needed = rule.description, f"fewer than {rule.below}"
     proxy = (look.frontends if rule.frontend else look.backends).get(rule.proxy)
     if proxy is None:
         missing = Reason.FRONTEND_MISSING if rule.frontend else Reason.BACKEND_MISSING
@@ -179,7 +169,7 @@ def _limit(rule: LimitRule, look: Snapshot, until: float) -> Finding:
     truth, reason = Truth.TRUE, Reason.SERVING
     if load >= rule.below:
         truth, reason = Truth.FALSE, Reason.OVERLOADED
-    value = f"{load} {_LOADS[rule.load.value]}"
+    value = f"{load} {rule.load.counted}"
     return Finding(text, truth, value, reason, asked=look.asked, until=until, needed=needed)
 
 
@@ -187,7 +177,7 @@ _OFF = {"off", "no", "false", "0"}
 
 
 def _maintenance(rule: Maintenance, look: Snapshot, until: float) -> Finding:
-    text, at = describe(rule), (rule.map, rule.key)
+    text, at = rule.description, (rule.map, rule.key)
     if at not in look.entries:
         value, reason = "HAProxy has no such map", Reason.MAP_MISSING
         return Finding(text, Truth.UNKNOWN, value, reason, asked=look.asked, until=until)

@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import profile_reference
+from anycastd.evidence.haproxy.conditions import describe
 from anycastd.profile import build, model
 from anycastd.profile.model import (
     AllOf,
@@ -30,7 +31,7 @@ from anycastd.profile.model import (
 )
 from anycastd.profile.validate import validate
 from support.broken_profiles import LEAST, changed
-from support.profiles import assert_schema_agrees, keys
+from support.profiles import assert_schema_agrees, keys, profile
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = sorted((ROOT / "profiles").glob("*.yaml"))
@@ -167,6 +168,39 @@ services:
     assert service.return_timers == ReturnTimers(1, 2, 3, 4)
 
 
+def descriptions(*names: str) -> list[str]:
+    """Describe one rule of each kind, all of them about the last of the HAProxies ``names``."""
+    at = f"haproxy: {names[-1]}, " if len(names) > 1 else ""
+    more = "".join(f"  {name}: {{socket: /run/{name}.sock}}\n" for name in names[1:])
+    backend, frontend = f"{{{at}backend: web, usable: 1}}", f"{{{at}frontend: web}}"
+    limit = f"{{{at}backend: web, queue_below: 5}}"
+    service = profile(
+        ("  main: {", f"{more}  main: {{"),
+        ("serve: {all: [{backend: web, usable: 1}, {frontend: web}]}", f"serve: {backend}"),
+        ("{backend: web, usable: 50%}", f"{{all: [{backend}, {frontend}, {limit}]}}"),
+        ("failed:", f"maintenance: {{{at}map: off.map, key: ne, then: standby}}\n    failed:"),
+    ).services["web"]
+    assert isinstance(service.healthy, AllOf)
+    assert service.maintenance is not None
+    return [describe(each) for each in (*service.healthy.rules, service.maintenance)]
+
+
+def test_a_description_names_its_haproxy_where_there_are_several() -> None:
+    """The same backend in two HAProxies reads differently; the name of the only one is left out."""
+    assert descriptions("main") == [
+        "backend web has at least 1 usable",
+        "frontend web is open",
+        "backend web has fewer than 5 requests queued",
+        "map off.map has no ne",
+    ]
+    assert descriptions("main", "blue") == [
+        "backend web in HAProxy blue has at least 1 usable",
+        "frontend web in HAProxy blue is open",
+        "backend web in HAProxy blue has fewer than 5 requests queued",
+        "map off.map in HAProxy blue has no ne",
+    ]
+
+
 def test_self_of_a_neighbor_is_its_local_address() -> None:
     """`next_hop: self` beside a neighbor overrides a service's next hop."""
     text = changed(
@@ -248,7 +282,7 @@ PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
     (model.Degraded, "service:degraded.", {}, set()),
     (model.Standby, "service:standby.", {}, set()),
     (model.ReturnTimers, "service:return.", {}, set()),
-    (model.Maintenance, "maintenance:", {"haproxy": "instance"}, set()),
+    (model.Maintenance, "maintenance:", {"haproxy": "instance"}, {"show_instance"}),
 ]
 
 
@@ -267,7 +301,7 @@ def test_conditions_of_schema_and_dataclasses_agree() -> None:
         each.name
         for kind in (BackendRule, FrontendRule)
         for each in dataclasses.fields(kind)
-        if each.name not in {"instance", "by_weight"}
+        if each.name not in {"instance", "show_instance", "by_weight"}
     }
     fields |= {"by", *(f"{load.value}_below" for load in LoadMetric)}
     assert names == {f"condition:{name}" for name in fields | {"haproxy", "all", "any"}}
