@@ -25,7 +25,7 @@ PYTEST := $(BIN)/python -m pytest
 # What speaks to ExaBGP is tested with each of these.
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
-.PHONY: help lab test lint lint-only unit search end-to-end deb package-test installed bench chaos \
+.PHONY: help lab test lint lint-only unit system search end-to-end deb package-test installed bench chaos \
     format packages venv oldest newest update namespaces clean
 
 help: ## Show this list
@@ -34,7 +34,7 @@ help: ## Show this list
 lab: packages venv namespaces ## Set everything up and rehearse a failover between two regions
 	$(BIN)/python -m anycastd lab $(LAB)
 
-test: packages venv oldest namespaces lint unit end-to-end installed ## Set everything up, run every check and test
+test: packages venv oldest namespaces lint unit system end-to-end installed ## Set everything up, run every check and test
 
 lint: venv lint-only ## The quick checks: ruff and mypy
 
@@ -43,10 +43,12 @@ lint-only:
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
 
-unit: packages venv oldest ## The tests of single parts, then again with the oldest libraries
-	$(PYTEST) --ignore=tests/lab --ignore=tests/bench --ignore=tests/package
-	$(OLDEST)/bin/python -m pytest --ignore=tests/lab --ignore=tests/bench --ignore=tests/package \
-	    -m 'not root' -k 'not exabgp-'
+unit: packages venv oldest ## The quick tests: the house's rules, and single parts (about three minutes)
+	$(PYTEST) tests/house tests/unit
+
+system: packages venv oldest ## Whole appliances and the short search, then the parts with the oldest libraries
+	$(PYTEST) tests/search tests/system
+	$(OLDEST)/bin/python -m pytest tests/unit tests/search -m 'not root' -k 'not exabgp-'
 
 search: venv ## Search longer for a broken promise of the decisions or the lease (some minutes)
 	ANYCASTD_SEARCH=1 $(PYTEST) -o faulthandler_timeout=0 tests/search
@@ -103,7 +105,7 @@ newest: packages oldest ## Try today's newest of everything, unlocked: lint and 
 	@scripts/venv.sh $(NEWEST) --newest
 	$(MAKE) --no-print-directory BIN=$(NEWEST)/bin lint-only
 	ANYCASTD_EXABGP_PYTHONS=$(CURDIR)/$(NEWEST)/bin/python \
-	    $(NEWEST)/bin/python -m pytest --ignore=tests/lab --ignore=tests/bench --ignore=tests/package
+	    $(NEWEST)/bin/python -m pytest tests/house tests/unit tests/search
 
 update: packages ## Write the locks in requirements/ anew, for a commit of their own
 	@scripts/update.sh
