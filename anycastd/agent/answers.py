@@ -41,7 +41,7 @@ class Answers:
         """Explain every service, one at a time: passes must not wait for that."""
         found = {}
         for name in self._profile.services:
-            changes = self._journal.of(name)
+            changes = self._journal.list_transitions(name)
             one = explain_service(
                 self._profile, name, memory, self._inputs(), self._clock.now(), changes
             )

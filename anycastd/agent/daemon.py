@@ -36,7 +36,7 @@ from anycastd.agent.reload import Reloader, ReloadRefusedError, StartContext
 from anycastd.agent.supervisor import Supervisor
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import LeaseView, PassResult, advance, restart_at_withdrawn
-from anycastd.decision.region_report import REPORT_PATH, build_region_report
+from anycastd.decision.region_report import REPORT_MAX_AGE, REPORT_PATH, build_region_report
 from anycastd.evidence.haproxy.query import more, named
 from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.evidence.vip.loopback import Loopback
@@ -122,7 +122,8 @@ class Daemon:
         pages = {
             "/status": Page(self.status, 1.0),
             REPORT_PATH: Page(
-                lambda: build_region_report(self.status(), self.drainer.leaving()), 0.2
+                lambda: build_region_report(self.status(), self.drainer.draining_services()),
+                REPORT_MAX_AGE,
             ),
         }
         self.web = HttpServer(profile.web, pages)
@@ -158,8 +159,8 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, hangup)
         reload.unblock_signals()
         await self.control.start()
-        self.drainer.begin()
-        self.memory = self.recall.begin()
+        self.drainer.load()
+        self.memory = self.recall.load()
         successor = False
         try:
             self.loopback.start()
@@ -178,7 +179,7 @@ class Daemon:
             # Inside the loop: once it is closed, a signal would end us.
             try:
                 speaker = self.speaker.pid if self.speaker is not None else None
-                self.succession.become(speaker, control, self.drainer.heirloom())
+                self.succession.become(speaker, control, self.drainer.unsaved_drains())
             except OSError as error:
                 raise LostError(f"cannot execute itself anew: {error.strerror}") from None
 
@@ -215,7 +216,7 @@ class Daemon:
                 for address, peer in ({} if report is None else report.neighbors).items()
             },
             "speaker": "" if report is None else report.reload,
-            "draining": sorted(self.drainer.leaving()),
+            "draining": sorted(self.drainer.draining_services()),
             "problems": self.announcer.problems(),
         }
 
@@ -317,14 +318,14 @@ class Daemon:
             self._begin_anew(now)
         self.step = step = advance(self.profile, self.memory, self.inbox.inputs(), now)
         self.memory = dict(step.memory)
-        self.drainer.passed(step)
-        self.recall.passed(step, self.memory, now)
+        self.drainer.apply_pass_result(step)
+        self.recall.save_if_changed(step, self.memory, now)
         return step
 
     def _leased(self, view: LeaseView) -> None:
         """Take what the lease says."""
         if view.report is not None and view.connected:
-            self.journal.acknowledged(view.report.acked, self.clock.now())
+            self.journal.record_acknowledged(view.report.acked, self.clock.now())
         self.inbox.leased(view)
 
     def _say(self, step: PassResult, ttl: float | None = None, *, leaving: bool = False) -> None:
@@ -332,7 +333,7 @@ class Daemon:
         serial = None
         if step.wanted is not None:
             serial = self.announcer.want(step.wanted, ttl, leaving=leaving)
-        self.journal.decided(step.transitions, serial, self.clock.now())
+        self.journal.record_decided(step.transitions, serial, self.clock.now())
 
     def _begin_anew(self, now: float) -> None:
         """Come back step by step: nothing is held any more of what is thought to be announced."""

@@ -77,7 +77,7 @@ class DrainController:
         self._passed = asyncio.Event()
         self._shelf = StateFile(state, "drains", "drains")
 
-    def begin(self) -> None:
+    def load(self) -> None:
         """Take up the drains that are kept, before the first pass."""
         now = self._clock.now()
         loaded = self._shelf.load()
@@ -87,20 +87,20 @@ class DrainController:
             try:
                 table = load_drains(value, now - age)
             except ValueError:
-                self._shelf.refuse("it holds no list of drains")
+                self._shelf.quarantine("it holds no list of drains")
         if self._inherited:
             table = load_drains(json.loads(self._inherited), now)
         for drain in table.values():
             log.warning("drain of %s goes on (%s)", drain.scope, _whose(drain))
         self._inbox.drains = table
         # Also where nothing is to be kept: who cannot write here is told now, not when it matters.
-        self._shelf.want(dump_drains(table, now))
+        self._shelf.save_soon(dump_drains(table, now))
 
     async def run(self) -> None:
         """Keep on disk what is to be kept, ask the other regions while a drain wants to know."""
         await asyncio.gather(self._shelf.run(), self._ask())
 
-    def passed(self, step: PassResult) -> None:
+    def apply_pass_result(self, step: PassResult) -> None:
         """Take what a pass leaves of the drains."""
         self._step = step
         before, after = self._inbox.drains, step.drains
@@ -109,7 +109,7 @@ class DrainController:
                 if key not in after:
                     log.warning("drain of %s ends: its time is up (%s)", drain.scope, _whose(drain))
             self._inbox.drains = after
-            self._shelf.want(dump_drains(after, self._clock.now()))
+            self._shelf.save_soon(dump_drains(after, self._clock.now()))
         self._passed.set()
         if needs_region_reports(self._profile, after):
             self._curious.set()
@@ -122,17 +122,17 @@ class DrainController:
 
     def problems(self) -> tuple[str, ...]:
         """Say what is wrong with keeping drains."""
-        found = [self._shelf.aside()]
+        found = [self._shelf.quarantine_notice()]
         if self._shelf.problem:
             found.append(f"{self._shelf.path}: {self._unkept()}")
         return tuple(filter(None, found))
 
-    def heirloom(self) -> str:
+    def unsaved_drains(self) -> str:
         """Give the drains as text where they are not on the disk, for a successor here."""
         kept = not self._shelf.problem
         return "" if kept else json.dumps(dump_drains(self._inbox.drains, self._clock.now()))
 
-    def leaving(self) -> frozenset[str]:
+    def draining_services(self) -> frozenset[str]:
         """Name the services that are being drained, as of now."""
         drains = self._inbox.drains.values()
         names = self._profile.services
@@ -224,7 +224,7 @@ class DrainController:
         if not self._profile.regions:
             return ""
         began = self._clock.now() - 2 * ASK_INTERVAL
-        others = await self._others.ask()
+        others = await self._others.fetch_reports()
         now = self._clock.now()
         for name in names:
             if self._level(name) is Level.WITHDRAWN:
@@ -281,7 +281,7 @@ class DrainController:
         """Hand the pass another table, and wait for it: who asks then sees what came of it."""
         self._inbox.drains = table
         # A pass may have had another table written while this one was.
-        self._shelf.want(dump_drains(table, self._clock.now()))
+        self._shelf.save_soon(dump_drains(table, self._clock.now()))
         self._passed.clear()
         self._inbox.wake()
         with contextlib.suppress(TimeoutError):
@@ -289,7 +289,7 @@ class DrainController:
                 await self._passed.wait()
 
     async def _keep(self, table: Table) -> list[str]:
-        if await self._shelf.put(dump_drains(table, self._clock.now())):
+        if await self._shelf.save(dump_drains(table, self._clock.now())):
             return [f"{self._shelf.path}: {self._unkept()}"]
         return []
 
@@ -305,7 +305,7 @@ class DrainController:
     async def _ask(self) -> None:
         while True:
             await self._curious.wait()
-            self._inbox.region_reports = await self._others.ask()
+            self._inbox.region_reports = await self._others.fetch_reports()
             self._inbox.wake()
             await asyncio.sleep(ASK_INTERVAL)
 

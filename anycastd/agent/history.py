@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from anycastd.decision.policy import Transition
 
-PATIENCE = 5.0
+ACKNOWLEDGE_TIMEOUT = 5.0
 """Seconds after which a change is told although nobody acknowledged it."""
-KEPT = 1000
+MAX_TRANSITIONS = 1000
 """Changes that are remembered."""
 
 
@@ -25,21 +25,23 @@ class History:
     """
 
     def __init__(self, tell: Callable[[Transition], None]) -> None:
-        self.over: deque[Transition] = deque(maxlen=KEPT)
+        self.finished: deque[Transition] = deque(maxlen=MAX_TRANSITIONS)
         self._tell = tell
         self._open: deque[tuple[int, Transition]] = deque()
 
-    def decided(self, transitions: Iterable[Transition], serial: int | None, now: float) -> None:
+    def record_decided(
+        self, transitions: Iterable[Transition], serial: int | None, now: float
+    ) -> None:
         """Take what a pass decided, sent at ``now`` with Want ``serial`` (None: not sent)."""
         for transition in transitions:
             if serial is None:
                 self._end(transition)
             else:
                 self._open.append((serial, replace(transition, sent_at=now)))
-        while self._open and now - (self._open[0][1].sent_at or now) >= PATIENCE:
+        while self._open and now - (self._open[0][1].sent_at or now) >= ACKNOWLEDGE_TIMEOUT:
             self._end(self._open.popleft()[1])
 
-    def acknowledged(self, serial: int, now: float) -> None:
+    def record_acknowledged(self, serial: int, now: float) -> None:
         """Take it that all Wants up to ``serial`` are confirmed."""
         while self._open and self._open[0][0] <= serial:
             self._end(replace(self._open.popleft()[1], acknowledged_at=now))
@@ -49,13 +51,15 @@ class History:
         while self._open:
             self._end(self._open.popleft()[1])
 
-    def of(self, service: str) -> tuple[Transition, ...]:
+    def list_transitions(self, service: str) -> tuple[Transition, ...]:
         """Give the changes of one service, newest first."""
         under_way = [each for _, each in self._open]
-        return tuple(each for each in reversed((*self.over, *under_way)) if each.service == service)
+        return tuple(
+            each for each in reversed((*self.finished, *under_way)) if each.service == service
+        )
 
     def _end(self, transition: Transition) -> None:
-        self.over.append(transition)
+        self.finished.append(transition)
         self._tell(transition)
 
 

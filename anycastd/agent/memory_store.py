@@ -24,7 +24,7 @@ class MemoryStore:
         self._shelf = StateFile(state, "memory", "what services have been through")
         self._known: object = None
 
-    def begin(self) -> dict[str, Memory]:
+    def load(self) -> dict[str, Memory]:
         """Give what the agent before us knew of the profile's services."""
         loaded = self._shelf.load()
         if loaded is None:
@@ -34,11 +34,11 @@ class MemoryStore:
         try:
             kept = {str(name): load_memory(carried, then) for name, carried in value.items()}
         except (ValueError, TypeError, AttributeError, KeyError):
-            self._shelf.refuse("it holds no memory of services")
+            self._shelf.quarantine("it holds no memory of services")
             return {}
         return {name: kept[name] for name in self._profile.services if name in kept}
 
-    def passed(self, step: PassResult, memory: Mapping[str, Memory], now: float) -> None:
+    def save_if_changed(self, step: PassResult, memory: Mapping[str, Memory], now: float) -> None:
         """Keep what has changed; what is preferred, and stays so, teaches nothing."""
         known = {
             name: dump_memory(each, _FIXED)
@@ -46,7 +46,7 @@ class MemoryStore:
             if step.decisions[name].level is not Level.PREFERRED
         }
         if step.transitions or (self._known is not None and known != self._known):
-            self._shelf.want({name: dump_memory(each, now) for name, each in memory.items()})
+            self._shelf.save_soon({name: dump_memory(each, now) for name, each in memory.items()})
         self._known = known
 
     async def run(self) -> None:
@@ -59,5 +59,5 @@ class MemoryStore:
 
     def problems(self) -> tuple[str, ...]:
         """Say what was lost."""
-        aside = self._shelf.aside()
+        aside = self._shelf.quarantine_notice()
         return (aside,) if aside else ()

@@ -25,7 +25,7 @@ class RegionClient:
         self._regions = [region for region in profile.regions if region.name != profile.region]
         self._clock = clock
 
-    async def ask(self) -> Mapping[str, RegionReport]:
+    async def fetch_reports(self) -> Mapping[str, RegionReport]:
         """Give every region's answer, or why there is none, after ``WITHIN`` seconds at most."""
         answers = await asyncio.gather(
             *(self._ask(region.name, region.agent) for region in self._regions)

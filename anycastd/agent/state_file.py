@@ -37,13 +37,15 @@ class StateFile:
     empty.
     """
 
-    def __init__(self, directory: str, name: str, what: str, *, again: float = RETRY_DELAY) -> None:
+    def __init__(
+        self, directory: str, name: str, content: str, *, retry_delay: float = RETRY_DELAY
+    ) -> None:
         self.path = Path(directory, f"{name}.json")
-        self.what = what
+        self.content = content
         self.problem = ""
-        self._again = again
-        self._wish: Any = None
-        self._news = asyncio.Event()
+        self._retry_delay = retry_delay
+        self._unsaved: Any = None
+        self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
 
     def load(self) -> tuple[Any, float] | None:
@@ -57,74 +59,74 @@ class StateFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._aside(error.strerror or str(error))
+            self.quarantine(error.strerror or str(error))
             return None
         try:
             whole = json.loads(text)
             if whole["v"] != VERSION:
-                self._aside(f"it is of version {whole['v']!r}")
+                self.quarantine(f"it is of version {whole['v']!r}")
                 return None
             return whole["value"], _age(whole)
         except (ValueError, KeyError, TypeError, RecursionError):
-            self.refuse("it is not what was written")
+            self.quarantine("it is not what was written")
             return None
 
-    def refuse(self, why: str) -> None:
+    def quarantine(self, why: str) -> None:
         """Put a file aside whose value turned out to be no value."""
-        self._aside(why)
+        self.quarantine(why)
 
-    def aside(self) -> str:
+    def quarantine_notice(self) -> str:
         """Say that a file was put aside, for as long as it is there."""
         other = self.path.with_name(self.path.name + QUARANTINE_SUFFIX)
         if not other.exists():
             return ""
         return (
-            f"{other}: {self.what} of an earlier agent could not be read and are lost; "
+            f"{other}: {self.content} of an earlier agent could not be read and are lost; "
             "see what they were, and remove the file"
         )
 
-    def want(self, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    def save_soon(self, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
         """Have this written soon, unless something newer comes."""
-        self._wish = value
-        self._news.set()
+        self._unsaved = value
+        self._changed.set()
 
-    async def put(self, value: Any) -> str:  # noqa: ANN401 - as above
+    async def save(self, value: Any) -> str:  # noqa: ANN401 - as above
         """Write this now; what kept it from being written, or nothing."""
-        self.want(value)
-        await self._write()
+        self.save_soon(value)
+        await self._save()
         return self.problem
 
     async def run(self) -> None:
         """Write what is wanted, again and again until it is written."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._again if self.problem else None):
-                    await self._news.wait()
-            await self._write()
+                async with asyncio.timeout(self._retry_delay if self.problem else None):
+                    await self._changed.wait()
+            await self._save()
 
     async def flush(self) -> None:
         """Write what has not been written yet, if that can be done."""
-        if self._news.is_set() or self.problem:
-            await self._write()
+        if self._changed.is_set() or self.problem:
+            await self._save()
 
-    async def _write(self) -> None:
+    async def _save(self) -> None:
         async with self._writing:
-            self._news.clear()
+            self._changed.clear()
             # In a thread: a disk may take its time, and the lease has to be renewed meanwhile.
-            problem = await asyncio.to_thread(_replace, self.path, self._wish)
+            problem = await asyncio.to_thread(_write_file, self.path, self._unsaved)
             if problem and problem != self.problem:
-                log.error("%s: %s cannot be kept: %s", self.path, self.what, problem)
+                log.error("%s: %s cannot be kept: %s", self.path, self.content, problem)
             elif self.problem and not problem:
-                log.info("%s: %s are kept again", self.path, self.what)
+                log.info("%s: %s are kept again", self.path, self.content)
             self.problem = problem
 
     def _aside(self, why: str) -> None:
-        log.error("%s: %s cannot be read: %s; it is put aside", self.path, self.what, why)
+        log.error("%s: %s cannot be read: %s; it is put aside", self.path, self.content, why)
         with contextlib.suppress(OSError):
             self.path.replace(self.path.with_name(self.path.name + QUARANTINE_SUFFIX))
 
 
-def _replace(path: Path, value: Any) -> str:  # noqa: ANN401 - as above
+def _write_file(path: Path, value: Any) -> str:  # noqa: ANN401 - as above
     """Put a file with ``value`` in the place of the old one; what went wrong, or nothing."""
     whole = {
         "v": VERSION,

@@ -27,25 +27,25 @@ from typing import Any
 
 from anycastd.decision.caps import Cap
 from anycastd.decision.levels import Level
-from anycastd.decision.region_report import RegionReport, clean_text
+from anycastd.decision.region_report import REPORT_MAX_AGE, RegionReport, clean_text
 from anycastd.profile.model import Profile, Service
 from anycastd.reasons import Reason
 
 ALL = "*"
 STOP = "*stop"
-FRESH = 5.0
-"""Seconds for which an answer of another region counts."""
-STALE = 0.25
-"""Seconds that an answer may have been ready before it was asked for; see ``web``."""
-SETTLED = 2 * FRESH
-"""Seconds after which no other region can act on what it heard before our drain began."""
-"""Characters of a reason and of a name; more is cut."""
+REPORT_LIFETIME = 5.0
+"""Seconds for which a report of another region counts, from the request."""
+REPORT_MARGIN = REPORT_MAX_AGE + 0.05
+"""A report counts only if it was requested so many seconds after the drain began: the other agent
+may send a report that it built before the request."""
+SETTLE_TIME = 2 * REPORT_LIFETIME
+"""Seconds after which no other region can still act on a report from before our drain."""
 
 
 class DrainPhase(Enum):
     """Where a drain is with a service."""
 
-    LONGER = "longer path"
+    LONGER_PATH = "longer path"
     WAITING = "waiting"
     WITHDRAWN = "withdrawn"
 
@@ -119,7 +119,11 @@ def another_region_serves(
         if name == profile.region:
             continue
         other = others.get(name)
-        if other is None or other.asked_at <= since + STALE or now - other.asked_at > FRESH:
+        if (
+            other is None
+            or other.asked_at <= since + REPORT_MARGIN
+            or now - other.asked_at > REPORT_LIFETIME
+        ):
             whys.append(f"{name} has not answered yet")
             continue
         one = other.vips.get(service.prefix)
@@ -142,13 +146,17 @@ def _outranked(
     """Whether a region that is listed after this one serves and stays, being drained or not.
 
     Such a region could leave only if it had heard, before our drain began, that we serve; by
-    ``SETTLED`` it would have done so.
+    ``SETTLE_TIME`` it would have done so.
     """
     names = [region.name for region in profile.regions]
     later = names[names.index(profile.region) + 1 :] if profile.region in names else []
     for name in later:
         other = others.get(name)
-        if other is None or now - other.asked_at > FRESH or other.asked_at < since + SETTLED:
+        if (
+            other is None
+            or now - other.asked_at > REPORT_LIFETIME
+            or other.asked_at < since + SETTLE_TIME
+        ):
             continue
         one = other.vips.get(service.prefix)
         if one is not None and one.serves:
@@ -227,7 +235,7 @@ def _hold(drain: Drain, name: str, guard: GuardVerdict | None, *, steers: bool) 
         cap = Cap(Level.STANDBY, Reason.DRAIN_WAITS, f"{detail}; {guard.detail}")
         return DrainEffect(drain, DrainPhase.WAITING, cap, drain.began_at)
     cap = Cap(Level.STANDBY, Reason.DRAINING, detail, drain.began_at + drain.wait)
-    return DrainEffect(drain, DrainPhase.LONGER, cap, drain.began_at)
+    return DrainEffect(drain, DrainPhase.LONGER_PATH, cap, drain.began_at)
 
 
 def wake_times(table: Table) -> Iterator[float]:

@@ -7,7 +7,12 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+REPORT_PATH = "/serving"
+"""Path of an agent's HTTP server at which the other regions' agents fetch the report."""
+REPORT_MAX_AGE = 0.2
+"""Seconds for which an agent may send the same report again before it builds a new one."""
 MAX_REASON = 200
+"""Characters of a reason and of a name; more is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,3 @@ def build_region_report(status: Mapping[str, Any], draining: Container[str]) -> 
             for name, service in status["services"].items()
         },
     }
-
-
-REPORT_PATH = "/serving"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from anycastd.bgp.route import Route
-from anycastd.decision.drains import FRESH, SETTLED, STALE, STOP, Drain
+from anycastd.decision.drains import REPORT_LIFETIME, REPORT_MARGIN, SETTLE_TIME, STOP, Drain
 from anycastd.decision.levels import CapKind, CapSource, Level
 from anycastd.decision.pipeline import PassResult
 from anycastd.decision.policy import Decision
@@ -188,7 +188,7 @@ class Onlooker:
                 may.add(key)
             known = seen.adopted or seen.weather.variant == "unsteered"
             bound = (gone and known) or waited >= MOMENT
-            if bound and self._elsewhere(drain, seen, STALE + MOMENT):
+            if bound and self._elsewhere(drain, seen, REPORT_MARGIN + MOMENT):
                 must.add(key)
         return replace(left, may_go=frozenset(may), must_go=frozenset(must))
 
@@ -201,7 +201,7 @@ class Onlooker:
         answer = seen.answer
         if (
             answer is None
-            or seen.now - answer.asked_at > FRESH
+            or seen.now - answer.asked_at > REPORT_LIFETIME
             or answer.asked_at - drain.began_at <= later
         ):
             return False
@@ -210,7 +210,8 @@ class Onlooker:
             return False
         # Of two that are drained, the one that is listed first leaves.
         stays = (
-            regions[-1] == OTHER and answer.asked_at - drain.began_at >= SETTLED - MOMENT + later
+            regions[-1] == OTHER
+            and answer.asked_at - drain.began_at >= SETTLE_TIME - MOMENT + later
         )
         return stays or not said.draining
 

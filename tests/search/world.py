@@ -16,7 +16,7 @@ from typing import Any
 from anycastd.bgp.route import Route
 from anycastd.decision.drains import (
     ALL,
-    SETTLED,
+    SETTLE_TIME,
     STOP,
     Drain,
     Table,
@@ -256,7 +256,7 @@ class World:
         """When the next answer comes that may say something new; later ones are like it."""
         if self.weather.other == "mute" or not self._asking():
             return None
-        settled = max(each.began_at + max(each.wait, SETTLED) for each in self.drains.values())
+        settled = max(each.began_at + max(each.wait, SETTLE_TIME) for each in self.drains.values())
         at = self.now + ASK_EVERY
         return at if at <= settled + 2 * ASK_EVERY else None
 

@@ -28,7 +28,7 @@ def fails(state: Path, its: Profile) -> None:
     memory = {"web": Memory(failures=2, failed_at=900.0)}
     step = advance(its, memory, Inputs({"main": snapshot(NO, asked=1000.0)}, {}, view()), 1000.0)
     assert step.transitions == ()
-    before.passed(step, memory, 1000.0)
+    before.save_if_changed(step, memory, 1000.0)
     asyncio.run(before.flush())
     assert not list(state.glob("*"))  # nothing has happened yet
 
@@ -36,7 +36,7 @@ def fails(state: Path, its: Profile) -> None:
     memory = {"web": well}
     step = advance(its, memory, Inputs({"main": snapshot(NO, asked=1000.0)}, {}, view()), 1000.0)
     assert step.transitions
-    before.passed(step, {"web": Memory(failures=3, failed_at=1000.0)}, 1000.0)
+    before.save_if_changed(step, {"web": Memory(failures=3, failed_at=1000.0)}, 1000.0)
     asyncio.run(before.flush())
 
 
@@ -44,7 +44,7 @@ def test_the_next_agent_knows_of_failures(tmp_path: Path) -> None:
     """How many, and how long ago by its own clock."""
     its = profile()
     fails(tmp_path / "state", its)
-    memory = recall(tmp_path / "state", its, 50.0).begin()
+    memory = recall(tmp_path / "state", its, 50.0).load()
     assert memory["web"].failures == 3
     assert memory["web"].failed_at is not None
     assert 50.0 - 60.0 < memory["web"].failed_at <= 50.0
@@ -59,7 +59,7 @@ def test_what_changes_without_a_change_of_level_is_kept_too(tmp_path: Path) -> N
         look = {"main": snapshot(NO, asked=1000.0)}
         step = advance(its, memory, Inputs(look, {}, view()), 1000.0)
         assert step.transitions == ()
-        one.passed(step, memory, 1000.0)
+        one.save_if_changed(step, memory, 1000.0)
         asyncio.run(one.flush())
         assert (tmp_path / "memory.json").exists() == (failures == 2)
 
@@ -68,7 +68,7 @@ def test_a_service_that_is_gone_is_forgotten(tmp_path: Path) -> None:
     """It is in no decision any more."""
     fails(tmp_path / "state", profile())
     other = profile(("  web:\n", "  www:\n"))
-    assert recall(tmp_path / "state", other, 50.0).begin() == {}
+    assert recall(tmp_path / "state", other, 50.0).load() == {}
 
 
 @pytest.mark.parametrize("value", ["7", '{"web": 7}', '{"web": {"failures": "x"}}', "null"])
@@ -79,5 +79,5 @@ def test_what_is_no_memory_is_put_aside(tmp_path: Path, value: str) -> None:
     text = file.read_text(encoding="utf-8")
     file.write_text(text.split('"value": ')[0] + f'"value": {value}}}', encoding="utf-8")
     one = recall(tmp_path, profile(), 50.0)
-    assert one.begin() == {}
+    assert one.load() == {}
     assert "what services have been through" in one.problems()[0]

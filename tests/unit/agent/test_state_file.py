@@ -22,7 +22,7 @@ def shelf(directory: Path) -> StateFile:
 
 def put(directory: Path, value: Any) -> str:
     """Write a value; what kept it from being written."""
-    return asyncio.run(shelf(directory).put(value))
+    return asyncio.run(shelf(directory).save(value))
 
 
 def changed(directory: Path, **fields: Any) -> None:
@@ -91,8 +91,8 @@ def test_what_cannot_be_read_is_put_aside(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "thing.json").write_bytes(text)
     one = shelf(tmp_path)
     assert one.load() is None
-    assert "things of an earlier agent could not be read" in one.aside()
-    assert asyncio.run(one.put(3)) == ""
+    assert "things of an earlier agent could not be read" in one.quarantine_notice()
+    assert asyncio.run(one.save(3)) == ""
     assert (tmp_path / f"thing.json{QUARANTINE_SUFFIX}").read_bytes() == text
     assert shelf(tmp_path).load() is not None
 
@@ -121,8 +121,8 @@ def test_what_could_not_be_written_is_tried_again(
     async def scene() -> None:
         place = tmp_path / "state"
         place.write_text("", encoding="utf-8")
-        one = StateFile(str(place), "thing", "things", again=0.05)
-        assert await one.put(7) == "File exists"
+        one = StateFile(str(place), "thing", "things", retry_delay=0.05)
+        assert await one.save(7) == "File exists"
         task = asyncio.create_task(one.run())
         place.unlink()
         await eventually(lambda: not one.problem, 10)
@@ -141,7 +141,7 @@ def test_the_newest_wish_wins(tmp_path: Path) -> None:
     async def scene() -> Any:
         one = shelf(tmp_path)
         for number in range(100):
-            one.want(number)
+            one.save_soon(number)
         await one.flush()
         loaded = one.load()
         return None if loaded is None else loaded[0]

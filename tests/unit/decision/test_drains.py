@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from anycastd.decision.drains import (
-    FRESH,
-    SETTLED,
+    REPORT_LIFETIME,
+    SETTLE_TIME,
     Drain,
     DrainEffect,
     DrainPhase,
@@ -71,12 +71,12 @@ def test_a_drain_goes_through_its_phases() -> None:
     table: Table = {"*": drain()}
     table, hold = one(its, table, 0.0)
     assert (hold.phase, hold.cap.level, hold.cap.ends_at) == (
-        DrainPhase.LONGER,
+        DrainPhase.LONGER_PATH,
         Level.STANDBY,
         40.0,
     )
     table, hold = one(its, table, 39.9)
-    assert hold.phase is DrainPhase.LONGER
+    assert hold.phase is DrainPhase.LONGER_PATH
     table, hold = one(its, table, 40.0)
     assert (hold.phase, hold.cap.level, hold.cap.ends_at) == (
         DrainPhase.WITHDRAWN,
@@ -108,7 +108,7 @@ def test_the_lower_of_two_drains_counts() -> None:
     assert [hold.phase for hold in holds["web"]] == [
         DrainPhase.WITHDRAWN,
         DrainPhase.WITHDRAWN,
-    ] or [hold.phase for hold in holds["web"]] == [DrainPhase.WITHDRAWN, DrainPhase.LONGER]
+    ] or [hold.phase for hold in holds["web"]] == [DrainPhase.WITHDRAWN, DrainPhase.LONGER_PATH]
     assert holds["web"][0].drain.service == "web"
     table, holds = advance_drains(its, table, UP, {}, 100.0)
     assert list(table) == ["*"]
@@ -121,7 +121,7 @@ def test_the_lower_of_two_drains_counts() -> None:
     ("others", "why"),
     [
         ({}, "westeurope has not answered yet"),
-        (answers(39.0 - FRESH), "westeurope has not answered yet"),
+        (answers(39.0 - REPORT_LIFETIME), "westeurope has not answered yet"),
         (answers(39.9, serves=False), "westeurope does not serve"),
         (answers(39.9, draining=True), "westeurope is being drained itself"),
         (
@@ -162,13 +162,15 @@ def test_what_was_heard_before_the_drain_does_not_count() -> None:
 
 def test_two_that_are_drained_at_once_do_not_wait_for_each_other() -> None:
     """The one that is listed first goes, once it has seen the other stay; the other waits."""
-    stays = answers(SETTLED, draining=True)
-    first = one(region(), {"*": drain(wait=1.0)}, SETTLED, stays)[1]
+    stays = answers(SETTLE_TIME, draining=True)
+    first = one(region(), {"*": drain(wait=1.0)}, SETTLE_TIME, stays)[1]
     assert first.phase is DrainPhase.WITHDRAWN
-    soon = answers(SETTLED - 1, draining=True)
-    assert one(region(), {"*": drain(wait=1.0)}, SETTLED - 1, soon)[1].phase is DrainPhase.WAITING
-    other = {"northeurope": RegionReport(SETTLED, {VIP: VipReport(serves=True, draining=True)})}
-    last = one(region("westeurope"), {"*": drain(wait=1.0)}, SETTLED, other)[1]
+    soon = answers(SETTLE_TIME - 1, draining=True)
+    assert (
+        one(region(), {"*": drain(wait=1.0)}, SETTLE_TIME - 1, soon)[1].phase is DrainPhase.WAITING
+    )
+    other = {"northeurope": RegionReport(SETTLE_TIME, {VIP: VipReport(serves=True, draining=True)})}
+    last = one(region("westeurope"), {"*": drain(wait=1.0)}, SETTLE_TIME, other)[1]
     assert last.phase is DrainPhase.WAITING
 
 

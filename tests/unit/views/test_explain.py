@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from anycastd.agent.history import PATIENCE, History, describe_transition
+from anycastd.agent.history import ACKNOWLEDGE_TIMEOUT, History, describe_transition
 from anycastd.bgp.session import Session
 from anycastd.cli.commands.explain import render
 from anycastd.decision.levels import Level
@@ -155,12 +155,12 @@ def test_each_change_is_told_once_with_what_each_stage_took() -> None:
     """Evidence, decided, sent, acknowledged."""
     told: list[str] = []
     journal = History(lambda each: told.append(describe_transition(each)))
-    journal.decided((change(10.0),), 5, 10.001)
-    journal.acknowledged(4, 10.002)
+    journal.record_decided((change(10.0),), 5, 10.001)
+    journal.record_acknowledged(4, 10.002)
     assert told == []
-    assert journal.of("web")[0].acknowledged_at is None
-    journal.acknowledged(5, 10.004)
-    journal.acknowledged(6, 10.005)
+    assert journal.list_transitions("web")[0].acknowledged_at is None
+    journal.record_acknowledged(5, 10.004)
+    journal.record_acknowledged(6, 10.005)
     journal.close()
     assert told == [
         (
@@ -174,10 +174,10 @@ def test_a_change_that_nobody_confirms_is_told_all_the_same() -> None:
     """Not sent, or not acknowledged: that is said, and nothing is lost at the end."""
     told: list[str] = []
     journal = History(lambda each: told.append(describe_transition(each).rpartition("; ")[2]))
-    journal.decided((change(10.0),), None, 10.0)
-    journal.decided((change(11.0),), 6, 11.0)
-    journal.decided((), 7, 11.0 + PATIENCE)
-    journal.decided((change(20.0),), 8, 20.0)
+    journal.record_decided((change(10.0),), None, 10.0)
+    journal.record_decided((change(11.0),), 6, 11.0)
+    journal.record_decided((), 7, 11.0 + ACKNOWLEDGE_TIMEOUT)
+    journal.record_decided((change(20.0),), 8, 20.0)
     journal.close()
     assert told == [
         "decided 2.0 ms after the evidence, not sent",
