@@ -1,11 +1,12 @@
-"""What outlives the agent: one value a file, in the state directory.
+"""Keep values across restarts of the agent: one JSON file for each value, in the state directory.
 
-A file is written beside the old one, synced, and put in its place, so that there is always a whole
-one.  It is versioned JSON with the moment at which it was written, twice: on the clock of this
-boot, and as wall time, which only tells how long a reboot took; set back, it tells nothing.
+A new file is written beside the old one, synced to disk, and renamed over it.  So the file is always
+complete.  It holds a version and the time at which it was written, on two clocks: time since boot
+(CLOCK_BOOTTIME), and wall time.  Wall time is only used for the time that a reboot took; if the wall
+clock was set back meanwhile, the value counts as new.
 
-A file that cannot be read is put aside under another name, and said for as long as that exists:
-what was in it may have been somebody's word.
+A file that cannot be read is renamed to `*.unreadable`.  The agent reports that for as long as the
+renamed file exists, because it may hold an operator's command.
 """
 
 from __future__ import annotations
@@ -23,18 +24,23 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 VERSION = 1
+"""Version of the file format; a file with another version is not read."""
 RETRY_DELAY = 10.0
-"""Seconds between two attempts to write what could not be written."""
+"""Seconds between two attempts to write a file that could not be written."""
 MAX_SIZE = 16 * 1024 * 1024
+"""Bytes that are read of a file at most."""
 QUARANTINE_SUFFIX = ".unreadable"
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class StateFile:
-    """One file: ``load()`` at the start, ``want()`` is a sink, ``put()`` is told what became of it.
+    """Keep one JSON value in the file `NAME.json` of ``directory``.
 
-    ``what`` it holds, in words.  ``problem`` says why the newest value is not on the disk, or is
-    empty.
+    ``load()`` reads it when the agent starts.  ``save_soon()`` returns at once and leaves the
+    writing to ``run()``.  ``save()`` writes before it returns.
+
+    ``content`` names the value in messages, in the plural.  ``problem`` is the error because of
+    which the newest value is not on disk, or empty.
     """
 
     def __init__(
@@ -44,15 +50,20 @@ class StateFile:
         self.content = content
         self.problem = ""
         self._retry_delay = retry_delay
-        self._unsaved: Any = None
+        self._newest: Any = None
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
 
     def load(self) -> tuple[Any, float] | None:
-        """Read the value and how old it is, in seconds; None where there is none to be had."""
+        """Read the file.
+
+        Returns the value and its age in seconds, or None if there is no file or it cannot be read.
+        A file that cannot be read is quarantined.
+        """
         with contextlib.suppress(OSError):
-            for half in self.path.parent.glob(f".{self.path.name}.*"):  # of a writer that died
-                half.unlink()
+            # A writer that was killed leaves its temporary file behind.
+            for temporary in self.path.parent.glob(f".{self.path.name}.*"):
+                temporary.unlink()
         try:
             with self.path.open("rb") as file:
                 text = file.read(MAX_SIZE)
@@ -62,75 +73,78 @@ class StateFile:
             self.quarantine(error.strerror or str(error))
             return None
         try:
-            whole = json.loads(text)
-            if whole["v"] != VERSION:
-                self.quarantine(f"it is of version {whole['v']!r}")
+            document = json.loads(text)
+            if document["v"] != VERSION:
+                self.quarantine(f"its version is {document['v']!r}")
                 return None
-            return whole["value"], _age(whole)
+            return document["value"], _age(document)
         except (ValueError, KeyError, TypeError, RecursionError):
-            self.quarantine("it is not what was written")
+            self.quarantine("its content is not what the agent writes")
             return None
 
-    def quarantine(self, why: str) -> None:
-        """Put a file aside whose value turned out to be no value."""
-        self.quarantine(why)
+    def quarantine(self, detail: str) -> None:
+        """Rename the file to `*.unreadable`, because its content could not be used.
+
+        ``detail`` says why, for the log.  Callers use this, too, if they cannot use the value.
+        """
+        log.error("%s: %s cannot be read: %s; the file is renamed", self.path, self.content, detail)
+        with contextlib.suppress(OSError):
+            self.path.replace(self._quarantine_path())
 
     def quarantine_notice(self) -> str:
-        """Say that a file was put aside, for as long as it is there."""
-        other = self.path.with_name(self.path.name + QUARANTINE_SUFFIX)
-        if not other.exists():
+        """Describe the renamed file, for the status; empty if there is none."""
+        path = self._quarantine_path()
+        if not path.exists():
             return ""
         return (
-            f"{other}: {self.content} of an earlier agent could not be read and are lost; "
+            f"{path}: {self.content} of an earlier agent could not be read and are lost; "
             "see what they were, and remove the file"
         )
 
-    def save_soon(self, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-        """Have this written soon, unless something newer comes."""
-        self._unsaved = value
+    def save_soon(self, value: Any) -> None:  # noqa: ANN401 - any JSON value
+        """Have ``run()`` write this value, unless a newer one comes before that."""
+        self._newest = value
         self._changed.set()
 
     async def save(self, value: Any) -> str:  # noqa: ANN401 - as above
-        """Write this now; what kept it from being written, or nothing."""
+        """Write this value now.  Returns the error, or an empty text if it is on disk."""
         self.save_soon(value)
-        await self._save()
+        await self._write_newest()
         return self.problem
 
     async def run(self) -> None:
-        """Write what is wanted, again and again until it is written."""
+        """Write each newest value; repeat after ``retry_delay`` while writing fails."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._retry_delay if self.problem else None):
                     await self._changed.wait()
-            await self._save()
+            await self._write_newest()
 
     async def flush(self) -> None:
-        """Write what has not been written yet, if that can be done."""
+        """Try once more to write a value that is not on disk yet."""
         if self._changed.is_set() or self.problem:
-            await self._save()
+            await self._write_newest()
 
-    async def _save(self) -> None:
+    async def _write_newest(self) -> None:
         async with self._writing:
             self._changed.clear()
-            # In a thread: a disk may take its time, and the lease has to be renewed meanwhile.
-            problem = await asyncio.to_thread(_write_file, self.path, self._unsaved)
+            # In a thread: a disk may be slow, and the lease has to be renewed meanwhile.
+            problem = await asyncio.to_thread(_write_file, self.path, self._newest)
             if problem and problem != self.problem:
-                log.error("%s: %s cannot be kept: %s", self.path, self.content, problem)
+                log.error("%s: %s cannot be written: %s", self.path, self.content, problem)
             elif self.problem and not problem:
-                log.info("%s: %s are kept again", self.path, self.content)
+                log.info("%s: %s are written again", self.path, self.content)
             self.problem = problem
 
-    def _aside(self, why: str) -> None:
-        log.error("%s: %s cannot be read: %s; it is put aside", self.path, self.content, why)
-        with contextlib.suppress(OSError):
-            self.path.replace(self.path.with_name(self.path.name + QUARANTINE_SUFFIX))
+    def _quarantine_path(self) -> Path:
+        return self.path.with_name(self.path.name + QUARANTINE_SUFFIX)
 
 
 def _write_file(path: Path, value: Any) -> str:  # noqa: ANN401 - as above
-    """Put a file with ``value`` in the place of the old one; what went wrong, or nothing."""
-    whole = {
+    """Replace the file by one with ``value``.  Returns the error, or an empty text."""
+    document = {
         "v": VERSION,
-        "boot": _boot(),
+        "boot": _read_boot_id(),
         "awake": time.clock_gettime(time.CLOCK_BOOTTIME),
         "wall": time.time(),
         "value": value,
@@ -140,7 +154,7 @@ def _write_file(path: Path, value: Any) -> str:  # noqa: ANN401 - as above
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(whole, file)
+            json.dump(document, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -156,19 +170,20 @@ def _write_file(path: Path, value: Any) -> str:  # noqa: ANN401 - as above
     return ""
 
 
-def _age(whole: dict[str, Any]) -> float:
-    """Tell how many seconds ago a file was written; rather too few, where the clocks disagree."""
-    awake = time.clock_gettime(time.CLOCK_BOOTTIME) - float(whole["awake"])
-    wall = max(0.0, time.time() - float(whole["wall"]))
-    boot = _boot()
-    if boot and whole["boot"]:
-        return max(0.0, awake) if whole["boot"] == boot else wall
-    # Which boot it was cannot be seen in every sandbox; `awake` never counts time before this one.
+def _age(document: dict[str, Any]) -> float:
+    """Compute how many seconds ago the file was written; the lower value if the clocks differ."""
+    awake = time.clock_gettime(time.CLOCK_BOOTTIME) - float(document["awake"])
+    wall = max(0.0, time.time() - float(document["wall"]))
+    boot = _read_boot_id()
+    if boot and document["boot"]:
+        return max(0.0, awake) if document["boot"] == boot else wall
+    # Some sandboxes hide the boot's id.  A negative `awake` means that the machine has rebooted.
     return wall if awake < 0 else min(awake, wall)
 
 
-def _boot() -> str:
+def _read_boot_id() -> str:
+    """Read the id of this boot; empty where it cannot be read."""
     try:
-        return _BOOT.read_text(encoding="utf-8").strip()
+        return _BOOT_ID.read_text(encoding="utf-8").strip()
     except OSError:
         return ""
