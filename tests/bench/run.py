@@ -19,6 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import breaking
+import commands
 import failover
 import growth
 import outage
@@ -27,7 +28,7 @@ from noise import Noise, progress, say, spread
 
 from support.appliance import own_network
 
-PARTS = ("failover", "faults", "servers", "services", "pass", "outage")
+PARTS = ("failover", "faults", "servers", "services", "pass", "commands", "outage")
 GROUPS = {"growth": ("servers", "services", "pass")}
 TRIALS = 10
 """Trials of the failover table for each of ``--times``: a 99th percentile needs many."""
@@ -48,6 +49,8 @@ def part(name: str, directory: Path, args: argparse.Namespace) -> dict[str, Any]
                 found = growth.servers(directory, args.python, times, seconds)
             case "services":
                 found = growth.services(directory, args.python, times, seconds)
+            case "commands":
+                found = commands.measure(directory, args.python, times)
             case _:
                 found = passes.measure(directory, args.python, times)
     late = spread(noise.late)
