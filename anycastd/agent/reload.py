@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from anycastd.agent.control_client import VALIDATE_TIMEOUT
+
 log = logging.getLogger(__name__)
 
 TEXT = "ANYCASTD_PROFILE_FD"
@@ -31,8 +33,6 @@ REPEAT = "ANYCASTD_RELOAD_AGAIN"
 """Environment: another reload was asked for while the last one was under way."""
 DRAINS = "ANYCASTD_DRAINS"
 """Environment: drains that stand and could not be written to the disk."""
-VALIDATE_TIMEOUT = 30.0
-"""Seconds for the judge; it takes half a second."""
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 """What the agent acts on; held back while nobody is there to act."""
 

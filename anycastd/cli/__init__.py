@@ -5,6 +5,7 @@ I/O:
     output        how commands print
     arguments     arguments that several commands have
     profile_file  reads profiles, and prints what is wrong with them
+    show_plan     prints what a reload would change
     commands/     one file for each command
     main          chooses the command; loads nothing else
 """

@@ -1,6 +1,6 @@
-"""The command line: `anycastd COMMAND`; a command's file is imported only when it is chosen.
+"""The command line: `anycastd COMMAND`; only the chosen command's file is imported.
 
-Exit codes are in ``system/exit_codes.py``; docs/exit-codes.md explains them.
+docs/exit-codes.md explains the exit codes of every command.
 """
 
 from __future__ import annotations
@@ -10,32 +10,33 @@ import importlib
 import io
 import os
 import sys
-import traceback
 from collections.abc import Sequence
+from types import ModuleType
 
 from anycastd import __version__
-from anycastd.system.exit_codes import DONE, EX_SOFTWARE, EX_UNAVAILABLE, INTERRUPTED
+
+EX_UNAVAILABLE, EX_SOFTWARE = 69, 70
 
 VENDOR = "/usr/lib/anycastd/vendor"
-"""What the Debian package carries because Debian 12 lacks it; a distribution's own comes first."""
+"""Libraries in the Debian package that Debian 12 lacks; a distribution's own come first."""
 
 COMMANDS = {
-    "run": "watch HAProxy, decide, and keep the announcement honest",
-    "speaker": "become ExaBGP, with the lease process as its child",
-    "check": "everything that run does, short of starting; compares regions",
-    "status": "what is announced, and why",
-    "explain": "why it is so: rules, caps, timers, and what would happen next",
-    "return": "let a service that failed come back now",
-    "drain": "leave gently: longer path, wait, withdraw, and say when it is safe to reboot",
+    "run": "run the agent: watch HAProxy, and announce what it can serve",
+    "speaker": "run ExaBGP, with the lease process as its child",
+    "check": "check profiles without starting anything, and compare regions",
+    "status": "show what is announced, and why",
+    "explain": "show why: rules, caps and timers, and what comes next",
+    "return": "let a service that failed return now",
+    "drain": "take services out gently, and say when a reboot is safe",
     "undrain": "end a drain",
-    "reload": "take over the code and the profile on disk",
-    "loopback": "put the VIPs on the loopback, or take them away",
-    "bfd": "become a BIRD that speaks BFD and nothing else",
-    "lab": "rehearse a failover in a network of namespaces (root)",
+    "reload": "let the agent take over the code and the profile on disk",
+    "loopback": "add the VIPs to the loopback, or remove them",
+    "bfd": "run a BIRD that speaks only BFD",
+    "lab": "rehearse a failover in network namespaces (needs root)",
 }
 
 
-# `return` is no name for a module.
+# `return` cannot be the name of a module.
 MODULES = {"return": "return_"}
 
 
@@ -44,38 +45,61 @@ def main(argv: Sequence[str] | None = None) -> int:
     if os.path.isdir(VENDOR) and VENDOR not in sys.path:
         sys.path.append(VENDOR)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal whose locale lacks a letter of a reason must not end the command.
+        # A letter that the terminal's locale lacks must not end the command.
         sys.stdout.reconfigure(errors="backslashreplace")
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    chosen = next((word for word in arguments if not word.startswith("-")), "")
+    name, *arguments = list(sys.argv[1:] if argv is None else argv) or [""]
+    if name not in COMMANDS:
+        _refuse_or_help([name, *arguments] if name else [])
+    module = _import_command(name)
+    if module is None:
+        sys.stderr.write("anycastd: the lab is a separate package: install anycastd-lab\n")
+        return EX_UNAVAILABLE
+    args = build_parser(name, module).parse_args(arguments)
+    try:
+        return int(module.main(args))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone, and Python would complain
+        return 0
+    except Exception:  # noqa: BLE001 - a bug must not look like any other failure
+        import traceback  # noqa: PLC0415 - it costs every command some milliseconds
+
+        traceback.print_exc()
+        sys.stderr.write("anycastd: a bug in anycastd; please report it with the lines above\n")
+        return EX_SOFTWARE
+
+
+def build_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
+    """Build the parser of the command ``name``, whose file is ``module``."""
+    summary = COMMANDS[name]
+    parser = argparse.ArgumentParser(
+        prog=f"anycastd {name}", description=f"{summary[0].upper()}{summary[1:]}."
+    )
+    module.configure(parser)
+    return parser
+
+
+def _import_command(name: str) -> ModuleType | None:
+    """Import the file of a command; None where the lab is not installed."""
+    path = f"anycastd.cli.commands.{MODULES.get(name, name)}"
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if name != "lab" or error.name != path:
+            raise
+        return None
+
+
+def _refuse_or_help(arguments: Sequence[str]) -> None:
+    """Print the help, the version, or what is wrong with a command line without a command."""
     parser = argparse.ArgumentParser(
         prog="anycastd",
         description="Announce an anycast IP over BGP while, and only while, HAProxy can serve it.",
     )
     parser.add_argument("--version", action="version", version=f"anycastd {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    module = None
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
-        if name == chosen:
-            try:
-                module = importlib.import_module(f"anycastd.cli.commands.{MODULES.get(name, name)}")
-            except ModuleNotFoundError as error:
-                if name != "lab" or error.name != "anycastd.cli.commands.lab":
-                    raise
-                sys.stderr.write("anycastd: the lab is a package of its own: anycastd-lab\n")
-                return EX_UNAVAILABLE
-            module.configure(command)
-    args = parser.parse_args(arguments)
-    assert module is not None, "argparse refuses what is no command"  # noqa: S101
-    try:
-        return int(module.main(args))
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # what reads us has gone; nothing is left to say
-        return DONE
-    except Exception:  # noqa: BLE001 - the last place where a bug can be said in words
-        traceback.print_exc()
-        sys.stderr.write("anycastd: a bug of ours; please report it with the lines above\n")
-        return EX_SOFTWARE
+        commands.add_parser(name, help=summary, add_help=False)
+    parser.parse_args(arguments)
+    parser.error("the command must come first")

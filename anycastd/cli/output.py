@@ -1,25 +1,26 @@
-"""How commands print."""
+"""Print text, tables and durations (light: every command imports this)."""
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 
 
 def print_error(text: str) -> None:
-    """Say something on standard error."""
+    """Print ``text`` on standard error."""
     print(text, file=sys.stderr)
 
 
 def log_to_stderr() -> None:
-    """Log to standard error: with the time on a terminal, without it where a journal adds it."""
+    """Log to standard error; with the time only on a terminal, since a journal adds its own."""
+    import logging  # noqa: PLC0415 - most commands log nothing, and are to start fast
+
     stamp = "%(asctime)s " if sys.stderr.isatty() else ""
     logging.basicConfig(level=logging.INFO, format=f"{stamp}anycastd: %(message)s")
 
 
 def format_table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str]:
-    """Give rows as lines, in columns; a column that is empty takes no place."""
+    """Give rows as lines with aligned columns; a column that is empty everywhere is left out."""
     if not rows:
         return
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
@@ -29,7 +30,7 @@ def format_table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str
 
 
 def format_duration(seconds: float) -> str:
-    """Say a time span as a person would: 0.3 s, 42 s, 5 min 3 s, 2 h 5 min, 3 d 4 h."""
+    """Write a duration with at most two units: 0.3 s, 42 s, 5 min 3 s, 2 h 5 min, 3 d 4 h."""
     if seconds < 10:  # noqa: PLR2004 - below this a tenth matters
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -74,7 +74,7 @@ def test_a_stuck_agent_is_said_within_the_time(tmp_path: Path) -> None:
         stuck.bind(socket_path(str(tmp_path)))
         stuck.listen()
         with pytest.raises(ControlError, match=r"did not answer within 0.2 s"):
-            ask_agent(str(tmp_path), "status", within=0.2)
+            ask_agent(str(tmp_path), "status", timeout=0.2)
 
 
 def test_a_second_agent_is_refused(tmp_path: Path) -> None:

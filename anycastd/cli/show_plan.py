@@ -1,0 +1,70 @@
+"""`anycastd reload --plan`: print what a reload would change, and change nothing.
+
+Apart from commands/reload.py because this half loads the profile's schema, and a reload does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from anycastd.bgp.route import Route
+from anycastd.bgp.session import Session
+from anycastd.cli.output import print_error
+from anycastd.cli.profile_file import load_profile
+from anycastd.profile.validate import validate
+from anycastd.system.exit_codes import EX_CONFIG
+from anycastd.views.reload_plan import ReloadPlan, SessionChange, plan_reload
+
+
+def show_plan(running: Mapping[str, Any]) -> int:
+    """Compare the profile on disk with what runs, print the difference, return the exit code.
+
+    ``running`` is the agent's answer to the question ``running``.
+    """
+    new = load_profile(running["profile"])
+    if new is None:
+        print_error("anycastd: a reload would be refused")
+        return EX_CONFIG
+    old = validate(running["text"], running["profile"]).profile
+    if old is None:
+        print_error(
+            "anycastd: the code on disk cannot read the profile that is running, so the two cannot "
+            "be compared; a reload would be accepted"
+        )
+        return 0
+    up = [address for address, state in running["sessions"].items() if state == Session.UP.value]
+    leased = [_parse_route(item) for item in running["held"]]
+    plan = plan_reload(old, new, leased, up, running.get("draining", ()))
+    print("\n".join(render(plan, running)))
+    return 0
+
+
+def render(plan: ReloadPlan, running: Mapping[str, Any]) -> Iterator[str]:
+    """Give the plan as lines for a person."""
+    yield f"{running['profile']}: what a reload of pid {running['pid']} would change"
+    yield "sessions"
+    for session in plan.sessions:
+        why = f" ({session.detail})" if session.detail else ""
+        yield f"  {session.neighbor}: {session.change.value}{why}"
+    changes = any(session.change is not SessionChange.STAYS for session in plan.sessions)
+    if changes and not running["speaker"]:
+        yield "  this speaker cannot change its sessions while it runs: restart it to change them"
+    yield "routes"
+    if not plan.routes:
+        yield "  no change"
+    for route in plan.routes:
+        yield f"  {route.service} {route.vip}: {route.change}"
+    for note in plan.notes:
+        yield f"note: {note}"
+
+
+def _parse_route(item: Mapping[str, Any]) -> Route:
+    return Route(
+        neighbor=item["neighbor"],
+        prefix=item["prefix"],
+        next_hop=item["next_hop"],
+        as_path=tuple(item["as_path"]),
+        med=item["med"],
+        communities=tuple(item["communities"]),
+    )
