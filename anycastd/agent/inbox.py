@@ -35,14 +35,14 @@ class Inbox:
 
     def vip(self, vip: Network, address: VipAddress) -> None:
         """Take the state of a VIP on its interface."""
-        self.vips[str(vip)] = VipState(address.usable, address.why)
+        self.vips[str(vip)] = VipState(address.usable, address.detail)
         self._news.set()
 
     def probe(self, service: str, probe: Probe) -> None:
         """Take a self-test; only what changes a verdict is news, or each test would cost a pass."""
         before = self.probes.get(service)
         self.probes[service] = probe
-        if before is None or before.says != probe.says:
+        if before is None or before.decision_key != probe.decision_key:
             self._news.set()
 
     def leased(self, view: LeaseView) -> None:

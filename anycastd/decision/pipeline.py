@@ -31,7 +31,7 @@ class VipState:
     """Whether a VIP stands usable on its interface; ``why`` in words."""
 
     usable: bool
-    why: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,9 @@ class Verdict(NamedTuple):
     serve: Finding
     healthy: Finding
     alive: bool
-    asked: float
-    hold: float
-    until: float | None
+    asked_at: float
+    believe_for: float
+    changes_at: float | None
     findings: tuple[Finding, ...]
     maintenance: Finding | None = None
 
@@ -66,15 +66,15 @@ def judge_service(
         # Slow is no reason to withdraw: where a longer path moves nobody it is only seen.
         if service.healthy is not None and service.prepends_steer:
             healthy = join_findings((healthy, answers), every=True)
-    alive, hold, until, asked = True, None, None, findings[0].asked
+    alive, hold, until, asked = True, None, None, findings[0].asked_at
     for found in findings:
         if not found.alive:
             alive = False
-        asked = min(asked, found.asked)
-        if found.truth is UNKNOWN and (hold is None or found.hold < hold):
-            hold = found.hold
-        if found.until is not None and (until is None or found.until < until):
-            until = found.until
+        asked = min(asked, found.asked_at)
+        if found.truth is UNKNOWN and (hold is None or found.believe_for < hold):
+            hold = found.believe_for
+        if found.changes_at is not None and (until is None or found.changes_at < until):
+            until = found.changes_at
     planned = None
     if service.maintenance is not None:
         rule = service.maintenance

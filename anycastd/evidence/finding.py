@@ -28,22 +28,22 @@ class Finding(NamedTuple):
     because thousands are made in each pass.
     """
 
-    rule: str
+    text: str
     truth: Truth
     value: str
     reason: Reason
-    rows: tuple[Server, ...] = ()
+    servers: tuple[Server, ...] = ()
     alive: bool = True
-    asked: float = 0.0
-    hold: float = 0.0
-    then: Truth = Truth.FALSE
-    until: float | None = None
+    asked_at: float = 0.0
+    believe_for: float = 0.0
+    believe_then: Truth = Truth.FALSE
+    changes_at: float | None = None
     needed: str = ""
 
     @property
-    def believed(self) -> Truth:
+    def final_truth(self) -> Truth:
         """What counts once unknown may be held no longer."""
-        return self.then if self.truth is Truth.UNKNOWN else self.truth
+        return self.believe_then if self.truth is Truth.UNKNOWN else self.truth
 
 
 UNKNOWN = Truth.UNKNOWN
@@ -57,5 +57,5 @@ def join_findings(parts: Sequence[Finding], *, every: bool) -> Finding:
             decisive = part
     if decisive.truth is not UNKNOWN:
         return decisive
-    then = (min if every else max)(part.believed for part in parts)
-    return decisive if then is decisive.then else decisive._replace(then=then)
+    then = (min if every else max)(part.final_truth for part in parts)
+    return decisive if then is decisive.believe_then else decisive._replace(believe_then=then)

@@ -144,9 +144,9 @@ def _rules(service: Service, findings: Iterable[Finding]) -> Iterator[RuleView]:
         "maintenance": [describe(service.maintenance)] if service.maintenance else [],
     }
     for found in findings:
-        of = tuple(key for key, texts in conditions.items() if found.rule in texts)
+        of = tuple(key for key, texts in conditions.items() if found.text in texts)
         truth = _TRUTHS[found.truth]
-        yield RuleView(of or ("self_test",), found.rule, truth, found.value, found.needed)
+        yield RuleView(of or ("self_test",), found.text, truth, found.value, found.needed)
 
 
 def _cap(cap: Cap, now: float) -> CapView:

@@ -277,12 +277,12 @@ def _announcement(
 def _rule(finding: Finding) -> RuleStatus:
     words = {Truth.TRUE: "true", Truth.FALSE: "false", Truth.UNKNOWN: "unknown"}
     return RuleStatus(
-        rule=finding.rule,
+        rule=finding.text,
         truth=words[finding.truth],
         value=finding.value,
         servers=tuple(
-            ServerStatus(row.name, row.usable.value, row.why, row.status, row.check)
-            for row in finding.rows
+            ServerStatus(row.name, row.usable.value, row.detail, row.status, row.check)
+            for row in finding.servers
         ),
         needed=finding.needed,
     )
@@ -308,11 +308,11 @@ def _haproxy(socket: str, look: Observation | None, now: float, *, events: bool)
     match look:
         case Snapshot(worker=worker):
             state, version, pid, uptime = "answers", worker.version, worker.pid, worker.uptime
-        case Gone(why=text):
+        case Gone(detail=text):
             state, why = "gone", text
-        case Unreadable(why=text):
+        case Unreadable(detail=text):
             state, why = "silent", text
-    age = None if look is None else round(now - look.asked, 3)
+    age = None if look is None else round(now - look.asked_at, 3)
     return HaproxyStatus(socket, state, why, age, version, pid, uptime, events)
 
 
@@ -339,7 +339,7 @@ def _problems(
                     yield f"service {name}: neighbor {address} does not have the wanted route yet"
     for prefix, vip in inputs.vips.items():
         if not vip.usable:
-            yield f"VIP {prefix}: {vip.why}"
+            yield f"VIP {prefix}: {vip.detail}"
     for name, why in polling.items():
         yield f"haproxy {name}: polled, not heard: {why}"
 
@@ -352,7 +352,7 @@ def _untested(profile: Profile, step: PassResult) -> Iterator[str]:
             continue
         for finding in decision.verdict.findings:
             if (
-                finding.rule == f"VIP answers on {describe_target(test)}"
+                finding.text == f"VIP answers on {describe_target(test)}"
                 and finding.truth is not Truth.TRUE
             ):
                 yield f"service {name}: {finding.reason.sentence} ({finding.value})"

@@ -60,7 +60,7 @@ def look(at: float, backends: int, servers: int) -> Snapshot:
         at,
         Worker(1, 1.0, stopping=False, version="2.6"),
         {f"web{n}": Backend(f"web{n}", "UP", rows, at) for n in range(backends)},
-        {"web": Frontend("web", open=True, status="OPEN", sessions=0, asked=at)},
+        {"web": Frontend("web", is_open=True, status="OPEN", sessions=0, asked_at=at)},
     )
 
 

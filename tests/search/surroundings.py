@@ -125,7 +125,7 @@ class Weather:
             return Unreadable(now, self.since, 1 + int(now - self.since), "no answer")
         look = _look(self.shown, planned=self.planned)
         if self.blind is not None and isinstance(look, Snapshot):
-            return replace(look, asked=self.blind)
+            return replace(look, asked_at=self.blind)
         return look
 
     def known(self, now: float) -> bool | None:

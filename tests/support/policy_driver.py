@@ -41,7 +41,7 @@ class Machine:
         """Run a pass at ``now`` on a look that was taken right then; ``entry`` is the map's."""
         look: Observation = replace(snapshot(*servers, asked=now), entries={MAP: entry})
         if gone:
-            look = Gone(asked=now, why="refused")
+            look = Gone(asked_at=now, detail="refused")
         service = self.profile.services["web"]
         verdict = judge_service(self.profile, service, {"main": look}, now)
         decision, self.memory = decide(service, verdict, self.around, self.memory, now)

@@ -15,7 +15,7 @@ def server(name: str, usable: Usable, *, backup: bool = False, checked: bool = T
     return Server(
         name=name,
         usable=usable,
-        why="",
+        detail="",
         status=status,
         check=check,
         weight=1,
@@ -30,10 +30,10 @@ def snapshot(
     """Give a look at backend and frontend `web`, with one server per value."""
     rows = tuple(server(f"s{number}", usable) for number, usable in enumerate(servers, 1))
     return Snapshot(
-        asked=asked,
+        asked_at=asked,
         worker=Worker(pid=pid, uptime=100.0, stopping=False, version="2.6.12"),
         backends={backend: Backend(name=backend, status="UP", servers=rows)},
         frontends={
-            "web": Frontend(name="web", open=frontend == "OPEN", status=frontend, sessions=0)
+            "web": Frontend(name="web", is_open=frontend == "OPEN", status=frontend, sessions=0)
         },
     )

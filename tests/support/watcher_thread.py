@@ -135,7 +135,7 @@ async def _main(path: str, ring: str, interval: float) -> None:
     clock = OwnTime(TICK)
 
     def emit(seen: Observation) -> None:
-        why = "" if isinstance(seen, Snapshot) else seen.why
+        why = "" if isinstance(seen, Snapshot) else seen.detail
         print(f"{time.monotonic():.4f} {type(seen).__name__} {why}", flush=True)  # noqa: T201
 
     instance = Instance("main", path, ring, 3 * interval, 0.25)

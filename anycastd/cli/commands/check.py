@@ -107,7 +107,7 @@ def _profile(
         service = profile.services[name]
         if service.self_test is not None:
             what = describe_target(service.self_test)
-            yield f"  self-test of {name}: {probe.outcome.value} on {what} ({probe.why})"
+            yield f"  self-test of {name}: {probe.outcome.value} on {what} ({probe.detail})"
     yield "  decision"
     yield from _decisions(profile, looks, probes)
     yield "  ExaBGP configuration, as the speaker would write it"
@@ -121,7 +121,7 @@ def _profile(
 def _haproxy(profile: Profile, instance: Instance, found: Observation) -> Iterator[str]:
     if not isinstance(found, Snapshot):
         state = "is not there" if isinstance(found, Gone) else "does not answer"
-        yield f"  haproxy {instance.name}: {state} ({found.why})"
+        yield f"  haproxy {instance.name}: {state} ({found.detail})"
         return
     worker = found.worker
     up = format_duration(worker.uptime)

@@ -42,5 +42,5 @@ def main(args: argparse.Namespace) -> int:
         print_error(f"anycastd: {error.strerror}")
         return EX_NOPERM
     for vip, address in found.items():
-        print(f"{vip}: {address.why}")
+        print(f"{vip}: {address.detail}")
     return 0 if all(address.present for address in found.values()) else EX_UNAVAILABLE

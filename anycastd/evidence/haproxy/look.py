@@ -103,7 +103,7 @@ class Looker:
                 text, asked, self._wanted, self._frontends, self._more
             )
             more = query.missing_tracked_backends(snapshot) - self._wanted
-            if last is not None and not snapshot.worker.same(last.worker):
+            if last is not None and not snapshot.worker.is_same_process(last.worker):
                 self._wanted = self._backends  # the numbers were another worker's
             elif more:
                 self._wanted |= more

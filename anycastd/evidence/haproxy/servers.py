@@ -25,7 +25,7 @@ class Server:
 
     name: str
     usable: Usable
-    why: str
+    detail: str
     status: str
     check: str
     weight: int
@@ -108,6 +108,6 @@ def demote_backups(servers: Iterable[Server]) -> tuple[Server, ...]:
         return servers
     why = "backup, and an active server is up"
     return tuple(
-        replace(s, usable=Usable.NO, why=why) if s.backup and s.usable is not Usable.NO else s
+        replace(s, usable=Usable.NO, detail=why) if s.backup and s.usable is not Usable.NO else s
         for s in servers
     )

@@ -81,10 +81,10 @@ class Backend:
     name: str
     status: str
     servers: tuple[Server, ...]
-    asked: float = 0.0
+    asked_at: float = 0.0
     number: int = 0
     sessions: int = 0
-    queued: int = 0
+    queued_requests: int = 0
     weights: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     tally: Tally = field(init=False, compare=False)
 
@@ -106,10 +106,10 @@ class Frontend:
     """``open`` is also true while it is full: overload is no reason to leave."""
 
     name: str
-    open: bool
+    is_open: bool
     status: str
     sessions: int
-    asked: float = 0.0
+    asked_at: float = 0.0
     number: int = 0
 
 
@@ -121,11 +121,11 @@ class Worker:
     uptime: float
     stopping: bool
     version: str
-    started: int = 0
+    started_at: int = 0
 
-    def same(self, other: Worker) -> bool:
+    def is_same_process(self, other: Worker) -> bool:
         """Whether this is the same process (a pid alone may come back, in a container)."""
-        return self.pid == other.pid and self.started == other.started
+        return self.pid == other.pid and self.started_at == other.started_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Snapshot:
     ``entries``: (map, key) -> its value, None where the map has no such key.
     """
 
-    asked: float
+    asked_at: float
     worker: Worker
     backends: Mapping[str, Backend]
     frontends: Mapping[str, Frontend]
@@ -149,8 +149,8 @@ class Snapshot:
 class Gone:
     """Refused or missing on a new connection: there is no HAProxy process; ``why`` in words."""
 
-    asked: float
-    why: str
+    asked_at: float
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +161,10 @@ class Unreadable:
     were, ``asked`` the newest.
     """
 
-    asked: float
-    since: float
+    asked_at: float
+    began_at: float
     missed: int
-    why: str
+    detail: str
 
 
 Observation = Snapshot | Gone | Unreadable

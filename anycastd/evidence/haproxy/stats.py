@@ -183,7 +183,7 @@ def parse_worker(lines: list[str]) -> Worker:
             uptime=float(info["Uptime_sec"]),
             stopping=info.get("Stopping", "0") != "0",
             version=info["Version"],
-            started=int(info.get("Start_time_sec", "0")),
+            started_at=int(info.get("Start_time_sec", "0")),
         )
     except (KeyError, ValueError) as error:
         raise MalformedAnswerError(f"`show info` without what we need: {error}") from None
@@ -274,7 +274,7 @@ def _server(row: _Row, servers: Mapping[str, Mapping[str, _Row]]) -> Server:
     return Server(
         name=row.svname,
         usable=counts,
-        why=why,
+        detail=why,
         status=row.status,
         check=row.check,
         weight=_whole(row.weight),

@@ -174,7 +174,7 @@ class Watcher:
 
     @staticmethod
     def _another(seen: Observation, worker: Worker) -> bool:
-        return isinstance(seen, Snapshot) and not seen.worker.same(worker)
+        return isinstance(seen, Snapshot) and not seen.worker.is_same_process(worker)
 
     def _refuse(self, stream: EventStream, ring: str) -> None:
         self._drop()

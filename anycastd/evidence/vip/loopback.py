@@ -41,8 +41,8 @@ class VipAddress:
     vip: Network
     present: bool
     usable: bool
-    why: str
-    since: float
+    detail: str
+    changed_at: float
 
 
 class Loopback:
@@ -146,7 +146,7 @@ class Loopback:
                 continue
             self._states[state.vip] = state
             if not state.usable or before:
-                _log.warning("%s: %s", state.vip, state.why)
+                _log.warning("%s: %s", state.vip, state.detail)
             self._emit(state.vip, state)
 
     def _settle(self) -> list[VipAddress]:
@@ -245,7 +245,7 @@ def remove_vips(vips: Iterable[tuple[Network, str]]) -> None:
 
 
 def _facts(state: VipAddress) -> tuple[bool, bool, str]:
-    return (state.present, state.usable, state.why)
+    return (state.present, state.usable, state.detail)
 
 
 def _absent(why: str) -> tuple[bool, bool, str]:

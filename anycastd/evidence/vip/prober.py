@@ -60,7 +60,7 @@ class Prober:
                 rest *= random.random()  # noqa: S311 - no secret
             if probe.outcome is Outcome.REFUSED and not probe.confirmed:
                 rest = RETRY_DELAY
-            await asyncio.sleep(max(0.0, probe.asked + rest - self._clock.now()))
+            await asyncio.sleep(max(0.0, probe.asked_at + rest - self._clock.now()))
 
     async def ask(self) -> Probe:
         """Ask once, in at most ``timeout`` seconds (twice that where we ourselves stalled)."""
@@ -77,7 +77,7 @@ class Prober:
         try:
             connection = socket.socket(self._family, socket.SOCK_STREAM)
         except OSError as error:
-            return Outcome.UNASKED, _words(error)
+            return Outcome.NOT_ATTEMPTED, _words(error)
         heard = bytearray()
         with connection:
             exchange = asyncio.ensure_future(self._exchange(connection, heard))
@@ -112,7 +112,7 @@ class Prober:
             if self._test.http is not None:
                 return Outcome.FAILED, _words(error)
         except OSError as error:
-            return Outcome.UNASKED, _words(error)
+            return Outcome.NOT_ATTEMPTED, _words(error)
         if self._test.http is None:
             return Outcome.PASSED, "connected"
         why = "closed without an answer"

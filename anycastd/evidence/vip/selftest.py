@@ -51,7 +51,7 @@ class Outcome(Enum):
     REFUSED = "refused"
     FAILED = "failed"
     SLOW = "slow"
-    UNASKED = "unasked"
+    NOT_ATTEMPTED = "unasked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,10 @@ class Probe:
     is how many were asked and not passed since the last pass, whatever their outcome.
     """
 
-    asked: float
+    asked_at: float
     outcome: Outcome
-    why: str
-    since: float
+    detail: str
+    began_at: float
     count: int
     missed: int
 
@@ -78,7 +78,7 @@ class Probe:
         return agreeing >= CONFIRMED
 
     @property
-    def says(self) -> tuple[Outcome, bool]:
+    def decision_key(self) -> tuple[Outcome, bool]:
         """What a verdict depends on, besides the time."""
         return self.outcome, self.confirmed
 
@@ -87,10 +87,10 @@ def next_probe(last: Probe | None, asked: float, outcome: Outcome, why: str) -> 
     """Put a result behind the one before it."""
     missed = 0
     if outcome is not Outcome.PASSED:
-        missed = (last.missed if last else 0) + (outcome is not Outcome.UNASKED)
+        missed = (last.missed if last else 0) + (outcome is not Outcome.NOT_ATTEMPTED)
     if last is None or last.outcome is not outcome:
         return Probe(asked, outcome, why, asked, 1, missed)
-    return Probe(asked, outcome, why, last.since, last.count + 1, missed)
+    return Probe(asked, outcome, why, last.began_at, last.count + 1, missed)
 
 
 def max_age(test: SelfTest) -> float:
@@ -138,7 +138,7 @@ _TESTED = {
     Outcome.REFUSED: (Truth.FALSE, Truth.FALSE, Reason.VIP_REFUSES),
     Outcome.FAILED: (Truth.TRUE, Truth.FALSE, Reason.VIP_FAILS),
     Outcome.SLOW: (Truth.TRUE, Truth.FALSE, Reason.VIP_SLOW),
-    Outcome.UNASKED: (Truth.UNKNOWN, Truth.UNKNOWN, Reason.TEST_UNASKED),
+    Outcome.NOT_ATTEMPTED: (Truth.UNKNOWN, Truth.UNKNOWN, Reason.TEST_UNASKED),
 }
 
 
@@ -148,19 +148,19 @@ def evaluate_self_test(test: SelfTest, probe: Probe | None, now: float) -> tuple
     if probe is None:
         listens = answers = Truth.UNKNOWN
         reason = Reason.NOT_TESTED
-    elif now >= probe.asked + max_age(test):
+    elif now >= probe.asked_at + max_age(test):
         listens = answers = Truth.FALSE
         reason, asked, value = (
             Reason.TEST_STALE,
-            probe.asked,
-            f"asked {now - probe.asked:.1f} s ago",
+            probe.asked_at,
+            f"asked {now - probe.asked_at:.1f} s ago",
         )
     else:
         listens, answers, reason = _TESTED[probe.outcome]
         if not probe.confirmed:  # one result proves nothing bad: the next one comes soon
             listens, answers = max(listens, Truth.UNKNOWN), max(answers, Truth.UNKNOWN)
-        value = probe.why if probe.count == 1 else f"{probe.why}, {probe.count} times in a row"
-        asked, until = probe.asked, probe.asked + max_age(test)
+        value = probe.detail if probe.count == 1 else f"{probe.detail}, {probe.count} times in a row"
+        asked, until = probe.asked_at, probe.asked_at + max_age(test)
 
     def finding(verb: str, truth: Truth, *, alive: bool) -> Finding:
         return Finding(
@@ -169,10 +169,10 @@ def evaluate_self_test(test: SelfTest, probe: Probe | None, now: float) -> tuple
             value,
             Reason.SERVING if truth is Truth.TRUE else reason,
             alive=alive,
-            asked=asked,
-            hold=BELIEVE_UNPROVED_FOR,
-            then=Truth.TRUE,  # HAProxy's word, as for servers that nobody can prove
-            until=until,
+            asked_at=asked,
+            believe_for=BELIEVE_UNPROVED_FOR,
+            believe_then=Truth.TRUE,  # HAProxy's word, as for servers that nobody can prove
+            changes_at=until,
         )
 
     # Where nobody listens there is nobody to show a 503 page either: not alive.

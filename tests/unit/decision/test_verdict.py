@@ -51,7 +51,7 @@ def test_unproved_believes_haproxy_after_a_bounded_time() -> None:
     """Servers whose checks have not run hold the last verdict 60 s; then HAProxy's word counts."""
     found = verdict(snapshot(UNPROVED, UNPROVED, asked=0.0))
     assert found.serve.reason is Reason.UNPROVED
-    assert (found.hold, found.serve.then) == (60.0, TRUE)
+    assert (found.believe_for, found.serve.believe_then) == (60.0, TRUE)
 
 
 def test_a_closed_frontend_does_not_serve() -> None:
@@ -71,7 +71,7 @@ def test_a_backend_that_haproxy_lacks_is_named() -> None:
 
 def test_gone_is_false_at_once_and_not_alive() -> None:
     """No process behind the socket needs no second look."""
-    found = verdict(Gone(asked=0.0, why="refused"))
+    found = verdict(Gone(asked_at=0.0, detail="refused"))
     assert found.serve.truth is FALSE
     assert found.serve.reason is Reason.HAPROXY_GONE
     assert not found.alive
@@ -85,7 +85,7 @@ def test_silence_is_false_after_two_looks_and_the_deadline(
     missed: int, now: float, truth: Truth
 ) -> None:
     """Silent is 'cannot see'; hung needs the deadline (3 s) and a second look without an answer."""
-    look = Unreadable(asked=now, since=0.0, missed=missed, why="no answer")
+    look = Unreadable(asked_at=now, began_at=0.0, missed=missed, detail="no answer")
     assert verdict(look, now).serve.truth is truth
 
 
@@ -96,7 +96,7 @@ def test_old_evidence_proves_nothing() -> None:
     stale = verdict(look, 3.0)  # who wakes at `until` must see it
     assert stale.serve.truth is FALSE
     assert stale.serve.reason is Reason.EVIDENCE_STALE
-    assert verdict(look, 1.0).until == 3.0
+    assert verdict(look, 1.0).changes_at == 3.0
 
 
 def test_no_look_yet_is_unknown() -> None:
@@ -166,4 +166,4 @@ def test_unknown_in_two_ways_ends_as_the_worse_or_the_better(kind: str, then: Tr
         "two": Unreadable(0.0, 0.0, 1, "no answer"),
     }
     found = judge_service(its, its.services["web"], looks, 0.0).serve
-    assert (found.truth, found.then, found.reason) == (UNKNOWN, then, Reason.UNPROVED)
+    assert (found.truth, found.believe_then, found.reason) == (UNKNOWN, then, Reason.UNPROVED)

@@ -95,7 +95,10 @@ def test_no_permission(haproxy: HAProxy) -> None:
     """The message says which group to join, as far as we know it."""
     haproxy.socket.chmod(0)
     haproxy.directory.chmod(0o755)
-    code = "import sys; from anycastd.evidence.haproxy.inventory import inventory; inventory(sys.argv[1])"
+    code = (
+        "import sys; from anycastd.evidence.haproxy.inventory import read_inventory; "
+        "read_inventory(sys.argv[1])"
+    )
     done = subprocess.run(
         [*without("dac_override"), sys.executable, "-c", code, str(haproxy.socket)],
         capture_output=True,

@@ -75,8 +75,8 @@ def test_missing_addresses_are_put_in_place(in_own_network: InOwnNetwork) -> Non
         async with running((V4, "lo"), (V6, "lo")) as watched:
             for vip in (V4, V6):
                 state = watched.now(vip)
-                assert (state.present, state.usable, state.why) == (True, True, "put on lo")
-                assert abs(time.monotonic() - state.since) < 5
+                assert (state.present, state.usable, state.detail) == (True, True, "put on lo")
+                assert abs(time.monotonic() - state.changed_at) < 5
             assert "203.0.113.10/32 scope host" in ip("-4", "addr", "show", "dev", "lo")
             assert "2001:db8::10/128 scope global nodad" in ip("-6", "addr", "show", "dev", "lo")
             assert "unreachable 203.0.113.10 proto static metric 4294967294" in ip("route")
@@ -94,7 +94,7 @@ def test_addresses_that_are_there_are_left_as_they_are(in_own_network: InOwnNetw
         ip("addr", "add", "203.0.113.10/32", "dev", "lo", "label", "lo:theirs")
         before = ip("-4", "addr", "show", "dev", "lo")
         async with running((V4, "lo")) as watched:
-            assert watched.now(V4).why == "on lo"
+            assert watched.now(V4).detail == "on lo"
             assert ip("-4", "addr", "show", "dev", "lo") == before
         await watched.loopback.remove()
         assert ip("-4", "addr", "show", "dev", "lo") == before
@@ -166,9 +166,9 @@ def test_an_address_removed_by_hand_is_back_within_10_ms(
                 gaps.append((await stamp(lines, "1: lo") - gone) % 3600)
                 said = f"went missing from lo and was put back ({times} so far)"
                 told.append(said)
-                await eventually(lambda said=said: watched.now(V4).why == said, what=said)
+                await eventually(lambda said=said: watched.now(V4).detail == said, what=said)
                 assert watched.now(V4).usable
-            assert [state.why for state in watched.said[V4]] == told  # and nothing twice
+            assert [state.detail for state in watched.said[V4]] == told  # and nothing twice
         assert statistics.median(gaps) < 0.010, gaps
 
     in_own_network(work)
@@ -182,7 +182,7 @@ def test_interface_down_is_not_usable(in_own_network: InOwnNetwork, eventually: 
             for vip in (V4, V6):
                 assert watched.now(vip).present
                 assert not watched.now(vip).usable
-                assert watched.now(vip).why == "lo is down: ip link set lo up"
+                assert watched.now(vip).detail == "lo is down: ip link set lo up"
             ip("link", "set", "lo", "up")
             await eventually(lambda: watched.now(V4).usable and watched.now(V6).usable)
             ip("link", "set", "lo", "down")  # the kernel drops IPv6 addresses here
@@ -207,8 +207,8 @@ def test_interface_that_comes_and_goes(
                 V4,
                 present=False,
                 usable=False,
-                why="there is no interface vips: create it, or correct the profile",
-                since=watched.now(V4).since,
+                detail="there is no interface vips: create it, or correct the profile",
+                changed_at=watched.now(V4).changed_at,
             )
             for _ in range(2):
                 ip("link", "add", "vips", "type", "bridge")
@@ -233,8 +233,8 @@ def test_another_host_with_the_same_ipv6_address(
         ip("addr", "add", "2001:db8::10/128", "dev", "there", "nodad")
         ip("addr", "add", "2001:db8::10/128", "dev", "here")
         async with running((V6, "here")) as watched:
-            await eventually(lambda: "duplicate address" in watched.now(V6).why, within=10)
-            whys = [state.why for state in watched.said[V6]]
+            await eventually(lambda: "duplicate address" in watched.now(V6).detail, within=10)
+            whys = [state.detail for state in watched.said[V6]]
             assert any("tentative" in why for why in whys), whys
             assert not any(state.usable for state in watched.said[V6])
             ip("addr", "del", "2001:db8::10/128", "dev", "here")
@@ -257,7 +257,7 @@ def test_lost_messages_lead_to_a_full_read(
             # Nobody reads meanwhile, so the message about our address is one of the lost.
             subprocess.run(["ip", "-batch", "-"], input=batch, encoding="utf-8", check=True)  # noqa: ASYNC221
             assert not on("lo", V4)
-            await eventually(lambda: "put back" in watched.now(V4).why)
+            await eventually(lambda: "put back" in watched.now(V4).detail)
             assert on("lo", V4)
 
     in_own_network(work)
@@ -274,7 +274,7 @@ def test_failure_to_heal_is_said_and_mended(
         async with running((V6, "lo")) as watched:
             subprocess.run(disable, check=True)  # noqa: ASYNC221
             await eventually(lambda: not watched.now(V6).present)
-            assert "IPv6 is disabled" in watched.now(V6).why
+            assert "IPv6 is disabled" in watched.now(V6).detail
             subprocess.run([*disable[:-1], disable[-1][:-1] + "0"], check=True)  # noqa: ASYNC221
             await eventually(lambda: watched.now(V6).usable)
 
@@ -332,7 +332,7 @@ def test_a_thousand_addresses(in_own_network: InOwnNetwork, eventually: Eventual
         async with running(*((vip, "lo") for vip in vips)) as watched:
             assert len(kernel.addresses()) >= 1000
             ip("addr", "flush", "dev", "lo", "scope", "host")
-            await eventually(lambda: all("put back" in watched.now(vip).why for vip in vips))
+            await eventually(lambda: all("put back" in watched.now(vip).detail for vip in vips))
             assert len(kernel.addresses()) >= 1000
         kernel.close()
 

@@ -74,7 +74,7 @@ def test_an_answer_has_its_outcome(answer: bytes | None, outcome: Outcome, why: 
     """By HTTP the status decides; by TCP it is enough that somebody listens."""
     with web(answer) as it:
         found = asked(http(it.port))
-        assert (found.outcome, found.why) == (outcome, why)
+        assert (found.outcome, found.detail) == (outcome, why)
         assert asked(tcp(it.port)).outcome is Outcome.PASSED
 
 
@@ -89,7 +89,7 @@ def test_nobody_listens() -> None:
 def test_a_vip_that_is_not_here_is_never_asked_elsewhere() -> None:
     """The request would leave this machine, and another region's answer would prove nothing."""
     found = asked(tcp(80), "203.0.113.77/32")
-    assert found.outcome is Outcome.UNASKED
+    assert found.outcome is Outcome.NOT_ATTEMPTED
     assert not found.confirmed
 
 
@@ -167,16 +167,16 @@ def test_it_asks_at_its_rhythm_and_a_refusal_at_once_again() -> None:
     with web() as it:
         probing = Probing(http(it.port, every=0.2))
         probing.run(lambda: len(probing.seen) == 4)
-        gaps = [b.asked - a.asked for a, b in zip(probing.seen[1:], probing.seen[2:], strict=False)]
+        gaps = [b.asked_at - a.asked_at for a, b in zip(probing.seen[1:], probing.seen[2:], strict=False)]
         assert all(0.19 < gap < 0.4 for gap in gaps), gaps
         assert {probe.outcome for probe in probing.seen} == {Outcome.PASSED}
-    probing.run(lambda: probing.seen[-1].says[0] is Outcome.REFUSED and probing.seen[-1].count > 3)
+    probing.run(lambda: probing.seen[-1].decision_key[0] is Outcome.REFUSED and probing.seen[-1].count > 3)
     first = next(n for n, probe in enumerate(probing.seen) if probe.outcome is Outcome.REFUSED)
     one, two, three = probing.seen[first : first + 3]
-    assert two.asked - one.asked < 0.15
+    assert two.asked_at - one.asked_at < 0.15
     assert two.confirmed
     assert not one.confirmed
-    assert three.asked - two.asked > 0.19
+    assert three.asked_at - two.asked_at > 0.19
 
 
 def test_one_request_at_a_time() -> None:
@@ -184,7 +184,7 @@ def test_one_request_at_a_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:  # nobody ever accepts
         probing = Probing(http(listener.getsockname()[1], every=0.05, timeout=0.3))
         probing.run(lambda: len(probing.seen) == 4)
-        gaps = [b.asked - a.asked for a, b in zip(probing.seen, probing.seen[1:], strict=False)]
+        gaps = [b.asked_at - a.asked_at for a, b in zip(probing.seen, probing.seen[1:], strict=False)]
         assert all(gap >= 0.3 for gap in gaps), gaps
 
 

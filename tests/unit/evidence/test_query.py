@@ -41,7 +41,7 @@ def seen(haproxy: HAProxy, its: Profile) -> Observation:
 def verdict(haproxy: HAProxy, its: Profile) -> Verdict:
     """Judge the service by a look that is taken now."""
     found = seen(haproxy, its)
-    return judge_service(its, its.services["web"], {"main": found}, found.asked)
+    return judge_service(its, its.services["web"], {"main": found}, found.asked_at)
 
 
 @pytest.fixture

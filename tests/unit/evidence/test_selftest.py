@@ -33,7 +33,7 @@ from support.broken_profiles import said
 from support.profiles import assert_schema_agrees, profile
 from support.snapshots import NO, UNPROVED, YES, snapshot
 
-PASSED, REFUSED, FAILED, SLOW, UNASKED = Outcome
+PASSED, REFUSED, FAILED, SLOW, NOT_ATTEMPTED = Outcome
 TRUE, UNKNOWN, FALSE = Truth.TRUE, Truth.UNKNOWN, Truth.FALSE
 ADDED = ("    failed: withdraw\n", "    failed: withdraw\n    self_test: {http: 80}\n")
 WITHOUT_HEALTHY = ("    healthy: {backend: web, usable: 50%}\n", "")
@@ -66,14 +66,14 @@ def verdict(probe: Probe | None, *servers: Usable, now: float = 0.0) -> Verdict:
         ((REFUSED, REFUSED), FALSE, FALSE, Reason.VIP_REFUSES),
         ((REFUSED, PASSED, REFUSED), UNKNOWN, UNKNOWN, Reason.VIP_REFUSES),
         ((SLOW, REFUSED), UNKNOWN, UNKNOWN, Reason.VIP_REFUSES),
-        ((UNASKED, REFUSED), UNKNOWN, UNKNOWN, Reason.VIP_REFUSES),
+        ((NOT_ATTEMPTED, REFUSED), UNKNOWN, UNKNOWN, Reason.VIP_REFUSES),
         ((SLOW,), TRUE, UNKNOWN, Reason.VIP_SLOW),
         ((SLOW, SLOW), TRUE, FALSE, Reason.VIP_SLOW),
         ((SLOW, FAILED), TRUE, FALSE, Reason.VIP_FAILS),
         ((FAILED, PASSED, FAILED), TRUE, UNKNOWN, Reason.VIP_FAILS),
         ((REFUSED, REFUSED, SLOW), TRUE, FALSE, Reason.VIP_SLOW),
-        ((UNASKED, UNASKED, UNASKED), UNKNOWN, UNKNOWN, Reason.TEST_UNASKED),
-        ((UNASKED, SLOW), TRUE, UNKNOWN, Reason.VIP_SLOW),
+        ((NOT_ATTEMPTED, NOT_ATTEMPTED, NOT_ATTEMPTED), UNKNOWN, UNKNOWN, Reason.TEST_UNASKED),
+        ((NOT_ATTEMPTED, SLOW), TRUE, UNKNOWN, Reason.VIP_SLOW),
         ((REFUSED, REFUSED, PASSED), TRUE, TRUE, Reason.SERVING),
     ],
 )
@@ -85,11 +85,11 @@ def test_only_a_confirmed_refusal_says_that_nobody_serves(
     assert (found.serve.truth, found.healthy.truth) == (serve, healthy)
     assert found.healthy.reason is reason
     if serve is FALSE:
-        assert found.serve.rule == "VIP listens on http/80/"
+        assert found.serve.text == "VIP listens on http/80/"
         assert found.serve.value == "refused, 2 times in a row"
 
 
-@given(st.lists(st.sampled_from([PASSED, FAILED, SLOW, UNASKED])))
+@given(st.lists(st.sampled_from([PASSED, FAILED, SLOW, NOT_ATTEMPTED])))
 def test_overload_never_withdraws(outcomes: list[Outcome]) -> None:
     """Whatever comes but refusals, in whatever order: never 'does not serve'."""
     assert verdict(results(*outcomes)).serve.truth is not FALSE
@@ -108,8 +108,8 @@ def test_counts_are_of_results_in_a_row(outcomes: list[Outcome]) -> None:
         row += 1
     last_pass = max((i for i, outcome in enumerate(outcomes) if outcome is PASSED), default=-1)
     since = outcomes[last_pass + 1 :]
-    assert (probe.count, probe.since) == (row, 1.0 - row)
-    assert probe.missed == sum(outcome is not UNASKED for outcome in since)
+    assert (probe.count, probe.began_at) == (row, 1.0 - row)
+    assert probe.missed == sum(outcome is not NOT_ATTEMPTED for outcome in since)
 
 
 def test_haproxys_evidence_still_counts() -> None:
@@ -126,7 +126,7 @@ def test_an_old_result_proves_nothing() -> None:
     assert verdict(probe, now=LIFETIME - 0.01).serve.truth is TRUE
     found = verdict(probe, now=LIFETIME)  # who wakes at `until` must see it
     assert (found.serve.truth, found.serve.reason) == (FALSE, Reason.TEST_STALE)
-    assert verdict(probe, now=1.0).until == min(LIFETIME, 1.0 + 3.0)
+    assert verdict(probe, now=1.0).changes_at == min(LIFETIME, 1.0 + 3.0)
 
 
 def test_an_odd_result_changes_nothing_where_haproxys_word_is_all_there_is() -> None:
@@ -143,7 +143,7 @@ def test_an_odd_result_changes_nothing_where_haproxys_word_is_all_there_is() -> 
     assert decision.level is Level.PREFERRED
     decision, memory = at(101.0, memory, REFUSED)
     assert decision.level is Level.PREFERRED
-    decision, memory = at(101.5, memory, UNASKED)
+    decision, memory = at(101.5, memory, NOT_ATTEMPTED)
     assert decision.level is Level.PREFERRED
     decision, _ = at(102.0, memory, REFUSED, REFUSED)
     assert decision.level is Level.WITHDRAWN

@@ -57,7 +57,7 @@ def test_a_server_counts_as_the_table_says(row: dict[str, str]) -> None:
     server = look(f"s,{status},{row['weight']},0,,{check},{agent}")["s"]
     assert server.usable is Usable(row["usable"])
     assert server.checked is (row["checked"] == "yes")
-    assert server.why
+    assert server.detail
     assert server.check == check, "HAProxy's own word is kept as it is"
 
 
@@ -94,14 +94,14 @@ def test_backups_count_when_no_active_server_does(active: str, backup: Usable) -
 def test_a_backup_that_is_down_says_so() -> None:
     """A backup's own state is its reason, not that it is a backup."""
     servers = look("a,UP,1,0,,L4OK,", "b,DOWN,1,1,,L4CON,")
-    assert servers["b"].why == "down: L4CON"
+    assert servers["b"].detail == "down: L4CON"
 
 
 def test_a_tracking_server_is_proved_by_what_it_tracks() -> None:
     """Tracking servers show no check: the row at the end of the chain has it."""
     servers = look("a,UP,1,0,,L4OK,", "b,UP,1,0,web/a,,", "c,UP,1,0,web/b,,", "d,UP,1,0,else/a,,")
     assert [servers[name].usable for name in "abc"] == [Usable.YES] * 3
-    assert servers["c"].why == "tracks web/b, up, check passed (L4OK)"
+    assert servers["c"].detail == "tracks web/b, up, check passed (L4OK)"
     assert servers["d"].usable is Usable.UNPROVED
     assert servers["d"].checked
 

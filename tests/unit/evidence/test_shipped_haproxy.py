@@ -111,7 +111,7 @@ def test_the_agent_finds_what_the_profile_names(haproxy: HAProxy) -> None:
     """
     with Watching(haproxy.socket, frontends=("web",)) as watching:
         watching.until(Snapshot, proved)
-        assert watching.settled().frontends["web"].open
+        assert watching.settled().frontends["web"].is_open
         haproxy.reload()
         new = haproxy.worker
         until(lambda: watching.last().worker.pid == new and proved(watching.last()), 0.5)

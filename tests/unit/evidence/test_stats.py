@@ -67,11 +67,11 @@ def test_every_state_of_a_real_haproxy(version: str) -> None:
     same_as_haproxy(text, snapshot)
     assert snapshot.worker.version.startswith(version)
     assert snapshot.worker.pid > 0
-    assert snapshot.worker.started > 0
+    assert snapshot.worker.started_at > 0
     assert not snapshot.worker.stopping
-    assert snapshot.asked == snapshot.backends["web"].asked == 12.5
+    assert snapshot.asked_at == snapshot.backends["web"].asked_at == 12.5
     assert snapshot.backends["empty"].servers == ()
-    assert {name: front.open for name, front in snapshot.frontends.items()} == {
+    assert {name: front.is_open for name, front in snapshot.frontends.items()} == {
         "web": True,
         "paused": False,
         "traffic": True,
@@ -237,7 +237,7 @@ def test_a_real_haproxy_answers_by_number_as_it_does_in_full(tmp_path: Path) -> 
         part = parse_answer(haproxy.ask(again.strip()), 0.0, BACKENDS, FRONTENDS)
     assert counted(part) == counted(whole) == EXPECTED
     assert part.frontends.keys() == whole.frontends.keys() == FRONTENDS
-    assert part.worker.same(whole.worker)
+    assert part.worker.is_same_process(whole.worker)
 
 
 def test_backends_that_are_only_tracked_are_named() -> None:

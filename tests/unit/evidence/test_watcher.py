@@ -54,10 +54,10 @@ def test_events_wake_it_long_before_the_next_look(haproxy: HAProxy, web: Web) ->
     with Watching(haproxy.socket, frontends=("web",)) as watching:
         first = watching.settled()
         assert up(first)
-        assert first.frontends["web"].open
+        assert first.frontends["web"].is_open
         assert first.polling == ""
         haproxy.ask("disable frontend web")
-        watching.until(Snapshot, lambda seen: not seen.frontends["web"].open, 0.5)
+        watching.until(Snapshot, lambda seen: not seen.frontends["web"].is_open, 0.5)
         web.stop()
         watching.until(Snapshot, down, 1.5)
         web.start()
@@ -74,7 +74,7 @@ def test_it_looks_at_least_once_in_an_interval(haproxy: HAProxy) -> None:
         times = watching.times[start : start + 6]
         for before, after in pairwise(times):
             assert 0.1 < after - before < 0.35
-        asked = [seen.asked for seen in watching.seen[start : start + 6]]
+        asked = [seen.asked_at for seen in watching.seen[start : start + 6]]
         assert asked == sorted(set(asked)), "each is stamped with its own question"
 
 
@@ -85,7 +85,7 @@ def test_a_killed_haproxy_is_gone_at_once(haproxy: HAProxy) -> None:
         killed = time.monotonic()
         haproxy.signal(signal.SIGKILL)
         gone = watching.until(Gone, within=0.5)
-        assert "refused" in gone.why
+        assert "refused" in gone.detail
         first = next(n for n, seen in enumerate(watching.seen) if isinstance(seen, Gone))
         assert watching.times[first] - killed < 0.1
         assert not any(isinstance(seen, Unreadable) for seen in watching.seen)
@@ -126,9 +126,9 @@ def test_a_hung_haproxy_is_unreadable_and_each_miss_is_counted(haproxy: HAProxy)
         try:
             second = watching.until(Unreadable, lambda seen: seen.missed == 2, 3)
             assert time.monotonic() - stopped < 0.6 + 0.3
-            assert second.since < second.asked
-            assert second.asked - second.since == pytest.approx(0.2, abs=0.1)
-            assert "no answer within 0.2 s" in second.why
+            assert second.began_at < second.asked_at
+            assert second.asked_at - second.began_at == pytest.approx(0.2, abs=0.1)
+            assert "no answer within 0.2 s" in second.detail
             assert not any(isinstance(seen, Gone) for seen in watching.seen)
         finally:
             haproxy.signal(signal.SIGCONT)
@@ -137,7 +137,7 @@ def test_a_hung_haproxy_is_unreadable_and_each_miss_is_counted(haproxy: HAProxy)
         try:
             again = watching.until(Unreadable, within=1)
             assert again.missed == 1, "counted anew"
-            assert again.since > second.since
+            assert again.began_at > second.began_at
         finally:
             haproxy.signal(signal.SIGCONT)
 
@@ -370,8 +370,8 @@ def test_what_is_not_haproxys_answer_is_unreadable(
     path = tmp_path / "s"
     with impostor(path, serve), Watching(path, interval=0.5) as watching:
         seen = watching.until(Unreadable, within=3)
-        assert said in seen.why
-        assert str(path) in seen.why
+        assert said in seen.detail
+        assert str(path) in seen.detail
         began, start = time.monotonic(), len(watching.seen)
         until(lambda: time.monotonic() > began + 1)
         assert len(watching.seen) - start < 12, "no busy loop"
@@ -410,7 +410,7 @@ def test_a_socket_that_was_taken_away_is_unreadable(haproxy: HAProxy) -> None:
         watching.settled()
         haproxy.socket.rename(elsewhere)
         seen = watching.until(Unreadable)
-        assert "a worker still runs" in seen.why
+        assert "a worker still runs" in seen.detail
         elsewhere.rename(haproxy.socket)
         watching.until(Snapshot, up)
         watching.settled()

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 @contextlib.contextmanager
 def process(path: Path, interval: float, output: Path, *before: str) -> Iterator[int]:
     """Run a watcher as a process; its observations are lines of ``output``."""
-    argv = [sys.executable, str(ROOT / "tests" / "watching.py"), str(path), "anycastd"]
+    argv = [sys.executable, "-m", "support.watcher_thread", str(path), "anycastd"]
     with output.open("wb") as file:
         child = subprocess.Popen(
             [*before, *argv, str(interval)],
