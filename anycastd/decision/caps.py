@@ -79,7 +79,7 @@ def collect_facts(
         floor = Level.STANDBY if stays else Level.WITHDRAWN
         planned = verdict.maintenance
         detail = "" if planned is None else _evidence(planned) + ("" if steers else _UNSTEERED)
-        asked = now if planned is None else planned.asked
+        asked = now if planned is None else planned.asked_at
         yield Cap(floor, Reason.MAINTENANCE, detail, source=CapSource.MAINTENANCE, asked_at=asked)
     if memory.sessions.value is False:
         yield Cap(Level.STANDBY, Reason.NO_SESSION, source=CapSource.SESSIONS, asked_at=now)
@@ -101,7 +101,7 @@ def _unhealthy(service: Service, verdict: Verdict, memory: Memory, now: float) -
         ends = max(ends, spaced)
     if now < ends:
         below = verdict.healthy
-        yield Cap(Level.PREFERRED, reason, _evidence(below), ends, CapSource.FALL, below.asked)
+        yield Cap(Level.PREFERRED, reason, _evidence(below), ends, CapSource.FALL, below.asked_at)
     elif steers:
         yield _because(verdict.healthy, Level.DEGRADED, CapSource.HEALTHY)
     else:
@@ -110,9 +110,11 @@ def _unhealthy(service: Service, verdict: Verdict, memory: Memory, now: float) -
 
 
 def collect_waits(service: Service, verdict: Verdict, memory: Memory, now: float) -> Iterator[Cap]:
-    if verdict.serve.truth is Truth.UNKNOWN and not is_expired(memory.serve, verdict.hold, now):
+    if verdict.serve.truth is Truth.UNKNOWN and not is_expired(
+        memory.serve, verdict.believe_for, now
+    ):
         # Unknown announces nothing new; what is announced stays.
-        ends = believed_until(memory.serve, verdict.hold)
+        ends = believed_until(memory.serve, verdict.believe_for)
         yield _because(verdict.serve, Level.WITHDRAWN, CapSource.UNKNOWN, until=ends)
     serve, healthy = memory.serve, memory.healthy
     if not serve.value:
@@ -148,11 +150,11 @@ def _because(finding: Finding, level: Level, source: CapSource, until: float | N
     reason = finding.reason
     if source in _OF_HEALTHY and reason is Reason.TOO_FEW_SERVERS:
         reason = Reason.BELOW_HEALTHY
-    return Cap(level, reason, _evidence(finding), until, source, finding.asked)
+    return Cap(level, reason, _evidence(finding), until, source, finding.asked_at)
 
 
 _OF_HEALTHY = (CapSource.HEALTHY, CapSource.HEALTH)
 
 
 def _evidence(finding: Finding) -> str:
-    return f"{finding.rule}: {finding.value}" if finding.value else finding.rule
+    return f"{finding.text}: {finding.value}" if finding.value else finding.text

@@ -34,7 +34,7 @@ def forecast(
     at = now
     # As if they were taken over and over: never too old, so that only true timers wake a pass.
     looks = {name: _fresh(look, now + ahead) for name, look in inputs.haproxy.items()}
-    probes = {name: replace(probe, asked=now + ahead) for name, probe in inputs.probes.items()}
+    probes = {name: replace(probe, asked_at=now + ahead) for name, probe in inputs.probes.items()}
     others = {
         name: replace(other, asked_at=now + ahead) for name, other in inputs.region_reports.items()
     }
@@ -54,4 +54,4 @@ def forecast(
 
 def _fresh(look: Observation, at: float) -> Observation:
     """The same look, as if it had been taken at ``at``."""
-    return replace(look, asked=at)
+    return replace(look, asked_at=at)

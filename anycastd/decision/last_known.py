@@ -35,9 +35,9 @@ def update_from_finding(known: LastKnown, found: Finding, hold: float, now: floa
         known = replace(known, unknown_began_at=now)
     if not is_expired(known, hold, now):
         return known
-    if (found.then is Truth.TRUE) is known.value:
+    if (found.believe_then is Truth.TRUE) is known.value:
         return known
-    return LastKnown(found.then is Truth.TRUE, now, known.unknown_began_at)
+    return LastKnown(found.believe_then is Truth.TRUE, now, known.unknown_began_at)
 
 
 def update(known: LastKnown, value: bool | None, now: float) -> LastKnown:

@@ -102,15 +102,15 @@ def decide(
 
     transition = None
     if level is not memory.level:
-        evidence = verdict.asked if binding.asked_at is None else binding.asked_at
+        evidence = verdict.asked_at if binding.asked_at is None else binding.asked_at
         transition = Transition(
             service.name, memory.level, level, binding.reason, binding.detail, evidence, now
         )
         memory = replace(memory, level=level, level_began_at=now, changed_at=now)
     wake = [
-        verdict.until,
-        believed_until(memory.serve, verdict.hold),
-        believed_until(memory.healthy, verdict.hold),
+        verdict.changes_at,
+        believed_until(memory.serve, verdict.believe_for),
+        believed_until(memory.healthy, verdict.believe_for),
     ]
     if caps:
         wake += [cap.ends_at for cap in caps]
@@ -141,8 +141,8 @@ def _learned(verdict: Verdict, around: Context, memory: Memory, now: float) -> M
         # Without its VIP it serves nobody, whatever HAProxy shows: a failure like any other.
         serve = update(memory.serve, value=False, now=now)
     else:
-        serve = update_from_finding(memory.serve, verdict.serve, verdict.hold, now)
-    healthy = update_from_finding(memory.healthy, verdict.healthy, verdict.hold, now)
+        serve = update_from_finding(memory.serve, verdict.serve, verdict.believe_for, now)
+    healthy = update_from_finding(memory.healthy, verdict.healthy, verdict.believe_for, now)
     sessions = update(memory.sessions, around.session_up, now)
     planned = memory.planned
     if verdict.maintenance is None:

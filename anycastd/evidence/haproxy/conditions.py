@@ -55,20 +55,26 @@ def evaluate_rule(
     """Hold ``rule`` against the newest look at its HAProxy."""
     look = looks.get(instance.name)
     if isinstance(look, Snapshot):
-        until = look.asked + instance.deadline
+        until = look.asked_at + instance.deadline
         if now < until:
             return _shown(rule, look, until)
-        age = f"asked {now - look.asked:.1f} s ago"
+        age = f"asked {now - look.asked_at:.1f} s ago"
         reason = Reason.EVIDENCE_STALE
-        return Finding(rule.description, Truth.FALSE, age, reason, alive=False, asked=look.asked)
+        return Finding(
+            rule.description, Truth.FALSE, age, reason, alive=False, asked_at=look.asked_at
+        )
     if isinstance(look, Gone):
         gone = Reason.HAPROXY_GONE
-        return Finding(rule.description, Truth.FALSE, look.why, gone, alive=False, asked=look.asked)
+        return Finding(
+            rule.description, Truth.FALSE, look.detail, gone, alive=False, asked_at=look.asked_at
+        )
     if isinstance(look, Unreadable):
         return _silent(rule.description, look, instance.deadline, now)
     # As long as one that is silent: that nobody has looked yet proves nothing bad either.
     reason, hold = Reason.NOT_LOOKED, 2 * instance.deadline
-    return Finding(rule.description, Truth.UNKNOWN, "", reason, alive=False, asked=now, hold=hold)
+    return Finding(
+        rule.description, Truth.UNKNOWN, "", reason, alive=False, asked_at=now, believe_for=hold
+    )
 
 
 def _shown(rule: Rule, look: Snapshot, until: float) -> Finding:
@@ -83,19 +89,19 @@ def _shown(rule: Rule, look: Snapshot, until: float) -> Finding:
 
 def _silent(text: str, look: Unreadable, deadline: float, now: float) -> Finding:
     reason = Reason.HAPROXY_SILENT
-    if look.missed >= MISSED_LOOKS and now - look.since >= deadline:
-        return Finding(text, Truth.FALSE, look.why, reason, alive=False, asked=look.asked)
+    if look.missed >= MISSED_LOOKS and now - look.began_at >= deadline:
+        return Finding(text, Truth.FALSE, look.detail, reason, alive=False, asked_at=look.asked_at)
     # The watcher counts the looks, so the deadline ends the hold only together with a second miss.
-    left = max(0.0, look.since + deadline - now)
+    left = max(0.0, look.began_at + deadline - now)
     return Finding(
         text,
         Truth.UNKNOWN,
-        look.why,
+        look.detail,
         reason,
         alive=False,
-        asked=look.asked,
-        hold=2 * deadline,
-        until=now + left if left else None,
+        asked_at=look.asked_at,
+        believe_for=2 * deadline,
+        changes_at=now + left if left else None,
     )
 
 
@@ -103,19 +109,21 @@ def _frontend(rule: FrontendRule, look: Snapshot, until: float) -> Finding:
     frontend = look.frontends.get(rule.frontend)
     if frontend is None:
         value, truth, reason = "not in HAProxy", _FALSE, Reason.FRONTEND_MISSING
-    elif frontend.open:
+    elif frontend.is_open:
         value, truth, reason = frontend.status, _TRUE, _SERVING
     else:
         value, truth, reason = frontend.status, _FALSE, Reason.FRONTEND_CLOSED
     text = rule.description
-    return Finding(text, truth, value, reason, (), True, look.asked, 0.0, _FALSE, until, "OPEN")
+    return Finding(text, truth, value, reason, (), True, look.asked_at, 0.0, _FALSE, until, "OPEN")
 
 
 def _backend(rule: BackendRule, look: Snapshot, until: float) -> Finding:
     backend = look.backends.get(rule.backend)
     if backend is None:
         value, reason = "not in HAProxy", Reason.BACKEND_MISSING
-        return Finding(rule.description, _FALSE, value, reason, asked=look.asked, until=until)
+        return Finding(
+            rule.description, _FALSE, value, reason, asked_at=look.asked_at, changes_at=until
+        )
     if rule.by_weight:
         proved, possible = _usable_weight(backend, count_unchecked=rule.count_unchecked)
         total, of = sum(_configured(backend, row) for row in _counting(backend)), " of weight"
@@ -131,7 +139,7 @@ def _backend(rule: BackendRule, look: Snapshot, until: float) -> Finding:
         reason,
         backend.servers,
         True,
-        look.asked,
+        look.asked_at,
         BELIEVE_UNPROVED_FOR,
         _TRUE,
         until,
@@ -162,15 +170,19 @@ def _limit(rule: LimitRule, look: Snapshot, until: float) -> Finding:
     if proxy is None:
         missing = Reason.FRONTEND_MISSING if rule.frontend else Reason.BACKEND_MISSING
         value = "not in HAProxy"
-        return Finding(text, Truth.FALSE, value, missing, asked=look.asked, until=until)
+        return Finding(text, Truth.FALSE, value, missing, asked_at=look.asked_at, changes_at=until)
     # Only a backend has queues.
-    load = proxy.queued if rule.load.value == "queue" and isinstance(proxy, Backend) else None
+    load = (
+        proxy.queued_requests if rule.load.value == "queue" and isinstance(proxy, Backend) else None
+    )
     load = proxy.sessions if load is None else load
     truth, reason = Truth.TRUE, Reason.SERVING
     if load >= rule.below:
         truth, reason = Truth.FALSE, Reason.OVERLOADED
     value = f"{load} {rule.load.counted}"
-    return Finding(text, truth, value, reason, asked=look.asked, until=until, needed=needed)
+    return Finding(
+        text, truth, value, reason, asked_at=look.asked_at, changes_at=until, needed=needed
+    )
 
 
 _OFF = {"off", "no", "false", "0"}
@@ -180,12 +192,16 @@ def _maintenance(rule: Maintenance, look: Snapshot, until: float) -> Finding:
     text, at = rule.description, (rule.map, rule.key)
     if at not in look.entries:
         value, reason = "HAProxy has no such map", Reason.MAP_MISSING
-        return Finding(text, Truth.UNKNOWN, value, reason, asked=look.asked, until=until)
+        return Finding(text, Truth.UNKNOWN, value, reason, asked_at=look.asked_at, changes_at=until)
     entry = look.entries[at]
     value = "no entry" if entry is None else f"{rule.key} {entry}".rstrip()
     if entry is None or entry.lower() in _OFF:
-        return Finding(text, Truth.TRUE, value, Reason.SERVING, asked=look.asked, until=until)
-    return Finding(text, Truth.FALSE, value, Reason.MAINTENANCE, asked=look.asked, until=until)
+        return Finding(
+            text, Truth.TRUE, value, Reason.SERVING, asked_at=look.asked_at, changes_at=until
+        )
+    return Finding(
+        text, Truth.FALSE, value, Reason.MAINTENANCE, asked_at=look.asked_at, changes_at=until
+    )
 
 
 def usable_servers(backend: Backend, *, count_unchecked: bool = False) -> tuple[int, int]:

@@ -159,7 +159,9 @@ def evaluate_self_test(test: SelfTest, probe: Probe | None, now: float) -> tuple
         listens, answers, reason = _TESTED[probe.outcome]
         if not probe.confirmed:  # one result proves nothing bad: the next one comes soon
             listens, answers = max(listens, Truth.UNKNOWN), max(answers, Truth.UNKNOWN)
-        value = probe.detail if probe.count == 1 else f"{probe.detail}, {probe.count} times in a row"
+        value = (
+            probe.detail if probe.count == 1 else f"{probe.detail}, {probe.count} times in a row"
+        )
         asked, until = probe.asked_at, probe.asked_at + max_age(test)
 
     def finding(verb: str, truth: Truth, *, alive: bool) -> Finding:

@@ -284,8 +284,8 @@ def test_failure_to_heal_is_said_and_mended(
 PRIVILEGE = """
 import asyncio, logging
 from ipaddress import ip_network
-from anycastd.loopback import Loopback, NoPrivilegeError
-loopback = Loopback([(ip_network("203.0.113.10/32"), "lo")], lambda vip, state: print(state.why))
+from anycastd.evidence.vip.loopback import Loopback, NoPrivilegeError
+loopback = Loopback([(ip_network("203.0.113.10/32"), "lo")], lambda vip, state: print(state.detail))
 try:
     asyncio.run(asyncio.wait_for(loopback.run(), 0.2))
 except NoPrivilegeError as error:

@@ -167,10 +167,15 @@ def test_it_asks_at_its_rhythm_and_a_refusal_at_once_again() -> None:
     with web() as it:
         probing = Probing(http(it.port, every=0.2))
         probing.run(lambda: len(probing.seen) == 4)
-        gaps = [b.asked_at - a.asked_at for a, b in zip(probing.seen[1:], probing.seen[2:], strict=False)]
+        gaps = [
+            b.asked_at - a.asked_at
+            for a, b in zip(probing.seen[1:], probing.seen[2:], strict=False)
+        ]
         assert all(0.19 < gap < 0.4 for gap in gaps), gaps
         assert {probe.outcome for probe in probing.seen} == {Outcome.PASSED}
-    probing.run(lambda: probing.seen[-1].decision_key[0] is Outcome.REFUSED and probing.seen[-1].count > 3)
+    probing.run(
+        lambda: probing.seen[-1].decision_key[0] is Outcome.REFUSED and probing.seen[-1].count > 3
+    )
     first = next(n for n, probe in enumerate(probing.seen) if probe.outcome is Outcome.REFUSED)
     one, two, three = probing.seen[first : first + 3]
     assert two.asked_at - one.asked_at < 0.15
@@ -184,7 +189,9 @@ def test_one_request_at_a_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:  # nobody ever accepts
         probing = Probing(http(listener.getsockname()[1], every=0.05, timeout=0.3))
         probing.run(lambda: len(probing.seen) == 4)
-        gaps = [b.asked_at - a.asked_at for a, b in zip(probing.seen, probing.seen[1:], strict=False)]
+        gaps = [
+            b.asked_at - a.asked_at for a, b in zip(probing.seen, probing.seen[1:], strict=False)
+        ]
         assert all(gap >= 0.3 for gap in gaps), gaps
 
 
