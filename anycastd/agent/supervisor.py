@@ -1,7 +1,7 @@
 """A speaker as our child, for the foreground form: started, started again, ended with us.
 
 It survives that we execute ourselves anew (a reload): we stay its parent, so it is adopted by its
-pid.  If we are killed, it ends itself, by the kernel's hand (``ANYCASTD_PARENT``, see ``shim``).
+pid.  If we are killed, it ends itself, by the kernel's hand (``ANYCASTD_PARENT``, see ``speaker.exabgp.contract``).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from anycastd.speaker.exabgp.contract import PARENT_VARIABLE
 from anycastd.system.exit_codes import NO_RESTART
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class Supervisor:
             os.kill(self.pid, signal.SIGKILL)
 
     def _start(self) -> int:
-        environment = os.environ | {"ANYCASTD_PARENT": str(os.getpid())}
+        environment = os.environ | {PARENT_VARIABLE: str(os.getpid())}
         process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, env=environment)
         process.returncode = 0  # it is waited for here, by its pid
         return process.pid

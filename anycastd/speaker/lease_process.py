@@ -13,7 +13,6 @@ profile to be read is a short-lived process of its own (``rewrite``).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import selectors
@@ -37,9 +36,11 @@ from anycastd.lease.machine import LeaseMachine
 from anycastd.lease.messages import MAX_MESSAGE
 from anycastd.lease.settings import LeaseFile, LeaseStartError, Settings, load_lease_file
 from anycastd.speaker.exabgp.api import ApiConversation
+from anycastd.speaker.exabgp.contract import LOADED_VARIABLE
 from anycastd.speaker.rewrite_job import TIMEOUT, RewriteError, RewriteJob
 from anycastd.system.clock import OwnTime
 from anycastd.system.exit_codes import EX_UNAVAILABLE
+from anycastd.system.parent_death import request_parent_death_signal
 from anycastd.system.systemd import Notifier
 
 TICK = 0.05
@@ -50,11 +51,6 @@ MAX_CONNECTIONS = 16
 
 MAX_READ = 2 * MAX_MESSAGE
 """Bytes that are read of one connection before the others have their turn."""
-
-LOADED = "ANYCASTD_LOADED"
-"""Environment: the configuration that ExaBGP runs; set by a shim that can read another one."""
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(slots=True)
@@ -340,14 +336,14 @@ def main(argv: list[str]) -> int:
     """Run the lease process; its only argument is the speaker's lease file."""
     parent = os.getppid()
     # A lease process that is stopped would otherwise outlive its ExaBGP.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    request_parent_death_signal()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     # Out of the environment first: nobody else is to speak to systemd for the speaker.
     notifier = Notifier()
     instance = f"{os.getpid()}-{os.urandom(4).hex()}"
     try:
-        settings, lodging = load_lease_file(argv[1], instance, os.environ.get(LOADED))
+        settings, lodging = load_lease_file(argv[1], instance, os.environ.get(LOADED_VARIABLE))
         keeper = LeaseProcess(settings, lodging, parent, notifier)
     except LeaseStartError as error:
         _log(str(error))

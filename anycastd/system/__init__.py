@@ -1,10 +1,11 @@
 """What any process needs of the machine.  Standard library only.
 
-    exit_codes   every exit code, in one table
+    exit_codes    every exit code, in one table
 
 I/O:
 
-    clock        own time: seconds that one's own stalls do not spend
-    systemd      what systemd is told of a service
-    atomic_file  replaces a file at once
+    clock         own time: seconds that one's own stalls do not spend
+    parent_death  ends a process when its parent ends
+    systemd       what systemd is told of a service
+    atomic_file   replaces a file at once
 """

@@ -42,6 +42,7 @@ from anycastd.lease.commands import (
     SessionChanged,
     Withdraw,
 )
+from anycastd.speaker.exabgp.contract import WATCH_COMMENT, parse_loaded_event
 from anycastd.speaker.exabgp.lines import (
     describe_reason,
     format_announce,
@@ -95,7 +96,7 @@ class ApiConversation:
         *,
         watched: bool = False,
     ) -> None:
-        self._comment = "# watched" if watched else "#"
+        self._comment = WATCH_COMMENT if watched else "#"
         self._neighbors = tuple(str(ip_address(neighbor)) for neighbor in neighbors)
         self._local_as = local_as
         self._sessions: dict[str, Session] = {}
@@ -268,9 +269,8 @@ class ApiConversation:
             event = json.loads(line, strict=False)
             if event.get("type") == "notification" and event.get("notification") == "shutdown":
                 return self._shutdown()
-            if event.get("type") == "anycastd":  # the shim's own
-                error = event.get("error")
-                return (ConfigLoaded(str(event["loaded"]), None if error is None else str(error)),)
+            if loaded := parse_loaded_event(event):
+                return (ConfigLoaded(*loaded),)
             if event.get("type") != "state":
                 return ()
             told = event["neighbor"]

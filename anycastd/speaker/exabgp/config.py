@@ -10,6 +10,7 @@ import sys
 from collections.abc import Collection, Mapping
 
 from anycastd.profile.model import Address, Neighbor, Profile
+from anycastd.speaker.exabgp.contract import format_config_line
 from anycastd.system.exit_codes import EX_CONFIG, ExitError
 
 OPEN_WAIT = 20  # seconds that a peer may take to answer a connection with its OPEN
@@ -43,12 +44,7 @@ def build_config(
     )
     process = f"process lease {{\n    run {run};\n    encoder json;\n}}\n"
     head = "# Written by `anycastd speaker` from its profile at each start; edit the profile.\n"
-    return "\n".join((head + config_line(config_hash(profile)), process, *neighbors))
-
-
-def config_line(config: str) -> str:
-    """Write the line of exabgp.conf by which the shim knows which sessions ExaBGP runs."""
-    return f"# config {config}\n"
+    return "\n".join((head + format_config_line(config_hash(profile)), process, *neighbors))
 
 
 def _families(profile: Profile) -> tuple[str, ...]:
@@ -183,6 +179,6 @@ def merge_config(
     text = _BLOCK.sub(chosen, after)
     if left:
         # Another name for each step: who starts in the middle must not take it for the end.
-        line = config_line(config)
+        line = format_config_line(config)
         text = text.replace(line, line.replace(config, f"{config}-{len(left)}", 1), 1)
     return text, left

@@ -166,7 +166,7 @@ def test_a_redial_never_waits_long(exabgp_python: str) -> None:
         "for _ in range(40): delay.increase()\n"
         "print(delay._next)"
     )
-    mend = "from anycastd import shim; shim.mend()\n"
+    mend = "from anycastd.speaker.exabgp import shim; shim.apply_patches()\n"
     assert run_python(exabgp_python, mend + ask).stdout == "5\n"
     assert run_python(exabgp_python, ask).stdout == "60\n"
 
@@ -203,8 +203,8 @@ def test_an_unanswered_dial_is_given_up(exabgp_python: str) -> None:
     """The kernel would go on for two minutes, ever more seldom; two more SYNs are enough."""
     code = (
         "import socket\n"
-        "from anycastd import shim\n"
-        "shim.mend()\n"
+        "from anycastd.speaker.exabgp import shim\n"
+        "shim.apply_patches()\n"
         "from exabgp.protocol.family import AFI\n"
         "from exabgp.reactor.network.outgoing import Outgoing\n"
         "dial = Outgoing(AFI.ipv4, '127.0.0.1', '127.0.0.1')\n"
@@ -216,7 +216,7 @@ def test_an_unanswered_dial_is_given_up(exabgp_python: str) -> None:
 def test_nobody_is_asked_for_our_name(exabgp_python: str) -> None:
     """A resolver that does not answer must not delay the start."""
     trap = "import socket; socket.getfqdn = lambda *_: print('asked') or 'nva.example.net'\n"
-    mend = "from anycastd import shim; shim.mend()\n"
+    mend = "from anycastd.speaker.exabgp import shim; shim.apply_patches()\n"
     start = "import exabgp.application.main; from exabgp.util.dns import warn; warn()\n"
     assert run_python(exabgp_python, trap + start).stdout == "asked\n"
     assert run_python(exabgp_python, trap + mend + start).stdout == ""
@@ -238,7 +238,7 @@ def test_another_exabgp_is_refused_and_left_alone(exabgp_python: str, change: st
     """All mends or none: one that missed silently would be worse than an ExaBGP that is missing."""
     code = (
         f"{change}\n"
-        "from anycastd import shim\n"
+        "from anycastd.speaker.exabgp import shim\n"
         "import exabgp.reactor.delay as delay\n"
         "before = delay.Delay.increase\n"
         "code = shim.main(['/nonexistent/exabgp.conf'])\n"
@@ -276,13 +276,21 @@ def test_a_missing_exabgp_is_named(exabgp_python: str, tmp_path: Path) -> None:
 
 def test_only_the_standard_library_and_exabgp_are_loaded(exabgp_python: str) -> None:
     """It must start wherever ExaBGP does, and is never reason to restart it."""
-    code = "import sys; from anycastd import shim; shim.mend(); print(*sys.modules)"
+    code = (
+        "import sys; from anycastd.speaker.exabgp import shim\n"
+        "shim.apply_patches(); print(*sys.modules)"
+    )
     loaded = set(run_python(exabgp_python, code).stdout.split())
-    assert {name.split(".")[0] for name in loaded if "anycastd" in name} == {"anycastd"}
-    assert {name for name in loaded if name.startswith("anycastd.")} == {
+    ours = {name for name in loaded if name.startswith("anycastd.")}
+    assert ours <= {
+        "anycastd.speaker",
+        "anycastd.speaker.exabgp",
+        "anycastd.speaker.exabgp.contract",
+        "anycastd.speaker.exabgp.modules",
         "anycastd.speaker.exabgp.shim",
-        "anycastd.speaker.exabgp.patches.queue",
-    }
+        "anycastd.system",
+        "anycastd.system.exit_codes",
+    } | {name for name in ours if f"{name}.".startswith("anycastd.speaker.exabgp.patches.")}
     assert not loaded & {"yaml", "jsonschema", "ctypes", "asyncio.events"} - _brought(exabgp_python)
 
 

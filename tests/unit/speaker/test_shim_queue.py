@@ -111,7 +111,7 @@ def test_a_neighbor_s_copy_has_a_route_of_its_own(exabgp_python: str) -> None:
         "its = Neighbor.remove_self(None, said)\n"
         "print(its.nlri is said.nlri, its.attributes is said.attributes)"
     )
-    mend = "from anycastd import shim; shim.mend()\n"
+    mend = "from anycastd.speaker.exabgp import shim; shim.apply_patches()\n"
     has = "from exabgp.bgp.neighbor import Neighbor as N; print(hasattr(N, 'remove_self'))"
     if run_python(exabgp_python, has).stdout == "False\n":
         pytest.skip("this ExaBGP makes no copies")
@@ -130,7 +130,10 @@ def test_a_neighbor_s_copy_has_a_route_of_its_own(exabgp_python: str) -> None:
 )
 def test_another_queue_is_refused(exabgp_python: str, change: str) -> None:
     """A mend that would miss is named, and nothing is mended."""
-    code = f"{change}\nfrom anycastd import shim\nprint(shim.main(['/nonexistent/exabgp.conf']))"
+    code = (
+        f"{change}\nfrom anycastd.speaker.exabgp import shim\n"
+        "print(shim.main(['/nonexistent/exabgp.conf']))"
+    )
     done = run_python(exabgp_python, code)
     assert done.stderr.splitlines()[-1] == "69", done.stderr
     assert "install an unmodified" in done.stderr

@@ -186,7 +186,10 @@ def test_a_child_that_hangs_is_replaced_if_it_asked_for_it(
 )
 def test_another_exabgp_is_refused(exabgp_python: str, change: str) -> None:
     """A mend that would miss is said, and nothing is changed."""
-    code = f"{change}\nfrom anycastd import shim\nprint(shim.main(['/nonexistent/exabgp.conf']))"
+    code = (
+        f"{change}\nfrom anycastd.speaker.exabgp import shim\n"
+        "print(shim.main(['/nonexistent/exabgp.conf']))"
+    )
     done = run_python(exabgp_python, code)
     assert done.stderr.splitlines()[-1] == "69", done.stderr
     assert "is not as anycastd knows it" in done.stderr

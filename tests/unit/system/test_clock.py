@@ -92,7 +92,10 @@ def test_it_never_goes_back_and_never_passes_the_clock(steps: list[tuple[float, 
 
 def test_it_costs_the_lease_process_nothing() -> None:
     """The clock is in the small lease process: it loads neither asyncio nor anything foreign."""
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import anycastd.system.clock; print(*sys.modules)"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import anycastd.system.clock; print(*sys.modules)"
+    )
     loaded = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code, str(ROOT)],
         capture_output=True,

@@ -1,4 +1,10 @@
 """What we change in ExaBGP, each beside its reason.
 
-queue      of one route only the newest command is sent, and many routes leave at once
+I/O:
+
+    timers     how long ExaBGP waits: clocks, redials, a name lookup
+    session    a Cease before a connection is closed; plain route refresh only
+    api_child  an API child that dies or hangs
+    reload     a reload is never forgotten, is reported, and sends nothing again
+    queue      of one route only the newest command is sent, and many routes leave at once
 """

@@ -1,24 +1,25 @@
-"""What the shim mends in ExaBGP's queue of routes; its docstring says why (stdlib + exabgp)."""
+"""Patches for the queue in which routes wait to be sent."""
 
-# ruff: noqa: ANN401, SLF001 - ExaBGP carries no types, and its insides are what is mended
+# ruff: noqa: ANN401, SLF001 - ExaBGP has no types, and the patches change its private parts
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
-from importlib import import_module
 from typing import Any
 
-MAX_STEPS = 2000  # steps in one turn of the loop, two for a route: no longer than 0.2 s
+from anycastd.speaker.exabgp.modules import Apply, load_module, require_names
 
-# Each looks first and returns what then changes ExaBGP.
+MAX_STEPS = 2000  # in one turn of the loop, two for a route: at most 0.2 s
 
 
-def _at_once() -> Callable[[], None]:
-    queue = import_module("exabgp.reactor.asynchronous").ASYNC
-    run = getattr(queue, "_run_async", queue.run)
-    if "LIMIT" not in run.__code__.co_names:
-        raise AttributeError("exabgp.reactor.asynchronous: ASYNC.run has no limit")
+def raise_batch_size() -> Apply:
+    """Let one turn of ExaBGP's loop take ``MAX_STEPS`` steps from the queue.
+
+    ExaBGP takes 25 routes, then sleeps for up to 10 ms: 1,000 routes take 0.8 to 1 s.  With this
+    patch and ``copy_routes_shallow`` they take a third of that.
+    """
+    queue = load_module("exabgp.reactor.asynchronous").ASYNC
+    require_names(getattr(queue, "_run_async", queue.run), "LIMIT")
 
     def apply() -> None:
         queue.LIMIT = MAX_STEPS
@@ -26,20 +27,23 @@ def _at_once() -> Callable[[], None]:
     return apply
 
 
-def _copies() -> Callable[[], None]:
-    neighbor = import_module("exabgp.bgp.neighbor").Neighbor
+def copy_routes_shallow() -> Apply:
+    """Copy only what differs when a route is queued for each neighbor.
+
+    ExaBGP copies the whole of it, attributes included.  4.2.21 (Debian 12) makes no copies.
+    """
+    neighbor = load_module("exabgp.bgp.neighbor").Neighbor
     if not hasattr(neighbor, "remove_self"):
-        return lambda: None  # Debian 12's 4.2.21 makes no copies
+        return lambda: None
     original = neighbor.remove_self
-    if not {"deepcopy", "nlri", "nexthop", "SELF"} <= set(original.__code__.co_names):
-        raise AttributeError("exabgp.bgp.neighbor: Neighbor.remove_self is another")
+    require_names(original, "deepcopy", "nlri", "nexthop", "SELF")
 
     def remove_self(self: Any, change: Any) -> Any:
         if change.nlri.nexthop.SELF:
             return original(self, change)
-        its = copy(change)  # the attributes are never changed once they are read
-        its.nlri = copy(change.nlri)
-        return its
+        copied = copy(change)  # attributes are never changed after they are parsed
+        copied.nlri = copy(change.nlri)
+        return copied
 
     def apply() -> None:
         neighbor.remove_self = remove_self
@@ -47,14 +51,21 @@ def _copies() -> Callable[[], None]:
     return apply
 
 
-def _newest() -> Callable[[], None]:
-    rib = import_module("exabgp.rib.outgoing").OutgoingRIB
+def drop_superseded_routes() -> Apply:
+    """Keep only the newest queued command about each route.
+
+    ExaBGP sends what is queued in the order in which the attributes were first seen.  So of a
+    route that is withdrawn, announced and withdrawn while ExaBGP is busy, the announcement is
+    sent last and stays for ever.  The same happens to a route that is withdrawn before a session
+    is up, since the first batch of a session has no withdrawals.
+    """
+    rib = load_module("exabgp.rib.outgoing").OutgoingRIB
     original = rib.add_to_rib
     names = {*original.__code__.co_names}
     if "_update_rib" in names:  # 5.0
         names |= {*rib._update_rib.__code__.co_names}
     if not {"_new_nlri", "_new_attr_af_nlri"} <= names:
-        raise AttributeError("exabgp.rib.outgoing: OutgoingRIB.add_to_rib is another")
+        raise AttributeError("exabgp.rib.outgoing: OutgoingRIB.add_to_rib has another queue")
 
     def add_to_rib(self: Any, change: Any, *more: Any) -> None:
         index = change.index()
@@ -72,4 +83,4 @@ def _newest() -> Callable[[], None]:
     return apply
 
 
-PATCHES = (_at_once, _copies, _newest)
+PATCHES = (raise_batch_size, copy_routes_shallow, drop_superseded_routes)

@@ -1,0 +1,65 @@
+"""Patches for what ExaBGP says to its peers besides routes."""
+
+# ruff: noqa: ANN401, SLF001 - ExaBGP has no types, and the patches change its private parts
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from anycastd.speaker.exabgp.modules import Apply, load_module, require_names
+
+
+def send_cease() -> Apply:
+    """Send a Cease before a connection is closed on purpose.
+
+    ExaBGP only closes the connection, at its end and for a neighbor that was removed.  The Cease
+    says why (RFC 4486): 2, administrative shutdown, or 3, peer de-configured.
+    """
+    peer = load_module("exabgp.reactor.peer").Peer
+    fsm = load_module("exabgp.bgp.fsm").FSM
+    original = peer._stop
+    require_names(original, "proto")
+    messages = set(peer.remove.__code__.co_consts) | set(peer.shutdown.__code__.co_consts)
+    if not {"removed", "shutting down"} <= messages:
+        raise AttributeError("exabgp.reactor.peer: Peer._stop gets other messages")
+    open_sent = (fsm.OPENSENT, fsm.OPENCONFIRM, fsm.ESTABLISHED)
+
+    def stop(self: Any, message: str) -> None:
+        if self.proto and self.fsm in open_sent:
+            subcode = 3 if message == "removed" else 2
+            # The socket does not block; a peer that does not read is not worth a wait.
+            with suppress(OSError, AttributeError):
+                self.proto.connection.io.send(b"\xff" * 16 + bytes([0, 21, 3, 6, subcode]))
+        original(self, message)
+
+    def apply() -> None:
+        peer._stop = stop
+
+    return apply
+
+
+def offer_plain_route_refresh() -> Apply:
+    """Let 4.x offer plain route refresh (RFC 2918) only.
+
+    It offers enhanced route refresh (RFC 7313) too, but closes the session when a peer that
+    knows both (BIRD does) asks for a plain one.
+    """
+    capabilities = load_module("exabgp.bgp.message.open.capability.capabilities").Capabilities
+    code = load_module("exabgp.bgp.message.open.capability.capability").Capability.CODE
+    enhanced = code.ENHANCED_ROUTE_REFRESH
+    original = capabilities._refresh
+    require_names(original, "EnhancedRouteRefresh")
+
+    def offer_plain(self: Any, neighbor: Any) -> None:
+        original(self, neighbor)
+        self.pop(enhanced, None)
+
+    def apply() -> None:
+        capabilities._refresh = offer_plain
+
+    return apply
+
+
+PATCHES = (send_cease,)
+PATCHES_4 = (offer_plain_route_refresh,)

@@ -1,0 +1,109 @@
+"""Patches for how long ExaBGP waits: its clocks, its redials, a name that it looks up."""
+
+# ruff: noqa: ANN401, SLF001 - ExaBGP has no types, and the patches change its private parts
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+from anycastd.speaker.exabgp.modules import Apply, load_module, require_names
+
+MAX_REDIAL_DELAY = 5  # seconds
+SYN_RETRIES = 2  # after 1 and 3 s at the latest; the kernel gives up within 7 s
+
+# Where a clock decides when BGP sends, gives up or dials again: module, class, methods.
+_CLOCKS = (
+    ("exabgp.bgp.timer", "ReceiveTimer", ("__init__", "check_ka_timer")),
+    ("exabgp.bgp.timer", "SendTimer", ("__init__", "need_ka")),
+    ("exabgp.reactor.delay", "Delay", ("__init__", "reset", "increase", "backoff")),
+)
+
+
+class _Clock:
+    """Replaces the module ``time`` in the modules of ``_CLOCKS``."""
+
+    time = staticmethod(time.monotonic)
+
+
+def use_monotonic_clock() -> Apply:
+    """Let the hold, keepalive and redial timers read the monotonic clock.
+
+    ExaBGP reads the wall clock there, so a step of it closes the sessions.
+    """
+    modules = []
+    for name, owner, methods in _CLOCKS:
+        module = load_module(name)
+        if module.time is not time:
+            raise AttributeError(f"{name}: time is not the module")
+        for method in methods:
+            require_names(getattr(getattr(module, owner), method), "time")
+        modules.append(module)
+
+    def apply() -> None:
+        for module in modules:
+            module.time = _Clock  # type: ignore[attr-defined]
+
+    return apply
+
+
+def limit_redial_delay() -> Apply:
+    """Let the wait before a redial end after ``MAX_REDIAL_DELAY`` seconds.
+
+    In ExaBGP it grows with every lost session or refused connection, up to 60 s, and never
+    shrinks.
+    """
+    delay = load_module("exabgp.reactor.delay").Delay
+    probe = delay()
+    if probe._next != 0:
+        raise AttributeError("exabgp.reactor.delay: Delay._next does not begin with 0")
+    original = delay.increase
+
+    def increase(self: Any) -> None:
+        original(self)
+        self._next = min(self._next, MAX_REDIAL_DELAY)
+
+    def apply() -> None:
+        delay.increase = increase
+
+    return apply
+
+
+def limit_connect_time() -> Apply:
+    """Let the kernel give up an unanswered connection within 7 s; ExaBGP then dials anew.
+
+    Where a neighbor's host is down, the kernel retries for two minutes at growing intervals, so
+    that a host that is up again would wait for up to a minute.
+    """
+    module = load_module("exabgp.reactor.network.outgoing")
+    original = module.asynchronous
+    require_names(module.Outgoing._setup, "asynchronous")
+
+    def asynchronous(io: Any, ip: Any) -> None:
+        original(io, ip)
+        io.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, SYN_RETRIES)
+
+    def apply() -> None:
+        module.asynchronous = asynchronous  # type: ignore[attr-defined]
+
+    return apply
+
+
+def skip_name_lookup() -> Apply:
+    """Give ExaBGP a domain name, so that it does not look up its own name in DNS.
+
+    It does so at its start, which takes as long as a resolver that does not answer lets it.
+    anycastd does not use that name.  5.0 asks as soon as it is imported: apply this first.
+    """
+    module = load_module("exabgp.util.dns")
+    if "__domain_name" not in vars(module):
+        raise AttributeError("exabgp.util.dns: the domain's name is not remembered")
+
+    def apply() -> None:
+        setattr(module, "__domain_name", "localhost")
+
+    return apply
+
+
+PATCHES = (use_monotonic_clock, limit_redial_delay, limit_connect_time)
