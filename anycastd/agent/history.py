@@ -1,7 +1,8 @@
-"""Every change of level, told once: its cause, its evidence, and what each stage of it took.
+"""Record every change of level: its cause, its evidence, and how long each stage of it took.
 
-A change is decided by a pass, sent to the lease with the pass's Want, and acknowledged when ExaBGP
-has confirmed all of that Want.  It is told when that is so, or when it will not be any more.
+A change is decided by a pass, sent to the lease process with the Want of that pass, and acknowledged
+when ExaBGP has confirmed everything in that Want.  It is logged when it is acknowledged, or when it
+is certain that it will not be.
 """
 
 from __future__ import annotations
@@ -13,58 +14,61 @@ from dataclasses import replace
 from anycastd.decision.policy import Transition
 
 ACKNOWLEDGE_TIMEOUT = 5.0
-"""Seconds after which a change is told although nobody acknowledged it."""
+"""Seconds after which a change is logged although it is not acknowledged."""
 MAX_TRANSITIONS = 1000
-"""Changes that are remembered."""
+"""Finished changes that are remembered."""
 
 
 class History:
-    """Keep the changes under way and those that are over; times are own time, in seconds.
+    """Keep the changes under way and the last finished ones; times are own time, in seconds.
 
-    ``tell`` is called once for each change, as soon as all is known of it that will be.
+    ``on_finished`` is called once for each change, when no more will become known about it.
+    ``finished`` are these changes, oldest first.
     """
 
-    def __init__(self, tell: Callable[[Transition], None]) -> None:
+    def __init__(self, on_finished: Callable[[Transition], None]) -> None:
         self.finished: deque[Transition] = deque(maxlen=MAX_TRANSITIONS)
-        self._tell = tell
-        self._open: deque[tuple[int, Transition]] = deque()
+        self._on_finished = on_finished
+        self._open: deque[tuple[int, Transition]] = deque()  # with the serial of the Want
 
     def record_decided(
         self, transitions: Iterable[Transition], serial: int | None, now: float
     ) -> None:
-        """Take what a pass decided, sent at ``now`` with Want ``serial`` (None: not sent)."""
+        """Record what a pass decided.
+
+        It was sent at ``now`` in the Want ``serial``; None: it was not sent.
+        """
         for transition in transitions:
             if serial is None:
-                self._end(transition)
+                self._finish(transition)
             else:
                 self._open.append((serial, replace(transition, sent_at=now)))
         while self._open and now - (self._open[0][1].sent_at or now) >= ACKNOWLEDGE_TIMEOUT:
-            self._end(self._open.popleft()[1])
+            self._finish(self._open.popleft()[1])
 
     def record_acknowledged(self, serial: int, now: float) -> None:
-        """Take it that all Wants up to ``serial`` are confirmed."""
+        """Record that ExaBGP has confirmed all Wants up to ``serial``."""
         while self._open and self._open[0][0] <= serial:
-            self._end(replace(self._open.popleft()[1], acknowledged_at=now))
+            self._finish(replace(self._open.popleft()[1], acknowledged_at=now))
 
     def close(self) -> None:
-        """Tell what is still under way: nobody will hear of it any more."""
+        """Finish all changes under way: the agent ends and hears no acknowledgement any more."""
         while self._open:
-            self._end(self._open.popleft()[1])
+            self._finish(self._open.popleft()[1])
 
     def list_transitions(self, service: str) -> tuple[Transition, ...]:
-        """Give the changes of one service, newest first."""
-        under_way = [each for _, each in self._open]
-        return tuple(
-            each for each in reversed((*self.finished, *under_way)) if each.service == service
-        )
+        """List the changes of one service, newest first."""
+        under_way = [transition for _, transition in self._open]
+        newest_first = reversed((*self.finished, *under_way))
+        return tuple(each for each in newest_first if each.service == service)
 
-    def _end(self, transition: Transition) -> None:
+    def _finish(self, transition: Transition) -> None:
         self.finished.append(transition)
-        self._tell(transition)
+        self._on_finished(transition)
 
 
 def describe_transition(transition: Transition) -> str:
-    """Say a change in one line, with what each stage took."""
+    """Describe a change in one line, with the time that each stage took."""
     detail = f" ({transition.detail})" if transition.detail else ""
     stages = [f"decided {_ms(transition.evidence_at, transition.decided_at)} after the evidence"]
     if transition.sent_at is None:
@@ -82,5 +86,5 @@ def describe_transition(transition: Transition) -> str:
     )
 
 
-def _ms(since: float, until: float) -> str:
-    return f"{1000 * max(0.0, until - since):.1f} ms"
+def _ms(began_at: float, ended_at: float) -> str:
+    return f"{1000 * max(0.0, ended_at - began_at):.1f} ms"

@@ -1,4 +1,4 @@
-"""What services have been through, kept for the next agent: failures, and the waits they cost."""
+"""Keep the failures and the last changes of the services on disk, for the next agent."""
 
 from __future__ import annotations
 
@@ -11,53 +11,62 @@ from anycastd.decision.pipeline import PassResult
 from anycastd.profile.model import Profile
 from anycastd.system.clock import OwnTime
 
-_FIXED = 1e9
-"""By this clock what a memory holds is as old in each pass, unless something happened."""
+_REFERENCE_TIME = 1e9
+"""Reference time for comparing two dumps: they differ only if something happened in between."""
 
 
 class MemoryStore:
-    """Policy's memory on disk; it is lost without harm, since an agent without one is careful."""
+    """Save and load the memory of `policy`.
+
+    Losing it does no harm: an agent without it assumes the longest waits.
+    """
 
     def __init__(self, profile: Profile, clock: OwnTime, state: str) -> None:
         self._profile = profile
         self._clock = clock
-        self._shelf = StateFile(state, "memory", "what services have been through")
-        self._known: object = None
+        self._file = StateFile(state, "memory", "what services have been through")
+        self._last_dump: object = None
 
     def load(self) -> dict[str, Memory]:
-        """Give what the agent before us knew of the profile's services."""
-        loaded = self._shelf.load()
+        """Read what the agent before this one saved.
+
+        Returns service name -> Memory, for the services of the profile only.
+        """
+        loaded = self._file.load()
         if loaded is None:
             return {}
         value, age = loaded
-        then = self._clock.now() - age
+        saved_at = self._clock.now() - age
         try:
-            kept = {str(name): load_memory(carried, then) for name, carried in value.items()}
+            memory = {str(name): load_memory(dump, saved_at) for name, dump in value.items()}
         except (ValueError, TypeError, AttributeError, KeyError):
-            self._shelf.quarantine("it holds no memory of services")
+            self._file.quarantine("it holds no memory of services")
             return {}
-        return {name: kept[name] for name in self._profile.services if name in kept}
+        return {name: memory[name] for name in self._profile.services if name in memory}
 
     def save_if_changed(self, step: PassResult, memory: Mapping[str, Memory], now: float) -> None:
-        """Keep what has changed; what is preferred, and stays so, teaches nothing."""
-        known = {
-            name: dump_memory(each, _FIXED)
+        """Save ``memory`` (after the pass ``step``) if it differs from that of the last pass.
+
+        A service that is preferred and stays preferred is not compared: it has no waits to keep.
+        """
+        dump = {
+            name: dump_memory(each, _REFERENCE_TIME)
             for name, each in memory.items()
             if step.decisions[name].level is not Level.PREFERRED
         }
-        if step.transitions or (self._known is not None and known != self._known):
-            self._shelf.save_soon({name: dump_memory(each, now) for name, each in memory.items()})
-        self._known = known
+        if step.transitions or (self._last_dump is not None and dump != self._last_dump):
+            self._file.save_soon({name: dump_memory(each, now) for name, each in memory.items()})
+        self._last_dump = dump
 
     async def run(self) -> None:
-        """Write what is to be kept."""
-        await self._shelf.run()
+        """Write what is to be saved, until cancelled."""
+        await self._file.run()
 
     async def flush(self) -> None:
-        """Write what has not been written, before the end."""
-        await self._shelf.flush()
+        """Write what is not on disk yet, before the agent ends."""
+        await self._file.flush()
 
     def problems(self) -> tuple[str, ...]:
-        """Say what was lost."""
-        aside = self._shelf.quarantine_notice()
-        return (aside,) if aside else ()
+        """List the problems to show in the status: a file that could not be read."""
+        notice = self._file.quarantine_notice()
+        return (notice,) if notice else ()

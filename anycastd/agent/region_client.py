@@ -1,7 +1,7 @@
-"""The other regions' agents, asked over HTTP whether they serve -> Other.
+"""Fetch the reports of the other regions' agents over HTTP.
 
-Asked only while a drain wants to know.  Whoever does not answer in time, or not like an agent, has
-said nothing, and nothing counts as not serving.
+This is done only while a drain needs them.  An agent that does not answer in time, or answers
+something else than a report, counts as not serving.
 """
 
 from __future__ import annotations
@@ -14,40 +14,44 @@ from anycastd.profile.model import Endpoint, Profile
 from anycastd.system.clock import OwnTime
 
 TIMEOUT = 2.0
-"""Seconds for a whole answer."""
+"""Seconds for one request with its whole answer."""
 MAX_ANSWER = 4 * 1024 * 1024
+"""Bytes of an answer at most."""
 
 
 class RegionClient:
-    """The other regions of a profile; ``ask()`` asks all of them at once."""
+    """Fetch reports from all other regions of a profile at once."""
 
     def __init__(self, profile: Profile, clock: OwnTime) -> None:
         self._regions = [region for region in profile.regions if region.name != profile.region]
         self._clock = clock
 
     async def fetch_reports(self) -> Mapping[str, RegionReport]:
-        """Give every region's answer, or why there is none, after ``WITHIN`` seconds at most."""
-        answers = await asyncio.gather(
-            *(self._ask(region.name, region.agent) for region in self._regions)
+        """Fetch the report of every other region; takes ``TIMEOUT`` seconds at most.
+
+        Returns region name -> report.  Where a region gave none, `RegionReport.detail` says why.
+        """
+        reports = await asyncio.gather(
+            *(self._fetch_report(region.name, region.agent) for region in self._regions)
         )
         names = (region.name for region in self._regions)
-        return dict(zip(names, answers, strict=True))
+        return dict(zip(names, reports, strict=True))
 
-    async def _ask(self, name: str, agent: Endpoint) -> RegionReport:
-        asked = self._clock.now()
+    async def _fetch_report(self, region: str, agent: Endpoint) -> RegionReport:
+        requested_at = self._clock.now()
         try:
             async with asyncio.timeout(TIMEOUT):
-                text = await _fetch(agent)
+                body = await _get(agent)
         except TimeoutError:
-            return RegionReport(asked, detail=f"does not answer at {agent}")
+            return RegionReport(requested_at, detail=f"does not answer at {agent}")
         except (OSError, ValueError, asyncio.IncompleteReadError) as error:
-            words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            return RegionReport(asked, detail=f"cannot be asked at {agent}: {words.lower()}")
-        return parse_region_report(text, name, asked)
+            text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            return RegionReport(requested_at, detail=f"cannot be asked at {agent}: {text.lower()}")
+        return parse_region_report(body, region, requested_at)
 
 
-async def _fetch(agent: Endpoint) -> str:
-    """Ask one agent; raises OSError, ValueError for what is no good answer."""
+async def _get(agent: Endpoint) -> str:
+    """Send one GET and read the body; raises OSError, or ValueError for any other answer."""
     reader, writer = await asyncio.open_connection(str(agent.address), agent.port)
     try:
         request = f"GET {REPORT_PATH} HTTP/1.1\r\nHost: {agent}\r\nConnection: close\r\n\r\n"
@@ -60,8 +64,8 @@ async def _fetch(agent: Endpoint) -> str:
     finally:
         writer.close()
     head, blank, body = data.partition(b"\r\n\r\n")
-    words = head.split(b"\r\n")[0].split()
-    if not blank or words[1:2] != [b"200"]:
-        said = b" ".join(words[1:]).decode("latin-1")[:60] or "nothing"
-        raise ValueError(f"it says {said}")
+    status_line = head.split(b"\r\n")[0].split()
+    if not blank or status_line[1:2] != [b"200"]:
+        status = b" ".join(status_line[1:]).decode("latin-1")[:60] or "nothing"
+        raise ValueError(f"it says {status}")
     return body.decode("utf-8", "replace")
