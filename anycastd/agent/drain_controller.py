@@ -1,9 +1,19 @@
-"""Drains as operators ask for them: begun, kept on disk, watched until they end.
+"""Begin, end and store drains, as operators ask for it.
 
-What a drain does is decided in the pass (``drains``); this only hands it the table, and takes the
-table that a pass leaves.  A drain is on the disk before it is acknowledged.  Where the disk does
-not take it, it stands nevertheless, since the operator is about to take the machine away; but that
-is said, in the answer, in the log and in the status, until it is on the disk.
+What a drain does to a service is decided in each pass, by ``decision/drains``.
+
+``inbox.drains`` (key -> Drain) has two writers, both in the agent's one event loop:
+
+* ``drain()`` and ``undrain()`` add or remove what an operator asked for;
+* ``apply_pass_result()`` stores what a pass made of the table: drains whose time is up are gone,
+  and each service that was withdrawn has its time in ``Drain.withdrawn_at``.
+
+Neither waits (``await``) between reading the table and writing it, so no change is lost.  Whoever
+writes it also saves it to disk.
+
+A drain is on disk before the operator gets an answer.  If the disk does not take it, it begins
+nevertheless, because the operator is about to switch the machine off.  Then the answer, the log and
+the status say so, until it is on disk.
 """
 
 from __future__ import annotations
@@ -12,7 +22,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from anycastd.agent.region_client import RegionClient
@@ -35,20 +45,21 @@ from anycastd.system.clock import OwnTime
 
 log = logging.getLogger(__name__)
 
-ASK_INTERVAL = 1.0
-"""Seconds between two questions to the other regions, while a drain wants to know."""
-STOP_LASTS = 60.0
-"""A drain for a stop ends by itself so many seconds after the stop should be over."""
+POLL_INTERVAL = 1.0
+"""Seconds between two requests to the other regions, while a drain needs their reports."""
+STOP_MARGIN = 60.0
+"""Seconds that the drain of a stop lasts longer than twice the time that the stop may take."""
 PASS_TIMEOUT = 1.0
-"""Seconds to wait for the next pass; it comes at once, but for an agent that hangs."""
+"""Seconds to wait for the next pass; it runs at once unless the agent hangs."""
 MAX_DURATION = 366 * 86400.0
+"""Seconds that a drain may last by its ``for``."""
 
-Asked = Mapping[str, Any]
+Arguments = Mapping[str, Any]
 Reply = dict[str, Any]
 
 
 class DrainInbox(Protocol):
-    """What the drainer gives to the pass; ``wake()`` asks for one."""
+    """The part of the inbox that the controller writes; ``wake()`` asks for a pass."""
 
     drains: Table
     region_reports: Mapping[str, RegionReport]
@@ -58,9 +69,10 @@ class DrainInbox(Protocol):
 
 
 class DrainController:
-    """The drains of one agent; ``drain`` and ``undrain`` answer the control socket.
+    """Handle the drains of one agent; ``drain`` and ``undrain`` answer the control socket.
 
-    ``inherited`` are drains that the agent before us, in this process, could not keep on disk.
+    ``state`` is the directory for the file.  ``inherited`` are drains (the text from
+    `unsaved_drains`) that this process could not write to disk before it executed itself anew.
     """
 
     def __init__(
@@ -70,182 +82,199 @@ class DrainController:
         self._inbox = inbox
         self._clock = clock
         self._inherited = inherited
-        self._others = RegionClient(profile, clock)
-        self._step: PassResult | None = None
-        self._one = asyncio.Lock()
-        self._curious = asyncio.Event()
-        self._passed = asyncio.Event()
-        self._shelf = StateFile(state, "drains", "drains")
+        self._regions = RegionClient(profile, clock)
+        self._last_pass: PassResult | None = None
+        self._one_command = asyncio.Lock()
+        self._reports_needed = asyncio.Event()
+        self._pass_done = asyncio.Event()
+        self._file = StateFile(state, "drains", "drains")
 
     def load(self) -> None:
-        """Take up the drains that are kept, before the first pass."""
+        """Load the drains that go on, before the first pass: inherited ones, or those on disk."""
         now = self._clock.now()
-        loaded = self._shelf.load()
+        loaded = self._file.load()
         table: Table = {}
         if loaded is not None:
             value, age = loaded
             try:
                 table = load_drains(value, now - age)
             except ValueError:
-                self._shelf.quarantine("it holds no list of drains")
+                self._file.quarantine("it holds no list of drains")
         if self._inherited:
             table = load_drains(json.loads(self._inherited), now)
         for drain in table.values():
-            log.warning("drain of %s goes on (%s)", drain.scope, _whose(drain))
+            log.warning("drain of %s goes on (%s)", drain.scope, _describe_origin(drain))
         self._inbox.drains = table
-        # Also where nothing is to be kept: who cannot write here is told now, not when it matters.
-        self._shelf.save_soon(dump_drains(table, now))
+        # An empty table, too: a disk that cannot be written is reported now, not in a drain.
+        self._file.save_soon(dump_drains(table, now))
 
     async def run(self) -> None:
-        """Keep on disk what is to be kept, ask the other regions while a drain wants to know."""
-        await asyncio.gather(self._shelf.run(), self._ask())
+        """Write the file, and fetch the other regions' reports while a drain needs them."""
+        await asyncio.gather(self._file.run(), self._poll_regions())
 
     def apply_pass_result(self, step: PassResult) -> None:
-        """Take what a pass leaves of the drains."""
-        self._step = step
+        """Store the table that a pass leaves."""
+        self._last_pass = step
         before, after = self._inbox.drains, step.drains
         if after != before:
             for key, drain in before.items():
                 if key not in after:
-                    log.warning("drain of %s ends: its time is up (%s)", drain.scope, _whose(drain))
+                    origin = _describe_origin(drain)
+                    log.warning("drain of %s ends: its time is up (%s)", drain.scope, origin)
             self._inbox.drains = after
-            self._shelf.save_soon(dump_drains(after, self._clock.now()))
-        self._passed.set()
+            self._file.save_soon(dump_drains(after, self._clock.now()))
+        self._pass_done.set()
         if needs_region_reports(self._profile, after):
-            self._curious.set()
+            self._reports_needed.set()
         else:
-            self._curious.clear()
+            self._reports_needed.clear()
 
     async def flush(self) -> None:
-        """Write what has not been written, before the end."""
-        await self._shelf.flush()
+        """Write what is not on disk yet, before the agent ends."""
+        await self._file.flush()
 
     def problems(self) -> tuple[str, ...]:
-        """Say what is wrong with keeping drains."""
-        found = [self._shelf.quarantine_notice()]
-        if self._shelf.problem:
-            found.append(f"{self._shelf.path}: {self._unkept()}")
+        """List the problems of storing drains, for the status."""
+        found = [self._file.quarantine_notice()]
+        if self._file.problem:
+            found.append(self._describe_unsaved())
         return tuple(filter(None, found))
 
     def unsaved_drains(self) -> str:
-        """Give the drains as text where they are not on the disk, for a successor here."""
-        kept = not self._shelf.problem
-        return "" if kept else json.dumps(dump_drains(self._inbox.drains, self._clock.now()))
+        """Return the drains as JSON text if they are not on disk, for this process's successor."""
+        if not self._file.problem:
+            return ""
+        return json.dumps(dump_drains(self._inbox.drains, self._clock.now()))
 
     def draining_services(self) -> frozenset[str]:
-        """Name the services that are being drained, as of now."""
+        """Return the names of the services that a drain covers now."""
         drains = self._inbox.drains.values()
         names = self._profile.services
         return frozenset(name for name in names if any(each.covers(name) for each in drains))
 
-    # What operators ask for -----------------------------------------------------------------------
+    # Commands of operators ------------------------------------------------------------------------
 
-    async def drain(self, asked: Asked) -> Reply:
-        """Begin a drain: ``service`` (None: all), ``reason``, ``by``, ``for``, ``force``.
+    async def drain(self, arguments: Arguments) -> Reply:
+        """Begin a drain: ``service`` (None: all), ``reason``, ``by``, ``for`` (seconds), ``force``.
 
-        ``stopping``: one for a stop of the agent, which nobody is asked about.
+        ``stopping``: it is for a stop of the agent, so no other region is asked.
         """
-        async with self._one:
-            service, fault = self._service(asked)
-            seconds = _lasts(asked.get("for"))
+        async with self._one_command:
+            service, fault = self._find_service(arguments)
+            duration = _parse_duration(arguments.get("for"))
             if fault:
-                return _refused("unknown", fault)
-            if seconds is None:
-                return _refused("unknown", f"{asked.get('for')!r} is no time that a drain can last")
-            stopping = asked.get("stopping") is True
+                return _refuse("unknown", fault)
+            if duration is None:
+                text = f"{arguments.get('for')!r} is no time that a drain can last"
+                return _refuse("unknown", text)
+            stopping = arguments.get("stopping") is True
             table = self._inbox.drains
             key = STOP if stopping else service or ALL
             if key in table:
                 if stopping:
                     return self._reply([], stop=self._profile.drain.stop)
-                return _refused("already", self._already(table[key]))
-            force = asked.get("force") is True
+                return _refuse("already", self._describe_existing(table[key]))
             names = [name for name in self._profile.services if service in (None, name)]
-            if not (force or stopping):
-                fault = await self._last(names)
+            if not (arguments.get("force") is True or stopping):
+                fault = await self._find_last_region(names)
                 if fault:
-                    return _refused("last", fault)
-            now = self._clock.now()
-            times = self._profile.drain
-            lasts = 2 * times.stop + STOP_LASTS if stopping else seconds
-            drain = Drain(
-                reason=clean_text(asked.get("reason"), "no reason was given"),
-                by=clean_text(asked.get("by")),
-                began_at=now,
-                wait=times.stop / 2 if stopping else times.wait,
-                service=None if stopping else service,
-                ends_at=now + lasts if lasts else None,
-                force=force,
-                stopping=stopping,
-            )
-            warnings = [] if stopping else await self._keep({**self._inbox.drains, key: drain})
-            said = list(self._outlook(drain, names))
-            await self._put({**self._inbox.drains, key: drain})
-            log.warning("drain of %s begins (%s)", drain.scope, _whose(drain))
-            return self._reply(said, warnings, stop=times.stop)
+                    return _refuse("last", fault)
+            drain = self._build_drain(arguments, service, duration, stopping=stopping)
+            warnings = [] if stopping else await self._save({**self._inbox.drains, key: drain})
+            outlook = list(self._describe_outlook(drain, names))
+            await self._apply({**self._inbox.drains, key: drain})
+            log.warning("drain of %s begins (%s)", drain.scope, _describe_origin(drain))
+            return self._reply(outlook, warnings, stop=self._profile.drain.stop)
 
-    async def undrain(self, asked: Asked) -> Reply:
-        """End the drain of ``service``, or that of everything (None)."""
-        async with self._one:
-            service = asked.get("service")
+    async def undrain(self, arguments: Arguments) -> Reply:
+        """End the drain of ``service``; None: the drain of everything."""
+        async with self._one_command:
+            service = arguments.get("service")
             table = self._inbox.drains
             keys = {str(service)} if service is not None else {ALL, STOP}
             ended = [drain for key, drain in table.items() if key in keys]
             if not ended:
-                _, fault = self._service(asked)
-                return _refused("unknown" if fault else "nothing", fault or self._nothing(service))
-            rest = {key: drain for key, drain in table.items() if key not in keys}
-            warnings = await self._keep(rest)
-            rest = {key: drain for key, drain in self._inbox.drains.items() if key not in keys}
-            await self._put(rest)
-            said = []
+                _, fault = self._find_service(arguments)
+                if fault:
+                    return _refuse("unknown", fault)
+                return _refuse("nothing", self._describe_no_drain(service))
+            warnings = await self._save({k: drain for k, drain in table.items() if k not in keys})
+            # A pass may have changed the table while the file was written.
+            rest = {k: drain for k, drain in self._inbox.drains.items() if k not in keys}
+            await self._apply(rest)
+            ended_by = clean_text(arguments.get("by"))
             for drain in ended:
-                log.warning("drain of %s is ended by %s", drain.scope, clean_text(asked.get("by")))
-                said.append(f"the drain of {drain.scope} has ended ({_whose(drain)})")
-            for name in self._profile.services:
-                if any(drain.covers(name) for drain in ended):
-                    left = next((each for each in rest.values() if each.covers(name)), None)
-                    said.append(
-                        f"{name}: comes back as its rules and timers allow"
-                        if left is None
-                        else f"{name}: stays drained by the drain of {left.scope} ({_whose(left)})"
-                    )
-            return self._reply(said, warnings)
+                log.warning("drain of %s is ended by %s", drain.scope, ended_by)
+            return self._reply(list(self._describe_end(ended, rest)), warnings)
 
-    def _service(self, asked: Asked) -> tuple[str | None, str]:
-        service = asked.get("service")
+    def _find_service(self, arguments: Arguments) -> tuple[str | None, str]:
+        """Return the service that is meant (None: all), and what is wrong with it, or empty."""
+        service = arguments.get("service")
         if service is None or service in self._profile.services:
             return service, ""
-        known = ", ".join(self._profile.services)
-        return None, f"there is no service {clean_text(service)}; the profile has: {known}"
+        names = ", ".join(self._profile.services)
+        return None, f"there is no service {clean_text(service)}; the profile has: {names}"
 
-    async def _last(self, names: Iterable[str]) -> str:
-        """Say what keeps these from being drained: nobody else would serve."""
+    def _build_drain(
+        self, arguments: Arguments, service: str | None, duration: float, *, stopping: bool
+    ) -> Drain:
+        now = self._clock.now()
+        times = self._profile.drain
+        if stopping:
+            duration = 2 * times.stop + STOP_MARGIN
+        return Drain(
+            reason=clean_text(arguments.get("reason"), "no reason was given"),
+            by=clean_text(arguments.get("by")),
+            began_at=now,
+            wait=times.stop / 2 if stopping else times.wait,
+            service=None if stopping else service,
+            ends_at=now + duration if duration else None,
+            force=arguments.get("force") is True,
+            stopping=stopping,
+        )
+
+    async def _find_last_region(self, names: Iterable[str]) -> str:
+        """Say why these services may not be drained: no other region serves; empty if they may.
+
+        A service that is withdrawn may always be drained: that takes nothing away.
+        """
         if not self._profile.regions:
             return ""
-        began = self._clock.now() - 2 * ASK_INTERVAL
-        others = await self._others.fetch_reports()
+        # Earlier than now: reports have to follow the beginning of a drain, and none has begun.
+        after = self._clock.now() - 2 * POLL_INTERVAL
+        reports = await self._regions.fetch_reports()
         now = self._clock.now()
         for name in names:
             if self._level(name) is Level.WITHDRAWN:
                 continue
-            found = another_region_serves(
-                self._profile, self._profile.services[name], others, began, now
-            )
-            if not found.serves:
+            service = self._profile.services[name]
+            guard = another_region_serves(self._profile, service, reports, after, now)
+            if not guard.serves:
                 return (
-                    f"{name}: no other region is known to serve ({found.detail}); bring one back, or "
-                    "drain with --force"
+                    f"{name}: no other region is known to serve ({guard.detail}); bring one back, "
+                    "or drain with --force"
                 )
         return ""
 
-    def _outlook(self, drain: Drain, names: Iterable[str]) -> Iterable[str]:
+    def _level(self, name: str) -> Level | None:
+        return None if self._last_pass is None else self._last_pass.decisions[name].level
+
+    # What operators are told ----------------------------------------------------------------------
+
+    def _describe_outlook(self, drain: Drain, names: Iterable[str]) -> Iterator[str]:
+        """Say what the drain will do to each service, before it begins."""
+        asks_regions = self._profile.regions and not (drain.force or drain.stopping)
         for name in names:
             other = next((d for d in self._inbox.drains.values() if d.covers(name)), None)
             if other is not None:
                 yield (
-                    f"{name}: the drain of {other.scope} stands already ({_whose(other)}); both "
-                    "have to be ended"
+                    f"{name}: the drain of {other.scope} stands already "
+                    f"({_describe_origin(other)}); both have to be ended"
+                )
+            elif self._level(name) is Level.WITHDRAWN and asks_regions:
+                yield (
+                    f"{name}: is withdrawn already, and stays so once another region is known to "
+                    "serve; until then it may return at standby"
                 )
             elif self._level(name) is Level.WITHDRAWN:
                 yield f"{name}: is withdrawn already, and stays so"
@@ -253,79 +282,94 @@ class DrainController:
                 yield f"{name}: at the longest path now, withdrawn in {drain.wait:g} s"
             else:
                 yield (
-                    f"{name}: withdrawn now, since prepends do not steer here; the others have "
-                    f"{drain.wait:g} s to take over"
+                    f"{name}: withdrawn now, since prepends do not steer here; the other regions "
+                    f"have {drain.wait:g} s to take over"
                 )
         if not (self._profile.regions or drain.force):
-            yield "no `regions` in the profile: nobody was asked whether another region serves"
+            yield "no `regions` in the profile: it is not known whether another region serves"
 
-    def _level(self, name: str) -> Level | None:
-        return None if self._step is None else self._step.decisions[name].level
+    def _describe_end(self, ended: Iterable[Drain], rest: Table) -> Iterator[str]:
+        """Say what becomes of each service for which a drain has ended."""
+        for drain in ended:
+            yield f"the drain of {drain.scope} has ended ({_describe_origin(drain)})"
+        for name in self._profile.services:
+            if not any(drain.covers(name) for drain in ended):
+                continue
+            left = next((each for each in rest.values() if each.covers(name)), None)
+            if left is None:
+                yield f"{name}: comes back as its rules and timers allow"
+            else:
+                origin = _describe_origin(left)
+                yield f"{name}: stays drained by the drain of {left.scope} ({origin})"
 
-    def _already(self, drain: Drain) -> str:
+    def _describe_existing(self, drain: Drain) -> str:
         minutes = (self._clock.now() - drain.began_at) / 60
         name = f" {drain.service}" if drain.service else ""
         return (
-            f"{drain.scope}: a drain stands already, for {minutes:.0f} min ({_whose(drain)}); "
-            f"`anycastd undrain{name}` ends it"
+            f"{drain.scope}: a drain stands already, for {minutes:.0f} min "
+            f"({_describe_origin(drain)}); `anycastd undrain{name}` ends it"
         )
 
-    def _nothing(self, service: object) -> str:
-        standing = [each.scope for each in self._inbox.drains.values()]
-        what = "all services" if service is None else clean_text(service)
-        if not standing:
-            return f"{what}: there is no drain to end"
-        return f"{what}: there is no such drain to end; there is a drain of {', '.join(standing)}"
+    def _describe_no_drain(self, service: object) -> str:
+        existing = [each.scope for each in self._inbox.drains.values()]
+        scope = "all services" if service is None else clean_text(service)
+        if not existing:
+            return f"{scope}: there is no drain to end"
+        return f"{scope}: there is no such drain to end; there is a drain of {', '.join(existing)}"
 
-    async def _put(self, table: Table) -> None:
-        """Hand the pass another table, and wait for it: who asks then sees what came of it."""
-        self._inbox.drains = table
-        # A pass may have had another table written while this one was.
-        self._shelf.save_soon(dump_drains(table, self._clock.now()))
-        self._passed.clear()
-        self._inbox.wake()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PASS_TIMEOUT):
-                await self._passed.wait()
-
-    async def _keep(self, table: Table) -> list[str]:
-        if await self._shelf.save(dump_drains(table, self._clock.now())):
-            return [f"{self._shelf.path}: {self._unkept()}"]
-        return []
-
-    def _unkept(self) -> str:
+    def _describe_unsaved(self) -> str:
         return (
-            f"cannot be written: {self._shelf.problem}; what is drained or not is lost with this "
-            "agent, so make room or mend the directory (it is tried again)"
+            f"{self._file.path}: cannot be written: {self._file.problem}; which drains begin or "
+            "end is lost with this agent, so make room or repair the directory (the agent tries "
+            "again)"
         )
 
     def _reply(self, said: list[str], warnings: Iterable[str] = (), stop: float = 0) -> Reply:
         return {"v": 1, "said": said, "warnings": list(warnings), "stop": stop}
 
-    async def _ask(self) -> None:
+    # The table, the disk, the other regions -------------------------------------------------------
+
+    async def _apply(self, table: Table) -> None:
+        """Put the table into the inbox and wait for a pass, so that the status shows its effect."""
+        self._inbox.drains = table
+        # What is on disk may be older: a pass may have changed the table meanwhile.
+        self._file.save_soon(dump_drains(table, self._clock.now()))
+        self._pass_done.clear()
+        self._inbox.wake()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PASS_TIMEOUT):
+                await self._pass_done.wait()
+
+    async def _save(self, table: Table) -> list[str]:
+        """Write the table to disk; returns warnings for the operator."""
+        if await self._file.save(dump_drains(table, self._clock.now())):
+            return [self._describe_unsaved()]
+        return []
+
+    async def _poll_regions(self) -> None:
         while True:
-            await self._curious.wait()
-            self._inbox.region_reports = await self._others.fetch_reports()
+            await self._reports_needed.wait()
+            self._inbox.region_reports = await self._regions.fetch_reports()
             self._inbox.wake()
-            await asyncio.sleep(ASK_INTERVAL)
+            await asyncio.sleep(POLL_INTERVAL)
 
 
-def _whose(drain: Drain) -> str:
+def _describe_origin(drain: Drain) -> str:
     return f"{drain.reason}; by {drain.by}" if drain.by else drain.reason
 
 
-def _lasts(given: object) -> float | None:
-    """Seconds that a drain lasts, 0 for no end; None where that cannot be meant."""
-    if given is None:
+def _parse_duration(value: object) -> float | None:
+    """Return the seconds that a drain lasts, 0 for no end; None if the value cannot be meant."""
+    if value is None:
         return 0.0
     if (
-        isinstance(given, bool)
-        or not isinstance(given, int | float)
-        or not 0 < given <= MAX_DURATION
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 < value <= MAX_DURATION
     ):
         return None
-    return float(given)
+    return float(value)
 
 
-def _refused(code: str, why: str) -> Reply:
-    return {"v": 1, "refused": why, "code": code}
+def _refuse(code: str, text: str) -> Reply:
+    return {"v": 1, "refused": text, "code": code}
