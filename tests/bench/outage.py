@@ -12,9 +12,9 @@ from typing import Any
 
 from noise import Noise, say, spread
 
-from anycastd.lab.network.appliance import Settings
+from anycastd.lab.network.appliance import LabSettings
 from anycastd.lab.network.lab import Lab
-from anycastd.lab.network.outage import outage
+from anycastd.lab.network.outage import find_outage
 from anycastd.lab.network.topology import PRIMARY, SECONDARY
 
 BACK = {"rise": 1, "hold_down": 2, "hold_down_max": 2, "spacing": 1}
@@ -29,13 +29,13 @@ def trial(lab: Lab, fault: str) -> tuple[float, int]:
     lab.client.start()
     lab.wait_answers(PRIMARY, 50, 20)
     if fault == "backends":
-        at = lab.faults.kill_backends(PRIMARY.name)
+        at = lab.faults.kill_web_servers(PRIMARY.name)
     else:
         at = lab.faults.kill_haproxy(PRIMARY.name)
     lab.wait_answers(SECONDARY, 30, 20, at)
-    found = outage(lab.client.stop(), at)
+    found = find_outage(lab.client.stop(), at)
     if fault == "backends":
-        lab.faults.start_backends(PRIMARY.name)
+        lab.faults.start_web_servers(PRIMARY.name)
     else:
         lab.faults.start_haproxy(PRIMARY.name)
     return (0.0, 0) if found is None else (found.seconds, found.failed)
@@ -47,7 +47,7 @@ def measure(count: int) -> dict[str, Any]:
     say("outage as the client sees it, milliseconds: a request each 10 ms")
     say(f"{'':44}  median     p99     max")
     for block in ("fast", "calm"):
-        with Lab(Settings(fast=block == "fast", back=BACK)) as lab, Noise() as noise:
+        with Lab(LabSettings(fast=block == "fast", return_timers=BACK)) as lab, Noise() as noise:
             for fault, words in FAULTS.items():
                 trials = [trial(lab, fault) for _ in range(count)]
                 row = spread([seconds for seconds, _ in trials])

@@ -15,7 +15,7 @@ import pytest
 
 from anycastd.lab.network import topology
 from anycastd.lab.network.lab import Lab
-from anycastd.lab.network.namespaces import LabError, Nodes, descendants, ended
+from anycastd.lab.network.namespaces import LabError, Nodes, descendant_pids, has_ended
 from support.processes import WITH_ALL_SIGNALS
 
 pytestmark = pytest.mark.root
@@ -28,8 +28,8 @@ from pathlib import Path
 from anycastd.lab.network import routers, topology
 from anycastd.lab.network.namespaces import Nodes
 with Nodes(topology.NODES, Path(sys.argv[1])) as nodes:
-    topology.wire(nodes)
-    routers.start(nodes)
+    topology.wire_nodes(nodes)
+    routers.start_routers(nodes)
     nodes.run("client", "sh", "-c", "trap '' HUP INT TERM; setsid sleep 1000 >&- 2>&- <&- &")
     print(nodes.pid, flush=True)
     line = sys.stdin.readline()
@@ -121,7 +121,7 @@ def kill(popen: subprocess.Popen[str]) -> None:
 
 def kill_first_inside(popen: subprocess.Popen[str]) -> None:
     """Kill the first process of the lab's PID namespace, then the program."""
-    keeper = [pid for pid in descendants(popen.pid) if _name(pid) == "unshare"]
+    keeper = [pid for pid in descendant_pids(popen.pid) if _name(pid) == "unshare"]
     assert len(keeper) == 1
     os.kill(keeper[0], signal.SIGKILL)
     popen.send_signal(signal.SIGKILL)
@@ -146,13 +146,13 @@ def test_nothing_is_left(
         topology.NODES
     )
     assert holders(lab) >= pids
-    outside = descendants(program.pid)
+    outside = descendant_pids(program.pid)
 
     end(program)
 
     program.wait(20)
-    wait(lambda: all(ended(pid) for pid in pids), 10, "every process inside is gone")
-    wait(lambda: all(ended(pid) for pid in outside), 10, "every process outside is gone")
+    wait(lambda: all(has_ended(pid) for pid in pids), 10, "every process inside is gone")
+    wait(lambda: all(has_ended(pid) for pid in outside), 10, "every process outside is gone")
     wait(lambda: not lab.exists(), 10, "the directory is gone")
     # A network namespace without processes, and without a mount namespace that pins it, is none.
     assert not holders(lab)
@@ -161,7 +161,18 @@ def test_nothing_is_left(
 def test_labs_do_not_meet(short: Path) -> None:
     """Two labs may run at the same time, with the same names in them."""
     with Nodes(("a", "b"), short / "one") as one, Nodes(("a", "b"), short / "two") as two:
-        one.run("a", "ip", "link", "add", "veth0", "type", "veth", "peer", "netns", one.pin("b"))
+        one.run(
+            "a",
+            "ip",
+            "link",
+            "add",
+            "veth0",
+            "type",
+            "veth",
+            "peer",
+            "netns",
+            one.namespace_path("b"),
+        )
         assert "veth0" in one.run("a", "ip", "link")
         assert "veth0" not in two.run("a", "ip", "link")
 

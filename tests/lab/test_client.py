@@ -13,7 +13,7 @@ import pytest
 
 from anycastd.lab.network.appliance import PYTHON
 from anycastd.lab.network.namespaces import Nodes
-from anycastd.lab.network.outage import Answer
+from anycastd.lab.network.outage import RequestResult
 
 pytestmark = pytest.mark.root
 
@@ -51,24 +51,24 @@ def nodes() -> Iterator[Nodes]:
         yield made
 
 
-def load(nodes: Nodes, requests: int) -> list[Answer]:
+def load(nodes: Nodes, requests: int) -> list[RequestResult]:
     """Send at least so many requests to 127.0.0.1, one each 10 ms, and return the answers."""
     argv = (
         *PYTHON,
         "anycastd.lab.programs.load_client",
         "127.0.0.1",
-        "--every=0.01",
-        "--give-up=0.2",
+        "--interval=0.01",
+        "--timeout=0.2",
     )
     process = nodes.start("only", "load", *argv)
     deadline = time.monotonic() + 20
     while process.log.read_text(encoding="utf-8").count("\n") < requests:
-        assert time.monotonic() < deadline, process.last_words()
+        assert time.monotonic() < deadline, process.log_tail()
         time.sleep(0.01)
     process.terminate()
     process.wait(10)
     lines = process.log.read_text(encoding="utf-8").splitlines()
-    return sorted((Answer(**json.loads(line)) for line in lines), key=lambda one: one.n)
+    return sorted((RequestResult(**json.loads(line)) for line in lines), key=lambda one: one.number)
 
 
 def test_each_request_is_judged(nodes: Nodes) -> None:
@@ -76,7 +76,7 @@ def test_each_request_is_judged(nodes: Nodes) -> None:
     nodes.start("only", "server", sys.executable, "-c", SERVER)
     nodes.run("only", "sh", "-c", "until ss -ltn | grep -q :80; do sleep 0.01; done")
     answers = load(nodes, 100)
-    seen = Counter((answer.ok, answer.why) for answer in answers)
+    seen = Counter((answer.ok, answer.detail) for answer in answers)
     assert set(seen) == {
         (True, ""),
         (False, "status 503"),
@@ -94,11 +94,11 @@ def test_it_asks_on_schedule_whatever_the_answers(nodes: Nodes) -> None:
     nodes.start("only", "server", sys.executable, "-c", silent)
     nodes.run("only", "sh", "-c", "until ss -ltn | grep -q :80; do sleep 0.01; done")
     answers = load(nodes, 100)
-    assert [answer.n for answer in answers] == list(range(len(answers)))
-    steps = [later.due - one.due for one, later in itertools.pairwise(answers)]
+    assert [answer.number for answer in answers] == list(range(len(answers)))
+    steps = [later.due_at - one.due_at for one, later in itertools.pairwise(answers)]
     assert all(abs(step - 0.01) < 1e-6 for step in steps)
-    assert all(0.2 <= answer.end - answer.start < 0.5 for answer in answers)
-    late = sorted(answer.start - answer.due for answer in answers)
+    assert all(0.2 <= answer.ended_at - answer.sent_at < 0.5 for answer in answers)
+    late = sorted(answer.sent_at - answer.due_at for answer in answers)
     # The middle one: a busy machine may hold us up now and then.
     assert late[len(late) // 2] < 0.005
 
@@ -106,8 +106,8 @@ def test_it_asks_on_schedule_whatever_the_answers(nodes: Nodes) -> None:
 def test_refused_connections_fail_at_once(nodes: Nodes) -> None:
     """Without a server each request fails, long before it would be given up."""
     answers = load(nodes, 20)
-    assert {answer.why for answer in answers} == {"connection refused"}
-    assert sorted(answer.end - answer.start for answer in answers)[10] < 0.05
+    assert {answer.detail for answer in answers} == {"connection refused"}
+    assert sorted(answer.ended_at - answer.sent_at for answer in answers)[10] < 0.05
 
 
 def test_requests_on_their_way_are_still_judged_after_the_end(nodes: Nodes) -> None:
@@ -116,5 +116,5 @@ def test_requests_on_their_way_are_still_judged_after_the_end(nodes: Nodes) -> N
     nodes.start("only", "server", sys.executable, "-c", silent)
     nodes.run("only", "sh", "-c", "until ss -ltn | grep -q :80; do sleep 0.01; done")
     answers = load(nodes, 1)
-    assert answers[-1].why == "no whole answer in 200 ms"
-    assert answers[-1].due - answers[0].due > 0.1
+    assert answers[-1].detail == "no whole answer in 200 ms"
+    assert answers[-1].due_at - answers[0].due_at > 0.1

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.lab.network.appliance import Settings
-from anycastd.lab.network.lab import Lab, paths
-from anycastd.lab.network.outage import Answer
-from anycastd.lab.network.shipped_files import shipped
+from anycastd.lab.network.appliance import LabSettings
+from anycastd.lab.network.faults import kill_processes
+from anycastd.lab.network.lab import Lab, paths_by_next_hop
+from anycastd.lab.network.outage import RequestResult
+from anycastd.lab.network.shipped_files import find_shipped
 from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -37,12 +38,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     profiles: dict[str, Path] = {}
     for region in REGIONS:
         file = tmp_path_factory.mktemp("profiles") / region.profile
-        text = shipped(f"profiles/{region.profile}").read_text(encoding="utf-8")
+        text = find_shipped(f"profiles/{region.profile}").read_text(encoding="utf-8")
         file.write_text(text.rstrip() + "\n" + EACH_OTHER, encoding="utf-8")
         profiles[region.name] = file
-    settings = Settings(back=QUICK, drain=DRAIN, profiles=profiles)
+    settings = LabSettings(return_timers=QUICK, drain_times=DRAIN, profiles=profiles)
     # A packet that a busy machine drops is sent again after seconds; the drain is not about that.
-    with Lab(settings, every=1 / RATE, give_up=20.0, again=True) as made:
+    with Lab(settings, interval=1 / RATE, timeout=20.0, resend=True) as made:
         made.wait_preferred()
         yield made
 
@@ -52,25 +53,25 @@ def load(lab: Lab) -> int:
     lab.wait_preferred()
     rate = RATE
     while True:
-        lab.client.every = 1 / rate
+        lab.client.interval = 1 / rate
         lab.client.start()
         lab.wait_answers(PRIMARY, rate // 2, 60)
-        took = sorted(each.end - each.due for each in lab.client.answers()[-rate // 2 :])
+        took = sorted(each.ended_at - each.due_at for each in lab.client.results()[-rate // 2 :])
         if took[len(took) // 2] < SLOW or rate <= LEAST:
             return rate
         rate //= 2
 
 
-def asked(lab: Lab, since: float) -> list[Answer]:
+def asked(lab: Lab, since: float) -> list[RequestResult]:
     """Wait until every request that was sent so far is over, and give those since a moment."""
     now = time.monotonic()
     lab.wait(
         "the requests to be over",
-        lambda: any(answer.start > now for answer in lab.client.answers(since)),
+        lambda: any(answer.sent_at > now for answer in lab.client.results(since)),
         30,
     )
     lab.client.stop()
-    return lab.client.answers(since)
+    return lab.client.results(since)
 
 
 def level(lab: Lab, region: str) -> str:
@@ -87,32 +88,32 @@ def test_a_drain_under_load_loses_no_request(lab: Lab) -> None:
     """
     rate = load(lab)
     began = time.monotonic()
-    done = lab.primary.command("drain", *WHY, "--wait")
+    done = lab.primary.run_command("drain", *WHY, "--wait")
     assert done.returncode == 0, done.stderr
     assert "safe to reboot" in done.stdout.splitlines()[-1]
     assert level(lab, PRIMARY.name) == "withdrawn"
-    away = lab.watches["msee"].first(began, *SECONDARY.gateways)
-    gone = lab.watches[PRIMARY.node("ars0")].first(began)
+    away = lab.monitors["msee"].moved_at(began, *SECONDARY.gateways)
+    gone = lab.monitors[PRIMARY.node("ars0")].lost_at(began)
     lab.wait_answers(SECONDARY, rate // 2, 60, began)
     # The last region that serves is not drained.
-    refused = lab.secondary.command("drain", *WHY)
+    refused = lab.secondary.run_command("drain", *WHY)
     assert refused.returncode == 4
     assert "northeurope does not serve" in refused.stderr
     middle = time.monotonic()
-    assert lab.primary.command("undrain").returncode == 0
+    assert lab.primary.run_command("undrain").returncode == 0
     lab.wait_preferred()
-    back = lab.watches["msee"].first(middle, *PRIMARY.gateways)
+    back = lab.monitors["msee"].moved_at(middle, *PRIMARY.gateways)
     lab.wait_answers(PRIMARY, rate // 2, 60, middle)
     answers = asked(lab, began)
     assert [answer for answer in answers if not answer.ok] == []
     assert len(answers) > 2 * rate  # the drain alone takes so long
-    again = [answer for answer in answers if answer.again]
+    again = [answer for answer in answers if answer.resent]
     assert away is not None
     assert gone is not None
     assert back is not None
     assert away + 1 < gone  # make before break
     for answer in again:
-        assert any(answer.start - 0.5 < moment < answer.end + 0.5 for moment in (away, back))
+        assert any(answer.sent_at - 0.5 < moment < answer.ended_at + 0.5 for moment in (away, back))
 
 
 def test_two_regions_that_are_drained_at_once_do_not_both_leave(lab: Lab) -> None:
@@ -120,13 +121,13 @@ def test_two_regions_that_are_drained_at_once_do_not_both_leave(lab: Lab) -> Non
     rate = load(lab)
     began = time.monotonic()
     with ThreadPoolExecutor(2) as both:
-        done = list(both.map(lambda nva: nva.command("drain", *WHY), lab.regions.values()))
+        done = list(both.map(lambda nva: nva.run_command("drain", *WHY), lab.regions.values()))
     assert 0 in [each.returncode for each in done], done
     accepted = [name for name, each in zip(lab.regions, done, strict=True) if each.returncode == 0]
     # The one that is listed first leaves, or the only one that was accepted.
-    lab.wait("a region to leave", lambda: level(lab, accepted[0]) == "withdrawn", 30, lab.explain)
+    lab.wait("a region to leave", lambda: level(lab, accepted[0]) == "withdrawn", 30, lab.describe)
     stays = SECONDARY if accepted[0] == PRIMARY.name else PRIMARY
-    assert set(paths(lab.msee_table())) == set(stays.gateways)
+    assert set(paths_by_next_hop(lab.msee_table())) == set(stays.gateways)
     if len(accepted) == 2:
         assert level(lab, stays.name) == "standby"
         status = lab.status(stays.name)
@@ -136,7 +137,7 @@ def test_two_regions_that_are_drained_at_once_do_not_both_leave(lab: Lab) -> Non
     answers = asked(lab, began)
     assert [answer for answer in answers if not answer.ok] == []
     for nva in lab.regions.values():
-        nva.command("undrain")
+        nva.run_command("undrain")
     lab.wait_preferred()
 
 
@@ -144,11 +145,11 @@ def test_a_stop_loses_no_request(lab: Lab) -> None:
     """What `systemctl stop` does (ExecStop, SIGTERM): the longer path first, then away, the end."""
     rate = load(lab)
     began = time.monotonic()
-    done = lab.primary.command("drain", "--stopping")
+    done = lab.primary.run_command("drain", "--stopping")
     assert done.returncode == 0, done.stderr
     assert level(lab, PRIMARY.name) == "withdrawn"
-    away = lab.watches["msee"].first(began, *SECONDARY.gateways)
-    gone = lab.watches[PRIMARY.node("ars0")].first(began)
+    away = lab.monitors["msee"].moved_at(began, *SECONDARY.gateways)
+    gone = lab.monitors[PRIMARY.node("ars0")].lost_at(began)
     assert away is not None
     assert gone is not None
     assert away + DRAIN["stop"] / 4 < gone
@@ -164,18 +165,21 @@ def test_a_drain_outlasts_its_agent_and_ends_when_told_to(lab: Lab) -> None:
     rate = load(lab)
     began = time.monotonic()
     lasts = 12.0
-    done = lab.primary.command("drain", *WHY, "--for", f"{lasts:g}s", "--wait")
+    done = lab.primary.run_command("drain", *WHY, "--for", f"{lasts:g}s", "--wait")
     assert done.returncode == 0, done.stderr
     away = time.monotonic()
-    lab.faults.kill_agent(PRIMARY.name)
-    lab.wait("the next agent", lambda: level(lab, PRIMARY.name) == "withdrawn", 20, lab.explain)
+    assert lab.primary.agent is not None
+    kill_processes([lab.primary.agent])
+    lab.wait("the next agent", lambda: level(lab, PRIMARY.name) == "withdrawn", 20, lab.describe)
     lab.wait_preferred()
     back = time.monotonic()
     assert back - began > lasts
     lab.wait_answers(PRIMARY, rate // 2, 60, back)
     answers = asked(lab, began)
     assert [answer for answer in answers if not answer.ok] == []
-    moved = lab.watches["msee"].first(away, *PRIMARY.gateways)
+    moved = lab.monitors["msee"].moved_at(away, *PRIMARY.gateways)
     assert moved is not None
-    meanwhile = {each.region for each in answers if away < each.start and each.end < moved - 0.1}
+    meanwhile = {
+        each.region for each in answers if away < each.sent_at and each.ended_at < moved - 0.1
+    }
     assert meanwhile == {SECONDARY.name}

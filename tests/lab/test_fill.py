@@ -15,29 +15,29 @@ SOCKET = "/tmp/lab/haproxy/anycastd.sock"  # noqa: S108 - a text, nothing is mad
 @pytest.mark.parametrize("region", REGIONS, ids=lambda region: region.name)
 def test_the_shipped_profile_becomes_the_regions(region: Region) -> None:
     """Addresses, socket and timers are the lab's; every other value is the shipped one."""
-    text = shipped_files.shipped(f"profiles/{region.profile}").read_text(encoding="utf-8")
+    text = shipped_files.find_shipped(f"profiles/{region.profile}").read_text(encoding="utf-8")
     wanted = yaml.safe_load(text)
-    filled = yaml.safe_load(adapt.profile(text, region, SOCKET, adapt.RETURN))
+    filled = yaml.safe_load(adapt.profile(text, region, SOCKET, adapt.RETURN_TIMERS))
     wanted["region"] = region.name
     wanted["networks"] = [region.vnet]
     wanted["bgp"]["router_id"] = wanted["bgp"]["local_address"] = region.nva
     for neighbor, address in zip(wanted["bgp"]["neighbors"], region.ars, strict=True):
         neighbor["address"] = address
     wanted["haproxy"]["main"]["socket"] = SOCKET
-    wanted["services"]["web"]["return"] = adapt.RETURN
-    wanted["services"]["web"]["degraded"]["fall"] = adapt.FALL
+    wanted["services"]["web"]["return"] = adapt.RETURN_TIMERS
+    wanted["services"]["web"]["degraded"]["fall"] = adapt.DEGRADED_FALL
     assert filled == wanted
 
 
 def test_the_graded_profile_becomes_a_storys() -> None:
     """Its limit is one that the lab can reach, its map the lab's; a person is still waited for."""
-    text = shipped_files.shipped("profiles/graded.yaml").read_text(encoding="utf-8")
-    filled = yaml.safe_load(adapt.profile(text, PRIMARY, SOCKET, adapt.RETURN))
+    text = shipped_files.find_shipped("profiles/graded.yaml").read_text(encoding="utf-8")
+    filled = yaml.safe_load(adapt.profile(text, PRIMARY, SOCKET, adapt.RETURN_TIMERS))
     (service,) = filled["services"].values()
     (limit,) = [one for one in service["healthy"]["all"] if "sessions_below" in one]
-    assert limit["sessions_below"] == adapt.SESSIONS
+    assert limit["sessions_below"] == adapt.SESSION_LIMIT
     assert service["maintenance"]["map"] == "/tmp/lab/haproxy/maintenance.map"  # noqa: S108
-    assert service["return"] == {"manual": True, **adapt.RETURN}
+    assert service["return"] == {"manual": True, **adapt.RETURN_TIMERS}
 
 
 def test_everything_else_stays_to_the_letter() -> None:
@@ -86,17 +86,17 @@ services:
 
 def test_a_return_by_hand_stays_one_in_its_short_form() -> None:
     """`return: manual` is as good as the long form."""
-    text = shipped_files.shipped("profiles/primary.yaml").read_text(encoding="utf-8")
+    text = shipped_files.find_shipped("profiles/primary.yaml").read_text(encoding="utf-8")
     back = text[text.index("    return: {") :].splitlines()[0]
     filled = yaml.safe_load(
         adapt.profile(text.replace(back, "    return: manual"), PRIMARY, SOCKET)
     )
-    assert filled["services"]["web"]["return"] == {"manual": True, **adapt.RETURN}
+    assert filled["services"]["web"]["return"] == {"manual": True, **adapt.RETURN_TIMERS}
 
 
 def test_timers_may_stay() -> None:
     """Without return timers to fill in, the profile's own stay."""
-    text = shipped_files.shipped("profiles/primary.yaml").read_text(encoding="utf-8")
+    text = shipped_files.find_shipped("profiles/primary.yaml").read_text(encoding="utf-8")
     wanted = yaml.safe_load(text)["services"]["web"]["return"]
     filled = yaml.safe_load(adapt.profile(text, PRIMARY, SOCKET, None))
     assert filled["services"]["web"]["return"] == wanted
@@ -104,7 +104,7 @@ def test_timers_may_stay() -> None:
 
 def test_a_profile_of_another_shape_is_refused_in_words() -> None:
     """A profile that the lab cannot fill in names what it lacks, as a wrong profile (78)."""
-    text = shipped_files.shipped("profiles/primary.yaml").read_text(encoding="utf-8")
+    text = shipped_files.find_shipped("profiles/primary.yaml").read_text(encoding="utf-8")
     with pytest.raises(LabError, match=r"no 'bgp\.local_address'") as caught:
         adapt.profile(text.replace("local_address:", "elsewhere:"), PRIMARY, SOCKET)
     assert caught.value.code == 78
@@ -113,7 +113,7 @@ def test_a_profile_of_another_shape_is_refused_in_words() -> None:
 @pytest.mark.parametrize("fast", [False, True])
 def test_the_shipped_haproxy_file_becomes_the_regions(fast: bool) -> None:
     """Sockets, map, servers, user and the chosen checks are the lab's; all else stays."""
-    shipped = shipped_files.shipped("haproxy/haproxy.cfg").read_text(encoding="utf-8")
+    shipped = shipped_files.find_shipped("haproxy/haproxy.cfg").read_text(encoding="utf-8")
     # What the lab takes out of its comment.
     for line in ("stats socket /run/haproxy/admin.sock", "http-request return status 503"):
         assert shipped.count(f"#{line}") == 1
@@ -143,7 +143,7 @@ def test_the_shipped_haproxy_file_becomes_the_regions(fast: bool) -> None:
 
 def test_a_haproxy_file_of_another_shape_is_refused_in_words() -> None:
     """A file with three servers is no lab's."""
-    text = shipped_files.shipped("haproxy/haproxy.cfg").read_text(encoding="utf-8")
+    text = shipped_files.find_shipped("haproxy/haproxy.cfg").read_text(encoding="utf-8")
     with pytest.raises(LabError, match="3 servers") as caught:
         adapt.haproxy(text + "\n    server more 10.0.3.13:80\n", PRIMARY, SOCKET, fast=False)
     assert caught.value.code == 78
@@ -154,4 +154,4 @@ def test_a_missing_file_says_where_it_was_looked_for() -> None:
     with pytest.raises(
         shipped_files.MissingFileError, match=r"neither .*/profiles/nosuch\.yaml nor .*"
     ):
-        shipped_files.shipped("profiles/nosuch.yaml")
+        shipped_files.find_shipped("profiles/nosuch.yaml")

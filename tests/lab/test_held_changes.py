@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from anycastd.lab.network.appliance import Settings
-from anycastd.lab.network.lab import Lab, paths
+from anycastd.lab.network.appliance import LabSettings
+from anycastd.lab.network.lab import Lab, paths_by_next_hop
 from anycastd.lab.network.topology import PRIMARY, SECONDARY
 from support.azure_window import Reading
 
@@ -55,14 +55,14 @@ class Gateway:
         self._bird.thaw()
 
     def _tells(self) -> tuple[int, ...] | None:
-        return paths(self._lab.msee_table()).get(self._address)
+        return paths_by_next_hop(self._lab.msee_table()).get(self._address)
 
     def _passes(self, now: float) -> bool:
         """Whether what waits is a withdrawal that is not held: both route servers have it."""
         if self._reading is Reading.EVERYTHING or self._told is None:
             return False
-        last = [self._lab.watches[PRIMARY.node(f"ars{n}")].changes()[-1] for n in (0, 1)]
-        return all(not each.hops and now - each.at > REPLACED for each in last)
+        last = [self._lab.monitors[PRIMARY.node(f"ars{n}")].changes()[-1] for n in (0, 1)]
+        return all(not each.next_hops and now - each.at > REPLACED for each in last)
 
 
 @contextmanager
@@ -93,22 +93,22 @@ def test_what_a_client_sees_of_a_far_side_that_holds_changes(reading: Reading) -
 
     Only a failure right after a return meets the window, and only where withdrawals do.
     """
-    with Lab(Settings(back=BACK, drain=DRAIN), give_up=20.0, again=True) as lab:
+    with Lab(LabSettings(return_timers=BACK, drain_times=DRAIN), timeout=20.0, resend=True) as lab:
         lab.wait_preferred()
         lab.client.start()
         lab.wait_answers(PRIMARY, 50, 20)
         with held(lab, reading):
             drain(lab)
-            assert lab.primary.command("undrain").returncode == 0
+            assert lab.primary.run_command("undrain").returncode == 0
             returned(lab)
             drain(lab)  # the longer path is held, and is there before the withdrawal
-            assert lab.primary.command("undrain").returncode == 0
+            assert lab.primary.run_command("undrain").returncode == 0
             returned(lab)
-            assert [answer for answer in lab.client.answers() if not answer.ok] == []
+            assert [answer for answer in lab.client.results() if not answer.ok] == []
             calm(lab)
             assert fail(lab)[0] < 1
             returned(lab)
-            promoted = lab.watches["msee"].changes()[-1].at
+            promoted = lab.monitors["msee"].changes()[-1].at
             outage, switched = fail(lab)
             if reading is Reading.EVERYTHING:
                 assert switched - promoted > WINDOW - 0.1
@@ -121,11 +121,11 @@ def test_what_a_client_sees_of_a_far_side_that_holds_changes(reading: Reading) -
 
 def drain(lab: Lab) -> None:
     """Drain the primary region to the end; when it is safe to reboot, nobody has been there."""
-    done = lab.primary.command("drain", "--reason", "a test", "--wait")
+    done = lab.primary.run_command("drain", "--reason", "a test", "--wait")
     assert done.returncode == 0, done.stderr
     safe = time.monotonic()
     lab.wait_answers(SECONDARY, 50, 20, safe)
-    late = [answer for answer in lab.client.answers() if answer.end > safe - 0.5]
+    late = [answer for answer in lab.client.results() if answer.ended_at > safe - 0.5]
     assert {answer.region for answer in late} == {SECONDARY.name}
 
 
@@ -137,12 +137,12 @@ def returned(lab: Lab) -> None:
 
 def calm(lab: Lab) -> None:
     """Wait until the MSEE has seen no change for longer than the window."""
-    watch = lab.watches["msee"]
+    watch = lab.monitors["msee"]
 
     def quiet() -> bool:
         return time.monotonic() - watch.changes()[-1].at > WINDOW + 1
 
-    lab.wait("the MSEE to be calm", quiet, 20, lab.explain)
+    lab.wait("the MSEE to be calm", quiet, 20, lab.describe)
 
 
 def fail(lab: Lab) -> tuple[float, float]:
@@ -150,7 +150,7 @@ def fail(lab: Lab) -> tuple[float, float]:
     began = lab.faults.kill_haproxy(PRIMARY.name)
     lab.wait_answers(SECONDARY, 50, 20, began)
     lab.faults.start_haproxy(PRIMARY.name)
-    switched = lab.watches["msee"].first(began, *SECONDARY.gateways)
+    switched = lab.monitors["msee"].moved_at(began, *SECONDARY.gateways)
     assert switched is not None
     outage = lab.client.outage(began)
     return (outage.seconds if outage else 0.0), switched  # it may be over between two requests

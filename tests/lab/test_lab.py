@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.lab.network.appliance import Settings
-from anycastd.lab.network.lab import Lab, TimedOutError, expected, paths
+from anycastd.lab.network.appliance import LabSettings
+from anycastd.lab.network.faults import kill_processes
+from anycastd.lab.network.lab import Lab, TimedOutError, expected_paths, paths_by_next_hop
 from anycastd.lab.network.namespaces import LabError, Nodes
 from anycastd.lab.network.topology import PRIMARY, SECONDARY
 
@@ -22,7 +23,7 @@ QUICK = {"rise": 1, "hold_down": 1, "hold_down_max": 1, "spacing": 0}
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """Build the network once, with quick timers and checks."""
-    with Lab(Settings(back=QUICK, fast=True)) as made:
+    with Lab(LabSettings(return_timers=QUICK, fast=True)) as made:
         made.wait_preferred()
         yield made
 
@@ -35,7 +36,7 @@ def test_status_is_what_the_msee_sees(lab: Lab) -> None:
         assert status is not None
         (service,) = status["services"].values()
         assert service["level"] == "preferred"
-        seen = paths(lab.msee_table())[region.gateways[0]]
+        seen = paths_by_next_hop(lab.msee_table())[region.gateways[0]]
         assert tuple(service["as_path"]) == seen[1:]
 
 
@@ -44,45 +45,51 @@ def test_an_agent_that_is_killed_comes_back_and_no_route_moves(lab: Lab) -> None
     lab.wait_preferred()
     assert lab.primary.agent is not None
     before = lab.primary.agent.pid
-    at = lab.faults.kill_agent(PRIMARY.name)
+    at = kill_processes([lab.primary.agent])
 
     def back() -> bool:
         agent = lab.primary.agent
         return bool(agent and agent.pid not in (None, before) and lab.status(PRIMARY.name))
 
-    lab.wait("the agent to answer again", back, 20, lab.explain)
-    assert not lab.watches["msee"].changes(at)
+    lab.wait("the agent to answer again", back, 20, lab.describe)
+    assert not lab.monitors["msee"].changes(at)
 
 
 def test_a_speaker_that_is_killed_costs_the_routes_and_comes_back(lab: Lab) -> None:
     """The sessions close with ExaBGP: the MSEE turns to the other region and comes back later."""
     lab.wait_preferred()
-    at = lab.faults.kill_speaker(PRIMARY.name)
+    assert lab.primary.speaker is not None
+    at = kill_processes([lab.primary.speaker])
     lab.wait(
         "the MSEE to turn away",
-        lambda: lab.watches["msee"].first(at, *SECONDARY.gateways),
+        lambda: lab.monitors["msee"].moved_at(at, *SECONDARY.gateways),
         10,
-        lab.explain,
+        lab.describe,
     )
     lab.wait_preferred()
+
+
+def set_web_link(lab: Lab, state: str) -> None:
+    """Set the link between the primary region's web servers and its VNet up or down."""
+    lab.nodes.run(PRIMARY.node("vnet"), "ip", "link", "set", "web", state)
 
 
 def test_a_link_that_is_down_cuts_a_node_off(lab: Lab) -> None:
     """Without the link to its web servers a region withdraws, and announces again with it."""
     lab.wait_preferred()
-    lab.faults.link_down(PRIMARY.name, "web")
-    only = expected({SECONDARY.name: 2})
-    lab.wait_table("the routes to go", lambda rows: paths(rows) == only, 30)
-    lab.faults.link_up(PRIMARY.name, "web")
+    set_web_link(lab, "down")
+    only = expected_paths({SECONDARY.name: 2})
+    lab.wait_table("the routes to go", lambda rows: paths_by_next_hop(rows) == only, 30)
+    set_web_link(lab, "up")
     lab.wait_preferred()
 
 
 def test_a_fault_on_what_is_dead_is_an_error(lab: Lab) -> None:
     """Killing twice is refused: a test that does so does not do what it thinks."""
-    lab.faults.kill_backends(PRIMARY.name, "ne-web1")
+    lab.faults.kill_web_servers(PRIMARY.name, "ne-web1")
     with pytest.raises(LabError, match="ne-web ne-web1 is not running"):
-        lab.faults.kill_backends(PRIMARY.name, "ne-web1")
-    lab.faults.start_backends(PRIMARY.name)
+        lab.faults.kill_web_servers(PRIMARY.name, "ne-web1")
+    lab.faults.start_web_servers(PRIMARY.name)
     lab.wait_preferred()
 
 
@@ -105,7 +112,7 @@ def test_frozen_processes_stop_and_thawed_ones_go_on() -> None:
         process = nodes.start("only", "counter", sys.executable, "-c", counting)
         eventually(lambda: length(process.log) > 5)
         process.freeze()
-        eventually(lambda: [state(pid) for pid in process.tree] == ["T"])
+        eventually(lambda: [state(pid) for pid in process.pids] == ["T"])
         stopped = length(process.log)
         pause = time.monotonic() + 0.1
         eventually(lambda: time.monotonic() > pause)

@@ -6,22 +6,28 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from anycastd.lab.network.outage import Answer, Record, outage, settled, who
+from anycastd.lab.network.outage import (
+    RequestLog,
+    RequestResult,
+    count_by_server,
+    find_outage,
+    last_answered_by,
+)
 
 
-def answers(pattern: str, every: float = 0.01, takes: float = 0.004) -> list[Answer]:
+def answers(pattern: str, every: float = 0.01, takes: float = 0.004) -> list[RequestResult]:
     """Return one answer per letter: n and w are good answers of a region, x is a failure."""
     regions = {"n": "northeurope", "w": "westeurope", "x": ""}
     return [
-        Answer(
-            n=number,
-            due=number * every,
-            start=number * every,
-            end=number * every + takes,
+        RequestResult(
+            number=number,
+            due_at=number * every,
+            sent_at=number * every,
+            ended_at=number * every + takes,
             ok=letter != "x",
             region=regions[letter],
             server=f"{letter}1" if letter != "x" else "",
-            why="status 503" if letter == "x" else "",
+            detail="status 503" if letter == "x" else "",
         )
         for number, letter in enumerate(pattern)
     ]
@@ -29,52 +35,52 @@ def answers(pattern: str, every: float = 0.01, takes: float = 0.004) -> list[Ans
 
 def test_no_failure_is_no_outage() -> None:
     """Good answers alone are no outage, whoever gave them."""
-    assert outage(answers("nnnwww")) is None
+    assert find_outage(answers("nnnwww")) is None
 
 
 def test_outage_spans_from_first_failure_to_first_good_answer_after_the_last() -> None:
     """Good answers between failures do not end an outage; the first after the last failure does."""
-    found = outage(answers("nnxxnxwww"))
+    found = find_outage(answers("nnxxnxwww"))
     assert found is not None
-    assert found.began == 0.02
-    assert round(found.over, 6) == 0.064
+    assert found.began_at == 0.02
+    assert round(found.ended_at, 6) == 0.064
     assert round(found.seconds, 6) == 0.044
     assert found.failed == 3
-    assert found.whys == {"status 503": 3}
+    assert found.details == {"status 503": 3}
 
 
 def test_outage_that_is_not_over_lasts_for_ever() -> None:
     """While no good answer has followed, the outage has no end."""
-    found = outage(answers("nnxx"))
+    found = find_outage(answers("nnxx"))
     assert found is not None
     assert found.seconds == float("inf")
 
 
 def test_failures_that_were_over_before_the_moment_do_not_count() -> None:
     """Only requests that were over after ``since`` belong to a fault."""
-    found = outage(answers("xnnnxww"), since=0.02)
+    found = find_outage(answers("xnnnxww"), since=0.02)
     assert found is not None
     assert found.failed == 1
 
 
 def test_a_request_that_was_on_its_way_at_the_fault_counts() -> None:
     """A request sent before the fault and failed after it is the fault's."""
-    found = outage(answers("nnxw"), since=0.021)
+    found = find_outage(answers("nnxw"), since=0.021)
     assert found is not None
-    assert found.began == 0.02
+    assert found.began_at == 0.02
 
 
 def test_settled_wants_a_row_of_good_answers_of_one_region() -> None:
     """One failure or one other region's answer in the row is not settled."""
-    assert settled(answers("nxwwww"), "westeurope", 4)
-    assert not settled(answers("nwwnww"), "westeurope", 4)
-    assert not settled(answers("nwwxww"), "westeurope", 4)
-    assert not settled(answers("ww"), "westeurope", 4)
+    assert last_answered_by(answers("nxwwww"), "westeurope", 4)
+    assert not last_answered_by(answers("nwwnww"), "westeurope", 4)
+    assert not last_answered_by(answers("nwwxww"), "westeurope", 4)
+    assert not last_answered_by(answers("ww"), "westeurope", 4)
 
 
 def test_who_counts_by_region_and_server() -> None:
     """Good answers are counted, failures are not."""
-    assert who(answers("nnxw")) == {"northeurope n1": 2, "westeurope w1": 1}
+    assert count_by_server(answers("nnxw")) == {"northeurope n1": 2, "westeurope w1": 1}
 
 
 def test_record_reads_on_where_it_stopped_and_leaves_half_a_line(tmp_path: Path) -> None:
@@ -82,8 +88,8 @@ def test_record_reads_on_where_it_stopped_and_leaves_half_a_line(tmp_path: Path)
     first, second = (json.dumps(asdict(answer)) + "\n" for answer in answers("nw"))
     file = tmp_path / "record"
     file.write_text(first + second[:10], encoding="utf-8")
-    record = Record(file)
-    assert [answer.region for answer in record.answers()] == ["northeurope"]
+    request_log = RequestLog(file)
+    assert [answer.region for answer in request_log.results()] == ["northeurope"]
     with file.open("a") as more:
         more.write(second[10:])
-    assert [answer.region for answer in record.answers()] == ["northeurope", "westeurope"]
+    assert [answer.region for answer in request_log.results()] == ["northeurope", "westeurope"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from anycastd.lab.network.namespaces import descendants, ended
+from anycastd.lab.network.namespaces import descendant_pids, has_ended
 from support.processes import WITH_ALL_SIGNALS
 
 pytestmark = pytest.mark.root
@@ -31,7 +31,7 @@ def lab(*arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedPr
     )
 
 
-def paths(table: dict[str, Any]) -> dict[str, str]:
+def paths_by_next_hop(table: dict[str, Any]) -> dict[str, str]:
     """Return a table's AS paths by next hop, as the seed writes them."""
     return {row["next_hop"]: " ".join(map(str, row["path"])) for row in table["rows"]}
 
@@ -72,13 +72,13 @@ def test_the_story(checks: str) -> None:
     assert all(step["passed"] and step["checks"] for step in steps.values())
 
     (table,) = steps["baseline"]["tables"]
-    assert paths(table) == NORTH | WEST
+    assert paths_by_next_hop(table) == NORTH | WEST
     assert best(table) in NORTH
     assert set(steps["baseline"]["answers"]) == {"northeurope ne-web1", "northeurope ne-web2"}
 
     for name in ("backends-killed", "haproxy-killed"):
         (table,) = steps[name]["tables"]
-        assert paths(table) == WEST
+        assert paths_by_next_hop(table) == WEST
         assert best(table) in WEST
         times = {one["name"]: one["seconds"] for one in steps[name]["times"]}
         assert 0 < times["withdrawn-ne-ars0"] < 3
@@ -90,21 +90,21 @@ def test_the_story(checks: str) -> None:
 
     for name in ("backends-back", "haproxy-back"):
         standby, preferred = steps[name]["tables"]
-        assert paths(standby) == dict.fromkeys(NORTH, STANDBY) | WEST
+        assert paths_by_next_hop(standby) == dict.fromkeys(NORTH, STANDBY) | WEST
         assert best(standby) in WEST
-        assert paths(preferred) == NORTH | WEST
+        assert paths_by_next_hop(preferred) == NORTH | WEST
         assert best(preferred) in NORTH
         times = {one["name"]: one["seconds"] for one in steps[name]["times"]}
         assert times["standby-ne-ars0"] < times["switched"]
         assert not steps[name]["failed"]
 
     longest, after = steps["drained"]["tables"]
-    assert paths(longest) == dict.fromkeys(NORTH, STANDBY) | WEST
-    assert paths(after) == WEST
+    assert paths_by_next_hop(longest) == dict.fromkeys(NORTH, STANDBY) | WEST
+    assert paths_by_next_hop(after) == WEST
     times = {one["name"]: one["seconds"] for one in steps["drained"]["times"]}
     assert times["switched"] + 1 < times["withdrawn-ne-ars0"]
     (table,) = steps["undrained"]["tables"]
-    assert paths(table) == NORTH | WEST
+    assert paths_by_next_hop(table) == NORTH | WEST
 
 
 @pytest.mark.slow
@@ -118,21 +118,21 @@ def test_the_graded_story() -> None:
     secondary_standby = dict.fromkeys(WEST, "65515" + " 65010" * 8)
     for name in ("weight-low", "crowd", "hung", "one-server-dead"):
         (table,) = steps[name]["tables"]
-        assert paths(table) == degraded | WEST
+        assert paths_by_next_hop(table) == degraded | WEST
         assert list(steps[name]["answers"])[-1] == "westeurope we-web2"
     (table,) = steps["nobody-better"]["tables"]
-    assert paths(table) == degraded | secondary_standby
+    assert paths_by_next_hop(table) == degraded | secondary_standby
     assert steps["nobody-better"]["answers"]["northeurope ne-web2"] >= 50
     for name in ("maintenance", "waits-for-a-word"):
         (table,) = steps[name]["tables"]
-        assert paths(table) == dict.fromkeys(NORTH, STANDBY) | WEST
+        assert paths_by_next_hop(table) == dict.fromkeys(NORTH, STANDBY) | WEST
         assert steps[name]["answers"]["westeurope we-web1"] > 20
     (table,) = steps["nobody-serves"]["tables"]
-    assert paths(table) == secondary_standby
+    assert paths_by_next_hop(table) == secondary_standby
     assert steps["nobody-serves"]["failed"]["status 503"] >= 50
     for name in ("weight-back", "crowd-gone", "maintenance-over", "servers-back", "returned"):
         (table,) = steps[name]["tables"]
-        assert paths(table) == NORTH | WEST
+        assert paths_by_next_hop(table) == NORTH | WEST
         assert steps[name]["answers"]["northeurope ne-web1"] > 20
 
 
@@ -147,7 +147,7 @@ def test_the_story_of_two_circuits() -> None:
     west = dict.fromkeys(WEST, "65515 65010")
     for name, step in steps.items():
         (table,) = step["tables"]
-        assert paths(table) == (west if name in ("less", "drained") else NORTH | west)
+        assert paths_by_next_hop(table) == (west if name in ("less", "drained") else NORTH | west)
 
 
 def test_a_story_that_is_not_seen_fails() -> None:
@@ -201,11 +201,11 @@ def test_nothing_is_left_of_a_story_cut_short(number: signal.Signals) -> None:
             assert time.monotonic() < deadline, "no agent was started"
             assert popen.poll() is None
             time.sleep(0.05)
-        pids = descendants(popen.pid)
+        pids = descendant_pids(popen.pid)
         assert len(pids) > 30
         os.kill(popen.pid, number)
         popen.wait(20)
     deadline = time.monotonic() + 10
-    while directory.exists() or not all(ended(pid) for pid in pids):
-        assert time.monotonic() < deadline, [pid for pid in pids if not ended(pid)]
+    while directory.exists() or not all(has_ended(pid) for pid in pids):
+        assert time.monotonic() < deadline, [pid for pid in pids if not has_ended(pid)]
         time.sleep(0.02)

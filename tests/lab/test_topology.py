@@ -12,13 +12,14 @@ import pytest
 
 from anycastd.lab.network import routers, topology
 from anycastd.lab.network.appliance import PYTHON
-from anycastd.lab.network.lab import EXPECTED, expected, paths
+from anycastd.lab.network.lab import expected_paths, paths_by_next_hop
 from anycastd.lab.network.namespaces import Nodes, Process
 from anycastd.lab.network.routers import Row
 from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, VIP, Region
 
 pytestmark = pytest.mark.root
 
+BASELINE = expected_paths({PRIMARY.name: 0, SECONDARY.name: 2})
 EXABGP = shutil.which("exabgp", path=str(Path(sys.executable).parent)) or shutil.which("exabgp")
 
 
@@ -48,7 +49,7 @@ def vip(region: Region, *path: int) -> str:
 def table(nodes: Nodes, node: str, network: str = f"{VIP}/32") -> tuple[Row, ...]:
     """Return a router's table; nothing while it does not answer yet."""
     try:
-        return routers.table(routers.control_socket(nodes, node), network)
+        return routers.read_table(routers.control_socket(nodes, node), network)
     except OSError:
         return ()
 
@@ -63,15 +64,19 @@ def wait(condition: Callable[[], bool], seconds: float, saw: Callable[[], object
 
 def wait_paths(nodes: Nodes, wanted: dict[str, tuple[int, ...]], seconds: float = 30) -> None:
     """Wait until the MSEE has these paths by next hop."""
-    wait(lambda: paths(table(nodes, "msee")) == wanted, seconds, lambda: table(nodes, "msee"))
+    wait(
+        lambda: paths_by_next_hop(table(nodes, "msee")) == wanted,
+        seconds,
+        lambda: table(nodes, "msee"),
+    )
 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     """Wire the network and start the routers, without NVAs."""
     with Nodes(topology.NODES) as made:
-        topology.wire(made)
-        routers.start(made)
+        topology.wire_nodes(made)
+        routers.start_routers(made)
         yield made
 
 
@@ -79,7 +84,7 @@ def test_the_seeds_story(nodes: Nodes) -> None:
     """The MSEE's tables are the seed's: four rows, then two, and four again."""
     primary = exabgp(nodes, PRIMARY, vip(PRIMARY, 65010))
     secondary = exabgp(nodes, SECONDARY, vip(SECONDARY, 65010, 65010, 65010))
-    wait_paths(nodes, EXPECTED)
+    wait_paths(nodes, BASELINE)
     rows = table(nodes, "msee")
     assert next(row.next_hop for row in rows if row.best) in PRIMARY.gateways
     assert [" ".join(str(row).replace("*", "").split()) for row in rows] == [
@@ -92,11 +97,11 @@ def test_the_seeds_story(nodes: Nodes) -> None:
     assert {row.path for row in table(nodes, "ce")} == {(topology.MSEE_AS,)}
 
     primary.kill()
-    wait_paths(nodes, expected({SECONDARY.name: 2}))
+    wait_paths(nodes, expected_paths({SECONDARY.name: 2}))
     assert next(row.next_hop for row in table(nodes, "msee") if row.best) in SECONDARY.gateways
 
     primary = exabgp(nodes, PRIMARY, vip(PRIMARY, 65010))
-    wait_paths(nodes, EXPECTED)
+    wait_paths(nodes, BASELINE)
     primary.kill()
     secondary.kill()
     wait_paths(nodes, {})
@@ -113,25 +118,25 @@ def test_a_route_server_refuses_what_azures_refuses(nodes: Nodes) -> None:
         f"{good} next-hop {PRIMARY.nva}",
     )
     server = PRIMARY.node("ars0")
-    wait(lambda: bool(table(nodes, server, good)), 30, speaker.last_words)
+    wait(lambda: bool(table(nodes, server, good)), 30, speaker.log_tail)
     assert not table(nodes, server, inside)
     assert not table(nodes, server, looped)
     speaker.kill()
-    wait(lambda: not table(nodes, server, good), 10, speaker.last_words)
+    wait(lambda: not table(nodes, server, good), 10, speaker.log_tail)
 
 
 def test_one_route_server_may_go_away(nodes: Nodes) -> None:
     """With one route server of the pair gone, the MSEE keeps every route."""
     speakers = [exabgp(nodes, region, vip(region, 65010)) for region in REGIONS]
-    everything = expected({PRIMARY.name: 0, SECONDARY.name: 0})
+    everything = expected_paths({PRIMARY.name: 0, SECONDARY.name: 0})
     wait_paths(nodes, everything)
     server = PRIMARY.node("ars0")
     control = routers.control_socket(nodes, server)
-    routers.ask(control, "disable all")
-    wait(lambda: not any(routers.established(control).values()), 10, lambda: "")
-    assert paths(table(nodes, "msee")) == everything
-    routers.ask(control, "enable all")
-    wait(lambda: all(routers.established(control).values()), 30, lambda: "")
+    routers.query_bird(control, "disable all")
+    wait(lambda: not any(routers.read_sessions(control).values()), 10, lambda: "")
+    assert paths_by_next_hop(table(nodes, "msee")) == everything
+    routers.query_bird(control, "enable all")
+    wait(lambda: all(routers.read_sessions(control).values()), 30, lambda: "")
     for speaker in speakers:
         speaker.kill()
     wait_paths(nodes, {})
@@ -144,12 +149,12 @@ def test_the_client_reaches_the_vip_and_the_answer_comes_back(nodes: Nodes) -> N
     nodes.run(node, "ip", "address", "add", f"{VIP}/32", "dev", "lo")
     argv = (*PYTHON, "anycastd.lab.programs.web_server", VIP, SECONDARY.name, SECONDARY.title, "it")
     server = nodes.start(node, "web", *argv)
-    wait_paths(nodes, expected({SECONDARY.name: 0}))
+    wait_paths(nodes, expected_paths({SECONDARY.name: 0}))
     ask = f"import urllib.request as u; print(u.urlopen('http://{VIP}/', timeout=2).read())"
     answers: list[str] = []
 
     def asked() -> bool:
-        answers.append(nodes.ask("client", sys.executable, "-c", ask).stdout)
+        answers.append(nodes.try_run("client", sys.executable, "-c", ask).stdout)
         return "West Europe" in answers[-1]
 
     wait(asked, 10, lambda: answers)

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from anycastd.lab.network import routers, topology
-from anycastd.lab.network.appliance import Appliance, Settings
-from anycastd.lab.network.lab import EXPECTED, Client, paths
+from anycastd.lab.network.appliance import Appliance, LabSettings
+from anycastd.lab.network.lab import LoadClient, expected_paths, paths_by_next_hop
 from anycastd.lab.network.namespaces import Nodes
-from anycastd.lab.network.outage import settled
-from anycastd.lab.network.route_monitor import Watch
+from anycastd.lab.network.outage import last_answered_by
+from anycastd.lab.network.route_monitor import RouteMonitor
 from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, Region
 from support.peer import wait_for
 from systems import ROOT, System
+
+BASELINE = expected_paths({PRIMARY.name: 0, SECONDARY.name: 2})
+"""The MSEE's AS paths when both regions are preferred."""
 
 # What the kernel and Debian's own tools keep of every package that was ever installed.
 KEPT = re.compile(
@@ -44,14 +47,14 @@ class Site:
 
     def __init__(self, nodes: Nodes, suites: tuple[str, str], made: dict[str, Path]) -> None:
         self.nodes = nodes
-        topology.wire(nodes)
-        self.birds = routers.start(nodes)
-        self.client = Client(nodes, 0.01, 0.5, again=False)
+        topology.wire_nodes(nodes)
+        self.birds = routers.start_routers(nodes)
+        self.client = LoadClient(nodes, 0.01, 0.5, resend=False)
         watched = [region.node(role) for region in REGIONS for role in ("ars0", "ars1")]
-        self.watches = {node: Watch(nodes, node) for node in ("msee", *watched)}
-        self.webs = [Appliance(nodes, region, Settings()) for region in REGIONS]
+        self.monitors = {node: RouteMonitor(nodes, node) for node in ("msee", *watched)}
+        self.webs = [Appliance(nodes, region, LabSettings()) for region in REGIONS]
         for web in self.webs:
-            web.start_backends()
+            web.start_web_servers()
         self.systems = {
             region.name: System(nodes, region.node("nva"), suite, made[suite])
             for region, suite in zip(REGIONS, suites, strict=True)
@@ -65,7 +68,7 @@ class Site:
 
     def table(self) -> dict[str, tuple[int, ...]]:
         """The AS paths at the MSEE by next hop."""
-        return paths(routers.table(routers.control_socket(self.nodes, "msee")))
+        return paths_by_next_hop(routers.read_table(routers.control_socket(self.nodes, "msee")))
 
     def wait_table(self, wanted: dict[str, tuple[int, ...]], within: float = 60) -> None:
         """Wait until the MSEE's table is as wanted."""
@@ -79,7 +82,7 @@ class Site:
         found = []
         for role in ("ars0", "ars1"):
             control = routers.control_socket(self.nodes, region.node(role))
-            lines = routers.ask(control, "show protocols all nva")
+            lines = routers.query_bird(control, "show protocols all nva")
             head = next(line.split() for line in lines if line.startswith("nva "))
             updates, withdraws = (
                 next(int(line.split()[2]) for line in lines if line.strip().startswith(name))
@@ -102,7 +105,7 @@ class Site:
         """Wait until both route servers have lost the primary's route; return the later moment."""
 
         def moments() -> list[float]:
-            found = [self.watches[node].first(since) for node in ("ne-ars0", "ne-ars1")]
+            found = [self.monitors[node].lost_at(since) for node in ("ne-ars0", "ne-ars1")]
             return [] if None in found else [moment for moment in found if moment]
 
         return max(wait_for(moments, 15, "the route to go from the route servers"))
@@ -110,7 +113,7 @@ class Site:
     def served_by(self, region: Region, since: float, within: float = 30) -> None:
         """Wait until the client's last answers all came from a region."""
         wait_for(
-            lambda: settled(self.client.answers(since), region.name, 30, since),
+            lambda: last_answered_by(self.client.results(since), region.name, 30, since),
             within,
             f"answers from {region.title}",
         )
@@ -157,8 +160,8 @@ def quiet(site: Site, what: Callable[[], object]) -> None:
         same = (now.updates, now.withdraws) == (then.updates, then.withdraws)
         assert same, f"{then} {now}\n{site.primary.journal()}"
         assert abs(now.up_since - then.up_since) < 1, "the session was closed"
-    assert site.table() == EXPECTED
-    assert [answer for answer in site.client.answers(began) if not answer.ok] == []
+    assert site.table() == BASELINE
+    assert [answer for answer in site.client.results(began) if not answer.ok] == []
 
 
 def kill(system: System, pid: int, number: int = signal.SIGKILL) -> None:
@@ -170,10 +173,10 @@ def reconfigure(site: Site, region: Region, *changes: tuple[str, str]) -> None:
     """Have both route servers of a region run the lab's configuration with texts replaced."""
     for role in ("ars0", "ars1"):
         node = region.node(role)
-        text = routers.configuration(node)
+        text = routers.bird_configuration(node)
         for old, new in changes:
             assert old in text
             text = text.replace(old, new)
         file = site.nodes.directory / f"{node}.bird.conf"
         file.write_text(text, encoding="utf-8")
-        routers.ask(routers.control_socket(site.nodes, node), "configure")
+        routers.query_bird(routers.control_socket(site.nodes, node), "configure")

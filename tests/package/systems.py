@@ -7,7 +7,7 @@ import secrets
 import subprocess
 from pathlib import Path
 
-from anycastd.lab.network.namespaces import Nodes, Process, descendants
+from anycastd.lab.network.namespaces import Nodes, Process, descendant_pids
 from support.peer import wait_for
 
 HERE = Path(__file__).parent
@@ -64,7 +64,7 @@ class System:
                 raise AssertionError(
                     "this machine does not let us boot a Debian system in namespaces, so the "
                     "packages cannot be tested here; it takes root, cgroup2 and overlayfs:\n"
-                    + process.last_words()
+                    + process.log_tail()
                 )
             first = self.first()
             if not first or first == self._gone:
@@ -87,7 +87,7 @@ class System:
         """Return its first process's id as seen from outside; 0 where there is none."""
         process = self._process
         pid = process.pid if process else None
-        for child in descendants(pid) if pid else ():
+        for child in descendant_pids(pid) if pid else ():
             try:
                 status = Path(f"/proc/{child}/status").read_text(encoding="utf-8")
             except OSError:

@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from anycastd.lab.network import adapt, routers, topology
-from anycastd.lab.network.lab import EXPECTED, expected
+from anycastd.lab.network.lab import expected_paths
 from anycastd.lab.network.namespaces import Nodes
 from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, VIP
-from booted import Site, documented, files, install, kill, quiet, reconfigure, version_of
+from booted import BASELINE, Site, documented, files, install, kill, quiet, reconfigure, version_of
 from support.peer import wait_for
 from systems import ROOT, System, bases, build
 
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 SUITES = os.environ.get("ANYCASTD_PACKAGE_SUITES", "bookworm").split()
 UNITS = ("anycastd", "anycastd-speaker", "anycastd-vip", "anycastd-bfd")
 MULTIHOP = "    multihop;\n"
-ONLY_SECONDARY = expected({SECONDARY.name: 2})
+ONLY_SECONDARY = expected_paths({SECONDARY.name: 2})
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_the_documented_way_brings_both_regions_up(site: Site) -> None:
         start, status = documented("Start")
         system.run(start)
         assert system.ask("sh", "-c", status).returncode in {0, 1, 2}
-    site.wait_table(EXPECTED)
+    site.wait_table(BASELINE)
 
     def well() -> bool:
         return all(one.ask("anycastd", "status").returncode == 0 for one in site.systems.values())
@@ -164,7 +164,7 @@ def test_a_crash_of_exabgp_moves_the_region_and_comes_back(site: Site) -> None:
     began = time.monotonic()
     kill(site.primary, site.primary.main_pid("anycastd-speaker"))
     assert site.gone(began) - began < 1
-    site.wait_table(EXPECTED)
+    site.wait_table(BASELINE)
 
 
 def test_haproxy_stopped_and_started_again(site: Site) -> None:
@@ -176,7 +176,7 @@ def test_haproxy_stopped_and_started_again(site: Site) -> None:
     assert site.primary.ask("anycastd", "status").returncode == 2
     site.gone(began)
     site.primary.run("systemctl start haproxy")
-    site.wait_table(EXPECTED)
+    site.wait_table(BASELINE)
 
 
 def test_a_frozen_agent_loses_its_routes_and_is_revived(site: Site) -> None:
@@ -188,7 +188,7 @@ def test_a_frozen_agent_loses_its_routes_and_is_revived(site: Site) -> None:
     assert 3 < site.gone(began) - began < 12  # the lease is 5 s
     wait_for(lambda: system.main_pid("anycastd") not in {0, agent}, 60, "the watchdog")
     assert system.run("systemctl show -p NRestarts --value anycastd-speaker") == "1"
-    site.wait_table(EXPECTED)
+    site.wait_table(BASELINE)
 
 
 def test_upgrade_and_downgrade_are_not_heard(site: Site, packages: list[Path]) -> None:
@@ -234,7 +234,7 @@ def test_a_profile_that_cannot_be_used_is_not_tried_again(site: Site) -> None:
     assert sorted(system.run(show).split()) == ["0", "78", "failed"]
     wait_for(lambda: system.state("anycastd-speaker") == "inactive", 5, "the speaker to end")
     system.run("cp /root/profile.yaml /etc/anycastd/profile.yaml; systemctl start anycastd")
-    site.wait_table(EXPECTED)
+    site.wait_table(BASELINE)
 
 
 def test_stop_ends_both_and_start_begins_again(site: Site) -> None:
@@ -246,7 +246,7 @@ def test_stop_ends_both_and_start_begins_again(site: Site) -> None:
     assert VIP in system.run("ip address show dev lo")
     site.served_by(SECONDARY, began)
     system.run("systemctl start anycastd")
-    site.wait_table(EXPECTED)
+    site.wait_table(BASELINE)
 
 
 def test_an_md5_password_that_only_root_can_read(site: Site) -> None:
@@ -264,7 +264,7 @@ def test_an_md5_password_that_only_root_can_read(site: Site) -> None:
         " profile.yaml; systemctl daemon-reload;"
         "systemctl restart anycastd-speaker; systemctl reload anycastd"
     )
-    site.wait_table(EXPECTED)
+    site.wait_table(BASELINE)
 
 
 def test_bfd_notices_the_silent_death_of_the_host(site: Site) -> None:
@@ -289,7 +289,8 @@ def test_bfd_notices_the_silent_death_of_the_host(site: Site) -> None:
     def up() -> bool:
         control = [routers.control_socket(site.nodes, PRIMARY.node(it)) for it in ("ars0", "ars1")]
         return all(
-            any(" Up " in one for one in routers.ask(it, "show bfd sessions")) for it in control
+            any(" Up " in one for one in routers.query_bird(it, "show bfd sessions"))
+            for it in control
         )
 
     try:
@@ -297,18 +298,18 @@ def test_bfd_notices_the_silent_death_of_the_host(site: Site) -> None:
     except AssertionError as error:
         said = system.ask("journalctl", "--no-pager", "-u", "anycastd-bfd").stdout
         raise AssertionError(f"{error}\n{said}") from None
-    site.wait_table(EXPECTED)
+    site.wait_table(BASELINE)
     vnet, began = PRIMARY.node("vnet"), time.monotonic()
     site.nodes.run(vnet, "ip", "link", "set", "nva", "down")
     took = site.gone(began) - began
     site.nodes.run(vnet, "ip", "link", "set", "nva", "up")
     sys.stdout.write(f"silent death noticed after {took:.2f} s\n")
     assert took < 4  # the hold time is 9 s
-    site.wait_table(EXPECTED)
+    site.wait_table(BASELINE)
     sidecar = system.main_pid("anycastd-bfd")
     kill(system, system.main_pid("anycastd-speaker"))
     site.wait_table(ONLY_SECONDARY)
-    site.wait_table(EXPECTED)
+    site.wait_table(BASELINE)
     system.run("systemctl reload anycastd-bfd; systemctl restart anycastd")
     assert system.main_pid("anycastd-bfd") == sidecar
     reconfigure(site, PRIMARY)
@@ -316,7 +317,7 @@ def test_bfd_notices_the_silent_death_of_the_host(site: Site) -> None:
     system.run("systemctl stop anycastd")
     wait_for(lambda: system.state("anycastd-bfd") == "inactive", 10, "the sidecar to end")
     system.run("systemctl start anycastd")
-    site.wait_table(EXPECTED)
+    site.wait_table(BASELINE)
 
 
 def test_the_lab_is_a_package_of_its_own(site: Site) -> None:
@@ -340,18 +341,18 @@ def test_a_reboot_withdraws_first_and_comes_up_by_itself(site: Site) -> None:
     system = site.primary
     system.run(f"sed -i 's/^    bind :80$/    bind {VIP}:80/' /etc/haproxy/haproxy.cfg")
     system.run("systemctl restart haproxy")
-    site.wait_table(EXPECTED)
+    site.wait_table(BASELINE)
     site.served_by(PRIMARY, time.monotonic())
     began = time.monotonic()
     system.reboot()
     site.served_by(SECONDARY, began)
     # A request that HAProxy, which was gone already, refused would say that the order was wrong;
     # those that were open when the route moved are reset by the other region: anycast's own loss.
-    refused = [one for one in site.client.answers(began) if "refused" in one.why]
+    refused = [one for one in site.client.results(began) if "refused" in one.detail]
     assert refused == []
     system.up()
     assert f"{VIP}:80" in system.run("ss -ltn")
-    site.wait_table(EXPECTED)
+    site.wait_table(BASELINE)
     assert system.ask("systemctl", "is-system-running").stdout.strip() == "running"
 
 

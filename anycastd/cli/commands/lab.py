@@ -16,14 +16,20 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from anycastd.lab.network import adapt, routers
-from anycastd.lab.network.appliance import Settings
+from anycastd.lab.network.appliance import LabSettings
 from anycastd.lab.network.lab import Lab
 from anycastd.lab.network.namespaces import LabError
-from anycastd.lab.network.shipped_files import MissingFileError, shipped
+from anycastd.lab.network.shipped_files import MissingFileError, find_shipped
 from anycastd.lab.network.topology import REGIONS, VIP
 from anycastd.lab.stories import circuits, failover, graded
 from anycastd.lab.stories import steps as steps_module
-from anycastd.lab.stories.report import Paper, Progress, Step, document, error
+from anycastd.lab.stories.report import (
+    Progress,
+    StepReport,
+    TextReport,
+    build_document,
+    print_error,
+)
 from anycastd.system.exit_codes import DONE, EX_NOPERM, EX_UNAVAILABLE, INTERRUPTED, NOT_SEEN
 
 STORIES = {"failover": failover.STORY, "graded": graded.STORY, "circuits": circuits.STORY}
@@ -57,20 +63,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command; return the exit status."""
     if os.geteuid() != 0:
-        error("it makes network namespaces, which needs root: run it with sudo")
+        print_error("it makes network namespaces, which needs root: run it with sudo")
         return EX_NOPERM
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     try:
         return _play(args)
     except KeyboardInterrupt:
-        error("interrupted; everything is taken down")
+        print_error("interrupted; everything is taken down")
         return INTERRUPTED
     except MissingFileError as missing:
-        error(str(missing))
+        print_error(str(missing))
         return EX_UNAVAILABLE
     except LabError as failed:
-        error(str(failed))
+        print_error(str(failed))
         return failed.code
 
 
@@ -81,17 +87,17 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 def _play(args: argparse.Namespace) -> int:
     began = time.monotonic()
     stream = sys.stderr if args.json else sys.stdout
-    paper, progress = Paper(stream), Progress(sys.stderr)
-    speaker = tuple(shlex.split(args.speaker)) if args.speaker else Settings().speaker
+    paper, progress = TextReport(stream), Progress(sys.stderr)
+    speaker = tuple(shlex.split(args.speaker)) if args.speaker else LabSettings().speaker
     chosen = STORIES[args.story]
-    settings = Settings(
-        profiles={name: shipped(f"profiles/{file}") for name, file in chosen.profiles.items()},
+    settings = LabSettings(
+        profiles={name: find_shipped(f"profiles/{file}") for name, file in chosen.profiles.items()},
         weights=chosen.weights,
         speaker=speaker,
         haproxy=args.haproxy,
         fast=args.fast,
-        back=adapt.RETURN,
-        drain=adapt.DRAIN,
+        return_timers=adapt.RETURN_TIMERS,
+        drain_times=adapt.DRAIN_TIMES,
     )
     lab = Lab(settings, directory=args.directory, progress=progress)
     about = _about(settings)
@@ -105,15 +111,15 @@ def _play(args: argparse.Namespace) -> int:
             progress.clear()
             paper.heading(title)
 
-        def done(step: Step) -> None:
+        def done(step: StepReport) -> None:
             progress.clear()
             paper.step(step)
 
-        steps = steps_module.tell(lab, chosen.acts, begin, done)
+        steps = steps_module.play_story(lab, chosen.acts, begin, done)
         seconds = time.monotonic() - began
         paper.verdict(steps, len(chosen.acts), seconds)
         passed = len(steps) == len(chosen.acts) and all(step.passed for step in steps)
-        told = document(steps, {**about, "seconds": seconds})
+        told = build_document(steps, {**about, "seconds": seconds})
         if args.json:
             print(json.dumps({**told, "passed": passed}), flush=True)
         if args.keep:
@@ -121,20 +127,20 @@ def _play(args: argparse.Namespace) -> int:
     return DONE if passed else NOT_SEEN
 
 
-def _about(settings: Settings) -> dict[str, Any]:
-    timers = ", ".join(f"{name} {value} s" for name, value in adapt.RETURN.items())
+def _about(settings: LabSettings) -> dict[str, Any]:
+    timers = ", ".join(f"{name} {value} s" for name, value in adapt.RETURN_TIMERS.items())
     versions = f"{_version(settings.haproxy, '-v')}; {_version('bird', '--version')}"
     return {
         "vip": VIP,
         "regions": [region.name for region in REGIONS],
-        "return": adapt.RETURN,
+        "return": adapt.RETURN_TIMERS,
         "checks": "fast" if settings.fast else "calm",
         "notes": {
             "programs": versions,
             "health checks": f"the HAProxy file's {'fast' if settings.fast else 'calm'} block",
             "return timers": f"shortened for the story: {timers}",
-            "limits": f"likewise: {adapt.FALL} s below `healthy`, {adapt.SESSIONS} sessions",
-            "drain": f"likewise: {adapt.DRAIN['wait']} s at the longest path",
+            "limits": f"likewise: {adapt.DEGRADED_FALL} s below `healthy`, {adapt.SESSION_LIMIT} sessions",
+            "drain": f"likewise: {adapt.DRAIN_TIMES['wait']} s at the longest path",
             "routers": "BIRD dials again after 1 to 2 s; a cloud takes longer, for its network too",
             "client": "a request each 10 ms on a connection of its own, failed after 250 ms",
         },
@@ -147,7 +153,7 @@ def _version(program: str, option: str) -> str:
     return " ".join(lines[0].split()[:3]) if lines else program
 
 
-def _keep(lab: Lab, paper: Paper) -> None:
+def _keep(lab: Lab, paper: TextReport) -> None:
     enter = lab.nodes.directory / "in"
     paper.heading("The network stays up until Ctrl-C")
     paper.line(f"  nodes            {' '.join(lab.nodes.names)}")

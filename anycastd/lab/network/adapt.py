@@ -1,9 +1,9 @@
-"""The shipped profiles and HAProxy file with the lab's addresses in them, all else as it is."""
+"""Put the lab's addresses and timers into the shipped profiles and the HAProxy file."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import yaml
@@ -11,14 +11,14 @@ import yaml
 from anycastd.lab.network.namespaces import EX_CONFIG, LabError
 from anycastd.lab.network.topology import REGIONS, VIP, Region
 
-RETURN = {"rise": 2, "hold_down": 4, "hold_down_max": 4, "spacing": 2}
-"""The story's return timers, in seconds: a person waits for them."""
-DRAIN = {"wait": 3, "linger": 2, "stop": 4}
-"""The story's times of a drain, in seconds, for the same reason."""
-FALL = 2
-"""The story's `degraded.fall`, in seconds, likewise."""
-SESSIONS = 50
-"""The story's limit of sessions: a crowd that the lab can send."""
+RETURN_TIMERS = {"rise": 2, "hold_down": 4, "hold_down_max": 4, "spacing": 2}
+"""Return timers of the stories, in seconds; short, because a person waits for them."""
+DRAIN_TIMES = {"wait": 3, "linger": 2, "stop": 4}
+"""Times of a drain in the stories, in seconds; short for the same reason."""
+DEGRADED_FALL = 2
+"""`degraded.fall` of the stories, in seconds; short for the same reason."""
+SESSION_LIMIT = 50
+"""`sessions_below` of the stories: a number of clients that the lab can connect."""
 WEB_PORT = 9480
 
 
@@ -33,140 +33,146 @@ def profile(
     text: str,
     region: Region,
     socket: str,
-    back: Mapping[str, float] | None = RETURN,
-    drain: Mapping[str, float] | None = None,
+    return_timers: Mapping[str, float] | None = RETURN_TIMERS,
+    drain_times: Mapping[str, float] | None = None,
 ) -> str:
     """Return a profile's text with a region's addresses, its HAProxy socket and return timers.
 
-    Its map of maintenance is the lab's, its limits of sessions and, with ``back``, its `fall` are
-    ones for a story.  The text is edited in place of the values alone, so that everything else
-    (comments, and words that YAML reads differently in its versions) stays what the operator wrote.
-    ``back`` None leaves the timers, ``drain`` None those of a drain.  Raises LabError when the
-    profile has not the shape of the shipped ones.
+    The maintenance map becomes the lab's.  The session limits and, with ``return_timers``, `fall`
+    become those of the stories.  ``return_timers`` None keeps the profile's timers, ``drain_times``
+    None its times of a drain (s).  Only the values are replaced in the text, so that comments and
+    words that YAML versions read differently stay as written.  Raises LabError when the profile
+    does not have the structure of the shipped ones.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     edits = [
-        _scalar(root, ("region",), region.name),
-        _scalar(root, ("bgp", "router_id"), region.nva),
-        _scalar(root, ("bgp", "local_address"), region.nva),
+        _edit_scalar(root, ("region",), region.name),
+        _edit_scalar(root, ("bgp", "router_id"), region.nva),
+        _edit_scalar(root, ("bgp", "local_address"), region.nva),
     ]
-    networks = _find(root, ("networks",))
+    networks = _find_node(root, ("networks",))
     if networks is not None:
-        edits.append(_Edit(networks.start_mark.index, _end(networks), f"[{region.vnet}]"))
-    neighbors = _items(_find(root, ("bgp", "neighbors")))
+        edits.append(_Edit(networks.start_mark.index, _text_end(networks), f"[{region.vnet}]"))
+    neighbors = _list_items(_find_node(root, ("bgp", "neighbors")))
     if len(neighbors) != len(region.ars):
         raise LabError(
-            f"the profile has {len(neighbors)} neighbors, the lab's regions have 2", EX_CONFIG
+            f"the profile has {len(neighbors)} neighbors, but a region of the lab has 2", EX_CONFIG
         )
     for neighbor, address in zip(neighbors, region.ars, strict=True):
-        edits.append(_scalar(neighbor, ("address",), address))
-    instances = _pairs(_find(root, ("haproxy",)))
-    services = _pairs(_find(root, ("services",)))
-    if len(instances) != 1 or len(services) != 1:
-        raise LabError("the lab runs profiles with one HAProxy and one service", EX_CONFIG)
-    edits.extend(_scalar(instance, ("socket",), socket) for instance in instances.values())
-    for service in services.values():
-        edits.append(_scalar(service, ("vip",), f"{VIP}/32"))
-        if back is not None:
-            timers = _find(service, ("return",))
-            if timers is None:
-                raise LabError(
-                    "the profile's service has no 'return', which the lab shortens", EX_CONFIG
-                )
-            by_hand = "manual: true, " if _is_manual(timers) else ""
-            flow = by_hand + ", ".join(f"{name}: {value}" for name, value in back.items())
-            edits.append(_Edit(timers.start_mark.index, _end(timers), f"{{{flow}}}"))
-    edits.extend(_between_regions(root, region))
-    edits.extend(_conditions(services.values(), socket, shorter=back is not None))
-    if drain is not None:
-        flow = ", ".join(f"{name}: {value}" for name, value in drain.items())
-        times = _find(root, ("drain",))
+        edits.append(_edit_scalar(neighbor, ("address",), address))
+    edits.extend(_edit_services(root, socket, return_timers))
+    edits.extend(_edit_regions(root, region))
+    if drain_times is not None:
+        flow = ", ".join(f"{name}: {value}" for name, value in drain_times.items())
+        times = _find_node(root, ("drain",))
         if times is None:
             text = f"{text.rstrip()}\n\ndrain: {{{flow}}}\n"
         else:
-            edits.append(_Edit(times.start_mark.index, _end(times), f"{{{flow}}}"))
-    return _apply(text, edits)
+            edits.append(_Edit(times.start_mark.index, _text_end(times), f"{{{flow}}}"))
+    return _apply_edits(text, edits)
 
 
-def _between_regions(root: yaml.Node | None, region: Region) -> Iterator[_Edit]:
-    """Yield what makes the regions' agents find each other, where the profile has that at all."""
-    if _find(root, ("web",)) is not None:
-        yield _scalar(root, ("web", "listen"), f"{region.nva}:{WEB_PORT}")
-    listed = _find(root, ("regions",))
+def _edit_services(
+    root: yaml.Node | None, socket: str, return_timers: Mapping[str, float] | None
+) -> Iterator[_Edit]:
+    """Yield the edits of the HAProxy socket, and of the service's VIP, timers and conditions."""
+    instances = _map_items(_find_node(root, ("haproxy",)))
+    services = _map_items(_find_node(root, ("services",)))
+    if len(instances) != 1 or len(services) != 1:
+        raise LabError("the lab runs profiles with one HAProxy and one service", EX_CONFIG)
+    (instance,), (service,) = instances.values(), services.values()
+    yield _edit_scalar(instance, ("socket",), socket)
+    yield _edit_scalar(service, ("vip",), f"{VIP}/32")
+    if return_timers is not None:
+        timers = _find_node(service, ("return",))
+        if timers is None:
+            raise LabError(
+                "the profile's service has no 'return', which the lab shortens", EX_CONFIG
+            )
+        manual = "manual: true, " if _is_manual(timers) else ""
+        flow = manual + ", ".join(f"{name}: {value}" for name, value in return_timers.items())
+        yield _Edit(timers.start_mark.index, _text_end(timers), f"{{{flow}}}")
+    yield from _edit_conditions(service, socket, shorter=return_timers is not None)
+
+
+def _edit_regions(root: yaml.Node | None, region: Region) -> Iterator[_Edit]:
+    """Yield the edits of `web` and `regions`, if the profile has them."""
+    if _find_node(root, ("web",)) is not None:
+        yield _edit_scalar(root, ("web", "listen"), f"{region.nva}:{WEB_PORT}")
+    listed = _find_node(root, ("regions",))
     if listed is not None:
         whole = ", ".join(f'{{name: {one.name}, agent: "{one.nva}:{WEB_PORT}"}}' for one in REGIONS)
-        yield _Edit(listed.start_mark.index, _end(listed), f"[{whole}]")
+        yield _Edit(listed.start_mark.index, _text_end(listed), f"[{whole}]")
 
 
 def _is_manual(timers: yaml.Node) -> bool:
-    """Whether a `return` says that a person has to say so, in its long or its short form."""
+    """Return whether a `return` value is manual, in its long or its short form."""
     if isinstance(timers, yaml.ScalarNode):
         return bool(timers.value == "manual")
-    manual = _pairs(timers).get("manual")
+    manual = _map_items(timers).get("manual")
     return isinstance(manual, yaml.ScalarNode) and manual.value == "true"
 
 
-def _conditions(services: Iterable[yaml.Node], socket: str, *, shorter: bool) -> Iterator[_Edit]:
-    """Yield what makes the map of maintenance the lab's, and times and limits fit for a story."""
-    for service in services:
-        if _find(service, ("maintenance",)) is not None:
-            yield _scalar(service, ("maintenance", "map"), maintenance_map(socket))
-        if shorter and _find(service, ("degraded", "fall")) is not None:
-            yield _scalar(service, ("degraded", "fall"), str(FALL))
-        for limited in _named(service, "sessions_below"):
-            yield _scalar(limited, ("sessions_below",), str(SESSIONS))
+def _edit_conditions(service: yaml.Node, socket: str, *, shorter: bool) -> Iterator[_Edit]:
+    """Yield the edits of the maintenance map, of session limits and, if ``shorter``, of `fall`."""
+    if _find_node(service, ("maintenance",)) is not None:
+        yield _edit_scalar(service, ("maintenance", "map"), maintenance_map(socket))
+    if shorter and _find_node(service, ("degraded", "fall")) is not None:
+        yield _edit_scalar(service, ("degraded", "fall"), str(DEGRADED_FALL))
+    for limited in _find_maps_with(service, "sessions_below"):
+        yield _edit_scalar(limited, ("sessions_below",), str(SESSION_LIMIT))
 
 
-def _named(node: yaml.Node | None, key: str) -> Iterator[yaml.Node]:
-    """Yield the mappings below a node that have a key."""
-    pairs = _pairs(node)
+def _find_maps_with(node: yaml.Node | None, key: str) -> Iterator[yaml.Node]:
+    """Yield the mappings at or below a node that have a key."""
+    pairs = _map_items(node)
     if key in pairs and node is not None:
         yield node
-    for child in (*pairs.values(), *_items(node)):
-        yield from _named(child, key)
+    for child in (*pairs.values(), *_list_items(node)):
+        yield from _find_maps_with(child, key)
 
 
 def maintenance_map(socket: str) -> str:
-    """Return the file with the entries of maintenance, beside HAProxy's stats socket."""
+    """Return the path of the maintenance map, in the directory of HAProxy's stats socket."""
     return f"{socket.rpartition('/')[0]}/maintenance.map"
 
 
 def admin_socket(socket: str) -> str:
-    """Return HAProxy's socket for administrators, beside the agent's."""
+    """Return the path of HAProxy's admin socket, in the directory of its stats socket."""
     return f"{socket.rpartition('/')[0]}/admin.sock"
 
 
-def _apply(text: str, edits: list[_Edit]) -> str:
+def _apply_edits(text: str, edits: list[_Edit]) -> str:
     for edit in sorted(edits, key=lambda one: (one.start, one.end), reverse=True):
         text = text[: edit.start] + edit.text + text[edit.end :]
     return text
 
 
-def _pairs(node: yaml.Node | None) -> dict[str, yaml.Node]:
+def _map_items(node: yaml.Node | None) -> dict[str, yaml.Node]:
     if not isinstance(node, yaml.MappingNode):
         return {}
     return {str(key.value): value for key, value in node.value}
 
 
-def _items(node: yaml.Node | None) -> list[yaml.Node]:
+def _list_items(node: yaml.Node | None) -> list[yaml.Node]:
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
-def _find(node: yaml.Node | None, path: tuple[str, ...]) -> yaml.Node | None:
+def _find_node(node: yaml.Node | None, path: tuple[str, ...]) -> yaml.Node | None:
     for name in path:
-        node = _pairs(node).get(name)
+        node = _map_items(node).get(name)
     return node
 
 
-def _scalar(root: yaml.Node | None, path: tuple[str, ...], value: str) -> _Edit:
-    node = _find(root, path)
+def _edit_scalar(root: yaml.Node | None, path: tuple[str, ...], value: str) -> _Edit:
+    node = _find_node(root, path)
     if not isinstance(node, yaml.ScalarNode):
-        raise LabError(f"the profile has no '{'.'.join(path)}', which the lab fills in", EX_CONFIG)
+        raise LabError(f"the profile has no '{'.'.join(path)}', which the lab replaces", EX_CONFIG)
     return _Edit(node.start_mark.index, node.end_mark.index, value)
 
 
-def _end(node: yaml.Node) -> int:
-    """Return where a node's text ends: a block's own mark is where the next thing begins."""
+def _text_end(node: yaml.Node) -> int:
+    """Return where a node's text ends; a block's own end mark is where the next node begins."""
     return max(int(leaf.end_mark.index) for leaf in _leaves(node))
 
 
@@ -182,16 +188,16 @@ def _leaves(node: yaml.Node) -> Iterator[yaml.Node]:
 def haproxy(text: str, region: Region, socket: str, *, fast: bool) -> str:
     """Return the HAProxy file's text with a region's addresses and socket, run as root.
 
-    The servers get the addresses of the region's web servers in order; with ``fast`` the backends
-    take the `fast` defaults instead of the `calm` ones.  What operators need for a story, the
-    administrators' socket and the map of maintenance, is no comment any more.  Raises LabError
-    when the file has not the shape of the shipped one.
+    The servers get the addresses of the region's web servers in order.  With ``fast`` the backends
+    use the `fast` defaults instead of the `calm` ones.  The admin socket and the maintenance map,
+    which the shipped file has in comments, are enabled.  Raises LabError when the file does not
+    have the structure of the shipped one.
     """
-    for words in (r"stats socket \S*/admin\.sock", r"http-request .*map_str\("):
-        text = re.sub(rf"^(\s*)#(?={words})", r"\1", text, flags=re.MULTILINE)
-    # The machine's own syslog shall not hear of servers that die in a rehearsal.
+    for pattern in (r"stats socket \S*/admin\.sock", r"http-request .*map_str\("):
+        text = re.sub(rf"^(\s*)#(?={pattern})", r"\1", text, flags=re.MULTILINE)
+    # Server failures of a rehearsal do not belong in the machine's own syslog.
     text = re.sub(r"^(?=\s*log\s+/)", "#", text, flags=re.MULTILINE)
-    text = re.sub(r"(?<=\s)(user|group)(\s+)\S+", r"\1\2root", _code_only(text))
+    text = re.sub(r"(?<=\s)(user|group)(\s+)\S+", r"\1\2root", _strip_comments(text))
     admin = r"\S*/admin\.sock"
     line = r"^(\s*stats\s+socket\s+)"
     text, sockets = re.subn(rf"{line}(?!{admin})\S+", rf"\g<1>{socket}", text, flags=re.MULTILINE)
@@ -207,7 +213,7 @@ def haproxy(text: str, region: Region, socket: str, *, fast: bool) -> str:
     if (sockets, servers) != (1, len(region.web)):
         raise LabError(
             f"the HAProxy file has {sockets} stats sockets and {servers} servers; "
-            f"the lab fills in 1 and {len(region.web)}",
+            f"the lab replaces 1 and {len(region.web)}",
             EX_CONFIG,
         )
     if fast:
@@ -220,6 +226,6 @@ def haproxy(text: str, region: Region, socket: str, *, fast: bool) -> str:
     return text
 
 
-def _code_only(text: str) -> str:
-    """Return a HAProxy file without its comments, whose words look like settings."""
+def _strip_comments(text: str) -> str:
+    """Return a HAProxy file without its comments, which contain words that look like settings."""
     return re.sub(r"(^|\s)#.*$", "", text, flags=re.MULTILINE)

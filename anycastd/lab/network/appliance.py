@@ -1,7 +1,7 @@
-"""One region's NVA as it is installed: HAProxy, speaker and agent, and the web servers behind it.
+"""One region's NVA as installed: HAProxy, speaker and agent; and the web servers behind it.
 
-Speaker and agent are started again whenever they end, as their systemd units have it; HAProxy and
-the web servers stay dead until somebody starts them.
+Speaker and agent are restarted whenever they end, as by their systemd units.  HAProxy and the web
+servers are not restarted.
 """
 
 from __future__ import annotations
@@ -26,44 +26,45 @@ PYTHON = (sys.executable, "-m")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What may differ from the shipped form.
+class LabSettings:
+    """Differences from what is shipped.
 
-    ``program`` and ``speaker`` are the commands before `run` and `speaker`; ``profiles`` (region
-    name -> file) and ``haproxy_file`` replace the shipped files; ``back`` are the return timers
-    (None: the profile's own), ``drain`` the times of a drain, likewise; ``fast`` selects the fast
-    block of the HAProxy file; with ``weights`` the MSEE prefers the first region's circuit by a
-    weight, whatever the paths are.
+    ``program`` and ``speaker`` are the commands to which `run` and `speaker` are appended.
+    ``profiles`` (region name -> file) and ``haproxy_file`` replace the shipped files.
+    ``return_timers`` and ``drain_times`` (s) replace those of the profile; None keeps them.
+    ``fast`` selects the fast block of the HAProxy file.  With ``weights`` the MSEE prefers the
+    first region's circuit by a weight, whatever the AS paths are.
     """
 
     program: tuple[str, ...] = (*PYTHON, "anycastd")
     speaker: tuple[str, ...] = (*PYTHON, "anycastd")
     haproxy: str = "haproxy"
     fast: bool = False
-    back: Mapping[str, float] | None = None
-    drain: Mapping[str, float] | None = None
+    return_timers: Mapping[str, float] | None = None
+    drain_times: Mapping[str, float] | None = None
     profiles: Mapping[str, Path] | None = None
     haproxy_file: Path | None = None
     weights: bool = False
 
 
 class Appliance:
-    """An NVA and its region's web servers; ``run`` is its /run, with everything's sockets.
+    """An NVA and its region's web servers.
 
-    ``prepends`` are its profile's, by level.
+    ``run_directory`` stands for the NVA's /run and holds all sockets.  ``prepends`` are those of
+    its profile: level -> number of prepended ASNs.
     """
 
-    def __init__(self, nodes: Nodes, region: Region, settings: Settings) -> None:
+    def __init__(self, nodes: Nodes, region: Region, settings: LabSettings) -> None:
         self.region = region
         self.node = region.node("nva")
-        self.run = nodes.directory / region.name
-        self.profile = self.run / "profile.yaml"
-        self.haproxy_config = self.run / "haproxy.cfg"
-        self.haproxy_socket = self.run / "haproxy" / "anycastd.sock"
-        self.agent_directory = self.run / "agent"
-        self.speaker_directory = self.run / "speaker"
+        self.run_directory = nodes.directory / region.name
+        self.profile = self.run_directory / "profile.yaml"
+        self.haproxy_config = self.run_directory / "haproxy.cfg"
+        self.haproxy_socket = self.run_directory / "haproxy" / "anycastd.sock"
+        self.agent_directory = self.run_directory / "agent"
+        self.speaker_directory = self.run_directory / "speaker"
         self.prepends: dict[str, int] = {}
-        self.backends: dict[str, Process] = {}
+        self.web_servers: dict[str, Process] = {}
         self.haproxy: Process | None = None
         self.speaker: Process | None = None
         self.agent: Process | None = None
@@ -72,47 +73,49 @@ class Appliance:
 
     @property
     def socket(self) -> str:
-        """HAProxy's stats socket, as its configuration and the profile have it."""
+        """Path of HAProxy's stats socket, as in its configuration and in the profile."""
         return str(self.haproxy_socket)
 
     def prepare(self) -> None:
-        """Write the profile and the HAProxy file, and put the VIP on the loopback.
+        """Write the profile and the HAProxy file, and add the VIP to the loopback.
 
-        On a real NVA a unit of its own does the last before HAProxy starts.
+        On a real NVA anycastd-vip.service adds the VIP before HAProxy starts.
         """
         for directory in (self.haproxy_socket.parent, self.agent_directory, self.speaker_directory):
             directory.mkdir(parents=True)
         settings = self._settings
         chosen = (settings.profiles or {}).get(self.region.name)
-        text = (chosen or shipped_files.shipped(f"profiles/{self.region.profile}")).read_text(
+        text = (chosen or shipped_files.find_shipped(f"profiles/{self.region.profile}")).read_text(
             encoding="utf-8"
         )
         socket = self.socket
-        filled = adapt.profile(text, self.region, socket, settings.back, settings.drain)
+        filled = adapt.profile(
+            text, self.region, socket, settings.return_timers, settings.drain_times
+        )
         self.profile.write_text(filled, encoding="utf-8")
         (service,) = yaml.safe_load(filled)["services"].values()
-        self.prepends = {  # what is not written is as docs/profile.md says
+        self.prepends = {  # defaults as in docs/profile.md
             "preferred": service.get("prepend", 0),
             "degraded": service.get("degraded", {}).get("prepend", 3),
             "standby": service.get("standby", {}).get("prepend", 6),
         }
-        text = (settings.haproxy_file or shipped_files.shipped("haproxy/haproxy.cfg")).read_text(
-            encoding="utf-8"
-        )
+        text = (
+            settings.haproxy_file or shipped_files.find_shipped("haproxy/haproxy.cfg")
+        ).read_text(encoding="utf-8")
         self.haproxy_config.write_text(
             adapt.haproxy(text, self.region, socket, fast=settings.fast), encoding="utf-8"
         )
         Path(adapt.maintenance_map(socket)).touch()
         self._nodes.run(self.node, "ip", "address", "add", f"{VIP}/32", "dev", "lo")
 
-    def start_backends(self) -> None:
-        """Start those of the two web servers that are not running."""
+    def start_web_servers(self) -> None:
+        """Start the web servers that are not running."""
         for number, address in enumerate(self.region.web, 1):
             name = f"{self.region.short}-web{number}"
-            running = self.backends.get(name)
+            running = self.web_servers.get(name)
             if running is None or running.pid is None:
                 argv = (*PYTHON, "anycastd.lab.programs.web_server", address, self.region.name)
-                self.backends[name] = self._nodes.start(
+                self.web_servers[name] = self._nodes.start(
                     self.region.node("web"),
                     name,
                     *argv,
@@ -120,31 +123,32 @@ class Appliance:
                     name,
                 )
 
-    def backends_ready(self) -> bool:
-        """Return whether every web server listens."""
+    def web_servers_ready(self) -> bool:
+        """Return whether every web server accepts connections."""
         return all(
-            READY in process.log.read_text(encoding="utf-8") for process in self.backends.values()
+            READY in process.log.read_text(encoding="utf-8")
+            for process in self.web_servers.values()
         )
 
     def start_haproxy(self) -> None:
-        """Start HAProxy, master and worker; raises LabError when it refuses its configuration."""
+        """Start HAProxy, master and worker; raises LabError if it rejects its configuration."""
         argv = (self._settings.haproxy, "-W", "-f", str(self.haproxy_config))
         self._nodes.run(self.node, self._settings.haproxy, "-c", "-f", str(self.haproxy_config))
         self.haproxy = self._nodes.start(self.node, "haproxy", *argv)
 
     def start_speaker(self) -> None:
-        """Start the speaker, which becomes ExaBGP."""
+        """Start the speaker (ExaBGP and the lease process)."""
         self.speaker = self._nodes.start(
             self.node,
             "speaker",
             *self._settings.speaker,
             *("speaker", "--profile", str(self.profile)),
             *("--directory", str(self.speaker_directory)),
-            again=True,
+            restart=True,
         )
 
     def start_agent(self) -> None:
-        """Start the agent, with the speaker's lease."""
+        """Start the agent, connected to the speaker's lease socket."""
         self.agent = self._nodes.start(
             self.node,
             "agent",
@@ -152,53 +156,53 @@ class Appliance:
             *("run", "--profile", str(self.profile)),
             *("--lease", str(self.speaker_directory / "lease.sock")),
             *("--directory", str(self.agent_directory)),
-            *("--state", str(self.run / "state")),
-            again=True,
+            *("--state", str(self.run_directory / "state")),
+            restart=True,
         )
 
     def status_command(self) -> tuple[str, ...]:
-        """Return the command that asks the agent how it is."""
+        """Return the command `anycastd status` for this agent."""
         return (*self._settings.program, "status", "--directory", str(self.agent_directory))
 
     def status(self) -> dict[str, Any] | None:
-        """Return what `anycastd status --json` says; None while no agent answers."""
+        """Return the answer of `anycastd status --json`; None while no agent answers."""
         argv = (*self.status_command(), "--json")
-        done = self._nodes.ask(self.node, *argv)
+        done = self._nodes.try_run(self.node, *argv)
         try:
-            said = json.loads(done.stdout)
+            answer = json.loads(done.stdout)
         except ValueError:
             return None
-        return said if isinstance(said, dict) else None
+        return answer if isinstance(answer, dict) else None
 
-    def command(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
-        """Give the agent a command, as an operator on the NVA would, and wait for its end."""
+    def run_command(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run an `anycastd` command on the NVA, as an operator would, and wait for its end."""
         where = ("--directory", str(self.agent_directory))
-        return self._nodes.ask(self.node, *self._settings.program, name, *options, *where)
+        return self._nodes.try_run(self.node, *self._settings.program, name, *options, *where)
 
-    def explanation(self) -> dict[str, Any]:
-        """Return what `anycastd explain --json` says of the service; empty if no agent answers."""
+    def read_explain(self) -> dict[str, Any]:
+        """Return the service's part of `anycastd explain --json`; empty if no agent answers."""
         try:
-            said = json.loads(self.command("explain", "--json").stdout)
+            answer = json.loads(self.run_command("explain", "--json").stdout)
         except ValueError:
             return {}
-        return dict(next(iter(said["services"].values())))
+        return dict(next(iter(answer["services"].values())))
 
-    def tell_haproxy(self, command: str) -> None:
-        """Say something on HAProxy's socket for administrators; raises LabError if it objects."""
+    def send_to_haproxy(self, command: str) -> None:
+        """Send a command to HAProxy's admin socket; raises LabError if the answer is not empty."""
         admin = HAProxy(socket_file=adapt.admin_socket(self.socket))
-        words = "\n".join(line for _, lines in admin.command(command) for line in lines).strip()
-        if words:
-            raise LabError(f"{self.node}: HAProxy answers '{command}' with: {words}")
+        answer = "\n".join(line for _, lines in admin.command(command) for line in lines).strip()
+        if answer:
+            raise LabError(f"{self.node}: HAProxy answers '{command}' with: {answer}")
 
-    def inventory(self) -> dict[str, dict[str, str]]:
-        """Return HAProxy's backends by its own word: name -> server -> status."""
+    def server_states(self) -> dict[str, dict[str, str]]:
+        """Return the server states that HAProxy reports: backend -> server -> status."""
         admin = HAProxy(socket_file=self.socket)
         return {
             backend.name: {server.name: server.status for server in backend.servers()}
             for backend in admin.backends()
         }
 
-    def last_words(self) -> str:
+    def log_tails(self) -> str:
         """Return the last lines of the logs of agent, speaker and HAProxy."""
         processes = [one for one in (self.agent, self.speaker, self.haproxy) if one]
-        return "\n".join(f"--- {one.name}\n{one.last_words()}" for one in processes)
+        return "\n".join(f"--- {one.name}\n{one.log_tail()}" for one in processes)

@@ -1,4 +1,7 @@
-"""What the lab breaks and mends; each returns the moment just before, on the monotonic clock."""
+"""The faults that the stories cause and repair.
+
+Each method returns the time of the monotonic clock just before it acted, in seconds.
+"""
 
 from __future__ import annotations
 
@@ -7,101 +10,86 @@ import time
 from collections.abc import Mapping
 
 from anycastd.lab.network.appliance import PYTHON, Appliance
-from anycastd.lab.network.namespaces import LabError, Nodes, Process, ended, signal_all
+from anycastd.lab.network.namespaces import LabError, Nodes, Process, has_ended, signal_all
 from anycastd.lab.network.topology import VIP
 
 
 class Faults:
-    """Breaks things by region name and starts them again."""
+    """Kills, freezes and restarts the programs of a region, which is given by name."""
 
     def __init__(self, nodes: Nodes, regions: Mapping[str, Appliance]) -> None:
         self._nodes = nodes
         self._regions = regions
-        self._crowd: Process | None = None
+        self._idle_clients: Process | None = None
 
-    def kill_backends(self, region: str, *names: str) -> float:
-        """SIGKILL a region's web servers at once, or only those named."""
-        backends = self._regions[region].backends
-        return _kill([backends[name] for name in names or backends])
+    def kill_web_servers(self, region: str, *names: str) -> float:
+        """Kill (SIGKILL) a region's web servers, or only those that are named."""
+        web_servers = self._regions[region].web_servers
+        return kill_processes([web_servers[name] for name in names or web_servers])
 
-    def start_backends(self, region: str) -> float:
-        """Start the web servers that are dead."""
+    def start_web_servers(self, region: str) -> float:
+        """Start the web servers that are not running."""
         now = time.monotonic()
-        self._regions[region].start_backends()
+        self._regions[region].start_web_servers()
         return now
 
-    def freeze_backends(self, region: str) -> float:
-        """Stop a region's web servers: the kernel still takes connections, nobody answers."""
+    def freeze_web_servers(self, region: str) -> float:
+        """Stop (SIGSTOP) a region's web servers.
+
+        The kernel still accepts connections, but no request is answered.
+        """
         now = time.monotonic()
-        for backend in self._regions[region].backends.values():
-            backend.freeze()
+        for web_server in self._regions[region].web_servers.values():
+            web_server.freeze()
         return now
 
-    def thaw_backends(self, region: str) -> float:
-        """Let them go on."""
+    def thaw_web_servers(self, region: str) -> float:
+        """Continue (SIGCONT) a region's web servers."""
         now = time.monotonic()
-        for backend in self._regions[region].backends.values():
-            backend.thaw()
+        for web_server in self._regions[region].web_servers.values():
+            web_server.thaw()
         return now
 
     def kill_haproxy(self, region: str) -> float:
-        """SIGKILL HAProxy's master and worker."""
-        return _kill([_there(self._regions[region].haproxy, region, "HAProxy")])
+        """Kill (SIGKILL) HAProxy's master and worker."""
+        return kill_processes([_require_started(self._regions[region].haproxy, region, "HAProxy")])
 
     def start_haproxy(self, region: str) -> float:
-        """Start HAProxy again."""
+        """Start HAProxy."""
         now = time.monotonic()
         self._regions[region].start_haproxy()
         return now
 
-    def kill_agent(self, region: str) -> float:
-        """SIGKILL the agent; it is started again 0.1 s later."""
-        return _kill([_there(self._regions[region].agent, region, "agent")])
-
-    def kill_speaker(self, region: str) -> float:
-        """SIGKILL ExaBGP and the lease process; they are started again 0.1 s later."""
-        return _kill([_there(self._regions[region].speaker, region, "speaker")])
-
-    def crowd(self, number: int) -> float:
-        """Connect so many clients to the VIP, which say nothing and stay."""
+    def connect_idle_clients(self, number: int) -> float:
+        """Open ``number`` connections to the VIP that send nothing and stay open."""
         now = time.monotonic()
         argv = (*PYTHON, "anycastd.lab.programs.idle_clients", VIP, str(number))
-        self._crowd = self._nodes.start("client", "crowd", *argv)
+        self._idle_clients = self._nodes.start("client", "idle-clients", *argv)
         return now
 
-    def disperse(self) -> float:
-        """Have them go away."""
-        return _kill([_there(self._crowd, "the client", "crowd")])
-
-    def link_down(self, region: str, role: str = "nva") -> float:
-        """Take a node off its VNet without a word, as a host that dies; roles as in ``Region``."""
-        return self._link(region, role, "down")
-
-    def link_up(self, region: str, role: str = "nva") -> float:
-        """Put a node back on its VNet."""
-        return self._link(region, role, "up")
-
-    def _link(self, region: str, role: str, state: str) -> float:
-        node = self._regions[region].region.node("vnet")
-        now = time.monotonic()
-        self._nodes.run(node, "ip", "link", "set", role, state)
-        return now
+    def disconnect_idle_clients(self) -> float:
+        """Close these connections."""
+        return kill_processes([_require_started(self._idle_clients, "the client", "idle clients")])
 
 
-def _there(process: Process | None, region: str, what: str) -> Process:
-    if process is None:
-        raise LabError(f"{region} has no {what} running")
-    return process
+def kill_processes(processes: list[Process]) -> float:
+    """Kill (SIGKILL) programs and all that they started, and wait for their end.
 
-
-def _kill(processes: list[Process]) -> float:
-    trees = [process.tree for process in processes]
+    Returns the time of the monotonic clock just before.  Raises LabError when one is not running.
+    """
+    trees = [process.pids for process in processes]
     for process, tree in zip(processes, trees, strict=True):
         if not tree:
-            raise LabError(f"{process.name} is not running:\n{process.last_words()}")
+            raise LabError(f"{process.name} is not running:\n{process.log_tail()}")
     pids = [pid for tree in trees for pid in tree]
     now = time.monotonic()
     signal_all(pids, signal.SIGKILL)
-    while not all(ended(pid) for pid in pids):
+    while not all(has_ended(pid) for pid in pids):
         time.sleep(0.001)
     return now
+
+
+def _require_started(process: Process | None, region: str, what: str) -> Process:
+    if process is None:
+        raise LabError(f"{region} has no {what} running")
+    return process

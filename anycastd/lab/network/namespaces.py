@@ -1,11 +1,16 @@
-"""Nodes: network namespaces, and processes in them, that vanish with whoever made them.
+"""Nodes: network namespaces and the processes in them; all end with the process that made them.
 
-One keeper holds everything.  It is a shell that starts `unshare`: a PID namespace whose first
-process reads a pipe from us, and a mount namespace in which each node's network namespace is
-pinned to a file.  When the pipe ends, because we closed it or because we died in whatever way,
-that first process ends, the kernel kills everything else in its PID namespace, the pins go with
-the mount namespace, and the keeper removes the directory.  Nothing has a global name, so labs may
-run side by side.
+Three processes make that so:
+
+1. We start a shell (the outer script) that ignores the terminal's signals.
+2. It starts `unshare` with a new PID namespace and a new mount namespace.  Each node's network
+   namespace is kept by a bind mount on a file, in that mount namespace only.
+3. The first process of the PID namespace (the inner script) reads a pipe from us.
+
+When the pipe closes, because ``close`` was called or because our process ended for any reason, the
+inner script ends.  The kernel then kills all other processes of the PID namespace, and the mounts
+go with the mount namespace.  The outer script removes the directory at last.  Nothing has a global
+name, so several labs can run side by side.
 """
 
 from __future__ import annotations
@@ -24,17 +29,17 @@ from typing import IO, Any, Self, cast
 
 from anycastd.lab.network import shipped_files
 
-# Outside: survives signals of our terminal, and tidies up after everything else is dead.
-_KEEPER = """
+# Runs outside of the namespaces: removes the directory when everything inside has ended.
+_OUTER_SCRIPT = """
 trap '' HUP INT TERM
 directory=$1
 shift
 unshare --mount --pid --fork --kill-child --propagation private \\
-    sh -c "$INSIDE" lab "$directory" "$@"
+    sh -c "$INNER_SCRIPT" lab "$directory" "$@"
 rm -rf "$directory"
 """
-# Inside: first process of the PID namespace.  A shell, since it also has to reap orphans.
-_INSIDE = """
+# First process of the PID namespace.  A shell, because it also has to reap orphans.
+_INNER_SCRIPT = """
 directory=$1
 shift
 read -r pid _ </proc/self/stat
@@ -47,7 +52,7 @@ echo "$pid"
 cat >/dev/null
 """
 # What systemd's Restart=always with RestartSec=0.1 does.
-_AGAIN = """
+_RESTART_LOOP = """
 while :; do
     "$@"
     echo "lab: ended with status $?, started again in 0.1 s"
@@ -61,15 +66,15 @@ EX_UNAVAILABLE, EX_SOFTWARE, EX_NOPERM, EX_CONFIG = 69, 70, 77, 78
 
 
 class LabError(Exception):
-    """Something the lab needs is missing or failed; ``code`` is the exit code to end with."""
+    """Something that the lab needs is missing or failed; ``code`` is the exit code."""
 
     def __init__(self, message: str, code: int = EX_SOFTWARE) -> None:
         super().__init__(message)
         self.code = code
 
 
-def children(pid: int) -> list[int]:
-    """Return the PIDs of a process's children, oldest first; none when it is gone."""
+def child_pids(pid: int) -> list[int]:
+    """Return the PIDs of a process's children, oldest first; empty if it has ended."""
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8")
     except OSError:
@@ -77,16 +82,16 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in text.split()]
 
 
-def descendants(pid: int) -> list[int]:
-    """Return the PIDs below a process, parents before their children."""
-    found = children(pid)
+def descendant_pids(pid: int) -> list[int]:
+    """Return the PIDs of a process's descendants, parents first."""
+    found = child_pids(pid)
     for child in found:
-        found.extend(children(child))
+        found.extend(child_pids(child))
     return found
 
 
-def ended(pid: int) -> bool:
-    """Return whether a process is gone, or dead and not yet waited for."""
+def has_ended(pid: int) -> bool:
+    """Return whether a process has ended, including one that is still a zombie."""
     try:
         return (
             Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
@@ -99,38 +104,40 @@ def ended(pid: int) -> bool:
 class Process:
     """A program running in a node; its output goes to ``log``."""
 
-    def __init__(self, name: str, popen: subprocess.Popen[bytes], log: Path, looped: bool) -> None:
+    def __init__(
+        self, name: str, popen: subprocess.Popen[bytes], log: Path, *, restarted: bool
+    ) -> None:
         self.name = name
         self.log = log
         self._popen = popen
-        self._looped = looped
+        self._restarted = restarted
 
     @property
     def pid(self) -> int | None:
-        """The program's PID as seen from outside; None while it is not running."""
-        found = children(self._popen.pid)
-        if found and self._looped:
-            found = [pid for pid in children(found[0]) if _command(pid) != "sleep"]
-        return found[0] if found and not ended(found[0]) else None
+        """PID of the program in our own PID namespace; None while it is not running."""
+        found = child_pids(self._popen.pid)
+        if found and self._restarted:
+            found = [pid for pid in child_pids(found[0]) if _command_name(pid) != "sleep"]
+        return found[0] if found and not has_ended(found[0]) else None
 
     @property
-    def tree(self) -> list[int]:
-        """The PIDs of the program and of everything it started."""
+    def pids(self) -> list[int]:
+        """PIDs of the program and of everything that it started; empty while it is not running."""
         pid = self.pid
-        return [] if pid is None else [pid, *descendants(pid)]
+        return [] if pid is None else [pid, *descendant_pids(pid)]
 
     def kill(self) -> None:
         """Send SIGKILL to the program and everything it started."""
-        signal_all(self.tree, signal.SIGKILL)
+        signal_all(self.pids, signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Stop the program and everything it started (SIGSTOP)."""
-        signal_all(self.tree, signal.SIGSTOP)
+        """Send SIGSTOP to the program and everything it started."""
+        signal_all(self.pids, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let the program and everything it started go on (SIGCONT)."""
+        """Send SIGCONT to the program and everything it started."""
         # nsenter stops itself together with its child.
-        signal_all([self._popen.pid, *self.tree], signal.SIGCONT)
+        signal_all([self._popen.pid, *self.pids], signal.SIGCONT)
 
     def terminate(self) -> None:
         """Send SIGTERM to the program alone."""
@@ -138,19 +145,22 @@ class Process:
         if pid is not None:
             signal_all([pid], signal.SIGTERM)
 
-    def wait(self, seconds: float) -> int:
-        """Wait for the end of a program that is not restarted; return its exit status."""
-        return self._popen.wait(seconds)
+    def wait(self, timeout: float) -> int:
+        """Wait until a program that is not restarted ends; return its exit status.
+
+        Raises subprocess.TimeoutExpired after ``timeout`` seconds.
+        """
+        return self._popen.wait(timeout)
 
     @property
     def restarts(self) -> int:
-        """How many times it has been started again."""
+        """Number of restarts so far."""
         try:
             return self.log.read_bytes().count(b"\nlab: ended with status")
         except OSError:
             return 0
 
-    def last_words(self, lines: int = 15) -> str:
+    def log_tail(self, lines: int = 15) -> str:
         """Return the last lines of the log."""
         try:
             text = self.log.read_text(errors="replace", encoding="utf-8")
@@ -160,7 +170,7 @@ class Process:
 
 
 def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
-    """Send a signal to each of some processes; those that are gone are passed over."""
+    """Send a signal to each of the processes; those that have ended are ignored."""
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -169,55 +179,55 @@ def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
 
 
 class Nodes:
-    """The namespaces of one lab, and the directory that holds its files.
+    """The network namespaces of one lab, and the directory with its files.
 
-    Use it as a context manager.  ``directory`` is made (it may exist when it is empty) and is
-    removed in the end; by default it is a new one below the system's temporary directory.
-    ``environment`` is that of the programs: ours, and they find the checkout that we run from.
+    Used as a context manager.  ``directory`` is created, or may exist if it is empty, and is
+    removed at the end; by default it is a new one below the system's temporary directory.
+    ``environment`` is what the programs get: our own, and PYTHONPATH if we run from a source tree.
     """
 
     def __init__(self, names: Sequence[str], directory: Path | None = None) -> None:
         self.names = tuple(names)
-        self.directory = _make(directory)
-        checkout = shipped_files.checkout()
+        self.directory = _make_directory(directory)
+        checkout = shipped_files.find_checkout()
         ours = {"PYTHONPATH": str(checkout)} if checkout else {}
         self.environment = {**os.environ, **ours}
         self._popens: list[subprocess.Popen[Any]] = []
-        self._keeper: subprocess.Popen[bytes] | None = None
-        self._hold = -1
+        self._outer: subprocess.Popen[bytes] | None = None
+        self._lifeline = -1
         self.pid = 0
 
     def __enter__(self) -> Self:
         for name in ("net", "log"):
             (self.directory / name).mkdir()
-        held, self._hold = os.pipe()
-        tell, told = os.pipe()
-        with tempfile.TemporaryFile() as words:
+        lifeline_end, self._lifeline = os.pipe()
+        pid_out, pid_in = os.pipe()
+        with tempfile.TemporaryFile() as errors:
             try:
-                self._keeper = subprocess.Popen(
-                    ["sh", "-c", _KEEPER, "keeper", str(self.directory), *self.names],
-                    stdin=held,
-                    stdout=told,
-                    stderr=words,
+                self._outer = subprocess.Popen(
+                    ["sh", "-c", _OUTER_SCRIPT, "lab", str(self.directory), *self.names],
+                    stdin=lifeline_end,
+                    stdout=pid_in,
+                    stderr=errors,
                     cwd="/",
-                    env={**os.environ, "INSIDE": _INSIDE},
+                    env={**os.environ, "INNER_SCRIPT": _INNER_SCRIPT},
                     start_new_session=True,
                 )
-                os.close(told)
-                with os.fdopen(tell) as answer:
+                os.close(pid_in)
+                with os.fdopen(pid_out) as answer:
                     line = answer.readline() if select.select([answer], [], [], 30)[0] else ""
             except BaseException:
                 self.close()
                 raise
             finally:
-                os.close(held)
+                os.close(lifeline_end)
             if not line:
                 self.close()
-                words.seek(0)
-                said = words.read().decode(errors="replace").strip() or "no answer in 30 s"
-                raise LabError(f"cannot make network namespaces: {said}", EX_NOPERM)
+                errors.seek(0)
+                detail = errors.read().decode(errors="replace").strip() or "no answer in 30 s"
+                raise LabError(f"cannot make network namespaces: {detail}", EX_NOPERM)
         self.pid = int(line)
-        self._write_in()
+        self._write_enter_script()
         return self
 
     def __exit__(
@@ -230,31 +240,34 @@ class Nodes:
 
     def close(self) -> None:
         """End every process, and remove the namespaces and the directory."""
-        if self._keeper is None:
+        if self._outer is None:
             return
-        os.close(self._hold)
-        keeper, self._keeper = self._keeper, None
-        keeper.wait(20)
+        os.close(self._lifeline)
+        outer, self._outer = self._outer, None
+        outer.wait(20)
         for popen in self._popens:
             popen.wait(20)
         self._popens.clear()
 
-    def pin(self, node: str) -> str:
-        """Return the path of a node's network namespace as seen from inside any node."""
+    def namespace_path(self, node: str) -> str:
+        """Return the path of a node's network namespace, valid inside any node."""
         return f"{self.directory}/net/{node}"
 
-    def enter(self, node: str, *argv: str) -> list[str]:
+    def command_in(self, node: str, *argv: str) -> list[str]:
         """Return the command that runs ``argv`` in a node."""
-        net = f"--net=/proc/{self.pid}/root{self.pin(node)}"
+        net = f"--net=/proc/{self.pid}/root{self.namespace_path(node)}"
         # Entering a mount namespace leaves a chroot, if we are in one: hence --root and --wd.
         target = ["nsenter", f"--target={self.pid}", "--mount", "--root", "--wd", "--pid", net]
         return [*target, "--", *argv]
 
-    def ask(self, node: str, *argv: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command in a node, at most 30 s long, with ``text`` as its input."""
+    def try_run(self, node: str, *argv: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command in a node with ``text`` as its standard input, whatever its exit status.
+
+        Raises LabError when it takes longer than 30 s.
+        """
         try:
             return subprocess.run(
-                self.enter(node, *argv),
+                self.command_in(node, *argv),
                 input=text,
                 capture_output=True,
                 encoding="utf-8",
@@ -264,14 +277,14 @@ class Nodes:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise LabError(f"{node}: {shlex.join(argv)} had no end in 30 s") from None
+            raise LabError(f"{node}: {shlex.join(argv)} did not end in 30 s") from None
 
     def run(self, node: str, *argv: str, text: str = "") -> str:
-        """Run a command in a node and return what it wrote; raises LabError when it fails."""
-        done = self.ask(node, *argv, text=text)
+        """Run a command in a node and return its standard output; raises LabError when it fails."""
+        done = self.try_run(node, *argv, text=text)
         if done.returncode:
-            said = (done.stderr or done.stdout).strip()
-            raise LabError(f"{node}: {shlex.join(argv)} failed ({done.returncode}): {said}")
+            detail = (done.stderr or done.stdout).strip()
+            raise LabError(f"{node}: {shlex.join(argv)} failed ({done.returncode}): {detail}")
         return done.stdout
 
     def start(
@@ -279,15 +292,15 @@ class Nodes:
         node: str,
         name: str,
         *argv: str,
-        again: bool = False,
+        restart: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> Process:
-        """Start a program in a node; with ``again`` it is started again whenever it ends."""
+        """Start a program in a node; with ``restart`` it is restarted whenever it ends."""
         log = self.directory / "log" / f"{node}-{name}.log"
-        command = ("sh", "-c", _AGAIN, name, *argv) if again else argv
+        command = ("sh", "-c", _RESTART_LOOP, name, *argv) if restart else argv
         with log.open("ab") as out:
             popen = subprocess.Popen(
-                self.enter(node, *command),
+                self.command_in(node, *command),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -296,12 +309,12 @@ class Nodes:
                 start_new_session=True,
             )
         self._popens.append(popen)
-        return Process(f"{node} {name}", popen, log, again)
+        return Process(f"{node} {name}", popen, log, restarted=restart)
 
-    def follow(self, node: str, *argv: str) -> IO[str]:
-        """Start a program in a node and return its lines, for the caller to read and close."""
+    def stream_lines(self, node: str, *argv: str) -> IO[str]:
+        """Start a program in a node and return its output as a stream, which the caller closes."""
         popen = subprocess.Popen(
-            self.enter(node, *argv),
+            self.command_in(node, *argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -313,10 +326,10 @@ class Nodes:
         self._popens.append(popen)
         return cast("IO[str]", popen.stdout)
 
-    def _write_in(self) -> None:
-        """Write the script with which a person enters a node."""
+    def _write_enter_script(self) -> None:
+        """Write the script `in`, with which a person runs a command in a node."""
         script = self.directory / "in"
-        target = self.enter("$node")
+        target = self.command_in("$node")
         line = " ".join(f'"{word}"' if "$" in word else word for word in target)
         path = self.environment.get("PYTHONPATH")
         exported = f"export PYTHONPATH={shlex.quote(path)}\n" if path else ""
@@ -333,7 +346,7 @@ class Nodes:
         script.chmod(0o755)
 
 
-def _command(pid: int) -> str:
+def _command_name(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
     except OSError:
@@ -342,21 +355,21 @@ def _command(pid: int) -> str:
 
 # A socket's path has at most 107 characters, HAProxy wants ten for itself, and the longest name
 # below the directory is /northeurope/haproxy/anycastd.sock.
-_LONGEST = 60
+_MAX_DIRECTORY_LENGTH = 60
 
 
-def _make(directory: Path | None) -> Path:
+def _make_directory(directory: Path | None) -> Path:
     if directory is None:
         made = Path(tempfile.gettempdir()).resolve() / f"anycastd-lab-{secrets.token_hex(4)}"
     else:
         made = directory.resolve()
-    if len(str(made)) > _LONGEST:
+    if len(str(made)) > _MAX_DIRECTORY_LENGTH:
         raise LabError(
             f"{made}: too long for sockets below it; give a --directory like /tmp/lab", 2
         )
     made.mkdir(parents=True, exist_ok=directory is not None)
     if any(made.iterdir()):
-        raise LabError(f"{made} is not empty, and the lab removes it in the end", 2)
+        raise LabError(f"{made} is not empty, and the lab removes it at the end", 2)
     # Programs that give up root have to reach their own files in it.
     made.chmod(0o755)
     return made

@@ -1,4 +1,4 @@
-"""What the client saw: its answers, and the outage that they add up to."""
+"""The results of the client's requests, and the outage that they show."""
 
 from __future__ import annotations
 
@@ -10,86 +10,93 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of one request; times are of the monotonic clock, in seconds.
+class RequestResult:
+    """The result of one request; times are of the monotonic clock, in seconds.
 
-    ``due`` is when it should have been sent, ``start`` when it was, ``end`` when it was over;
-    ``why`` is empty when ``ok``; ``again``: how often it was sent once more.
+    The request should have been sent at ``due_at`` and was sent at ``sent_at``.  ``detail`` says
+    why it failed and is empty when ``ok``.  ``resent`` counts how often it was sent again.
     """
 
-    n: int
-    due: float
-    start: float
-    end: float
+    number: int
+    due_at: float
+    sent_at: float
+    ended_at: float
     ok: bool
     region: str
     server: str
-    why: str
-    again: int = 0
+    detail: str
+    resent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
     """An outage as a client sees it.
 
-    It lasts ``seconds``: from the sending of the first request that failed to the end of the first
-    good answer to a request sent after the last that failed.  ``began`` and ``over`` are these two
-    moments, ``failed`` counts the failed requests, ``whys`` says how they failed.
+    It begins when the first request that fails is sent.  It ends with the first good answer to a
+    request that was sent after the last failed one; until then ``ended_at`` is infinite.
+    ``failed`` counts the failed requests, ``details`` counts them by reason.
     """
 
-    began: float
-    over: float
+    began_at: float
+    ended_at: float
     failed: int
-    whys: dict[str, int]
+    details: dict[str, int]
 
     @property
     def seconds(self) -> float:
-        """How long it lasted, in seconds."""
-        return self.over - self.began
+        """Duration in seconds."""
+        return self.ended_at - self.began_at
 
 
-def outage(answers: Iterable[Answer], since: float = 0.0) -> Outage | None:
-    """Return the outage among the requests that were over after ``since``; None without a failure.
-
-    While no good answer has followed, ``over`` is infinite.
-    """
-    seen = sorted((answer for answer in answers if answer.end >= since), key=lambda one: one.start)
-    failed = [answer for answer in seen if not answer.ok]
+def find_outage(results: Iterable[RequestResult], since: float = 0.0) -> Outage | None:
+    """Return the outage among the requests that ended since a time; None if none failed."""
+    seen = sorted(
+        (result for result in results if result.ended_at >= since), key=lambda one: one.sent_at
+    )
+    failed = [result for result in seen if not result.ok]
     if not failed:
         return None
-    after = [answer.end for answer in seen if answer.ok and answer.start > failed[-1].start]
-    over = min(after, default=float("inf"))
-    return Outage(failed[0].start, over, len(failed), dict(Counter(one.why for one in failed)))
+    good_again = [
+        result.ended_at for result in seen if result.ok and result.sent_at > failed[-1].sent_at
+    ]
+    ended_at = min(good_again, default=float("inf"))
+    details = dict(Counter(one.detail for one in failed))
+    return Outage(failed[0].sent_at, ended_at, len(failed), details)
 
 
-def who(answers: Iterable[Answer]) -> dict[str, int]:
-    """Count the good answers by region and server: `northeurope ne-web1` -> number."""
-    return dict(sorted(Counter(f"{one.region} {one.server}" for one in answers if one.ok).items()))
+def count_by_server(results: Iterable[RequestResult]) -> dict[str, int]:
+    """Count the good answers: region and server (`northeurope ne-web1`) -> number."""
+    return dict(sorted(Counter(f"{one.region} {one.server}" for one in results if one.ok).items()))
 
 
-def settled(answers: Sequence[Answer], region: str, count: int, since: float = 0.0) -> bool:
-    """Return whether the last ``count`` requests, all sent after ``since``, were good and there."""
-    last = sorted(answers, key=lambda one: one.n)[-count:]
+def last_answered_by(
+    results: Sequence[RequestResult], region: str, count: int, since: float = 0.0
+) -> bool:
+    """Return whether a region answered each of the last ``count`` requests well.
+
+    All of them must have been sent since the given time.
+    """
+    last = sorted(results, key=lambda one: one.number)[-count:]
     return len(last) == count and all(
-        one.ok and one.region == region and one.start >= since for one in last
+        one.ok and one.region == region and one.sent_at >= since for one in last
     )
 
 
-class Record:
-    """The client's answers, read from the file that it writes."""
+class RequestLog:
+    """Reads the client's results from the file that it writes, one JSON object a line."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._offset = 0
-        self._answers: list[Answer] = []
+        self._results: list[RequestResult] = []
 
-    def answers(self, since: float = 0.0) -> list[Answer]:
-        """Return everything written so far about requests that were over after ``since``."""
+    def results(self, since: float = 0.0) -> list[RequestResult]:
+        """Return the results so far of requests that ended since a time."""
         with self._file.open("rb") as file:
             file.seek(self._offset)
             text = file.read()
-        # The last line may be only half there.
+        # The client may be in the middle of writing the last line.
         whole = text[: text.rfind(b"\n") + 1]
         self._offset += len(whole)
-        self._answers.extend(Answer(**json.loads(line)) for line in whole.splitlines())
-        return [answer for answer in self._answers if answer.end >= since]
+        self._results.extend(RequestResult(**json.loads(line)) for line in whole.splitlines())
+        return [result for result in self._results if result.ended_at >= since]

@@ -1,4 +1,4 @@
-"""When a router changed its mind: the kernel's own route events, with their times."""
+"""Record when a router's kernel routes to the VIP change, with the kernel's own times."""
 
 from __future__ import annotations
 
@@ -15,45 +15,53 @@ from anycastd.lab.network.topology import VIP
 
 _LINE = re.compile(r"^\[(?P<time>[0-9T:.-]+)\]\s+(?P<gone>Deleted )?(?P<network>\S+)(?P<rest>.*)")
 
-_REPLACED = 0.001
+_MAX_REPLACEMENT = 0.001  # seconds between the deletion and the addition of a replaced route
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A route to the VIP came or went in a router, at a moment of the monotonic clock.
+class RouteChange:
+    """One change of a router's route to the VIP.
 
-    ``hops`` are the next hops of a route that came, empty for one that went.
+    ``at`` is a time of the monotonic clock (s).  ``next_hops`` are those of an added route, empty
+    for a deleted one.
     """
 
     at: float
-    hops: tuple[str, ...]
+    next_hops: tuple[str, ...]
 
 
-class Watch:
+class RouteMonitor:
     """Follows one router's kernel routes to the VIP, until the nodes are closed."""
 
     def __init__(self, nodes: Nodes, node: str) -> None:
         self.node = node
-        self._changes: list[Change] = []
-        lines = nodes.follow(node, "ip", "-o", "-ts", "monitor", "route")
+        self._changes: list[RouteChange] = []
+        lines = nodes.stream_lines(node, "ip", "-o", "-ts", "monitor", "route")
         threading.Thread(target=self._read, args=(lines,), daemon=True).start()
 
-    def changes(self, since: float = 0.0) -> list[Change]:
-        """Return the changes after a moment, oldest first."""
+    def changes(self, since: float = 0.0) -> list[RouteChange]:
+        """Return the changes since a time of the monotonic clock, oldest first."""
         return [change for change in self._changes if change.at >= since]
 
-    def first(self, since: float, *hops: str) -> float | None:
-        """Return when a route over one of ``hops`` came first after ``since``; none: when it went.
+    def moved_at(self, since: float, *next_hops: str) -> float | None:
+        """Return when a route over one of ``next_hops`` was first added since a time, or None."""
+        for change in self.changes(since):
+            if set(next_hops) & set(change.next_hops):
+                return change.at
+        return None
 
-        A router that replaces a route deletes the old one and adds the new one; a deletion that is
-        followed by a route within a millisecond is no loss.
+    def lost_at(self, since: float) -> float | None:
+        """Return when the route was first deleted since a time, or None.
+
+        A router that replaces a route deletes the old one and adds the new one: a deletion
+        followed by an addition within a millisecond does not count.
         """
         changes = self.changes(since)
         for change, following in zip_longest(changes, changes[1:]):
-            if hops and set(hops) & set(change.hops):
-                return change.at
-            replaced = following and following.hops and following.at - change.at < _REPLACED
-            if not hops and not change.hops and not replaced:
+            replaced = (
+                following and following.next_hops and following.at - change.at < _MAX_REPLACEMENT
+            )
+            if not change.next_hops and not replaced:
                 return change.at
         return None
 
@@ -66,4 +74,4 @@ class Watch:
                 if line and line["network"] == VIP:
                     stamp = dt.datetime.fromisoformat(line["time"]).timestamp()
                     hops = () if line["gone"] else tuple(re.findall(r"via (\S+)", line["rest"]))
-                    self._changes.append(Change(now - (wall - stamp), hops))
+                    self._changes.append(RouteChange(now - (wall - stamp), hops))

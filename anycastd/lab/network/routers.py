@@ -18,8 +18,8 @@ ROUTERS = (
     "ce",
 )
 
-# Error wait and connect times are far below BIRD's and the clouds' own (60 s and more): a lab is
-# there to be broken often, and nobody learns from waiting for a router to dial again.
+# The error wait and connect times are far below the defaults of BIRD and of clouds (60 s and more),
+# so that the lab does not wait long for a router to connect again.
 _COMMON = """
 log stderr all;
 router id {router_id};
@@ -43,7 +43,7 @@ template bgp peering {{
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a router's table; ``path`` is the AS path as the router has it."""
+    """One route of a router's table; ``path`` is the AS path as the router has it."""
 
     network: str
     next_hop: str
@@ -56,8 +56,8 @@ class Row:
         return f"{self.network:<19}{hop:<20}{self.weight:<10}{' '.join(map(str, self.path))}"
 
 
-def configuration(node: str, *, weights: bool = False) -> str:
-    """Return a router's BIRD configuration; ``weights`` as in ``Settings``."""
+def bird_configuration(node: str, *, weights: bool = False) -> str:
+    """Return a router's BIRD configuration; ``weights`` as in ``LabSettings``."""
     for region in REGIONS:
         if node in (region.node("ars0"), region.node("ars1")):
             return _route_server(region, region.ars[int(node[-1])])
@@ -67,7 +67,10 @@ def configuration(node: str, *, weights: bool = False) -> str:
 
 
 def _route_server(region: Region, address: str) -> str:
-    """Azure Route Server: 4000 routes per peer, no own AS in a path, nothing inside the VNet."""
+    """Return the configuration of an Azure Route Server.
+
+    It takes at most 4000 routes per peer, no path with its own AS, no prefix of the VNet.
+    """
     text = _COMMON.format(router_id=address, kernel="merge paths on;")
     text += f"""
 protocol direct {{ ipv4; interface "eth0"; }}
@@ -99,7 +102,10 @@ protocol bgp gw{number} from peering {{
 
 
 def _gateway(region: Region, address: str) -> str:
-    """ExpressRoute gateway: keeps the NVA as next hop inside, is the next hop towards the MSEE."""
+    """Return the configuration of an ExpressRoute gateway.
+
+    Inside the VNet the NVA stays the next hop; towards the MSEE the gateway is the next hop.
+    """
     text = _COMMON.format(router_id=address, kernel="merge paths on;")
     text += f"""
 protocol direct {{ ipv4; interface "eth0"; }}
@@ -123,9 +129,10 @@ protocol bgp ars{number} from peering {{
 
 
 def _msee(*, weights: bool) -> str:
-    """Microsoft's edge router: the shortest path wins, private ASNs are removed on the way out.
+    """Return the configuration of Microsoft's edge router (MSEE).
 
-    With ``weights`` the first region's circuit wins, as by the weight of its connection.
+    The shortest AS path wins; private ASNs are removed towards the customer.  With ``weights`` the
+    first region's circuit wins instead, like one with a higher connection weight.
     """
     text = _COMMON.format(router_id=topology.MSEE_ADDRESS, kernel="")
     for rank, region in enumerate(REGIONS):
@@ -160,7 +167,7 @@ protocol bgp ce from peering {{
 
 
 def _ce() -> str:
-    """Return the customer edge's part: it announces its own network."""
+    """Return the configuration of the customer edge (CE): it announces its own network."""
     return (
         _COMMON.format(router_id=topology.CE_TO_MSEE, kernel="")
         + f"""
@@ -174,26 +181,26 @@ protocol bgp msee from peering {{
     )
 
 
-def start(nodes: Nodes, *, weights: bool = False) -> dict[str, Process]:
-    """Start BIRD in every router; return the processes by node."""
+def start_routers(nodes: Nodes, *, weights: bool = False) -> dict[str, Process]:
+    """Start BIRD on every router; return node -> process."""
     started = {}
     for node in ROUTERS:
         file = nodes.directory / f"{node}.bird.conf"
-        file.write_text(configuration(node, weights=weights), encoding="utf-8")
+        file.write_text(bird_configuration(node, weights=weights), encoding="utf-8")
         control = str(control_socket(nodes, node))
         started[node] = nodes.start(node, "bird", "bird", "-f", "-c", str(file), "-s", control)
     return started
 
 
 def control_socket(nodes: Nodes, node: str) -> Path:
-    """Return the path of a router's control socket, which is what `birdc -s` wants."""
+    """Return the path of a router's control socket, as for `birdc -s`."""
     return nodes.directory / f"{node}.bird.ctl"
 
 
-def ask(control: Path, command: str) -> list[str]:
-    """Ask BIRD a question on its control socket; return the lines of the answer without codes.
+def query_bird(control: Path, command: str) -> list[str]:
+    """Send a command to BIRD's control socket; return the lines of the answer without their codes.
 
-    Raises OSError when BIRD is not there, LabError when it refuses the command.
+    Raises OSError when BIRD does not answer, LabError when it refuses the command.
     """
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(5)
@@ -217,22 +224,24 @@ def ask(control: Path, command: str) -> list[str]:
     raise OSError(f"{control}: BIRD closed the connection")
 
 
-def table(control: Path, network: str = f"{VIP}/32") -> tuple[Row, ...]:
-    """Return what a router knows about a network, ordered by next hop."""
-    rows = _rows(ask(control, f"show route {network} all"))
+def read_table(control: Path, network: str = f"{VIP}/32") -> tuple[Row, ...]:
+    """Return a router's routes to a network, ordered by next hop."""
+    rows = _parse_rows(query_bird(control, f"show route {network} all"))
     return tuple(sorted(rows, key=lambda row: row.next_hop))
 
 
-def established(control: Path) -> dict[str, bool]:
-    """Return which of a router's BGP sessions are established: protocol name -> bool."""
-    found = (line.split() for line in ask(control, "show protocols"))
-    return {words[0]: words[-1] == "Established" for words in found if words[1:2] == ["BGP"]}
+def read_sessions(control: Path) -> dict[str, bool]:
+    """Return whether each BGP session of a router is established: protocol name -> bool."""
+    found = (line.split() for line in query_bird(control, "show protocols"))
+    return {
+        columns[0]: columns[-1] == "Established" for columns in found if columns[1:2] == ["BGP"]
+    }
 
 
 _HEAD = re.compile(r"^(?P<network>\S+)?\s+(unicast|unreachable)\s+\[[^]]*\]\s*(?P<best>\*)?")
 
 
-def _rows(lines: list[str]) -> Iterator[Row]:
+def _parse_rows(lines: list[str]) -> Iterator[Row]:
     network, best = "", False
     path: tuple[int, ...] = ()
     for line in lines:

@@ -1,4 +1,4 @@
-"""Where the files that ship with the project are: profiles/ and haproxy/."""
+"""Find the files that ship with the project: profiles/ and haproxy/."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from pathlib import Path
 
 
 class MissingFileError(Exception):
-    """A file that ships with the project is not there; the message says where it was looked for."""
+    """A file that ships with the project was not found; the message names the paths tried."""
 
 
-def checkout() -> Path | None:
-    """Return the checkout that this package was imported from; None when it is installed."""
+def find_checkout() -> Path | None:
+    """Return the source tree that this package was imported from; None if it is installed."""
     above = Path(__file__).resolve().parents[3]
     return above if (above / "profiles").is_dir() else None
 
 
-def shipped(name: str) -> Path:
+def find_shipped(name: str) -> Path:
     """Return the path of a shipped file such as ``profiles/primary.yaml``.
 
-    The checkout that this package was imported from comes first, then ``share/anycastd`` of the
-    Python installation.  Raises MissingFileError.
+    The source tree that this package was imported from is tried first, then ``share/anycastd`` of
+    the Python installation.  Raises MissingFileError.
     """
-    places = (
+    candidates = (
         Path(__file__).resolve().parents[3] / name,
         Path(sys.prefix) / "share" / "anycastd" / name,
     )
-    for place in places:
+    for place in candidates:
         if place.is_file():
             return place
-    looked = " nor ".join(str(place) for place in places)
+    tried = " nor ".join(str(place) for place in candidates)
     raise MissingFileError(
-        f"{name} is neither {looked}: install anycastd whole, or use a full checkout"
+        f"{name} is neither {tried}: install the whole package, or use a complete checkout"
     )

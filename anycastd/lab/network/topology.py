@@ -1,6 +1,6 @@
-"""Who is where: the two regions of the anycast seed, the ExpressRoute edge and the client.
+"""The nodes and their addresses: two regions, the ExpressRoute edge (MSEE) and the client.
 
-One bridge per VNet, since Azure's network makes every next hop of a VNet reachable directly:
+Each VNet is one bridge, because in Azure every next hop of a VNet is reachable directly:
 
     client - ce (AS 65020) - msee (AS 12076) -+- gw0, gw1 -- vnet bridge -- ars0, ars1, nva, web
                                               +- the same in the other region
@@ -29,7 +29,10 @@ CLIENT = "198.51.100.10"
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region; ``short`` begins the names of its nodes, pairs are (first, second) instance."""
+    """A region.
+
+    ``short`` is the prefix of its nodes' names; pairs are (first instance, second instance).
+    """
 
     name: str
     title: str
@@ -42,12 +45,12 @@ class Region:
     profile: str
 
     def node(self, role: str) -> str:
-        """Return the name of a node of this region: vnet nva web ars0 ars1 gw0 gw1."""
+        """Return the name of a node of this region; ``role`` is one of ROLES."""
         return f"{self.short}-{role}"
 
     @property
     def addresses(self) -> dict[str, tuple[str, ...]]:
-        """What each node on the VNet's bridge has there: role -> addresses."""
+        """Addresses of the nodes on the VNet's bridge: role -> addresses."""
         return {
             "nva": (self.nva,),
             "web": self.web,
@@ -89,8 +92,8 @@ NODES = (
     "client",
 )
 
-# Packets come in by one gateway and may leave by the other, so no reverse-path filter.
-_EVERY = (
+# A packet may arrive by one gateway and the answer leave by the other: no reverse-path filter.
+_ALL_SYSCTLS = (
     "net.ipv4.conf.all.rp_filter=0",
     "net.ipv4.conf.default.rp_filter=0",
     "net.ipv4.conf.all.accept_redirects=0",
@@ -98,19 +101,23 @@ _EVERY = (
     "net.ipv4.conf.all.send_redirects=0",
     "net.ipv4.conf.default.send_redirects=0",
 )
-_ROUTER = ("net.ipv4.ip_forward=1",)
-# The client comes by the same ports again within the minute for which an NVA would remember them
-# (TIME_WAIT), and a route that moves back meanwhile would find connections that are not reset.
-_NVA = ("net.ipv4.tcp_max_tw_buckets=0",)
+_ROUTER_SYSCTLS = ("net.ipv4.ip_forward=1",)
+# The client uses the same ports again while an NVA still remembers them (TIME_WAIT, one minute).
+# Without this, connections would not be reset when a route moves back meanwhile.
+_NVA_SYSCTLS = ("net.ipv4.tcp_max_tw_buckets=0",)
 
 
-def wire(nodes: Nodes) -> None:
-    """Make the links, addresses and static routes in freshly made namespaces."""
+def wire_nodes(nodes: Nodes) -> None:
+    """Create the links, addresses and static routes in new namespaces."""
     for node in NODES:
         routes = node in ("msee", "ce") or node.rpartition("-")[2] in ("gw0", "gw1")
         ends = node.endswith("-nva")
-        settings = [*_EVERY, *(_ROUTER if routes else ()), *(_NVA if ends else ())]
-        nodes.run(node, "sh", "-c", "\n".join(_setting(setting) for setting in settings))
+        settings = [
+            *_ALL_SYSCTLS,
+            *(_ROUTER_SYSCTLS if routes else ()),
+            *(_NVA_SYSCTLS if ends else ()),
+        ]
+        nodes.run(node, "sh", "-c", "\n".join(_sysctl_command(setting) for setting in settings))
     for node in NODES:
         links = [line for owner, line in _links(nodes) if owner == node]
         if links:
@@ -120,16 +127,19 @@ def wire(nodes: Nodes) -> None:
         nodes.run(node, "ip", "-batch", "-", text="\n".join(lines))
 
 
-def _setting(setting: str) -> str:
+def _sysctl_command(setting: str) -> str:
     name, _, value = setting.partition("=")
     return f"echo {value} >/proc/sys/{name.replace('.', '/')}"
 
 
 def _links(nodes: Nodes) -> Iterator[tuple[str, str]]:
-    """Yield (node, `ip` line) for each link, made from one of its ends."""
+    """Yield (node, line for `ip -batch`) for each link; it is created from one of its ends."""
 
     def veth(here: str, port: str, there: str, far_port: str) -> tuple[str, str]:
-        return here, f"link add {port} type veth peer name {far_port} netns {nodes.pin(there)}"
+        return (
+            here,
+            f"link add {port} type veth peer name {far_port} netns {nodes.namespace_path(there)}",
+        )
 
     for region in REGIONS:
         vnet = region.node("vnet")
@@ -145,7 +155,7 @@ def _links(nodes: Nodes) -> Iterator[tuple[str, str]]:
 
 
 def _addresses() -> Iterator[tuple[str, str]]:
-    """Yield (node, `ip` line) for each address and static route."""
+    """Yield (node, line for `ip -batch`) for each address and static route."""
     yield "msee", f"address add {MSEE_ADDRESS}/32 dev lo"
     for region in REGIONS:
         vnet = region.node("vnet")
@@ -165,7 +175,7 @@ def _addresses() -> Iterator[tuple[str, str]]:
             yield node, f"route add {MSEE_ADDRESS} dev msee src {address}"
             yield "msee", f"link set {node} up"
             yield "msee", f"route add {address} dev {node} src {MSEE_ADDRESS}"
-        # Azure tells its VMs about on-premises networks; here they just know.
+        # Azure gives its VMs the routes to on-premises networks; here they are static.
         hops = " ".join(f"nexthop via {address}" for address in region.gateways)
         yield region.node("nva"), f"route add {PREMISES} {hops}"
     for region, other in (REGIONS, REGIONS[::-1]):

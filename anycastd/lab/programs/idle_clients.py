@@ -1,4 +1,7 @@
-"""Clients that connect and say nothing: `python -m anycastd.lab.programs.idle_clients ADDRESS NUMBER`."""
+"""Program: open idle connections.
+
+Usage: `python -m anycastd.lab.programs.idle_clients ADDRESS NUMBER`.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ PORT = 80
 
 
 def main(address: str, number: int) -> None:
-    """Connect so often, and stay until killed."""
-    crowd = [socket.create_connection((address, PORT), timeout=5) for _ in range(number)]
-    print(f"{len(crowd)} clients", flush=True)
+    """Open ``number`` connections to port 80 and hold them open, sending nothing, until killed."""
+    connections = [socket.create_connection((address, PORT), timeout=5) for _ in range(number)]
+    print(f"{len(connections)} clients", flush=True)
     signal.pause()
 
 

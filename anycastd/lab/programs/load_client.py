@@ -1,12 +1,16 @@
-"""The on-premises client's load; started as a program: `python -m anycastd.lab.programs.load_client`.
+"""Program: the on-premises client's load.
 
-Requests are sent on a schedule, each on a connection of its own, whatever became of the ones before
-(an open loop: a client that waits for its answers would hide an outage by asking less).  A request
-that has no whole answer when its time is up has failed.  With ``--again`` it does what browsers do
-(RFC 9110, section 9.2.2): a request whose connection is reset before a byte of an answer has come
-is sent once more.  One JSON line per request goes to standard
-output when it is over, with times of the monotonic clock in seconds, which all processes share.
-SIGTERM stops the sending; those on their way are still waited for.
+Usage: `python -m anycastd.lab.programs.load_client ADDRESS --interval S --timeout S [--resend]`.
+
+Requests are sent on a fixed schedule, each on a new connection, whatever happened to earlier ones
+(an open loop).  A client that waits for each answer would send less during an outage and hide it.
+A request without a complete answer when its timeout ends has failed.  With ``--resend`` a request
+is sent again once if its connection is reset before any byte of an answer came, as browsers do
+(RFC 9110, section 9.2.2).
+
+One JSON line per request goes to standard output when it has ended; the keys are those of
+``outage.RequestResult``, times are of the monotonic clock, which all processes share, in seconds.
+SIGTERM stops the sending; the program ends when the requests under way have ended.
 """
 
 from __future__ import annotations
@@ -25,50 +29,52 @@ import time
 from collections import deque
 from http import HTTPStatus
 
-_FEW = 900
-"""So many requests may be open at once with select()."""
+_MAX_SELECT = 900
+"""Largest number of open requests for which select() is used."""
 
 
 class Request:
-    """One request on its way: ``due`` is when it should have been sent, ``start`` when it was."""
+    """One request under way; times as in ``outage.RequestResult``."""
 
-    __slots__ = ("again", "data", "due", "number", "sent", "sock", "start")
+    __slots__ = ("data", "due_at", "number", "resent", "sent", "sent_at", "sock")
 
-    def __init__(self, number: int, due: float) -> None:
+    def __init__(self, number: int, due_at: float) -> None:
         self.number = number
-        self.due = due
-        self.again = -1
-        self.renew()
-        self.start = time.monotonic()
+        self.due_at = due_at
+        self.resent = -1
+        self.open_socket()
+        self.sent_at = time.monotonic()
 
-    def renew(self) -> None:
-        """Take a new connection."""
-        self.again += 1
+    def open_socket(self) -> None:
+        """Take a new socket, for the first or the next attempt."""
+        self.resent += 1
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self.sent = False
         self.data = b""
 
 
 class Load:
-    """Sends requests to ``address`` every ``every`` seconds, each given up after ``give_up``."""
+    """Sends a request to ``address`` each ``interval`` seconds, with ``timeout`` seconds each."""
 
-    def __init__(self, address: str, every: float, give_up: float, *, again: bool = False) -> None:
+    def __init__(
+        self, address: str, interval: float, timeout: float, *, resend: bool = False
+    ) -> None:
         self.address = address
-        self.again = again
-        self.every = every
-        self.give_up = give_up
+        self.resend = resend
+        self.interval = interval
+        self.timeout = timeout
         self.text = f"GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode()
         self.stopping = False
         # select() takes microseconds where epoll rounds up to whole milliseconds, and it takes no
         # more than 1,024 descriptors.
-        few = give_up / every < _FEW
+        small = timeout / interval < _MAX_SELECT
         self.selector: selectors.BaseSelector = (
-            selectors.SelectSelector() if few else selectors.DefaultSelector()
+            selectors.SelectSelector() if small else selectors.DefaultSelector()
         )
         self.open: deque[Request] = deque()
 
     def run(self) -> None:
-        """Send and read until stopped and nothing is on its way."""
+        """Send requests until stopped, then wait for those under way."""
         due = time.monotonic()
         number = 0
         while self.open or not self.stopping:
@@ -76,35 +82,35 @@ class Load:
             while due <= now and not self.stopping:
                 self.send(Request(number, due))
                 number += 1
-                due += self.every
-            while self.open and self.open[0].start + self.give_up <= now:
-                self.finish(self.open[0], f"no whole answer in {self.give_up * 1000:.0f} ms")
+                due += self.interval
+            while self.open and self.open[0].sent_at + self.timeout <= now:
+                self.finish(self.open[0], f"no whole answer in {self.timeout * 1000:.0f} ms")
             following = [due] if not self.stopping else []
             if self.open:
-                following.append(self.open[0].start + self.give_up)
+                following.append(self.open[0].sent_at + self.timeout)
             pause = max(0.0, min(following, default=now) - time.monotonic())
             for key, _ in self.selector.select(pause):
-                self.go_on(key.data)
+                self.on_ready(key.data)
 
     def send(self, request: Request) -> None:
-        """Begin a request."""
+        """Start a request."""
         self.open.append(request)
         self.connect(request)
 
     def connect(self, request: Request) -> None:
-        """Open a request's connection."""
+        """Start to connect a request's socket."""
         with contextlib.suppress(BlockingIOError):
             try:
                 request.sock.connect((self.address, 80))
             except OSError as error:
                 if isinstance(error, BlockingIOError):
                     raise
-                self.finish(request, _words(error))
+                self.finish(request, _describe_error(error))
                 return
         self.selector.register(request.sock, selectors.EVENT_WRITE, request)
 
-    def go_on(self, request: Request) -> None:
-        """Do what a request's socket is ready for."""
+    def on_ready(self, request: Request) -> None:
+        """Send or read, as the request's socket is ready for."""
         try:
             if not request.sent:
                 error = request.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -117,66 +123,66 @@ class Load:
                 return
             data = request.sock.recv(65536)
         except ConnectionResetError as error:
-            if not self.again or request.again or request.data:
-                self.finish(request, _words(error))
+            if not self.resend or request.resent or request.data:
+                self.finish(request, _describe_error(error))
                 return
             self.selector.unregister(request.sock)
             request.sock.close()
-            request.renew()
+            request.open_socket()
             self.connect(request)
             return
         except OSError as error:
-            self.finish(request, _words(error))
+            self.finish(request, _describe_error(error))
             return
         request.data += data
-        if not data or _complete(request.data):
+        if not data or _is_complete(request.data):
             self.finish(request, "")
 
-    def finish(self, request: Request, why: str) -> None:
-        """Write down what became of a request."""
-        end = time.monotonic()
+    def finish(self, request: Request, detail: str) -> None:
+        """End a request and print its result; ``detail`` says why it failed, if known."""
+        ended_at = time.monotonic()
         with contextlib.suppress(KeyError):
             self.selector.unregister(request.sock)
         request.sock.close()
         self.open.remove(request)
-        status, headers = _head(request.data)
-        if not why and not _complete(request.data):
-            why = "connection closed before the whole answer"
-        elif not why and status != HTTPStatus.OK:
-            why = f"status {status}"
+        status, headers = _parse_head(request.data)
+        if not detail and not _is_complete(request.data):
+            detail = "connection closed before the whole answer"
+        elif not detail and status != HTTPStatus.OK:
+            detail = f"status {status}"
         record = {
-            "n": request.number,
-            "due": request.due,
-            "start": request.start,
-            "end": end,
-            "ok": not why,
+            "number": request.number,
+            "due_at": request.due_at,
+            "sent_at": request.sent_at,
+            "ended_at": ended_at,
+            "ok": not detail,
             "region": headers.get("x-region", ""),
             "server": headers.get("x-server", ""),
-            "why": why,
-            "again": request.again,
+            "detail": detail,
+            "resent": request.resent,
         }
         sys.stdout.write(json.dumps(record) + "\n")
         sys.stdout.flush()
 
 
-def _words(error: OSError) -> str:
+def _describe_error(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def _head(data: bytes) -> tuple[int, dict[str, str]]:
-    """Return the status (0 for none) and the headers, names in small letters."""
+def _parse_head(data: bytes) -> tuple[int, dict[str, str]]:
+    """Return the status (0 for none) and the headers, with names in lower case."""
     first, _, rest = data.partition(b"\r\n\r\n")[0].decode("latin-1").partition("\r\n")
-    words = first.split()
-    status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+    parts = first.split()
+    status = int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
     pairs = (line.partition(":") for line in rest.split("\r\n"))
     return status, {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
-def _complete(data: bytes) -> bool:
+def _is_complete(data: bytes) -> bool:
     head, blank, body = data.partition(b"\r\n\r\n")
     if not blank:
         return False
-    length = _head(head)[1].get("content-length")
+    length = _parse_head(head)[1].get("content-length")
     # Without a length the answer ends with the connection, and a cut one cannot be told from a
     # whole one; our own servers always give it, and HAProxy's error pages do too.
     return length is not None and length.isdigit() and len(body) >= int(length)
@@ -186,11 +192,11 @@ def main() -> None:
     """Run the load until SIGTERM."""
     parser = argparse.ArgumentParser()
     parser.add_argument("address")
-    parser.add_argument("--every", type=float, required=True)
-    parser.add_argument("--give-up", type=float, required=True)
-    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--interval", type=float, required=True)
+    parser.add_argument("--timeout", type=float, required=True)
+    parser.add_argument("--resend", action="store_true")
     args = parser.parse_args()
-    load = Load(args.address, args.every, args.give_up, again=args.again)
+    load = Load(args.address, args.interval, args.timeout, resend=args.resend)
     signal.signal(signal.SIGTERM, lambda *_: setattr(load, "stopping", True))
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,4 +1,7 @@
-"""A web server that says where it runs; started as a program: `python -m anycastd.lab.programs.web_server`."""
+"""Program: a web server whose answers name the region and the server.
+
+Usage: `python -m anycastd.lab.programs.web_server ADDRESS REGION TITLE NAME`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import sys
 
 READY = "listening"
+"""What the program prints when it accepts connections."""
 
 
 async def serve(address: str, region: str, title: str, name: str) -> None:
@@ -16,7 +20,7 @@ async def serve(address: str, region: str, title: str, name: str) -> None:
         f"X-Region: {region}\r\nX-Server: {name}\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode()
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -28,7 +32,7 @@ async def serve(address: str, region: str, title: str, name: str) -> None:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(talk, address, 80, backlog=1024)
+    server = await asyncio.start_server(handle_connection, address, 80, backlog=1024)
     print(READY, flush=True)
     await server.serve_forever()
 

@@ -5,51 +5,51 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from anycastd.lab.network.lab import Lab, paths
-from anycastd.lab.network.outage import settled
+from anycastd.lab.network.lab import Lab, paths_by_next_hop
+from anycastd.lab.network.outage import last_answered_by
 from anycastd.lab.network.topology import PRIMARY, SECONDARY
-from anycastd.lab.stories.report import Step, span
+from anycastd.lab.stories.report import StepReport, format_seconds
 from anycastd.lab.stories.steps import (
-    ENOUGH,
-    OUTAGE,
+    GOOD_ANSWERS,
+    MAX_OUTAGE,
     TABLE,
-    Act,
     Story,
-    after,
+    StoryStep,
     baseline,
-    best,
+    best_next_hop,
     check_agents,
     check_best,
     check_lost,
-    count,
-    summary,
-    wait_over,
+    count_requests,
+    seconds_after,
+    summarize_requests,
+    wait_requests_ended,
 )
 
 _SERVERS = (PRIMARY.node("ars0"), PRIMARY.node("ars1"))
 
 
-def _failure(lab: Lab, step: Step, fault: Callable[[str], float]) -> None:
+def _failure(lab: Lab, step: StepReport, fault: Callable[[str], float]) -> None:
     at = fault(PRIMARY.name)
     rows = lab.wait_levels(20, {PRIMARY.name: "withdrawn"})
-    lab.wait_answers(SECONDARY, ENOUGH, 20, at)
-    wait_over(lab, at)
-    servers = {node: lab.watches[node].first(at) for node in _SERVERS}
-    switched = lab.watches["msee"].first(at, *SECONDARY.gateways)
+    lab.wait_answers(SECONDARY, GOOD_ANSWERS, 20, at)
+    wait_requests_ended(lab, at)
+    servers = {node: lab.monitors[node].lost_at(at) for node in _SERVERS}
+    switched = lab.monitors["msee"].moved_at(at, *SECONDARY.gateways)
     outage = lab.client.outage(at)
     if outage:
         step.outage = outage.seconds
-        step.time("first-failure", "first failed request sent", outage.began - at)
+        step.time("first-failure", "first failed request sent", outage.began_at - at)
     for node, moment in servers.items():
-        step.time(f"withdrawn-{node}", f"route withdrawn at {node}", after(at, moment))
-    step.time("switched", f"the MSEE sends to {SECONDARY.title}", after(at, switched))
+        step.time(f"withdrawn-{node}", f"route withdrawn at {node}", seconds_after(at, moment))
+    step.time("switched", f"the MSEE sends to {SECONDARY.title}", seconds_after(at, switched))
     if outage:
-        step.time("good-again", "first good answer after the last failure", outage.over - at)
+        step.time("good-again", "first good answer after the last failure", outage.ended_at - at)
     step.times.sort(key=lambda one: one.seconds)
     if outage:
         step.time("outage", "outage, as the client sees it", outage.seconds)
     step.table("after", TABLE, rows)
-    count(lab, step, at)
+    count_requests(lab, step, at)
     step.check(
         f"{PRIMARY.title}'s routes are gone from its route servers and from the MSEE",
         None not in servers.values() and switched is not None,
@@ -58,73 +58,78 @@ def _failure(lab: Lab, step: Step, fault: Callable[[str], float]) -> None:
     check_best(step, rows, SECONDARY)
     check_agents(lab, step, "withdrawn")
     step.check(
-        f"answers come from {SECONDARY.title} after an outage of less than {OUTAGE:g} s",
-        settled(lab.client.answers(at), SECONDARY.name, ENOUGH) and (step.outage or 0) < OUTAGE,
-        f"{span(step.outage) if step.outage else 'none seen'}, {summary(step)}",
+        f"answers come from {SECONDARY.title} after an outage of less than {MAX_OUTAGE:g} s",
+        last_answered_by(lab.client.results(at), SECONDARY.name, GOOD_ANSWERS)
+        and (step.outage or 0) < MAX_OUTAGE,
+        f"{format_seconds(step.outage) if step.outage else 'none seen'}, {summarize_requests(step)}",
     )
 
 
-def _recovery(lab: Lab, step: Step, mend: Callable[[str], float]) -> None:
+def _recovery(lab: Lab, step: StepReport, mend: Callable[[str], float]) -> None:
     at = mend(PRIMARY.name)
     what = f"{PRIMARY.title} at standby"
-    standby = lab.wait_table(what, lambda rows: set(PRIMARY.gateways) <= set(paths(rows)), 30)
+    standby = lab.wait_table(
+        what, lambda rows: set(PRIMARY.gateways) <= set(paths_by_next_hop(rows)), 30
+    )
     rows = lab.wait_preferred(60)
-    lab.wait_answers(PRIMARY, 2 * ENOUGH, 20)
-    wait_over(lab, at)
-    servers = {node: lab.watches[node].first(at, PRIMARY.nva) for node in _SERVERS}
-    switched = lab.watches["msee"].first(at, *PRIMARY.gateways)
+    lab.wait_answers(PRIMARY, 2 * GOOD_ANSWERS, 20)
+    wait_requests_ended(lab, at)
+    servers = {node: lab.monitors[node].moved_at(at, PRIMARY.nva) for node in _SERVERS}
+    switched = lab.monitors["msee"].moved_at(at, *PRIMARY.gateways)
     for node, moment in servers.items():
-        step.time(f"standby-{node}", f"announced at {node}, at standby", after(at, moment))
-    step.time("switched", f"the MSEE sends to {PRIMARY.title}", after(at, switched))
+        step.time(f"standby-{node}", f"announced at {node}, at standby", seconds_after(at, moment))
+    step.time("switched", f"the MSEE sends to {PRIMARY.title}", seconds_after(at, switched))
     outage = lab.client.outage(at)
     step.outage = outage.seconds if outage else None
     step.table("standby", f"{TABLE}, standby first", standby)
     step.table("preferred", "and when the return timers were over", rows)
-    count(lab, step, at)
+    count_requests(lab, step, at)
     announced = [moment for moment in servers.values() if moment is not None]
-    prepended = [len(paths(standby)[gateway]) for gateway in PRIMARY.gateways]
-    others = [len(paths(standby).get(gateway, ())) for gateway in SECONDARY.gateways]
+    prepended = [len(paths_by_next_hop(standby)[gateway]) for gateway in PRIMARY.gateways]
+    others = [len(paths_by_next_hop(standby).get(gateway, ())) for gateway in SECONDARY.gateways]
     step.check(
         f"{PRIMARY.title} comes back at standby: a path longer than {SECONDARY.title}'s, "
         "which wins nothing",
-        min(prepended) > max(others) > 0 and best(standby) in SECONDARY.gateways,
-        f"{min(prepended)} ASNs against {max(others)}, best is {best(standby)}",
+        min(prepended) > max(others) > 0 and best_next_hop(standby) in SECONDARY.gateways,
+        f"{min(prepended)} ASNs against {max(others)}, best is {best_next_hop(standby)}",
     )
     step.check(
         "it is preferred only later, at its own path",
-        paths(rows) == lab.expected()
+        paths_by_next_hop(rows) == lab.expected_paths()
         and switched is not None
         and len(announced) == len(servers)
         and switched > max(announced),
-        f"{span(switched - max(announced))} later" if switched and announced else "not seen",
+        f"{format_seconds(switched - max(announced))} later"
+        if switched and announced
+        else "not seen",
     )
     check_best(step, rows, PRIMARY)
     check_agents(lab, step, "preferred")
     check_lost(lab, step, at, switched)
 
 
-def _drain(lab: Lab, step: Step) -> None:
+def _drain(lab: Lab, step: StepReport) -> None:
     at = time.monotonic()
-    done = lab.primary.command("drain", "--reason", "the story's maintenance")
+    done = lab.primary.run_command("drain", "--reason", "the story's maintenance")
     standby = lab.wait_levels(20, {PRIMARY.name: "standby"})
-    lab.wait_answers(SECONDARY, ENOUGH, 20, at)
+    lab.wait_answers(SECONDARY, GOOD_ANSWERS, 20, at)
     moved = time.monotonic()
     rows = lab.wait_levels(30, {PRIMARY.name: "withdrawn"})
     lab.wait(f"{PRIMARY.title} to say that it may be rebooted", lambda: _safe(lab), 20)
-    wait_over(lab, at)
-    switched = lab.watches["msee"].first(at, *SECONDARY.gateways)
-    gone = {node: lab.watches[node].first(moved) for node in _SERVERS}
-    step.time("switched", f"the MSEE sends to {SECONDARY.title}", after(at, switched))
+    wait_requests_ended(lab, at)
+    switched = lab.monitors["msee"].moved_at(at, *SECONDARY.gateways)
+    gone = {node: lab.monitors[node].lost_at(moved) for node in _SERVERS}
+    step.time("switched", f"the MSEE sends to {SECONDARY.title}", seconds_after(at, switched))
     for node, moment in gone.items():
-        step.time(f"withdrawn-{node}", f"route withdrawn at {node}", after(at, moment))
+        step.time(f"withdrawn-{node}", f"route withdrawn at {node}", seconds_after(at, moment))
     step.table("longest", f"{TABLE}, the longest path first", standby)
     step.table("after", "and when the wait was over", rows)
-    count(lab, step, at)
+    count_requests(lab, step, at)
     step.check("the command is accepted", done.returncode == 0, done.stderr.strip() or "it is")
     step.check(
         f"the client is at {SECONDARY.title} before the route is withdrawn",
         switched is not None and None not in gone.values(),
-        f"{span(moved - at)} after the command",
+        f"{format_seconds(moved - at)} after the command",
     )
     check_best(step, rows, SECONDARY)
     check_agents(lab, step, "withdrawn")
@@ -136,16 +141,16 @@ def _safe(lab: Lab) -> bool:
     return bool(services) and all(service["safe"] for service in services.values())
 
 
-def _undrain(lab: Lab, step: Step) -> None:
+def _undrain(lab: Lab, step: StepReport) -> None:
     at = time.monotonic()
-    done = lab.primary.command("undrain")
+    done = lab.primary.run_command("undrain")
     rows = lab.wait_preferred(60)
-    lab.wait_answers(PRIMARY, 2 * ENOUGH, 20)
-    wait_over(lab, at)
-    switched = lab.watches["msee"].first(at, *PRIMARY.gateways)
-    step.time("switched", f"the MSEE sends to {PRIMARY.title}", after(at, switched))
+    lab.wait_answers(PRIMARY, 2 * GOOD_ANSWERS, 20)
+    wait_requests_ended(lab, at)
+    switched = lab.monitors["msee"].moved_at(at, *PRIMARY.gateways)
+    step.time("switched", f"the MSEE sends to {PRIMARY.title}", seconds_after(at, switched))
     step.table("preferred", TABLE, rows)
-    count(lab, step, at)
+    count_requests(lab, step, at)
     step.check("the command is accepted", done.returncode == 0, done.stderr.strip() or "it is")
     check_best(step, rows, PRIMARY)
     check_agents(lab, step, "preferred")
@@ -153,29 +158,29 @@ def _undrain(lab: Lab, step: Step) -> None:
 
 
 _ACTS = (
-    Act("baseline", "Baseline: both regions announce", baseline),
-    Act(
+    StoryStep("baseline", "Baseline: both regions announce", baseline),
+    StoryStep(
         "backends-killed",
         f"Both web servers of {PRIMARY.title} are killed",
-        lambda lab, step: _failure(lab, step, lab.faults.kill_backends),
+        lambda lab, step: _failure(lab, step, lab.faults.kill_web_servers),
     ),
-    Act(
+    StoryStep(
         "backends-back",
         "They are started again",
-        lambda lab, step: _recovery(lab, step, lab.faults.start_backends),
+        lambda lab, step: _recovery(lab, step, lab.faults.start_web_servers),
     ),
-    Act(
+    StoryStep(
         "haproxy-killed",
         f"HAProxy of {PRIMARY.title} is killed, master and worker",
         lambda lab, step: _failure(lab, step, lab.faults.kill_haproxy),
     ),
-    Act(
+    StoryStep(
         "haproxy-back",
         "It is started again",
         lambda lab, step: _recovery(lab, step, lab.faults.start_haproxy),
     ),
-    Act("drained", f"{PRIMARY.title} is drained: `anycastd drain --reason ...`", _drain),
-    Act("undrained", "`anycastd undrain`", _undrain),
+    StoryStep("drained", f"{PRIMARY.title} is drained: `anycastd drain --reason ...`", _drain),
+    StoryStep("undrained", "`anycastd undrain`", _undrain),
 )
 STORY = Story(_ACTS)
 """The story, step by step."""

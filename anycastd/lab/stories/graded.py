@@ -11,47 +11,47 @@ from collections.abc import Callable
 from anycastd.lab.network import adapt
 from anycastd.lab.network.lab import Lab
 from anycastd.lab.network.topology import PRIMARY, SECONDARY
-from anycastd.lab.stories.report import Step
+from anycastd.lab.stories.report import StepReport
 from anycastd.lab.stories.steps import (
-    ENOUGH,
+    GOOD_ANSWERS,
     TABLE,
-    Act,
     Story,
+    StoryStep,
     baseline,
     check_agents,
     check_best,
     check_lost,
     check_outage,
     check_rule,
-    come_back,
-    count,
-    moved,
-    say,
+    count_requests,
+    recover,
+    run_command,
+    wait_moved,
 )
 
-_CROWD = adapt.SESSIONS + 20
+_CROWD = adapt.SESSION_LIMIT + 20
 _WEIGHT = "of its weight usable"
 _LIMIT = "fewer than"
 _PAGE = "status 503"
 
 
 def degrade(
-    lab: Lab, step: Step, fault: Callable[[Lab], float], rule: str, *, loses: bool = False
+    lab: Lab, step: StepReport, fault: Callable[[Lab], float], rule: str, *, loses: bool = False
 ) -> None:
     """Break a rule of `healthy`: the other region takes over, before a request is lost."""
     at = fault(lab)
-    switched = moved(lab, step, at, SECONDARY, "degraded", "preferred")
+    switched = wait_moved(lab, step, at, SECONDARY, "degraded", "preferred")
     check_rule(lab, step, rule)
     if not loses:
         check_lost(lab, step, at, switched)
 
 
-def _tell(command: str) -> Callable[[Lab], float]:
+def _send_to_haproxy(command: str) -> Callable[[Lab], float]:
     """Say something to the first region's HAProxy, as an operator does."""
 
     def told(lab: Lab) -> float:
         now = time.monotonic()
-        lab.primary.tell_haproxy(command.format(map=adapt.maintenance_map(lab.primary.socket)))
+        lab.primary.send_to_haproxy(command.format(map=adapt.maintenance_map(lab.primary.socket)))
         return now
 
     return told
@@ -60,50 +60,50 @@ def _tell(command: str) -> Callable[[Lab], float]:
 def _start_all(lab: Lab) -> float:
     now = time.monotonic()
     for region in lab.regions:
-        lab.faults.start_backends(region)
+        lab.faults.start_web_servers(region)
     return now
 
 
-def _one_server_dead(lab: Lab, step: Step) -> None:
+def _one_server_dead(lab: Lab, step: StepReport) -> None:
     name = f"{PRIMARY.short}-web1"
 
     def kill(lab: Lab) -> float:
-        return lab.faults.kill_backends(PRIMARY.name, name)
+        return lab.faults.kill_web_servers(PRIMARY.name, name)
 
     # A request that meets the dead server may wait longer than this client does (haproxy.cfg).
     degrade(lab, step, kill, _WEIGHT, loses=True)
     check_outage(step)
 
 
-def _nobody_better(lab: Lab, step: Step) -> None:
-    at = lab.faults.kill_backends(SECONDARY.name)
-    moved(lab, step, at, PRIMARY, "degraded", "standby")
+def _nobody_better(lab: Lab, step: StepReport) -> None:
+    at = lab.faults.kill_web_servers(SECONDARY.name)
+    wait_moved(lab, step, at, PRIMARY, "degraded", "standby")
     check_outage(step)
 
 
-def _maintenance(lab: Lab, step: Step) -> None:
-    at = _tell("add map {map} web on")(lab)
-    moved(lab, step, at, SECONDARY, "standby", "preferred")
+def _maintenance(lab: Lab, step: StepReport) -> None:
+    at = _send_to_haproxy("add map {map} web on")(lab)
+    wait_moved(lab, step, at, SECONDARY, "standby", "preferred")
     check_rule(lab, step, "maintenance.map has no web")
     check_outage(step)
 
 
-def _nobody_serves(lab: Lab, step: Step) -> None:
+def _nobody_serves(lab: Lab, step: StepReport) -> None:
     """Both regions lose what they have: HAProxy's 503 page is better than no answer."""
-    at = lab.faults.kill_backends(SECONDARY.name)
-    lab.faults.kill_backends(PRIMARY.name)
+    at = lab.faults.kill_web_servers(SECONDARY.name)
+    lab.faults.kill_web_servers(PRIMARY.name)
     rows = lab.wait_levels(20, {PRIMARY.name: "withdrawn", SECONDARY.name: "standby"})
 
     def pages() -> bool:
-        last = lab.client.answers(at)[-ENOUGH:]
-        return len(last) == ENOUGH and all(answer.why == _PAGE for answer in last)
+        last = lab.client.results(at)[-GOOD_ANSWERS:]
+        return len(last) == GOOD_ANSWERS and all(answer.detail == _PAGE for answer in last)
 
-    lab.wait("the client to see the 503 page, each time", pages, 20, lab.explain)
+    lab.wait("the client to see the 503 page, each time", pages, 20, lab.describe)
     step.table("after", TABLE, rows)
-    count(lab, step, at)
+    count_requests(lab, step, at)
     check_best(step, rows, SECONDARY)
     check_agents(lab, step, "withdrawn", "standby")
-    last = {answer.why or "a good answer" for answer in lab.client.answers(at)[-ENOUGH:]}
+    last = {answer.detail or "a good answer" for answer in lab.client.results(at)[-GOOD_ANSWERS:]}
     step.check(
         f"the client sees {SECONDARY.title}'s 503 page, and waits for nothing",
         last == {_PAGE},
@@ -111,10 +111,10 @@ def _nobody_serves(lab: Lab, step: Step) -> None:
     )
 
 
-def _waits_for_a_word(lab: Lab, step: Step) -> None:
+def _waits_for_a_word(lab: Lab, step: StepReport) -> None:
     at = _start_all(lab)
-    moved(lab, step, at, SECONDARY, "standby", "preferred", within=40)
-    said = lab.primary.explanation()
+    wait_moved(lab, step, at, SECONDARY, "standby", "preferred", timeout=40)
+    said = lab.primary.read_explain()
     step.check(
         "`anycastd explain` says that it waits for a person, and that nothing else comes",
         said.get("reason", {}).get("name") == "manual" and said.get("next") == [],
@@ -124,64 +124,70 @@ def _waits_for_a_word(lab: Lab, step: Step) -> None:
 
 _HERE = PRIMARY.title
 _ACTS = (
-    Act("baseline", "Baseline: both regions announce", baseline),
-    Act(
+    StoryStep("baseline", "Baseline: both regions announce", baseline),
+    StoryStep(
         "weight-low",
         f"One of {_HERE}'s servers gets a tenth of its weight",
-        lambda lab, step: degrade(lab, step, _tell("set weight web/web1 10%"), _WEIGHT),
+        lambda lab, step: degrade(lab, step, _send_to_haproxy("set weight web/web1 10%"), _WEIGHT),
     ),
-    Act(
+    StoryStep(
         "weight-back",
         "It has its weight back",
-        lambda lab, step: come_back(lab, step, _tell("set weight web/web1 100%")),
+        lambda lab, step: recover(lab, step, _send_to_haproxy("set weight web/web1 100%")),
     ),
-    Act(
+    StoryStep(
         "crowd",
         f"{_CROWD} clients connect to {_HERE} and stay",
-        lambda lab, step: degrade(lab, step, lambda lab: lab.faults.crowd(_CROWD), _LIMIT),
+        lambda lab, step: degrade(
+            lab, step, lambda lab: lab.faults.connect_idle_clients(_CROWD), _LIMIT
+        ),
     ),
-    Act(
+    StoryStep(
         "crowd-gone",
         "They are gone",
-        lambda lab, step: come_back(lab, step, lambda lab: lab.faults.disperse()),
+        lambda lab, step: recover(lab, step, lambda lab: lab.faults.disconnect_idle_clients()),
     ),
-    Act(
+    StoryStep(
         "hung",
         f"{_HERE}'s web servers hang: HAProxy still has them as up, the self-test does not",
         lambda lab, step: degrade(
             lab,
             step,
-            lambda lab: lab.faults.freeze_backends(PRIMARY.name),
+            lambda lab: lab.faults.freeze_web_servers(PRIMARY.name),
             "VIP answers",
             loses=True,
         ),
     ),
-    Act(
+    StoryStep(
         "hung-no-more",
         "They go on",
-        lambda lab, step: come_back(lab, step, lambda lab: lab.faults.thaw_backends(PRIMARY.name)),
+        lambda lab, step: recover(lab, step, lambda lab: lab.faults.thaw_web_servers(PRIMARY.name)),
     ),
-    Act("maintenance", f"Maintenance: an entry in the map of {_HERE}'s HAProxy", _maintenance),
-    Act(
+    StoryStep(
+        "maintenance", f"Maintenance: an entry in the map of {_HERE}'s HAProxy", _maintenance
+    ),
+    StoryStep(
         "maintenance-over",
         "The entry is taken away",
-        lambda lab, step: come_back(lab, step, _tell("del map {map} web")),
+        lambda lab, step: recover(lab, step, _send_to_haproxy("del map {map} web")),
     ),
-    Act("one-server-dead", f"One of {_HERE}'s web servers is killed", _one_server_dead),
-    Act("nobody-better", f"And all of {SECONDARY.title}'s: the one left serves on", _nobody_better),
-    Act(
+    StoryStep("one-server-dead", f"One of {_HERE}'s web servers is killed", _one_server_dead),
+    StoryStep(
+        "nobody-better", f"And all of {SECONDARY.title}'s: the one left serves on", _nobody_better
+    ),
+    StoryStep(
         "servers-back",
         "All web servers are started again",
-        lambda lab, step: come_back(lab, step, _start_all),
+        lambda lab, step: recover(lab, step, _start_all),
     ),
-    Act("nobody-serves", "All web servers of both regions are killed", _nobody_serves),
-    Act(
+    StoryStep("nobody-serves", "All web servers of both regions are killed", _nobody_serves),
+    StoryStep(
         "waits-for-a-word", f"They are started again; {_HERE} waits for a person", _waits_for_a_word
     ),
-    Act(
+    StoryStep(
         "returned",
         "`anycastd return`",
-        lambda lab, step: come_back(lab, step, lambda lab: say(lab, "return")),
+        lambda lab, step: recover(lab, step, lambda lab: run_command(lab, "return")),
     ),
 )
 STORY = Story(_ACTS, profiles={PRIMARY.name: "graded.yaml"})

@@ -40,7 +40,7 @@ class Table:
 
 
 @dataclass(slots=True)
-class Step:
+class StepReport:
     """One step of the story.
 
     ``times`` count from the step's event (a fault, or something started again); ``answers`` counts
@@ -77,7 +77,7 @@ class Step:
         self.checks.append(Check(criterion, passed, saw))
 
 
-def document(steps: Sequence[Step], about: dict[str, Any]) -> dict[str, Any]:
+def build_document(steps: Sequence[StepReport], about: dict[str, Any]) -> dict[str, Any]:
     """Return the story as one JSON-able object; times in seconds."""
     return {
         "v": 1,
@@ -121,12 +121,12 @@ class Progress:
         self._shown = False
 
 
-class Paper:
+class TextReport:
     """Writes the story for a person; modest colour on a terminal, none elsewhere."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._colour = stream.isatty() and "NO_COLOR" not in os.environ
+        self._use_color = stream.isatty() and "NO_COLOR" not in os.environ
 
     def line(self, text: str = "") -> None:
         """Write a line."""
@@ -136,14 +136,14 @@ class Paper:
     def heading(self, text: str) -> None:
         """Write a heading, with an empty line before it."""
         self.line()
-        self.line(self._paint("1", text))
+        self.line(self._color("1", text))
 
-    def step(self, step: Step) -> None:
+    def step(self, step: StepReport) -> None:
         """Write what was seen in a step, below its heading."""
         if step.times:
             width = max(len(time.title) for time in step.times)
             for time in step.times:
-                self.line(f"  {time.title:<{width}}  {span(time.seconds):>10}")
+                self.line(f"  {time.title:<{width}}  {format_seconds(time.seconds):>10}")
         for table in step.tables:
             self.line(f"  {table.title}")
             for row in table.rows or ("(no route)",):
@@ -156,25 +156,25 @@ class Paper:
         for region, said in step.agents.items():
             self.line(f"  the agent of {region} says: {said}")
         for check in step.checks:
-            word = self._paint("32", "pass") if check.passed else self._paint("31", "FAIL")
+            word = self._color("32", "pass") if check.passed else self._color("31", "FAIL")
             self.line(f"  {word}  {check.criterion}: {check.saw}")
 
-    def verdict(self, steps: Sequence[Step], planned: int, seconds: float) -> None:
+    def verdict(self, steps: Sequence[StepReport], planned: int, seconds: float) -> None:
         """Write the last line."""
         good = sum(step.passed for step in steps)
-        word = self._paint("32", "all seen") if good == planned else self._paint("31", "FAILED")
+        word = self._color("32", "all seen") if good == planned else self._color("31", "FAILED")
         self.line()
         self.line(f"{word}: {good} of {planned} steps passed in {seconds:.0f} s")
 
-    def _paint(self, code: str, text: str) -> str:
-        return f"\033[{code}m{text}\033[0m" if self._colour else text
+    def _color(self, code: str, text: str) -> str:
+        return f"\033[{code}m{text}\033[0m" if self._use_color else text
 
 
-def span(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """Return seconds as a person reads them."""
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def error(text: str) -> None:
+def print_error(text: str) -> None:
     """Write a message to standard error."""
     sys.stderr.write(f"anycastd lab: {text}\n")
