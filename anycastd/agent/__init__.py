@@ -10,10 +10,12 @@ I/O:
     region_client     asks the agents of the other regions
     drain_controller  drains as operators ask for them, kept and ended
     control_client    asks an agent over its control socket, blocking
+    connections       the open connections of a server, each served in a task
     control_server    the control socket
     http_server       the status by HTTP
-    answers           what the control socket answers
+    decision_loop     wait for news, run a pass, hand its result to the sinks
+    answers           the answers to all requests, by name
     supervisor        a speaker as our child, for the foreground form
     reload            judges what is on disk, then becomes it
-    daemon            builds, starts, stops
+    daemon            builds the parts, starts and stops them
 """

@@ -1,72 +1,155 @@
-"""What people ask the agent about its decisions: `anycastd explain` and `anycastd return`."""
+"""Answers of the agent: requests on the control socket, and pages of the HTTP server."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from anycastd.agent.history import History
+from anycastd import __version__
+from anycastd.agent.control_server import Answer, Arguments, Handler
+from anycastd.agent.decision_loop import DecisionLoop
+from anycastd.agent.http_server import Page
 from anycastd.decision.levels import CapSource
-from anycastd.decision.memory import Memory
-from anycastd.decision.pipeline import Inputs, PassResult
-from anycastd.profile.model import Profile
-from anycastd.system.clock import OwnTime
+from anycastd.decision.pipeline import advance
+from anycastd.decision.region_report import REPORT_MAX_AGE, REPORT_PATH, build_region_report
+from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.views.explain import VERSION, explain_service
+from anycastd.views.status import build_status
 
 log = logging.getLogger(__name__)
 
-_ENDED = (CapSource.MANUAL, CapSource.HOLD_DOWN)
+STATUS_MAX_AGE = 1.0
+"""Seconds for which the page with the status is reused."""
+_RELEASABLE = (CapSource.MANUAL, CapSource.HOLD_DOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentIdentity:
+    """Which agent this is: a random ``instance``, and the profile it runs (its path, its text)."""
+
+    instance: str
+    profile_path: str
+    profile_text: str
 
 
 class Answers:
-    """Answer from what the agent knows: ``inputs`` gives that, ``may_return`` takes a word."""
+    """Compute all answers of one agent.
+
+    ``watchers`` maps the name of an HAProxy to its watcher.  ``problems`` lists what is wrong with
+    the agent's parts, one line each.
+    """
 
     def __init__(
         self,
-        profile: Profile,
-        inputs: Callable[[], Inputs],
-        may_return: Callable[[str, float], None],
-        clock: OwnTime,
-        journal: History,
+        identity: AgentIdentity,
+        loop: DecisionLoop,
+        watchers: Mapping[str, Watcher],
+        problems: Callable[[], Iterable[str]],
     ) -> None:
-        self._profile = profile
-        self._inputs = inputs
-        self._may_return = may_return
-        self._clock = clock
-        self._journal = journal
+        self._identity = identity
+        self._loop = loop
+        self._watchers = watchers
+        self._problems = problems
 
-    async def explain(self, memory: Mapping[str, Memory]) -> dict[str, Any]:
-        """Explain every service, one at a time: passes must not wait for that."""
-        found = {}
-        for name in self._profile.services:
-            changes = self._journal.list_transitions(name)
-            one = explain_service(
-                self._profile, name, memory, self._inputs(), self._clock.now(), changes
+    def handlers(self, reload: Handler) -> dict[str, Handler]:
+        """Map the name of each request to its handler; ``reload`` is that of a reload."""
+        drains = self._loop.sinks.drains
+        return {
+            "status": self.status,
+            "running": self.running,
+            "explain": self.explain,
+            "return": self.return_to_service,
+            "drain": drains.drain,
+            "undrain": drains.undrain,
+            "reload": reload,
+        }
+
+    def pages(self) -> dict[str, Page]:
+        """Map the path of each page of the HTTP server to the page."""
+        return {
+            "/status": Page(self.build_status, STATUS_MAX_AGE),
+            REPORT_PATH: Page(self._build_report, REPORT_MAX_AGE),
+        }
+
+    async def status(self, _: Arguments) -> Answer:
+        """Answer `anycastd status`."""
+        return self.build_status()
+
+    async def running(self, _: Arguments) -> Answer:
+        """Answer `anycastd reload`: the profile that runs, and what a new one may change."""
+        lease = self._loop.inbox.lease
+        result = self._loop.last_result
+        sinks = self._loop.sinks
+        levels = {} if result is None else result.decisions
+        neighbors = {} if lease.report is None else lease.report.neighbors
+        return {
+            "v": 1,
+            "version": __version__,
+            "pid": os.getpid(),
+            "instance": self._identity.instance,
+            "profile": self._identity.profile_path,
+            "text": self._identity.profile_text,
+            "ready": result is not None and result.wanted is not None,
+            "levels": {name: decision.level.word for name, decision in levels.items()},
+            "held": [asdict(route) for route in lease.held or ()],
+            "sessions": {address: peer.session.value for address, peer in neighbors.items()},
+            "speaker": "" if lease.report is None else lease.report.reload,
+            "draining": sorted(sinks.drains.draining_services()),
+            "problems": sinks.lease.problems(),
+        }
+
+    async def explain(self, _: Arguments) -> Answer:
+        """Answer `anycastd explain`: every service, one at a time, so that passes need not wait."""
+        loop = self._loop
+        services = {}
+        memory = loop.memory
+        for name in loop.profile.services:
+            transitions = loop.sinks.history.list_transitions(name)
+            view = explain_service(
+                loop.profile, name, memory, loop.inbox.inputs(), loop.clock.now(), transitions
             )
-            found[name] = one.to_json()
+            services[name] = view.to_json()
             await asyncio.sleep(0)
-        return {"v": VERSION, "region": self._profile.region, "services": found}
+        return {"v": VERSION, "region": loop.profile.region, "services": services}
 
-    async def come_back(
-        self, arguments: Mapping[str, Any], step: PassResult | None
-    ) -> dict[str, Any]:
-        """Let what failed and waits return; a word for what does not wait would be for later."""
-        asked = arguments.get("service")
-        if asked is not None and asked not in self._profile.services:
-            known = ", ".join(self._profile.services)
-            return {
-                "v": VERSION,
-                "refused": f"there is no service {asked}; the profile has: {known}",
-            }
-        decisions = {} if step is None else step.decisions
+    async def return_to_service(self, arguments: Arguments) -> Answer:
+        """Answer `anycastd return`: release services from hold-down or from a manual wait.
+
+        Services that do not wait are ignored, so the command cannot take effect later by surprise.
+        """
+        requested = arguments.get("service")
+        loop = self._loop
+        if requested is not None and requested not in loop.profile.services:
+            names = ", ".join(loop.profile.services)
+            refusal = f"there is no service {requested}; the profile has: {names}"
+            return {"v": VERSION, "refused": refusal}
+        decisions = {} if loop.last_result is None else loop.last_result.decisions
         waiting = [
             name
             for name, decision in decisions.items()
-            if asked in (None, name) and any(cap.source in _ENDED for cap in decision.caps)
+            if requested in (None, name) and any(cap.source in _RELEASABLE for cap in decision.caps)
         ]
         for name in waiting:
-            self._may_return(name, self._clock.now())
-            log.warning("%s: somebody said that it may return", name)
+            loop.inbox.said_return(name, loop.clock.now())
+            log.warning("%s: an operator released it with `anycastd return`", name)
         return {"v": VERSION, "returned": waiting}
+
+    def build_status(self) -> dict[str, Any]:
+        """Build the status as JSON."""
+        loop = self._loop
+        inputs, now = loop.inbox.inputs(), loop.clock.now()
+        result = loop.last_result or advance(loop.profile, loop.memory, inputs, now)
+        polling = {
+            name: watcher.polling for name, watcher in self._watchers.items() if watcher.polling
+        }
+        view = build_status(
+            loop.profile, inputs, result, now, pid=os.getpid(), version=__version__, polling=polling
+        )
+        return replace(view, problems=(*view.problems, *self._problems())).to_json()
+
+    def _build_report(self) -> dict[str, Any]:
+        return build_region_report(self.build_status(), self._loop.sinks.drains.draining_services())

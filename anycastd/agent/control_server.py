@@ -1,7 +1,8 @@
-"""The control socket: one question a connection, answered in JSON (`status` and `reload` ask it).
+"""Serve the control socket: one request per connection, answered in JSON.
 
-A question is one line, ``{"v": 1, "ask": "status"}``; the answer is one line.  A command is a
-question with arguments, under ``with``.  The directory's mode decides who may ask.
+A request is one line, for example ``{"v": 1, "ask": "status"}``.  Arguments of a command are an
+object under ``with``.  The answer is one line.  The mode of the socket and of its directory decides
+who may connect.
 """
 
 from __future__ import annotations
@@ -15,51 +16,73 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from anycastd.agent.connections import Connections
 from anycastd.agent.control_client import VERSION, ControlError
 
-"""Bytes; the status of 1,000 services with 10,000 servers is about 3 MB."""
-ASK_TIMEOUT = 5.0
-"""Seconds in which a connection has to ask, and in which it has to take its answer."""
+REQUEST_TIMEOUT = 5.0
+"""Seconds that a client has to send its request, and again to read its answer."""
 CLOSE_TIMEOUT = 1.0
 """Seconds that answers under way have when the agent ends."""
+CONNECT_TIMEOUT = 1.0
+"""Seconds to connect to another agent's socket, to find out whether that agent runs."""
 
-Answer = Callable[[], dict[str, Any] | Awaitable[dict[str, Any]]]
-Command = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
+Arguments = Mapping[str, Any]
+Answer = dict[str, Any]
+Handler = Callable[[Arguments], Awaitable[Answer]]
 
 
 class ControlServer:
-    """Serve questions; ``answers`` maps a question's name to what computes its answer.
+    """Answer requests on the Unix socket ``path``.
 
-    An answer may take its time where it is awaited; a connection that goes away does not end it.
-    ``commands`` are given a question's arguments.
-    ``inherited`` is the descriptor that ``bequeath`` gave the agent before us, in this process.
+    ``handlers`` maps the name of a request to the function that computes its answer.  A handler may
+    take its time; it goes on when the client disconnects.  ``inherited`` is the descriptor that
+    ``inheritable_socket`` gave to the previous agent in this process.
     """
 
     def __init__(
-        self,
-        path: str,
-        answers: dict[str, Answer],
-        inherited: int | None = None,
-        commands: Mapping[str, Command] | None = None,
+        self, path: str, handlers: Mapping[str, Handler], inherited: int | None = None
     ) -> None:
         self.path = path
-        self.answers = answers
-        self.commands = commands or {}
-        self.inherited = inherited
+        self._handlers = handlers
+        self._inherited = inherited
         self._server: asyncio.Server | None = None
-        self._asking: set[asyncio.Task[None]] = set()
+        self._connections = Connections(self._serve)
 
     async def start(self) -> None:
-        """Listen; raises ControlError where another agent already does, or none may."""
-        if self.inherited is None:
+        """Listen.  Raises ControlError if another agent listens there or the socket is refused."""
+        if self._inherited is None:
             listener = self._listen()
         else:
-            listener = socket.socket(fileno=self.inherited)  # who asked meanwhile waits there
-        # Not start_unix_server: from Python 3.13 on, that takes the file away from a successor.
-        self._server = await asyncio.start_server(self._accept, sock=listener)
+            # Clients that connected during the reload wait in its queue.
+            listener = socket.socket(fileno=self._inherited)
+        # Not start_unix_server: from Python 3.13 on, it would remove the successor's socket file.
+        self._server = await asyncio.start_server(self._connections.accept, sock=listener)
+
+    def inheritable_socket(self) -> int | None:
+        """Duplicate the listening socket for a successor in this process; None if not listening."""
+        if self._server is None or not self._server.sockets:
+            return None
+        descriptor = os.dup(self._server.sockets[0].fileno())
+        os.set_inheritable(descriptor, True)
+        return descriptor
+
+    async def stop(self, *, leave_socket: bool = False) -> None:
+        """Stop listening; remove the socket file unless ``leave_socket`` (a successor uses it)."""
+        if self._server is None:
+            return
+        # A server that is closed between a connection's arrival and its first turn leaks it.
+        for listener in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self._server.close()
+        await self._connections.close(CLOSE_TIMEOUT)
+        if not leave_socket:
+            with contextlib.suppress(OSError):
+                Path(self.path).unlink()
 
     def _listen(self) -> socket.socket:
-        if _alive(self.path):
+        if _is_listening(self.path):
             raise ControlError(
                 f"{self.path}: another agent answers there; stop it, or give this one its own "
                 "--directory"
@@ -75,81 +98,43 @@ class ControlServer:
             raise ControlError(f"{self.path}: cannot listen there: {error.strerror}") from None
         return listener
 
-    def bequeath(self) -> int | None:
-        """Give a descriptor by which a successor in this process listens on."""
-        if self._server is None or not self._server.sockets:
-            return None
-        descriptor = os.dup(self._server.sockets[0].fileno())
-        os.set_inheritable(descriptor, True)
-        return descriptor
-
-    async def stop(self, *, leave_socket: bool = False) -> None:
-        """Stop listening and take the socket away, unless it is somebody else's now."""
-        if self._server is not None:
-            # A server that is closed between a connection's arrival and its first turn leaks it.
-            for listener in self._server.sockets:
-                asyncio.get_running_loop().remove_reader(listener.fileno())
-            for _ in range(3):
-                await asyncio.sleep(0)
-            self._server.close()
-            if self._asking:
-                await asyncio.wait(self._asking, timeout=CLOSE_TIMEOUT)
-            for task in self._asking:
-                task.cancel()
-            await asyncio.gather(*self._asking, return_exceptions=True)
-            if not leave_socket:
-                with contextlib.suppress(OSError):
-                    Path(self.path).unlink()
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
-        # Also where it was cancelled before its first step.
-        task.add_done_callback(lambda _: writer.close())
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(ASK_TIMEOUT):
-                line = await reader.readline()
-            answer = await self._answer(line)
-            async with asyncio.timeout(ASK_TIMEOUT):
-                writer.write(json.dumps(answer).encode() + b"\n")
-                await writer.drain()
-        except (OSError, ValueError, TimeoutError):
-            pass  # the asker went away or asked for too long; it is the asker's loss
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        async with asyncio.timeout(REQUEST_TIMEOUT):
+            line = await reader.readline()
+        answer = await self._answer(line)
+        async with asyncio.timeout(REQUEST_TIMEOUT):
+            writer.write(json.dumps(answer).encode() + b"\n")
+            await writer.drain()
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes) -> Answer:
         try:
-            question = json.loads(line)
-            name = question["ask"]
-            arguments = question.get("with", {})
-            if question["v"] != VERSION:
-                return {"v": VERSION, "error": f"version {question['v']!r} is not spoken here"}
+            request = json.loads(line)
+            name = request["ask"]
+            arguments = request.get("with", {})
+            if request["v"] != VERSION:
+                return _error(f"version {request['v']!r} is not spoken here")
         except (ValueError, KeyError, TypeError, AttributeError):
-            return {"v": VERSION, "error": 'ask one line like {"v": 1, "ask": "status"}'}
-        command = self.commands.get(name)
-        if command is not None and isinstance(arguments, dict):
-            return await command(arguments)
-        answer = self.answers.get(name)
-        if answer is None:
-            known = ", ".join(sorted({*self.answers, *self.commands}))
-            return {"v": VERSION, "error": f"unknown question {name!r}; known: {known}"}
-        found = answer()
-        return found if isinstance(found, dict) else await found
+            return _error('ask one line like {"v": 1, "ask": "status"}')
+        handler = self._handlers.get(name) if isinstance(name, str) else None
+        if handler is None:
+            names = ", ".join(sorted(self._handlers))
+            return _error(f"unknown question {name!r}; there are: {names}")
+        if not isinstance(arguments, dict):
+            return _error(f"{name}: the arguments under `with` must be an object")
+        return await handler(arguments)
 
 
-def _alive(path: str) -> bool:
+def _error(text: str) -> Answer:
+    return {"v": VERSION, "error": text}
+
+
+def _is_listening(path: str) -> bool:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(1.0)
+            connection.settimeout(CONNECT_TIMEOUT)
             connection.connect(path)
             return True
     except TimeoutError:
-        return True  # it listens and does not accept: stopped, but there
+        return True  # it listens but does not accept: a stopped agent
     except OSError:
         return False

@@ -1,12 +1,9 @@
-"""The agent: build, start, loop, stop.
+"""The agent's process: build its parts, start them, stop them in order.
 
-Two shapes only.  A source puts a value into the inbox and wakes the loop; a sink takes the newest
-wish.  The loop waits for news or for ``wake_at``, runs one pass, and hands its outcome to the
-sinks.  The lease is renewed by the output of a pass and by nothing else; a look at HAProxy wakes
-one at least each quarter of the lease.
-
-A reload ends the loop as well: a last pass, a last Want for as long as a start may take, and this
-process executes itself anew (``handover``).
+Sources put values into the inbox, the decision loop (``decision_loop``) decides, sinks carry out.
+All of them run in one asyncio loop.  A stop ends with a withdrawal (foreground form) or with a last
+Want; a reload ends with a last Want for as long as a start may take, and this process executes
+the new code (``reload``).
 """
 
 from __future__ import annotations
@@ -17,26 +14,24 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
-from dataclasses import asdict, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anycastd import __version__
 from anycastd.agent import reload
-from anycastd.agent.answers import Answers
+from anycastd.agent.answers import AgentIdentity, Answers
 from anycastd.agent.control_client import socket_path
 from anycastd.agent.control_server import ControlServer
+from anycastd.agent.decision_loop import DecisionLoop, Sinks
 from anycastd.agent.drain_controller import DrainController
 from anycastd.agent.history import History, describe_transition
-from anycastd.agent.http_server import HttpServer, Page
+from anycastd.agent.http_server import HttpServer
 from anycastd.agent.inbox import Inbox
 from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient
 from anycastd.agent.memory_store import MemoryStore
-from anycastd.agent.reload import Reloader, ReloadRefusedError, StartContext
+from anycastd.agent.reload import Reloader, StartContext
 from anycastd.agent.supervisor import Supervisor
-from anycastd.decision.memory import Memory
-from anycastd.decision.pipeline import LeaseView, PassResult, advance, restart_at_withdrawn
-from anycastd.decision.region_report import REPORT_MAX_AGE, REPORT_PATH, build_region_report
+from anycastd.decision.pipeline import LeaseView
 from anycastd.evidence.haproxy.query import more, named
 from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.evidence.vip.loopback import Loopback
@@ -46,7 +41,6 @@ from anycastd.speaker.exabgp.config import config_hash, vips_hash
 from anycastd.system.clock import OwnTime
 from anycastd.system.systemd import Notifier
 from anycastd.system.ticker import tick_forever
-from anycastd.views.status import build_status
 
 log = logging.getLogger(__name__)
 
@@ -56,293 +50,270 @@ WITHDRAW_TIMEOUT = 3.0
 """Seconds that a foreground stop waits for ExaBGP to confirm the withdrawal."""
 SPEAKER_TIMEOUT = 5.0
 """Seconds that a foreground stop gives its speaker to end."""
-HAND_OVER_TIMEOUT = 1.0
-"""Seconds that a reload waits for the lease to confirm the last Want."""
-STARTS = 4.0
-"""The lease outlives a reload by as many times as long as judging the new profile took."""
+DECISIONS = "decisions"
+"""Name of the part that runs the decision loop."""
+
+Part = Coroutine[Any, Any, None]
 
 
 class LostError(Exception):
-    """Another agent took the lease over, or our own part ended: says which."""
+    """Another agent took the lease over, or a part of this agent ended: the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPaths:
+    """Paths of one agent.
+
+    ``lease`` is the lease's socket, ``directory`` that of the control socket, ``state`` the
+    directory of the files that outlive the agent.
+    """
+
+    lease: str
+    directory: str
+    state: str
 
 
 class Daemon:
-    """One agent.  Inert when built; ``run()`` does it all and returns when told to stop.
+    """One agent; inert when built.  ``run()`` returns when the agent was told to stop.
 
-    ``speaker`` is the foreground form's own speaker, None where the lease is somebody else's.
-    ``text`` is the profile's, ``origin`` is how this process was started, ``state`` the directory
-    of what outlives it.
+    ``text`` is the text of ``profile``.  ``speaker`` is the foreground form's own speaker, None
+    where another service runs it.
     """
 
     def __init__(
         self,
         profile: Profile,
-        lease: str,
-        directory: str,
-        speaker: Supervisor | None = None,
-        *,
         text: str,
-        origin: StartContext,
-        state: str,
+        context: StartContext,
+        paths: AgentPaths,
+        speaker: Supervisor | None,
     ) -> None:
         self.profile = profile
-        self.text = text
+        self.paths = paths
         self.speaker = speaker
-        self.succession = Reloader(origin)
-        self.instance = os.urandom(8).hex()
+        self._ending = asyncio.Event()
+        self._stop_requested = False
+        self._leaving = False
+        self.reloader = Reloader(context, self._ending.set)
         self.clock = OwnTime(TICK)
         self.inbox = Inbox()
-        self.memory: dict[str, Memory] = {}
-        self.step: PassResult | None = None
-        self.journal = History(lambda change: log.warning("%s", describe_transition(change)))
-        self.announcer = LeaseClient(
-            lease,
-            profile.ttl,
-            self._leased,
-            clock=self.clock,
-            # After a reload the speaker reads the profile in any case: a password may be another.
-            terms=ExpectedSpeaker(
-                config_hash(profile), vips_hash(profile), ask=origin.text is not None
-            ),
-            silent=self._lease_is_silent,
+        self.history = History(lambda change: log.warning("%s", describe_transition(change)))
+        self.lease_client = self._build_lease_client()
+        self.drains = DrainController(
+            profile, self.inbox, self.clock, paths.state, context.unsaved_drains
         )
-        self.watchers = {name: self._watcher(name) for name in profile.haproxy}
-        self.probers = [
-            self._prober(each, each.self_test)
-            for each in profile.services.values()
-            if each.self_test is not None
-        ]
-        self.loopback = Loopback(
-            [(service.vip, service.interface) for service in profile.services.values()],
-            self.inbox.vip,
-        )
-        desk = Answers(profile, self.inbox.inputs, self.inbox.said_return, self.clock, self.journal)
-        self.drainer = DrainController(profile, self.inbox, self.clock, state, origin.drains)
-        self.recall = MemoryStore(profile, self.clock, state)
-        pages = {
-            "/status": Page(self.status, 1.0),
-            REPORT_PATH: Page(
-                lambda: build_region_report(self.status(), self.drainer.draining_services()),
-                REPORT_MAX_AGE,
-            ),
-        }
-        self.web = HttpServer(profile.web, pages)
-        self.control = ControlServer(
-            socket_path(directory),
-            {
-                "status": self.status,
-                "running": self.running,
-                "reload": self._reload,
-                "explain": lambda: desk.explain(self.memory),
-            },
-            origin.control,
-            {
-                "return": lambda arguments: desk.come_back(arguments, self.step),
-                "drain": self.drainer.drain,
-                "undrain": self.drainer.undrain,
-            },
-        )
+        self.memory_store = MemoryStore(profile, self.clock, paths.state)
         self.notifier = Notifier()
-        self._stop = asyncio.Event()
+        sinks = Sinks(self.lease_client, self.history, self.drains, self.memory_store)
+        self.loop = DecisionLoop(profile, self.clock, self.inbox, sinks, self.notifier.alive)
+        self.watchers = {name: self._build_watcher(name) for name in profile.haproxy}
+        self.probers = {
+            name: self._build_prober(service, service.self_test)
+            for name, service in profile.services.items()
+            if service.self_test is not None
+        }
+        vips = [(service.vip, service.interface) for service in profile.services.values()]
+        self.loopback = Loopback(vips, self.inbox.vip)
+        answers = Answers(
+            AgentIdentity(os.urandom(8).hex(), context.profile_path, text),
+            self.loop,
+            self.watchers,
+            self._problems,
+        )
+        self.http_server = HttpServer(profile.web, answers.pages())
+        self.control = ControlServer(
+            socket_path(paths.directory),
+            answers.handlers(self.reloader.answer),
+            context.control_fd,
+        )
 
     async def run(self) -> None:
-        """Run until SIGTERM or SIGINT; a reload (SIGHUP) does not return.
+        """Start, work and stop; after a reload (SIGHUP) this does not return.
 
-        Raises ControlError, NoPrivilegeError or SpeakerEndedError where it cannot start, and
-        LostError when another agent took over; nothing is left behind then.
+        Raises ControlError, NoPrivilegeError or SpeakerEndedError if the agent cannot start, and
+        LostError if another agent took over.  It leaves nothing behind then.
         """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        # On a terminal it means that the terminal has gone.
-        hangup = self._stop.set if sys.stderr.isatty() else self.succession.signal
-        loop.add_signal_handler(signal.SIGHUP, hangup)
-        reload.unblock_signals()
-        await self.control.start()
-        self.drainer.load()
-        self.memory = self.recall.load()
+        await self._start()
         successor = False
+        control_fd = None
         try:
             self.loopback.start()
             successor = await self._serve()
         finally:
-            self.journal.close()
-            await self.succession.stop()
-            await asyncio.gather(self.drainer.flush(), self.recall.flush())
-            control = self.control.bequeath() if successor else None
-            await self.control.stop(leave_socket=successor)
-            if self.speaker is not None and not successor:
-                await self.speaker.stop(SPEAKER_TIMEOUT)
-                # Its lease process dies with ExaBGP and cannot tidy up itself.
-                Path(self.announcer.path).unlink(missing_ok=True)
+            control_fd = await self._stop(keep_for_successor=successor)
         if successor:
-            # Inside the loop: once it is closed, a signal would end us.
-            try:
-                speaker = self.speaker.pid if self.speaker is not None else None
-                self.succession.become(speaker, control, self.drainer.unsaved_drains())
-            except OSError as error:
-                raise LostError(f"cannot execute itself anew: {error.strerror}") from None
+            # Inside the asyncio loop: after its end, a signal would end the process.
+            self._reexec(control_fd)
 
-    def status(self) -> dict[str, Any]:
-        """Answer `anycastd status`."""
-        inputs, now = self.inbox.inputs(), self.clock.now()
-        step = self.step or advance(self.profile, self.memory, inputs, now)
-        polling = {
-            name: watcher.polling for name, watcher in self.watchers.items() if watcher.polling
-        }
-        view = build_status(
-            self.profile, inputs, step, now, pid=os.getpid(), version=__version__, polling=polling
-        )
-        told = (self.announcer, self.drainer, self.recall, self.web)
-        problems = [problem for part in told for problem in part.problems()]
-        return replace(view, problems=(*view.problems, *problems)).to_json()
+    # Start ---------------------------------------------------------------------------------------
 
-    def running(self) -> dict[str, Any]:
-        """Answer `anycastd reload`: what runs, as far as a new profile may change it."""
-        report = self.inbox.lease.report
-        levels = {} if self.step is None else self.step.decisions
-        return {
-            "v": 1,
-            "version": __version__,
-            "pid": os.getpid(),
-            "instance": self.instance,
-            "profile": self.succession.origin.profile,
-            "text": self.text,
-            "ready": self.step is not None and self.step.wanted is not None,
-            "levels": {name: decision.level.word for name, decision in levels.items()},
-            "held": [asdict(route) for route in self.inbox.lease.held or ()],
-            "sessions": {
-                address: peer.session.value
-                for address, peer in ({} if report is None else report.neighbors).items()
-            },
-            "speaker": "" if report is None else report.reload,
-            "draining": sorted(self.drainer.draining_services()),
-            "problems": self.announcer.problems(),
-        }
+    async def _start(self) -> None:
+        """Handle signals, listen on the control socket, load what the last agent saved."""
+        Path(self.paths.directory).mkdir(mode=0o750, parents=True, exist_ok=True)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._request_stop)
+        # On a terminal, SIGHUP means that the terminal was closed.
+        is_terminal = sys.stderr.isatty()
+        hangup = self._request_stop if is_terminal else self.reloader.reload_by_signal
+        loop.add_signal_handler(signal.SIGHUP, hangup)
+        reload.unblock_signals()
+        await self.control.start()
+        self.drains.load()
+        self.loop.memory = self.memory_store.load()
 
-    async def _reload(self) -> dict[str, Any]:
+    def _request_stop(self) -> None:
+        self._stop_requested = True
+        self._ending.set()
+
+    # Work ----------------------------------------------------------------------------------------
+
+    async def _serve(self) -> bool:
+        """Run all parts until a stop or a reload; return whether the successor takes over.
+
+        Raises what ended a part, or LostError if a part ended without an error.
+        """
         try:
-            heir = await self.succession.ask()
-        except ReloadRefusedError as refusal:
-            return {"v": 1, "refused": str(refusal).splitlines()}
-        return {"v": 1, "accepted": True, "said": heir.said}
+            async with asyncio.TaskGroup() as group:
+                tasks = {
+                    name: group.create_task(self._run_part(part), name=name)
+                    for name, part in self._parts().items()
+                }
+                self.notifier.ready("watching")
+                if self.reloader.context.repeat:
+                    self.reloader.reload_by_signal()
+                try:
+                    await self._ending.wait()
+                    self._leaving = True
+                    tasks[DECISIONS].cancel()  # no pass may send anything after the last Want
+                    return await self._leave()
+                finally:
+                    for task in tasks.values():
+                        task.cancel()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None  # the first part that ended decides
 
-    def _lease_is_silent(self) -> None:
+    def _parts(self) -> dict[str, Part]:
+        """Map a name to each part that runs as long as the agent does."""
+        parts: dict[str, Part] = {
+            "clock": tick_forever(self.clock),
+            "lease": self.lease_client.run(),
+            "vips": self.loopback.run(),
+            DECISIONS: self.loop.run(),
+        }
+        parts |= {f"haproxy {name}": watcher.run() for name, watcher in self.watchers.items()}
+        parts |= {f"self-test {name}": prober.run() for name, prober in self.probers.items()}
+        parts |= {
+            "drains": self.drains.run(),
+            "memory": self.memory_store.run(),
+            "web": self.http_server.run(),
+        }
+        if self.speaker is not None:
+            parts["speaker"] = self.speaker.run()
+        return parts
+
+    async def _run_part(self, part: Part) -> None:
+        """Run one part; raise LostError if it ends by itself while the agent works."""
+        try:
+            await part
+        except Exception:
+            # Once the agent leaves, a part that fails must not keep the last Want from being sent.
+            if not self._leaving:
+                raise
+        if not self._leaving:
+            raise LostError(self.lease_client.lost or "a part of the agent ended by itself")
+
+    def _problems(self) -> list[str]:
+        """List what is wrong with the parts, for the status."""
+        parts = (self.lease_client, self.drains, self.memory_store, self.http_server)
+        return [problem for part in parts for problem in part.problems()]
+
+    def _on_lease(self, view: LeaseView) -> None:
+        """Take a new state of the lease: what is acknowledged, and what a pass has to know."""
+        if view.report is not None and view.connected:
+            self.history.record_acknowledged(view.report.acked, self.clock.now())
+        self.inbox.leased(view)
+
+    def _on_lease_silent(self) -> None:
+        """End the foreground form's speaker: its lease process does not answer any more."""
         if self.speaker is not None:
             log.error("ending the speaker, so that its sessions close")
             self.speaker.kill()
 
-    async def _serve(self) -> bool:
-        """Work until told to stop; True: the successor is to take over."""
-        parts: list[Coroutine[Any, Any, None]] = [
-            tick_forever(self.clock),
-            self.announcer.run(),
-            self.loopback.run(),
-            self._decide(),
-            *(watcher.run() for watcher in self.watchers.values()),
-            *(prober.run() for prober in self.probers),
-            self.drainer.run(),
-            self.recall.run(),
-            self.web.run(),
-        ]
-        if self.speaker is not None:
-            parts.append(self.speaker.run())
-        tasks = [asyncio.create_task(part) for part in parts]
-        ends = [asyncio.create_task(event.wait()) for event in (self._stop, self.succession.agreed)]
-        self.notifier.ready("watching")
-        if self.succession.origin.again:
-            self.succession.signal()
-        try:
-            await asyncio.wait([*ends, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                if task.done():
-                    task.result()  # raises what ended it
-                    raise LostError(self.announcer.lost or "a part of the agent ended by itself")
-            tasks[3].cancel()  # no pass may say anything after the last word
-            if not self._stop.is_set() and await self._hand_over():
-                return True
-            self.notifier.stopping("handing over" if self.speaker is None else "withdrawing")
-            if self.speaker is not None:
-                await self._withdraw()
-            else:
-                await self._leave(self.profile.ttl)
-            return False
-        finally:
-            everything: list[asyncio.Task[Any]] = [*ends, *tasks]
-            for one in everything:
-                one.cancel()
-            await asyncio.gather(*everything, return_exceptions=True)
+    # Stop ----------------------------------------------------------------------------------------
 
-    async def _hand_over(self) -> bool:
-        """Hold the lease for as long as the successor may need; False: told to stop meanwhile."""
-        heir = self.succession.heir
-        self.notifier.reloading()
-        await self._leave(self.profile.ttl + STARTS * (heir.took if heir is not None else 0.0))
-        reload.block_signals()
-        await asyncio.sleep(0)  # what came before they were held is heard here
-        if not self._stop.is_set():
+    async def _leave(self) -> bool:
+        """Send the last word to the lease; return whether the successor takes over."""
+        if not self._stop_requested and await self._hand_over():
             return True
-        reload.unblock_signals()
+        if self.speaker is None:
+            self.notifier.stopping("handing over")
+            await self.loop.send_last_want(self.profile.ttl)
+        else:
+            self.notifier.stopping("withdrawing")
+            await self._withdraw()
         return False
 
-    async def _leave(self, ttl: float) -> None:
-        """Renew the lease for the last time, by one more pass."""
-        step = self._advance()
-        self._say(step, ttl, leaving=True)
-        if step.wanted is None:
-            return  # nothing has been decided yet, so nothing is said
-        if self.inbox.lease.connected and not await self.announcer.confirmed(HAND_OVER_TIMEOUT):
-            log.warning("the lease did not confirm the last word: routes may be withdrawn")
+    async def _hand_over(self) -> bool:
+        """Renew the lease for the time of a start; return False if a stop came meanwhile."""
+        successor = self.reloader.successor
+        allowance = 0.0 if successor is None else successor.start_allowance
+        self.notifier.reloading()
+        await self.loop.send_last_want(self.profile.ttl + allowance)
+        reload.block_signals()
+        await asyncio.sleep(0)  # handle the signals that came before they were blocked
+        if self._stop_requested:
+            reload.unblock_signals()
+            return False
+        return True
 
     async def _withdraw(self) -> None:
-        """Withdraw everything."""
-        if await self.announcer.withdraw(WITHDRAW_TIMEOUT):
+        """Withdraw all routes, and wait for the confirmation."""
+        if await self.lease_client.withdraw(WITHDRAW_TIMEOUT):
             log.info("withdrawn; ending the speaker")
         else:
             log.warning("the withdrawal was not confirmed; the sessions close with the speaker")
 
-    async def _decide(self) -> None:
-        while True:
-            now = self.clock.now()
-            step = self._advance()
-            self._say(step)
-            if step.wanted is not None:
-                self.notifier.alive()
-            await self.inbox.news(None if step.wake_at is None else max(0.0, step.wake_at - now))
+    async def _stop(self, *, keep_for_successor: bool) -> int | None:
+        """Save what outlives the agent, close the control socket, end the own speaker.
 
-    def _advance(self) -> PassResult:
-        """Run one pass."""
-        now = self.clock.now()
-        if self.announcer.ran_out:
-            self.announcer.ran_out = False
-            self._begin_anew(now)
-        self.step = step = advance(self.profile, self.memory, self.inbox.inputs(), now)
-        self.memory = dict(step.memory)
-        self.drainer.apply_pass_result(step)
-        self.recall.save_if_changed(step, self.memory, now)
-        return step
+        A successor keeps the control socket and the speaker; returns the socket's descriptor then.
+        """
+        self.history.close()
+        await self.reloader.stop()
+        await asyncio.gather(self.drains.flush(), self.memory_store.flush())
+        control_fd = self.control.inheritable_socket() if keep_for_successor else None
+        await self.control.stop(leave_socket=keep_for_successor)
+        if self.speaker is not None and not keep_for_successor:
+            await self.speaker.stop(SPEAKER_TIMEOUT)
+            # The speaker's lease process dies with ExaBGP and cannot remove its own socket.
+            Path(self.paths.lease).unlink(missing_ok=True)
+        return control_fd
 
-    def _leased(self, view: LeaseView) -> None:
-        """Take what the lease says."""
-        if view.report is not None and view.connected:
-            self.journal.record_acknowledged(view.report.acked, self.clock.now())
-        self.inbox.leased(view)
+    def _reexec(self, control_fd: int | None) -> None:
+        """Execute the successor in this process; raises LostError where that fails."""
+        speaker_pid = None if self.speaker is None else self.speaker.pid
+        try:
+            self.reloader.reexec(speaker_pid, control_fd, self.drains.unsaved_drains())
+        except OSError as error:
+            raise LostError(f"cannot execute the new agent: {error.strerror}") from None
 
-    def _say(self, step: PassResult, ttl: float | None = None, *, leaving: bool = False) -> None:
-        """Say what a pass wants, and note with which message its changes go."""
-        serial = None
-        if step.wanted is not None:
-            serial = self.announcer.want(step.wanted, ttl, leaving=leaving)
-        self.journal.record_decided(step.transitions, serial, self.clock.now())
+    # Build ---------------------------------------------------------------------------------------
 
-    def _begin_anew(self, now: float) -> None:
-        """Come back step by step: nothing is held any more of what is thought to be announced."""
-        announced = restart_at_withdrawn(self.memory, now)
-        if announced:
-            log.warning("the lease holds nothing any more: %s begin anew", ", ".join(announced))
-            self.memory |= announced
+    def _build_lease_client(self) -> LeaseClient:
+        profile = self.profile
+        # After a reload the speaker reads the profile in any case: a password may have changed.
+        ask = self.reloader.context.is_successor
+        return LeaseClient(
+            self.paths.lease,
+            profile.ttl,
+            self._on_lease,
+            clock=self.clock,
+            terms=ExpectedSpeaker(config_hash(profile), vips_hash(profile), ask=ask),
+            silent=self._on_lease_silent,
+        )
 
-    def _watcher(self, name: str) -> Watcher:
+    def _build_watcher(self, name: str) -> Watcher:
         instance = self.profile.haproxy[name]
         backends: set[str] = set()
         frontends: set[str] = set()
@@ -360,25 +331,10 @@ class Daemon:
             more=more(self.profile.services, name),
         )
 
-    def _prober(self, service: Service, test: SelfTest) -> Prober:
+    def _build_prober(self, service: Service, test: SelfTest) -> Prober:
         return Prober(
             service.vip,
             test,
             clock=self.clock,
             emit=lambda probe: self.inbox.probe(service.name, probe),
         )
-
-
-async def run(
-    profile: Profile,
-    lease: str,
-    directory: str,
-    speaker: Supervisor | None,
-    *,
-    text: str,
-    origin: StartContext,
-    state: str,
-) -> None:
-    """Make ``directory`` and run an agent in it; see Daemon.run for what it raises."""
-    Path(directory).mkdir(mode=0o750, parents=True, exist_ok=True)
-    await Daemon(profile, lease, directory, speaker, text=text, origin=origin, state=state).run()

@@ -134,6 +134,11 @@ class LeaseClient:
             self._writer.write(message.dump())
         return self.serial
 
+    def acknowledge_expiry(self) -> bool:
+        """Return whether the lease expired since the last call; the caller acts on it."""
+        expired, self.ran_out = self.ran_out, False
+        return expired
+
     async def withdraw(self, within: float) -> bool:
         """Withdraw everything; True once it is confirmed, False after ``within`` seconds."""
         self.want((), ttl=0, leaving=True)

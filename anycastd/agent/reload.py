@@ -1,8 +1,8 @@
-"""A reload: the code and the profile on disk are judged, then take this process's place.
+"""Reload: validate the code and the profile on disk, then execute them in this process.
 
-Same process id, same command line, new code, new profile.  What was judged is what starts: the
-profile's text is kept in a descriptor that the judge and the successor both read, so that somebody
-who saves the file meanwhile breaks nothing.
+The process id and the command line stay, the code and the profile are new.  The text that was
+validated is the text that starts: it is kept in a memory file which the validation and the
+successor both read, so a file that is saved meanwhile has no effect.
 """
 
 from __future__ import annotations
@@ -14,223 +14,254 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from anycastd.agent.control_client import VALIDATE_TIMEOUT
 
 log = logging.getLogger(__name__)
 
-TEXT = "ANYCASTD_PROFILE_FD"
-"""Environment: the descriptor of a profile's text that was judged already."""
-SPEAKER = "ANYCASTD_SPEAKER_PID"
-"""Environment: the foreground form's speaker, which is ours to adopt."""
-CONTROL = "ANYCASTD_CONTROL_FD"
-"""Environment: the descriptor of the control socket, so that who asks meanwhile only waits."""
+PROFILE_FD = "ANYCASTD_PROFILE_FD"
+"""Environment: the descriptor of the profile's text, which is validated already."""
+SPEAKER_PID = "ANYCASTD_SPEAKER_PID"
+"""Environment: the pid of the foreground form's speaker, a child of this process."""
+CONTROL_FD = "ANYCASTD_CONTROL_FD"
+"""Environment: the descriptor of the control socket: clients wait there during the reload."""
 REPEAT = "ANYCASTD_RELOAD_AGAIN"
-"""Environment: another reload was asked for while the last one was under way."""
-DRAINS = "ANYCASTD_DRAINS"
-"""Environment: drains that stand and could not be written to the disk."""
+"""Environment: a signal asked for another reload while this one was under way."""
+UNSAVED_DRAINS = "ANYCASTD_DRAINS"
+"""Environment: drains that are in force and could not be written to the disk, as JSON."""
+START_ALLOWANCE = 4.0
+"""The lease outlives a reload by this factor times the duration of the validation."""
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-"""What the agent acts on; held back while nobody is there to act."""
+"""The signals that the agent handles; blocked while no handler is installed."""
 
 
 class ReloadRefusedError(Exception):
-    """What is on disk cannot take over: every problem, one per line."""
+    """The code or the profile on disk cannot start: one problem per line."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartContext:
-    """How this agent was started: all that its successor needs.
+    """How this agent was started: what its successor needs.
 
-    ``profile`` is the profile's absolute path.  ``text``: what was judged already (None: this is
-    no successor); ``speaker``: the speaker that it has to adopt; ``control``: the control socket's
-    descriptor; ``again``: it has to reload; ``drains``: those that are on no disk.
+    ``profile_path`` is absolute.  ``profile_text`` is the validated text (None: this agent is not
+    the successor of a reload).  ``speaker_pid`` is the speaker to adopt, ``control_fd`` the
+    control socket's descriptor, ``unsaved_drains`` those that are on no disk.  ``repeat``: reload
+    once more after the start.
     """
 
-    line: tuple[str, ...]
+    command_line: tuple[str, ...]
     environment: Mapping[str, str]
-    profile: str
-    text: str | None = None
-    speaker: int | None = None
-    control: int | None = None
-    again: bool = False
-    drains: str = ""
+    profile_path: str
+    profile_text: str | None = None
+    speaker_pid: int | None = None
+    control_fd: int | None = None
+    repeat: bool = False
+    unsaved_drains: str = ""
+
+    @property
+    def is_successor(self) -> bool:
+        """Whether a reload started this agent."""
+        return self.profile_text is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """What has been judged and may take over.
+    """A validated successor.
 
-    ``descriptor`` holds its profile's text, ``took`` is how long the judge needed, in seconds,
-    ``said`` what it had to say nevertheless.
+    ``profile_fd`` is a memory file with its profile's text, ``validation_time`` the duration of
+    the validation (s), ``warnings`` the lines that the validation printed.
     """
 
-    descriptor: int
-    took: float
-    said: tuple[str, ...] = ()
+    profile_fd: int
+    validation_time: float
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def start_allowance(self) -> float:
+        """Seconds that this successor may need until it renews the lease."""
+        return START_ALLOWANCE * self.validation_time
 
 
 def block_signals() -> None:
-    """Keep signals back until the agent can act on them; they are kept across exec, too."""
+    """Block the agent's signals until it can handle them; a blocked signal survives an exec."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
 def unblock_signals() -> None:
-    """Let signals through, those that came meanwhile first."""
+    """Unblock the agent's signals; pending ones are delivered at once."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def read_start_context(profile: str) -> StartContext:
-    """Find out how this process was started; call it before anything changes the environment."""
-    descriptor = os.environ.pop(TEXT, "")
-    speaker = os.environ.pop(SPEAKER, "")
-    control = os.environ.pop(CONTROL, "")
-    again = os.environ.pop(REPEAT, "")
-    drains = os.environ.pop(DRAINS, "")
-    text = None
-    if descriptor:
-        text = _contents(int(descriptor))
-        os.close(int(descriptor))
+def read_start_context(profile_path: str) -> StartContext:
+    """Read how this process was started; call it before anything changes the environment."""
+    profile_fd = os.environ.pop(PROFILE_FD, "")
+    speaker_pid = os.environ.pop(SPEAKER_PID, "")
+    control_fd = os.environ.pop(CONTROL_FD, "")
+    repeat = os.environ.pop(REPEAT, "")
+    unsaved_drains = os.environ.pop(UNSAVED_DRAINS, "")
+    profile_text = None
+    if profile_fd:
+        profile_text = _read_descriptor(int(profile_fd))
+        os.close(int(profile_fd))
     return StartContext(
-        line=(sys.executable, *sys.orig_argv[1:]),
+        command_line=(sys.executable, *sys.orig_argv[1:]),
         environment=dict(os.environ),
-        profile=os.path.abspath(profile),
-        text=text,
-        speaker=int(speaker) if speaker else None,
-        control=int(control) if control else None,
-        again=bool(again),
-        drains=drains,
+        profile_path=os.path.abspath(profile_path),
+        profile_text=profile_text,
+        speaker_pid=int(speaker_pid) if speaker_pid else None,
+        control_fd=int(control_fd) if control_fd else None,
+        repeat=bool(repeat),
+        unsaved_drains=unsaved_drains,
     )
 
 
 class Reloader:
-    """One reload at a time: ``heir`` is set, and ``agreed``, once one may take over."""
+    """Reload on request, one reload at a time.
 
-    def __init__(self, its: StartContext) -> None:
-        self.origin = its
-        self.heir: Successor | None = None
-        self.agreed = asyncio.Event()
-        self._again = False
+    ``on_validated`` is called once a successor may take over; ``successor`` is set then.
+    """
+
+    def __init__(self, context: StartContext, on_validated: Callable[[], None]) -> None:
+        self.context = context
+        self.successor: Successor | None = None
+        self._on_validated = on_validated
+        self._repeat = False
         self._busy = False
-        self._judging: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
-    def signal(self) -> None:
-        """Reload because a signal says so; one that comes meanwhile is another reload after it."""
+    def reload_by_signal(self) -> None:
+        """Start a reload; during a reload, remember that another one has to follow."""
         if self._busy:
-            self._again = True
+            self._repeat = True
         else:
-            self._judging = asyncio.create_task(self._by_signal())
+            self._task = asyncio.create_task(self._reload_quietly())
 
-    async def ask(self) -> Successor:
-        """Reload; raises RefusedError, after which everything is as before."""
+    async def answer(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer `anycastd reload`: accepted with warnings, or refused with all problems."""
+        try:
+            successor = await self._validate_successor()
+        except ReloadRefusedError as refusal:
+            return {"v": 1, "refused": str(refusal).splitlines()}
+        return {"v": 1, "accepted": True, "said": successor.warnings}
+
+    async def stop(self) -> None:
+        """Cancel a reload that a signal started."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def reexec(self, speaker_pid: int | None, control_fd: int | None, drains: str) -> NoReturn:
+        """Execute the successor in this process.
+
+        Raises OSError if the kernel refuses.  ``speaker_pid`` is the foreground form's speaker,
+        ``control_fd`` the control socket's descriptor, ``drains`` those that are on no disk.
+        """
+        environment = dict(self.context.environment)
+        if self.successor is not None:
+            environment[PROFILE_FD] = str(self.successor.profile_fd)
+            os.set_inheritable(self.successor.profile_fd, True)
+        if speaker_pid is not None:
+            environment[SPEAKER_PID] = str(speaker_pid)
+        if control_fd is not None:
+            environment[CONTROL_FD] = str(control_fd)
+        if self._repeat:
+            environment[REPEAT] = "yes"
+        if drains:
+            environment[UNSAVED_DRAINS] = drains
+        sys.stdout.flush()
+        sys.stderr.flush()
+        command_line = self.context.command_line
+        os.execve(command_line[0], command_line, environment)  # noqa: S606 - our own command line
+
+    async def _reload_quietly(self) -> None:
+        with contextlib.suppress(ReloadRefusedError):
+            await self._validate_successor()
+
+    async def _validate_successor(self) -> Successor:
+        """Validate what is on disk; raises ReloadRefusedError, and the agent goes on unchanged."""
         if self._busy:
             raise ReloadRefusedError("another reload is under way: ask again in a moment")
         self._busy = True
         try:
-            self.heir = await validate_on_disk(self.origin)
+            self.successor = await validate_on_disk(self.context)
         except ReloadRefusedError as refusal:
             for line in str(refusal).splitlines():
-                log.error("reload refused: %s", line)  # noqa: TRY400 - not our bug, no traceback
+                log.error("reload refused: %s", line)  # noqa: TRY400 - an operator's mistake
             raise
         finally:
-            self._busy = self.heir is not None
-            if self._again and not self._busy:
-                self._again = False
-                self.signal()
+            self._busy = self.successor is not None
+            if self._repeat and not self._busy:
+                self._repeat = False
+                self.reload_by_signal()
         log.info("the code and the profile on disk take over")
-        self.agreed.set()
-        return self.heir
-
-    async def stop(self) -> None:
-        """Give up what a signal began."""
-        if self._judging is not None:
-            self._judging.cancel()
-            await asyncio.gather(self._judging, return_exceptions=True)
-
-    def become(self, speaker: int | None, control: int | None, drains: str = "") -> NoReturn:
-        """Execute ourselves anew, with ``heir``; raises OSError where that cannot be.
-
-        ``speaker`` is the pid of our own speaker, ``control`` the control socket's descriptor,
-        ``drains`` are those that are on no disk.
-        """
-        environment = dict(self.origin.environment)
-        if self.heir is not None:
-            environment[TEXT] = str(self.heir.descriptor)
-            os.set_inheritable(self.heir.descriptor, True)
-        if speaker is not None:
-            environment[SPEAKER] = str(speaker)
-        if control is not None:
-            environment[CONTROL] = str(control)
-        if self._again:
-            environment[REPEAT] = "yes"
-        if drains:
-            environment[DRAINS] = drains
-        sys.stdout.flush()
-        sys.stderr.flush()
-        line = self.origin.line
-        os.execve(line[0], line, environment)  # noqa: S606 - that is the point
-
-    async def _by_signal(self) -> None:
-        with contextlib.suppress(ReloadRefusedError):
-            await self.ask()
+        self._on_validated()
+        return self.successor
 
 
-async def validate_on_disk(its: StartContext) -> Successor:
-    """Have the code on disk judge the profile on disk, by our own command line.
+async def validate_on_disk(context: StartContext) -> Successor:
+    """Validate the profile on disk with the code on disk, by this agent's own command line.
 
-    Raises RefusedError.
+    Raises ReloadRefusedError.
     """
     try:
-        text = Path(its.profile).read_bytes()
+        text = Path(context.profile_path).read_bytes()
     except OSError as error:
-        raise ReloadRefusedError(f"{its.profile}: cannot be read: {error.strerror}") from None
+        raise ReloadRefusedError(
+            f"{context.profile_path}: cannot be read: {error.strerror}"
+        ) from None
     descriptor = os.memfd_create("profile")
     try:
         os.write(descriptor, text)
-        began = time.monotonic()
-        code, said = await _run(its, descriptor)
-        took = time.monotonic() - began
+        began_at = time.monotonic()
+        code, output = await _run_validation(context, descriptor)
+        validation_time = time.monotonic() - began_at
         if code:
-            raise ReloadRefusedError(said or f"the code on disk ends with exit code {code} at once")
+            raise ReloadRefusedError(
+                output or f"the code on disk ends with exit code {code} at once"
+            )
     except BaseException:
         os.close(descriptor)
         raise
-    return Successor(descriptor, took, tuple(said.splitlines()))
+    return Successor(descriptor, validation_time, tuple(output.splitlines()))
 
 
-async def _run(its: StartContext, descriptor: int) -> tuple[int, str]:
+async def _run_validation(context: StartContext, profile_fd: int) -> tuple[int, str]:
+    """Run `--validate` in a child; return its exit code and what it printed on stderr."""
+    command_line = context.command_line
     try:
         process = await asyncio.create_subprocess_exec(
-            *its.line,
+            *command_line,
             "--validate",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            env={**its.environment, TEXT: str(descriptor)},
-            pass_fds=(descriptor,),
+            env={**context.environment, PROFILE_FD: str(profile_fd)},
+            pass_fds=(profile_fd,),
         )
     except OSError as error:
-        raise ReloadRefusedError(f"{its.line[0]}: {error.strerror}") from None
+        raise ReloadRefusedError(f"{command_line[0]}: {error.strerror}") from None
     try:
         async with asyncio.timeout(VALIDATE_TIMEOUT):
-            _, said = await process.communicate()
+            _, output = await process.communicate()
     except TimeoutError:
         raise ReloadRefusedError(
-            f"the judge did not answer within {VALIDATE_TIMEOUT:g} s"
+            f"the validation did not end within {VALIDATE_TIMEOUT:g} s"
         ) from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    return process.returncode or 0, said.decode("utf-8", "replace").strip()
+    return process.returncode or 0, output.decode("utf-8", "replace").strip()
 
 
-def _contents(descriptor: int) -> str:
+def _read_descriptor(descriptor: int) -> str:
     data = b""
-    while piece := os.pread(descriptor, 1 << 20, len(data)):  # both readers share one position
+    # pread: the validation and the successor share one file position.
+    while piece := os.pread(descriptor, 1 << 20, len(data)):
         data += piece
     return data.decode("utf-8")

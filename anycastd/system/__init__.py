@@ -6,6 +6,7 @@ I/O:
 
     clock         own time: seconds that one's own stalls do not spend
     parent_death  ends a process when its parent ends
+    ticker        ticks own time in an asyncio loop
     systemd       what systemd is told of a service
     atomic_file   replaces a file at once
 """

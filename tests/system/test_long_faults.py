@@ -143,7 +143,8 @@ def steps_of_the_clock(place: Path) -> None:
 # An agent of the same code, one part of which stops working when it is told to.
 WEDGED = """\
 import asyncio, os, sys
-from anycastd import cli, daemon
+from anycastd.agent import daemon, decision_loop
+from anycastd.cli.main import main
 owner, method = {owner}, {method!r}
 original = getattr(owner, method)
 async def wedged(self):
@@ -154,11 +155,11 @@ async def wedged(self):
     sys.stderr.write("wedged now\\n")
     await asyncio.Event().wait()
 setattr(owner, method, wedged)
-sys.exit(cli.main())
+sys.exit(main())
 """
 PARTS = {
     "watcher": ("daemon.Watcher", "run", DEADLINE),
-    "passes": ("daemon.Daemon", "_decide", TTL),
+    "passes": ("decision_loop.DecisionLoop", "run", TTL),
 }
 
 

@@ -48,36 +48,29 @@ def main(args: argparse.Namespace) -> int:
     if not args.validate:
         reload.block_signals()  # until the agent can act on them
     log_to_stderr()
-    origin = reload.read_start_context(args.profile)
-    text = read_text(args.profile) if origin.text is None else origin.text
+    context = reload.read_start_context(args.profile)
+    text = context.profile_text if context.is_successor else read_text(args.profile)
     profile = None if text is None else validate_text(text, args.profile)
     if text is None or profile is None:
         return EX_CONFIG
-    return 0 if args.validate else _run(args, profile, text, origin)
+    return 0 if args.validate else _run(args, profile, text, context)
 
 
-def _run(args: argparse.Namespace, profile: Profile, text: str, origin: reload.StartContext) -> int:
+def _run(
+    args: argparse.Namespace, profile: Profile, text: str, context: reload.StartContext
+) -> int:
     speaker = None
     lease = args.lease
     if lease is None:
         below = os.path.join(args.directory, "speaker")
         lease = os.path.join(below, "lease.sock")
-        speaker = Supervisor(("--profile", args.profile, "--directory", below), origin.speaker)
+        speaker = Supervisor(("--profile", args.profile, "--directory", below), context.speaker_pid)
     # Code and profile stay for good: no collection in the middle of a pass need look at them.
     gc.collect()
     gc.freeze()
     try:
-        asyncio.run(
-            daemon.run(
-                profile,
-                lease,
-                args.directory,
-                speaker,
-                text=text,
-                origin=origin,
-                state=args.state,
-            )
-        )
+        paths = daemon.AgentPaths(lease, args.directory, args.state)
+        asyncio.run(daemon.Daemon(profile, text, context, paths, speaker).run())
     except NoPrivilegeError as error:
         print_error(f"anycastd: {error.strerror}")
         return EX_NOPERM

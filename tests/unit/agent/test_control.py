@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 
 from anycastd.agent.control_client import ControlError, ask_agent, socket_path
-from anycastd.agent.control_server import ControlServer
+from anycastd.agent.control_server import Answer, Arguments, ControlServer
 
 
 def served(directory: Path, question: Callable[[], Any]) -> Any:
     """Run ``question`` in a thread while an agent answers in ``directory``."""
 
+    async def status(_: Arguments) -> Answer:
+        return {"v": 1, "fine": True}
+
     async def scene() -> Any:
-        control = ControlServer(
-            socket_path(str(directory)), {"status": lambda: {"v": 1, "fine": True}}
-        )
+        control = ControlServer(socket_path(str(directory)), {"status": status})
         await control.start()
         try:
             return await asyncio.to_thread(question)
@@ -40,7 +41,7 @@ def test_a_question_is_answered(tmp_path: Path) -> None:
 
 def test_an_unknown_question_is_refused_with_words(tmp_path: Path) -> None:
     """It names the questions that there are."""
-    with pytest.raises(ControlError, match="unknown question 'dance'; known: status"):
+    with pytest.raises(ControlError, match="unknown question 'dance'; there are: status"):
         served(tmp_path, lambda: ask_agent(str(tmp_path), "dance"))
 
 

@@ -17,7 +17,7 @@ from support.peer import free_port
 GET = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def served(scene: Callable[[int], Awaitable[Any]], keeps: float = 0.0) -> tuple[Any, list[int]]:
+def served(scene: Callable[[int], Awaitable[Any]], max_age: float = 0.0) -> tuple[Any, list[int]]:
     """Run ``scene`` with a server's port; what it gave, and how often the page was computed."""
     computed: list[int] = []
 
@@ -27,7 +27,7 @@ def served(scene: Callable[[int], Awaitable[Any]], keeps: float = 0.0) -> tuple[
 
     async def whole() -> Any:
         port = free_port()
-        web = HttpServer(Endpoint(IPv4Address("127.0.0.1"), port), {"/status": Page(page, keeps)})
+        web = HttpServer(Endpoint(IPv4Address("127.0.0.1"), port), {"/status": Page(page, max_age)})
         task = asyncio.create_task(web.run())
         try:
             return await asyncio.wait_for(scene(port), 30)
@@ -106,7 +106,7 @@ def test_whoever_asks_often_gets_the_same_answer() -> None:
     async def scene(port: int) -> list[bytes]:
         return [await ask(port, GET) for _ in range(20)]
 
-    answers, computed = served(scene, keeps=60.0)
+    answers, computed = served(scene, max_age=60.0)
     assert len(set(answers)) == len(computed) == 1
 
 

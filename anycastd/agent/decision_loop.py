@@ -1,0 +1,114 @@
+"""The decision loop: wait for news, run one pass, hand its result to the sinks.
+
+A source puts its newest value into the inbox, which wakes the loop.  A pass also runs at the time
+that the last one asked for (``wake_at``).  The lease is renewed by the result of a pass and by
+nothing else; a look at HAProxy causes at least one pass in each quarter of the lease.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from anycastd.agent.drain_controller import DrainController
+from anycastd.agent.history import History
+from anycastd.agent.inbox import Inbox
+from anycastd.agent.lease_client import LeaseClient
+from anycastd.agent.memory_store import MemoryStore
+from anycastd.decision.memory import Memory
+from anycastd.decision.pipeline import PassResult, advance, restart_at_withdrawn
+from anycastd.profile.model import Profile
+from anycastd.system.clock import OwnTime
+
+log = logging.getLogger(__name__)
+
+CONFIRM_TIMEOUT = 1.0
+"""Seconds that the agent waits for the confirmation of its last Want before it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sinks:
+    """What takes the result of a pass."""
+
+    lease: LeaseClient
+    history: History
+    drains: DrainController
+    memory_store: MemoryStore
+
+
+class DecisionLoop:
+    """Run the passes of one agent.
+
+    ``memory`` maps a service to what policy remembers of it; set it before ``run`` starts.
+    ``last_result`` is the result of the newest pass, None before the first.  ``notify_alive`` is
+    called after each pass that renews the lease.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        clock: OwnTime,
+        inbox: Inbox,
+        sinks: Sinks,
+        notify_alive: Callable[[], object],
+    ) -> None:
+        self.profile = profile
+        self.clock = clock
+        self.inbox = inbox
+        self.sinks = sinks
+        self.memory: dict[str, Memory] = {}
+        self.last_result: PassResult | None = None
+        self._notify_alive = notify_alive
+
+    async def run(self) -> NoReturn:
+        """Run a pass whenever there is news or its time has come, until cancelled."""
+        while True:
+            now = self.clock.now()
+            result = self._run_pass()
+            self._send(result)
+            if result.wanted is not None:
+                self._notify_alive()
+            await self.inbox.news(
+                None if result.wake_at is None else max(0.0, result.wake_at - now)
+            )
+
+    async def send_last_want(self, ttl: float) -> None:
+        """Run one more pass and renew the lease with it for ``ttl`` seconds, as the last Want.
+
+        Call it after ``run`` was cancelled: no later pass may renew the lease.
+        """
+        result = self._run_pass()
+        self._send(result, ttl, leaving=True)
+        if result.wanted is None:
+            return  # nothing has been decided yet, so nothing was sent
+        lease = self.sinks.lease
+        if self.inbox.lease.connected and not await lease.confirmed(CONFIRM_TIMEOUT):
+            log.warning("the lease did not confirm the last message: routes may be withdrawn")
+
+    def _run_pass(self) -> PassResult:
+        now = self.clock.now()
+        if self.sinks.lease.acknowledge_expiry():
+            self._restart_announced(now)
+        result = advance(self.profile, self.memory, self.inbox.inputs(), now)
+        self.last_result = result
+        self.memory = dict(result.memory)
+        self.sinks.drains.apply_pass_result(result)
+        self.sinks.memory_store.save_if_changed(result, self.memory, now)
+        return result
+
+    def _send(self, result: PassResult, ttl: float | None = None, *, leaving: bool = False) -> None:
+        """Send what a pass wants, and note the serial number with its changes of level."""
+        serial = None
+        if result.wanted is not None:
+            serial = self.sinks.lease.want(result.wanted, ttl, leaving=leaving)
+        self.sinks.history.record_decided(result.transitions, serial, self.clock.now())
+
+    def _restart_announced(self, now: float) -> None:
+        """Restart announced services at withdrawn: after an expiry the lease has no routes."""
+        announced = restart_at_withdrawn(self.memory, now)
+        if announced:
+            names = ", ".join(announced)
+            log.warning("the lease expired, its routes are withdrawn: %s start anew", names)
+            self.memory |= announced
