@@ -95,7 +95,7 @@ class Answers:
             "text": self._identity.profile_text,
             "ready": result is not None and result.wanted is not None,
             "levels": {name: decision.level.word for name, decision in levels.items()},
-            "held": [asdict(route) for route in lease.held or ()],
+            "held": [asdict(route) for route in lease.leased or ()],
             "sessions": {address: peer.session.value for address, peer in neighbors.items()},
             "speaker": "" if lease.report is None else lease.report.reload,
             "draining": sorted(sinks.drains.draining_services()),

@@ -92,4 +92,4 @@ def _matters(view: LeaseView) -> tuple[object, ...]:
         else tuple((address, peer.session) for address, peer in report.neighbors.items())
     )
     lease = None if report is None else (report.instance, report.lapses)
-    return (view.connected, view.held is None, lease, sessions)
+    return (view.connected, view.leased is None, lease, sessions)

@@ -232,10 +232,10 @@ class LeaseClient:
             self._garbled = ""
         if report.lost:
             self.lost = report.lost
-        held = self.view.held if report.held is None else report.held
+        held = self.view.leased if report.held is None else report.held
         self.ran_out = self._has_run_out(report, held)
         self._agree(report)
-        self._show(LeaseView(connected=True, report=report, held=held))
+        self._show(LeaseView(connected=True, report=report, leased=held))
 
     def _has_run_out(self, report: Report, held: tuple[Route, ...] | None) -> bool:
         before = self.view.report

@@ -74,7 +74,7 @@ def collect_facts(
         if service.failed is FailedAction.STANDBY and verdict.alive and memory.serve.value is False:
             floor = Level.STANDBY
         yield _because(verdict.serve, floor, CapSource.SERVE)
-    if memory.planned.value and service.maintenance is not None:
+    if memory.maintenance.value and service.maintenance is not None:
         stays = service.maintenance.then is FailedAction.STANDBY and steers
         floor = Level.STANDBY if stays else Level.WITHDRAWN
         planned = verdict.maintenance

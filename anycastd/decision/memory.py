@@ -25,7 +25,7 @@ class Memory:
     serve: LastKnown = NEVER
     healthy: LastKnown = NEVER
     sessions: LastKnown = NEVER
-    planned: LastKnown = NEVER
+    maintenance: LastKnown = NEVER
     failures: int = 0
     failed_at: float | None = None
     returned_at: float | None = None

@@ -38,12 +38,12 @@ class VipState:
 class LeaseView:
     """The lease as the agent sees it: connected or not, the newest report, and what is held.
 
-    ``held`` is None until the first report has come; it outlives a lost connection.
+    ``leased`` is None until the first report has come; it outlives a lost connection.
     """
 
     connected: bool = False
     report: Report | None = None
-    held: tuple[Route, ...] | None = None
+    leased: tuple[Route, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def advance(
     """Run one pass at ``now`` (seconds, own time) over everything known."""
     complete = all(name in inputs.haproxy for name in profile.haproxy)
     sessions = _sessions(inputs.lease)
-    adopting = _adopting(profile, memory, inputs.lease.held) if complete else {}
+    adopting = _adopting(profile, memory, inputs.lease.leased) if complete else {}
     levels_before = {name: each.level for name, each in memory.items() if each.adopted}
     unsteered = {name for name, each in profile.services.items() if not each.prepends_steer}
     going, holds = draining.advance_drains(
@@ -114,7 +114,7 @@ def advance(
     wake = [d.wake_at for d in decisions.values() if d.wake_at is not None]
     wake += draining.wake_times(going)
     levels = [(profile.services[name], d.level) for name, d in decisions.items()]
-    ready = complete and inputs.lease.held is not None
+    ready = complete and inputs.lease.leased is not None
     return PassResult(
         memory=remembered,
         wanted=wanted_routes(profile, levels, holds) if ready else None,

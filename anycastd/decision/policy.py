@@ -144,7 +144,7 @@ def _learned(verdict: Verdict, around: Context, memory: Memory, now: float) -> M
         serve = update_from_finding(memory.serve, verdict.serve, verdict.believe_for, now)
     healthy = update_from_finding(memory.healthy, verdict.healthy, verdict.believe_for, now)
     sessions = update(memory.sessions, around.session_up, now)
-    planned = memory.planned
+    planned = memory.maintenance
     if verdict.maintenance is None:
         planned = update(planned, value=False, now=now)
     elif verdict.maintenance.truth is not Truth.UNKNOWN:
@@ -154,7 +154,7 @@ def _learned(verdict: Verdict, around: Context, memory: Memory, now: float) -> M
         serve is memory.serve
         and healthy is memory.healthy
         and sessions is memory.sessions
-        and planned is memory.planned
+        and planned is memory.maintenance
         and returned == memory.returned_at
     ):
         return memory
@@ -163,14 +163,14 @@ def _learned(verdict: Verdict, around: Context, memory: Memory, now: float) -> M
         serve=serve,
         healthy=healthy,
         sessions=sessions,
-        planned=planned,
+        maintenance=planned,
         returned_at=returned,
     )
     return _count_failure(memory, learned, now)
 
 
 def _count_failure(before: Memory, after: Memory, now: float) -> Memory:
-    planned = after.planned.value is True  # whoever works on the servers meant to
+    planned = after.maintenance.value is True  # whoever works on the servers meant to
     stopped_serving = before.serve.value is True and after.serve.value is False and not planned
     lost_sessions = before.sessions.value is True and after.sessions.value is False
     if not (stopped_serving or lost_sessions):

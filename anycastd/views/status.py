@@ -165,7 +165,7 @@ def build_status(
     ``polling`` names the HAProxy instances that are polled instead of heard, each with the reason.
     """
     report = inputs.lease.report if inputs.lease.connected else None
-    held = {route.key: route for route in inputs.lease.held or ()}
+    held = {route.key: route for route in inputs.lease.leased or ()}
     services = {
         name: _service(
             profile,

@@ -55,14 +55,14 @@ class Agent:
     def hear(self, line: bytes) -> None:
         """Take a report."""
         report, before = Report.load(line), self.view.report
-        held = self.view.held if report.held is None else report.held
+        held = self.view.leased if report.held is None else report.held
         if before is not None:
             lapsed = before.lapses != report.lapses
             if before.instance != report.instance:  # another process, which may hold nothing
                 lapsed = not held and report.expires_in is None
             if lapsed:
                 self.memory |= restart_at_withdrawn(self.memory, self.now)
-        self.view = LeaseView(connected=True, report=report, held=held)
+        self.view = LeaseView(connected=True, report=report, leased=held)
 
     def act(self, look: Observation) -> bytes | None:
         """Run a pass, and give what it says."""

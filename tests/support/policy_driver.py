@@ -29,7 +29,7 @@ class Machine:
 
     profile: Profile = field(default_factory=profile)
     memory: Memory = field(default_factory=Memory)
-    around: Context = field(
+    context: Context = field(
         default_factory=lambda: Context(
             session_up=True, vip_present=True, leased_level=Level.WITHDRAWN
         )
@@ -44,7 +44,7 @@ class Machine:
             look = Gone(asked_at=now, detail="refused")
         service = self.profile.services["web"]
         verdict = judge_service(self.profile, service, {"main": look}, now)
-        decision, self.memory = decide(service, verdict, self.around, self.memory, now)
+        decision, self.memory = decide(service, verdict, self.context, self.memory, now)
         return decision
 
     def up(self, until: float = 100.0) -> Machine:

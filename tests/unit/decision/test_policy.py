@@ -121,10 +121,10 @@ def test_unknown_right_after_a_failure_does_not_announce() -> None:
 def test_losing_all_sessions_is_a_failure() -> None:
     """While nobody listens the wanted path is standby, so that a return is gentle."""
     machine = Machine().up()
-    machine.around = Context(session_up=False, vip_present=True)
+    machine.context = Context(session_up=False, vip_present=True)
     lost = machine.at(101.0, YES, YES)
     assert (lost.level, lost.cap.reason) == (STANDBY, Reason.NO_SESSION)
-    machine.around = Context(session_up=True, vip_present=True)
+    machine.context = Context(session_up=True, vip_present=True)
     assert machine.at(102.0, YES, YES).level is STANDBY
     assert machine.at(161.0, YES, YES).level is PREFERRED
 
@@ -132,18 +132,18 @@ def test_losing_all_sessions_is_a_failure() -> None:
 def test_not_knowing_the_sessions_changes_nothing() -> None:
     """A lease process that is being started again is no evidence against a neighbor."""
     machine = Machine().up()
-    machine.around = Context(session_up=None, vip_present=True)
+    machine.context = Context(session_up=None, vip_present=True)
     assert machine.at(101.0, YES, YES).level is PREFERRED
 
 
 def test_a_vip_that_is_not_there_is_not_announced() -> None:
     """Packets would come and find no address."""
     machine = Machine().up()
-    machine.around = Context(session_up=True, vip_present=False)
+    machine.context = Context(session_up=True, vip_present=False)
     gone = machine.at(101.0, YES, YES)
     assert (gone.level, gone.cap.reason) == (WITHDRAWN, Reason.VIP_MISSING)
     assert machine.memory.failures == 1
-    machine.around = Context(session_up=True, vip_present=True)
+    machine.context = Context(session_up=True, vip_present=True)
     assert machine.at(150.0, YES, YES).cap.reason is Reason.PROVING
     assert machine.at(151.0, YES, YES).level is STANDBY, "a failure like any other"
     assert machine.at(160.9, YES, YES).cap.reason is Reason.HOLD_DOWN
@@ -159,7 +159,7 @@ def test_failed_standby_keeps_the_vip_while_haproxy_lives() -> None:
 @pytest.mark.parametrize("held", [PREFERRED, DEGRADED, STANDBY])
 def test_what_the_lease_holds_is_adopted(held: Level) -> None:
     """An agent that comes back inside its lease moves nothing, if the evidence agrees."""
-    machine = Machine(around=Context(session_up=True, vip_present=True, leased_level=held))
+    machine = Machine(context=Context(session_up=True, vip_present=True, leased_level=held))
     first = machine.at(0.0, YES, YES) if held is not DEGRADED else machine.at(0.0, YES, NO, NO)
     assert first.level is held
     assert first.transition is None
@@ -167,13 +167,13 @@ def test_what_the_lease_holds_is_adopted(held: Level) -> None:
 
 def test_what_the_lease_holds_is_withdrawn_if_the_evidence_disagrees() -> None:
     """Adoption is no proof."""
-    machine = Machine(around=Context(session_up=True, vip_present=True, leased_level=PREFERRED))
+    machine = Machine(context=Context(session_up=True, vip_present=True, leased_level=PREFERRED))
     assert machine.at(0.0, NO, NO).level is WITHDRAWN
 
 
 def test_nothing_is_announced_before_the_lease_was_heard() -> None:
     """Without a speaker there is nobody to announce to, and nothing to adopt from."""
-    machine = Machine(around=Context())
+    machine = Machine(context=Context())
     decision = machine.at(100.0, YES, YES)
     assert (decision.level, decision.cap.reason) == (WITHDRAWN, Reason.NO_SPEAKER)
 
@@ -203,7 +203,9 @@ def test_whatever_happens_the_promises_hold(
     changed: float | None = None
     for wait, servers, sessions, vip in moments:
         now += wait
-        machine.around = Context(session_up=sessions, vip_present=vip, leased_level=Level.WITHDRAWN)
+        machine.context = Context(
+            session_up=sessions, vip_present=vip, leased_level=Level.WITHDRAWN
+        )
         before = machine.memory.level
         decision = machine.at(now, *servers)
         if YES not in servers and UNPROVED not in servers:

@@ -42,14 +42,14 @@ def test_a_manual_return_waits_for_a_person_at_standby() -> None:
         waiting = machine.at(3600.0 * hour, YES, YES)
         assert (waiting.level, waiting.cap.reason) == (STANDBY, Reason.MANUAL)
         assert waiting.cap.ends_at is None
-    machine.around = Context(session_up=True, vip_present=True, returned_at=108_000.0)
+    machine.context = Context(session_up=True, vip_present=True, returned_at=108_000.0)
     assert machine.at(108_000.0, YES, YES).level is PREFERRED
 
 
 def test_a_manual_return_is_for_one_failure() -> None:
     """What was said before the next failure does not count for it; the start needs nobody."""
     machine = Machine(profile(MANUAL)).up()
-    machine.around = Context(session_up=True, vip_present=True, returned_at=100.5)
+    machine.context = Context(session_up=True, vip_present=True, returned_at=100.5)
     machine.at(101.0, NO, NO)
     machine.at(102.0, YES, YES)
     assert machine.at(5000.0, YES, YES).cap.reason is Reason.MANUAL
@@ -61,7 +61,7 @@ def test_return_ends_a_hold_down_too() -> None:
     machine.at(101.0, NO, NO)
     machine.at(102.0, YES, YES)
     machine.at(103.0, YES, YES)
-    machine.around = Context(session_up=True, vip_present=True, returned_at=104.0)
+    machine.context = Context(session_up=True, vip_present=True, returned_at=104.0)
     assert machine.at(104.0, YES, YES).cap.reason is Reason.RISING
     assert machine.at(137.9, YES, YES).cap.reason is Reason.SPACING
     assert machine.at(138.0, YES, YES).level is PREFERRED
@@ -85,7 +85,7 @@ def test_maintenance_may_withdraw_and_outlasts_a_silent_haproxy() -> None:
     machine = Machine(profile(maintained("withdraw"))).up()
     assert machine.at(101.0, YES, YES, entry="on").level is WITHDRAWN
     machine.at(102.0, gone=True)
-    assert machine.memory.planned.value
+    assert machine.memory.maintenance.value
 
 
 def test_a_dead_haproxy_is_in_no_maintenance() -> None:
@@ -139,7 +139,7 @@ def test_degrading_waits_for_the_spacing() -> None:
 @pytest.mark.parametrize("held", [STANDBY, DEGRADED])
 def test_an_adopted_route_waits_for_the_spacing(held: Level) -> None:
     """When it last changed is not known after a restart, so it may have been just now."""
-    machine = Machine(around=Context(session_up=True, vip_present=True, leased_level=held))
+    machine = Machine(context=Context(session_up=True, vip_present=True, leased_level=held))
     for second in range(35):
         assert machine.at(float(second), YES, YES).level is held
     assert machine.at(60.0, YES, YES).level is PREFERRED
@@ -163,7 +163,7 @@ def test_timers_survive_a_restart() -> None:
     times = {"failed": 10.0, "changed": 8.0, "returned": None}
     assert carried == {"failures": 2, **times, "announced": True}
     after = Machine(memory=load_memory(carried, 4997.0))
-    after.around = Context(session_up=True, vip_present=True, leased_level=STANDBY)
+    after.context = Context(session_up=True, vip_present=True, leased_level=STANDBY)
     held = after.at(5000.0, YES, YES)
     assert (held.level, held.transition) == (STANDBY, None)
     # 120 s of hold-down, of which 13 s are over.
@@ -194,9 +194,9 @@ def test_the_end_of_a_lease_is_a_change_of_the_route(*, kept: bool) -> None:
     """It was announced when the agent died, and is not any more: the spacing counts from there."""
     memory = load_memory(dump_memory(Machine().up().memory, 200.0), 200.0) if kept else Memory()
     drained = Cap(WITHDRAWN, Reason.DRAINED)
-    machine = Machine(memory=memory, around=Context(True, True, WITHDRAWN, drained))
+    machine = Machine(memory=memory, context=Context(True, True, WITHDRAWN, drained))
     assert machine.at(200.0, YES, YES).level is WITHDRAWN
-    machine.around = UP
+    machine.context = UP
     assert machine.at(220.0, YES, YES).level is STANDBY
     assert machine.at(254.9, YES, YES).cap.reason is Reason.SPACING
     assert machine.at(255.0, YES, YES).level is PREFERRED
@@ -249,9 +249,9 @@ def test_a_failure_without_its_time_was_just_now() -> None:
 def test_a_drain_caps_whatever_else_is_so() -> None:
     """It lowers at once, and nothing is promoted while it lasts."""
     machine = Machine().up()
-    machine.around = Context(True, True, None, Cap(STANDBY, Reason.MAINTENANCE))
+    machine.context = Context(True, True, None, Cap(STANDBY, Reason.MAINTENANCE))
     drained = machine.at(101.0, YES, YES)
     assert (drained.level, drained.cap.source) == (STANDBY, CapSource.DRAIN)
     assert machine.at(5000.0, YES, YES).level is STANDBY
-    machine.around = UP
+    machine.context = UP
     assert machine.at(5001.0, YES, YES).level is PREFERRED
