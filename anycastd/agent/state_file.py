@@ -15,11 +15,11 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from anycastd.system.atomic_file import remove_leftovers, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +60,7 @@ class StateFile:
         Returns the value and its age in seconds, or None if there is no file or it cannot be read.
         A file that cannot be read is quarantined.
         """
-        with contextlib.suppress(OSError):
-            # A writer that was killed leaves its temporary file behind.
-            for temporary in self.path.parent.glob(f".{self.path.name}.*"):
-                temporary.unlink()
+        remove_leftovers(self.path)
         try:
             with self.path.open("rb") as file:
                 text = file.read(MAX_SIZE)
@@ -149,23 +146,10 @@ def _write_file(path: Path, value: Any) -> str:  # noqa: ANN401 - as above
         "wall": time.time(),
         "value": value,
     }
-    temporary = ""
     try:
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        write_atomic(path, json.dumps(document), 0o600)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
         return error.strerror or str(error)
     return ""
 

@@ -18,7 +18,7 @@ from anycastd.speaker.exabgp.config import (
     vip_prefixes,
     vips_hash,
 )
-from anycastd.system.atomic_file import write_atomic
+from anycastd.system.atomic_file import remove_leftovers, write_atomic
 from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, ExitError
 
 MIN_TTL_MAX = 30.0  # seconds; see lease_settings
@@ -83,6 +83,8 @@ def prepare_directory(
     try:
         where.mkdir(mode=0o750, parents=True, exist_ok=True)
         lock = _lock(where / "speaker.lock")
+        for file in (made.settings, made.lease, made.conf):
+            remove_leftovers(file)
         write_atomic(
             made.settings, "# Empty on purpose: what ExaBGP is told stands in its environment.\n"
         )

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 
 def write_atomic(file: Path, text: str, mode: int = 0o640) -> None:
-    """Put ``text`` in place at once: whoever reads sees the old file or the new one."""
-    new = file.with_name(f".{file.name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with open(descriptor, "w", encoding="ascii") as stream:
-        os.fchmod(descriptor, mode)
-        stream.write(text)
-    new.replace(file)
+    """Replace ``file`` by ``text`` as UTF-8: readers see the old text or the new one, never a part.
+
+    When this returns, the new text is on disk, so that it survives a crash of the machine.  Several
+    writers at once do not disturb each other.  ``mode`` is set whatever the umask is.
+
+    Raises OSError.  The file is then the old one, unless only the last step failed, the
+    synchronization of the directory.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=_prefix(file))
+    try:
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            os.fchmod(descriptor, mode)
+            stream.write(text)
+            stream.flush()
+            os.fsync(descriptor)
+        os.replace(temporary, file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def remove_leftovers(file: Path) -> None:
+    """Remove what writers of ``file`` left that were killed; none may be writing meanwhile."""
+    with contextlib.suppress(OSError):
+        for leftover in file.parent.glob(f"{_prefix(file)}*"):
+            leftover.unlink()
+
+
+def _prefix(file: Path) -> str:
+    return f".{file.name}."

@@ -1,6 +1,6 @@
-"""What systemd wants to hear from a service (sd_notify(3)); silent where nobody listens.
+"""Notify systemd of a service's state: sd_notify(3); does nothing where systemd does not listen.
 
-stdlib only: the lease process feeds the speaker's watchdog with it.
+Standard library only: the lease process feeds the speaker's watchdog with it.
 """
 
 from __future__ import annotations
@@ -12,59 +12,46 @@ from collections.abc import MutableMapping
 
 
 class Notifier:
-    """The way to the service manager: takes its variables out of ``environ``, for no child.
+    """Send notifications to the service manager.
 
-    ``watchdog`` is how often to call :meth:`alive`, in seconds: half of what systemd allows.  None:
-    no watchdog, or it is meant for another process than ``pid``; ``pid`` None takes any.
+    Takes the manager's variables out of ``environ``, so that no child process can speak for the
+    service.  Every method returns True if systemd has received the message.
     """
 
-    def __init__(
-        self, environ: MutableMapping[str, str] = os.environ, *, pid: int | None = None
-    ) -> None:
+    def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
         path = environ.pop("NOTIFY_SOCKET", "")
-        micros = environ.pop("WATCHDOG_USEC", "")
-        meant_for = environ.pop("WATCHDOG_PID", "")
-        ours = pid is None or meant_for in {"", str(pid)}
-        self.watchdog = int(micros) / 2e6 if path and micros.isdecimal() and ours else None
+        for name in ("WATCHDOG_USEC", "WATCHDOG_PID"):
+            environ.pop(name, None)
         self._socket: socket.socket | None = None
         if path:
-            self._to = "\0" + path[1:] if path.startswith("@") else path  # @: an abstract socket
+            # systemd writes an abstract socket with @ in place of the zero byte.
+            self._address = "\0" + path[1:] if path.startswith("@") else path
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
     def ready(self, status: str = "") -> bool:
-        """Say that the service does its work; True when systemd has the word (as all below)."""
-        return self._say("READY=1", status)
+        """Report that the service works; ``status`` is a line for ``systemctl status``."""
+        return self._send("READY=1", status)
 
-    def alive(self, status: str = "") -> bool:
-        """Feed the watchdog; only what really did the work may call this."""
-        return self._say("WATCHDOG=1", status)
+    def alive(self) -> bool:
+        """Feed the watchdog; call this only where the service's real work was done."""
+        return self._send("WATCHDOG=1")
 
-    def status(self, text: str) -> bool:
-        """Show one line in ``systemctl status``."""
-        return self._say("", text)
-
-    def reloading(self, status: str = "") -> bool:
-        """Say that a reload begins; it ends with ``ready`` (for Type=notify-reload)."""
-        return self._say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}", status)
+    def reloading(self) -> bool:
+        """Report that a reload begins; it ends with ``ready`` (for Type=notify-reload)."""
+        return self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str = "") -> bool:
-        """Say that the service leaves on its own account."""
-        return self._say("STOPPING=1", status)
+        """Report that the service stops; ``status`` as in ``ready``."""
+        return self._send("STOPPING=1", status)
 
-    def close(self) -> None:
-        """Say nothing any more."""
-        if self._socket:
-            self._socket.close()
-            self._socket = None
-
-    def _say(self, word: str, status: str) -> bool:
+    def _send(self, message: str, status: str = "") -> bool:
         if not self._socket:
             return False
-        lines = [word] if word else []
         if status:
-            lines.append("STATUS=" + " ".join(status.split()))  # a newline would start a new word
+            # A newline would start another variable.
+            message += "\nSTATUS=" + " ".join(status.split())
         try:
-            self._socket.sendto("\n".join(lines).encode(), self._to)
+            self._socket.sendto(message.encode(), self._address)
         except OSError:
             return False  # systemd is busy or away: a service must not wait, or end, for that
         return True
