@@ -1,4 +1,4 @@
-"""Arguments that several commands have."""
+"""Add the arguments that several commands have."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", required=True, metavar="FILE", help="the region's profile")
 
 
-def add_directory(parser: argparse.ArgumentParser, default: str, holds: str) -> None:
-    """Add ``--directory``, by default systemd's RuntimeDirectory=, else ``default``."""
+def add_agent_directory(parser: argparse.ArgumentParser) -> None:
+    """Add ``--directory`` to a command that asks the running agent."""
+    add_directory(parser, "/run/anycastd", "where the agent's control socket is")
+
+
+def add_directory(parser: argparse.ArgumentParser, default: str, purpose: str) -> None:
+    """Add ``--directory``: by default systemd's RuntimeDirectory=, else ``default``."""
     given = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     parser.add_argument(
         "--directory",
         metavar="DIR",
         default=given or default,
-        help=f"{holds} (default: $RUNTIME_DIRECTORY, else {default})",
+        help=f"{purpose} (default: $RUNTIME_DIRECTORY, else {default})",
     )

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from anycastd import __version__
-
-EX_UNAVAILABLE, EX_SOFTWARE = 69, 70
+from anycastd.system.exit_codes import DONE, EX_SOFTWARE, EX_UNAVAILABLE, INTERRUPTED
 
 VENDOR = "/usr/lib/anycastd/vendor"
 """Libraries in the Debian package that Debian 12 lacks; a distribution's own come first."""
@@ -58,10 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(module.main(args))
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, and Python would complain
-        return 0
+        return DONE
     except Exception:  # noqa: BLE001 - a bug must not look like any other failure
         import traceback  # noqa: PLC0415 - it costs every command some milliseconds
 

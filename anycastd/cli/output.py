@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
+NO_STEERING = "prepends do not steer here: degraded and drained services are withdrawn"
+
 
 def print_error(text: str) -> None:
     """Print ``text`` on standard error."""
@@ -27,6 +29,18 @@ def format_table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width)
         yield (" " * indent + "  ".join(cells)).rstrip()
+
+
+def describe_path(path: Sequence[int] | None, prepends: int | None) -> str:
+    """Describe an AS path as status and explain have it; None: the service is not announced."""
+    if path is None:
+        return "not announced"
+    return f"{' '.join(map(str, path))} ({prepends} prepend{'' if prepends == 1 else 's'})"
+
+
+def count_sessions(number: int | None) -> str:
+    """Write a number of sessions: ``1 session``, ``2 sessions``, ``? sessions`` (not known)."""
+    return f"{'?' if number is None else number} session{'' if number == 1 else 's'}"
 
 
 def format_duration(seconds: float) -> str:

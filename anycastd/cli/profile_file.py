@@ -1,4 +1,4 @@
-"""Read profiles for a command: all problems to standard error, the exit code to the caller."""
+"""Read profiles for a command; problems are printed on standard error."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from anycastd.profile.validate import Validation, validate
 
 
 def read_text(path: str) -> str | None:
-    """Read a profile's text; where that cannot be, say why on standard error."""
+    """Read a profile's text; None if that fails, with the reason on standard error."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         print_error(f"{path}: cannot be read: {error.strerror}; name a readable profile")
     except UnicodeDecodeError as error:
-        print_error(f"{path}: not UTF-8 text (byte {error.start}); save the profile as UTF-8")
+        print_error(f"{path}: not UTF-8 text (at byte {error.start}); save the profile as UTF-8")
     return None
 
 
 def read_profile(path: str) -> Validation:
-    """Read and judge one profile; a file that cannot be read is a problem like any other."""
+    """Read and validate one profile; Validation has no profile if the file cannot be read."""
     text = read_text(path)
     return Validation(None, ()) if text is None else validate(text, path)
 
 
 def validate_text(text: str, path: str) -> Profile | None:
-    """Judge a profile's text, saying every problem on standard error; None: it cannot be used."""
-    accepted = validate(text, path)
-    for problem in accepted.problems:
+    """Validate a profile's text and print every problem; None if the profile cannot be used."""
+    validation = validate(text, path)
+    for problem in validation.problems:
         print_error(str(problem))
-    return accepted.profile
+    return validation.profile
 
 
 def load_profile(path: str) -> Profile | None:
-    """Read one profile, saying every problem on standard error; None where it cannot be used."""
+    """Read one profile and print every problem; None if the profile cannot be used."""
     text = read_text(path)
     return None if text is None else validate_text(text, path)

@@ -341,7 +341,7 @@ def _problems(
         if not vip.usable:
             yield f"VIP {prefix}: {vip.detail}"
     for name, why in polling.items():
-        yield f"haproxy {name}: polled, not heard: {why}"
+        yield f"haproxy {name}: polled, not event-driven: {why}"
 
 
 def _untested(profile: Profile, step: PassResult) -> Iterator[str]:

@@ -329,7 +329,7 @@ def test_the_lab_is_a_package_of_its_own(site: Site) -> None:
     done = system.ask("anycastd", "lab")
     assert (done.returncode, done.stdout.strip()) == (
         69,
-        "anycastd: the lab is a package of its own: anycastd-lab",
+        "anycastd: the lab is a separate package: install anycastd-lab",
     )
     system.run("cp /packages/anycastd-lab_*_all.deb /root/new; apt-get install -y /root/new/*.deb")
     story = json.loads(system.run("anycastd lab --json 2>/dev/null || true"))

@@ -285,9 +285,9 @@ def test_sessions_are_waited_for_and_what_is_left_is_said(tmp_path: Path) -> Non
         done = drain(one, "--wait")
         assert done.returncode == 0, done.stderr
         assert time.monotonic() - began > 3.4  # wait and linger
-        assert "withdrawn, 1 sessions left" in done.stdout
+        assert "withdrawn, 1 session left" in done.stdout
         assert done.stdout.splitlines()[-1] == (
-            "safe to reboot; web: 1 sessions are still connected, and will be cut"
+            "safe to reboot; web: 1 session still open, which a reboot cuts"
         )
 
 

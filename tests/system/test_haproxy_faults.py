@@ -263,7 +263,7 @@ def test_without_a_ring(tmp_path: Path, ring: str, said: str) -> None:
     with watched(tmp_path, profile=profile) as one:
         until(lambda: one.appliance.status()["problems"], 5)
         (problem,) = one.appliance.status()["problems"]
-        assert problem.startswith(f"haproxy main: polled, not heard: {said}")
+        assert problem.startswith(f"haproxy main: polled, not event-driven: {said}")
         assert said in anycastd(one.appliance, "check", str(one.appliance.profile))
         began = time.monotonic()
         for backend in one.appliance.backends:
@@ -275,4 +275,4 @@ def test_without_a_ring(tmp_path: Path, ring: str, said: str) -> None:
 def test_with_a_ring_nothing_is_said(here: Watched) -> None:
     """Neither by `status` nor by `check`."""
     assert here.appliance.status()["problems"] == []
-    assert "not heard" not in anycastd(here.appliance, "check", str(here.appliance.profile))
+    assert "not event-driven" not in anycastd(here.appliance, "check", str(here.appliance.profile))

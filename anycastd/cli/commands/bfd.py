@@ -1,4 +1,4 @@
-"""`anycastd bfd`: the sidecar, a BIRD that speaks BFD and nothing else."""
+"""`anycastd bfd`: run a BIRD that speaks only BFD, beside ExaBGP."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Say the arguments."""
+    """Add the command's arguments."""
     add_profile(parser)
     parser.add_argument(
         "--write",
         action="store_true",
-        help="write BIRD's configuration and end; a BIRD that runs takes it over on SIGHUP",
+        help="write BIRD's configuration and exit; a running BIRD loads it on SIGHUP",
     )
-    add_directory(parser, "/run/anycastd-bfd", "where BIRD's configuration and socket are put")
+    add_directory(parser, "/run/anycastd-bfd", "where to create BIRD's configuration and socket")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write the configuration and become BIRD; returns only where that cannot be."""
+    """Write the configuration and exec BIRD; returns only if that fails."""
     profile = load_profile(args.profile)
     if profile is None:
         return EX_CONFIG
     if profile.bgp.bfd is None:
         print_error(
-            f"{args.profile}: bgp.bfd: is not there; write bfd: {{interval: 1, multiplier: 3}}"
+            f"{args.profile}: bgp.bfd: is missing; write bfd: {{interval: 1, multiplier: 3}}"
         )
         return EX_CONFIG
     where = Path(args.directory)
@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
         if args.write:
             return 0
         files = ("-c", str(conf), "-s", str(where / "bird.ctl"), "-P", str(where / "bird.pid"))
-        os.execv(bird, [bird, "-f", *files])  # noqa: S606 - that is the point
+        os.execv(bird, [bird, "-f", *files])  # noqa: S606 - no shell: a fixed list
     except OSError as error:
         print_error(f"anycastd: {error.filename or where}: {error.strerror}")
         return EX_NOPERM if isinstance(error, PermissionError) else EX_UNAVAILABLE

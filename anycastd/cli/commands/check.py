@@ -1,4 +1,4 @@
-"""`anycastd check FILE...`: everything that `run` does, short of starting."""
+"""`anycastd check FILE...`: do everything that `run` does, except starting it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 
 from anycastd.bgp.session import Session
-from anycastd.cli.output import format_duration, format_table, print_error
+from anycastd.cli.output import NO_STEERING, format_duration, format_table, print_error
 from anycastd.cli.profile_file import read_profile
 from anycastd.decision.forecast import forecast
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState
@@ -28,20 +28,20 @@ from anycastd.system.clock import OwnTime
 from anycastd.system.exit_codes import EX_CONFIG
 
 AHEAD = 3600.0
-"""Seconds that the decision is run forward."""
+"""Seconds of the forecast."""
 LOOK_TIMEOUT = 2.0
-"""Seconds that HAProxy has for the one look."""
+"""Seconds for the one look at HAProxy."""
 STREAM_TIMEOUT = 0.3
-"""Seconds that HAProxy has to refuse its events."""
+"""Seconds in which HAProxy may refuse to send events."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Say the arguments."""
+    """Add the command's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="a region's profile")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Check every file, say all that is wrong with any of them, and compare the sound ones."""
+    """Check every file, print every problem, and compare the profiles that can be used."""
     accepted = {path: read_profile(path) for path in dict.fromkeys(args.files)}
     problems = [problem for found in accepted.values() for problem in found.problems]
     sound = [(path, it.profile) for path, it in accepted.items() if it.profile is not None]
@@ -62,9 +62,9 @@ def main(args: argparse.Namespace) -> int:
     if comparison.matrices:
         print("\n".join(_comparison(comparison)), end="\n\n")
     wrong = sum(not problem.warning for problem in problems)
-    unread = len(accepted) - len(sound)
-    if unread:
-        print_error(f"anycastd: {unread} of {len(accepted)} profiles cannot be used")
+    unusable = len(accepted) - len(sound)
+    if unusable:
+        print_error(f"anycastd: {unusable} of {len(accepted)} profiles cannot be used")
         return EX_CONFIG
     if wrong:
         print_error("anycastd: the profiles do not fit together")
@@ -76,7 +76,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _look(profile: Profile, instance: Instance) -> Observation:
-    """Take one look, as `run` would take its first."""
+    """Look at HAProxy once, as `run` does first."""
     backends, frontends = _names(profile, instance.name)
     also = more(profile.services, instance.name)
     return asyncio.run(
@@ -120,15 +120,15 @@ def _profile(
 
 def _haproxy(profile: Profile, instance: Instance, found: Observation) -> Iterator[str]:
     if not isinstance(found, Snapshot):
-        state = "is not there" if isinstance(found, Gone) else "does not answer"
+        state = "is not running" if isinstance(found, Gone) else "does not answer"
         yield f"  haproxy {instance.name}: {state} ({found.detail})"
         return
     worker = found.worker
     up = format_duration(worker.uptime)
-    who = f"HAProxy {worker.version}, pid {worker.pid}, up {up}"
-    yield f"  haproxy {instance.name}: answers ({who})"
+    process = f"HAProxy {worker.version}, pid {worker.pid}, up {up}"
+    yield f"  haproxy {instance.name}: answers ({process})"
     if why := asyncio.run(why_not_event_driven(instance, STREAM_TIMEOUT)):
-        yield f"    it is looked at every {instance.poll:g} s, not heard: {why}"
+        yield f"    polled every {instance.poll:g} s, not event-driven: {why}"
     for name, key in sorted(more(profile.services, instance.name).entries - set(found.entries)):
         yield f"    map {name} (for {key}): the profile names it, HAProxy does not have it"
     backends, frontends = _names(profile, instance.name)
@@ -150,7 +150,7 @@ def _haproxy(profile: Profile, instance: Instance, found: Observation) -> Iterat
 def _decisions(
     profile: Profile, looks: Mapping[str, Observation], probes: Mapping[str, Probe]
 ) -> Iterator[str]:
-    """Say what `run` would do from now on, were all sessions up and nothing to change."""
+    """Describe what `run` would decide, if all sessions were up and nothing changed."""
     neighbors = {
         str(neighbor.address): NeighborReport(Session.UP, 0.0) for neighbor in profile.bgp.neighbors
     }
@@ -158,7 +158,7 @@ def _decisions(
     vips = {service.prefix: VipState(True) for service in profile.services.values()}
     stages = forecast(profile, {}, Inputs(dict(looks), vips, lease, probes), 0.0, AHEAD)
     if not profile.bgp.prepends_steer:
-        yield "    prepends do not steer here: degraded and drained are withdrawn"
+        yield f"    {NO_STEERING}"
     for name, found in stages.items():
         service = profile.services[name]
         for stage in found:
@@ -175,7 +175,7 @@ def _decisions(
 def _comparison(comparison: Comparison) -> Iterator[str]:
     for matrix in comparison.matrices:
         against = " against ".join(matrix.regions)
-        yield f"{matrix.service} {matrix.vip}: who wins at the far router, {against}"
+        yield f"{matrix.service} {matrix.vip}: which region the far router prefers, {against}"
         rows = [
             (*(candidate.level for candidate in each.candidates), each.sentence)
             for each in matrix.combinations

@@ -1,4 +1,4 @@
-"""`anycastd explain`: why it is so, and what would happen next."""
+"""`anycastd explain`: show why each service has its level, and what comes next."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anycastd.agent.control_client import ControlError, ask_agent
-from anycastd.cli.arguments import add_directory
-from anycastd.cli.output import format_duration, format_table, print_error
+from anycastd.cli.arguments import add_agent_directory
+from anycastd.cli.output import (
+    NO_STEERING,
+    describe_path,
+    format_duration,
+    format_table,
+    print_error,
+)
 from anycastd.system.exit_codes import EX_UNAVAILABLE, USAGE
 
 TIMEOUT = 30.0
-"""Seconds for the answer: a thousand services take a few."""
+"""Seconds for the answer; a thousand services take a few seconds."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Say the arguments."""
+    """Add the command's arguments."""
     parser.add_argument(
-        "service", nargs="?", metavar="SERVICE", help="only this one (default: all)"
+        "service", nargs="?", metavar="SERVICE", help="the service to explain (default: all)"
     )
-    parser.add_argument("--json", action="store_true", help="all of it as one JSON document")
-    add_directory(parser, "/run/anycastd", "where the agent's control socket is")
+    parser.add_argument("--json", action="store_true", help="the whole answer as one JSON document")
+    add_agent_directory(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Ask the agent and show its answer."""
+    """Ask the agent and print its answer."""
     try:
         answer = ask_agent(args.directory, "explain", TIMEOUT)
     except ControlError as error:
@@ -35,8 +41,8 @@ def main(args: argparse.Namespace) -> int:
     services = answer["services"]
     if args.service is not None:
         if args.service not in services:
-            known = ", ".join(services)
-            print_error(f"anycastd: there is no service {args.service}; the profile has: {known}")
+            names = ", ".join(services)
+            print_error(f"anycastd: there is no service {args.service}; the profile has: {names}")
             return USAGE
         services = answer["services"] = {args.service: services[args.service]}
     if args.json:
@@ -49,32 +55,27 @@ def main(args: argparse.Namespace) -> int:
 def render(name: str, it: Mapping[str, Any]) -> Iterator[str]:
     """Give one service's explanation as lines for a person."""
     yield f"{name}  {it['vip']}  {it['level'].upper()} for {format_duration(it['since'])}"
-    yield f"  because {_said(it['reason'])}"
+    yield f"  because {_reason(it['reason'])}"
     if it["reason"]["remedy"]:
         yield f"  do      {it['reason']['remedy']}"
-    path = "not announced"
-    if it["as_path"] is not None:
-        count = it["prepend"]
-        asns = " ".join(map(str, it["as_path"]))
-        path = f"{asns} ({count} prepend{'' if count == 1 else 's'})"
-    yield f"  path    {path}"
+    yield f"  path    {describe_path(it['as_path'], it['prepend'])}"
     if not it["prepends_steer"]:
-        yield "          prepends do not steer here: degraded and drained are withdrawn"
+        yield f"          {NO_STEERING}"
     yield "  rules"
     yield from format_table([_rule(rule) for rule in it["rules"]], indent=4)
-    yield "  caps: the lowest is the level"
+    yield "  caps (the lowest one is the level)"
     yield from format_table([_cap(cap) for cap in it["caps"]] or [("none",)], indent=4)
     if it["failures"]:
         times = "once" if it["failures"] == 1 else f"{it['failures']} times in a row"
-        yield f"    it failed {times}: a hold-down of {format_duration(it['hold_down'])}"
+        yield f"    it failed {times}: its hold-down is {format_duration(it['hold_down'])}"
     yield "  next, if nothing changes"
-    yield from format_table([_next(each) for each in it["next"]] or [("it stays so",)], indent=4)
+    yield from format_table([_next(each) for each in it["next"]] or [("no change",)], indent=4)
     if it["changes"]:
         yield "  last changes"
         yield from format_table([_change(each) for each in it["changes"]], indent=4)
 
 
-def _said(reason: Mapping[str, str]) -> str:
+def _reason(reason: Mapping[str, str]) -> str:
     return reason["sentence"] + (f" ({reason['detail']})" if reason["detail"] else "")
 
 
@@ -85,11 +86,11 @@ def _rule(rule: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _cap(cap: Mapping[str, Any]) -> tuple[str, ...]:
     ends = "" if cap["ends"] is None else f"{format_duration(cap['ends'])} more"
-    return (cap["level"], cap["source"], cap["kind"], ends, _said(cap["reason"]))
+    return (cap["level"], cap["source"], cap["kind"], ends, _reason(cap["reason"]))
 
 
 def _next(each: Mapping[str, Any]) -> tuple[str, ...]:
-    return (f"in {format_duration(each['after'])}", each["level"], _said(each["reason"]))
+    return (f"in {format_duration(each['after'])}", each["level"], _reason(each["reason"]))
 
 
 def _change(each: Mapping[str, Any]) -> tuple[str, ...]:
@@ -98,4 +99,4 @@ def _change(each: Mapping[str, Any]) -> tuple[str, ...]:
         for stage in ("decided", "sent", "acknowledged")
     ]
     ago, change = f"{format_duration(each['ago'])} ago", f"{each['old']} -> {each['new']}"
-    return (ago, change, *stages, _said(each["reason"]))
+    return (ago, change, *stages, _reason(each["reason"]))

@@ -1,4 +1,4 @@
-"""`anycastd lab`: the rehearsal network tells a story."""
+"""`anycastd lab`: rehearse a failover in network namespaces."""
 
 from __future__ import annotations
 
@@ -36,32 +36,43 @@ STORIES = {"failover": failover.STORY, "graded": graded.STORY, "circuits": circu
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
+    """Add the command's arguments."""
     parser.description = (
-        "Build two regions with route servers, gateways, HAProxy and agents, an MSEE and an "
-        "on-premises client out of network namespaces, break things and show what the client and "
-        "the routers saw. Needs root; everything vanishes in the end. Exit status 0 only if all "
-        "was seen."
+        "Build a network of two regions in network namespaces: route servers, gateways, HAProxy "
+        "and agents, an MSEE, and an on-premises client. Then break parts of it, and show what the "
+        "client and the routers saw. Needs root. Everything is removed at the end. The exit code "
+        "is 0 only if all that was expected was seen."
     )
     parser.add_argument(
         "--story",
         choices=STORIES,
         default="failover",
-        help="failover: servers and HAProxy die, a drain (default); graded: a region steps back by "
-        "degrees; circuits: prepends do not steer",
+        help="failover (default): servers and HAProxy fail, and a drain; graded: a region degrades "
+        "step by step; circuits: prepends do not steer",
     )
-    parser.add_argument("--keep", action="store_true", help="leave the network up until Ctrl-C")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
-    parser.add_argument("--fast", action="store_true", help="the HAProxy file's fast checks")
-    parser.add_argument("--speaker", metavar="PROGRAM", help="the anycastd that runs the speaker")
-    parser.add_argument("--haproxy", metavar="PROGRAM", default="haproxy", help="HAProxy to use")
+    parser.add_argument("--keep", action="store_true", help="keep the network running until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(
-        "--directory", type=Path, help="where the lab keeps its files; removed in the end"
+        "--fast", action="store_true", help="use the fast health checks of the HAProxy file"
+    )
+    parser.add_argument(
+        "--speaker",
+        metavar="PROGRAM",
+        help="the anycastd that runs the speaker (default: this one)",
+    )
+    parser.add_argument(
+        "--haproxy",
+        metavar="PROGRAM",
+        default="haproxy",
+        help="the HAProxy to use (default: haproxy)",
+    )
+    parser.add_argument(
+        "--directory", type=Path, help="where to keep the lab's files; removed at the end"
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the command; return the exit status."""
+    """Run the story and return the exit code."""
     if os.geteuid() != 0:
         print_error("it makes network namespaces, which needs root: run it with sudo")
         return EX_NOPERM

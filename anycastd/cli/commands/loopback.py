@@ -1,4 +1,4 @@
-"""`anycastd loopback`: the profile's VIPs, put on the loopback before HAProxy starts."""
+"""`anycastd loopback`: add the profile's VIPs to the loopback before HAProxy starts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Say the arguments."""
+    """Add the command's arguments."""
     parser.add_argument(
         "action",
         choices=("add", "remove"),
-        help="add puts every VIP in place and an unreachable route behind it, remove takes both "
-        "away; the agent does the first by itself and nothing but this does the second",
+        help="add: add every VIP, and an unreachable route for it (the agent does the same when it "
+        "starts); remove: remove both (only this command does that)",
     )
     add_profile(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Put the VIPs in place, or take them away."""
+    """Add the VIPs, or remove them."""
     log_to_stderr()
     profile = load_profile(args.profile)
     if profile is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from anycastd.agent.control_client import VALIDATE_TIMEOUT, ControlError, ask_agent
-from anycastd.cli.arguments import add_directory
+from anycastd.cli.arguments import add_agent_directory
 from anycastd.cli.output import print_error
 from anycastd.system.exit_codes import EX_CONFIG, EX_UNAVAILABLE
 
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show which routes and sessions a reload would change, and change nothing",
     )
-    add_directory(parser, "/run/anycastd", "where the agent's control socket is")
+    add_agent_directory(parser)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -1,30 +1,30 @@
-"""`anycastd return`: let a service that failed come back now."""
+"""`anycastd return`: let a service that failed return now."""
 
 from __future__ import annotations
 
 import argparse
 
 from anycastd.agent.control_client import ControlError, ask_agent
-from anycastd.cli.arguments import add_directory
+from anycastd.cli.arguments import add_agent_directory
 from anycastd.cli.output import print_error
 from anycastd.system.exit_codes import EX_UNAVAILABLE, USAGE
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Say the arguments."""
+    """Add the command's arguments."""
     parser.description = (
-        "Let a service that failed, and serves again, come back now: it ends `return: manual`'s "
-        "wait or the hold-down. It still has to be well for `rise`, and its route is not changed "
-        "within `spacing` of its last change."
+        "Let a service that failed, and that serves again, return now. This ends its hold-down, or "
+        "the wait for a person (`return: manual`). It still has to serve for `rise`, and its route "
+        "still does not change until `spacing` has passed since its last change."
     )
     parser.add_argument(
-        "service", nargs="?", metavar="SERVICE", help="only this one (default: all)"
+        "service", nargs="?", metavar="SERVICE", help="the service that may return (default: all)"
     )
-    add_directory(parser, "/run/anycastd", "where the agent's control socket is")
+    add_agent_directory(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Tell the agent, and say which services it concerned."""
+    """Tell the agent, and print which services may return."""
     try:
         answer = ask_agent(args.directory, "return", arguments={"service": args.service})
     except ControlError as error:
@@ -34,9 +34,10 @@ def main(args: argparse.Namespace) -> int:
         print_error(f"anycastd: {answer['refused']}")
         return USAGE
     if not answer["returned"]:
-        whom = args.service or "no service"
-        not_ = "does not wait" if args.service else "waits"
-        print(f"{whom} {not_} for that: see `anycastd explain`")
+        if args.service:
+            print(f"{args.service} does not wait for this: see `anycastd explain {args.service}`")
+        else:
+            print("no service waits for this: see `anycastd explain`")
     for name in answer["returned"]:
-        print(f"{name} may return: `anycastd explain {name}` says when it will")
+        print(f"{name} may return: `anycastd explain {name}` shows when it will")
     return 0

@@ -1,4 +1,4 @@
-"""`anycastd run`: the agent."""
+"""`anycastd run`: run the agent."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ STATE = "/var/lib/anycastd"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Say the arguments."""
+    """Add the command's arguments."""
     add_profile(parser)
     parser.add_argument(
         "--lease",
         metavar="SOCKET",
-        help="the lease socket of a speaker that runs on its own; without it, run owns a speaker",
+        help="the lease socket of a speaker that already runs; without it, run starts a speaker",
     )
     parser.add_argument(
         "--validate",
         action="store_true",
-        help="judge the profile and end: 0 if the agent could start with it, else 78",
+        help="check the profile and exit: 0 if the agent could start with it, else 78",
     )
-    add_directory(parser, "/run/anycastd", "where the control socket is put")
+    add_directory(parser, "/run/anycastd", "where to create the control socket")
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     parser.add_argument(
         "--state",
         metavar="DIR",
         default=given or STATE,
-        help=f"where drains are kept over restarts (default: $STATE_DIRECTORY, else {STATE})",
+        help="where to store drains, so that a restart keeps them (default: $STATE_DIRECTORY, "
+        f"else {STATE})",
     )
 
 
@@ -65,7 +66,7 @@ def _run(
         below = os.path.join(args.directory, "speaker")
         lease = os.path.join(below, "lease.sock")
         speaker = Supervisor(("--profile", args.profile, "--directory", below), context.speaker_pid)
-    # Code and profile stay for good: no collection in the middle of a pass need look at them.
+    # Code and profile are never freed, so the garbage collector need not look at them in a pass.
     gc.collect()
     gc.freeze()
     try:
@@ -81,8 +82,6 @@ def _run(
         print_error(f"anycastd: {error}")
         return EX_UNAVAILABLE
     except OSError as error:
-        print_error(
-            f"anycastd: {args.directory}: {error.strerror}; choose a --directory to write to"
-        )
+        print_error(f"anycastd: {args.directory}: {error.strerror}; choose a writable --directory")
         return EX_NOPERM if isinstance(error, PermissionError) else EX_UNAVAILABLE
     return 0

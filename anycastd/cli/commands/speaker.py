@@ -1,4 +1,4 @@
-"""`anycastd speaker`: write ExaBGP's configuration and become ExaBGP."""
+"""`anycastd speaker`: write ExaBGP's configuration, then exec ExaBGP."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from anycastd.system.exit_codes import EX_CONFIG, ExitError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Say the arguments."""
+    """Add the command's arguments."""
     add_profile(parser)
     add_directory(
-        parser, "/run/anycastd-speaker", "where the lease socket and ExaBGP's configuration are put"
+        parser,
+        "/run/anycastd-speaker",
+        "where to create the lease socket and ExaBGP's configuration",
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prepare the directory and become ExaBGP; returns only where that cannot be."""
+    """Prepare the directory and exec ExaBGP; returns only if that fails."""
     profile = load_profile(args.profile)
     if profile is None:
         return EX_CONFIG

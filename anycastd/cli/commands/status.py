@@ -1,4 +1,4 @@
-"""`anycastd status`: what is announced, and why."""
+"""`anycastd status`: show what is announced, and why."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anycastd.agent.control_client import ControlError, ask_agent
-from anycastd.cli.arguments import add_directory
-from anycastd.cli.output import format_duration, format_table, print_error
+from anycastd.cli.arguments import add_agent_directory
+from anycastd.cli.output import (
+    NO_STEERING,
+    count_sessions,
+    describe_path,
+    format_duration,
+    format_table,
+    print_error,
+)
 from anycastd.system.exit_codes import UNKNOWN
 from anycastd.views.severity import severity
 
@@ -26,15 +33,15 @@ _COLOURS = {"preferred": "32", "degraded": "33", "standby": "33", "withdrawn": "
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Say the arguments."""
+    """Add the command's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = CODES
     parser.add_argument("--json", action="store_true", help="the whole status as one JSON document")
-    add_directory(parser, "/run/anycastd", "where the agent's control socket is")
+    add_agent_directory(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Ask the agent and show its answer."""
+    """Ask the agent, print its answer, and return a code for monitoring."""
     try:
         status = ask_agent(args.directory, "status")
     except ControlError as error:
@@ -48,11 +55,11 @@ def main(args: argparse.Namespace) -> int:
 
 
 def render(status: Mapping[str, Any], *, colour: bool = False) -> Iterator[str]:
-    """Give the status as lines for a person, at most 100 columns where the names allow it."""
+    """Give the status as lines for a person: at most 100 columns, unless names are long."""
     lease = status["lease"]
     speaker = f"ExaBGP {lease['exabgp'] or '?'}" if lease["connected"] else "no speaker"
     if lease["repairs"]:
-        speaker += f", routes repaired there: {lease['repairs']}"
+        speaker += f", routes repaired: {lease['repairs']}"
     yield f"{status['region']}: anycastd {status['version']} (pid {status['pid']}), {speaker}"
     for name, service in status["services"].items():
         yield ""
@@ -65,51 +72,49 @@ def render(status: Mapping[str, Any], *, colour: bool = False) -> Iterator[str]:
     yield from format_table(_haproxy(status["haproxy"]))
     if status["problems"]:
         yield ""
-        yield "NOT AS WANTED"
+        yield "PROBLEMS"
         for problem in status["problems"]:
             yield f"  {problem}"
 
 
 def _service(name: str, service: Mapping[str, Any], *, colour: bool) -> Iterator[str]:
     level = service["level"]
-    word = level.upper()
+    shown = level.upper()
     if colour:
-        word = f"\033[1;{_COLOURS[level]}m{word}\033[0m"
-    yield f"{name}  {service['vip']}  {word} for {format_duration(service['since'])}"
+        shown = f"\033[1;{_COLOURS[level]}m{shown}\033[0m"
+    yield f"{name}  {service['vip']}  {shown} for {format_duration(service['since'])}"
     reason = service["reason"]
     detail = f" ({reason['detail']})" if reason["detail"] else ""
     yield f"  why    {reason['sentence']}{detail}"
     if reason["remedy"]:
         yield f"  do     {reason['remedy']}"
-    path = service["as_path"]
-    if path is None:
-        yield "  path   not announced"
-    else:
-        count = service["prepend"]
-        yield f"  path   {' '.join(map(str, path))} ({count} prepend{'' if count == 1 else 's'})"
+    yield f"  path   {describe_path(service['as_path'], service['prepend'])}"
     if not service.get("prepends_steer", True):
-        yield "         prepends do not steer here: degraded and drained are withdrawn"
-    drains = service.get("drains", ())  # an agent of release 0.1.0 has none
-    for drain in drains:
-        left = f", {format_duration(drain['left'])} more" if drain["left"] else ""
-        ends = "" if drain["until"] is None else f", ends in {format_duration(drain['until'])}"
-        by = f"; by {drain['by']}" if drain["by"] else ""
-        yield f"  drain  {drain['what']}, for {format_duration(drain['since'])}: {drain['phase']}{left}{ends}"
-        yield f"         {drain['reason']}{by}"
-    if drains:
-        sessions = service["sessions"]
-        safe = "; safe to reboot" if service["safe"] else ""
-        yield f"         {'?' if sessions is None else sessions} sessions left{safe}"
+        yield f"         {NO_STEERING}"
+    if service.get("drains"):  # an agent of release 0.1.0 has none
+        yield from _drains(service)
     for wait in service["waits"]:
         if wait["until"] is not None:
             yield f"  wait   {format_duration(wait['until'])} more: {wait['sentence']}"
-    shown: list[Any] = []
+    printed: list[Any] = []
     for rule in service["rules"]:
         value = f": {rule['value']}" if rule["value"] else ""
         yield f"  rule   {rule['rule']}: {rule['truth']}{value}"
-        if rule["servers"] not in shown:  # two rules on one backend show its servers once
-            shown.append(rule["servers"])
+        if rule["servers"] not in printed:  # two rules on one backend print its servers once
+            printed.append(rule["servers"])
             yield from format_table([_server(row) for row in rule["servers"]], indent=9)
+
+
+def _drains(service: Mapping[str, Any]) -> Iterator[str]:
+    for drain in service["drains"]:
+        since = format_duration(drain["since"])
+        left = f", {format_duration(drain['left'])} more" if drain["left"] else ""
+        ends = "" if drain["until"] is None else f", ends in {format_duration(drain['until'])}"
+        by = f"; by {drain['by']}" if drain["by"] else ""
+        yield f"  drain  {drain['what']}, for {since}: {drain['phase']}{left}{ends}"
+        yield f"         {drain['reason']}{by}"
+    safe = "; safe to reboot" if service["safe"] else ""
+    yield f"         {count_sessions(service['sessions'])} left{safe}"
 
 
 def _server(row: Mapping[str, str]) -> tuple[str, ...]:
@@ -135,7 +140,7 @@ def _haproxy(instances: Mapping[str, Any]) -> list[tuple[str, ...]]:
             state = (
                 f"answers ({one['version']}, pid {one['pid']}, up {format_duration(one['uptime'])})"
             )
-        heard = "events" if one["events"] else "polled"
+        source = "events" if one["events"] else "polled"
         age = "never" if one["age"] is None else f"{one['age']:.1f} s ago"
-        rows.append((name, one["socket"], state, heard, f"looked at {age}", one["why"]))
+        rows.append((name, one["socket"], state, source, f"looked at {age}", one["why"]))
     return rows

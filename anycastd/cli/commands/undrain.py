@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from anycastd.cli.arguments import add_directory
+from anycastd.cli.arguments import add_agent_directory
 from anycastd.cli.commands.drain import find_user, send_command
 
 CODES = """\
 exit codes:
-  0   done; the service comes back as its rules and timers allow
-  1   done, but that could not be written to the disk: the drain returns with the next agent
+  0   done; the service returns as soon as its rules and timers allow
+  1   done, but not written to the disk: the drain is there again when the agent restarts
   2   wrong usage; there is no such service
   4   there is no such drain
   69  no agent answers
@@ -18,15 +18,18 @@ exit codes:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Say the arguments."""
+    """Add the command's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = CODES
     parser.add_argument(
-        "service", nargs="?", metavar="SERVICE", help="without it: the drain of all services"
+        "service",
+        nargs="?",
+        metavar="SERVICE",
+        help="the service whose drain to end; without it: the drain of all services",
     )
-    add_directory(parser, "/run/anycastd", "where the agent's control socket is")
+    add_agent_directory(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """End a drain, and say what follows."""
+    """End a drain, and print what follows."""
     return send_command(args.directory, "undrain", {"service": args.service, "by": find_user()})

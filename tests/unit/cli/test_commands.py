@@ -133,7 +133,7 @@ def test_check_tells_what_run_would_do(profile: Path) -> None:
     """Without a HAProxy: it says so, shows the decision, and the ExaBGP configuration."""
     done = anycastd("check", str(profile))
     assert done.returncode == 0, done.stderr
-    assert f"haproxy main: is not there ({profile.parent}/none.sock: No such file" in done.stdout
+    assert f"haproxy main: is not running ({profile.parent}/none.sock: No such file" in done.stdout
     assert "web 203.0.113.10/32 at first: withdrawn: HAProxy is not running" in done.stdout
     assert "neighbor 192.0.2.4 {" in done.stdout
     assert "1 profile can be used" in done.stdout
@@ -177,7 +177,7 @@ def test_check_says_that_prepends_do_not_steer(profile: Path) -> None:
     profile.write_text(text.replace("bgp:\n", "bgp:\n  prepends_steer: false\n"), encoding="utf-8")
     done = anycastd("check", str(profile))
     assert done.returncode == 0, done.stderr
-    assert "prepends do not steer here: degraded and drained are withdrawn" in done.stdout
+    assert "prepends do not steer here: degraded and drained services are withdrawn" in done.stdout
 
 
 @pytest.mark.root

@@ -126,7 +126,7 @@ def test_a_person_reads_it_in_lines() -> None:
         r"^  path    65010( 65010){6} \(6 prepends\)$",
         r"^    serve +true  backend web has at least 1 usable +2 of 2 usable  needs 1$",
         r"^    standby +hold-down  wait  57 s more +it failed a short time ago",
-        r"^    it failed once: a hold-down of 60 s|^    it failed once: a hold-down of 1 min$",
+        r"^    it failed once: its hold-down is 60 s|^    it failed once: its hold-down is 1 min$",
         r"^    in 57 s  preferred  every rule holds$",
     ):
         assert re.search(part, text, re.MULTILINE), f"{part}\n{text}"
@@ -215,7 +215,7 @@ def test_a_person_brings_a_service_back(appliance: Appliance) -> None:
     early = said(appliance, "return", "web")
     assert (early.returncode, early.stdout) == (
         0,
-        "web does not wait for that: see `anycastd explain`\n",
+        "web does not wait for this: see `anycastd explain web`\n",
     )
     unknown = said(appliance, "return", "api")
     assert (unknown.returncode, unknown.stderr) == (
