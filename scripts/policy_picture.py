@@ -15,38 +15,36 @@ END = "<!-- end -->"
 WIDTH = max(len(source.word) for source in CapSource)
 
 
-def picture() -> str:
-    """Draw the ladder of levels, with what leads down and what must be over before a step up."""
-    return "\n".join(_lines())
+def draw_picture() -> str:
+    """Draw the levels from best to worst, with the facts that lower and the waits that delay."""
+    return "\n".join(_draw_lines())
 
 
-def _lines() -> Iterator[str]:
+def _draw_lines() -> Iterator[str]:
     for level in sorted(Level, reverse=True):
-        stays = list(_rows("   |", CapKind.WAIT, level)) if level is Level.PREFERRED else []
-        above = Level(level + 1).word if level is not Level.PREFERRED else ""
-        if above:
-            yield f"   v  down to {level.word} by any of these, at once"
-            yield from _rows("   v", CapKind.FACT, level)
-            yield f"   ^  up from {level.word} when all of these are so"
-            yield from _rows("   ^", CapKind.WAIT, level)
+        if level is not Level.PREFERRED:
+            yield f"   v  down to {level.word} at once, when one of these is so"
+            yield from _draw_rows("   v", CapKind.FACT, level)
+            yield f"   ^  up from {level.word}, when all of these are so"
+            yield from _draw_rows("   ^", CapKind.WAIT, level)
         yield f"[{level.word.upper()}]"
-        if stays:
-            yield f"   |  stays {level.word} for a while, although it is to go down"
-            yield from stays
+        if level is Level.PREFERRED:
+            yield f"   |  still {level.word}, while this is so"
+            yield from _draw_rows("   |", CapKind.WAIT, level)
 
 
-def _rows(margin: str, kind: CapKind, level: Level) -> Iterator[str]:
+def _draw_rows(margin: str, kind: CapKind, level: Level) -> Iterator[str]:
     for source in CapSource:
         if (source.kind, source.level) == (kind, level):
             yield f"{margin}    {source.word.ljust(WIDTH)}  {source.when}"
 
 
-def drawn(page: str) -> str:
-    """Give the page with the picture as it is now."""
-    whole = f"{BEGIN}\n```text\n{picture()}\n```\n{END}"
+def insert_picture(page: str) -> str:
+    """Return the text of the page with the picture as it is now."""
+    whole = f"{BEGIN}\n```text\n{draw_picture()}\n```\n{END}"
     return re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: whole, page, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(drawn(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    sys.stdout.write(picture() + "\n")
+    PAGE.write_text(insert_picture(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.stdout.write(draw_picture() + "\n")

@@ -1,4 +1,4 @@
-"""The last known value of a condition, held while it is unknown, for a bounded time."""
+"""Keep the last known value of a condition for a bounded time while it is unknown (pure)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from anycastd.evidence.finding import Finding, Truth
 
 @dataclass(frozen=True, slots=True)
 class LastKnown:
-    """The last known value of a condition: since when it has that value, since when it is unknown.
+    """The last known value of a condition; None before the first one.
 
-    ``value`` is None before the first known value.
+    ``began_at`` (own time) is when it took this value.  ``unknown_began_at`` (own time) is when it
+    became unknown, None while it is known.
     """
 
     value: bool | None = None
@@ -20,41 +21,51 @@ class LastKnown:
 
 
 NEVER = LastKnown()
-"""What was never known."""
+"""A condition that was never known."""
 
 
-# A member of an enumeration costs a search in Python 3.11, and each pass asks for these.
+# Looking up a member of an enumeration is slow in Python 3.11, and each pass needs these often.
 _TRUE, _UNKNOWN = Truth.TRUE, Truth.UNKNOWN
 
 
-def update_from_finding(known: LastKnown, found: Finding, hold: float, now: float) -> LastKnown:
-    """Take over a condition's value; hold the last one while it is unknown, for a bounded time."""
-    if found.truth is not _UNKNOWN:
-        return update(known, found.truth is _TRUE, now)
-    if known.unknown_began_at is None:
-        known = replace(known, unknown_began_at=now)
-    if not is_expired(known, hold, now):
-        return known
-    if (found.believe_then is Truth.TRUE) is known.value:
-        return known
-    return LastKnown(found.believe_then is Truth.TRUE, now, known.unknown_began_at)
+def update_from_finding(
+    last: LastKnown, finding: Finding, believe_for: float, now: float
+) -> LastKnown:
+    """Take the truth of a finding as the newest value.
+
+    If it is unknown, keep the last value for ``believe_for`` seconds, and then take
+    `Finding.believe_then`.  Returns the same object if nothing is new.
+    """
+    if finding.truth is not _UNKNOWN:
+        return update(last, finding.truth is _TRUE, now)
+    if last.unknown_began_at is None:
+        last = replace(last, unknown_began_at=now)
+    if not is_expired(last, believe_for, now):
+        return last
+    believed = finding.believe_then is Truth.TRUE
+    if believed is last.value:
+        return last
+    return LastKnown(believed, now, last.unknown_began_at)
 
 
-def update(known: LastKnown, value: bool | None, now: float) -> LastKnown:
-    """Take over a value that is known, None otherwise; the very same where nothing is new."""
+def update(last: LastKnown, value: bool | None, now: float) -> LastKnown:
+    """Take a value that is known; None changes nothing.
+
+    Returns the same object if nothing is new.
+    """
     if value is None:
-        return known
-    if value is known.value:
-        return known if known.unknown_began_at is None else replace(known, unknown_began_at=None)
+        return last
+    if value is last.value:
+        return last if last.unknown_began_at is None else replace(last, unknown_began_at=None)
     return LastKnown(value, now)
 
 
-def believed_until(known: LastKnown, hold: float) -> float | None:
-    """When the last known value is held no longer; None while it is known."""
-    return None if known.unknown_began_at is None else known.unknown_began_at + hold
+def believed_until(last: LastKnown, believe_for: float) -> float | None:
+    """Return when (own time) the last known value stops to count; None while it is known."""
+    return None if last.unknown_began_at is None else last.unknown_began_at + believe_for
 
 
-def is_expired(known: LastKnown, hold: float, now: float) -> bool:
-    """Whether the last known value is held no longer."""
-    ends = believed_until(known, hold)
-    return ends is not None and now >= ends
+def is_expired(last: LastKnown, believe_for: float, now: float) -> bool:
+    """Tell whether the condition has been unknown for ``believe_for`` seconds."""
+    ends_at = believed_until(last, believe_for)
+    return ends_at is not None and now >= ends_at

@@ -1,4 +1,4 @@
-"""The four levels, and the table of everything that can cap them."""
+"""The four levels, and the table of everything that can cap them (pure)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum, IntEnum
 
 
 class Level(IntEnum):
-    """What is announced, best last, so that the lowest cap is ``min``."""
+    """The levels, worst first, so that ``min`` finds the lowest cap; ``policy`` explains them."""
 
     WITHDRAWN = 0
     STANDBY = 1
@@ -15,35 +15,39 @@ class Level(IntEnum):
 
     @property
     def word(self) -> str:
-        """The level as it is written everywhere."""
+        """The level's name in the status, in the log and in messages."""
         return self.name.lower()
 
 
 class CapKind(Enum):
-    """What a cap does: see the top."""
+    """The two kinds of caps; ``policy`` explains them."""
 
     FACT = "fact"
     WAIT = "wait"
 
 
 class CapSource(Enum):
-    """Everything that can cap a level: kind, level, what is so, in the profile's words."""
+    """Everything that can cap a level.
 
-    SPEAKER = (CapKind.FACT, Level.WITHDRAWN, "the speaker has not been heard yet")
+    Each has its kind, the level at which it caps, and text for docs/policy.md: for a fact when it
+    applies, for a wait when it is over.
+    """
+
+    SPEAKER = (CapKind.FACT, Level.WITHDRAWN, "the lease process has not reported yet")
     SERVE = (CapKind.FACT, Level.WITHDRAWN, "`serve` is false (with `failed: standby`: standby)")
     VIP = (CapKind.FACT, Level.WITHDRAWN, "the VIP is not on its interface")
-    MAINTENANCE = (CapKind.FACT, Level.STANDBY, "`maintenance`: its map has the entry")
-    DRAIN = (CapKind.FACT, Level.STANDBY, "a drain (later: withdrawn)")
+    MAINTENANCE = (CapKind.FACT, Level.STANDBY, "the map of `maintenance` has the key")
+    DRAIN = (CapKind.FACT, Level.STANDBY, "a drain (after its wait: withdrawn)")
     SESSIONS = (CapKind.FACT, Level.STANDBY, "no BGP session is up")
     HEALTHY = (CapKind.FACT, Level.DEGRADED, "`healthy` is false for `degraded.fall`")
     UNKNOWN = (CapKind.WAIT, Level.WITHDRAWN, "`serve` is known again")
     PROOF = (CapKind.WAIT, Level.WITHDRAWN, "`serve` is true for `standby.after`")
     RISE = (CapKind.WAIT, Level.STANDBY, "`serve` is true, and a session up, for `return.rise`")
-    HOLD_DOWN = (CapKind.WAIT, Level.STANDBY, "the hold-down is over, if it failed before")
+    HOLD_DOWN = (CapKind.WAIT, Level.STANDBY, "the hold-down is over, if the service failed before")
     MANUAL = (CapKind.WAIT, Level.STANDBY, "`anycastd return`, if it failed and `return` is manual")
-    SPACING = (CapKind.WAIT, Level.STANDBY, "its last change is older than `return.spacing`")
+    SPACING = (CapKind.WAIT, Level.STANDBY, "the last change is older than `return.spacing`")
     HEALTH = (CapKind.WAIT, Level.DEGRADED, "`healthy` is true for `return.rise`")
-    FALL = (CapKind.WAIT, Level.PREFERRED, "below `healthy`, it waits for `fall` and `spacing`")
+    FALL = (CapKind.WAIT, Level.PREFERRED, "`healthy` is false; `fall` or `spacing` is not over")
 
     def __init__(self, kind: CapKind, level: Level, when: str) -> None:
         self.kind = kind
@@ -52,5 +56,5 @@ class CapSource(Enum):
 
     @property
     def word(self) -> str:
-        """The source as it is written everywhere."""
+        """The source's name in `anycastd explain` and in docs/policy.md."""
         return self.name.lower().replace("_", "-")

@@ -1,4 +1,4 @@
-"""What one service's decision remembers from pass to pass, and over restarts (pure)."""
+"""Remember one service's state from pass to pass; dump and load it across restarts (pure)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from anycastd.decision.levels import Level
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What one service's machine remembers from pass to pass; times as ``now``.
+    """The state of one service's machine between two passes; times are own time, in seconds.
 
-    ``restored``: failures and changes are known from before a restart; ``announced``: as is that it
-    was announced then.
+    ``adopted``: the level of the leased routes was taken over, since the lease process was heard.
+    ``serve``, ``healthy``, ``sessions`` (one is up) and ``maintenance`` are the last known values.
+    ``failures`` in a row, the last one at ``failed_at``; ``returned_at`` is the last
+    `anycastd return`.  ``changed_at`` is the last change of level.
+    ``restored``: failures and changes were loaded from disk.  ``announced``: when they were saved,
+    the service was announced.
     """
 
     level: Level = Level.WITHDRAWN
@@ -34,53 +38,56 @@ class Memory:
 
 
 def dump_memory(memory: Memory, now: float) -> dict[str, Any]:
-    """Give what outlives the process: a count, and how many seconds ago what happened (or None)."""
+    """Convert what has to survive a restart into JSON values.
 
-    def ago(at: float | None) -> float | None:
+    Times become ages: seconds before ``now`` (own time), or None.
+    """
+
+    def age(at: float | None) -> float | None:
         return None if at is None else round(max(0.0, now - at), 3)
 
     return {
         "failures": memory.failures,
-        "failed": ago(memory.failed_at),
-        "changed": ago(memory.changed_at),
-        "returned": ago(memory.returned_at),
+        "failed": age(memory.failed_at),
+        "changed": age(memory.changed_at),
+        "returned": age(memory.returned_at),
         "announced": memory.level is not Level.WITHDRAWN,
     }
 
 
-def load_memory(carried: Mapping[str, Any], now: float) -> Memory:
-    """Make a Memory of what ``carry`` gave at ``now``; raises ValueError for anything else.
+def load_memory(dump: Mapping[str, Any], saved_at: float) -> Memory:
+    """Convert what `dump_memory` gave back into a Memory.
 
-    It proves nothing: what was announced is the lease's to say, and who serves is for looks.
+    ``saved_at`` (own time of this agent) is when it was dumped.  Raises ValueError for anything
+    else.  The level and the conditions are not restored: the level comes from the lease, and the
+    conditions need new evidence.
     """
 
-    def at(name: str) -> float | None:
-        seconds = carried.get(name)
-        if seconds is None:
+    def time_of(name: str) -> float | None:
+        age = dump.get(name)
+        if age is None:
             return None
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-            raise ValueError(f"{seconds!r} is no time ago")  # noqa: TRY004 - it came from a file
-        # A time ahead of us would hold back for ever, and one long ago is as good as any.
-        return now - min(max(0.0, seconds), _LONG_AGO)
+        if isinstance(age, bool) or not isinstance(age, int | float):
+            raise ValueError(f"{age!r} is no time ago")  # noqa: TRY004 - it came from a file
+        # A time in the future would never end a wait; beyond a year, the exact time is irrelevant.
+        return saved_at - min(max(0.0, age), _MAX_AGE)
 
-    failures = carried.get("failures")
+    failures = dump.get("failures")
     if isinstance(failures, bool) or not isinstance(failures, int) or failures < 0:
         raise ValueError(f"{failures!r} is no number of failures")
-    failed_at = at("failed")
+    failed_at = time_of("failed")
     if failures and failed_at is None:
-        failed_at = now
+        failed_at = saved_at
     return Memory(
-        level_began_at=now,
+        level_began_at=saved_at,
         failures=min(failures, _MAX_FAILURES),
         failed_at=failed_at if failures else None,
-        changed_at=at("changed"),
-        returned_at=at("returned"),
+        changed_at=time_of("changed"),
+        returned_at=time_of("returned"),
         restored=True,
-        announced=carried.get("announced") is True,
+        announced=dump.get("announced") is True,
     )
 
 
-_LONG_AGO = 31_536_000.0
-
-
+_MAX_AGE = 31_536_000.0
 _MAX_FAILURES = 1000

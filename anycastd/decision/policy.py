@@ -1,33 +1,42 @@
-"""Verdict, Memory and now -> Decision: the machine that decides what is announced.
+"""Decide the level of one service: the lowest of its caps (pure).
+
+This text explains the whole machine: levels, facts, waits, what is unknown, failures.
 
 Levels, best first::
 
-    PREFERRED   the profile's path
-    DEGRADED    longer: it serves with less, a healthier region takes over
-    STANDBY     the longest path: it wins only where nobody else serves
+    PREFERRED   the path of the profile
+    DEGRADED    a longer path: the service works with less, and a healthy region takes over
+    STANDBY     the longest path: traffic comes here only if no other region serves
     WITHDRAWN   not announced
 
-Every source gives a *cap*, a level that may not be exceeded, with its reason; the new level is
-the lowest cap.  There are two kinds:
+Everything that limits the level is a *cap*: a level that may not be exceeded, with its reason.
+The new level is the lowest cap.  There are two kinds of caps:
 
-* A **fact** caps at its level, whatever is announced now: it lowers at once.
-* A **wait** caps at its level or the present one, whichever is higher: it never lowers anything,
-  it only delays a promotion.
+* A **fact** caps at its level, whatever is announced now.  So it lowers the level at once.
+* A **wait** caps at its level or at the present level, whichever is higher.  So it never lowers the
+  level, it only delays the step up.
 
-``Source`` is the table of all of them; the picture in docs/policy.md is drawn from it.
+``levels.CapSource`` is the table of all caps; the picture in docs/policy.md is drawn from it.
 
-So losing the ability to serve is never delayed, and no wait ever leaves the VIP nowhere: after a
-short proof the route is back at STANDBY, and timers only delay what comes after.
+So the withdrawal of a service that cannot serve is never delayed.  And no wait removes the VIP from
+all regions: after a short proof the route is back at STANDBY, and the other waits only delay the
+steps after that.
 
-Where longer paths move nobody (``prepends_steer: false``) there is no DEGRADED: what caps there
-caps at WITHDRAWN, as does maintenance.  A change of the path needs ``spacing`` since the last one,
-unless it is that somebody cannot serve, or the first announcement after that.
+**Spacing.**  A step up from STANDBY or DEGRADED, and a step down to DEGRADED, wait until
+``return.spacing`` has passed since the last change.  All other changes do not wait for it.
 
-Unknown holds the last known value of a condition for the time that the verdict allows, and
-promotes nothing meanwhile.  A failure (it served and does not any more, or all sessions went
-away) starts the hold-down, which doubles with every further failure and is forgotten after an
-hour of calm; with ``manual`` it ends when a person says so.  Maintenance is no failure.  All
-times are seconds on the clock that ``now`` comes from.
+**Paths that do not steer.**  Where longer paths move no traffic (``prepends_steer: false``), DEGRADED
+is not used: a service that is not healthy is withdrawn, and so is a service in maintenance.
+
+**Unknown.**  While a condition is unknown, its last known value counts, for as long as the verdict
+allows (``Verdict.believe_for``).  Meanwhile nothing is promoted.
+
+**Failures.**  A service fails if it served and cannot serve any more, or if all BGP sessions are
+lost.  A failure starts the hold-down, which doubles with every further failure and is forgotten
+after an hour without one.  With ``return: manual`` it ends when an operator runs `anycastd return`.
+Maintenance is not a failure.
+
+All times are own time in seconds, the clock of ``now``.
 """
 
 from __future__ import annotations
@@ -35,7 +44,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from anycastd.decision.caps import CALM, Cap, Context, collect_facts, collect_waits
+from anycastd.decision.caps import Cap, Context, collect_facts, collect_waits
 from anycastd.decision.last_known import LastKnown, believed_until, update, update_from_finding
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
@@ -44,15 +53,16 @@ from anycastd.evidence.finding import Truth
 from anycastd.profile.model import Service
 from anycastd.reasons import Reason
 
+HOLD_DOWN_RESET = 3600.0
 """Seconds without a failure after which the doubled hold-down is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of level, the only history record; times as ``now``, seconds.
+    """A change of level of one service, as it is logged and remembered; times in own time.
 
-    ``sent_at`` and ``acknowledged_at`` are None while the lease has not been told, or has not
-    confirmed.
+    ``evidence_at`` is when the evidence behind it was requested.  ``sent_at`` is None until it is
+    sent to the lease process, ``acknowledged_at`` is None until ExaBGP has confirmed it.
     """
 
     service: str
@@ -67,10 +77,11 @@ class Transition:
 
 
 class Decision(NamedTuple):
-    """The outcome of one pass for one service.
+    """The result of one pass for one service.
 
-    ``cap`` is the binding one: why it is not higher (Reason.SERVING when nothing holds it).
-    ``wake_at`` is when time alone may change the decision.
+    ``cap`` is the lowest of ``caps``: the reason why the level is not higher (Reason.SERVING if
+    there is no cap).  ``wake_at`` (own time) is when time alone may change the decision; None:
+    never.  ``transition`` is set if the level has changed in this pass.
     """
 
     service: str
@@ -84,45 +95,40 @@ class Decision(NamedTuple):
 
 
 def decide(
-    service: Service, verdict: Verdict, around: Context, memory: Memory, now: float
+    service: Service, verdict: Verdict, context: Context, memory: Memory, now: float
 ) -> tuple[Decision, Memory]:
-    """Take one decision at ``now`` (seconds) and give it with the memory for the next one."""
-    if not memory.adopted and around.leased_level is not None:
-        memory = _adopt(memory, around.leased_level, service, now)
-    memory = _learned(verdict, around, memory, now)
-    caps = tuple(collect_facts(service, verdict, around, memory, now))
+    """Decide the level of ``service`` at ``now`` (own time, seconds).
+
+    Returns the decision, and the memory for the next pass.
+    """
+    if not memory.adopted and context.leased_level is not None:
+        memory = _adopt(memory, context.leased_level, service, now)
+    memory = _update_memory(verdict, context, memory, now)
+    caps = tuple(collect_facts(service, verdict, context, memory, now))
     waits = tuple(collect_waits(service, verdict, memory, now))
     if waits:
-        # It never lowers anything; one that holds nothing back any more is no reason for anything.
+        # A wait never lowers the level; one that delays nothing is left out, it is no reason.
         here = memory.level
         waits = tuple(cap if cap.level >= here else replace(cap, level=here) for cap in waits)
         caps += tuple(cap for cap in waits if cap.level is not Level.PREFERRED)
-    binding = min(caps, key=_level) if caps else _UNCAPPED
-    level = binding.level
+    lowest = min(caps, key=_level) if caps else _UNCAPPED
+    level = lowest.level
 
     transition = None
     if level is not memory.level:
-        evidence = verdict.asked_at if binding.asked_at is None else binding.asked_at
+        evidence_at = verdict.asked_at if lowest.asked_at is None else lowest.asked_at
         transition = Transition(
-            service.name, memory.level, level, binding.reason, binding.detail, evidence, now
+            service.name, memory.level, level, lowest.reason, lowest.detail, evidence_at, now
         )
         memory = replace(memory, level=level, level_began_at=now, changed_at=now)
-    wake = [
-        verdict.changes_at,
-        believed_until(memory.serve, verdict.believe_for),
-        believed_until(memory.healthy, verdict.believe_for),
-    ]
-    if caps:
-        wake += [cap.ends_at for cap in caps]
-    ahead = [at for at in wake if at is not None and at > now]
     decision = Decision(
         service=service.name,
         level=level,
         level_began_at=memory.level_began_at,
-        cap=binding,
+        cap=lowest,
         caps=caps,
         verdict=verdict,
-        wake_at=min(ahead) if ahead else None,
+        wake_at=_next_wake(verdict, memory, caps, now),
         transition=transition,
     )
     return decision, memory
@@ -135,64 +141,78 @@ def _level(cap: Cap) -> Level:
     return cap.level
 
 
-def _learned(verdict: Verdict, around: Context, memory: Memory, now: float) -> Memory:
-    """Take over what is seen; the very same memory where nothing is new."""
-    if around.vip_present is False:
-        # Without its VIP it serves nobody, whatever HAProxy shows: a failure like any other.
+def _next_wake(verdict: Verdict, memory: Memory, caps: tuple[Cap, ...], now: float) -> float | None:
+    """Return the earliest time after ``now`` at which time alone may change the decision."""
+    times = [
+        verdict.changes_at,
+        believed_until(memory.serve, verdict.believe_for),
+        believed_until(memory.healthy, verdict.believe_for),
+    ]
+    if caps:
+        times += [cap.ends_at for cap in caps]
+    ahead = [at for at in times if at is not None and at > now]
+    return min(ahead) if ahead else None
+
+
+def _update_memory(verdict: Verdict, context: Context, memory: Memory, now: float) -> Memory:
+    """Update the memory from the evidence; return the same object if nothing is new."""
+    if context.vip_present is False:
+        # Without its VIP the service cannot serve, whatever HAProxy shows: that is a failure.
         serve = update(memory.serve, value=False, now=now)
     else:
         serve = update_from_finding(memory.serve, verdict.serve, verdict.believe_for, now)
     healthy = update_from_finding(memory.healthy, verdict.healthy, verdict.believe_for, now)
-    sessions = update(memory.sessions, around.session_up, now)
-    planned = memory.maintenance
+    sessions = update(memory.sessions, context.session_up, now)
+    maintenance = memory.maintenance
     if verdict.maintenance is None:
-        planned = update(planned, value=False, now=now)
+        maintenance = update(maintenance, value=False, now=now)
     elif verdict.maintenance.truth is not Truth.UNKNOWN:
-        planned = update(planned, verdict.maintenance.truth is Truth.FALSE, now)
-    returned = memory.returned_at if around.returned_at is None else around.returned_at
+        maintenance = update(maintenance, verdict.maintenance.truth is Truth.FALSE, now)
+    returned_at = memory.returned_at if context.returned_at is None else context.returned_at
     if (
         serve is memory.serve
         and healthy is memory.healthy
         and sessions is memory.sessions
-        and planned is memory.maintenance
-        and returned == memory.returned_at
+        and maintenance is memory.maintenance
+        and returned_at == memory.returned_at
     ):
         return memory
-    learned = replace(
+    updated = replace(
         memory,
         serve=serve,
         healthy=healthy,
         sessions=sessions,
-        maintenance=planned,
-        returned_at=returned,
+        maintenance=maintenance,
+        returned_at=returned_at,
     )
-    return _count_failure(memory, learned, now)
+    return _count_failure(memory, updated, now)
 
 
 def _count_failure(before: Memory, after: Memory, now: float) -> Memory:
-    planned = after.maintenance.value is True  # whoever works on the servers meant to
+    """Count a failure if this pass has seen one; see the top of this file for what is one."""
+    planned = after.maintenance.value is True
     stopped_serving = before.serve.value is True and after.serve.value is False and not planned
     lost_sessions = before.sessions.value is True and after.sessions.value is False
     if not (stopped_serving or lost_sessions):
         return after
-    calm = before.failed_at is None or now - before.failed_at >= CALM
+    calm = before.failed_at is None or now - before.failed_at >= HOLD_DOWN_RESET
     return replace(after, failures=1 if calm else before.failures + 1, failed_at=now)
 
 
-def _adopt(memory: Memory, held: Level, service: Service, now: float) -> Memory:
-    """Begin at the level that the lease holds: the agent before us earned it moments ago."""
-    memory = replace(memory, adopted=True, level=held, level_began_at=now)
-    if held is Level.WITHDRAWN:
-        # That it is not announced any more is a change, and at worst it has just happened.
+def _adopt(memory: Memory, leased: Level, service: Service, now: float) -> Memory:
+    """Begin at the level of the leased routes: the agent before this one announced them."""
+    memory = replace(memory, adopted=True, level=leased, level_began_at=now)
+    if leased is Level.WITHDRAWN:
+        # If it was announced before, the withdrawal was a change, possibly of just now.
         unseen = memory.announced or not memory.restored
         return replace(memory, changed_at=now) if unseen else memory
     if not memory.restored:
-        # Whatever kept it below is not known any more: the longest waits that these may have been.
-        if held is Level.STANDBY:
+        # The waits of the agent before this one are not known: assume the longest possible ones.
+        if leased is Level.STANDBY:
             memory = replace(memory, failures=1, failed_at=now)
         memory = replace(memory, changed_at=now)
     return replace(
         memory,
         serve=LastKnown(True, now - service.standby.after),
-        healthy=LastKnown(True, now) if held is Level.PREFERRED else memory.healthy,
+        healthy=LastKnown(True, now) if leased is Level.PREFERRED else memory.healthy,
     )
