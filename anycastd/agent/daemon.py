@@ -32,7 +32,7 @@ from anycastd.agent.memory_store import MemoryStore
 from anycastd.agent.reload import Reloader, StartContext
 from anycastd.agent.supervisor import Supervisor
 from anycastd.decision.pipeline import LeaseView
-from anycastd.evidence.haproxy.query import more, named
+from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.evidence.vip.loopback import Loopback
 from anycastd.evidence.vip.prober import Prober
@@ -315,20 +315,12 @@ class Daemon:
 
     def _build_watcher(self, name: str) -> Watcher:
         instance = self.profile.haproxy[name]
-        backends: set[str] = set()
-        frontends: set[str] = set()
-        for service in self.profile.services.values():
-            its_backends, its_frontends = named(service, name)
-            backends |= its_backends
-            frontends |= its_frontends
         return Watcher(
             instance,
-            backends,
-            frontends,
+            Query.of(self.profile.services.values(), name),
             clock=self.clock,
             emit=lambda observation: self.inbox.look(name, observation),
             interval=min(instance.deadline / 3, self.profile.ttl / 4),
-            more=more(self.profile.services, name),
         )
 
     def _build_prober(self, service: Service, test: SelfTest) -> Prober:

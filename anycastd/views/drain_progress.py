@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from anycastd.decision.drains import DrainEffect, DrainPhase
-from anycastd.evidence.haproxy.query import named
+from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot
 from anycastd.profile.model import Profile, Service
 
@@ -51,8 +51,7 @@ def count_open_sessions(service: Service, looks: Mapping[str, Observation]) -> i
     """Count what is open at the frontends that the rules name; None where one cannot be seen."""
     found = None
     for instance, look in looks.items():
-        _, frontends = named(service, instance)
-        for name in frontends:
+        for name in Query.of([service], instance).frontends:
             if isinstance(look, Gone):
                 found = found or 0  # they ended with it
             elif isinstance(look, Snapshot) and name in look.frontends:

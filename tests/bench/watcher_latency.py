@@ -23,6 +23,7 @@ from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.profile.model import Instance
 from anycastd.system.clock import OwnTime
 from support.haproxy import HAProxy, free_port, running
+from support.snapshots import query
 from support.waiting import eventually
 
 
@@ -35,8 +36,7 @@ class Bench:
         self.clock = OwnTime()
         self.watcher = Watcher(
             Instance("main", str(haproxy.socket), "anycastd", 3.0, 0.25),
-            {"web"},
-            {"web"},
+            query({"web"}, {"web"}),
             clock=self.clock,
             emit=lambda seen: self.seen.put_nowait((time.perf_counter(), seen)),
             interval=1.0,
@@ -55,7 +55,7 @@ class Bench:
         await eventually(self._quiet, 10, "events, and nothing pending", every=0.02)
 
     def _quiet(self) -> bool:
-        quiet = self.watcher.events and self.seen.empty()
+        quiet = self.watcher.event_driven and self.seen.empty()
         while not self.seen.empty():
             self.seen.get_nowait()
         return quiet

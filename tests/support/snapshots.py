@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.servers import Server, Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
 
@@ -22,6 +25,11 @@ def server(name: str, usable: Usable, *, backup: bool = False, checked: bool = T
         backup=backup,
         checked=checked,
     )
+
+
+def query(backends: Iterable[str] = (), frontends: Iterable[str] = ()) -> Query:
+    """Give a query for rows alone."""
+    return Query(frozenset(backends), frozenset(frontends))
 
 
 def snapshot(

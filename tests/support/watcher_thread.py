@@ -1,6 +1,6 @@
 """A watcher at work, for tests: in a thread of its own, or as a process of its own.
 
-As a program, ``watching.py SOCKET RING INTERVAL``, it prints one line per observation of backend
+As a program, ``watcher_thread.py SOCKET RING INTERVAL``, it prints one line per observation of backend
 ``web``: the time, the kind, and why.
 """
 
@@ -21,6 +21,7 @@ from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.profile.model import Instance
 from anycastd.system.clock import OwnTime
 from support.haproxy import until
+from support.snapshots import query
 
 TICK = 0.05
 T = TypeVar("T", bound=Observation)
@@ -44,8 +45,7 @@ class Watching:
         self.clock = OwnTime(TICK)
         self.watcher = Watcher(
             Instance("main", str(path), ring, deadline=3 * interval, poll=poll),
-            backends,
-            frontends,
+            query(backends, frontends),
             clock=self.clock,
             emit=self._take,
             interval=interval,
@@ -118,7 +118,7 @@ class Watching:
 
         def quiet() -> bool:
             assert self.error is None, self.error
-            return self.watcher.events and time.monotonic() - self.times[-1] > 0.1
+            return self.watcher.event_driven and time.monotonic() - self.times[-1] > 0.1
 
         until(quiet)
         return self.last()
@@ -139,7 +139,7 @@ async def _main(path: str, ring: str, interval: float) -> None:
         print(f"{time.monotonic():.4f} {type(seen).__name__} {why}", flush=True)  # noqa: T201
 
     instance = Instance("main", path, ring, 3 * interval, 0.25)
-    watcher = Watcher(instance, {"web"}, (), clock=clock, emit=emit, interval=interval)
+    watcher = Watcher(instance, query({"web"}), clock=clock, emit=emit, interval=interval)
     await asyncio.gather(watcher.run(), tick(clock))
 
 

@@ -15,7 +15,7 @@ from anycastd.decision.routes import wanted_path
 from anycastd.evidence.haproxy.event_stream import why_not_event_driven
 from anycastd.evidence.haproxy.inventory import InventoryError, read_inventory
 from anycastd.evidence.haproxy.look import look_once
-from anycastd.evidence.haproxy.query import more, named
+from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot
 from anycastd.evidence.vip.prober import probe_once
 from anycastd.evidence.vip.selftest import Probe, describe_target
@@ -77,21 +77,8 @@ def main(args: argparse.Namespace) -> int:
 
 def _look(profile: Profile, instance: Instance) -> Observation:
     """Look at HAProxy once, as `run` does first."""
-    backends, frontends = _names(profile, instance.name)
-    also = more(profile.services, instance.name)
-    return asyncio.run(
-        look_once(instance.socket, backends, frontends, OwnTime(), LOOK_TIMEOUT, also)
-    )
-
-
-def _names(profile: Profile, instance: str) -> tuple[set[str], set[str]]:
-    backends: set[str] = set()
-    frontends: set[str] = set()
-    for service in profile.services.values():
-        its_backends, its_frontends = named(service, instance)
-        backends |= its_backends
-        frontends |= its_frontends
-    return backends, frontends
+    query = Query.of(profile.services.values(), instance.name)
+    return asyncio.run(look_once(instance.socket, query, OwnTime(), LOOK_TIMEOUT))
 
 
 def _profile(
@@ -128,18 +115,18 @@ def _haproxy(profile: Profile, instance: Instance, found: Observation) -> Iterat
     process = f"HAProxy {worker.version}, pid {worker.pid}, up {up}"
     yield f"  haproxy {instance.name}: answers ({process})"
     if why := asyncio.run(why_not_event_driven(instance, STREAM_TIMEOUT)):
-        yield f"    polled every {instance.poll:g} s, not event-driven: {why}"
-    for name, key in sorted(more(profile.services, instance.name).entries - set(found.entries)):
+        yield f"    it is looked at every {instance.poll:g} s, not heard: {why}"
+    query = Query.of(profile.services.values(), instance.name)
+    for name, key in sorted(query.entries - set(found.entries)):
         yield f"    map {name} (for {key}): the profile names it, HAProxy does not have it"
-    backends, frontends = _names(profile, instance.name)
     try:
         its = read_inventory(instance.socket)
     except InventoryError as error:
         yield f"    inventory: {error}"
         return
     for kind, wanted, has in (
-        ("backend", backends, set(its.backends)),
-        ("frontend", frontends, set(its.frontends)),
+        ("backend", query.backends, set(its.backends)),
+        ("frontend", query.frontends, set(its.frontends)),
     ):
         for name in sorted(wanted - has):
             yield f"    {kind} {name}: the profile names it, HAProxy does not have it"

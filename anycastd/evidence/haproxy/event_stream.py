@@ -1,4 +1,4 @@
-"""HAProxy's event stream, held open: it says when to look (I/O)."""
+"""HAProxy's event stream, which stays open: it says when to look (I/O)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from anycastd.evidence.haproxy.stats import MalformedAnswerError
 from anycastd.profile.model import Instance
 
 MAX_LINE = 1 << 16
-
-
+"""Bytes of a line of events."""
 NO_RING = f"the profile gives it no `ring`: write `ring: anycastd`, and {events.ring_setup_hint('anycastd')}"
 
 
-async def why_not_event_driven(instance: Instance, within: float) -> str:
-    """Say why a HAProxy that runs has to be polled; empty where its events come.
+async def why_not_event_driven(instance: Instance, timeout: float) -> str:
+    """Find out why a HAProxy that runs has to be polled; empty where its events come.
 
-    Where nothing is refused this takes all of ``within`` seconds.
+    Takes all of ``timeout`` (seconds) unless HAProxy refuses.
     """
     if instance.ring is None:
         return NO_RING
@@ -32,26 +31,26 @@ async def why_not_event_driven(instance: Instance, within: float) -> str:
         contextlib.closing(EventStream(instance.socket, instance.ring, (), wake)) as stream,
     ):
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(timeout):
                 while not stream.over:
                     await wake.wait()
                     wake.clear()
-        return events.explain_refusal(stream.said, instance.ring) if stream.over else ""
+        return events.explain_refusal(stream.refusal, instance.ring) if stream.over else ""
     return ""
 
 
 class EventStream:
-    """A worker's event stream: sets ``wake`` when it begins, ends, or has news of ``names``.
+    """One worker's event stream: sets ``wake`` when it begins, ends, or has news of ``names``.
 
-    ``worker`` is None until the stream stands.  ``stopping`` is whether its worker said that it
-    leaves, ``said`` what HAProxy answered in the place of events.  Raises OSError when there is
-    nobody to connect to.
+    ``worker`` is None until the stream is up.  ``over``: the stream has ended.  ``stopping``: its
+    worker said that it stops.  ``refusal`` is what HAProxy answered instead of events.  Raises
+    OSError where nothing listens at ``path``.
     """
 
     def __init__(self, path: str, ring: str, names: Collection[str], wake: asyncio.Event) -> None:
         self.worker: Worker | None = None
         self.stopping = self.over = False
-        self.said = ""
+        self.refusal = ""
         self._names = names
         self._wake = wake
         self._text = ""
@@ -64,16 +63,16 @@ class EventStream:
             self._sock.close()
             raise
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._sock, self._read)
+        self._loop.add_reader(self._sock, self._receive)
 
     def close(self) -> None:
-        """Let the worker go."""
+        """Close the connection, so that a worker that stops can end."""
         if not self.over:
             self.over = True
             self._loop.remove_reader(self._sock)
             self._sock.close()
 
-    def _read(self) -> None:
+    def _receive(self) -> None:
         try:
             data = self._sock.recv(MAX_LINE)
         except BlockingIOError:
@@ -82,15 +81,15 @@ class EventStream:
             data = b""
         self._text += data.decode(errors="replace")
         try:
-            self._take()
+            self._parse_lines()
         except MalformedAnswerError:
-            self.said = self._text
+            self.refusal = self._text
             data = b""
         if not data:
             self.close()
             self._wake.set()
 
-    def _take(self) -> None:
+    def _parse_lines(self) -> None:
         if self.worker is None:
             found = events.parse_stream_start(self._text)
             if found is None:
@@ -107,4 +106,4 @@ class EventStream:
             elif event is Event.LOOK and proxy in self._names:
                 self._wake.set()
             elif event is Event.NOTHING and line:
-                self.said = line
+                self.refusal = line

@@ -4,115 +4,108 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from dataclasses import replace
 
-from anycastd.evidence.haproxy import query, stats
-from anycastd.evidence.haproxy.query import More
+from anycastd.evidence.haproxy.query import Query, build_request, missing_tracked_backends
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
-from anycastd.evidence.haproxy.stats import MalformedAnswerError, TruncatedAnswerError
+from anycastd.evidence.haproxy.stats import MalformedAnswerError, TruncatedAnswerError, parse_answer
 from anycastd.system.clock import OwnTime
 from anycastd.system.ticker import ticking
 
 MAX_ANSWER = 64 << 20
-
-
+"""Bytes of an answer; 10,000 servers have 3 MB."""
 RETRY_FOR, RETRY_DELAY = 0.03, 0.0005
+"""Seconds: a look that a dying or stopping worker spoilt is repeated for so long, so soon."""
 
 
-async def look_once(
-    path: str,
-    backends: Collection[str],
-    frontends: Collection[str],
-    clock: OwnTime,
-    within: float,
-    more: More = query.NOTHING_MORE,
-) -> Observation:
-    """Take one look of ``within`` seconds at the stats socket ``path``; ticks ``clock`` itself."""
+async def look_once(path: str, query: Query, clock: OwnTime, timeout: float) -> Observation:
+    """Take one look, of ``timeout`` seconds, at the stats socket ``path``; ticks ``clock``."""
     async with ticking(clock):
-        return await Looker(path, backends, frontends, clock, within, more=more).look()
+        return await Looker(path, query, clock, timeout).look()
 
 
 class Looker:
-    """Looks at one HAProxy, and remembers what makes the next look cheaper."""
+    """Takes looks at one HAProxy, and remembers what makes the next look cheaper.
+
+    ``timeout`` is in seconds of own time.  ``worker_lives`` tells whether something else proves
+    that a worker runs: a refused connection is not Gone then.  ``names`` are the proxies that the
+    last look was about.
+    """
 
     def __init__(
         self,
         path: str,
-        backends: Collection[str],
-        frontends: Collection[str],
+        query: Query,
         clock: OwnTime,
-        within: float,
-        lives: Callable[[], bool] = lambda: False,
-        more: More = query.NOTHING_MORE,
+        timeout: float,
+        worker_lives: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._lives = lives
-        self._more = more
-        self.names = frozenset(backends) | frozenset(frontends)
+        self.names = query.proxies
         self._path = path
-        self._within = within
+        self._profile_query = query
+        self._query = query  # with the backends whose servers are tracked
         self._clock = clock
-        self._wanted = self._backends = frozenset(backends)
-        self._frontends = frozenset(frontends)
+        self._timeout = timeout
+        self._worker_lives = worker_lives
         self._last: Snapshot | None = None
-        self._since: float | None = None
+        self._silent_from: float | None = None
         self._missed = 0
 
     async def look(self) -> Observation:
-        """Look once, in at most ``within`` seconds (twice that where we ourselves stalled)."""
+        """Take one look, in at most ``timeout`` seconds (twice that if this process stalled)."""
         began, lost, stalled = self._clock.now(), self._clock.lost, False
         while True:
-            soon = self._clock.now() - began < RETRY_FOR
+            may_retry = self._clock.now() - began < RETRY_FOR
             try:
-                snapshot = await self._whole(began + self._within)
-                if not (snapshot.worker.stopping and soon):
-                    self._since, self._missed = None, 0
+                snapshot = await self._request_snapshot(began + self._timeout)
+                if not (snapshot.worker.stopping and may_retry):
+                    self._silent_from, self._missed = None, 0
                     return snapshot
             except (ConnectionRefusedError, FileNotFoundError) as error:
-                if not self._lives():
+                if not self._worker_lives():
                     return self._gone(error)
-                if not soon:
-                    return self._unseen(began, "refused, although a worker still runs")
+                if not may_retry:
+                    return self._unreadable(began, "refused, although a worker still runs")
             except (TruncatedAnswerError, ConnectionResetError, BrokenPipeError) as error:
-                if not soon:
-                    return self._unseen(began, f"closed without an answer ({error})")
+                if not may_retry:
+                    return self._unreadable(began, f"closed without an answer ({error})")
             except TimeoutError:
                 if stalled or self._clock.lost - lost < self._clock.interval:
-                    return self._unseen(began, f"no answer within {self._within:g} s")
-                # We were away, and HAProxy perhaps as well: that proves nothing, ask again.
+                    return self._unreadable(began, f"no answer within {self._timeout:g} s")
+                # This process stalled, and HAProxy perhaps as well: it proves nothing, ask again.
                 began, stalled = self._clock.now(), True
             except (OSError, MalformedAnswerError) as error:
-                return self._unseen(began, str(error))
+                return self._unreadable(began, str(error))
             await asyncio.sleep(RETRY_DELAY)
 
     def _gone(self, error: OSError) -> Gone:
-        self._last, self._since, self._missed = None, None, 0
+        self._last, self._silent_from, self._missed = None, None, 0
         return Gone(self._clock.now(), f"{self._path}: {error.strerror}")
 
-    def _unseen(self, asked: float, why: str) -> Unreadable:
-        self._since = asked if self._since is None else self._since
+    def _unreadable(self, asked_at: float, detail: str) -> Unreadable:
+        self._silent_from = asked_at if self._silent_from is None else self._silent_from
         self._missed += 1
-        return Unreadable(asked, self._since, self._missed, f"{self._path}: {why}")
+        return Unreadable(asked_at, self._silent_from, self._missed, f"{self._path}: {detail}")
 
-    async def _whole(self, until: float) -> Snapshot:
-        """Ask, and ask for more where the answer shows that it must be asked otherwise."""
+    async def _request_snapshot(self, deadline: float) -> Snapshot:
+        """Ask, and ask again where the answer shows that more must be asked for."""
         while True:
-            asked, last = self._clock.now(), self._last
-            request = query.build_request(self._wanted, self._frontends, last, self._more)
-            text = await self._answer(request, until)
-            self._last = snapshot = stats.parse_answer(
-                text, asked, self._wanted, self._frontends, self._more
-            )
-            more = query.missing_tracked_backends(snapshot) - self._wanted
+            asked_at, last = self._clock.now(), self._last
+            text = await self._exchange(build_request(self._query, last), deadline)
+            self._last = snapshot = parse_answer(text, asked_at, self._query)
+            tracked = missing_tracked_backends(snapshot) - self._query.backends
             if last is not None and not snapshot.worker.is_same_process(last.worker):
-                self._wanted = self._backends  # the numbers were another worker's
-            elif more:
-                self._wanted |= more
+                self._query = self._profile_query  # the numbers were another worker's
+            elif tracked:
+                self._query = replace(self._query, backends=self._query.backends | tracked)
             else:
-                self.names = self._wanted | self._frontends
+                self.names = self._query.proxies
                 return snapshot
             self._last = None
 
-    async def _answer(self, request: str, until: float) -> str:
+    async def _exchange(self, request: str, deadline: float) -> str:
+        """Send ``request`` on a new connection and read until HAProxy closes it."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.setblocking(False)
             while True:
@@ -120,7 +113,7 @@ class Looker:
                     sock.connect(self._path)
                     break
                 except BlockingIOError:  # its queue is full
-                    await self._wait(None, until)
+                    await self._wait(None, deadline)
             sock.sendall(request.encode())
             parts: list[bytes] = []
             size = 0
@@ -128,7 +121,7 @@ class Looker:
                 try:
                     data = sock.recv(1 << 18)
                 except BlockingIOError:
-                    await self._wait(sock, until)
+                    await self._wait(sock, deadline)
                     continue
                 if not data:
                     return b"".join(parts).decode(errors="replace")
@@ -137,12 +130,13 @@ class Looker:
                 if size > MAX_ANSWER:
                     raise MalformedAnswerError(f"an answer of more than {MAX_ANSWER >> 20} MiB")
 
-    async def _wait(self, sock: socket.socket | None, until: float) -> None:
-        """Wait until readable, or for a tick; TimeoutError when ``until`` has passed.
+    async def _wait(self, sock: socket.socket | None, deadline: float) -> None:
+        """Wait until ``sock`` is readable or a tick has passed.
 
-        What came while we could not run is read before the time is looked at.
+        Raises TimeoutError after ``deadline``.  Callers read first: what came while this process
+        stalled counts as in time.
         """
-        if self._clock.now() >= until:
+        if self._clock.now() >= deadline:
             raise TimeoutError
         loop = asyncio.get_running_loop()
         done = loop.create_future()

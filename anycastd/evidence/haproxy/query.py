@@ -1,9 +1,9 @@
-"""What one look asks HAProxy for, and the request line for it (pure)."""
+"""What one look asks a HAProxy instance for, and its request line (pure)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot
@@ -19,107 +19,60 @@ from anycastd.profile.model import (
     Service,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class More:
-    """What a look asks for besides rows: weights of backends, entries (map, key) of maps."""
-
-    weights: frozenset[str] = frozenset()
-    entries: frozenset[tuple[str, str]] = frozenset()
-
-
-# The question --------------------------------------------------------------------------------
-
-# A line of 500 numbers has about 9 kB; HAProxy's buffer for a request has 16 kB.
 MAX_NAMES = 500
-
-
+"""Proxies to ask for by number, at most: such a line has about 9 kB."""
 MAX_REQUEST = 15_000
-
+"""Bytes of the rows' part of a request; HAProxy's buffer for a request has 16 kB."""
 
 _NAME = re.compile(r"[-A-Za-z0-9_.:]+")
 
 
-NOTHING_MORE = More()
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a look asks one HAProxy instance for.
 
-
-def build_request(
-    backends: Collection[str],
-    frontends: Collection[str],
-    last: Snapshot | None = None,
-    more: More = NOTHING_MORE,
-) -> str:
-    """The request line (with its newline) for one look on one connection.
-
-    Without ``last``, or with many names: everything that HAProxy has.  With ``last``, an earlier
-    answer of the *same worker*: only what is named, by HAProxy's own numbers, since a frontend
-    and a backend may share a name and ``show stat NAME`` gives only one of the two.  What
-    HAProxy did not have is asked for by name.  ``show info`` stands last: an answer with a whole
-    last block is whole.
+    ``backends`` and ``frontends`` are names.  ``weights`` names the backends whose weights are
+    needed as haproxy.cfg gives them.  ``entries`` are (map, key).
     """
-    end = _more(more) + "show info\n"
-    if last is None or len(backends) + len(frontends) > MAX_NAMES:
-        return "show stat -1 7 -1;" + end
-    asked: dict[str, None] = {}
-    have: tuple[tuple[Collection[str], Mapping[str, Backend | Frontend]], ...] = (
-        (backends, last.backends),
-        (frontends, last.frontends),
-    )
-    for names, known in have:
-        for name in sorted(names):
-            if name in known:
-                asked[f"#{known[name].number}"] = None
-            elif _NAME.fullmatch(name):  # any other cannot be HAProxy's and might be a command
-                asked[name] = None
-    rows = "".join(f"show stat {name} 7 -1;" for name in asked)
-    return (rows if len(rows) + len(end) < MAX_REQUEST else "show stat -1 7 -1;") + end
 
+    backends: frozenset[str] = frozenset()
+    frontends: frozenset[str] = frozenset()
+    weights: frozenset[str] = frozenset()
+    entries: frozenset[tuple[str, str]] = frozenset()
 
-def _more(more: More) -> str:
-    """The commands for what is no row: weights as configured, and entries of maps."""
-    weights = "".join(f"show servers state {name};" for name in sorted(more.weights))
-    if len(weights) > MAX_REQUEST // 4:
-        weights = "show servers state;"
-    return weights + "".join(f"get map {name} {key};" for name, key in sorted(more.entries))
-
-
-def missing_tracked_backends(snapshot: Snapshot) -> frozenset[str]:
-    """The backends, absent from the snapshot, whose servers are tracked by servers in it."""
-    tracked = {
-        server.tracked.partition("/")[0]
-        for backend in snapshot.backends.values()
-        for server in backend.servers
-        if server.tracked
-    }
-    return frozenset(tracked - snapshot.backends.keys())
-
-
-def named(service: Service, instance: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Give the (backends, frontends) of one HAProxy instance that the rules of ``service`` name."""
-    backends: set[str] = set()
-    frontends: set[str] = set()
-    for rule in rules_of(service):
-        if rule.instance == instance:
+    @classmethod
+    def of(cls, services: Iterable[Service], instance: str) -> Query:
+        """Collect what the rules of ``services`` need of the HAProxy named ``instance``."""
+        backends: set[str] = set()
+        frontends: set[str] = set()
+        weights: set[str] = set()
+        entries: set[tuple[str, str]] = set()
+        for rule in (rule for service in services for rule in iter_service_rules(service)):
+            if rule.instance != instance:
+                continue
             match rule:
-                case BackendRule(backend=name) | LimitRule(proxy=name, frontend=False):
+                case BackendRule(backend=name, by_weight=by_weight):
                     backends.add(name)
-                case FrontendRule(frontend=name) | LimitRule(proxy=name, frontend=True):
+                    if by_weight:
+                        weights.add(name)
+                case FrontendRule(frontend=name):
                     frontends.add(name)
-    return frozenset(backends), frozenset(frontends)
+                case LimitRule(proxy=name, frontend=is_frontend):
+                    (frontends if is_frontend else backends).add(name)
+                case Maintenance(map=name, key=key):
+                    entries.add((name, key))
+        return cls(
+            frozenset(backends), frozenset(frontends), frozenset(weights), frozenset(entries)
+        )
 
-
-def more(services: Mapping[str, Service], instance: str) -> More:
-    """Give what the rules of ``services`` ask one HAProxy instance for besides rows."""
-    rules = [rule for service in services.values() for rule in rules_of(service)]
-    mine = [rule for rule in rules if rule.instance == instance]
-    return More(
-        frozenset(r.backend for r in mine if isinstance(r, BackendRule) and r.by_weight),
-        frozenset((r.map, r.key) for r in mine if isinstance(r, Maintenance)),
-    )
+    @property
+    def proxies(self) -> frozenset[str]:
+        """The names of all backends and frontends."""
+        return self.backends | self.frontends
 
 
 def iter_rules(condition: Condition) -> Iterator[BackendRule | FrontendRule | LimitRule]:
-    """Give the rules that a condition is made of."""
+    """Yield the rules that a condition is made of, in the profile's order."""
     match condition:
         case AllOf(rules) | AnyOf(rules):
             for rule in rules:
@@ -128,9 +81,56 @@ def iter_rules(condition: Condition) -> Iterator[BackendRule | FrontendRule | Li
             yield condition
 
 
-def rules_of(service: Service) -> Iterator[Rule]:
+def iter_service_rules(service: Service) -> Iterator[Rule]:
+    """Yield the rules of `serve`, of `healthy` and of `maintenance`."""
     yield from iter_rules(service.serve)
     if service.healthy is not None:
         yield from iter_rules(service.healthy)
     if service.maintenance is not None:
         yield service.maintenance
+
+
+def build_request(query: Query, last: Snapshot | None = None) -> str:
+    """Build the request line (with its newline) for one look on one connection.
+
+    Without ``last``, or with many names, it asks for everything that HAProxy has.  With ``last``,
+    an earlier answer of the *same worker*, it asks by HAProxy's own numbers: a frontend and a
+    backend may share a name, and ``show stat NAME`` gives only one of the two.  What HAProxy did
+    not have is asked for by name.  ``show info`` stands last: an answer whose last block is whole
+    is whole.
+    """
+    end = _build_extra_commands(query) + "show info\n"
+    if last is None or len(query.backends) + len(query.frontends) > MAX_NAMES:
+        return "show stat -1 7 -1;" + end
+    selectors: dict[str, None] = {}
+    proxies: tuple[tuple[Collection[str], Mapping[str, Backend | Frontend]], ...] = (
+        (query.backends, last.backends),
+        (query.frontends, last.frontends),
+    )
+    for names, seen in proxies:
+        for name in sorted(names):
+            if name in seen:
+                selectors[f"#{seen[name].number}"] = None
+            elif _NAME.fullmatch(name):  # any other cannot be HAProxy's and might be a command
+                selectors[name] = None
+    rows = "".join(f"show stat {selector} 7 -1;" for selector in selectors)
+    return (rows if len(rows) + len(end) < MAX_REQUEST else "show stat -1 7 -1;") + end
+
+
+def _build_extra_commands(query: Query) -> str:
+    """Build the commands for weights as configured and for entries of maps."""
+    weights = "".join(f"show servers state {name};" for name in sorted(query.weights))
+    if len(weights) > MAX_REQUEST // 4:
+        weights = "show servers state;"
+    return weights + "".join(f"get map {name} {key};" for name, key in sorted(query.entries))
+
+
+def missing_tracked_backends(snapshot: Snapshot) -> frozenset[str]:
+    """Find the backends, absent from ``snapshot``, whose servers are tracked by servers in it."""
+    tracked = {
+        server.tracked.partition("/")[0]
+        for backend in snapshot.backends.values()
+        for server in backend.servers
+        if server.tracked
+    }
+    return frozenset(tracked - snapshot.backends.keys())

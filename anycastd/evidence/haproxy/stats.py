@@ -8,11 +8,11 @@ One look is one connection, one request line and one answer: ``question()`` writ
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from anycastd.evidence.haproxy.query import NOTHING_MORE, More
+from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.servers import Server, Usable, demote_backups, judge_server
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
 
@@ -65,38 +65,32 @@ class _Row(NamedTuple):
     agent: str
 
 
-def parse_answer(
-    text: str,
-    asked: float,
-    backends: Collection[str],
-    frontends: Collection[str],
-    more: More = NOTHING_MORE,
-) -> Snapshot:
-    """HAProxy's answer to ``question`` -> Snapshot of the named backends and frontends.
+def parse_answer(text: str, asked_at: float, query: Query) -> Snapshot:
+    """Parse HAProxy's answer to ``build_request(query)``.
 
-    ``asked`` (seconds) stamps it.  Raises TruncatedError when the answer ends too early and
-    GarbageError when it is no answer of HAProxy's.
+    ``asked_at`` (own time, seconds) stamps the Snapshot.  Raises TruncatedAnswerError when the
+    answer ends too early and MalformedAnswerError when it is not an answer of HAProxy.
     """
     if not text.endswith("\n\n"):
         raise TruncatedAnswerError(f"the answer ends too early, after {len(text)} characters")
     blocks = _blocks(text)
     worker = parse_worker(blocks[-1] if blocks else [])
-    kept = frozenset(backends) | frozenset(frontends)
-    end = len(blocks) - 1 - len(more.entries)
-    entries = _entries(blocks[max(end, 0) : -1], more)
+    proxies, backends, frontends = query.proxies, query.backends, query.frontends
+    end = len(blocks) - 1 - len(query.entries)
+    entries = _entries(blocks[max(end, 0) : -1], query)
     weights: dict[str, dict[str, tuple[int, int]]] = {}
     rows: list[_Row] = []
     for block in blocks[: max(end, 0)]:
-        if more.weights and (block[0] == _STATE or block[0].startswith("Can't find backend")):
+        if query.weights and (block[0] == _STATE or block[0].startswith("Can't find backend")):
             _weights(block, weights)
         else:
-            rows += _rows(block, kept)
+            rows += _rows(block, proxies)
     servers: dict[str, dict[str, _Row]] = {}
     heads: dict[str, _Row] = {}
     fronts: dict[str, Frontend] = {}
     for row in rows:
         if row.type == "0" and row.pxname in frontends:
-            fronts[row.pxname] = _frontend(row, asked)
+            fronts[row.pxname] = _frontend(row, asked_at)
         elif row.type == "1" and row.pxname in backends:
             heads[row.pxname] = row
         elif row.type == "2" and row.pxname in backends:
@@ -106,16 +100,16 @@ def parse_answer(
             name,
             head.status,
             demote_backups(_server(row, servers) for row in servers.get(name, {}).values()),
-            asked,
+            asked_at,
             _whole(head.iid),
             _whole(head.scur),
             # A backend's own row has only what no server's queue holds.
             _whole(head.qcur) + sum(_whole(row.qcur) for row in servers.get(name, {}).values()),
-            weights.get(name, {}) if name in more.weights else {},
+            weights.get(name, {}) if name in query.weights else {},
         )
         for name, head in heads.items()
     }
-    return Snapshot(asked, worker, found, fronts, entries=entries)
+    return Snapshot(asked_at, worker, found, fronts, entries=entries)
 
 
 # The version of the format, a line before its header.
@@ -141,14 +135,14 @@ def _weights(block: list[str], weights: dict[str, dict[str, tuple[int, int]]]) -
 _STATE_COLUMNS = ("be_name", "srv_name", "srv_uweight", "srv_iweight")
 
 
-def _entries(blocks: list[list[str]], more: More) -> dict[tuple[str, str], str | None]:
+def _entries(blocks: list[list[str]], query: Query) -> dict[tuple[str, str], str | None]:
     """Read the answers to ``get map``, in the order of the questions; an unknown map is absent."""
     found: dict[tuple[str, str], str | None] = {}
-    for asked, block in zip(sorted(more.entries), blocks, strict=False):
+    for requested, block in zip(sorted(query.entries), blocks, strict=False):
         if block[0].startswith("type="):
             # A map that is used in two ways has a line for each.
             values = [match[1] for line in block if (match := _VALUE.search(line))]
-            found[asked] = values[0] if values else None
+            found[requested] = values[0] if values else None
         elif not block[0].startswith("Unknown map"):
             raise MalformedAnswerError(f"expected the answer to `get map`, got: {_excerpt(block)}")
     return found

@@ -7,13 +7,13 @@ import pytest
 from anycastd.decision.verdict import Verdict, judge_service
 from anycastd.evidence.finding import Truth
 from anycastd.evidence.haproxy.conditions import describe, servers_needed, usable_servers
-from anycastd.evidence.haproxy.query import named
+from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Gone, Observation, Unreadable
 from anycastd.profile.model import Threshold
 from anycastd.reasons import Reason
 from support.profiles import profile
-from support.snapshots import NO, UNPROVED, YES, server, snapshot
+from support.snapshots import NO, UNPROVED, YES, query, server, snapshot
 
 TRUE, UNKNOWN, FALSE = Truth.TRUE, Truth.UNKNOWN, Truth.FALSE
 
@@ -143,7 +143,7 @@ def test_any_is_true_by_its_best_rule() -> None:
     assert judge_service(its, service, {"main": look}, 0.0).serve.truth is FALSE
     look = snapshot(YES, UNPROVED, asked=0.0)
     assert judge_service(its, service, {"main": look}, 0.0).serve.truth is UNKNOWN
-    assert named(service, "main") == (frozenset({"web", "spare"}), frozenset())
+    assert Query.of([service], "main") == query({"web", "spare"})
     assert describe(service.serve) == (
         "any of (backend web has at least 2 usable; backend spare has at least 1 usable)"
     )

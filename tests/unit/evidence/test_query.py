@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from anycastd.decision.verdict import Verdict, judge_service
 from anycastd.evidence.finding import Truth
 from anycastd.evidence.haproxy.look import look_once
-from anycastd.evidence.haproxy.query import More, build_request, more
+from anycastd.evidence.haproxy.query import Query, build_request
 from anycastd.evidence.haproxy.snapshot import Backend, Observation, Snapshot
 from anycastd.evidence.haproxy.stats import MalformedAnswerError, parse_answer
 from anycastd.profile.model import Profile
@@ -20,7 +21,7 @@ from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
 from support.haproxy import HAProxy, Web, free_port, running, until
 from support.profiles import profile
-from support.snapshots import NO, UNPROVED, YES, server, snapshot
+from support.snapshots import NO, UNPROVED, YES, query, server, snapshot
 
 TRUE, UNKNOWN, FALSE = Truth.TRUE, Truth.UNKNOWN, Truth.FALSE
 HEALTHY = "healthy: {backend: web, usable: 50%}"
@@ -34,8 +35,8 @@ def watched(*changes: tuple[str, str]) -> Profile:
 
 def seen(haproxy: HAProxy, its: Profile) -> Observation:
     """Take the look that `run` would take."""
-    also = more(its.services, "main")
-    return asyncio.run(look_once(str(haproxy.socket), {"web"}, {"web"}, OwnTime(), 5.0, also))
+    asked = Query.of(its.services.values(), "main")
+    return asyncio.run(look_once(str(haproxy.socket), asked, OwnTime(), 5.0))
 
 
 def verdict(haproxy: HAProxy, its: Profile) -> Verdict:
@@ -167,20 +168,22 @@ backend web
 def test_the_question_asks_for_what_rules_need_and_no_more() -> None:
     """Without such rules a look is what it always was."""
     its = watched()
-    assert more(its.services, "main") == More()
-    assert build_request({"web"}, {"web"}) == "show stat -1 7 -1;show info\n"
-    also = More(frozenset({"web"}), frozenset({("/a.map", "k2"), ("/a.map", "k1")}))
-    assert build_request({"web"}, set(), None, also) == (
+    assert Query.of(its.services.values(), "main") == query({"web"})
+    assert build_request(query({"web"}, {"web"})) == "show stat -1 7 -1;show info\n"
+    entries = frozenset({("/a.map", "k2"), ("/a.map", "k1")})
+    also = replace(query({"web"}), weights=frozenset({"web"}), entries=entries)
+    assert build_request(also) == (
         "show stat -1 7 -1;show servers state web;get map /a.map k1;get map /a.map k2;show info\n"
     )
 
 
 def test_no_question_is_longer_than_haproxy_reads() -> None:
     """16 kB; beyond that everything is asked for, which is one short command."""
-    names = {f"a-backend-of-some-length-{n}" for n in range(499)}
-    also = More(frozenset(names), frozenset(("/etc/haproxy/a.map", f"k{n}") for n in range(300)))
+    names = frozenset(f"a-backend-of-some-length-{n}" for n in range(499))
+    entries = frozenset(("/etc/haproxy/a.map", f"k{n}") for n in range(300))
+    also = Query(names, weights=names, entries=entries)
     last = snapshot(asked=0.0)
-    asked = build_request(names, set(), last, also)
+    asked = build_request(also, last)
     assert len(asked) < 16_000
     assert asked.startswith("show stat -1 7 -1;show servers state;get map /etc/haproxy/a.map k0;")
 
@@ -188,9 +191,9 @@ def test_no_question_is_longer_than_haproxy_reads() -> None:
 def test_answers_that_are_none_are_garbage() -> None:
     """What stands in the place of a map's entry is that, or HAProxy is not understood."""
     info = "Name: HAProxy\nPid: 1\nUptime_sec: 1\nVersion: 2\n\n"
-    also = More(entries=frozenset({("/a.map", "k")}))
+    also = Query(entries=frozenset({("/a.map", "k")}))
     with pytest.raises(MalformedAnswerError, match="get map"):
-        parse_answer(f"Permission denied\n\n{info}", 0.0, set(), set(), also)
-    weights = More(weights=frozenset({"web"}))
+        parse_answer(f"Permission denied\n\n{info}", 0.0, also)
+    weights = Query(weights=frozenset({"web"}))
     with pytest.raises(MalformedAnswerError, match="show servers state"):
-        parse_answer(f"1\n# be_name srv_name\nweb s1\n\n{info}", 0.0, set(), set(), weights)
+        parse_answer(f"1\n# be_name srv_name\nweb s1\n\n{info}", 0.0, weights)

@@ -9,6 +9,7 @@ from anycastd.evidence.haproxy import servers as servers_module
 from anycastd.evidence.haproxy import snapshot as snapshot_module
 from anycastd.evidence.haproxy.servers import Usable, judge_server
 from anycastd.evidence.haproxy.stats import parse_answer
+from support.snapshots import query
 
 TABLE = (
     (snapshot_module.__doc__ or "").split("::\n")[1].split("\n\nA word")[0].strip("\n").splitlines()
@@ -36,7 +37,7 @@ def look(*rows: str) -> dict[str, servers_module.Server]:
         lines.append(
             f"web,{name},0,0,{status},{weight},{backup},3,{tracked},2,{check},,,{agent},\n"
         )
-    snapshot = parse_answer("".join(lines) + "\n" + INFO, 1.0, {"web"}, set())
+    snapshot = parse_answer("".join(lines) + "\n" + INFO, 1.0, query({"web"}))
     return {server.name: server for server in snapshot.backends["web"].servers}
 
 

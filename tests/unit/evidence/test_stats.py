@@ -22,11 +22,13 @@ from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Work
 from anycastd.evidence.haproxy.stats import MalformedAnswerError, TruncatedAnswerError, parse_answer
 from captures.states import EXPECTED, LOOK, States
 from support.haproxy import running
+from support.snapshots import query
 
 CAPTURES = Path(__file__).resolve().parents[2] / "captures"
 VERSIONS = ["2.6", "3.0"]
 BACKENDS = {name.partition("/")[0] for name in EXPECTED} | {"empty"}
 FRONTENDS = {"web", "paused", "traffic"}
+EVERYTHING = query(BACKENDS, FRONTENDS)
 
 
 def capture(name: str, version: str) -> str:
@@ -62,7 +64,7 @@ def same_as_haproxy(text: str, snapshot: Snapshot) -> None:
 def test_every_state_of_a_real_haproxy(version: str) -> None:
     """Captures of Debian 12's and Debian 13's HAProxy: each server counts as it should."""
     text = capture("states", version)
-    snapshot = parse_answer(text, 12.5, BACKENDS, FRONTENDS)
+    snapshot = parse_answer(text, 12.5, EVERYTHING)
     assert counted(snapshot) == EXPECTED
     same_as_haproxy(text, snapshot)
     assert snapshot.worker.version.startswith(version)
@@ -82,7 +84,7 @@ def test_every_state_of_a_real_haproxy(version: str) -> None:
 def test_right_after_the_start_nothing_is_proved_but_by_a_check(version: str) -> None:
     """All servers are shown UP then: those that no check has reached are unproved."""
     text = capture("start", version)
-    snapshot = parse_answer(text, 0.0, BACKENDS, FRONTENDS)
+    snapshot = parse_answer(text, 0.0, EVERYTHING)
     same_as_haproxy(text, snapshot)
     unproved = [
         server
@@ -100,21 +102,21 @@ def test_every_state_of_the_haproxy_here(tmp_path: Path) -> None:
     with running(tmp_path, states.body) as haproxy:
         states.settle(haproxy)
         text = haproxy.ask(LOOK)
-    snapshot = parse_answer(text, 0.0, BACKENDS, FRONTENDS)
+    snapshot = parse_answer(text, 0.0, EVERYTHING)
     assert counted(snapshot) == EXPECTED
     same_as_haproxy(text, snapshot)
 
 
 def test_a_quoted_field_may_hold_commas_and_quotes() -> None:
     """A check's output moves no column: HAProxy quotes what has commas in it."""
-    snapshot = parse_answer(capture("states", "2.6"), 0.0, {"traffic", "http"}, set())
+    snapshot = parse_answer(capture("states", "2.6"), 0.0, query({"traffic", "http"}))
     errors = snapshot.backends["traffic"].servers[0]
     assert errors.last.startswith("Detected 1 consecutive errors, last one was: ")
     assert errors.check == "HANA"
     bad = next(server for server in snapshot.backends["http"].servers if server.name == "bad")
     assert bad.last == "Broken, badly"
     text = capture("states", "2.6").replace("Broken, badly", 'a ""b"", c\n\nd')
-    again = parse_answer(text, 0.0, {"http"}, set()).backends["http"]
+    again = parse_answer(text, 0.0, query({"http"})).backends["http"]
     assert next(s for s in again.servers if s.name == "bad").last == 'a "b", c\n\nd'
     assert [server.name for server in again.servers][-1] == "bad"
 
@@ -132,7 +134,7 @@ def test_columns_are_found_by_their_names() -> None:
             lines.append(line)
     moved = "\n".join(lines)
     kept = {"web", "other", "chain", "talk"}
-    before, after = (parse_answer(each, 0.0, kept, FRONTENDS) for each in (text, moved))
+    before, after = (parse_answer(each, 0.0, query(kept, FRONTENDS)) for each in (text, moved))
     assert after == before
 
 
@@ -142,9 +144,9 @@ def test_a_truncated_answer_is_noticed_wherever_it_ends(version: str) -> None:
     text = capture("states", version)
     for end in [*range(0, len(text) - 1, 37), len(text) - 1, text.rindex("\n\nName") + 2]:
         with pytest.raises(MalformedAnswerError):
-            parse_answer(text[:end], 0.0, BACKENDS, FRONTENDS)
+            parse_answer(text[:end], 0.0, EVERYTHING)
     with pytest.raises(TruncatedAnswerError):
-        parse_answer("", 0.0, BACKENDS, FRONTENDS)
+        parse_answer("", 0.0, EVERYTHING)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ def test_a_truncated_answer_is_noticed_wherever_it_ends(version: str) -> None:
 def test_what_is_no_answer_is_named(text: str, said: str) -> None:
     """Each error quotes what came instead."""
     with pytest.raises(MalformedAnswerError, match=said):
-        parse_answer(text, 0.0, {"web"}, set())
+        parse_answer(text, 0.0, query({"web"}))
 
 
 def test_a_row_with_another_number_of_columns_is_garbage() -> None:
@@ -171,8 +173,8 @@ def test_a_row_with_another_number_of_columns_is_garbage() -> None:
     row = next(line for line in text.splitlines() if line.startswith("web,up,"))
     for wrong in (row.replace(",UP,", ',"UP,'), row + ",", row.replace(",UP,", ",")):
         with pytest.raises(MalformedAnswerError):
-            parse_answer(text.replace(row, wrong), 0.0, {"web"}, set())
-    others = parse_answer(text.replace(row, wrong), 0.0, {"other"}, set())
+            parse_answer(text.replace(row, wrong), 0.0, query({"web"}))
+    others = parse_answer(text.replace(row, wrong), 0.0, query({"other"}))
     assert set(others.backends) == {"other"}, "rows that nobody asked for are not read"
 
 
@@ -182,12 +184,14 @@ def test_no_garbage_raises_anything_else(at: int, junk: str) -> None:
     """Whatever stands in an answer: a Snapshot or GarbageError, never another exception."""
     text = capture("states", "2.6")
     with contextlib.suppress(MalformedAnswerError):
-        parse_answer(text[:at] + junk + text[at + len(junk) :], 0.0, BACKENDS, FRONTENDS)
+        parse_answer(text[:at] + junk + text[at + len(junk) :], 0.0, EVERYTHING)
 
 
 def test_names_that_haproxy_lacks_are_absent() -> None:
     """A backend that a rule names and HAProxy does not have is not invented."""
-    snapshot = parse_answer(capture("states", "2.6"), 0.0, {"web", "nowhere", "paused"}, {"other"})
+    snapshot = parse_answer(
+        capture("states", "2.6"), 0.0, query({"web", "nowhere", "paused"}, {"other"})
+    )
     assert set(snapshot.backends) == {"web"}
     assert not snapshot.frontends, "other is a backend, not a frontend"
 
@@ -204,16 +208,16 @@ def small(*, backends: dict[str, int], frontends: dict[str, int]) -> Snapshot:
 
 def test_the_question_asks_for_everything_and_then_by_number() -> None:
     """A name is not enough: frontend and backend may share one, and HAProxy gives the first."""
-    assert build_request({"web"}, {"web"}) == "show stat -1 7 -1;show info\n"
+    assert build_request(query({"web"}, {"web"})) == "show stat -1 7 -1;show info\n"
     last = small(backends={"web": 3}, frontends={"web": 2})
-    wanted = build_request({"web", "gone", "evil;shutdown sessions"}, {"web"}, last)
+    wanted = build_request(query({"web", "gone", "evil;shutdown sessions"}, {"web"}), last)
     assert wanted == "show stat gone 7 -1;show stat #3 7 -1;show stat #2 7 -1;show info\n"
 
 
 def test_a_proxy_that_is_both_is_asked_for_once() -> None:
     """A `listen` section is frontend and backend with one number."""
     last = small(backends={"web": 2}, frontends={"web": 2})
-    assert build_request({"web"}, {"web"}, last) == "show stat #2 7 -1;show info\n"
+    assert build_request(query({"web"}, {"web"}), last) == "show stat #2 7 -1;show info\n"
 
 
 def test_many_names_are_one_question() -> None:
@@ -221,8 +225,8 @@ def test_many_names_are_one_question() -> None:
     names = [f"backend{number}" for number in range(MAX_NAMES)]
     last = small(backends=dict.fromkeys(names, 99_999_999), frontends={})
     one_each = small(backends={name: 10**7 + n for n, name in enumerate(names)}, frontends={})
-    assert len(build_request(names, (), one_each)) < 15_000
-    assert build_request([*names, "more"], (), last) == "show stat -1 7 -1;show info\n"
+    assert len(build_request(query(names), one_each)) < 15_000
+    assert build_request(query([*names, "more"]), last) == "show stat -1 7 -1;show info\n"
 
 
 def test_a_real_haproxy_answers_by_number_as_it_does_in_full(tmp_path: Path) -> None:
@@ -230,11 +234,9 @@ def test_a_real_haproxy_answers_by_number_as_it_does_in_full(tmp_path: Path) -> 
     states = States()
     with running(tmp_path, states.body) as haproxy:
         states.settle(haproxy)
-        whole = parse_answer(
-            haproxy.ask(build_request(BACKENDS, FRONTENDS).strip()), 0.0, BACKENDS, FRONTENDS
-        )
-        again = build_request(BACKENDS | {"nowhere"}, FRONTENDS, whole)
-        part = parse_answer(haproxy.ask(again.strip()), 0.0, BACKENDS, FRONTENDS)
+        whole = parse_answer(haproxy.ask(build_request(EVERYTHING).strip()), 0.0, EVERYTHING)
+        again = build_request(query(BACKENDS | {"nowhere"}, FRONTENDS), whole)
+        part = parse_answer(haproxy.ask(again.strip()), 0.0, EVERYTHING)
     assert counted(part) == counted(whole) == EXPECTED
     assert part.frontends.keys() == whole.frontends.keys() == FRONTENDS
     assert part.worker.is_same_process(whole.worker)
@@ -243,10 +245,10 @@ def test_a_real_haproxy_answers_by_number_as_it_does_in_full(tmp_path: Path) -> 
 def test_backends_that_are_only_tracked_are_named() -> None:
     """A tracked server may live where no rule looks: it has to be asked for as well."""
     text = capture("states", "2.6")
-    alone = parse_answer(text, 0.0, {"web"}, set())
+    alone = parse_answer(text, 0.0, query({"web"}))
     assert missing_tracked_backends(alone) == {"other", "chain", "talk"}
     assert counted(alone)["web/trackchain"] == "unproved checked"
-    more = parse_answer(text, 0.0, {"web"} | missing_tracked_backends(alone), set())
+    more = parse_answer(text, 0.0, query({"web"} | missing_tracked_backends(alone)))
     assert not missing_tracked_backends(more)
     assert counted(more)["web/trackchain"] == "yes checked"
 
@@ -317,5 +319,5 @@ def test_ten_thousand_servers_are_parsed_in_no_time() -> None:
 
 def _timed(answer: str) -> float:
     start = time.perf_counter()
-    parse_answer(answer, 0.0, {"web"}, set())
+    parse_answer(answer, 0.0, query({"web"}))
     return time.perf_counter() - start

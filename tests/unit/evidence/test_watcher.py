@@ -29,6 +29,7 @@ from support.haproxy import (
     running,
     until,
 )
+from support.snapshots import query
 from support.watcher_thread import Watching
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -285,7 +286,7 @@ def test_without_events_it_polls_and_says_why(
         start, began = len(watching.seen), time.monotonic()
         until(lambda: time.monotonic() > began + 1)
         assert 7 <= len(watching.seen) - start <= 12
-        assert not watching.watcher.events
+        assert not watching.watcher.event_driven
         web.stop()
         watching.until(Snapshot, down, 2)
         only_snapshots(watching)
@@ -304,7 +305,7 @@ def test_a_ring_that_a_reload_brings_is_heard(tmp_path: Path, web: Web) -> None:
         haproxy.configure(one_backend(web))
         haproxy.reload()
         watching.until(Snapshot, lambda seen: not seen.polling, 2)
-        assert watching.watcher.events
+        assert watching.watcher.event_driven
         only_snapshots(watching)
 
 
@@ -423,15 +424,15 @@ def test_a_socket_that_was_taken_away_is_unreadable(haproxy: HAProxy) -> None:
 
 def test_one_look_by_itself(haproxy: HAProxy, tmp_path: Path) -> None:
     """`check` looks once, without a running agent: an answer, an absence, a silence."""
-    names = ({"web"}, {"web"})
-    seen = asyncio.run(look_once(str(haproxy.socket), *names, OwnTime(), 2.0))
+    both = query({"web"}, {"web"})
+    seen = asyncio.run(look_once(str(haproxy.socket), both, OwnTime(), 2.0))
     assert isinstance(seen, Snapshot)
     assert set(seen.backends) == set(seen.frontends) == {"web"}
-    assert isinstance(asyncio.run(look_once(str(tmp_path / "no"), *names, OwnTime(), 2.0)), Gone)
+    assert isinstance(asyncio.run(look_once(str(tmp_path / "no"), both, OwnTime(), 2.0)), Gone)
     haproxy.signal(signal.SIGSTOP)
     try:
         began = time.monotonic()
-        silent = asyncio.run(look_once(str(haproxy.socket), *names, OwnTime(), 0.3))
+        silent = asyncio.run(look_once(str(haproxy.socket), both, OwnTime(), 0.3))
         assert isinstance(silent, Unreadable)
         assert 0.25 < time.monotonic() - began < 1
     finally:
