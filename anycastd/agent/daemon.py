@@ -303,14 +303,16 @@ class Daemon:
     def _build_lease_client(self) -> LeaseClient:
         profile = self.profile
         # After a reload the speaker reads the profile in any case: a password may have changed.
-        ask = self.reloader.context.is_successor
+        force_reload = self.reloader.context.is_successor
         return LeaseClient(
             self.paths.lease,
             profile.ttl,
             self._on_lease,
             clock=self.clock,
-            terms=ExpectedSpeaker(config_hash(profile), vips_hash(profile), ask=ask),
-            silent=self._on_lease_silent,
+            expected=ExpectedSpeaker(
+                config_hash(profile), vips_hash(profile), force_reload=force_reload
+            ),
+            on_silence=self._on_lease_silent,
         )
 
     def _build_watcher(self, name: str) -> Watcher:

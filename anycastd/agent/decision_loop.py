@@ -84,7 +84,7 @@ class DecisionLoop:
         if result.wanted is None:
             return  # nothing has been decided yet, so nothing was sent
         lease = self.sinks.lease
-        if self.inbox.lease.connected and not await lease.confirmed(CONFIRM_TIMEOUT):
+        if self.inbox.lease.connected and not await lease.wait_confirmed(CONFIRM_TIMEOUT):
             log.warning("the lease did not confirm the last message: routes may be withdrawn")
 
     def _run_pass(self) -> PassResult:
@@ -102,7 +102,7 @@ class DecisionLoop:
         """Send what a pass wants, and note the serial number with its changes of level."""
         serial = None
         if result.wanted is not None:
-            serial = self.sinks.lease.want(result.wanted, ttl, leaving=leaving)
+            serial = self.sinks.lease.renew(result.wanted, ttl, leaving=leaving)
         self.sinks.history.record_decided(result.transitions, serial, self.clock.now())
 
     def _restart_announced(self, now: float) -> None:

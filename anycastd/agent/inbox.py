@@ -91,5 +91,5 @@ def _matters(view: LeaseView) -> tuple[object, ...]:
         if report is None
         else tuple((address, peer.session) for address, peer in report.neighbors.items())
     )
-    lease = None if report is None else (report.instance, report.lapses)
+    lease = None if report is None else (report.instance, report.expirations)
     return (view.connected, view.leased is None, lease, sessions)

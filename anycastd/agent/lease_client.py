@@ -1,8 +1,8 @@
-"""The agent's end of the lease: a sink for wanted routes, a source of the lease's reports.
+"""Client of the lease process: sends wanted routes, receives reports (I/O).
 
-There is no renewal timer here.  Only ``want()`` sends, and only a decision pass calls it; what is
-sent is whole state, so nothing is kept to be repeated: after a reconnect the next pass says it,
-and of what waits for a lease process that does not read, only the newest is kept.
+There is no timer that renews the lease.  Only ``renew()`` sends, and only a decision pass calls it.
+Each message carries the whole state, so nothing is kept for repetition: after a reconnect the next
+pass sends it, and of the messages that a lease process has not read yet, only the newest is kept.
 """
 
 from __future__ import annotations
@@ -25,35 +25,38 @@ from anycastd.system.clock import OwnTime
 log = logging.getLogger(__name__)
 
 RETRY_MIN, RETRY_MAX = 0.02, 0.5
-"""Seconds between attempts to reach the lease: growing, jittered."""
-BRIEF = 1.0
-"""A connection that ended within so many seconds is no success: the next one waits."""
-SILENT = 8.0
+"""Seconds between attempts to connect to the lease: growing, with jitter."""
+SHORT_CONNECTION = 1.0
+"""A connection that ended within so many seconds counts as a failure: wait before the next one."""
+ANSWER_TIMEOUT = 8.0
 """Seconds of own time in which a Want must be answered; ExaBGP itself has 5, the hold time is 9."""
-LISTEN = 1.0
-"""Seconds between two looks whether the lease is silent."""
+CHECK_INTERVAL = 1.0
+"""Seconds between two checks of ANSWER_TIMEOUT."""
 
 _OTHER = "the speaker runs other sessions or VIPs than this profile has"
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedSpeaker:
-    """What the speaker must agree with: hashes of the profile's sessions and VIPs.
+    """What the speaker must run: hashes of the profile's sessions and VIPs.
 
-    ``ask``: have it read the profile again in any case; an MD5 password is in no hash.
+    ``force_reload``: have it read the profile again in any case, since no hash covers the MD5
+    passwords.
     """
 
     sessions: str
     vips: str
-    ask: bool = False
+    force_reload: bool = False
 
 
 class LeaseClient:
-    """Keep a connection to the lease process at ``path``.
+    """Keep a connection to the lease process whose socket is ``path``.
 
-    ``emit`` gets a LeaseView whenever something about the lease changed.  ``silent`` is called when
-    the lease process has not answered for SILENT seconds on ``clock``.  ``ran_out`` is set when the
-    newest report says that nothing is held: what was wanted was not renewed in time, or died.
+    ``ttl`` (seconds) is the default time to live of a Want.  ``emit`` is called with a LeaseView
+    whenever something about the lease changed.  ``on_silence`` is called when the lease process has
+    not answered for ANSWER_TIMEOUT seconds on ``clock``.  ``expired`` is set when a report says that
+    the lease has expired: routes were not renewed in time, or the lease process ended.  ``lost``
+    names the agent that took the lease over, and is empty otherwise.
     """
 
     def __init__(
@@ -63,57 +66,58 @@ class LeaseClient:
         emit: Callable[[LeaseView], None],
         *,
         clock: OwnTime,
-        terms: ExpectedSpeaker,
-        silent: Callable[[], None] = lambda: None,
+        expected: ExpectedSpeaker,
+        on_silence: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
         self.ttl = ttl
         self.emit = emit
         self.clock = clock
-        self.terms = terms
-        self.silent = silent
+        self.expected = expected
+        self.on_silence = on_silence
         self.view = LeaseView()
         self.lost = ""
         self.serial = 0
+        self.expired = False
         self._epoch = time.monotonic_ns()
         self._writer: asyncio.StreamWriter | None = None
-        self._news = asyncio.Event()
-        self.ran_out = False
+        self._view_changed = asyncio.Event()
         self._wanted: tuple[Route, ...] = ()
         self._waiting: Want | None = None
-        self._more = asyncio.Event()
-        self._unanswered: float | None = None
-        self._asked = self._tried = False
-        self._garbled = ""
+        self._write_more = asyncio.Event()
+        self._unanswered_at: float | None = None
+        self._reload_sent = self._reload_began = False
+        self._bad_report = ""
 
     async def run(self) -> None:
-        """Connect, listen, connect again, until cancelled or the lease is lost to another agent."""
+        """Connect, read reports, connect again, until the lease is lost to another agent."""
         loop = asyncio.get_running_loop()
         while not self.lost:
-            reader, writer, first = await self._reach()
-            since = loop.time()
-            pump = asyncio.create_task(self._pump(writer))
+            reader, writer, first = await self._connect()
+            connected_at = loop.time()
+            write_loop = asyncio.create_task(self._write_loop(writer))
             try:
-                self._take(first)
-                await self._listen(reader)
+                self._on_report(first)
+                await self._read_loop(reader)
             except (OSError, ValueError) as error:
                 log.warning("the lease at %s: %s", self.path, error)
             finally:
-                pump.cancel()
+                write_loop.cancel()
                 self._close()
-            self._show(replace(self.view, connected=False))
-            if loop.time() - since < BRIEF and not self.lost:
+            self._set_view(replace(self.view, connected=False))
+            if loop.time() - connected_at < SHORT_CONNECTION and not self.lost:
                 await asyncio.sleep(RETRY_MAX)
 
-    def want(
+    def renew(
         self, routes: Iterable[Route], ttl: float | None = None, *, leaving: bool = False
     ) -> int | None:
-        """Say the whole wanted set, for ``ttl`` seconds (None: the profile's); give its serial.
+        """Send the whole set of wanted routes, for ``ttl`` seconds (None: the default).
 
-        ``leaving``: it is the last one of this agent, which ends in order.
+        ``leaving``: this agent ends in order, and this is its last message.  Returns the serial of
+        the message, None while there is no connection: then the lease expires by itself.
         """
         if self._writer is None:
-            return None  # nobody there: the lease runs out by itself
+            return None
         self.serial += 1
         self._wanted = tuple(routes)
         message = Want(
@@ -123,56 +127,56 @@ class LeaseClient:
             epoch=self._epoch,
             pid=os.getpid(),
             leaving=leaving,
-            lapses=None if self.view.report is None else self.view.report.lapses,
+            expirations=None if self.view.report is None else self.view.report.expirations,
         )
-        if self._unanswered is None:
-            self._unanswered = self.clock.now()
+        if self._unanswered_at is None:
+            self._unanswered_at = self.clock.now()
         if self._writer.transport.get_write_buffer_size():
             self._waiting = message
-            self._more.set()
+            self._write_more.set()
         else:
             self._writer.write(message.dump())
         return self.serial
 
     def acknowledge_expiry(self) -> bool:
         """Return whether the lease expired since the last call; the caller acts on it."""
-        expired, self.ran_out = self.ran_out, False
+        expired, self.expired = self.expired, False
         return expired
 
-    async def withdraw(self, within: float) -> bool:
-        """Withdraw everything; True once it is confirmed, False after ``within`` seconds."""
-        self.want((), ttl=0, leaving=True)
-        return await self.confirmed(within)
+    async def withdraw(self, timeout: float) -> bool:
+        """Withdraw everything.  Returns True once confirmed, False after ``timeout`` seconds."""
+        self.renew((), ttl=0, leaving=True)
+        return await self.wait_confirmed(timeout)
 
-    async def confirmed(self, within: float) -> bool:
-        """Wait until the newest Want is confirmed; False after ``within`` seconds."""
+    async def wait_confirmed(self, timeout: float) -> bool:
+        """Wait until the newest Want is confirmed.  Returns False after ``timeout`` seconds."""
         serial = self.serial
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(timeout):
                 while self._writer is not None:
                     report = self.view.report
                     if report is not None and report.acked >= serial:
                         return True
-                    self._news.clear()
-                    await self._news.wait()
+                    self._view_changed.clear()
+                    await self._view_changed.wait()
         return False
 
     def problems(self) -> tuple[str, ...]:
-        """Say what about the lease is not as it should be, in words."""
+        """Describe, for operators, what is wrong with the lease."""
         report = self.view.report if self.view.connected else None
         if report is None:
-            return (self._garbled,) if self._garbled else ()
-        found = [self._garbled] if self._garbled else []
+            return (self._bad_report,) if self._bad_report else ()
+        found = [self._bad_report] if self._bad_report else []
         found += report.problems
         if self._differs(report) and not report.problems:
             if not report.reload:
                 found.append(f"{_OTHER}: restart it when a loss of its sessions suits")
-            elif report.reload == "ready" and self._tried:
+            elif report.reload == "ready" and self._reload_began:
                 found.append(f"{_OTHER}: give both the same --profile, and reload")
         return tuple(found)
 
-    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
-        """Connect and hear the first report: only that proves that somebody is there."""
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
+        """Connect and read the first report: only that proves that a lease process is there."""
         attempts = tenacity.AsyncRetrying(
             wait=tenacity.wait_random_exponential(multiplier=RETRY_MIN, max=RETRY_MAX),
             retry=tenacity.retry_if_exception_type((OSError, EOFError, ValueError)),
@@ -187,40 +191,40 @@ class LeaseClient:
                     writer.close()
                     raise
                 writer.transport.set_write_buffer_limits(high=0)
-                self._writer, self._waiting, self._unanswered = writer, None, None
-                self._asked = self._tried = False
+                self._writer, self._waiting, self._unanswered_at = writer, None, None
+                self._reload_sent = self._reload_began = False
                 return reader, writer, first
-        raise AssertionError("tenacity gave up though it was not told when")
+        raise AssertionError("tenacity gave up though it was given no limit")
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        """Hear reports until the connection ends or nobody answers."""
+    async def _read_loop(self, reader: asyncio.StreamReader) -> None:
+        """Read reports until the connection ends or a Want is not answered in time."""
         while not self._is_silent():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LISTEN):
+                async with asyncio.timeout(CHECK_INTERVAL):
                     line = await reader.readline()
                 if not line:
                     return
-                self._take(line)
-        log.error("the lease process at %s has not answered for %g s", self.path, SILENT)
-        self.silent()
+                self._on_report(line)
+        log.error("the lease process at %s has not answered for %g s", self.path, ANSWER_TIMEOUT)
+        self.on_silence()
 
     def _is_silent(self) -> bool:
-        since = self._unanswered
-        return since is not None and self.clock.now() - since >= SILENT
+        sent_at = self._unanswered_at
+        return sent_at is not None and self.clock.now() - sent_at >= ANSWER_TIMEOUT
 
-    async def _pump(self, writer: asyncio.StreamWriter) -> None:
-        """Say the newest of what waits as soon as what was said before is read."""
+    async def _write_loop(self, writer: asyncio.StreamWriter) -> None:
+        """Write the newest message that waits, as soon as the one before it is read."""
         with contextlib.suppress(OSError):
             while True:
-                await self._more.wait()
-                self._more.clear()
+                await self._write_more.wait()
+                self._write_more.clear()
                 await writer.drain()
                 if self._waiting is not None:
                     writer.write(self._waiting.dump())
                     self._waiting = None
 
-    def _take(self, line: bytes) -> None:
-        self._unanswered = None
+    def _on_report(self, line: bytes) -> None:
+        self._unanswered_at = None
         try:
             report = Report.load(line)
         except MessageError as error:
@@ -229,50 +233,59 @@ class LeaseClient:
         if report.refused:
             self._complain(f"the lease refused what it was told: {report.refused}")
         elif report.acked:
-            self._garbled = ""
+            self._bad_report = ""
         if report.lost:
             self.lost = report.lost
-        held = self.view.leased if report.held is None else report.held
-        self.ran_out = self._has_run_out(report, held)
-        self._agree(report)
-        self._show(LeaseView(connected=True, report=report, leased=held))
+        leased = self.view.leased if report.leased is None else report.leased
+        self.expired = self._has_expired(report, leased)
+        self._request_reload(report)
+        self._set_view(LeaseView(connected=True, report=report, leased=leased))
 
-    def _has_run_out(self, report: Report, held: tuple[Route, ...] | None) -> bool:
+    def _has_expired(self, report: Report, leased: tuple[Route, ...] | None) -> bool:
         before = self.view.report
-        if before is not None and before.instance == report.instance and report.lapses is not None:
-            return self.ran_out or report.lapses != before.lapses
-        if held or report.expires_in is not None:
+        if (
+            before is not None
+            and before.instance == report.instance
+            and report.expirations is not None
+        ):
+            return self.expired or report.expirations != before.expirations
+        if leased or report.expires_in is not None:
             return False
         if self.view.connected:
-            # Else it has not read the newest one yet.
+            # Else this report was sent before the newest Want was read.
             return bool(self._wanted) and report.serial == self.serial
-        # Another lease process that found nothing: whatever level was reached meanwhile, nobody
-        # was told of it.
+        # Another lease process, which found no routes: nothing that was decided meanwhile reached
+        # the wire.
         return before is not None
 
-    def _agree(self, report: Report) -> None:
+    def _request_reload(self, report: Report) -> None:
         """Have the speaker take over this profile's sessions and VIPs where it runs others."""
-        self._tried = self._tried or (self._asked and report.reload == "busy")
-        wrong = self._differs(report) or self.terms.ask
-        if wrong and report.reload == "ready" and not self._asked and self._writer is not None:
+        self._reload_began = self._reload_began or (self._reload_sent and report.reload == "busy")
+        needed = self._differs(report) or self.expected.force_reload
+        if (
+            needed
+            and report.reload == "ready"
+            and not self._reload_sent
+            and self._writer is not None
+        ):
             log.info("having the speaker read its profile again")
-            self._asked = True
-            self.terms = replace(self.terms, ask=False)
+            self._reload_sent = True
+            self.expected = replace(self.expected, force_reload=False)
             self._writer.write(Reload().dump())
 
     def _differs(self, report: Report) -> bool:
-        # An older speaker says nothing of its VIPs.
-        other = report.vips not in {"", self.terms.vips}
-        return other or report.config != self.terms.sessions
+        # An older speaker does not report its VIPs.
+        other = report.vips not in {"", self.expected.vips}
+        return other or report.config != self.expected.sessions
 
     def _complain(self, text: str) -> None:
-        if text != self._garbled:
+        if text != self._bad_report:
             log.error("%s", text)
-            self._garbled = text
+            self._bad_report = text
 
-    def _show(self, view: LeaseView) -> None:
+    def _set_view(self, view: LeaseView) -> None:
         self.view = view
-        self._news.set()
+        self._view_changed.set()
         self.emit(view)
 
     def _close(self) -> None:

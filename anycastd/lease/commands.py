@@ -1,4 +1,4 @@
-"""Commands to a speaker and facts from it, in no speaker's own words (stdlib only, pure)."""
+"""Commands to a BGP speaker and facts from it, independent of the speaker (stdlib only, pure)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anycastd.bgp.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Announce (or replace) a route."""
+    """Announce a route, or replace the one that its neighbor has for the prefix."""
 
     route: Route
 
@@ -25,17 +25,17 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """A question that ExaBGP answers at once, with its version."""
+    """Ask for the version; ExaBGP answers this at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuerySessions:
-    """Which neighbors have a session."""
+    """Ask which neighbors have an established session."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryAdjRibOut:
-    """What stands in ExaBGP's adj-rib-out, per neighbor."""
+    """Ask for the routes in the adj-rib-out of all neighbors."""
 
 
 Command = Announce | Withdraw | Ping | QuerySessions | QueryAdjRibOut
@@ -43,10 +43,10 @@ Command = Announce | Withdraw | Ping | QuerySessions | QueryAdjRibOut
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a command: routes are matched in order, since ExaBGP's answers carry no id.
+    """Answer to ``command``.  ExaBGP's answers carry no id, so they are matched in order.
 
-    ``error`` is None when ExaBGP said it was done.  ``version`` is set for Ping, ``sessions``
-    (neighbor -> Session) for AskSessions, ``rib`` for AskRib.
+    ``error`` is None where ExaBGP did it.  ``version`` is set for Ping, ``sessions`` (neighbor ->
+    Session) for QuerySessions, ``rib`` for QueryAdjRibOut.
     """
 
     command: Command
@@ -58,18 +58,22 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class SessionChanged:
-    """A neighbor's session came up or went down; ``why`` is ExaBGP's reason, may be empty."""
+    """The session with ``neighbor`` came up or went down.
+
+    ``detail`` is the reason that ExaBGP gave, as text; it may be empty.
+    """
 
     neighbor: str
     session: Session
-    why: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigLoaded:
-    """ExaBGP has read its configuration again: ``config`` is the hash of what it runs now.
+    """ExaBGP has loaded its configuration: ``config`` is the hash of what it runs now.
 
-    ``error`` is None when it took it; else it keeps what it had, and this says why.
+    ``error`` is None where it took the new one.  Otherwise it keeps the old one, and ``error``
+    says why.
     """
 
     config: str
@@ -80,7 +84,7 @@ Fact = Answer | SessionChanged | ConfigLoaded
 
 
 def describe_command(command: Command) -> str:
-    """Name a command to ExaBGP in words."""
+    """Describe a command in a few words, for logs and reports."""
     match command:
         case Announce(route):
             return f"announce {route.prefix} to {route.neighbor}"

@@ -1,4 +1,4 @@
-"""The lease's terms: what it is told at its start, what it asks its edge to do (stdlib only)."""
+"""Effects: what the lease's state machines ask the lease process to do (stdlib only, pure)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from anycastd.lease.messages import Report
 
 @dataclass(frozen=True, slots=True)
 class SendCommand:
-    """Say a command to ExaBGP; routes are answered in the order in which they were said."""
+    """Send a command to the speaker.  Commands for routes are answered in the order of sending."""
 
     command: Command
 
 
 @dataclass(frozen=True, slots=True)
 class SendReport:
-    """Send a report to one connection."""
+    """Send a report to the agent on connection ``to``."""
 
     report: Report
     to: int
@@ -25,17 +25,18 @@ class SendReport:
 
 @dataclass(frozen=True, slots=True)
 class CloseConnection:
-    """Close a connection; ``why`` in words."""
+    """Close a connection; ``detail`` says why."""
 
     connection: int
-    why: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class WriteConfig:
     """Write the speaker's files from the profile on disk.
 
-    Of the sessions that close for their change only those with ``reset`` may be changed now.
+    Sessions that must close for their change are changed only where their neighbor is in
+    ``reset``.
     """
 
     reset: tuple[str, ...] = ()
@@ -43,19 +44,19 @@ class WriteConfig:
 
 @dataclass(frozen=True, slots=True)
 class ReloadConfig:
-    """Have ExaBGP read its configuration again."""
+    """Have the speaker load its configuration again."""
 
 
 @dataclass(frozen=True, slots=True)
 class KillSpeaker:
-    """End ExaBGP: it does not answer, so its sessions must close; ``why`` in words."""
+    """Kill the speaker: it does not answer, so its sessions must close.  ``detail`` says why."""
 
-    why: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Something worth a line in the log."""
+    """Write a line to the log."""
 
     text: str
 

@@ -1,4 +1,31 @@
-"""The lease's state machine: messages, answers and time in, effects out (stdlib only, pure)."""
+"""State machine of the lease: messages, facts and time in, effects out (stdlib only, pure).
+
+It is a dead man's switch: a route is advertised only while an agent renews it.
+
+* A Want replaces the whole set of wanted routes and renews it for its time to live.  Withdrawals
+  are sent first.
+* When the lease expires, everything is withdrawn.  A Want decided before the agent learned of the
+  expiry is void: it is answered, and announces nothing.
+* A Want that arrives twice, or after a later one of the same agent, changes and renews nothing.
+* Routes that the settings do not have (VIP, neighbor, first ASN) are left out, and named in the
+  report.
+* The lease has one owner: the agent with the newest epoch.  The agent that loses it is told so, and
+  its connection is closed.  Agents that crash in a loop are banned for a while (``owner``).
+* A lease that starts inherits what it finds in ExaBGP's adj-rib-out, for a bounded time and without
+  an owner: the lease process before it died a moment ago.
+* When a session comes up, its routes are announced again.  ExaBGP sends no UPDATE for what its
+  neighbor has already (``adj_rib_out``).
+* ExaBGP is asked something at least every ``ping_interval`` seconds.  If the oldest question gets
+  no answer within ``answer_timeout``, ExaBGP is killed, which closes its sessions
+  (``outstanding``).
+* Its adj-rib-out is read back when no question is open: some time after a change, and at a slow
+  interval.  What differs is sent again and counted.  Until it can be read at the start, it is not
+  known what is advertised: ExaBGP is killed after ``inherit_ttl + answer_timeout`` seconds of that.
+* Other sessions and VIPs are taken over while it runs, step by step (``reconfigure``).
+
+``now`` is always own time, in seconds (``anycastd.system.clock``): a stall of this process does not
+spend it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +34,10 @@ from collections.abc import Iterable
 
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import NO_CONNECTION, Session
+from anycastd.lease.adj_rib_out import AdjRibOut
 from anycastd.lease.commands import (
     Announce,
-    Command,
+    Answer,
     ConfigLoaded,
     Fact,
     Ping,
@@ -19,433 +47,352 @@ from anycastd.lease.commands import (
     Withdraw,
     describe_command,
 )
-from anycastd.lease.effects import (
-    CloseConnection,
-    Effect,
-    KillSpeaker,
-    Log,
-    SendCommand,
-    SendReport,
-)
+from anycastd.lease.effects import CloseConnection, Effect, KillSpeaker, Log, SendReport
 from anycastd.lease.messages import MessageError, Reload, Report, Want, parse_agent_message
 from anycastd.lease.neighbor import NeighborState
+from anycastd.lease.outstanding import OutstandingCommands
 from anycastd.lease.owner import LeaseOwner
 from anycastd.lease.reconfigure import Reconfiguration, WriteResult
 from anycastd.lease.settings import Settings
 
-MAX_PROBLEMS = 10
-"""Problems that a report names; of a profile with 1,000 wrong VIPs ten say it all."""
-
 
 class LeaseMachine:
-    """The machine: messages, answers and time in, effects out; it does no I/O itself.
+    """State machine of the lease; it does no I/O itself.
 
-    What stands on the wire is wanted by somebody for a bounded time, or it is withdrawn:
-
-    * A Want replaces the whole wanted set and renews it for its ttl.  Withdrawals go first.
-    * When the time is over, everything is withdrawn.  A Want of an agent that has not heard of that
-      yet was decided before it, however late it comes: it is answered and holds nothing.
-    * A Want that comes twice, or after a later one of its agent, changes and renews nothing.
-    * What the profile does not have (VIP, neighbor, first AS) is left out and named, whoever
-      wants it.
-    * One holder at a time: the newest epoch wins, the loser is told and its connection closed.
-      Agents that crash again and again are barred for a while (``holder``).
-    * A lease that starts inherits what it finds in ExaBGP's adj-rib-out, for one bounded time and
-      without a holder: the process before it has died a moment ago.
-    * What a session was told before it came up does not count: its set is said again (ExaBGP
-      drops what is identical, so this costs nothing on the wire).
-    * ExaBGP is asked something at least each ``ping_every`` seconds; if the oldest open question
-      gets no answer within ``answer_within``, ExaBGP is ended, which closes its sessions.
-    * Its adj-rib-out is read back when nothing is open, after changes have settled and at a slow
-      rhythm; what differs is said again and counted.  One that cannot be read at the start, where
-      nobody knows what stands there, ends ExaBGP after ``inherit`` seconds.
-    * Other sessions and VIPs are taken over while it runs, step by step (``resettle``).
-
-    ``now`` is always own time (``anycastd.system.clock``): one's own stalls do not spend it.
+    ``expires_at`` is the end of the lease in own time (None: nothing is leased), ``serial`` the
+    newest Want that was accepted, ``expirations`` how often the lease has expired.
     """
 
     def __init__(self, settings: Settings, now: float) -> None:
         self.settings = settings
-        self.holder = LeaseOwner()
-        self.resettle = Reconfiguration(able=settings.able, loaded=settings.config)
-        self.asked: tuple[Route, ...] = ()
-        self.wanted: dict[tuple[str, str], Route] = {}
-        self.told: dict[tuple[str, str], Route] = {}
-        self.expires: float | None = None
+        self.owner = LeaseOwner()
+        self.reconfiguration = Reconfiguration(
+            can_reload=settings.can_reload, loaded_config=settings.config
+        )
+        self.adj_rib_out = AdjRibOut(now)
+        self.outstanding = OutstandingCommands(now)
+        self.neighbors = {address: NeighborState(now) for address in settings.neighbors}
+        self.expires_at: float | None = None
         self.serial = 0
-        self.acked = 0
-        self.repairs = 0
-        self.lapses = 0
-        self.exabgp = ""
-        self.errors: deque[str] = deque(maxlen=10)
-        self.peers = {address: NeighborState(now) for address in settings.neighbors}
-        self._started = now
-        self._inherited = False
-        self._coming: Settings | None = None
-        self._fresh: tuple[str, ...] = ()
-        self._refused: list[str] = []
-        self._said = 0
-        self._answered = 0
-        self._marks: deque[tuple[int, int]] = deque()
-        self._open: deque[tuple[Command, float]] = deque()
-        self._changed = now
-        self._unread = False
-        self._read = now
-        self._spoke = now
+        self.expirations = 0
+        self._version = ""
+        self._errors: deque[str] = deque(maxlen=10)
+        self._started_at = now
+        self._next_settings: Settings | None = None  # written, but not loaded yet
+        self._changed_neighbors: tuple[str, ...] = ()
+        self._settings_changed = False
+        # connection -> routes in the newest report on it (None: no report yet)
         self._reported: dict[int, tuple[Route, ...] | None] = {}
 
-    # Facts from outside -------------------------------------------------------------------------
+    # For the lease process ------------------------------------------------------------------------
+
+    @property
+    def owner_connection(self) -> int | None:
+        """Return the connection of the agent that owns the lease, None where it is not connected."""
+        return self.owner.connection
+
+    @property
+    def loaded_config(self) -> str:
+        """Return the hash of the configuration that ExaBGP runs."""
+        return self.reconfiguration.loaded_config
+
+    def pop_new_settings(self) -> Settings | None:
+        """Return the settings if they changed since the last call, else None."""
+        changed, self._settings_changed = self._settings_changed, False
+        return self.settings if changed else None
+
+    # Events ---------------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[Effect]:
-        """Ask for what a dead process before us left: session states, and the adj-rib-out."""
-        return [
-            *self._say(Ping(), now),
-            *self._say(QuerySessions(), now),
-            *self._say(QueryAdjRibOut(), now),
-        ]
+        """Query what the lease process before this one left: sessions, and the adj-rib-out."""
+        return self.outstanding.send((Ping(), QuerySessions(), QueryAdjRibOut()), now)
 
-    def connected(self, connection: int, now: float) -> list[Effect]:
-        """Greet an agent with the whole state; it holds nothing before its first Want."""
+    def on_connected(self, connection: int, now: float) -> list[Effect]:
+        """Handle a new connection: send it the whole state.  Before its first Want it owns nothing."""
         self._reported[connection] = None
-        if not self._inherited:
-            return []  # the state is not known yet: everybody hears it when it is
-        return [self._send(connection, now)]
+        if not self.adj_rib_out.known:
+            return []  # every connection gets a report as soon as the state is known
+        return [self._report_to(connection, now)]
 
-    def disconnected(self, connection: int) -> None:
-        """Forget a connection; the lease itself lives on until its time is over."""
+    def on_disconnected(self, connection: int) -> None:
+        """Handle the end of a connection; the lease itself stays valid until it expires."""
         self._reported.pop(connection, None)
-        self.holder.gone(connection)
+        self.owner.disconnect(connection)
 
-    def message(self, connection: int, line: bytes, now: float) -> list[Effect]:
-        """Take a line of an agent's."""
+    def on_message(self, connection: int, line: bytes, now: float) -> list[Effect]:
+        """Handle a line from an agent."""
         self._reported.setdefault(connection, None)
         try:
-            want = parse_agent_message(line)
+            message = parse_agent_message(line)
         except MessageError as error:
-            told = self._send(connection, now, refused=str(error))
             return [
                 Log(f"refused a message: {error}"),
-                told,
+                self._report_to(connection, now, refused=str(error)),
                 CloseConnection(connection, str(error)),
             ]
-        if isinstance(want, Reload):
-            return self.resettle.ask() + self._broadcast(now)
-        if self.holder.late(connection, want):
-            lost = f"pid {self.holder.pid} holds the lease; it started later"
-            return [self._send(connection, now, lost=lost), CloseConnection(connection, lost)]
-        if want.epoch == self.holder.epoch and want.serial <= self.serial:
-            return [self._send(connection, now)]  # said before: it renews nothing
-        effects = self._hold(connection, want, now)
-        if want.routes and want.lapses not in {None, self.lapses}:
-            return effects + self._answer(now)
-        self.serial = want.serial
-        self.asked = want.routes
-        self.expires = now + min(want.ttl, self.settings.ttl_max) if want.routes else None
-        said = self._permit(now)
-        self._marks.append((self._said, want.serial))
-        # Answered at once, so that silence means something; and again when all is confirmed.
-        return effects + said + (self._acknowledge(now) or self._answer(now))
+        if isinstance(message, Reload):
+            return self.reconfiguration.request() + self._broadcast(now)
+        return self._on_want(connection, message, now)
 
-    def heard(self, fact: Fact, now: float) -> list[Effect]:
-        """Take a fact that ExaBGP said."""
+    def on_fact(self, fact: Fact, now: float) -> list[Effect]:
+        """Handle a fact from ExaBGP."""
         if isinstance(fact, SessionChanged):
-            return self._session(fact.neighbor, fact.session, fact.why, now)
+            return self._on_session(fact.neighbor, fact.session, fact.detail, now)
         if isinstance(fact, ConfigLoaded):
-            return self._loaded(fact, now)
-        effects: list[Effect] = []
-        command = fact.command
-        for index, (asked, _) in enumerate(self._open):
-            if asked == command:  # pings overtake: ExaBGP answers them at once
-                del self._open[index]
-                break
-        if fact.error is not None:
-            text = f"{describe_command(command)}: {fact.error}"
-            self.errors.append(text)
-            effects.append(Log(f"ExaBGP refused {text}"))
-        if isinstance(command, Announce | Withdraw):
-            self._answered += 1
-            if fact.error is not None and self.told.get(command.route.key) == command.route:
-                del self.told[command.route.key]  # so that the next pass says it again
-        elif fact.version is not None:
-            self.exabgp = fact.version
-        elif fact.sessions is not None:
-            for address in self.peers:
-                state = fact.sessions.get(address, Session.DOWN)
-                # The reason was an event before our time, or there was none: it dials in vain.
-                known = state is Session.UP or self.peers[address].session is Session.DOWN
-                effects += self._session(address, state, "" if known else NO_CONNECTION, now)
-        elif isinstance(command, QueryAdjRibOut):
-            effects += self._compare(fact.rib or (), now, readable=fact.error is None)
-        return effects + self._acknowledge(now)
+            return self._on_loaded(fact, now)
+        return self._on_answer(fact, now)
 
-    def written(self, written: WriteResult, settings: Settings, now: float) -> list[Effect]:
-        """Take what the speaker's files say now; it counts once ExaBGP has read them too."""
-        self._coming, self._fresh = settings, written.fresh
-        effects = self.resettle.written(written, self._sessions(), now)
-        if not written.changed and written.config == self.resettle.loaded:
+    def on_written(self, written: WriteResult, settings: Settings, now: float) -> list[Effect]:
+        """Handle that the speaker's files were written.
+
+        ``settings`` are those of the new files; they count once ExaBGP has loaded its own.
+        """
+        self._next_settings, self._changed_neighbors = settings, written.changed_neighbors
+        effects = self.reconfiguration.on_written(written, self._sessions(), now)
+        if not written.file_changed and written.config == self.loaded_config:
             effects += self._adopt(now)
         return effects + self._broadcast(now)
 
-    def not_written(self, problem: str, now: float) -> list[Effect]:
-        """Take it that the speaker's files are as before; ``problem`` in words."""
-        return self.resettle.failed(problem) + self._broadcast(now)
+    def on_write_failed(self, problem: str, now: float) -> list[Effect]:
+        """Handle that the speaker's files could not be written; ``problem`` says why."""
+        return self.reconfiguration.on_write_failed(problem) + self._broadcast(now)
 
     def tick(self, now: float) -> list[Effect]:
-        """Let time pass; call it often, after everything pending has been read."""
+        """Advance time.  Call it often, after everything pending has been read."""
         effects: list[Effect] = []
-        if self.expires is not None and now >= self.expires:
-            effects.append(Log(f"the lease ran out: {len(self.told)} routes are withdrawn"))
-            self.lapses += 1
-            self.expires = None
-            self.asked = ()
-            effects += self._permit(now) + self._broadcast(now)
-        if self.holder.patience(now):
-            effects += [Log("agents may announce again"), *self._permit(now)]
+        if self.expires_at is not None and now >= self.expires_at:
+            count = len(self.adj_rib_out.advertised)
+            effects.append(Log(f"the lease expired: {count} routes are withdrawn"))
+            self.expirations += 1
+            self.expires_at = None
+            self.adj_rib_out.requested = ()
+            effects += self._send_difference(now) + self._broadcast(now)
+        if self.owner.tick(now):
+            effects += [Log("agents may announce again"), *self._send_difference(now)]
             effects += self._broadcast(now)
-        before = self.resettle.phase
-        effects += self.resettle.tick(self._sessions(), now)
-        if self.resettle.phase is not before:
+        before = self.reconfiguration.phase
+        effects += self.reconfiguration.tick(self._sessions(), now)
+        if self.reconfiguration.phase is not before:
             effects += self._broadcast(now)
-        return effects + self._converse(now)
+        return effects + self._poll_speaker(now)
 
-    # The inside -----------------------------------------------------------------------------------
+    # Agents ---------------------------------------------------------------------------------------
 
-    def _hold(self, connection: int, want: Want, now: float) -> list[Effect]:
-        """Let the agent that said ``want`` hold the lease; tell who loses it."""
-        before = (self.holder.connection, self.holder.epoch, self.holder.barred)
-        loser = self.holder.take(connection, want, now)
+    def _on_want(self, connection: int, want: Want, now: float) -> list[Effect]:
+        if self.owner.is_stale(connection, want):
+            lost = f"pid {self.owner.pid} owns the lease; it started later"
+            return [
+                self._report_to(connection, now, lost=lost),
+                CloseConnection(connection, lost),
+            ]
+        if want.epoch == self.owner.epoch and want.serial <= self.serial:
+            return [self._report_to(connection, now)]  # repeated or overtaken: it renews nothing
+        effects = self._acquire(connection, want, now)
+        if want.routes and want.expirations not in {None, self.expirations}:
+            return effects + self._report_to_owner(now)
+        self.serial = want.serial
+        self.adj_rib_out.requested = want.routes
+        self.expires_at = now + min(want.ttl, self.settings.ttl_max) if want.routes else None
+        effects += self._send_difference(now)
+        self.outstanding.mark_want(want.serial)
+        # Answered at once, so that the agent can tell silence; and again when all is confirmed.
+        return effects + (self._report_confirmed(now) or self._report_to_owner(now))
+
+    def _acquire(self, connection: int, want: Want, now: float) -> list[Effect]:
+        """Make the agent that sent ``want`` the owner, and tell the one that loses the lease."""
+        before = (self.owner.connection, self.owner.epoch, self.owner.crash_looping)
+        loser = self.owner.acquire(connection, want, now)
         effects: list[Effect] = []
         if connection == before[0]:
             return effects
         if loser is not None:
             lost = f"pid {want.pid} took the lease over"
-            effects += [self._send(loser, now, lost=lost), CloseConnection(loser, lost)]
+            effects += [self._report_to(loser, now, lost=lost), CloseConnection(loser, lost)]
         if want.epoch != before[1]:
-            effects.append(Log(f"held by the agent with pid {want.pid}"))
-            # Serials are an agent's own: what its predecessor was confirmed says nothing to it.
-            self.acked = 0
-            self._marks.clear()
-        if self.holder.barred and not before[2]:
-            effects.append(Log(self.holder.sentence(now)))
+            effects.append(Log(f"the agent with pid {want.pid} owns the lease"))
+            # Each agent counts its own serials: those of another one mean nothing to it.
+            self.outstanding.reset_acked()
+        if self.owner.crash_looping and not before[2]:
+            effects.append(Log(self.owner.ban_message(now)))
         return effects
 
-    def _converse(self, now: float) -> list[Effect]:
-        """Ask ExaBGP what is due, and end it where it does not answer."""
-        if self._open:
-            command, said_at = self._open[0]
-            if now - said_at < self.settings.answer_within:
+    # The speaker ----------------------------------------------------------------------------------
+
+    def _poll_speaker(self, now: float) -> list[Effect]:
+        """Send ExaBGP the query that is due, and kill it where it does not answer."""
+        timeout = self.settings.answer_timeout
+        if self.outstanding.is_waiting():
+            overdue = self.outstanding.pop_overdue(timeout, now)
+            if overdue is None:
                 return []
-            self._open.clear()
-            took = f"{self.settings.answer_within:g} s"
-            return [KillSpeaker(f"no answer within {took} to: {describe_command(command)}")]
-        if self._due(now):
-            self._unread = False
-            return self._say(QueryAdjRibOut(), now)
-        if now - self._spoke < self.settings.ping_every:
+            detail = f"no answer within {timeout:g} s to: {describe_command(overdue)}"
+            return [KillSpeaker(detail)]
+        if self.adj_rib_out.is_read_due(self.settings, now):
+            self.adj_rib_out.on_query()
+            return self.outstanding.send((QueryAdjRibOut(),), now)
+        if not self.outstanding.is_ping_due(self.settings.ping_interval, now):
             return []
-        return self._say(Ping(), now) if self._inherited else self._ask_again(now)
+        if self.adj_rib_out.known:
+            return self.outstanding.send((Ping(),), now)
+        return self._query_again(now)
 
-    def _ask_again(self, now: float) -> list[Effect]:
-        """Ask once more what the process before us left; without that nothing can be promised."""
-        if now - self._started < self.settings.inherit + self.settings.answer_within:
-            return self._say(QueryAdjRibOut(), now)
-        self._started = now
-        return [KillSpeaker("its adj-rib-out cannot be read: nobody knows what stands there")]
+    def _query_again(self, now: float) -> list[Effect]:
+        """Query once more what the process before this one left; without it nothing is certain."""
+        if now - self._started_at < self.settings.inherit_ttl + self.settings.answer_timeout:
+            return self.outstanding.send((QueryAdjRibOut(),), now)
+        self._started_at = now
+        return [KillSpeaker("its adj-rib-out cannot be read: what it announces is unknown")]
 
-    def _due(self, now: float) -> bool:
-        """Whether it is time to read the adj-rib-out back."""
-        settled = self._unread and now >= self._changed + self.settings.settle
-        return self._inherited and (settled or now >= self._read + self.settings.read_every)
+    def _send_difference(self, now: float) -> list[Effect]:
+        """Filter the requested routes by the settings, and send what differs from advertised."""
+        commands = self.adj_rib_out.update(self.settings, banned=self.owner.crash_looping, now=now)
+        if commands:
+            self._errors.clear()
+        return self.outstanding.send(commands, now)
 
-    def _sessions(self) -> dict[str, Session]:
-        return {address: peer.session for address, peer in self.peers.items()}
-
-    def _say(self, command: Command, now: float) -> list[Effect]:
+    def _on_answer(self, answer: Answer, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        command = answer.command
+        self.outstanding.confirm(answer)
+        if answer.error is not None:
+            text = f"{describe_command(command)}: {answer.error}"
+            self._errors.append(text)
+            effects.append(Log(f"ExaBGP refused {text}"))
         if isinstance(command, Announce | Withdraw):
-            self._said += 1
-        self._open.append((command, now))
-        self._spoke = now
-        return [SendCommand(command)]
+            if answer.error is not None:
+                self.adj_rib_out.on_refused(command)
+        elif answer.version is not None:
+            self._version = answer.version
+        elif answer.sessions is not None:
+            for address, neighbor in self.neighbors.items():
+                session = answer.sessions.get(address, Session.DOWN)
+                # No reason is known: it was given before this process started, or there was none.
+                known = session is Session.UP or neighbor.session is Session.DOWN
+                effects += self._on_session(address, session, "" if known else NO_CONNECTION, now)
+        elif isinstance(command, QueryAdjRibOut):
+            effects += self._on_rib(None if answer.error is not None else answer.rib or (), now)
+        return effects + self._report_confirmed(now)
 
-    def _touch(self, now: float) -> None:
-        """Remember that what was read back is not what stands there any more."""
-        self._changed, self._unread = now, True
+    def _on_session(self, address: str, session: Session, detail: str, now: float) -> list[Effect]:
+        neighbor = self.neighbors.get(address)
+        if neighbor is None:
+            return []
+        before = neighbor.session
+        if not neighbor.set_session(session, detail, now):
+            return []
+        if before is session:
+            return self._broadcast(now)
+        self.reconfiguration.on_session(address, session)
+        effects: list[Effect] = []
+        if session is Session.UP:
+            effects += self.outstanding.send(self.adj_rib_out.repeat(address, now), now)
+        return effects + self._broadcast(now)
 
-    def _permit(self, now: float) -> list[Effect]:
-        """Want what is asked for and permitted, and say the difference to what was told."""
-        self._refused = []
-        self.wanted = {}
-        if self.holder.barred:
-            return self._tell(now)
-        for route in self.asked:
-            if route.prefix not in self.settings.prefixes:
-                self._refused.append(f"{route.prefix} is not a VIP that the speaker may announce")
-            elif route.neighbor not in self.peers:
-                self._refused.append(f"{route.neighbor} is not a neighbor of the speaker")
-            elif route.as_path[0] != self.settings.local_as:
-                path = " ".join(map(str, route.as_path))
-                self._refused.append(f"{route.prefix}: the path {path} does not begin with our ASN")
-            else:
-                self.wanted[route.key] = route
-        self._refused = list(dict.fromkeys(self._refused))
-        return self._tell(now)
+    def _on_rib(self, rib: tuple[Route, ...] | None, now: float) -> list[Effect]:
+        """Handle ExaBGP's adj-rib-out; None: it could not be read."""
+        self.adj_rib_out.on_read(now)
+        if rib is None:
+            return []
+        if not self.adj_rib_out.known:
+            return self._inherit(rib, now)
+        if self.outstanding.unconfirmed_routes():
+            return []  # sent since the query: the answer is older than what is advertised
+        commands = self.adj_rib_out.compare(rib, self.neighbors, now)
+        effects = self.outstanding.send(commands, now)
+        if commands:
+            effects.append(Log(f"ExaBGP's adj-rib-out differed: repaired {len(commands)} routes"))
+        return effects + self._broadcast(now)
 
-    def _loaded(self, fact: ConfigLoaded, now: float) -> list[Effect]:
-        effects = self.resettle.read(fact, now)
-        if fact.error is None and self._coming is not None:
+    def _inherit(self, rib: tuple[Route, ...], now: float) -> list[Effect]:
+        self.adj_rib_out.inherit(rib)
+        effects: list[Effect] = []
+        if self.owner.connection is None and self.expires_at is None:
+            self.adj_rib_out.requested = rib
+            self.expires_at = now + self.settings.inherit_ttl if rib else None
+        if rib:
+            effects.append(Log(f"inherited {len(rib)} routes from the lease before"))
+        effects += self._send_difference(now)
+        return effects + self._broadcast(now)
+
+    # Other settings -------------------------------------------------------------------------------
+
+    def _on_loaded(self, fact: ConfigLoaded, now: float) -> list[Effect]:
+        effects = self.reconfiguration.on_loaded(fact, now)
+        if fact.error is None and self._next_settings is not None:
             effects += self._adopt(now)
         return effects + self._broadcast(now)
 
     def _adopt(self, now: float) -> list[Effect]:
-        """Take over the settings that are valid from now on, and say what they make of the set."""
-        settings, self._coming = self._coming, None
+        """Adopt the settings that were written, and send what differs because of them."""
+        settings, self._next_settings = self._next_settings, None
         if settings is None:
             return []
-        self.settings = settings
-        self.peers = {
-            address: self.peers.get(address) or NeighborState(now) for address in settings.neighbors
+        self.settings, self._settings_changed = settings, True
+        self.neighbors = {
+            address: self.neighbors.get(address) or NeighborState(now)
+            for address in settings.neighbors
         }
-        # A session that begins anew knows nothing, whatever its neighbor was told before.
-        keep = [key for key in self.told if key[0] in self.peers and key[0] not in self._fresh]
-        self.told = {key: self.told[key] for key in keep}
-        return self._permit(now) + self._say(QuerySessions(), now)
+        # A session that starts anew has no routes, whatever was advertised to its neighbor before.
+        self.adj_rib_out.keep_neighbors(set(self.neighbors) - set(self._changed_neighbors))
+        return self._send_difference(now) + self.outstanding.send((QuerySessions(),), now)
 
-    def _tell(self, now: float) -> list[Effect]:
-        """Say the difference between wanted and told; withdrawals first."""
-        effects: list[Effect] = []
-        for key in [key for key in self.told if key not in self.wanted]:
-            effects += self._say(Withdraw(self.told.pop(key)), now)
-        for key, route in self.wanted.items():
-            if self.told.get(key) != route:
-                self.told[key] = route
-                effects += self._say(Announce(route), now)
-        if effects:
-            self._touch(now)
-            self.errors.clear()
-        return effects
+    def _sessions(self) -> dict[str, Session]:
+        return {address: neighbor.session for address, neighbor in self.neighbors.items()}
 
-    def _session(self, address: str, session: Session, why: str, now: float) -> list[Effect]:
-        peer = self.peers.get(address)
-        if peer is None:
-            return []
-        before = peer.session
-        if not peer.become(session, why, now):
-            return []
-        if before is session:
-            return self._broadcast(now)
-        self.resettle.session(address, session)
-        effects: list[Effect] = []
-        if session is Session.UP:
-            for route in self.told.values():
-                if route.neighbor == address:
-                    effects += self._say(Announce(route), now)
-            self._touch(now)
-        return effects + self._broadcast(now)
+    # Reports --------------------------------------------------------------------------------------
 
-    def _compare(self, rib: tuple[Route, ...], now: float, *, readable: bool) -> list[Effect]:
-        self._read = now
-        if not self._inherited:
-            return self._inherit(rib, now) if readable else []
-        if not readable or self._unconfirmed():
-            return []  # said since the question was asked: the answer is older than what we told
-        effects: list[Effect] = []
-        found = {route.key: route for route in rib}
-        for address, peer in self.peers.items():
-            if peer.session is not Session.UP:
-                continue
-            before = len(effects)
-            for key, route in found.items():
-                if key[0] == address and key not in self.told:
-                    effects += self._say(Withdraw(route), now)
-            for key, route in self.told.items():
-                if key[0] == address and found.get(key) != route:
-                    effects += self._say(Announce(route), now)
-            peer.rib = "agrees" if len(effects) == before else "differs"
-            peer.rib_at = now
-        if effects:
-            self.repairs += len(effects)
-            self._touch(now)
-            effects.append(Log(f"ExaBGP's adj-rib-out differed: repaired {len(effects)} routes"))
-        return effects + self._broadcast(now)
+    def _report_confirmed(self, now: float) -> list[Effect]:
+        """Report to the owner if ExaBGP has confirmed all of a Want."""
+        return self._report_to_owner(now) if self.outstanding.update_acked() else []
 
-    def _inherit(self, rib: tuple[Route, ...], now: float) -> list[Effect]:
-        self._inherited = True
-        # What was told since the question was asked is newer than its answer.
-        self.told = {route.key: route for route in rib} | self.told
-        effects: list[Effect] = []
-        if self.holder.connection is None and self.expires is None:
-            self.asked = rib
-            self.expires = now + self.settings.inherit if rib else None
-        if rib:
-            effects.append(Log(f"inherited {len(rib)} routes from the lease before"))
-        effects += self._permit(now)
-        return effects + self._broadcast(now)
-
-    def _acknowledge(self, now: float) -> list[Effect]:
-        """Report when ExaBGP has confirmed all that a Want asked for."""
-        acked = self.acked
-        while self._marks and self._marks[0][0] <= self._answered:
-            acked = self._marks.popleft()[1]
-        if acked == self.acked:
-            return []
-        self.acked = acked
-        return self._answer(now)
-
-    def _answer(self, now: float) -> list[Effect]:
-        """Report to the holder, once the state is known."""
-        holder = self.holder.connection
-        return [self._send(holder, now)] if self._inherited and holder is not None else []
-
-    def _unconfirmed(self) -> list[Route]:
-        return [
-            command.route for command, _ in self._open if isinstance(command, Announce | Withdraw)
-        ]
+    def _report_to_owner(self, now: float) -> list[Effect]:
+        """Report to the owner, once the state is known."""
+        owner = self.owner.connection
+        return [self._report_to(owner, now)] if self.adj_rib_out.known and owner is not None else []
 
     def _broadcast(self, now: float) -> list[Effect]:
-        """Tell everybody the state, once it is known."""
-        if not self._inherited:
+        """Report to every connection, once the state is known."""
+        if not self.adj_rib_out.known:
             return []
-        return [self._send(connection, now) for connection in self._reported]
+        return [self._report_to(connection, now) for connection in self._reported]
 
-    def _send(
+    def _report_to(
         self, connection: int, now: float, *, lost: str = "", refused: str = ""
     ) -> SendReport:
-        """Report to one connection; ``held`` only where it was told another set before."""
-        routes = tuple(sorted(self.told.values()))
-        held = None if self._reported.get(connection) == routes else routes
+        """Report to one connection; ``leased`` only where it differs from the report before."""
+        routes = tuple(sorted(self.adj_rib_out.advertised.values()))
+        leased = None if self._reported.get(connection) == routes else routes
         self._reported[connection] = routes
-        unconfirmed = self._unconfirmed()
+        unconfirmed = self.outstanding.unconfirmed_routes()
         report = Report(
             instance=self.settings.instance,
             serial=self.serial,
-            acked=self.acked,
-            expires_in=None if self.expires is None else max(0.0, self.expires - now),
+            acked=self.outstanding.acked,
+            expires_in=None if self.expires_at is None else max(0.0, self.expires_at - now),
             neighbors={
-                address: peer.report(sum(route.neighbor == address for route in unconfirmed), now)
-                for address, peer in self.peers.items()
+                address: state.report(sum(route.neighbor == address for route in unconfirmed), now)
+                for address, state in self.neighbors.items()
             },
-            held=held,
-            errors=tuple(self.errors),
-            exabgp=self.exabgp,
-            config=self.resettle.loaded,
-            repairs=self.repairs,
+            leased=leased,
+            errors=tuple(self._errors),
+            exabgp=self._version,
+            config=self.loaded_config,
+            repairs=self.adj_rib_out.repairs,
             lost=lost,
             refused=refused,
-            problems=tuple(self._problems(now)),
+            problems=tuple(self._describe_problems(now)),
             vips=self.settings.vips,
-            reload=self.resettle.word,
-            lapses=self.lapses,
+            reload=self.reconfiguration.availability,
+            expirations=self.expirations,
         )
         return SendReport(report, connection)
 
-    def _problems(self, now: float) -> Iterable[str]:
-        if self.holder.barred:
-            yield self.holder.sentence(now)
-        if self.resettle.problem:
-            yield self.resettle.problem
-        for address, peer in self.peers.items():
-            if flaps := peer.flaps(now):
+    def _describe_problems(self, now: float) -> Iterable[str]:
+        if self.owner.crash_looping:
+            yield self.owner.ban_message(now)
+        if self.reconfiguration.problem:
+            yield self.reconfiguration.problem
+        for address, neighbor in self.neighbors.items():
+            if flaps := neighbor.describe_flaps(now):
                 yield f"neighbor {address}: {flaps}"
-        yield from self._refused[:MAX_PROBLEMS]
-        if len(self._refused) > MAX_PROBLEMS:
-            yield f"and {len(self._refused) - MAX_PROBLEMS} more"
+        yield from self.adj_rib_out.describe_refused()

@@ -1,11 +1,11 @@
-"""Route, what is said to ExaBGP and heard from it, and the lease's two messages (stdlib only).
+"""The two messages between agent and lease, and one verb (stdlib only, pure).
 
-Both messages are one line of JSON and carry whole state, never events::
+Both messages are one line of JSON and carry the whole state, never events::
 
     agent -> lease   Want    the whole set of wanted routes, with a time to live
-    lease -> agent   Report  the whole state: what is held, confirmed, and each session
+    lease -> agent   Report  the whole state: what is leased, what is confirmed, each session
 
-There is one verb besides, Reload: have ExaBGP take over the sessions of the profile on disk.
+The verb is Reload: have the speaker take over the sessions and VIPs of the profile on disk.
 """
 
 from __future__ import annotations
@@ -19,29 +19,18 @@ from typing import Any
 from anycastd.bgp.route import Route, canonicalize
 from anycastd.bgp.session import Session
 
-# Whole state in each message: 2,000 routes take 50 ms to read without these, 10 ms with them.
-
-
-# What the lease says to ExaBGP, without its words ------------------------------------------------
-
-
-# What ExaBGP says, without its words -------------------------------------------------------------
-
-
-# The two messages --------------------------------------------------------------------------------
-
 VERSION = 1
-"""The version that both messages carry; fields are only ever added, unknown ones are ignored."""
+"""Version of both messages.  Fields are only ever added; unknown ones are ignored."""
 
 MAX_MESSAGE = 4 * 1024 * 1024
-"""Bytes that one message may have; 10,000 routes need about 600 kB."""
+"""Maximum size of a message in bytes; 10,000 routes need about 600 kB."""
 
 
 class MessageError(ValueError):
-    """A message that cannot be taken: says what is wrong with it."""
+    """A message that cannot be accepted.  The text says what is wrong with it."""
 
 
-# What reading a value that is of another kind than expected may raise.
+# Raised where a value is not of the expected type.
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
@@ -49,9 +38,10 @@ _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError)
 class Want:
     """agent -> lease: the whole set of wanted routes, for ``ttl`` seconds.
 
-    ``serial`` counts the agent's messages, ``epoch`` orders agents (the newest one holds the
-    lease), ``pid`` names it.  No routes with ``ttl`` 0 is a clean stop.  ``leaving``: the agent
-    goes in order and says nothing more.  ``lapses`` is that of the newest Report that it knows.
+    ``serial`` counts the agent's messages, ``epoch`` orders agents (the newest one owns the
+    lease), ``pid`` is the agent's.  A ``ttl`` of 0 without routes is a clean stop.  ``leaving``:
+    the agent ends in order, and this is its last message.  ``expirations`` is the value of the
+    newest Report that the agent has read (None: it has read none, or does not know the field).
     """
 
     serial: int
@@ -60,34 +50,35 @@ class Want:
     epoch: int
     pid: int
     leaving: bool = False
-    lapses: int | None = None
+    expirations: int | None = None
 
     def dump(self) -> bytes:
-        """Write it as one line of JSON."""
+        """Return it as one line of JSON, newline included."""
         data: dict[str, object] = {
             "v": VERSION,
             "serial": self.serial,
             "ttl": self.ttl,
             "epoch": self.epoch,
             "pid": self.pid,
-            "routes": [_route_out(route) for route in self.routes],
+            "routes": [_dump_route(route) for route in self.routes],
         }
         if self.leaving:
             data["leaving"] = True
-        if self.lapses is not None:
-            data["lapses"] = self.lapses
-        return _line(data)
+        if self.expirations is not None:
+            data["lapses"] = self.expirations
+        return _dump_line(data)
 
     @classmethod
     def load(cls, line: bytes) -> Want:
-        """Read one line; raises MessageError."""
-        return cls._of(_object(line))
+        """Parse one line.  Raises MessageError."""
+        return cls.from_data(_load_object(line))
 
     @classmethod
-    def _of(cls, data: Mapping[str, Any]) -> Want:
+    def from_data(cls, data: Mapping[str, Any]) -> Want:
+        """Build it from a parsed line.  Raises MessageError."""
         try:
-            routes = tuple(_route_in(item) for item in data["routes"])
-            lapses = data.get("lapses")
+            routes = tuple(_load_route(item) for item in data["routes"])
+            expirations = data.get("lapses")
             want = cls(
                 serial=int(data["serial"]),
                 ttl=float(data["ttl"]),
@@ -95,7 +86,7 @@ class Want:
                 epoch=int(data["epoch"]),
                 pid=int(data["pid"]),
                 leaving=data.get("leaving") is True,
-                lapses=None if lapses is None else int(lapses),
+                expirations=None if expirations is None else int(expirations),
             )
         except _UNREADABLE as error:
             raise MessageError(f"not a set of wanted routes: {error!r}") from None
@@ -108,49 +99,54 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """agent -> lease: have ExaBGP take over the sessions and VIPs of the profile on disk.
+    """agent -> lease: have the speaker take over the sessions and VIPs of the profile on disk.
 
-    Only for a lease whose Report says that it can: an older one takes it for garbage.
+    Send it only to a lease whose Report says that it can reload: an older one refuses the message.
     """
 
     def dump(self) -> bytes:
-        """Write it as one line of JSON."""
-        return _line({"v": VERSION, "reload": True})
+        """Return it as one line of JSON, newline included."""
+        return _dump_line({"v": VERSION, "reload": True})
 
 
 def parse_agent_message(line: bytes) -> Want | Reload:
-    """Read one line of an agent's; raises MessageError."""
-    data = _object(line)
-    return Reload() if data.get("reload") is True else Want._of(data)  # noqa: SLF001 - one file
+    """Parse one line from an agent.  Raises MessageError."""
+    data = _load_object(line)
+    return Reload() if data.get("reload") is True else Want.from_data(data)
 
 
 @dataclass(frozen=True, slots=True)
 class NeighborReport:
-    """What the lease knows of one neighbor.
+    """State of one neighbor.
 
-    ``since``: seconds that the session has been so.  ``untold``: routes that ExaBGP has not
-    confirmed yet.  ``rib``: ``agrees``, ``differs`` or ``unread``; ``rib_age`` in seconds.
+    ``session_age``: seconds since the session changed its state.  ``unconfirmed``: number of routes
+    that ExaBGP has not confirmed yet.  ``rib``: ``agrees``, ``differs`` or ``unread``; ``rib_age``:
+    seconds since that comparison.  ``detail``: why the session is as it is, as text.
     """
 
     session: Session
-    since: float
-    untold: int = 0
+    session_age: float
+    unconfirmed: int = 0
     rib: str = "unread"
     rib_age: float | None = None
-    why: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """lease -> agent: the whole state.
 
-    ``acked`` is the newest serial of which ExaBGP has confirmed everything, ``held`` the routes
-    on the lease (None: as in the report before), ``expires_in`` seconds (None: nothing held by
-    anybody), ``lost`` says to whom the agent lost the lease (empty: it did not), ``refused`` what
-    was wrong with its message.  ``problems`` are what the lease itself has to say.  ``config`` and
-    ``vips`` are hashes of the sessions that ExaBGP runs and of the VIPs that may be announced.
-    ``reload`` is ``ready`` or ``busy``; empty: this speaker cannot take over other sessions.
-    ``lapses``: how often routes were withdrawn since nobody renewed them (None: not told).
+    ``instance`` names the lease process.  ``serial`` is the newest Want that was accepted,
+    ``acked`` the newest one of which ExaBGP has confirmed everything.  ``leased``: the routes on
+    the lease (None: the same as in the report before).  ``expires_in``: seconds (None: nothing is
+    leased).  ``expirations``: how often the lease has expired (None: not said).
+
+    ``lost`` says which agent took the lease over, ``refused`` what was wrong with the agent's
+    message; both empty where that did not happen.  ``errors`` are refusals of ExaBGP, ``problems``
+    those of the lease itself.  ``repairs`` counts routes that differed in ExaBGP's adj-rib-out.
+    ``config`` and ``vips`` are hashes of the sessions that ExaBGP runs and of the VIPs that may be
+    announced.  ``reload`` is ``ready``, ``busy``, or empty: this speaker cannot take over other
+    sessions while it runs.
     """
 
     instance: str
@@ -158,7 +154,7 @@ class Report:
     acked: int
     expires_in: float | None
     neighbors: Mapping[str, NeighborReport]
-    held: tuple[Route, ...] | None = None
+    leased: tuple[Route, ...] | None = None
     errors: tuple[str, ...] = ()
     exabgp: str = ""
     config: str = ""
@@ -168,10 +164,10 @@ class Report:
     problems: tuple[str, ...] = ()
     vips: str = ""
     reload: str = ""
-    lapses: int | None = None
+    expirations: int | None = None
 
     def dump(self) -> bytes:
-        """Write it as one line of JSON."""
+        """Return it as one line of JSON, newline included."""
         data: dict[str, object] = {
             "v": VERSION,
             "instance": self.instance,
@@ -182,11 +178,11 @@ class Report:
             "neighbors": {
                 address: {
                     "session": report.session.value,
-                    "since": round(report.since, 3),
-                    "untold": report.untold,
+                    "since": round(report.session_age, 3),
+                    "untold": report.unconfirmed,
                     "rib": report.rib,
                     "rib_age": report.rib_age,
-                    "why": report.why,
+                    "why": report.detail,
                 }
                 for address, report in self.neighbors.items()
             },
@@ -198,36 +194,36 @@ class Report:
             "problems": list(self.problems),
             "vips": self.vips,
             "reload": self.reload,
-            "lapses": self.lapses,
+            "lapses": self.expirations,
         }
-        if self.held is not None:
-            data["held"] = [_route_out(route) for route in self.held]
-        return _line(data)
+        if self.leased is not None:
+            data["held"] = [_dump_route(route) for route in self.leased]
+        return _dump_line(data)
 
     @classmethod
     def load(cls, line: bytes) -> Report:
-        """Read one line; raises MessageError."""
-        data = _object(line)
+        """Parse one line.  Raises MessageError."""
+        data = _load_object(line)
         try:
-            held = data.get("held")
-            expires, lapses = data.get("expires_in"), data.get("lapses")
+            leased, expirations = data.get("held"), data.get("lapses")
+            expires_in = data.get("expires_in")
             return cls(
                 instance=str(data["instance"]),
                 serial=int(data["serial"]),
                 acked=int(data["acked"]),
-                expires_in=None if expires is None else float(expires),
+                expires_in=None if expires_in is None else float(expires_in),
                 neighbors={
                     str(address): NeighborReport(
                         session=Session(item["session"]),
-                        since=float(item["since"]),
-                        untold=int(item.get("untold", 0)),
+                        session_age=float(item["since"]),
+                        unconfirmed=int(item.get("untold", 0)),
                         rib=str(item.get("rib", "unread")),
                         rib_age=item.get("rib_age"),
-                        why=str(item.get("why", "")),
+                        detail=str(item.get("why", "")),
                     )
                     for address, item in data["neighbors"].items()
                 },
-                held=None if held is None else tuple(_route_in(item) for item in held),
+                leased=None if leased is None else tuple(_load_route(item) for item in leased),
                 errors=tuple(str(error) for error in data.get("errors", ())),
                 exabgp=str(data.get("exabgp", "")),
                 config=str(data.get("config", "")),
@@ -237,17 +233,17 @@ class Report:
                 problems=tuple(str(problem) for problem in data.get("problems", ())),
                 vips=str(data.get("vips", "")),
                 reload=str(data.get("reload", "")),
-                lapses=None if lapses is None else int(lapses),
+                expirations=None if expirations is None else int(expirations),
             )
         except _UNREADABLE as error:
             raise MessageError(f"not a report of the lease: {error!r}") from None
 
 
-def _line(data: Mapping[str, object]) -> bytes:
+def _dump_line(data: Mapping[str, object]) -> bytes:
     return json.dumps(data, separators=(",", ":")).encode() + b"\n"
 
 
-def _object(line: bytes) -> dict[str, Any]:
+def _load_object(line: bytes) -> dict[str, Any]:
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -261,7 +257,7 @@ def _object(line: bytes) -> dict[str, Any]:
     return data
 
 
-def _route_out(route: Route) -> dict[str, object]:
+def _dump_route(route: Route) -> dict[str, object]:
     return {
         "neighbor": route.neighbor,
         "prefix": route.prefix,
@@ -272,7 +268,7 @@ def _route_out(route: Route) -> dict[str, object]:
     }
 
 
-def _route_in(item: Mapping[str, Any]) -> Route:
+def _load_route(item: Mapping[str, Any]) -> Route:
     # These words are put into ExaBGP's command line: nothing but addresses and numbers may pass.
     med = item.get("med")
     return canonicalize(

@@ -1,4 +1,4 @@
-"""What the lease knows of a neighbor: its session, and what ExaBGP has for it (stdlib only, pure).
+"""State of one neighbor: its session, and what the speaker has for it (stdlib only, pure).
 
 All times are own time, in seconds (``anycastd.system.clock``).
 """
@@ -11,48 +11,58 @@ from anycastd.bgp.session import Session
 from anycastd.lease.messages import NeighborReport
 
 MAX_LOSSES, FLAP_WINDOW = 3, 600.0
-"""So many losses of a session in so many seconds are worth a word."""
+"""A session that is lost MAX_LOSSES times in FLAP_WINDOW seconds is reported as flapping."""
 
 
 class NeighborState:
-    """One neighbor; ``rib`` is how its adj-rib-out compared when it was read, ``rib_at``."""
+    """One neighbor.
+
+    ``session`` has its state since ``changed_at``; ``detail`` is the reason as text.  ``rib`` is
+    the result of the newest comparison of its adj-rib-out (``agrees``, ``differs``, ``unread``),
+    ``rib_at`` the time of it.
+    """
 
     def __init__(self, now: float) -> None:
         self.session = Session.UNKNOWN
-        self.since = now
-        self.why = ""
+        self.changed_at = now
+        self.detail = ""
         self.rib = "unread"
         self.rib_at: float | None = None
-        self._lost: deque[float] = deque(maxlen=100)
+        self._lost_at: deque[float] = deque(maxlen=100)
 
-    def become(self, session: Session, why: str, now: float) -> bool:
-        """Take the session's state; whether it is another one, or its reason is."""
+    def set_session(self, session: Session, detail: str, now: float) -> bool:
+        """Set the session's state.  Returns True where the state or its reason is another one."""
         if session is self.session:
-            news = bool(why) and why != self.why
-            self.why = why or self.why
-            return news
+            changed = bool(detail) and detail != self.detail
+            self.detail = detail or self.detail
+            return changed
         if self.session is Session.UP:
-            self._lost.append(now)
-        self.session, self.since, self.why = session, now, why
+            self._lost_at.append(now)
+        self.session, self.changed_at, self.detail = session, now, detail
         self.rib, self.rib_at = "unread", None
         return True
 
-    def flaps(self, now: float) -> str:
-        """Say that its session comes and goes; empty where it does not."""
-        while self._lost and now - self._lost[0] >= FLAP_WINDOW:
-            self._lost.popleft()
-        count = len(self._lost)
+    def set_rib(self, *, agrees: bool, now: float) -> None:
+        """Set the result of a comparison of its adj-rib-out."""
+        self.rib = "agrees" if agrees else "differs"
+        self.rib_at = now
+
+    def describe_flaps(self, now: float) -> str:
+        """Describe that the session flaps; empty where it does not."""
+        while self._lost_at and now - self._lost_at[0] >= FLAP_WINDOW:
+            self._lost_at.popleft()
+        count = len(self._lost_at)
         if count < MAX_LOSSES:
             return ""
         return f"its session was lost {count} times within {FLAP_WINDOW / 60:g} minutes: it flaps"
 
-    def report(self, untold: int, now: float) -> NeighborReport:
-        """Report it, with ``untold`` routes that ExaBGP has not confirmed."""
+    def report(self, unconfirmed: int, now: float) -> NeighborReport:
+        """Build its report.  ``unconfirmed``: number of routes that ExaBGP has not confirmed."""
         return NeighborReport(
             session=self.session,
-            since=now - self.since,
-            untold=untold,
+            session_age=now - self.changed_at,
+            unconfirmed=unconfirmed,
             rib=self.rib,
             rib_age=None if self.rib_at is None else round(now - self.rib_at, 3),
-            why=self.why,
+            detail=self.detail,
         )

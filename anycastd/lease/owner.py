@@ -1,13 +1,14 @@
-"""Which agent holds the lease, and what is thought of agents that come and go (stdlib only, pure).
+"""Which agent owns the lease, and the ban on agents that crash in a loop (stdlib only, pure).
 
-One holder at a time: the newest epoch wins, since a later agent was started because the earlier
-one is not wanted any more.  An agent that crashes again and again is worse than none: each of its
-lives may renew what the next one cannot watch.  So:
+There is one owner at a time, and the newest epoch wins: a later agent was started to replace the
+earlier one.  An agent that crashes in a loop is worse than no agent: each start renews routes that
+the next crash leaves without supervision.  So:
 
-* A *crash* is a holder whose connection went away without a word, followed by another agent.  One
-  that says that it leaves (a reload, a stop) is none, nor is one that a newer agent replaced.
-* ``CRASHES`` of them within ``WITHIN`` seconds, and agents are barred: nothing that they want is
-  announced, until one of them has stayed for ``WITHIN`` seconds.
+* A *crash* is an owner whose connection closed without notice, followed by another agent.  An
+  agent that announced its end (a reload, a stop) has not crashed, nor has one that a newer agent
+  replaced.
+* MAX_CRASHES of them within CRASH_WINDOW seconds start a ban: nothing that agents want is
+  announced, until one of them has stayed for CRASH_WINDOW seconds.
 
 All times are own time, in seconds (``anycastd.system.clock``).
 """
@@ -22,56 +23,66 @@ MAX_CRASHES, CRASH_WINDOW = 5, 60.0
 
 
 class LeaseOwner:
-    """Who holds the lease: ``connection`` (None: nobody at the moment), ``epoch``, ``pid``."""
+    """The owner of the lease: ``connection`` (None: not connected), ``epoch`` and ``pid``.
+
+    ``crash_looping``: agents are banned at the moment.
+    """
 
     def __init__(self) -> None:
         self.connection: int | None = None
         self.epoch = 0
         self.pid = 0
-        self.barred = False
-        self._since = 0.0
+        self.crash_looping = False
+        self._began_at = 0.0
         self._leaving = True
-        self._crashes: deque[float] = deque(maxlen=MAX_CRASHES)
+        self._crashed_at: deque[float] = deque(maxlen=MAX_CRASHES)
 
-    def late(self, connection: int, want: Want) -> bool:
-        """Whether ``want`` comes from an agent that was started before the one that holds."""
+    def is_stale(self, connection: int, want: Want) -> bool:
+        """Return whether ``want`` comes from an agent that was started before the owner."""
         return connection != self.connection and want.epoch < self.epoch
 
-    def take(self, connection: int, want: Want, now: float) -> int | None:
-        """Let the agent hold that said ``want``; give the connection that it was taken from."""
-        taken_from = None
+    def acquire(self, connection: int, want: Want, now: float) -> int | None:
+        """Make the agent that sent ``want`` the owner.
+
+        Returns the connection of the agent that loses the lease, None where there is none.
+        """
+        loser = None
         if connection != self.connection:
-            taken_from = self.connection
+            loser = self.connection
             if want.epoch != self.epoch:
-                self._judge(crashed=taken_from is None and not self._leaving, now=now)
+                self._count_start(after_crash=loser is None and not self._leaving, now=now)
             self.connection, self.epoch, self.pid = connection, want.epoch, want.pid
         self._leaving = want.leaving
-        return taken_from
+        return loser
 
-    def gone(self, connection: int) -> None:
-        """Forget a connection; the lease itself lives on until its time is over."""
+    def disconnect(self, connection: int) -> None:
+        """Forget a connection; the lease itself stays valid until it expires."""
         if connection == self.connection:
             self.connection = None
 
-    def patience(self, now: float) -> bool:
-        """Let time pass; True at the moment at which agents are not barred any more."""
-        if self.barred and self.connection is not None and now - self._since >= CRASH_WINDOW:
-            self.barred = False
-            self._crashes.clear()
+    def tick(self, now: float) -> bool:
+        """Advance time.  Returns True exactly once, when the ban on agents ends."""
+        if (
+            self.crash_looping
+            and self.connection is not None
+            and now - self._began_at >= CRASH_WINDOW
+        ):
+            self.crash_looping = False
+            self._crashed_at.clear()
             return True
         return False
 
-    def sentence(self, now: float) -> str:
-        """Say why nothing is announced while agents are barred."""
-        left = max(0.0, self._since + CRASH_WINDOW - now)
+    def ban_message(self, now: float) -> str:
+        """Return the text for operators: why nothing is announced, and for how long."""
+        left = max(0.0, self._began_at + CRASH_WINDOW - now)
         return (
-            f"agents crashed {MAX_CRASHES} times within {CRASH_WINDOW:g} s: nothing is announced until one "
-            f"stays for {CRASH_WINDOW:g} s, {left:.0f} s more; its log says why it ends"
+            f"agents crashed {MAX_CRASHES} times within {CRASH_WINDOW:g} s: nothing is announced "
+            f"until one stays for {CRASH_WINDOW:g} s, {left:.0f} s more; its log says why it ends"
         )
 
-    def _judge(self, *, crashed: bool, now: float) -> None:
-        self._since = now
-        if crashed:
-            self._crashes.append(now)
-            if len(self._crashes) == MAX_CRASHES and now - self._crashes[0] <= CRASH_WINDOW:
-                self.barred = True
+    def _count_start(self, *, after_crash: bool, now: float) -> None:
+        self._began_at = now
+        if after_crash:
+            self._crashed_at.append(now)
+            if len(self._crashed_at) == MAX_CRASHES and now - self._crashed_at[0] <= CRASH_WINDOW:
+                self.crash_looping = True

@@ -1,20 +1,104 @@
-"""lease.json, the lease process's only argument: both ends of the format (stdlib only, pure)."""
+"""Settings of a lease, and lease.json, from which most of them come (stdlib only, pure).
+
+The speaker writes lease.json, the lease process reads it.  Fields are only ever added: ExaBGP may
+start newer code of the lease process with an older file.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 
+VERSION = 1
+"""Version of lease.json."""
+
+MIN_TTL_MAX = 30.0
+"""Seconds: lower bound of ``ttl_max``.  An agent that re-executes itself renews for so long."""
+
+
+class LeaseStartError(Exception):
+    """The lease cannot start.  The text says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseFile:
+    """Content of lease.json, the only argument of the lease process.
+
+    ``socket``: path of the socket for agents.  ``profile``: path from which the profile is read
+    again when an agent asks for a reload (None or empty: it cannot be).  ``prefixes``,
+    ``neighbors`` and ``local_as``: the lease announces nothing else.  ``ttl_max`` (seconds) bounds
+    the time to live of a Want.  ``inherit`` (seconds): how long routes outlive the lease process
+    that announced them when no agent renews them.  ``config`` and ``vips``: hashes of the sessions
+    and of the prefixes.
+    """
+
+    socket: str
+    profile: str | None
+    prefixes: tuple[str, ...]
+    neighbors: tuple[str, ...]
+    local_as: int
+    ttl_max: float
+    inherit: float = 5.0
+    config: str = ""
+    vips: str = ""
+
+    def dump(self) -> str:
+        """Return the text of the file."""
+        data = {
+            "v": VERSION,
+            "socket": self.socket,
+            "profile": self.profile,
+            "prefixes": list(self.prefixes),
+            "vips": self.vips,
+            "neighbors": list(self.neighbors),
+            "local_as": self.local_as,
+            "ttl_max": self.ttl_max,
+            "inherit": self.inherit,
+            "config": self.config,
+        }
+        return json.dumps(data, indent=1) + "\n"
+
+    @classmethod
+    def load(cls, text: str) -> LeaseFile:
+        """Parse the text of the file.
+
+        Raises LeaseStartError where it is of another version or cannot be used.
+        """
+        try:
+            data = json.loads(text)
+            if data["v"] != VERSION:
+                raise LeaseStartError(
+                    f"version {data['v']!r} is not known here; restart the speaker"
+                )
+            return cls(
+                socket=str(data["socket"]),
+                profile=str(data.get("profile") or ""),
+                prefixes=tuple(data["prefixes"]),
+                neighbors=tuple(data["neighbors"]),
+                local_as=int(data["local_as"]),
+                ttl_max=float(data["ttl_max"]),
+                inherit=float(data.get("inherit", 5.0)),
+                config=str(data.get("config", "")),
+                vips=str(data.get("vips", "")),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LeaseStartError(f"cannot be used: {error!r}; restart the speaker") from None
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a lease is told at its start.
+    """Settings of a lease.
 
-    ``prefixes`` are all it will ever announce, to ``neighbors`` only, ``local_as`` first in each
-    path.  ``ttl_max`` bounds a lease, ``inherit`` is how long a lease that finds routes in ExaBGP
-    at its start keeps them without a holder, ``answer_within`` is how long ExaBGP may take to
-    answer: seconds.  ``config`` and ``vips`` are hashes of the sessions and of the prefixes;
-    ``able``: this speaker can take over others of both while it runs.
+    ``instance`` names the lease process.  ``prefixes``, ``neighbors`` and ``local_as`` (the first
+    ASN of each path) limit what it announces.  ``config`` and ``vips`` are hashes of the sessions
+    and of the prefixes.  ``can_reload``: this speaker can change its sessions and prefixes while it
+    runs.
+
+    Seconds: ``ttl_max`` bounds the time to live of a Want.  ``inherit_ttl`` is how long routes that
+    are found in the adj-rib-out at the start are kept without an owner.  ``answer_timeout`` is how
+    long the speaker may take for an answer.  ``ping_interval`` is the longest silence towards the
+    speaker.  ``read_interval`` is the time between two readings of the adj-rib-out, and
+    ``settle_delay`` the time between the last change and a reading.
     """
 
     instance: str
@@ -22,55 +106,30 @@ class Settings:
     neighbors: tuple[str, ...]
     local_as: int
     ttl_max: float
-    inherit: float
-    answer_within: float = 4.0
-    ping_every: float = 1.0
-    read_every: float = 30.0
-    settle: float = 1.0
+    inherit_ttl: float
+    answer_timeout: float = 4.0
+    ping_interval: float = 1.0
+    read_interval: float = 30.0
+    settle_delay: float = 1.0
     config: str = ""
     vips: str = ""
-    able: bool = False
+    can_reload: bool = False
 
+    @classmethod
+    def from_file(cls, file: LeaseFile, instance: str, loaded: str | None) -> Settings:
+        """Build the settings of the lease process ``instance`` from its file.
 
-class LeaseStartError(Exception):
-    """The lease cannot start: says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseFile:
-    """Where the lease lives: its own file, its socket, and the profile (empty: not known)."""
-
-    file: str
-    socket: str
-    profile: str
-
-
-def load_lease_file(path: str, instance: str, loaded: str | None) -> tuple[Settings, LeaseFile]:
-    """Read the speaker's lease file (version 1).
-
-    ``loaded`` is the hash of what ExaBGP runs (None: its shim cannot say, nor read another one).
-    Raises KeeperError.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            data = json.load(file)
-        if data["v"] != 1:
-            version = data["v"]
-            raise LeaseStartError(
-                f"{path}: version {version!r} is not known here; restart the speaker"
-            )
-        profile = str(data.get("profile") or "")
-        settings = Settings(
+        ``loaded`` is the hash of the configuration that ExaBGP runs.  None: its shim cannot say,
+        and cannot load another one.
+        """
+        return cls(
             instance=instance,
-            prefixes=frozenset(data["prefixes"]),
-            neighbors=tuple(data["neighbors"]),
-            local_as=int(data["local_as"]),
-            ttl_max=float(data["ttl_max"]),
-            inherit=float(data.get("inherit", 5.0)),
-            config=loaded or str(data.get("config", "")),
-            vips=str(data.get("vips", "")),
-            able=bool(profile) and loaded is not None,
+            prefixes=frozenset(file.prefixes),
+            neighbors=file.neighbors,
+            local_as=file.local_as,
+            ttl_max=file.ttl_max,
+            inherit_ttl=file.inherit,
+            config=loaded or file.config,
+            vips=file.vips,
+            can_reload=bool(file.profile) and loaded is not None,
         )
-        return settings, LeaseFile(path, str(data["socket"]), profile)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LeaseStartError(f"{path}: cannot be used: {error!r}; restart the speaker") from None

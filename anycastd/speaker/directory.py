@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import stat
 import sys
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from anycastd.lease.settings import MIN_TTL_MAX, LeaseFile
 from anycastd.profile.model import Address, Profile
 from anycastd.speaker.exabgp.config import (
     build_config,
@@ -20,9 +20,6 @@ from anycastd.speaker.exabgp.config import (
 )
 from anycastd.system.atomic_file import remove_leftovers, write_atomic
 from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, ExitError
-
-MIN_TTL_MAX = 30.0  # seconds; see lease_settings
-
 
 MAX_PASSWORD = 80  # octets, Linux's TCP_MD5SIG_MAXKEYLEN
 
@@ -37,29 +34,25 @@ class Prepared:
     lock: int
 
 
-def lease_settings(
+def build_lease_file(
     profile: Profile, directory: str, config: str, path: str | None = None
-) -> dict[str, object]:
-    """Return the content of lease.json, the lease process's only argument.
+) -> LeaseFile:
+    """Build the content of lease.json for a profile.
 
-    ``ttl_max`` (seconds) bounds the one long renewal that an agent sends before it re-executes
-    itself; ``inherit`` (seconds) is how long routes outlive the lease process that held them
-    when no agent renews them.  ``path`` is where the profile is read again when an agent asks for
-    its sessions (None: it cannot).  Fields are only ever added: ExaBGP may start newer code with
-    an older file.
+    ``config`` is the hash of the configuration that ExaBGP is to run.  ``path`` is where the
+    profile is read again when an agent asks for a reload (None: it cannot be).
     """
-    return {
-        "v": 1,
-        "socket": f"{directory}/lease.sock",
-        "profile": path,
-        "prefixes": vip_prefixes(profile),
-        "vips": vips_hash(profile),
-        "neighbors": [str(neighbor.address) for neighbor in profile.bgp.neighbors],
-        "local_as": profile.bgp.local_as,
-        "ttl_max": max(MIN_TTL_MAX, 4 * profile.ttl),
-        "inherit": profile.ttl,
-        "config": config,
-    }
+    return LeaseFile(
+        socket=f"{directory}/lease.sock",
+        profile=path,
+        prefixes=tuple(vip_prefixes(profile)),
+        neighbors=tuple(str(neighbor.address) for neighbor in profile.bgp.neighbors),
+        local_as=profile.bgp.local_as,
+        ttl_max=max(MIN_TTL_MAX, 4 * profile.ttl),
+        inherit=profile.ttl,
+        config=config,
+        vips=vips_hash(profile),
+    )
 
 
 def prepare_directory(
@@ -78,7 +71,7 @@ def prepare_directory(
         )
     where = Path(directory).absolute()
     text = build_config(profile, str(where), read_passwords(profile), port=port)
-    settings = lease_settings(profile, str(where), config_hash(profile), path)
+    lease_file = build_lease_file(profile, str(where), config_hash(profile), path)
     made = Prepared(where / "exabgp.conf", where / "exabgp.env", where / "lease.json", -1)
     try:
         where.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -88,7 +81,7 @@ def prepare_directory(
         write_atomic(
             made.settings, "# Empty on purpose: what ExaBGP is told stands in its environment.\n"
         )
-        write_atomic(made.lease, json.dumps(settings, indent=1) + "\n")
+        write_atomic(made.lease, lease_file.dump())
         write_atomic(made.conf, text, 0o600)
     except OSError as problem:
         code = EX_NOPERM if isinstance(problem, PermissionError) else EX_UNAVAILABLE

@@ -1,13 +1,13 @@
-"""The lease process: ExaBGP's API child, and the socket on which the agent renews its lease.
+"""The lease process: ExaBGP's API child, and the socket on which agents renew the lease (I/O).
 
-ExaBGP's API is its child's standard input and output, so something has to be that child.  This is
-that process, and the dead-man's switch: it keeps the routes that an agent wants for as long as
-the agent keeps saying so, and not longer (the machine is in ``tenure``).
+ExaBGP's API is the standard input and output of a child process.  This process is that child, and
+the dead man's switch: it announces the routes that an agent wants for as long as the agent renews
+them (the state machine is in ``lease.machine``).
 
-It is kept small, since it must outlive everything else: standard library only, no asyncio, no
-lazy imports (an upgrade may change the files below it), one loop.  ExaBGP's output is always
-drained, since ExaBGP's writes block; nothing that is written may block this loop.  What needs a
-profile to be read is a short-lived process of its own (``rewrite``).
+It must keep running when everything else fails, so it is small: standard library only, no asyncio,
+no late imports (an upgrade may change the files while it runs), one loop.  It always reads ExaBGP's
+output, since ExaBGP's writes block; no write of its own may block the loop.  What must read a
+profile runs in a short-lived process of its own (``speaker.rewrite``).
 """
 
 from __future__ import annotations
@@ -34,108 +34,123 @@ from anycastd.lease.effects import (
 )
 from anycastd.lease.machine import LeaseMachine
 from anycastd.lease.messages import MAX_MESSAGE
-from anycastd.lease.settings import LeaseFile, LeaseStartError, Settings, load_lease_file
+from anycastd.lease.reconfigure import RewriteError
+from anycastd.lease.settings import LeaseFile, LeaseStartError, Settings
 from anycastd.speaker.exabgp.api import ApiConversation
 from anycastd.speaker.exabgp.contract import LOADED_VARIABLE
-from anycastd.speaker.rewrite_job import TIMEOUT, RewriteError, RewriteJob
+from anycastd.speaker.rewrite_job import TIMEOUT as REWRITE_TIMEOUT
+from anycastd.speaker.rewrite_job import RewriteJob
 from anycastd.system.clock import OwnTime
 from anycastd.system.exit_codes import EX_UNAVAILABLE
 from anycastd.system.parent_death import request_parent_death_signal
 from anycastd.system.systemd import Notifier
 
 TICK = 0.05
-"""Seconds between two looks at the time."""
+"""Seconds between two ticks of the state machine."""
 
 MAX_CONNECTIONS = 16
-"""Agents and onlookers at once; one more, and the oldest onlooker has to go."""
+"""Maximum number of connections.  One more closes the oldest that does not own the lease."""
 
 MAX_READ = 2 * MAX_MESSAGE
-"""Bytes that are read of one connection before the others have their turn."""
+"""Bytes to read from one connection before the others are served."""
 
 
 @dataclass(slots=True)
 class _Pipe:
-    """A non-blocking way in or out: what was read and is no whole line yet, what is unwritten."""
+    """A non-blocking descriptor: the incomplete line that was read, and what is not yet written.
+
+    ``number`` and ``connection`` are set where it is an agent's connection.
+    """
 
     fd: int
-    read: bytearray = field(default_factory=bytearray)
+    received: bytearray = field(default_factory=bytearray)
     unwritten: bytearray = field(default_factory=bytearray)
     number: int = 0
     connection: socket.socket | None = None
 
 
 class LeaseProcess:
-    """The loop: read everything pending, then let time pass, then write."""
+    """The loop: read everything pending, then advance time, then write.
+
+    ``path`` is the lease file's, ``lease_file`` its content.
+    """
 
     def __init__(
-        self, settings: Settings, lodging: LeaseFile, exabgp_pid: int, notifier: Notifier
+        self,
+        path: str,
+        lease_file: LeaseFile,
+        settings: Settings,
+        exabgp_pid: int,
+        notifier: Notifier,
     ) -> None:
         self.clock = OwnTime(TICK)
         self.lease = LeaseMachine(settings, self.clock.now())
-        self.settings = settings
-        self.dialogue = ApiConversation(settings.neighbors, settings.local_as, watched=True)
+        self.instance = settings.instance
+        self.api = ApiConversation(settings.neighbors, settings.local_as, watched=True)
         self.exabgp_pid = exabgp_pid
-        self.lodging = lodging
+        self.path = path
+        self.lease_file = lease_file
         self.notifier = notifier
-        self.answered = False
-        self.scribe: RewriteJob | None = None
-        self.pipes: dict[int, _Pipe] = {}
-        self.numbers = 0
+        self.is_ready = False
+        self.rewrite_job: RewriteJob | None = None
+        self.connections: dict[int, _Pipe] = {}  # by descriptor
+        self.last_number = 0
         self.selector = selectors.DefaultSelector()
-        self.listener = _listen(lodging.socket)
+        self.listener = _listen(lease_file.socket)
         self.selector.register(self.listener, selectors.EVENT_READ)
-        self.hear = _Pipe(0)
-        self.say = _Pipe(1)
-        for pipe in (self.hear, self.say):
+        self.stdin = _Pipe(0)
+        self.stdout = _Pipe(1)
+        for pipe in (self.stdin, self.stdout):
             os.set_blocking(pipe.fd, False)
-        self.selector.register(self.hear.fd, selectors.EVENT_READ)
+        self.selector.register(self.stdin.fd, selectors.EVENT_READ)
 
     def run(self) -> None:
         """Serve until ExaBGP closes our standard input."""
-        self._do(self.lease.start(self.clock.now()))
+        self._carry_out(self.lease.start(self.clock.now()))
         while True:
             for key, events in self.selector.select(TICK):
-                if key.fd == self.hear.fd:
-                    if not self._hear():
+                if key.fd == self.stdin.fd:
+                    if not self._read_exabgp():
                         return
-                elif key.fd == self.say.fd:
-                    self._flush(self.say)
+                elif key.fd == self.stdout.fd:
+                    self._flush(self.stdout)
                 elif key.fileobj is self.listener:
                     self._accept()
-                elif self.scribe is not None and key.fd == self.scribe.fd:
-                    if self.scribe.read():
-                        self._written(self.scribe)
+                elif self.rewrite_job is not None and key.fd == self.rewrite_job.fd:
+                    if self.rewrite_job.read():
+                        self._finish_rewrite(self.rewrite_job)
                 else:
                     self._serve(key.fd, events)
-            # Only now: what had arrived during a stall of ours must count before time does.
+            # Only now: messages that arrived during a stall of ours must count before time does.
             self.clock.tick()
-            if self.scribe is not None and self.clock.now() >= self.scribe.ends:
-                self._written(self.scribe)
-            self._do(self.lease.tick(self.clock.now()))
+            if self.rewrite_job is not None and self.clock.now() >= self.rewrite_job.ends_at:
+                self._finish_rewrite(self.rewrite_job)
+            self._carry_out(self.lease.tick(self.clock.now()))
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close and remove the socket."""
         self.listener.close()
         with contextlib.suppress(OSError):
-            os.unlink(self.lodging.socket)
+            os.unlink(self.lease_file.socket)
 
     # ExaBGP ---------------------------------------------------------------------------------------
 
-    def _hear(self) -> bool:
-        lines = _lines(self.hear)
+    def _read_exabgp(self) -> bool:
+        """Handle what ExaBGP wrote.  Returns False at the end of the stream."""
+        lines = _read_lines(self.stdin)
         if lines is None:
             return False
         for line in lines:
-            for fact in self.dialogue.hear(line.decode("utf-8", "replace")):
-                self._do(self.lease.heard(fact, self.clock.now()))
-                self._tell_systemd(fact)
+            for fact in self.api.hear(line.decode("utf-8", "replace")):
+                self._carry_out(self.lease.on_fact(fact, self.clock.now()))
+                self._notify_systemd(fact)
         return True
 
-    def _tell_systemd(self, fact: Fact) -> None:
-        """Feed the speaker's watchdog by ExaBGP's own answers, and by nothing else."""
+    def _notify_systemd(self, fact: Fact) -> None:
+        """Feed the speaker's watchdog, only when ExaBGP answers a ping."""
         if isinstance(fact, Answer) and isinstance(fact.command, Ping):
-            if not self.answered:
-                self.answered = True
+            if not self.is_ready:
+                self.is_ready = True
                 self.notifier.ready(f"ExaBGP {fact.version}")
             self.notifier.alive()
 
@@ -144,141 +159,155 @@ class LeaseProcess:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             connection, _ = self.listener.accept()
-            if len(self.pipes) >= MAX_CONNECTIONS:
-                # Not the newest: an agent that comes back must get in, whoever looks on.
-                holder = self.lease.holder.connection
-                oldest = next(pipe for pipe in self.pipes.values() if pipe.number != holder)
-                _log("closed the oldest connection of those that hold nothing: too many are open")
-                self._hang(oldest)
+            if len(self.connections) >= MAX_CONNECTIONS:
+                # Not the newest: an agent that connects again must always get in.
+                owner = self.lease.owner_connection
+                oldest = next(pipe for pipe in self.connections.values() if pipe.number != owner)
+                _log("closed the oldest connection that does not own the lease: too many are open")
+                self._disconnect(oldest)
             connection.setblocking(False)
-            self.numbers += 1
-            pipe = _Pipe(connection.fileno(), number=self.numbers, connection=connection)
-            self.pipes[pipe.fd] = pipe
+            self.last_number += 1
+            pipe = _Pipe(connection.fileno(), number=self.last_number, connection=connection)
+            self.connections[pipe.fd] = pipe
             self.selector.register(pipe.fd, selectors.EVENT_READ)
-            self._do(self.lease.connected(pipe.number, self.clock.now()))
+            self._carry_out(self.lease.on_connected(pipe.number, self.clock.now()))
 
     def _serve(self, fd: int, events: int) -> None:
-        pipe = self.pipes.get(fd)
+        pipe = self.connections.get(fd)
         if pipe is None:
-            return  # closed by what was handled just before
+            return  # closed while an earlier event was handled
         if events & selectors.EVENT_WRITE:
             self._flush(pipe)
-        if pipe.fd in self.pipes and events & selectors.EVENT_READ:
-            lines = _lines(pipe, MAX_READ)
-            if lines is None or len(pipe.read) > MAX_MESSAGE:
-                self._hang(pipe)
+        if pipe.fd in self.connections and events & selectors.EVENT_READ:
+            lines = _read_lines(pipe, MAX_READ)
+            if lines is None or len(pipe.received) > MAX_MESSAGE:
+                self._disconnect(pipe)
                 return
-            for line in _newest(lines):
-                self._do(self.lease.message(pipe.number, line, self.clock.now()))
+            for line in _select_newest(lines):
+                self._carry_out(self.lease.on_message(pipe.number, line, self.clock.now()))
 
-    def _hang(self, pipe: _Pipe) -> None:
-        if self.pipes.pop(pipe.fd, None) is None:
+    def _disconnect(self, pipe: _Pipe) -> None:
+        if self.connections.pop(pipe.fd, None) is None:
             return
         self.selector.unregister(pipe.fd)
-        self.lease.disconnected(pipe.number)
+        self.lease.on_disconnected(pipe.number)
         if pipe.connection is not None:
             pipe.connection.close()
 
     # Effects --------------------------------------------------------------------------------------
 
-    def _do(self, effects: list[Effect]) -> None:
-        """Carry effects out; all that is for ExaBGP goes first, in one write."""
-        if self.settings is not self.lease.settings:
-            self.settings = self.lease.settings
-            self.dialogue.settle(self.settings.neighbors, self.settings.local_as)
-        said = [effect.command for effect in effects if isinstance(effect, SendCommand)]
-        self.say.unwritten += self.dialogue.say(*said).encode()
-        self._flush(self.say)
+    def _carry_out(self, effects: list[Effect]) -> None:
+        """Carry out effects; all commands to ExaBGP go first, in one write."""
+        settings = self.lease.pop_new_settings()
+        if settings is not None:
+            self.api.settle(settings.neighbors, settings.local_as)
+        commands = [effect.command for effect in effects if isinstance(effect, SendCommand)]
+        self.stdout.unwritten += self.api.say(*commands).encode()
+        self._flush(self.stdout)
         for effect in effects:
-            self._carry_out(effect)
+            self._carry_out_one(effect)
 
-    def _carry_out(self, effect: Effect) -> None:
+    def _carry_out_one(self, effect: Effect) -> None:
         match effect:
             case SendReport(report, to):
-                for pipe in [pipe for pipe in self.pipes.values() if pipe.number == to]:
+                for pipe in self._pipes_of(to):
                     pipe.unwritten += report.dump()
                     self._flush(pipe)
-            case CloseConnection(number, why):
-                _log(f"closed a connection: {why}")
-                for pipe in [pipe for pipe in self.pipes.values() if pipe.number == number]:
-                    self._hang(pipe)
+            case CloseConnection(number, detail):
+                _log(f"closed a connection: {detail}")
+                for pipe in self._pipes_of(number):
+                    self._disconnect(pipe)
             case WriteConfig(reset):
-                self._rewrite(reset)
+                self._start_rewrite(reset)
             case ReloadConfig():
                 self._signal(signal.SIGUSR1)
-            case KillSpeaker(why):
-                _log(f"ending ExaBGP (pid {self.exabgp_pid}): {why}")
+            case KillSpeaker(detail):
+                _log(f"ending ExaBGP (pid {self.exabgp_pid}): {detail}")
                 self._signal(signal.SIGKILL)
             case Log(text):
                 _log(text)
 
+    def _pipes_of(self, number: int) -> list[_Pipe]:
+        return [pipe for pipe in self.connections.values() if pipe.number == number]
+
     def _signal(self, number: signal.Signals) -> None:
-        if os.getppid() == self.exabgp_pid:  # else it is gone, and its pid may be anybody's
+        if os.getppid() == self.exabgp_pid:  # else it has ended, and its pid may be reused
             os.kill(self.exabgp_pid, number)
 
-    def _rewrite(self, reset: tuple[str, ...]) -> None:
+    def _start_rewrite(self, reset: tuple[str, ...]) -> None:
         now = self.clock.now()
-        where = os.path.dirname(self.lodging.file)
+        directory = os.path.dirname(self.path)
+        profile = self.lease_file.profile or ""
         try:
-            self.scribe = RewriteJob(self.lodging.profile, where, reset, now + TIMEOUT)
+            self.rewrite_job = RewriteJob(profile, directory, reset, now + REWRITE_TIMEOUT)
         except RewriteError as error:
-            self._do(self.lease.not_written(str(error), now))
+            self._carry_out(self.lease.on_write_failed(str(error), now))
         else:
-            self.selector.register(self.scribe.fd, selectors.EVENT_READ)
+            self.selector.register(self.rewrite_job.fd, selectors.EVENT_READ)
 
-    def _written(self, scribe: RewriteJob) -> None:
-        """Take what the files say now."""
-        self.scribe = None
-        self.selector.unregister(scribe.fd)
+    def _finish_rewrite(self, job: RewriteJob) -> None:
+        """Read the files that were written, and tell the state machine."""
+        self.rewrite_job = None
+        self.selector.unregister(job.fd)
         now = self.clock.now()
         try:
-            written = scribe.end()
-            settings, self.lodging = load_lease_file(
-                self.lodging.file, self.settings.instance, self.lease.resettle.loaded
-            )
+            written = job.finish()
+            self.lease_file = _read_lease_file(self.path)
         except (RewriteError, LeaseStartError) as error:
-            self._do(self.lease.not_written(str(error), now))
+            self._carry_out(self.lease.on_write_failed(str(error), now))
         else:
-            self._do(self.lease.written(written, settings, now))
+            settings = Settings.from_file(self.lease_file, self.instance, self.lease.loaded_config)
+            self._carry_out(self.lease.on_written(written, settings, now))
 
     def _flush(self, pipe: _Pipe) -> None:
+        """Write what the descriptor takes, and watch it for the rest."""
         if pipe.unwritten:
             try:
                 del pipe.unwritten[: os.write(pipe.fd, pipe.unwritten)]
             except BlockingIOError:
                 pass
             except OSError as error:
-                if pipe is self.say:
-                    raise SystemExit(0) from error  # ExaBGP is gone, and so are we
-                self._hang(pipe)
+                if pipe is self.stdout:
+                    raise SystemExit(0) from error  # ExaBGP has ended, so this process ends too
+                self._disconnect(pipe)
                 return
-            if len(pipe.unwritten) > MAX_MESSAGE:
-                if pipe is not self.say:
-                    self._hang(pipe)  # an onlooker that does not read must not cost memory
+            if len(pipe.unwritten) > MAX_MESSAGE and pipe is not self.stdout:
+                self._disconnect(pipe)  # an agent that does not read must not cost memory
                 return
         self._watch(pipe)
 
     def _watch(self, pipe: _Pipe) -> None:
-        events = selectors.EVENT_READ if pipe is not self.say else 0
+        events = selectors.EVENT_READ if pipe is not self.stdout else 0
         if pipe.unwritten:
             events |= selectors.EVENT_WRITE
-        known = self.selector.get_map().get(pipe.fd)
-        if known is None:
+        watched = self.selector.get_map().get(pipe.fd)
+        if watched is None:
             if events:
                 self.selector.register(pipe.fd, events)
         elif not events:
             self.selector.unregister(pipe.fd)
-        elif known.events != events:
+        elif watched.events != events:
             self.selector.modify(pipe.fd, events)
 
 
-def _lines(pipe: _Pipe, limit: int = 1) -> list[bytes] | None:
-    """Read what is there, about ``limit`` bytes of it, and give its whole lines.
+def _read_lease_file(path: str) -> LeaseFile:
+    """Read lease.json.  Raises LeaseStartError, with the path in its text."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return LeaseFile.load(file.read())
+    except LeaseStartError as error:
+        raise LeaseStartError(f"{path}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise LeaseStartError(f"{path}: cannot be used: {error!r}; restart the speaker") from None
 
-    None at the end of the stream; what came before the end is given first.
+
+def _read_lines(pipe: _Pipe, limit: int = 1) -> list[bytes] | None:
+    """Read about ``limit`` bytes, or what is available, and return the complete lines.
+
+    Returns None at the end of the stream, after the lines before it were returned.
     """
-    got = 0
-    while got < limit:
+    count = 0
+    while count < limit:
         try:
             data = os.read(pipe.fd, 1 << 20)
         except BlockingIOError:
@@ -286,20 +315,20 @@ def _lines(pipe: _Pipe, limit: int = 1) -> list[bytes] | None:
         except OSError:
             data = b""
         if not data:
-            if not got:
+            if not count:
                 return None
-            break  # the next reading finds the end again
-        got += len(data)
-        pipe.read += data
-    *whole, rest = bytes(pipe.read).split(b"\n")
-    pipe.read[:] = rest
-    return whole
+            break  # the next call finds the end again
+        count += len(data)
+        pipe.received += data
+    *lines, rest = bytes(pipe.received).split(b"\n")
+    pipe.received[:] = rest
+    return lines
 
 
-def _newest(lines: list[bytes]) -> list[bytes]:
-    """Choose of the lines that waited those that matter: the newest state, the newest verb.
+def _select_newest(lines: list[bytes]) -> list[bytes]:
+    """Select the lines that matter: the newest state and the newest verb.
 
-    What was said during a stall of ours must not be told to ExaBGP one after the other.
+    States that arrived during a stall of ours must not be sent to ExaBGP one after the other.
     """
     verbs = [line for line in lines if b'"reload"' in line]
     states = [line for line in lines if b'"reload"' not in line]
@@ -307,7 +336,7 @@ def _newest(lines: list[bytes]) -> list[bytes]:
 
 
 def _listen(path: str) -> socket.socket:
-    """Take the socket's place; the speaker's lock already keeps a second speaker out."""
+    """Listen on the socket, in place of an old one: the lock keeps a second speaker out."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -323,9 +352,9 @@ def _listen(path: str) -> socket.socket:
 
 
 def _log(text: str) -> None:
-    """Write a line to standard error; a log that is stalled must not stall the lease.
+    """Write a line to standard error, or drop it where that would block.
 
-    The descriptor is shared with ExaBGP, so it is asked first instead of made non-blocking.
+    The descriptor is shared with ExaBGP, so it is polled first instead of made non-blocking.
     """
     with contextlib.suppress(OSError):
         if select.select([], [2], [], 0)[1]:
@@ -333,27 +362,29 @@ def _log(text: str) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Run the lease process; its only argument is the speaker's lease file."""
+    """Run the lease process.  Its only argument is the path of the lease file."""
     parent = os.getppid()
     # A lease process that is stopped would otherwise outlive its ExaBGP.
     request_parent_death_signal()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # Out of the environment first: nobody else is to speak to systemd for the speaker.
+    # First: it takes systemd's variables out of the environment, so that no child uses them.
     notifier = Notifier()
     instance = f"{os.getpid()}-{os.urandom(4).hex()}"
+    path = argv[1]
     try:
-        settings, lodging = load_lease_file(argv[1], instance, os.environ.get(LOADED_VARIABLE))
-        keeper = LeaseProcess(settings, lodging, parent, notifier)
+        lease_file = _read_lease_file(path)
+        settings = Settings.from_file(lease_file, instance, os.environ.get(LOADED_VARIABLE))
+        process = LeaseProcess(path, lease_file, settings, parent, notifier)
     except LeaseStartError as error:
         _log(str(error))
         return EX_UNAVAILABLE
     if os.getppid() != parent:
-        return 0  # it died before the parent-death signal was set
+        return 0  # the parent ended before the parent-death signal was set
     try:
-        keeper.run()
+        process.run()
     finally:
-        keeper.close()
+        process.close()
     return 0
 
 

@@ -9,11 +9,11 @@ reads it).
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
+from anycastd.lease.reconfigure import WriteResult, dump_problem
 from anycastd.profile.model import Profile
 from anycastd.profile.validate import validate
 from anycastd.speaker import directory as directory_module
@@ -21,13 +21,14 @@ from anycastd.speaker.exabgp import config as config_module
 from anycastd.speaker.exabgp.config import merge_config, parse_neighbor_blocks
 from anycastd.system import atomic_file, exit_codes
 
-VERSION = 1
-
 
 def rewrite_files(
     profile: Profile, directory: str, path: str, reset: Collection[str]
-) -> Mapping[str, object]:
-    """Write the files and say what was done: the content of ``resettle.Written``.
+) -> WriteResult:
+    """Write the speaker's files for ``profile`` and return what was done.
+
+    Of the sessions that close for their change, only those with the neighbors in ``reset`` are
+    changed.  ``path`` is the profile's.
 
     Raises ExitError where an MD5 file or the directory cannot be used.
     """
@@ -41,23 +42,24 @@ def rewrite_files(
         )
         text, left = merge_config(before, whole, config, reset)
         running = config + (f"-{len(left)}" if left else "")
-        settings = directory_module.lease_settings(profile, str(where), running, path)
+        lease_file = directory_module.build_lease_file(profile, str(where), running, path)
         if text != before:
             atomic_file.write_atomic(conf, text, 0o600)
         # After the other: ExaBGP must know a neighbor before the lease process names it.
-        atomic_file.write_atomic(where / "lease.json", json.dumps(settings, indent=1) + "\n")
+        atomic_file.write_atomic(where / "lease.json", lease_file.dump())
     except OSError as problem:
         raise exit_codes.ExitError(
             f"{problem.filename or where}: {problem.strerror}", exit_codes.EX_UNAVAILABLE
         ) from None
     old, new = parse_neighbor_blocks(before), parse_neighbor_blocks(text)
-    return {
-        "v": VERSION,
-        "config": running,
-        "changed": text != before,
-        "fresh": [address for address, block in new.items() if old.get(address) != block],
-        "left": left,
-    }
+    return WriteResult(
+        config=running,
+        file_changed=text != before,
+        changed_neighbors=tuple(
+            address for address, block in new.items() if old.get(address) != block
+        ),
+        deferred_neighbors=tuple(left),
+    )
 
 
 def main(argv: list[str]) -> int:
@@ -67,12 +69,12 @@ def main(argv: list[str]) -> int:
         accepted = validate(Path(path).read_text("utf-8"), path)
         if accepted.profile is None:
             raise exit_codes.ExitError("\n".join(map(str, accepted.problems)), exit_codes.EX_CONFIG)
-        done = rewrite_files(accepted.profile, directory, path, reset)
+        answer = rewrite_files(accepted.profile, directory, path, reset).dump()
     except (OSError, UnicodeDecodeError) as problem:
-        done = {"v": VERSION, "problem": f"{path}: cannot be read: {problem}"}
+        answer = dump_problem(f"{path}: cannot be read: {problem}")
     except exit_codes.ExitError as problem:
-        done = {"v": VERSION, "problem": str(problem)}
-    print(json.dumps(done))  # noqa: T201 - the answer to who started it
+        answer = dump_problem(str(problem))
+    print(answer)  # noqa: T201 - the answer to who started it
     return 0
 
 

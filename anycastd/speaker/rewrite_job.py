@@ -1,39 +1,38 @@
-"""The lease process's hand: starts the short-lived process that writes the speaker's files.
+"""Start the short-lived process that writes the speaker's files (stdlib only, I/O).
 
-Standard library only, like the lease process itself; what reads profiles is ``rewrite``.
+The lease process starts it.  Only that other process (``speaker.rewrite``) reads profiles.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sys
 
-from anycastd.lease.reconfigure import WriteResult
+from anycastd.lease.reconfigure import RewriteError, WriteResult
 
 TIMEOUT = 30.0
-"""Seconds for the process that writes; it takes half a second."""
+"""Seconds that the process may take; it takes half a second."""
 
 MAX_ANSWER = 1024 * 1024
 """Bytes of its answer."""
 
 
-class RewriteError(Exception):
-    """The files could not be written: says why."""
-
-
 class RewriteJob:
-    """One writing: ``fd`` becomes readable when there is something to ``read``.
+    """One run of the process that writes the files.
 
-    Raises ScribeError where it cannot be started.
+    ``fd`` becomes readable when ``read`` should be called.  ``ends_at`` (own time, seconds) is when
+    the caller should give up and call ``finish``.  Raises RewriteError where the process cannot be
+    started.
     """
 
-    def __init__(self, profile: str, directory: str, reset: tuple[str, ...], ends: float) -> None:
-        self.ends = ends
+    def __init__(
+        self, profile: str, directory: str, reset: tuple[str, ...], ends_at: float
+    ) -> None:
+        self.ends_at = ends_at
         self._answer = bytearray()
-        # The code on disk: it may be newer than this process.
+        # This runs the code on disk, which may be newer than this process.
         line = [sys.executable, "-P", "-m", "anycastd.speaker.rewrite", profile, directory, *reset]
         self.fd, theirs = os.pipe()
         try:
@@ -42,7 +41,7 @@ class RewriteJob:
                 line,
                 os.environ,
                 file_actions=[
-                    # Ours are ExaBGP's: nobody else may hear it, or write a command.
+                    # Our stdin and stdout are ExaBGP's: only we may read them and write commands.
                     (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                     (os.POSIX_SPAWN_DUP2, theirs, 1),
                 ],
@@ -56,7 +55,7 @@ class RewriteJob:
         os.set_blocking(self.fd, False)
 
     def read(self) -> bool:
-        """Read what is there; True at the end."""
+        """Read what is available.  Returns True when the answer is complete, or too long."""
         try:
             data = os.read(self.fd, MAX_ANSWER)
         except BlockingIOError:
@@ -64,25 +63,15 @@ class RewriteJob:
         self._answer += data
         return not data or len(self._answer) > MAX_ANSWER
 
-    def end(self) -> WriteResult:
-        """Take its answer, and end it if it has not ended; raises ScribeError."""
+    def finish(self) -> WriteResult:
+        """Kill the process if it still runs, and return what it did.
+
+        Raises RewriteError where it wrote no files or gave no answer.
+        """
         os.close(self.fd)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
         if not self._answer:
             raise RewriteError("the process that writes its files said nothing; see the log")
-        try:
-            data = json.loads(self._answer)
-            if data["v"] != 1:
-                raise RewriteError(f"version {data['v']!r} of its files' writer is not known here")
-            if problem := data.get("problem"):
-                raise RewriteError(str(problem))
-            return WriteResult(
-                config=str(data["config"]),
-                changed=bool(data["changed"]),
-                fresh=tuple(map(str, data["fresh"])),
-                left=tuple(map(str, data["left"])),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RewriteError(f"the answer of its files' writer is none: {error!r}") from None
+        return WriteResult.load(self._answer)

@@ -264,10 +264,10 @@ def _announcement(
     peer = None if report is None else report.neighbors.get(address)
     session = Session.UNKNOWN if peer is None else peer.session
     rib = "unread" if peer is None else peer.rib
-    told = want == have and peer is not None and peer.untold == 0
+    told = want == have and peer is not None and peer.unconfirmed == 0
     return Announcement(
         wanted=None if want is None else want.as_path,
-        acknowledged=None if have is None or (peer and peer.untold) else have.as_path,
+        acknowledged=None if have is None or (peer and peer.unconfirmed) else have.as_path,
         rib=rib,
         session=session.value,
         in_sync=told and rib != "differs" and (want is None or session is Session.UP),
@@ -297,8 +297,8 @@ def _neighbor(
     return NeighborStatus(
         peer_as=peer_as,
         session=Session.UNKNOWN.value if peer is None else peer.session.value,
-        since=None if peer is None else round(peer.since, 3),
-        why="" if peer is None else peer.why,
+        since=None if peer is None else round(peer.session_age, 3),
+        why="" if peer is None else peer.detail,
         announced=tuple(sorted(prefixes)) if up else (),
     )
 

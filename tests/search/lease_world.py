@@ -55,14 +55,14 @@ class Agent:
     def hear(self, line: bytes) -> None:
         """Take a report."""
         report, before = Report.load(line), self.view.report
-        held = self.view.leased if report.held is None else report.held
+        leased = self.view.leased if report.leased is None else report.leased
         if before is not None:
-            lapsed = before.lapses != report.lapses
+            lapsed = before.expirations != report.expirations
             if before.instance != report.instance:  # another process, which may hold nothing
-                lapsed = not held and report.expires_in is None
+                lapsed = not leased and report.expires_in is None
             if lapsed:
                 self.memory |= restart_at_withdrawn(self.memory, self.now)
-        self.view = LeaseView(connected=True, report=report, leased=held)
+        self.view = LeaseView(connected=True, report=report, leased=leased)
 
     def act(self, look: Observation) -> bytes | None:
         """Run a pass, and give what it says."""
@@ -72,8 +72,10 @@ class Agent:
         if step.wanted is None:
             return None
         self.serial += 1
-        lapses = None if self.view.report is None else self.view.report.lapses
-        return Want(self.serial, TTL, step.wanted, self.epoch, self.epoch, lapses=lapses).dump()
+        expirations = None if self.view.report is None else self.view.report.expirations
+        return Want(
+            self.serial, TTL, step.wanted, self.epoch, self.epoch, expirations=expirations
+        ).dump()
 
 
 class Whole(RuleBasedStateMachine):
@@ -106,7 +108,7 @@ class Whole(RuleBasedStateMachine):
         self.epochs += 1
         now = 1000.0 if self.epochs == 1 else self.agent.now
         agent = self.agent = Agent(self.epochs, now, 10 * self.epochs)
-        self._back(self.bed.lease.connected(agent.connection, self.bed.now))
+        self._back(self.bed.lease.on_connected(agent.connection, self.bed.now))
         self._back(self.bed.lease.start(self.bed.now))
         return agent
 
@@ -136,7 +138,7 @@ class Whole(RuleBasedStateMachine):
         if (said.epoch, said.serial) > self.newest:
             self.newest = (said.epoch, said.serial)
             self.granted = self.bed.now + TTL
-        self._back(self.bed.lease.message(connection, line, self.bed.now))
+        self._back(self.bed.lease.on_message(connection, line, self.bed.now))
 
     @initialize(settled=st.booleans())
     def begin(self, *, settled: bool) -> None:
@@ -167,12 +169,12 @@ class Whole(RuleBasedStateMachine):
         )
 
     def _time(self, agents: float, leases: float) -> None:
-        began, lapses = self.agent.now, self.bed.lease.lapses
+        began, expirations = self.agent.now, self.bed.lease.expirations
         self.agent.now += agents
         for _ in range(round(leases / TICK)):
             self.bed.now += TICK
             self._back(self.bed.lease.tick(self.bed.now))
-        if self.bed.lease.lapses > lapses:
+        if self.bed.lease.expirations > expirations:
             self.lapsed = began
         self._pass()
 
@@ -207,7 +209,7 @@ class Whole(RuleBasedStateMachine):
     def agent_dies(self, known: bool) -> None:
         """Another one comes; of the first, the lease hears at once or never."""
         if known:
-            self.bed.lease.disconnected(self.agent.connection)
+            self.bed.lease.on_disconnected(self.agent.connection)
         self.deaf = False
         self._another()
 
@@ -218,25 +220,25 @@ class Whole(RuleBasedStateMachine):
         self.newest = (0, 0)
         self.wire.clear()
         self.last = None
-        self.granted = self.bed.now + self.bed.lease.settings.inherit
+        self.granted = self.bed.now + self.bed.lease.settings.inherit_ttl
         self.agent.connection += 1
         # Nothing is said on a connection before its first report.
         deaf, self.deaf = self.deaf, False
-        self._back(self.bed.lease.connected(self.agent.connection, self.bed.now))
+        self._back(self.bed.lease.on_connected(self.agent.connection, self.bed.now))
         self._back(self.bed.lease.start(self.bed.now))
         self.deaf = deaf
 
     @rule(peer=st.sampled_from(PEERS), session=st.sampled_from([Session.UP, Session.DOWN]))
     def session(self, peer: str, session: Session) -> None:
         """A session comes or goes."""
-        self._back(self.bed.lease.heard(SessionChanged(peer, session), self.bed.now))
+        self._back(self.bed.lease.on_fact(SessionChanged(peer, session), self.bed.now))
 
     @rule()
     def calm(self) -> None:
         """Everything arrives in order: what stands is what the agent wants, and rightly."""
         self.deaf = False
         self.wire.clear()
-        self._back(self.bed.lease.connected(self.agent.connection, self.bed.now))
+        self._back(self.bed.lease.on_connected(self.agent.connection, self.bed.now))
         for _ in range(2):
             self._pass()
             while self.wire:
@@ -248,7 +250,7 @@ class Whole(RuleBasedStateMachine):
     def nothing_is_held_past_its_time(self) -> None:
         """Each route that stands was wanted by a message that was new, a short time ago."""
         rib = self.bed.exabgp.rib
-        assert set(rib.values()) == set(self.bed.lease.wanted.values())
+        assert set(rib.values()) == set(self.bed.lease.adj_rib_out.permitted.values())
         if rib:
             assert self.bed.now <= self.granted + TICK + 1e-6, "held past its time"
 

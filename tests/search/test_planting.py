@@ -57,7 +57,7 @@ def test_a_fault_at_the_bottom_reaches_the_lease() -> None:
         assert type(bed.lease) is machine.Lease
         bed.exabgp.up.clear()
         bed.do(bed.lease.start(bed.now))
-        return {peer.why for peer in bed.lease.peers.values()}
+        return {peer.detail for peer in bed.lease.neighbors.values()}
 
     assert said(copies[top], copies["leases"]) == {"planted"}
     assert "planted" not in said(import_module(top), import_module("leases"))

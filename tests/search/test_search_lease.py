@@ -28,10 +28,10 @@ def test_agent_and_lease_together() -> None:
 class RenewsByRepetition(LeaseMachine):
     """A lease that takes every message for a new one."""
 
-    def message(self, connection: int, line: bytes, now: float) -> list[Any]:
+    def on_message(self, connection: int, line: bytes, now: float) -> list[Any]:
         """Take a line of an agent's."""
         self.serial = 0
-        return super().message(connection, line, now)
+        return super().on_message(connection, line, now)
 
 
 class NeverRunsOut(LeaseMachine):
@@ -39,29 +39,31 @@ class NeverRunsOut(LeaseMachine):
 
     def tick(self, now: float) -> list[Any]:
         """Let time pass."""
-        if self.expires is not None:
-            self.expires = now + 1.0
+        if self.expires_at is not None:
+            self.expires_at = now + 1.0
         return super().tick(now)
 
 
 class KeepsOnEmpty(LeaseMachine):
     """A lease that takes an empty set for no news."""
 
-    def message(self, connection: int, line: bytes, now: float) -> list[Any]:
+    def on_message(self, connection: int, line: bytes, now: float) -> list[Any]:
         """Take a line of an agent's."""
         said = Want.load(line)
-        if not said.routes and self.asked:
+        if not said.routes and self.adj_rib_out.requested:
             self.serial = said.serial
             return []
-        return super().message(connection, line, now)
+        return super().on_message(connection, line, now)
 
 
 class TakesWhatIsOld(LeaseMachine):
     """A lease that takes what was decided before it ran out."""
 
-    def message(self, connection: int, line: bytes, now: float) -> list[Any]:
+    def on_message(self, connection: int, line: bytes, now: float) -> list[Any]:
         """Take a line of an agent's."""
-        return super().message(connection, replace(Want.load(line), lapses=None).dump(), now)
+        return super().on_message(
+            connection, replace(Want.load(line), expirations=None).dump(), now
+        )
 
 
 @pytest.mark.parametrize("faulty", [RenewsByRepetition, NeverRunsOut, KeepsOnEmpty, TakesWhatIsOld])

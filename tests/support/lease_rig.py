@@ -36,10 +36,10 @@ def want(
     ttl: float = 5.0,
     epoch: int = 1,
     pid: int = 7,
-    lapses: int | None = None,
+    expirations: int | None = None,
 ) -> bytes:
     """Give a Want as it comes over the socket."""
-    return Want(serial, ttl, routes, epoch, pid, lapses=lapses).dump()
+    return Want(serial, ttl, routes, epoch, pid, expirations=expirations).dump()
 
 
 @dataclass
@@ -93,12 +93,12 @@ class Bed:
                 neighbors=PEERS,
                 local_as=65010,
                 ttl_max=10.0,
-                inherit=5.0,
+                inherit_ttl=5.0,
             ),
             self.now,
         )
         self.effects: list[Effect] = []
-        self.lease.connected(1, self.now)
+        self.lease.on_connected(1, self.now)
         self.do(self.lease.start(self.now))
 
     def do(self, effects: list[Effect]) -> list[Effect]:
@@ -106,7 +106,7 @@ class Bed:
         done = list(effects)
         self.exabgp.take(effects)
         while self.exabgp.asked:
-            more = self.lease.heard(self.exabgp.answer(), self.now)
+            more = self.lease.on_fact(self.exabgp.answer(), self.now)
             self.exabgp.take(more)
             done += more
         self.effects += done
@@ -114,7 +114,7 @@ class Bed:
 
     def say(self, connection: int, line: bytes) -> list[Effect]:
         """Let an agent say something."""
-        return self.do(self.lease.message(connection, line, self.now))
+        return self.do(self.lease.on_message(connection, line, self.now))
 
     def wait(self, seconds: float) -> list[Effect]:
         """Let time pass in ticks of 50 ms."""

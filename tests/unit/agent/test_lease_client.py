@@ -46,18 +46,18 @@ class Play:
         self,
         path: Path,
         scene: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
-        **announcer: Any,
+        **client: Any,
     ) -> None:
         self.path = str(path / "lease.sock")
         self.scene = scene
         self.connections = 0
         self.views: list[LeaseView] = []
-        self.greeting = report(held=())
+        self.greeting = report(leased=())
         settings: dict[str, Any] = {
             "clock": OwnTime(),
-            "terms": ExpectedSpeaker("sessions", "vips"),
+            "expected": ExpectedSpeaker("sessions", "vips"),
         }
-        self.announcer = LeaseClient(self.path, 5.0, self.views.append, **(settings | announcer))
+        self.client = LeaseClient(self.path, 5.0, self.views.append, **(settings | client))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[LeaseClient]:
@@ -78,12 +78,12 @@ class Play:
         async def tick() -> None:
             while True:
                 await asyncio.sleep(0.01)
-                self.announcer.clock.tick()
+                self.client.clock.tick()
 
         server = await asyncio.start_unix_server(serve, self.path, limit=1 << 24)
-        tasks |= {asyncio.create_task(self.announcer.run()), asyncio.create_task(tick())}
+        tasks |= {asyncio.create_task(self.client.run()), asyncio.create_task(tick())}
         try:
-            yield self.announcer
+            yield self.client
         finally:
             server.close()
             for task in tasks:
@@ -97,7 +97,7 @@ async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         want = parse_agent_message(line)
         if isinstance(want, Want):
             expires = want.ttl if want.routes else None
-            writer.write(report(want.serial, held=want.routes, expires_in=expires).dump())
+            writer.write(report(want.serial, leased=want.routes, expires_in=expires).dump())
 
 
 def test_of_what_waits_only_the_newest_is_said(tmp_path: Path, eventually: Eventually) -> None:
@@ -115,13 +115,13 @@ def test_of_what_waits_only_the_newest_is_said(tmp_path: Path, eventually: Event
 
     async def scene() -> None:
         play = Play(tmp_path, late)
-        async with play.running() as announcer:
-            await eventually(lambda: announcer.view.connected)
+        async with play.running() as client:
+            await eventually(lambda: client.view.connected)
             for _ in range(200):
-                announcer.want(routes(1000))
-            announcer.want(routes(1))
+                client.renew(routes(1000))
+            client.renew(routes(1))
             read.set()
-            assert await announcer.confirmed(10)
+            assert await client.wait_confirmed(10)
 
     asyncio.run(scene())
     assert heard[-1].serial == 201
@@ -140,13 +140,13 @@ def test_a_lease_that_refuses_is_not_asked_without_a_pause(
 
     async def scene() -> int:
         play = Play(tmp_path, refuse)
-        async with play.running() as announcer:
+        async with play.running() as client:
             ends = time.monotonic() + 2
             while time.monotonic() < ends:
-                announcer.want(routes())
+                client.renew(routes())
                 await asyncio.sleep(0.005)
-            await eventually(announcer.problems)
-            assert "not a set of wanted routes" in announcer.problems()[0]
+            await eventually(client.problems)
+            assert "not a set of wanted routes" in client.problems()[0]
         return play.connections
 
     assert 2 <= asyncio.run(scene()) <= 6
@@ -163,14 +163,14 @@ def test_a_lease_that_does_not_answer_is_noticed(tmp_path: Path, eventually: Eve
     async def scene() -> None:
         # Ten times as fast as the wall: the eight seconds are 0.8.
         clock = OwnTime(0.2, lambda: 10 * time.monotonic())
-        play = Play(tmp_path, mute, clock=clock, silent=lambda: silent.append(clock.now()))
-        async with play.running() as announcer:
-            await eventually(lambda: announcer.view.connected)
+        play = Play(tmp_path, mute, clock=clock, on_silence=lambda: silent.append(clock.now()))
+        async with play.running() as client:
+            await eventually(lambda: client.view.connected)
             idle = clock.now()
             await eventually(lambda: clock.now() - idle > 12)
             assert not silent
             said = clock.now()
-            announcer.want(routes())
+            client.renew(routes())
             await eventually(lambda: silent)
             assert 8 <= silent[0] - said < 22
             await eventually(lambda: play.connections == 2)
@@ -205,11 +205,11 @@ def test_a_speaker_that_runs_something_else_is_asked_once(
 
     async def scene() -> tuple[str, ...]:
         play = Play(tmp_path, listen)
-        async with play.running() as announcer:
+        async with play.running() as client:
             await eventually(lambda: len(play.views) >= 4)
-            announcer.want(routes())
-            assert await announcer.confirmed(5)
-            return announcer.problems()
+            client.renew(routes())
+            assert await client.wait_confirmed(5)
+            return client.problems()
 
     problems = asyncio.run(scene())
     assert [isinstance(line, Reload) for line in heard] == ([True, False] if asks else [False])
@@ -229,9 +229,9 @@ def test_a_speaker_with_another_profile_is_named(tmp_path: Path, eventually: Eve
 
     async def scene() -> None:
         play = Play(tmp_path, other)
-        async with play.running() as announcer:
-            await eventually(announcer.problems)
-            assert "the same --profile" in announcer.problems()[0]
+        async with play.running() as client:
+            await eventually(client.problems)
+            assert "the same --profile" in client.problems()[0]
 
     asyncio.run(scene())
 
@@ -243,25 +243,25 @@ def test_a_lease_that_ran_out_is_noticed(tmp_path: Path, eventually: Eventually)
     async def expire(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         want = parse_agent_message(await reader.readline())
         assert isinstance(want, Want)
-        writer.write(report(want.serial - 1, held=()).dump())
+        writer.write(report(want.serial - 1, leased=()).dump())
         await go_on.wait()
-        writer.write(report(want.serial, held=want.routes, expires_in=5.0).dump())
+        writer.write(report(want.serial, leased=want.routes, expires_in=5.0).dump())
         await tell.wait()
-        writer.write(report(want.serial, held=()).dump())
+        writer.write(report(want.serial, leased=()).dump())
         await reader.read()
 
     async def scene() -> None:
         play = Play(tmp_path, expire)
-        async with play.running() as announcer:
-            await eventually(lambda: announcer.view.connected)
-            announcer.want(routes())
+        async with play.running() as client:
+            await eventually(lambda: client.view.connected)
+            client.renew(routes())
             await eventually(lambda: len(play.views) == 2)
-            assert not announcer.ran_out
+            assert not client.expired
             go_on.set()
-            assert await announcer.confirmed(5)
-            assert not announcer.ran_out
+            assert await client.wait_confirmed(5)
+            assert not client.expired
             tell.set()
-            await eventually(lambda: announcer.ran_out)
+            await eventually(lambda: client.expired)
 
     asyncio.run(scene())
 
@@ -271,16 +271,16 @@ def test_another_lease_process_that_found_nothing(tmp_path: Path, eventually: Ev
 
     async def end(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.readline()
-        play.greeting = report(held=(), instance="two")
+        play.greeting = report(leased=(), instance="two")
         if play.connections > 1:
             await reader.read()
 
     async def scene() -> None:
-        async with play.running() as announcer:
-            await eventually(lambda: announcer.view.connected)
-            assert not announcer.ran_out
-            announcer.want(())  # while HAProxy is dead, say; it returns while nobody can be told
-            await eventually(lambda: announcer.ran_out)
+        async with play.running() as client:
+            await eventually(lambda: client.view.connected)
+            assert not client.expired
+            client.renew(())  # while HAProxy is dead, say; it returns while nobody can be told
+            await eventually(lambda: client.expired)
 
     play = Play(tmp_path, end)
     asyncio.run(scene())
@@ -291,23 +291,23 @@ def test_a_lapse_is_noticed_whatever_crosses_it(tmp_path: Path, eventually: Even
     wants: list[Want] = []
 
     async def lapse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for lapses, held in ((0, routes()), (1, ()), (1, routes())):
+        for expirations, held in ((0, routes()), (1, ()), (1, routes())):
             want = parse_agent_message(await reader.readline())
             assert isinstance(want, Want)
             wants.append(want)
-            writer.write(report(wants[0].serial, held=held, lapses=lapses).dump())
+            writer.write(report(wants[0].serial, leased=held, expirations=expirations).dump())
         await reader.read()
 
     async def scene() -> None:
         play = Play(tmp_path, lapse)
-        play.greeting = report(held=(), lapses=0)
-        async with play.running() as announcer:
-            await eventually(lambda: announcer.view.connected)
+        play.greeting = report(leased=(), expirations=0)
+        async with play.running() as client:
+            await eventually(lambda: client.view.connected)
             for count, ran_out in ((2, False), (3, True), (4, True)):
-                announcer.want(routes())
+                client.renew(routes())
                 await eventually(lambda count=count: len(play.views) == count)
-                assert announcer.ran_out is ran_out, "until the agent has taken note of it"
-            assert [want.lapses for want in wants] == [0, 0, 1]
+                assert client.expired is ran_out, "until the agent has taken note of it"
+            assert [want.expirations for want in wants] == [0, 0, 1]
 
     asyncio.run(scene())
 
@@ -317,11 +317,11 @@ def test_what_is_confirmed_is_what_was_wanted_last(tmp_path: Path, eventually: E
 
     async def scene() -> None:
         play = Play(tmp_path, answers)
-        async with play.running() as announcer:
-            await eventually(lambda: announcer.view.connected)
-            announcer.want(routes())
-            assert await announcer.withdraw(5)
-            assert announcer.view.report is not None
-            assert announcer.view.report.acked == announcer.serial == 2
+        async with play.running() as client:
+            await eventually(lambda: client.view.connected)
+            client.renew(routes())
+            assert await client.withdraw(5)
+            assert client.view.report is not None
+            assert client.view.report.acked == client.serial == 2
 
     asyncio.run(scene())

@@ -22,8 +22,8 @@ def test_a_want_is_told_and_acknowledged() -> None:
     done = bed.say(1, want(1, route()))
     assert bed.exabgp.rib == {route().key: route()}
     first, last = reports(done)
-    assert (first.serial, first.acked, first.held) == (1, 0, (route(),)), "heard, not yet done"
-    assert (last.serial, last.acked, last.held) == (1, 1, None)
+    assert (first.serial, first.acked, first.leased) == (1, 0, (route(),)), "heard, not yet done"
+    assert (last.serial, last.acked, last.leased) == (1, 1, None)
 
 
 def test_only_differences_are_said_and_withdrawals_go_first() -> None:
@@ -59,11 +59,11 @@ def test_a_ttl_is_bounded() -> None:
 def test_what_was_decided_before_the_lease_ran_out_comes_too_late() -> None:
     """An agent that was stopped goes on in the middle of a pass: it has to hear of it first."""
     bed = Bed()
-    bed.say(1, want(1, route(), lapses=0))
+    bed.say(1, want(1, route(), expirations=0))
     bed.wait(5.1)
-    (late,) = reports(bed.say(1, want(2, route(), lapses=0)))
-    assert (late.lapses, late.held, late.serial, bed.exabgp.rib) == (1, None, 1, {})
-    bed.say(1, want(3, route(asns=7), lapses=1))
+    (late,) = reports(bed.say(1, want(2, route(), expirations=0)))
+    assert (late.expirations, late.leased, late.serial, bed.exabgp.rib) == (1, None, 1, {})
+    bed.say(1, want(3, route(asns=7), expirations=1))
     assert bed.exabgp.rib == {route().key: route(asns=7)}
 
 
@@ -74,7 +74,7 @@ def test_an_older_agent_does_not_know_of_lapses() -> None:
     bed.wait(5.1)
     bed.say(1, want(2, route()))
     assert bed.exabgp.rib == {route().key: route()}
-    bed.say(1, want(3, lapses=0))
+    bed.say(1, want(3, expirations=0))
     assert not bed.exabgp.rib
 
 
@@ -90,7 +90,7 @@ def test_a_clean_stop_withdraws_at_once() -> None:
 def test_a_new_process_inherits_and_an_agent_renews_without_a_word_on_the_wire() -> None:
     """The lease process died and was started again: nothing changes if the agent still wants it."""
     bed = Bed(route())
-    assert reports(bed.effects)[-1].held == (route(),)
+    assert reports(bed.effects)[-1].leased == (route(),)
     bed.exabgp.heard.clear()
     bed.wait(1.0)
     bed.say(1, want(9, route()))
@@ -190,7 +190,7 @@ def test_what_another_agent_was_confirmed_says_nothing_to_the_next() -> None:
     """Serials are an agent's own: the first of the next one is not done because 500 was."""
     bed = Bed()
     bed.say(1, want(500, route(), epoch=10))
-    effects = bed.lease.message(2, want(1, route(asns=3), epoch=20), bed.now)
+    effects = bed.lease.on_message(2, want(1, route(asns=3), epoch=20), bed.now)
     assert [report.acked for report in reports(effects) if not report.lost] == [0]
     done = bed.do(effects)
     assert reports(done)[-1].acked == 1
@@ -199,10 +199,10 @@ def test_what_another_agent_was_confirmed_says_nothing_to_the_next() -> None:
 def test_everybody_hears_of_every_change() -> None:
     """Who only looks on knows what is held, whoever else was told of it before."""
     bed = Bed()
-    bed.lease.connected(2, bed.now)
+    bed.lease.on_connected(2, bed.now)
     bed.say(1, want(1, route()))
-    done = bed.do(bed.lease.heard(SessionChanged(PEERS[1], Session.DOWN, "reset"), bed.now))
-    heard = {effect.to: effect.report.held for effect in done if isinstance(effect, SendReport)}
+    done = bed.do(bed.lease.on_fact(SessionChanged(PEERS[1], Session.DOWN, "reset"), bed.now))
+    heard = {effect.to: effect.report.leased for effect in done if isinstance(effect, SendReport)}
     assert heard == {1: None, 2: (route(),)}
 
 
@@ -221,7 +221,7 @@ def test_a_rib_that_cannot_be_read_at_the_start_is_asked_for_again() -> None:
             if isinstance(answer.command, QueryAdjRibOut):
                 asked += 1
                 answer = Answer(answer.command, error="cannot read the rib")
-            bed.exabgp.take(bed.lease.heard(answer, bed.now))
+            bed.exabgp.take(bed.lease.on_fact(answer, bed.now))
         bed.now += 0.05
         effects = bed.lease.tick(bed.now)
         bed.exabgp.take(effects)
@@ -235,9 +235,9 @@ def test_a_session_that_comes_up_is_told_everything_again() -> None:
     """What was said before it came up does not count."""
     bed = Bed()
     bed.say(1, want(1, route(), route(neighbor=PEERS[1])))
-    bed.do(bed.lease.heard(SessionChanged(PEERS[1], Session.DOWN, "reset"), bed.now))
+    bed.do(bed.lease.on_fact(SessionChanged(PEERS[1], Session.DOWN, "reset"), bed.now))
     bed.exabgp.heard.clear()
-    bed.do(bed.lease.heard(SessionChanged(PEERS[1], Session.UP), bed.now))
+    bed.do(bed.lease.on_fact(SessionChanged(PEERS[1], Session.UP), bed.now))
     assert bed.exabgp.heard == [Announce(route(neighbor=PEERS[1]))]
 
 
@@ -248,7 +248,7 @@ def test_the_rib_is_read_back_and_repaired() -> None:
     bed.exabgp.rib = {route(VIPS[1]).key: route(VIPS[1])}
     done = bed.wait(1.5)
     assert bed.exabgp.rib == {route().key: route()}
-    assert bed.lease.repairs == 2
+    assert bed.lease.adj_rib_out.repairs == 2
     assert reports(done)[-1].neighbors[PEERS[0]].rib == "differs"
     bed.say(1, want(2, route(), ttl=10.0))
     assert reports(bed.wait(1.5))[-1].neighbors[PEERS[0]].rib == "agrees"
@@ -257,9 +257,9 @@ def test_the_rib_is_read_back_and_repaired() -> None:
 def test_a_command_that_is_refused_is_said_again() -> None:
     """ExaBGP's refusal is kept for the agent, and the next pass tries again."""
     bed = Bed()
-    effects = bed.lease.message(1, want(1, route()), bed.now)
+    effects = bed.lease.on_message(1, want(1, route()), bed.now)
     (said,) = [effect.command for effect in effects if isinstance(effect, SendCommand)]
-    done = bed.lease.heard(Answer(said, error="no such neighbor"), bed.now)
+    done = bed.lease.on_fact(Answer(said, error="no such neighbor"), bed.now)
     assert reports(done)[-1].errors == ("announce 203.0.113.10/32 to 192.0.2.4: no such neighbor",)
     bed.say(1, want(2, route()))
     assert bed.exabgp.rib
@@ -306,10 +306,10 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def reconnect(self) -> None:
         """The agent is another one."""
-        self.bed.lease.disconnected(self.connection)
+        self.bed.lease.on_disconnected(self.connection)
         self.connection += 1
         self.epoch += 1
-        self.bed.do(self.bed.lease.connected(self.connection, self.bed.now))
+        self.bed.do(self.bed.lease.on_connected(self.connection, self.bed.now))
 
     @rule(seconds=st.sampled_from([0.05, 0.5, 2.0, 6.0]))
     def wait(self, seconds: float) -> None:
@@ -319,7 +319,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(peer=st.sampled_from(PEERS), session=st.sampled_from([Session.UP, Session.DOWN]))
     def session(self, peer: str, session: Session) -> None:
         """A session changes, or is said to change again."""
-        self.bed.do(self.bed.lease.heard(SessionChanged(peer, session), self.bed.now))
+        self.bed.do(self.bed.lease.on_fact(SessionChanged(peer, session), self.bed.now))
 
     @precondition(lambda self: self.bed.exabgp.rib)
     @rule()
@@ -328,14 +328,14 @@ class AnyOrder(RuleBasedStateMachine):
         lost = next(iter(self.bed.exabgp.rib.values()))
         self.bed.exabgp.rib.pop(lost.key)
         # The machine cannot know before it reads, and a withdrawal of it is then an error.
-        self.bed.lease.told.pop(lost.key, None)
-        self.bed.lease.wanted.pop(lost.key, None)
+        self.bed.lease.adj_rib_out.advertised.pop(lost.key, None)
+        self.bed.lease.adj_rib_out.permitted.pop(lost.key, None)
 
     @invariant()
     def nothing_past_its_time(self) -> None:
         """What stands in ExaBGP is wanted, and somebody wanted it a short time ago."""
         rib = self.bed.exabgp.rib
-        assert set(rib.values()) == set(self.bed.lease.wanted.values())
+        assert set(rib.values()) == set(self.bed.lease.adj_rib_out.permitted.values())
         if rib:
             assert self.bed.now <= self.until + 0.06
 

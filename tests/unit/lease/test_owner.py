@@ -13,10 +13,10 @@ def test_an_agent_that_crashes_again_and_again_is_barred() -> None:
     bed = Bed()
     for life in range(1, 6):
         bed.say(life, want(1, route(), epoch=life))
-        bed.lease.disconnected(life)
+        bed.lease.on_disconnected(life)
         bed.wait(1.0)
     assert bed.exabgp.rib, "four crashes that somebody came back from"
-    bed.lease.connected(6, bed.now)
+    bed.lease.on_connected(6, bed.now)
     done = bed.say(6, want(1, route(), epoch=6))
     assert not bed.exabgp.rib
     assert "crashed 5 times" in reports(done)[-1].problems[0]
@@ -37,6 +37,6 @@ def test_other_ends_are_no_crash_loop(how: str) -> None:
         line = Want(life, 8.0, (route(),), epoch, 7, leaving=how == "leaves").dump()
         bed.say(life, line)
         if how != "is replaced":
-            bed.lease.disconnected(life)
+            bed.lease.on_disconnected(life)
         bed.wait(16.0 if how == "crashes seldom" else 1.0)
-        assert not bed.lease.holder.barred
+        assert not bed.lease.owner.crash_looping

@@ -26,9 +26,9 @@ class Changing(Bed):
     def __init__(self) -> None:
         super().__init__()
         self.lease = type(self.lease)(
-            replace(self.lease.settings, able=True, config="old", ttl_max=300.0), self.now
+            replace(self.lease.settings, can_reload=True, config="old", ttl_max=300.0), self.now
         )
-        self.lease.connected(1, self.now)
+        self.lease.on_connected(1, self.now)
         self.do(self.lease.start(self.now))
         self.say(1, want(1, route(), route(neighbor=PEERS[1]), ttl=300.0))
         self.effects.clear()
@@ -41,19 +41,19 @@ class Changing(Bed):
         self,
         config: str = "new",
         *,
-        changed: bool = True,
-        fresh: tuple[str, ...] = (),
-        left: tuple[str, ...] = (),
+        file_changed: bool = True,
+        changed: tuple[str, ...] = (),
+        deferred: tuple[str, ...] = (),
         neighbors: tuple[str, ...] = PEERS,
     ) -> list[Effect]:
         """Have the files written."""
         settings = replace(self.lease.settings, neighbors=neighbors, prefixes=frozenset(VIPS))
-        step = WriteResult(config, changed, fresh, left)
-        return self.do(self.lease.written(step, settings, self.now))
+        step = WriteResult(config, file_changed, changed, deferred)
+        return self.do(self.lease.on_written(step, settings, self.now))
 
     def loaded(self, config: str = "new", error: str | None = None) -> list[Effect]:
         """Have ExaBGP say what it runs."""
-        return self.do(self.lease.heard(ConfigLoaded(config, error), self.now))
+        return self.do(self.lease.on_fact(ConfigLoaded(config, error), self.now))
 
     def session(self, neighbor: str, session: Session) -> list[Effect]:
         """Have a session change."""
@@ -61,7 +61,7 @@ class Changing(Bed):
             self.exabgp.up.add(neighbor)
         else:
             self.exabgp.up.discard(neighbor)
-        return self.do(self.lease.heard(SessionChanged(neighbor, session), self.now))
+        return self.do(self.lease.on_fact(SessionChanged(neighbor, session), self.now))
 
 
 def steps(effects: list[Effect]) -> list[Effect]:
@@ -88,7 +88,7 @@ def test_what_disturbs_nobody_is_done_in_one_step() -> None:
     bed = Changing()
     assert steps(bed.ask()) == [WriteConfig()]
     assert word(bed) == "busy"
-    assert steps(bed.written(fresh=(THIRD,), neighbors=(*PEERS, THIRD))) == [ReloadConfig()]
+    assert steps(bed.written(changed=(THIRD,), neighbors=(*PEERS, THIRD))) == [ReloadConfig()]
     bed.exabgp.heard.clear()
     bed.loaded()
     assert bed.exabgp.heard == [QuerySessions()], "nobody wants a route for it yet"
@@ -107,7 +107,7 @@ def test_what_waited_for_a_neighbor_is_said_as_soon_as_exabgp_knows_it() -> None
     done = bed.say(1, want(2, route(), third, ttl=300.0))
     assert reports(done)[-1].problems == (f"{THIRD} is not a neighbor of the speaker",)
     bed.ask()
-    bed.written(fresh=(THIRD,), neighbors=(*PEERS, THIRD))
+    bed.written(changed=(THIRD,), neighbors=(*PEERS, THIRD))
     assert third.key not in bed.exabgp.rib
     done = bed.loaded()
     assert bed.exabgp.rib[third.key] == third
@@ -119,7 +119,7 @@ def test_other_vips_need_no_reading() -> None:
     bed = Changing()
     bed.ask()
     settings = replace(bed.lease.settings, prefixes=frozenset({VIPS[0], "203.0.113.99/32"}))
-    done = bed.do(bed.lease.written(WriteResult("old", changed=False), settings, bed.now))
+    done = bed.do(bed.lease.on_written(WriteResult("old", file_changed=False), settings, bed.now))
     assert not steps(done)
     assert word(bed) == "ready"
     bed.say(1, want(2, route("203.0.113.99/32"), ttl=300.0))
@@ -130,15 +130,17 @@ def test_what_was_written_and_never_read_is_read() -> None:
     """The lease process before us ended in between: the file is right, ExaBGP runs another."""
     bed = Changing()
     bed.ask()
-    assert steps(bed.written(changed=False)) == [ReloadConfig()]
+    assert steps(bed.written(file_changed=False)) == [ReloadConfig()]
 
 
 def test_sessions_close_one_at_a_time() -> None:
     """The second one when the first is up again, not when it is merely not down yet."""
     bed = Changing()
     bed.ask()
-    assert steps(bed.written(changed=False, config="old", left=BOTH)) == [WriteConfig(BOTH[:1])]
-    assert steps(bed.written("new-1", fresh=BOTH[:1], left=BOTH[1:])) == [ReloadConfig()]
+    assert steps(bed.written(file_changed=False, config="old", deferred=BOTH)) == [
+        WriteConfig(BOTH[:1])
+    ]
+    assert steps(bed.written("new-1", changed=BOTH[:1], deferred=BOTH[1:])) == [ReloadConfig()]
     assert not steps(bed.loaded("new-1"))
     assert not steps(bed.wait(1.0)), "its old session is still up"
     bed.session(BOTH[0], Session.DOWN)
@@ -147,7 +149,7 @@ def test_sessions_close_one_at_a_time() -> None:
     bed.session(BOTH[0], Session.UP)
     assert Announce(route()) in bed.exabgp.heard, "it is told everything again"
     assert steps(bed.wait(0.1)) == [WriteConfig(BOTH[1:])]
-    assert steps(bed.written("new", fresh=BOTH[1:])) == [ReloadConfig()]
+    assert steps(bed.written("new", changed=BOTH[1:])) == [ReloadConfig()]
     bed.loaded("new")
     bed.wait(0.1)
     assert word(bed) == "ready"
@@ -157,7 +159,7 @@ def test_who_gets_another_session_is_told_everything_again() -> None:
     """ExaBGP takes a neighbor with another AS number for one that it has never seen."""
     bed = Changing()
     bed.ask()
-    bed.written(fresh=BOTH[:1])
+    bed.written(changed=BOTH[:1])
     bed.exabgp.heard.clear()
     bed.exabgp.rib.clear()
     bed.loaded()
@@ -169,8 +171,10 @@ def test_a_session_that_is_down_anyway_goes_first() -> None:
     bed = Changing()
     bed.session(BOTH[1], Session.DOWN)
     bed.ask()
-    assert steps(bed.written(changed=False, config="old", left=BOTH)) == [WriteConfig(BOTH[1:])]
-    bed.written("new-1", fresh=BOTH[1:], left=BOTH[:1])
+    assert steps(bed.written(file_changed=False, config="old", deferred=BOTH)) == [
+        WriteConfig(BOTH[1:])
+    ]
+    bed.written("new-1", changed=BOTH[1:], deferred=BOTH[:1])
     bed.loaded("new-1")
     assert not steps(bed.wait(UP_TIMEOUT + 1))
     assert word(bed) == "ready"
@@ -179,7 +183,7 @@ def test_a_session_that_is_down_anyway_goes_first() -> None:
     assert "no other one is up" in problem
     bed.session(BOTH[1], Session.UP)
     bed.ask()
-    done = bed.written("new-1", changed=False, left=BOTH[:1])
+    done = bed.written("new-1", file_changed=False, deferred=BOTH[:1])
     assert steps(done) == [WriteConfig(BOTH[:1])], "asked again, it goes on"
 
 
@@ -187,7 +191,7 @@ def test_the_only_session_of_all_is_closed_without_another() -> None:
     """There is no other to wait for."""
     bed = Changing()
     bed.ask()
-    bed.written("mid", neighbors=BOTH[:1], left=BOTH[:1])
+    bed.written("mid", neighbors=BOTH[:1], deferred=BOTH[:1])
     bed.loaded("mid")
     assert steps(bed.wait(0.1)) == [WriteConfig(BOTH[:1])]
 
@@ -199,9 +203,9 @@ def test_a_change_that_fails_is_said_and_changes_nothing(how: str) -> None:
     before = dict(bed.exabgp.rib)
     bed.ask()
     if how == "not written":
-        done = bed.do(bed.lease.not_written("md5: cannot be read", bed.now))
+        done = bed.do(bed.lease.on_write_failed("md5: cannot be read", bed.now))
     else:
-        bed.written(fresh=(THIRD,), neighbors=(*PEERS, THIRD))
+        bed.written(changed=(THIRD,), neighbors=(*PEERS, THIRD))
         done = (
             bed.loaded("old", "syntax error")
             if how == "not taken"
@@ -212,7 +216,7 @@ def test_a_change_that_fails_is_said_and_changes_nothing(how: str) -> None:
     assert words[how] in problem
     assert (word(bed), reports(done)[-1].config) == ("ready", "old")
     assert bed.exabgp.rib == before
-    assert set(bed.lease.peers) == set(PEERS)
+    assert set(bed.lease.neighbors) == set(PEERS)
     assert steps(bed.ask()) == [WriteConfig()], "asked again, it tries again"
 
 
@@ -236,7 +240,7 @@ def test_a_neighbor_that_goes_takes_its_routes_along() -> None:
     done = bed.loaded()
     assert bed.exabgp.heard == [QuerySessions()]
     told = [effect.report for effect in done if isinstance(effect, SendReport)]
-    assert told[-1].held == (route(),)
+    assert told[-1].leased == (route(),)
     assert set(told[-1].neighbors) == {BOTH[0]}
 
 

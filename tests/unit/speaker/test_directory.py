@@ -94,8 +94,8 @@ def test_the_hash_changes_with_the_sessions_only() -> None:
 def test_the_lease_is_told_what_it_may_announce() -> None:
     """The file beside the configuration is all that the lease process ever reads."""
     config = config_module.config_hash(loopback_profile())
-    settings = directory.lease_settings(loopback_profile(), "/run/x", config, "/etc/x.yaml")
-    assert settings == {
+    file = directory.build_lease_file(loopback_profile(), "/run/x", config, "/etc/x.yaml")
+    assert json.loads(file.dump()) == {
         "v": 1,
         "socket": "/run/x/lease.sock",
         "profile": "/etc/x.yaml",

@@ -228,7 +228,7 @@ def test_the_newest_reason_that_tells_something_is_told() -> None:
 
     def why(reason: str) -> list[str]:
         facts = dialogue.hear(STATE.format(FIRST, "down", REASON.format(reason)))
-        return [fact.why for fact in facts if isinstance(fact, SessionChanged)]
+        return [fact.detail for fact in facts if isinstance(fact, SessionChanged)]
 
     assert why("closing connection") == [NO_CONNECTION]
     bad_as = "closed from here: bad peer AS (2/2); its AS number is not the profile's `peer_as`"

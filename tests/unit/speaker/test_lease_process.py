@@ -209,15 +209,15 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def test_a_want_may_come_in_pieces(bench: Bench) -> None:
     """A line is taken when it is whole, and not before."""
     with Agent(bench) as agent:
-        assert agent.report().held == ()
+        assert agent.report().leased == ()
         line = want(1)
         for byte in line[:-1]:
             agent.say(bytes([byte]))
         with Agent(bench) as other:  # it has been served after all those pieces
-            assert other.report().held == ()
+            assert other.report().leased == ()
         assert not bench.said("announce")
         agent.say(line[-1:])
-        assert agent.confirmed(1).neighbors[PEER].untold == 0
+        assert agent.confirmed(1).neighbors[PEER].unconfirmed == 0
         assert len(bench.said("announce")) == 1
 
 
@@ -264,9 +264,9 @@ def test_an_exabgp_that_reads_late_is_waited_for(bench: Bench) -> None:
         agent.report()
         bench.deaf.set()
         agent.say(want(1, count=1000, asns=20, alike=False))
-        assert agent.report().neighbors[PEER].untold == 1000
+        assert agent.report().neighbors[PEER].unconfirmed == 1000
         with Agent(bench) as other:
-            assert len(other.report().held or ()) == 1000
+            assert len(other.report().leased or ()) == 1000
         bench.deaf.clear()
         agent.confirmed(1)
     lines = bench.said("announce")
@@ -310,7 +310,7 @@ def test_there_is_always_room_for_an_agent(bench: Bench) -> None:
         for one in idle:
             one.report()
         newcomer = stack.enter_context(Agent(bench))
-        assert newcomer.report().held
+        assert newcomer.report().leased
         assert idle[0].ended()
         holder.say(want(2))
         assert holder.confirmed(2).serial == 2

@@ -1,0 +1,151 @@
+"""Which routes the speaker is to advertise, and which it does (stdlib only, pure).
+
+A route passes three stages: an agent *requests* it, the speaker's settings *permit* it, and a
+command to the speaker *advertises* it.  The speaker's own adj-rib-out is read back and compared
+with what is advertised; what differs is sent again.
+
+All times are own time, in seconds (``anycastd.system.clock``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from anycastd.bgp.route import Route
+from anycastd.bgp.session import Session
+from anycastd.lease.commands import Announce, Command, Withdraw
+from anycastd.lease.neighbor import NeighborState
+from anycastd.lease.settings import Settings
+
+MAX_PROBLEMS = 10
+"""Refused routes that a report names; ten are enough for a profile with 1,000 wrong VIPs."""
+
+
+class AdjRibOut:
+    """Routes requested, permitted and advertised; the two mappings by (neighbor, prefix).
+
+    ``known``: what the process before this one left in the speaker's adj-rib-out has been read.
+    ``repairs`` counts the routes that were sent again because they differed there.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.requested: tuple[Route, ...] = ()
+        self.permitted: dict[tuple[str, str], Route] = {}
+        self.advertised: dict[tuple[str, str], Route] = {}
+        self.known = False
+        self.repairs = 0
+        self._refused: list[str] = []
+        self._dirty = False
+        self._changed_at = now
+        self._read_at = now
+
+    def update(self, settings: Settings, *, banned: bool, now: float) -> list[Command]:
+        """Filter the requested routes and return the commands that make them advertised.
+
+        ``banned``: agents are banned, so no route is permitted.  Withdrawals come first.
+        """
+        self._permit(() if banned else self.requested, settings)
+        commands: list[Command] = [
+            Withdraw(self.advertised.pop(key))
+            for key in [key for key in self.advertised if key not in self.permitted]
+        ]
+        for key, route in self.permitted.items():
+            if self.advertised.get(key) != route:
+                self.advertised[key] = route
+                commands.append(Announce(route))
+        if commands:
+            self._mark_dirty(now)
+        return commands
+
+    def inherit(self, rib: tuple[Route, ...]) -> None:
+        """Take over the routes that the lease process before this one left in the speaker."""
+        self.known = True
+        # What was sent since the query is newer than its answer.
+        self.advertised = {route.key: route for route in rib} | self.advertised
+
+    def compare(
+        self, rib: tuple[Route, ...], neighbors: Mapping[str, NeighborState], now: float
+    ) -> list[Command]:
+        """Compare the speaker's adj-rib-out with what is advertised.
+
+        Only neighbors whose session is up are compared; each gets its result.  Returns the commands
+        that repair the differences.
+        """
+        found = {route.key: route for route in rib}
+        commands: list[Command] = []
+        for address, neighbor in neighbors.items():
+            if neighbor.session is not Session.UP:
+                continue
+            repairs: list[Command] = [
+                Withdraw(route)
+                for key, route in found.items()
+                if key[0] == address and key not in self.advertised
+            ]
+            repairs += [
+                Announce(route)
+                for key, route in self.advertised.items()
+                if key[0] == address and found.get(key) != route
+            ]
+            neighbor.set_rib(agrees=not repairs, now=now)
+            commands += repairs
+        if commands:
+            self.repairs += len(commands)
+            self._mark_dirty(now)
+        return commands
+
+    def repeat(self, neighbor: str, now: float) -> list[Command]:
+        """Return the commands that announce all routes of ``neighbor`` again.
+
+        What was sent before its session came up does not count.  ExaBGP sends no UPDATE for a route
+        that the neighbor has already.
+        """
+        self._mark_dirty(now)
+        return [Announce(route) for route in self.advertised.values() if route.neighbor == neighbor]
+
+    def on_refused(self, command: Announce | Withdraw) -> None:
+        """Handle that the speaker refused a command: the next update sends it again."""
+        if self.advertised.get(command.route.key) == command.route:
+            del self.advertised[command.route.key]
+
+    def keep_neighbors(self, neighbors: Collection[str]) -> None:
+        """Forget what is advertised to all neighbors but these."""
+        self.advertised = {
+            key: route for key, route in self.advertised.items() if key[0] in neighbors
+        }
+
+    def on_read(self, now: float) -> None:
+        """Handle that the speaker answered a query for its adj-rib-out, readable or not."""
+        self._read_at = now
+
+    def is_read_due(self, settings: Settings, now: float) -> bool:
+        """Return whether it is time to query the speaker's adj-rib-out."""
+        settled = self._dirty and now >= self._changed_at + settings.settle_delay
+        return self.known and (settled or now >= self._read_at + settings.read_interval)
+
+    def on_query(self) -> None:
+        """Handle that the adj-rib-out is being queried: changes up to now will be in the answer."""
+        self._dirty = False
+
+    def describe_refused(self) -> list[str]:
+        """Describe the requested routes that are not permitted, at most MAX_PROBLEMS of them."""
+        more = len(self._refused) - MAX_PROBLEMS
+        return self._refused[:MAX_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
+
+    def _permit(self, routes: tuple[Route, ...], settings: Settings) -> None:
+        refused: list[str] = []
+        self.permitted = {}
+        for route in routes:
+            if route.prefix not in settings.prefixes:
+                refused.append(f"{route.prefix} is not a VIP that the speaker may announce")
+            elif route.neighbor not in settings.neighbors:
+                refused.append(f"{route.neighbor} is not a neighbor of the speaker")
+            elif route.as_path[0] != settings.local_as:
+                path = " ".join(map(str, route.as_path))
+                refused.append(f"{route.prefix}: the path {path} does not begin with our ASN")
+            else:
+                self.permitted[route.key] = route
+        self._refused = list(dict.fromkeys(refused))
+
+    def _mark_dirty(self, now: float) -> None:
+        """Note that routes changed, so that the adj-rib-out is read back soon."""
+        self._changed_at, self._dirty = now, True
