@@ -1,4 +1,4 @@
-"""Which region the far router sends traffic to, for each combination of levels (pure)."""
+"""Predict which region wins at the far router, for each combination of levels (pure)."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ from anycastd.profile.document import Problem
 from anycastd.profile.model import Network, Profile, Service
 from anycastd.profile.yaml_reader import Path, find_line, format_key
 
-# Best first; the keys hold the number of prepends at each announced level.
+# Announced levels, best first, with the key in a service that has the number of prepends.
 PREPEND_KEYS: Mapping[str, tuple[str, ...]] = {
     "preferred": ("prepend",),
     "degraded": ("degraded", "prepend"),
     "standby": ("standby", "prepend"),
 }
-
-
 WITHDRAWN = "withdrawn"
-
-
+# 0 is the best level.
 RANKS = {level: rank for rank, level in enumerate((*PREPEND_KEYS, WITHDRAWN))}
 
+MAX_ROWS = 1024
+"""Combinations in one matrix: five regions with four levels each.  More are compared in pairs."""
 
-ROWS_MAX = 1024
-
-
-# Of one offer: (level, length of its path), best first.
+# (level, length of its AS path), best level first.
 Lengths = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A region at a level, with the path that the far router sees (empty: withdrawn)."""
+    """A region at one level, with the AS path that the far router sees (empty: withdrawn).
+
+    ``steers`` is False where longer paths do not move traffic.
+    """
 
     region: str
     level: str
@@ -44,7 +43,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """One level of each region: ``winners`` are none, one, or several regions (a tie)."""
+    """One level of each region, and the result: no winner, one, or several (a tie).
+
+    ``sentence`` describes the result for operators.
+    """
 
     candidates: tuple[Candidate, ...]
     winners: tuple[str, ...]
@@ -53,7 +55,7 @@ class Combination:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """All combinations of the levels of one VIP in its regions, best levels first."""
+    """All combinations of levels of one VIP in its regions, best levels first."""
 
     service: str
     vip: Network
@@ -63,7 +65,10 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A service as one file has it; ``order`` is the place of the file among all."""
+    """A service of one profile, with its candidate at each level.
+
+    ``order`` is the index of the file in the comparison; ``lines`` maps paths to lines of it.
+    """
 
     order: int
     file: str
@@ -74,44 +79,48 @@ class Offer:
 
     @property
     def lengths(self) -> Lengths:
+        """The length of the AS path at each level, best level first."""
         return tuple((level, len(each.path)) for level, each in self.candidates.items())
 
     def problem(self, keys: Path, message: str, remedy: str, *, warning: bool = True) -> Problem:
+        """Return a problem at ``keys`` of this service."""
         path = ("services", self.service.name, *keys)
         line = find_line(self.lines, path)
         return Problem(self.file, line, format_key(path), message, remedy, warning)
 
 
 def build_matrices(offers: Sequence[Offer]) -> Iterator[Matrix]:
-    """Yield one matrix of all regions that have a VIP; of too many one for each pair."""
+    """Yield one matrix of all offers of a VIP, or one for each pair if there are too many."""
     if len(offers) < 2:  # noqa: PLR2004 - one region cannot be compared
         return
-    if math.prod(len(offer.candidates) + 1 for offer in offers) > ROWS_MAX:
-        yield from (_matrix(pair) for pair in combinations(offers, 2))
+    if math.prod(len(offer.candidates) + 1 for offer in offers) > MAX_ROWS:
+        yield from (_build_matrix(pair) for pair in combinations(offers, 2))
     else:
-        yield _matrix(offers)
+        yield _build_matrix(offers)
 
 
-def _matrix(offers: Sequence[Offer]) -> Matrix:
-    levels = product(*((*offer.candidates.values(), _withdrawn(offer)) for offer in offers))
+def _build_matrix(offers: Sequence[Offer]) -> Matrix:
+    levels = product(
+        *((*offer.candidates.values(), _withdrawn_candidate(offer)) for offer in offers)
+    )
     return Matrix(
         service=offers[0].service.name,
         vip=offers[0].service.vip,
         regions=tuple(offer.profile.region for offer in offers),
-        combinations=tuple(_combination(each) for each in levels),
+        combinations=tuple(_compare_candidates(each) for each in levels),
     )
 
 
-def _withdrawn(offer: Offer) -> Candidate:
+def _withdrawn_candidate(offer: Offer) -> Candidate:
     return Candidate(offer.profile.region, WITHDRAWN, ())
 
 
-def _combination(candidates: tuple[Candidate, ...]) -> Combination:
+def _compare_candidates(candidates: tuple[Candidate, ...]) -> Combination:
     announced = sorted((each for each in candidates if each.path), key=lambda each: len(each.path))
     if not announced:
-        return Combination(candidates, (), "nobody announces it")
+        return Combination(candidates, (), "no region announces it")
     best = announced[0]
-    path = spell(best.path)
+    path = format_as_path(best.path)
     if len(announced) == 1:
         sentence = f"{best.region} alone, with {path}"
         return Combination(candidates, (best.region,), sentence)
@@ -122,12 +131,15 @@ def _combination(candidates: tuple[Candidate, ...]) -> Combination:
     other = announced[1]
     if len(best.path) == len(other.path):
         equal = [each for each in announced if len(each.path) == len(best.path)]
-        one, *more = (f"{each.region} with {spell(each.path)}" for each in equal)
+        one, *more = (f"{each.region} with {format_as_path(each.path)}" for each in equal)
         sentence = f"{one} ties with {' and '.join(more)}: traffic is split (ECMP)"
         return Combination(candidates, tuple(each.region for each in equal), sentence)
-    sentence = f"{best.region} wins with {path} before {other.region} with {spell(other.path)}"
+    sentence = (
+        f"{best.region} wins with {path} before {other.region} with {format_as_path(other.path)}"
+    )
     return Combination(candidates, (best.region,), sentence)
 
 
-def spell(path: tuple[int, ...]) -> str:
+def format_as_path(path: tuple[int, ...]) -> str:
+    """Return an AS path as text, such as ``65010 65010``."""
     return " ".join(map(str, path))

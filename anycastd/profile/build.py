@@ -1,4 +1,4 @@
-"""Build a Profile of a Document: defaults are filled in, every value has its type (pure)."""
+"""Build a Profile from a Document: every value gets its type (pure)."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ from anycastd.profile.model import (
 def load_schema() -> dict[str, Any]:
     """Return the JSON Schema of a profile."""
     text = resources.files("anycastd.profile").joinpath("schema.json").read_text("utf-8")
-    whole: dict[str, Any] = json.loads(text)
-    return whole
+    schema: dict[str, Any] = json.loads(text)
+    return schema
 
 
 def read_profile_document(text: str, file: str) -> Document:
-    """Read a profile's text by the schema; ``file`` is its name in problems."""
+    """Parse a profile's text and check it by the schema; ``file`` is its name in problems."""
     return document.read_document(text, file, load_schema(), formats.FORMATS)
 
 
 def build_profile(doc: Document) -> Profile:
-    """Make a Profile of a Document in which neither the schema nor the rules found an error."""
+    """Build a Profile from a Document in which neither the schema nor the rules found an error."""
     tree = doc.tree
     bgp = tree["bgp"]
     haproxy = {
@@ -97,10 +97,10 @@ def _neighbor(bgp: Mapping[str, Any], each: Mapping[str, Any]) -> Neighbor:
         peer_as=int(each["peer_as"]),
         local_address=local,
         hold_time=int(each.get("hold_time", bgp["hold_time"])),
-        multihop=_whole(each.get("multihop")),
+        multihop=_to_int(each.get("multihop")),
         md5_file=each.get("md5_file"),
         prepend=int(each["prepend"]),
-        med=_whole(each.get("med")),
+        med=_to_int(each.get("med")),
         communities=None if communities is None else tuple(communities),
         next_hop=local if next_hop == formats.SELF else next_hop,
         graceful_shutdown=each["graceful_shutdown"],
@@ -117,7 +117,7 @@ def _service(
         vip=each["vip"].network,
         interface=each["interface"],
         prepend=int(each["prepend"]),
-        med=_whole(each.get("med")),
+        med=_to_int(each.get("med")),
         communities=tuple(each["communities"]),
         next_hop=None if next_hop == formats.SELF else next_hop,
         serve=_condition(each["serve"], instances),
@@ -126,7 +126,7 @@ def _service(
         degraded=Degraded(
             prepend=int(degraded["prepend"]),
             fall=degraded["fall"],
-            med=_whole(degraded.get("med")),
+            med=_to_int(degraded.get("med")),
             communities=tuple(degraded["communities"]),
         ),
         standby=Standby(prepend=int(standby["prepend"]), after=standby["after"]),
@@ -146,8 +146,8 @@ def _service(
 
 def _self_test(each: Mapping[str, Any]) -> SelfTest:
     return SelfTest(
-        tcp=_whole(each.get("tcp")),
-        http=_whole(each.get("http")),
+        tcp=_to_int(each.get("tcp")),
+        http=_to_int(each.get("http")),
         path=each["path"],
         host=each.get("host"),
         every=each["every"],
@@ -200,6 +200,6 @@ def _threshold(usable: float | str) -> Threshold:
     return Threshold(number=int(usable))
 
 
-def _whole(value: float | None) -> int | None:
-    """JSON Schema takes 5.0 for a whole number; the wire does not."""
+def _to_int(value: float | None) -> int | None:
+    """Convert a whole number to int: JSON Schema accepts 5.0 as one, BGP needs 5."""
     return None if value is None else int(value)

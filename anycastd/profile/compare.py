@@ -1,8 +1,8 @@
-"""The comparison of regions: who wins at the far router, at each level of each, and what is amiss.
+"""Compare the profiles of several regions: who wins at each level, and what is wrong.
 
-Only lengths of AS paths are compared, as the far router does before it looks at anything else that
-we send; equal lengths are a tie, which most routers use as ECMP.  Where ``prepends_steer`` is false
-lengths say nothing, and nothing is said of them.
+Only the lengths of AS paths are compared.  The far router compares them before everything else
+that a profile can set.  Equal lengths are a tie, which most routers use as ECMP.  Where
+``prepends_steer`` is false, lengths have no effect and are not checked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from anycastd.profile.best_path import (
     Matrix,
     Offer,
     build_matrices,
-    spell,
+    format_as_path,
 )
 from anycastd.profile.document import Problem
 from anycastd.profile.model import Network, Platform, Profile, Service
@@ -28,12 +28,10 @@ from anycastd.profile.rules.sections import AZURE_ROUTE_SERVER
 from anycastd.profile.rules.services import MAX_PATH
 from anycastd.profile.yaml_reader import Path, find_line, format_key
 
-"""Of one matrix: five regions with four levels each; more regions are compared pair by pair."""
-
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Matrices per VIP; problems with their lines; notes are no problems."""
+    """The result: matrices for each VIP, problems with their lines, and notes for operators."""
 
     matrices: tuple[Matrix, ...]
     problems: tuple[Problem, ...]
@@ -44,45 +42,46 @@ def compare_regions(
     profiles: Sequence[tuple[str, Profile]],
     lines: Mapping[str, Mapping[Path, int]] | None = None,
 ) -> Comparison:
-    """Compare the profiles of several regions, each with the name of its file.
+    """Compare the profiles of several regions, given as (file, profile).
 
-    ``lines`` has for each file what ``rules.accept`` found there; without it, problems are said of
-    line 1.
+    ``lines`` has ``Validation.lines`` of each file; without it, problems are at line 1.
     """
     found = lines or {}
     regions = [
         [
-            _offer(order, file, found.get(file, {}), profile, service)
+            _build_offer(order, file, found.get(file, {}), profile, service)
             for service in profile.services.values()
         ]
         for order, (file, profile) in enumerate(profiles)
     ]
-    pairs = list(_pairs(regions))
-    others: dict[Network, list[Offer]] = {}
+    pairs = list(_iter_pairs(regions))
+    by_vip: dict[Network, list[Offer]] = {}
     for offer in chain.from_iterable(regions):
-        others.setdefault(offer.service.vip, []).append(offer)
+        by_vip.setdefault(offer.service.vip, []).append(offer)
     problems = [
-        *_same_region(profiles, found),
-        *_vips(regions, profiles, found),
-        *_steering(profiles, found),
+        *_check_names(profiles, found),
+        *_check_vips(regions, profiles, found),
+        *_check_steering(profiles, found),
         *dict.fromkeys(
-            problem for one, two in pairs for problem in _order(one, two, others[one.service.vip])
+            problem
+            for one, two in pairs
+            for problem in _check_order(one, two, by_vip[one.service.vip])
         ),
     ]
     return Comparison(
-        matrices=tuple(chain.from_iterable(build_matrices(each) for each in others.values())),
+        matrices=tuple(chain.from_iterable(build_matrices(each) for each in by_vip.values())),
         problems=tuple(problems),
-        notes=tuple(_notes([profile for _, profile in profiles])),
+        notes=tuple(_iter_notes([profile for _, profile in profiles])),
     )
 
 
-def _offer(
+def _build_offer(
     order: int, file: str, lines: Mapping[Path, int], profile: Profile, service: Service
 ) -> Offer:
     prepends = {"preferred": service.prepend, "standby": service.standby.prepend}
     if service.healthy is not None and service.prepends_steer:
         prepends["degraded"] = service.degraded.prepend
-    # The far router hears the shortest of what the neighbors were told.
+    # The far router uses the shortest of the paths that the neighbors got.
     least = min(neighbor.prepend for neighbor in profile.bgp.neighbors)
     server = (AZURE_ROUTE_SERVER,) if profile.platform is Platform.AZURE else ()
     candidates = {
@@ -98,8 +97,8 @@ def _offer(
     return Offer(order, file, lines, profile, service, candidates)
 
 
-def _pairs(regions: Sequence[Sequence[Offer]]) -> Iterator[tuple[Offer, Offer]]:
-    """Yield what two regions offer of the same VIP, in the order of files and services."""
+def _iter_pairs(regions: Sequence[Sequence[Offer]]) -> Iterator[tuple[Offer, Offer]]:
+    """Yield the offers of the same VIP in two regions, in the order of files and services."""
     for ones, twos in combinations(regions, 2):
         by_vip = {two.service.vip: two for two in twos}
         for one in ones:
@@ -107,107 +106,104 @@ def _pairs(regions: Sequence[Sequence[Offer]]) -> Iterator[tuple[Offer, Offer]]:
                 yield one, by_vip[one.service.vip]
 
 
-# The matrix --------------------------------------------------------------------------------------
-
-
 # The order of paths ------------------------------------------------------------------------------
 
 
-def _order(one: Offer, two: Offer, offers: Sequence[Offer]) -> Iterator[Problem]:
-    """Refuse two regions that tie, and warn where a worse level wins against a better one.
+def _check_order(one: Offer, two: Offer, offers: Sequence[Offer]) -> Iterator[Problem]:
+    """Yield an error where two regions tie, and a warning where a worse level wins.
 
-    ``offers`` are those of the same VIP in all regions: a proposal must suit each of them.
+    ``offers`` are the offers of the same VIP in all regions; a remedy must fit all of them.
     """
     if not (one.service.prepends_steer and two.service.prepends_steer):
         return
     ecmp = one.service.ecmp and two.service.ecmp
     for first, second in product(one.lengths, two.lengths):
-        if not _clash(first, second, ecmp=ecmp):
+        if not _conflict(first, second, ecmp=ecmp):
             continue
-        (level, length), (other, against) = first, second
-        if length == against:
-            blamed, rival = _later(one, two)
+        (level, length), (other_level, other_length) = first, second
+        if length == other_length:
+            blamed, rival = _order_by_blame(one, two)
         else:
-            blamed, rival = (one, two) if length < against else (two, one)
-        mine, theirs = (level, other) if blamed is one else (other, level)
+            blamed, rival = (one, two) if length < other_length else (two, one)
+        mine, theirs = (level, other_level) if blamed is one else (other_level, level)
         here = f"{mine} in {blamed.profile.region}"
         there = f"{theirs} in {rival.profile.region}"
-        path = spell(blamed.candidates[mine].path)
-        if length == against:
+        path = format_as_path(blamed.candidates[mine].path)
+        if length == other_length:
             message = f"{here} ties with {there} ({path}), so traffic is split between them (ECMP)"
         else:
             message = f"{here} ({path}) wins against {there}, though its level is worse"
-        remedy = _proposal(blamed, offers)
-        if level == other == "preferred":
-            remedy += ", or ecmp: true in all regions if that is meant"
-        yield blamed.problem(PREPEND_KEYS[mine], message, remedy, warning=length != against)
+        remedy = _propose_prepends(blamed, offers)
+        if level == other_level == "preferred":
+            remedy += ", or ecmp: true in all regions if this is intended"
+        yield blamed.problem(PREPEND_KEYS[mine], message, remedy, warning=length != other_length)
 
 
-def _clash(one: tuple[str, int], two: tuple[str, int], *, ecmp: bool) -> bool:
-    """Whether two levels with their lengths tie unmeant, or the worse one wins."""
-    (level, length), (other, against) = one, two
-    if length == against:
-        return not (ecmp and level == other)
-    worse_wins = (RANKS[level] > RANKS[other]) == (length < against)
-    return level != other and worse_wins
+def _conflict(one: tuple[str, int], two: tuple[str, int], *, ecmp: bool) -> bool:
+    """Return whether two levels tie without ``ecmp``, or the worse one wins."""
+    (level, length), (other_level, other_length) = one, two
+    if length == other_length:
+        return not (ecmp and level == other_level)
+    worse_wins = (RANKS[level] > RANKS[other_level]) == (length < other_length)
+    return level != other_level and worse_wins
 
 
-def _later(one: Offer, two: Offer) -> tuple[Offer, Offer]:
-    """Return the two with the less preferred one first: it is the one that should move."""
-    return (one, two) if _preference(one) > _preference(two) else (two, one)
+def _order_by_blame(one: Offer, two: Offer) -> tuple[Offer, Offer]:
+    """Return the less preferred offer first: it is the one to change."""
+    return (one, two) if _preference_key(one) > _preference_key(two) else (two, one)
 
 
-def _preference(offer: Offer) -> tuple[int, int]:
+def _preference_key(offer: Offer) -> tuple[int, int]:
     return len(offer.candidates["preferred"].path), offer.order
 
 
-def _proposal(offer: Offer, offers: Sequence[Offer]) -> str:
-    """Propose prepends for one region that clash with no other region's."""
+def _propose_prepends(offer: Offer, offers: Sequence[Offer]) -> str:
+    """Propose prepends for one region that conflict with no other region."""
     rivals = tuple(
-        (rival.lengths, _preference(rival) < _preference(offer), rival.service.ecmp)
+        (rival.lengths, _preference_key(rival) < _preference_key(offer), rival.service.ecmp)
         for rival in offers
         if rival is not offer
     )
     bare = len(offer.candidates["preferred"].path) - offer.service.prepend
     top = MAX_PATH + (offer.profile.platform is Platform.AZURE)
-    found = _nearest(offer.lengths, rivals, range(bare, top + 1), ecmp=offer.service.ecmp)
+    found = _nearest_lengths(offer.lengths, rivals, range(bare, top + 1), ecmp=offer.service.ecmp)
     if found is None:
-        return _spread(offers)
-    words = [
+        return _propose_for_all(offers)
+    proposals = [
         f"{'.'.join(PREPEND_KEYS[level])}: {length - bare}"
         for (level, before), length in zip(offer.lengths, found, strict=True)
         if length != before
     ]
-    return f"write {', '.join(words)} in {offer.profile.region}"
+    return f"write {', '.join(proposals)} in {offer.profile.region}"
 
 
-def _spread(offers: Sequence[Offer]) -> str:
-    """Propose prepends for all regions, where no change of one of them would do."""
+def _propose_for_all(offers: Sequence[Offer]) -> str:
+    """Propose prepends for all regions, for when changing one of them is not enough."""
     step = len(PREPEND_KEYS)
     if len(offers) > step:
-        return f"announce it in {step} regions at most, for more do not fit into short paths"
-    words = [
+        return f"announce it in at most {step} regions; more do not fit into short paths"
+    proposals = [
         f"{place}, {place + step}, {place + 2 * step} in {offer.profile.region}"
-        for place, offer in enumerate(sorted(offers, key=_preference))
+        for place, offer in enumerate(sorted(offers, key=_preference_key))
     ]
-    return f"write {', '.join(words)} (prepend, degraded.prepend, standby.prepend)"
+    return f"write {', '.join(proposals)} (prepend, degraded.prepend, standby.prepend)"
 
 
-# Of a rival: its lengths, whether it is preferred to us, whether it has ecmp.
+# Path lengths of another offer, whether it is preferred to ours, whether it has ecmp.
 _Rival = tuple[Lengths, bool, bool]
 
 
 @cache
-def _nearest(
+def _nearest_lengths(
     own: Lengths, rivals: tuple[_Rival, ...], lengths: range, *, ecmp: bool
 ) -> tuple[int, ...] | None:
-    """Return those of ``lengths`` nearest to ``own`` that suit all rivals, None if none do."""
+    """Choose of ``lengths`` the nearest to ``own`` that fit all rivals; None if none do."""
     levels = [level for level, _ in own]
     before = [length for _, length in own]
     fitting = (
         chosen
         for chosen in combinations(lengths, len(own))
-        if all(_suits(dict(zip(levels, chosen, strict=True)), rival, ecmp=ecmp) for rival in rivals)
+        if all(_fits(dict(zip(levels, chosen, strict=True)), rival, ecmp=ecmp) for rival in rivals)
     )
     distance = {
         chosen: sum(abs(new - old) for new, old in zip(chosen, before, strict=True))
@@ -216,11 +212,12 @@ def _nearest(
     return min(distance, key=lambda chosen: distance[chosen], default=None)
 
 
-def _suits(own: Mapping[str, int], rival: _Rival, *, ecmp: bool) -> bool:
-    """Whether lengths clash with no level of a rival, and keep to who is preferred."""
-    lengths, preferred, also = rival
+def _fits(own: Mapping[str, int], rival: _Rival, *, ecmp: bool) -> bool:
+    """Return whether lengths conflict with no level of a rival and keep the order of preference."""
+    lengths, preferred, rival_ecmp = rival
     if any(
-        _clash(mine, theirs, ecmp=ecmp and also) for mine, theirs in product(own.items(), lengths)
+        _conflict(mine, theirs, ecmp=ecmp and rival_ecmp)
+        for mine, theirs in product(own.items(), lengths)
     ):
         return False
     return all(
@@ -232,7 +229,7 @@ def _suits(own: Mapping[str, int], rival: _Rival, *, ecmp: bool) -> bool:
 # Names and VIPs ----------------------------------------------------------------------------------
 
 
-def _same_region(
+def _check_names(
     profiles: Sequence[tuple[str, Profile]], lines: Mapping[str, Mapping[Path, int]]
 ) -> Iterator[Problem]:
     seen: dict[str, str] = {}
@@ -244,74 +241,75 @@ def _same_region(
         seen.setdefault(profile.region, file)
 
 
-def _steering(
+def _check_steering(
     profiles: Sequence[tuple[str, Profile]], lines: Mapping[str, Mapping[Path, int]]
 ) -> Iterator[Problem]:
-    """Warn where regions disagree on whether prepends steer: it is a property of the far side."""
+    """Warn where regions differ in ``prepends_steer``, which is a property of the far routers."""
     steer = {profile.bgp.prepends_steer: profile.region for _, profile in profiles}
     for file, profile in profiles:
         if len(steer) > 1 and not profile.bgp.prepends_steer:
             path: Path = ("bgp", "prepends_steer")
             line = find_line(lines.get(file, {}), path)
-            message = f"is false, and true in {steer[True]}"
-            remedy = "write the same in each region: it is the far side that compares the paths"
+            message = f"is false here, but true in {steer[True]}"
+            remedy = "write the same value in each region: the same far routers compare the paths"
             yield Problem(file, line, format_key(path), message, remedy, warning=True)
 
 
-def _vips(
+def _check_vips(
     regions: Sequence[Sequence[Offer]],
     profiles: Sequence[tuple[str, Profile]],
     lines: Mapping[str, Mapping[Path, int]],
 ) -> Iterator[Problem]:
-    """Ask for the same services with the same VIPs in each region."""
+    """Require the same services with the same VIPs in each region."""
     first: dict[str, Offer] = {}
     for offer in chain.from_iterable(regions):
         first.setdefault(offer.service.name, offer)
     for order, (file, _) in enumerate(profiles):
         names = {offer.service.vip: offer for offer in regions[order]}
         by_name = {offer.service.name: offer for offer in regions[order]}
-        for name, known in first.items():
-            vip, where = known.service.vip, f"{known.profile.region} ({known.file})"
+        for name, seen in first.items():
+            vip, where = seen.service.vip, f"{seen.profile.region} ({seen.file})"
             if name in by_name:
                 own = by_name[name]
                 if own.service.vip != vip:
-                    message = f"{own.service.vip} is another VIP than {vip} in {where}"
+                    message = f"{own.service.vip} differs from the VIP {vip} in {where}"
                     remedy = f"write {vip}, or give the service another name"
                     yield own.problem(("vip",), message, remedy, warning=False)
             elif vip not in names:
                 path: Path = ("services", name)
-                message = f"is missing here, and has {vip} in {where}"
-                remedy = "add it, or this VIP has fewer regions than the others"
+                message = f"is missing here, but has {vip} in {where}"
+                remedy = "add it, or this VIP is announced in fewer regions"
                 line = find_line(lines.get(file, {}), path)
                 yield Problem(file, line, format_key(path), message, remedy)
-            elif known.order < order:
-                message = f"has the VIP that is called {name} in {where}"
+            elif seen.order < order:
+                message = f"has the same VIP as {name} in {where}"
                 yield names[vip].problem((), message, f"call it {name} here too", warning=False)
 
 
-def _notes(profiles: Sequence[Profile]) -> Iterator[str]:
-    """Say what is no problem, and would be asked."""
+def _iter_notes(profiles: Sequence[Profile]) -> Iterator[str]:
+    """Yield notes about what looks like a problem and is none."""
     if len(profiles) < 2:  # noqa: PLR2004 - one region cannot be compared
         return
     numbers = sorted({profile.bgp.local_as for profile in profiles})
     if len(numbers) == 1:
         yield (
-            f"all regions use AS {numbers[0]}: that is fine, each drops the other's route as its "
-            "own, and none has to learn it"
+            f"all regions use AS {numbers[0]}: this is fine; loop detection drops the routes of "
+            "the other regions, which no region needs"
         )
     else:
-        yield f"the regions use the AS numbers {spell(tuple(numbers))}: only lengths are compared"
+        listed = " ".join(map(str, numbers))
+        yield f"the regions use the AS numbers {listed}: only lengths are compared"
     unsteered = [profile.region for profile in profiles if not profile.bgp.prepends_steer]
     if unsteered:
         yield (
-            f"prepends do not steer in {' and '.join(unsteered)} (prepends_steer: false): degraded "
-            "and drained are withdrawn there, and what wins is not for these paths to say"
+            f"prepends do not steer in {' and '.join(unsteered)} (prepends_steer: false): there "
+            "degraded and drained mean withdrawn, and path lengths do not decide which region wins"
         )
     platforms = sorted({profile.platform.value for profile in profiles})
     if len(platforms) > 1:
         yield (
-            f"the regions are on {' and '.join(platforms)}: no one router may see all of these "
-            "paths as they are shown"
+            f"the regions are on {' and '.join(platforms)}: perhaps no router sees all of "
+            "these paths as shown"
         )
     if "azure" in platforms:
         yield (

@@ -1,8 +1,8 @@
 """YAML text and a JSON Schema -> Document: complete values, and each problem with its line.
 
-The schema (draft 2020-12) carries types, defaults, help and examples; a ``format`` in it is a
-parser that the caller brings.  What is wrong is cut out, and the rest is handed on, so that all
-problems can be told at once.
+The schema (draft 2020-12) has types, defaults, help and examples.  The caller passes a parser for
+each ``format`` in it.  Invalid values are left out of the Document, so that the rules can check
+the rest and all problems are reported at once.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from anycastd.profile import yaml_reader
 from anycastd.profile.schema_errors import Schema, describe_error
 from anycastd.profile.yaml_reader import Path, Value, find_line, format_key
 
-# What a schema's ``format`` makes of a value; raises FormatError.
+# Parser of a schema's ``format``; raises FormatError.
 Format = Callable[[Any], Any]
 
-_CUT = object()
+_INVALID = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong in a file; ``str()`` is ``FILE:LINE: key: what is wrong; what to write``.
+    """One problem in a file; ``str()`` gives ``FILE:LINE: key: message; remedy``.
 
-    A ``warning`` does not keep the profile from being used.
+    ``message`` says what is wrong, ``remedy`` what to write instead.  A profile that has only
+    problems with ``warning`` True is valid.
     """
 
     file: str
@@ -42,7 +43,7 @@ class Problem:
 
 
 class FormatError(ValueError):
-    """A value does not have its format: what is wrong, what to write instead."""
+    """A value is not of its format: ``message`` says what is wrong, ``remedy`` what to write."""
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message)
@@ -52,9 +53,10 @@ class FormatError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file's values with defaults filled in and formats parsed, invalid parts left out.
+    """The values of a file, with defaults filled in and formats parsed, without invalid values.
 
-    In a list an invalid item is None, so that indexes (and with them paths) stay as written.
+    ``lines`` maps the path of each value in the file to its line.  In a list an invalid item is
+    None, so that the indexes in paths stay the same as in the file.
     """
 
     file: str
@@ -63,7 +65,7 @@ class Document:
     problems: tuple[Problem, ...]
 
     def get(self, *path: str | int) -> Value:
-        """Return the value at ``path``, None where there is none."""
+        """Return the value at ``path``, or None if it is missing or invalid."""
         value: Value = self.tree
         for step in path:
             if isinstance(value, Mapping):
@@ -75,20 +77,23 @@ class Document:
         return value
 
     def is_explicit(self, path: Path) -> bool:
-        """Whether the file says this itself, rather than leaving it to its default."""
+        """Return whether ``path`` is written in the file, not filled in by default."""
         return path in self.lines
 
     def line(self, path: Path) -> int:
-        """Return the line of ``path``, or of what is nearest above it."""
+        """Return the line of ``path``, or of its nearest parent that is in the file."""
         return find_line(self.lines, path)
 
     def problem(self, path: Path, message: str, remedy: str, *, warning: bool = False) -> Problem:
-        """Make a problem at ``path`` in this file."""
+        """Return a Problem at ``path`` in this file."""
         return Problem(self.file, self.line(path), format_key(path), message, remedy, warning)
 
 
 def read_document(text: str, file: str, schema: Schema, formats: Mapping[str, Format]) -> Document:
-    """Read ``text`` (called ``file`` in problems) by ``schema``; never raises for any text."""
+    """Parse ``text`` and check it by ``schema``; ``file`` is its name in problems.
+
+    Never raises: all errors are in the Document's ``problems``.
+    """
     yaml = yaml_reader.read_yaml(text)
     document = Document(file, {}, yaml.lines, ())
     problems = [
@@ -100,7 +105,7 @@ def read_document(text: str, file: str, schema: Schema, formats: Mapping[str, Fo
             message, remedy = "the file is empty", "write a profile; profiles/primary.yaml is one"
             problems.append(Problem(file, 1, format_key(()), message, remedy))
         return Document(file, {}, yaml.lines, tuple(problems))
-    # One problem per path: what has the wrong type breaks other rules too, which says nothing new.
+    # One problem per path: a wrong type breaks other rules too, and they add nothing.
     found: dict[Path, tuple[str, str]] = {}
     for error in Draft202012Validator(schema).iter_errors(yaml.value):
         for path, message, remedy in describe_error(error):
@@ -114,7 +119,7 @@ def read_document(text: str, file: str, schema: Schema, formats: Mapping[str, Fo
 
 
 def resolve_ref(schema: Schema, root: Schema) -> Schema:
-    """Replace a schema's ``$ref`` by what it names; what stands beside it wins."""
+    """Replace the ``$ref`` of a schema by its target; keys beside the ``$ref`` win."""
     if "$ref" not in schema:
         return schema
     target: Any = root
@@ -124,20 +129,22 @@ def resolve_ref(schema: Schema, root: Schema) -> Schema:
 
 
 class _Completer:
-    """Fills in defaults, parses formats, cuts out what is bad; all blocks and lists are new."""
+    """Fill in defaults, parse formats and leave out invalid values; nothing is changed in place."""
 
-    def __init__(self, root: Schema, formats: Mapping[str, Format], bad: Container[Path]) -> None:
+    def __init__(
+        self, root: Schema, formats: Mapping[str, Format], invalid: Container[Path]
+    ) -> None:
         self.errors: list[tuple[Path, FormatError]] = []
         self._root = root
         self._formats = formats
-        self._bad = bad
+        self._invalid = invalid
 
     def complete(self, schema: Schema, value: Value, path: Path) -> Value:
-        if path in self._bad:
-            return _CUT
+        if path in self._invalid:
+            return _INVALID
         schema = resolve_ref(schema, self._root)
         if isinstance(value, str):
-            value = schema.get("x-short", {}).get(value, value)  # one word for a whole block
+            value = schema.get("x-short", {}).get(value, value)  # a short form of a whole block
         if isinstance(value, dict):
             return self._object(schema, value, path)
         if isinstance(value, list):
@@ -145,13 +152,13 @@ class _Completer:
                 self.complete(schema["items"], item, (*path, index))
                 for index, item in enumerate(value)
             ]
-            return [None if item is _CUT else item for item in items]
+            return [None if item is _INVALID else item for item in items]
         if "format" in schema:
             try:
                 return self._formats[schema["format"]](value)
             except FormatError as error:
                 self.errors.append((path, error))
-                return _CUT
+                return _INVALID
         return value
 
     def _object(self, schema: Schema, value: dict[str, Any], path: Path) -> Value:
@@ -159,15 +166,15 @@ class _Completer:
         keys = schema.get("properties", {})
         other = schema["additionalProperties"]
         for key in [*keys, *(key for key in value if key not in keys)]:
-            known = keys.get(key, other)
-            if known is False:
+            member_schema = keys.get(key, other)
+            if member_schema is False:
                 continue
             if key in value:
-                member = self.complete(known, value[key], (*path, key))
-            elif "default" in known:
-                member = self.complete(known, known["default"], (*path, key))
+                member = self.complete(member_schema, value[key], (*path, key))
+            elif "default" in member_schema:
+                member = self.complete(member_schema, member_schema["default"], (*path, key))
             else:
                 continue
-            if member is not _CUT:
+            if member is not _INVALID:
                 whole[key] = member
         return whole

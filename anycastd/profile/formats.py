@@ -1,4 +1,4 @@
-"""Formats: the texts of a profile that the schema cannot describe -> addresses and the like."""
+"""Parsers of the schema's formats: text -> addresses, prefixes, communities and the like."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from anycastd.profile.yaml_reader import quote
 SELF = "self"
 
 
-_LAST_OF_16_BITS = 65535
+UINT16_MAX = 65535
+# RFC 1997, RFC 8326, RFC 7999.
 _WELL_KNOWN = {
     "no-export": "65535:65281",
     "no-advertise": "65535:65282",
@@ -31,7 +32,9 @@ def _address(text: str) -> Address:
         message = f"{quote(text)} is not an IP address"
         raise FormatError(message, "write one such as 10.0.2.10, without a prefix length") from None
     if isinstance(address, IPv6Address) and address.scope_id:
-        raise FormatError(f"{quote(text)} names an interface", "write the address without its %")
+        raise FormatError(
+            f"{quote(text)} names an interface", "write the address without %INTERFACE"
+        )
     return address
 
 
@@ -59,7 +62,7 @@ def _interface(text: str, example: str) -> IPv4Interface | IPv6Interface:
 def _prefix(text: str) -> Network:
     interface = _interface(text, "10.0.0.0/16")
     if interface.ip != interface.network.network_address:
-        raise FormatError(f"{text} has bits set to the right of /", f"write {interface.network}")
+        raise FormatError(f"{text} has host bits set", f"write {interface.network}")
     return interface.network
 
 
@@ -78,9 +81,9 @@ def _next_hop(text: str) -> Address | str:
 
 def _community(text: str) -> str:
     if text in _WELL_KNOWN:
-        raise FormatError(f"{text} is written as numbers here", f"write {_WELL_KNOWN[text]}")
+        raise FormatError(f"{text} must be written as numbers", f"write {_WELL_KNOWN[text]}")
     match = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", text)
-    if not match or max(int(match[1]), int(match[2])) > _LAST_OF_16_BITS:
+    if not match or max(int(match[1]), int(match[2])) > UINT16_MAX:
         message = f"{quote(text)} is not a community of two numbers from 0 to 65535"
         raise FormatError(message, "write one such as 65010:100")
     return f"{int(match[1])}:{int(match[2])}"
@@ -88,7 +91,7 @@ def _community(text: str) -> str:
 
 def _endpoint(text: str) -> Endpoint:
     host, colon, port = text.rpartition(":")
-    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= _LAST_OF_16_BITS:
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= UINT16_MAX:
         message = f"{quote(text)} is not an address with a port"
         raise FormatError(message, "write one such as 10.0.2.10:9480")
     bracketed = host.startswith("[") and host.endswith("]")
@@ -98,14 +101,17 @@ def _endpoint(text: str) -> Endpoint:
         raise FormatError(error.message, "write one such as 10.0.2.10:9480") from None
     if bracketed != isinstance(address, IPv6Address):
         whole = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
-        raise FormatError(f"{quote(text)} is not written so", f"write {whole}:{int(port)}")
+        raise FormatError(
+            f"{quote(text)} has brackets where it should not, or lacks them",
+            f"write {whole}:{int(port)}",
+        )
     return Endpoint(address, int(port))
 
 
 def _path(text: str) -> str:
     if not text.startswith("/") or not text.isprintable():
         message = f"{quote(text)} is not an absolute path"
-        raise FormatError(message, "write the whole path, from / on")
+        raise FormatError(message, "write the full path, beginning with /")
     return text
 
 

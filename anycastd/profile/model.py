@@ -18,19 +18,19 @@ Network = IPv4Network | IPv6Network
 
 
 class Endpoint(NamedTuple):
-    """Where somebody listens: an address and a TCP port."""
+    """An IP address and a TCP port; ``str()`` puts an IPv6 address in brackets."""
 
     address: Address
     port: int
 
     def __str__(self) -> str:
-        """Give it as it is written: an IPv6 address in brackets."""
+        """Return ``ADDRESS:PORT`` as it is written in a profile."""
         whole = f"[{self.address}]" if isinstance(self.address, IPv6Address) else self.address
         return f"{whole}:{self.port}"
 
 
 class Platform(Enum):
-    """Whose route server this is: it decides which rules apply."""
+    """The kind of network around the appliance; decides which rules apply."""
 
     AZURE = "azure"
     AWS = "aws"
@@ -38,7 +38,7 @@ class Platform(Enum):
 
 
 class FailedAction(Enum):
-    """What is announced when HAProxy lives and nobody behind it can serve."""
+    """What to do with the route while HAProxy runs and ``serve`` is false."""
 
     WITHDRAW = "withdraw"
     STANDBY = "standby"
@@ -46,10 +46,11 @@ class FailedAction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:
-    """A BGP neighbor, with everything it inherits from ``bgp`` already filled in.
+    """A BGP neighbor; values that it inherits from ``bgp`` are filled in.
 
-    ``multihop`` is the TTL of our packets (None: the system's), ``prepend`` is added to each
-    path for this neighbor, ``med`` and ``communities`` replace the service's where not None.
+    ``multihop`` is the TTL of our packets (None: the system's default).  ``prepend`` is added to
+    each path for this neighbor.  ``med``, ``communities`` and ``next_hop`` replace those of the
+    service where they are not None.
     """
 
     address: Address
@@ -67,7 +68,7 @@ class Neighbor:
 
 @dataclass(frozen=True, slots=True)
 class Bfd:
-    """``interval`` in seconds; ``multiplier`` packets that are missing mean death (RFC 5880)."""
+    """BFD (RFC 5880): ``multiplier`` missing packets, one per ``interval``, mean down."""
 
     interval: float
     multiplier: int
@@ -75,9 +76,10 @@ class Bfd:
 
 @dataclass(frozen=True, slots=True)
 class Bgp:
-    """The speaker's own side, and its neighbors; ``hold_time`` in seconds.
+    """The BGP speaker and its neighbors.
 
-    Without ``prepends_steer`` a longer path moves no traffic: degraded is withdrawn then.
+    ``prepends_steer`` is False where longer paths do not move traffic: degraded means withdrawn
+    there.
     """
 
     local_as: int
@@ -91,7 +93,7 @@ class Bgp:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One HAProxy process: its stats socket, event ring (None: poll), times in seconds."""
+    """One HAProxy process: its stats socket, and its event ring (None: it is polled)."""
 
     name: str
     socket: str
@@ -101,7 +103,7 @@ class Instance:
 
 
 class Threshold(NamedTuple):
-    """A number of servers or a share of them in percent; exactly one is not None."""
+    """A number of servers, or a share of them in percent; exactly one is not None."""
 
     number: int | None = None
     share: float | None = None
@@ -123,7 +125,10 @@ class InstanceRule:
 
 @dataclass(frozen=True)
 class BackendRule(InstanceRule):
-    """True while ``backend`` has at least ``usable`` usable servers, or weight of such servers."""
+    """True while ``backend`` has at least ``usable`` usable servers.
+
+    With ``by_weight`` their weights are compared instead of their number.
+    """
 
     backend: str
     usable: Threshold
@@ -152,7 +157,7 @@ class FrontendRule(InstanceRule):
 
 
 class LoadMetric(Enum):
-    """What a limit is on: requests that wait in a backend's queues, or sessions."""
+    """What a limit counts: requests in the queues of a backend, or sessions."""
 
     QUEUE = "queue"
     SESSIONS = "sessions"
@@ -165,9 +170,9 @@ class LoadMetric(Enum):
 
 @dataclass(frozen=True)
 class LimitRule(InstanceRule):
-    """True while the frontend or backend ``proxy`` has less than ``below`` of ``load``.
+    """True while ``load`` of the frontend or backend ``proxy`` is less than ``below``.
 
-    Of ``healthy`` only: overload must never take a VIP away from everybody.
+    Only in ``healthy``: overload must not withdraw a VIP in all regions.
     """
 
     proxy: str
@@ -185,14 +190,14 @@ class LimitRule(InstanceRule):
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """True while each of ``rules`` is."""
+    """True while all of ``rules`` are true."""
 
     rules: tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """True while at least one of ``rules`` is."""
+    """True while at least one of ``rules`` is true."""
 
     rules: tuple[Condition, ...]
 
@@ -202,7 +207,10 @@ Condition = BackendRule | FrontendRule | LimitRule | AllOf | AnyOf
 
 @dataclass(frozen=True, slots=True)
 class Degraded:
-    """``prepend`` is the whole number of prepends at this level; ``fall`` in seconds."""
+    """The degraded level; ``prepend`` is the total number of prepends at it.
+
+    ``fall`` is how long ``healthy`` must be false before the level is used.
+    """
 
     prepend: int
     fall: float
@@ -212,7 +220,10 @@ class Degraded:
 
 @dataclass(frozen=True, slots=True)
 class Standby:
-    """``prepend`` is the whole number of prepends at this level; ``after``: seconds of proof."""
+    """The standby level; ``prepend`` is the total number of prepends at it.
+
+    ``after`` is how long ``serve`` must be true before a withdrawn route is announced.
+    """
 
     prepend: int
     after: float
@@ -220,7 +231,7 @@ class Standby:
 
 @dataclass(frozen=True, slots=True)
 class ReturnTimers:
-    """Times in seconds; see the schema's help."""
+    """Times of the return from standby to preferred; see the schema's help."""
 
     rise: float
     hold_down: float
@@ -231,7 +242,7 @@ class ReturnTimers:
 
 @dataclass(frozen=True)
 class Maintenance(InstanceRule):
-    """Planned work: an entry ``key`` in HAProxy's map ``map``; ``then`` is what to announce."""
+    """Planned work while ``key`` is in HAProxy's map ``map``; ``then`` is what to do."""
 
     map: str
     key: str
@@ -248,9 +259,9 @@ Rule = BackendRule | FrontendRule | LimitRule | Maintenance
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """A request to the VIP from this machine; exactly one of the ports ``tcp`` and ``http``.
+    """A test request to the VIP from this machine; exactly one of ``tcp`` and ``http`` is a port.
 
-    ``host`` None means the VIP; ``every`` and ``timeout`` in seconds.
+    ``host`` is the Host header; None means the VIP.
     """
 
     tcp: int | None
@@ -262,15 +273,16 @@ class SelfTest:
 
     @property
     def port(self) -> int:
-        """The port of the VIP that is asked."""
+        """The port of the VIP that is tested."""
         return self.http or self.tcp or 0
 
 
-@dataclass(frozen=True)  # without slots, because it keeps a text
+@dataclass(frozen=True)  # without slots, because it caches its prefix
 class Service:
-    """``next_hop`` None means self: the neighbor's local address.
+    """A service: a VIP, its conditions, and its route at each level.
 
-    Without ``prepends_steer`` a longer path moves nobody, so degraded is withdrawn.
+    ``next_hop`` None means the local address of each session.  ``prepends_steer`` is a copy of
+    ``Bgp.prepends_steer``.
     """
 
     name: str
@@ -292,7 +304,7 @@ class Service:
     prepends_steer: bool = True
 
     def __hash__(self) -> int:
-        """Hash its name alone: each pass asks, and all fields take ten times as long."""
+        """Return the hash of the name: hashing all fields in each pass is ten times slower."""
         return hash(self.name)
 
     @functools.cached_property
@@ -303,7 +315,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class DrainTimes:
-    """Times of a drain in seconds; see the schema's help."""
+    """Times of a drain; see the schema's help."""
 
     wait: float = 40
     linger: float = 60
@@ -312,7 +324,7 @@ class DrainTimes:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region by its name, and where its agent answers by HTTP."""
+    """The name of a region, and where its agent answers by HTTP."""
 
     name: str
     agent: Endpoint
@@ -320,9 +332,11 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """``networks`` are the VNet's or VPC's own prefixes; ``ttl`` is the lease in seconds.
+    """A whole profile.
 
-    ``regions``: all of them, this one too, most important first.  ``web``: where to answer by HTTP.
+    ``networks`` are the prefixes of the VNet or VPC.  ``ttl`` is the duration of the lease.
+    ``regions`` has all regions including this one, most important first.  ``web`` is where the
+    agent answers by HTTP (None: nowhere).
     """
 
     region: str
@@ -337,5 +351,5 @@ class Profile:
     web: Endpoint | None = None
 
     def __hash__(self) -> int:
-        """Hash its region alone: a dictionary has no hash."""
+        """Return the hash of the region: a dictionary has no hash."""
         return hash(self.region)

@@ -21,9 +21,9 @@ RULES = (
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """A profile, None if there is an error, and all problems in the order of their lines.
+    """The result: a Profile, or None if there is an error, and all problems ordered by line.
 
-    ``lines`` has the line of each path in the file, as ``regions.compare`` takes it.
+    ``lines`` maps the path of each value to its line, for ``compare_regions``.
     """
 
     profile: Profile | None
@@ -32,9 +32,9 @@ class Validation:
 
 
 def validate(text: str, file: str) -> Validation:
-    """Read a profile's text, called ``file`` in problems, by the schema and by all rules.
+    """Check a profile's text by the schema and by all rules; ``file`` is its name in problems.
 
-    Never raises, whatever the text is.  Warnings do not keep a profile from being used.
+    Never raises, whatever the text is.  A profile with nothing but warnings is valid.
     """
     doc = build.read_profile_document(text, file)
     problems = [*doc.problems, *(problem for rule in RULES for problem in rule(doc))]

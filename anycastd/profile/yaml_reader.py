@@ -1,9 +1,9 @@
-"""YAML text -> plain values with the line of each, and its problems in words (pure).
+"""YAML text -> plain values with the line of each, and its problems (pure).
 
-Only the words of YAML 1.2's core schema mean anything (https://yaml.org/spec/1.2.2/#103-core-schema):
-``true false null``, decimal, ``0o`` and ``0x`` numbers, floats.  So ``65535:0`` and ``off`` are
-text and ``010`` is ten.  PyYAML's event stream is read rather than its composer, because the
-composer nests without bound and takes a minute for a hostile line of brackets.
+Scalars are read by YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema): ``true``,
+``false``, ``null``, decimal, ``0o`` and ``0x`` numbers, and floats.  So ``65535:0`` and ``off`` are
+text, and ``010`` is ten.  This uses PyYAML's events, not its composer: the composer has no limit of
+depth and takes a minute for a hostile line of brackets.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 import yaml
 
 Path = tuple[str | int, ...]
-# What YAML can say: None, bool, int, float, str, and lists and dicts (by str) of those.
+# None, bool, int, float, str, or a list or dict (with str keys) of these.
 Value = Any
 
-# Debian builds PyYAML with libyaml; the pure one is five times slower and otherwise the same.
+# Debian builds PyYAML with libyaml; the pure Python loader is the same, but five times slower.
 LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 _MAX_DEPTH = 32
@@ -34,7 +34,7 @@ _CORE_SCHEMA = (
 )
 _DECIMAL = re.compile(r"[-+]?[0-9]+")
 _OTHER_INTEGER = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
-# .inf and .nan stay text: no key has a use for them, and no range check would catch nan.
+# .inf and .nan stay text: no key needs them, and a range check does not catch nan.
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -42,17 +42,17 @@ _TOO_DEEP = (
     f"blocks and lists are nested more than {_MAX_DEPTH} deep",
     "write it flatter; no rule needs that many levels",
 )
-_ESCAPE = ("text in double quotes holds a backslash with no meaning", "use single quotes")
-# What PyYAML and libyaml say (they differ) -> what is wrong, what to write instead.
+_ESCAPE = ("text in double quotes contains an invalid backslash", "use single quotes")
+# Part of an error text of PyYAML or libyaml (they differ), message, remedy.
 _PHRASES: tuple[tuple[str, str, str], ...] = (
     (
         "mapping values are not allowed",
-        "a colon stands where no key can begin",
+        "there is a colon where no key can begin",
         "indent this line like the keys beside it, or put text with a colon in quotes",
     ),
     (
         "sequence entries are not allowed",
-        "a list item stands where none can begin",
+        "there is a list item where none can begin",
         "put each `- item` on a line of its own, or write [item, item]",
     ),
     (
@@ -62,19 +62,19 @@ _PHRASES: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "cannot start any token",
-        "a value begins with a character that YAML keeps for itself",
+        "a value begins with a character that YAML reserves",
         "put the value in quotes",
     ),
     (
         "unexpected end of stream",
-        "a quotation mark is opened here and never closed",
+        "a quotation mark is opened here and not closed",
         "close it",
     ),
     ("',' or ']'", "a list is opened with [ and not closed", "close it with ]"),
     ("',' or '}'", "a block is opened with { and not closed", "close it with }"),
     (
         "node content",
-        "a value is missing, or begins with a character that YAML keeps for itself",
+        "a value is missing, or begins with a character that YAML reserves",
         "write a value, in quotes if it begins with a colon or a bracket",
     ),
     ("escape", *_ESCAPE),
@@ -85,18 +85,18 @@ _PHRASES: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "incompatible YAML document",
-        "another version of YAML is asked for",
+        "the file requires another version of YAML",
         "remove the line that begins with %YAML",
     ),
 )
-_OTHERWISE = (
+_OTHER_ERROR = (
     "this line does not fit the lines above it",
     "check its indentation (two spaces per level), and that quotes and brackets are closed",
 )
 
 
 class _RefusedError(Exception):
-    """The text cannot be read on from here: line, what is wrong, what to write instead."""
+    """The text cannot be read any further; ``problem`` says why."""
 
     def __init__(self, line: int, message: str, remedy: str) -> None:
         super().__init__(message)
@@ -105,7 +105,7 @@ class _RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class YamlProblem:
-    """What is wrong at ``path`` in ``line``, and what to write instead."""
+    """One problem at ``path``: ``message`` says what is wrong, ``remedy`` what to write instead."""
 
     path: Path
     line: int
@@ -115,9 +115,9 @@ class YamlProblem:
 
 @dataclass(frozen=True, slots=True)
 class YamlDocument:
-    """What a YAML text says: its value, the line of each path in it, and what is wrong with it.
+    """A YAML text that was read: its value, the line of each path in it, and its problems.
 
-    ``value`` is None where the text is empty, or could not be read at all (then with a fault).
+    ``value`` is None if the text is empty or could not be read (then there is a problem).
     """
 
     value: Any
@@ -127,7 +127,7 @@ class YamlDocument:
 
 @dataclass(slots=True)
 class _Node:
-    """A node: text, or the nodes in it (of a mapping: key, value, key, value ...)."""
+    """A node of YAML: a text, or a list of nodes (in a mapping: key, value, key, value ...)."""
 
     line: int
     text: str | None = None
@@ -141,7 +141,7 @@ class _Node:
 def read_yaml(text: str, loader: Value = LOADER) -> YamlDocument:
     """Read one YAML document; never raises, whatever ``text`` is.
 
-    ``loader`` is PyYAML's, libyaml's or the pure one; both are tested.
+    ``loader`` is a loader of PyYAML: the one with libyaml or the pure Python one.
     """
     try:
         reader = _Reader()
@@ -157,7 +157,7 @@ def read_yaml(text: str, loader: Value = LOADER) -> YamlDocument:
 
 
 def _compose(text: str, loader: Value) -> _Node:
-    """Events -> nodes, without recursion; an alias shares what it names."""
+    """Build nodes from events, without recursion; an alias shares the items of its anchor."""
     root: _Node | None = None
     stack: list[_Node] = []
     anchors: dict[str, _Node] = {}
@@ -179,7 +179,7 @@ def _compose(text: str, loader: Value) -> _Node:
             node = _node(event, anchors)
         else:
             continue
-        # Only a finished node may be named by an alias, so that none can hold itself.
+        # An anchor counts from the end of its node on, so that no node can contain itself.
         if node.anchor is not None:
             anchors[node.anchor] = node
         if stack:
@@ -190,10 +190,10 @@ def _compose(text: str, loader: Value) -> _Node:
 
 
 def _too_deep(text: str) -> YamlProblem | None:
-    """Find the line at which ``text`` passes our own limit of depth, or None.
+    """Return a problem if ``text`` is nested too deep, None if it is not.
 
-    libyaml reads up to 1,024 characters ahead and from 0.2.6 on has a limit of its own, so its
-    error can come before the event at which ours would; the pure loader has no such limit.
+    libyaml reads up to 1,024 characters ahead and has a depth limit of its own since 0.2.6, so it
+    may fail before our limit is reached.  The pure Python loader has no such limit.
     """
     try:
         _compose(text, yaml.SafeLoader)
@@ -216,8 +216,8 @@ def _node(event: Value, anchors: Mapping[str, _Node]) -> _Node:
         if event.anchor is None or event.anchor not in anchors:
             raise _RefusedError(
                 line,
-                f"the alias *{name} names nothing that is complete above this line",
-                f"mark a value above it with &{name}, or write the value itself",
+                f"the alias *{name} refers to no complete value above this line",
+                f"mark a value above it with &{name}, or write the value here",
             )
         target = anchors[event.anchor]
         return _Node(line, target.text, target.items, target.plain, target.mapping, alias=True)
@@ -234,7 +234,7 @@ def _node(event: Value, anchors: Mapping[str, _Node]) -> _Node:
 
 
 class _Reader:
-    """Nodes -> values; collects the line of each path and what is wrong with keys."""
+    """Convert nodes to values; collect the line of each path and the problems of keys."""
 
     def __init__(self) -> None:
         self.lines: dict[Path, int] = {}
@@ -249,10 +249,10 @@ class _Reader:
         if self._aliased > _MAX_ALIASED:
             raise _RefusedError(
                 node.line,
-                f"aliases multiply this file to more than {_MAX_ALIASED} values",
+                f"aliases expand this file to more than {_MAX_ALIASED} values",
                 "write the values themselves",
             )
-        # A key's own line stands for its value, which may begin further down.
+        # The line of a key is used for its value, which may begin further down.
         self.lines.setdefault(path, node.line)
         if node.text is not None:
             return _scalar(node.text) if node.plain else node.text
@@ -286,9 +286,9 @@ class _Reader:
 
 
 def _scalar(text: str) -> Value:
-    for word, meaning in _CORE_SCHEMA:
-        if word.fullmatch(text):
-            return meaning
+    for pattern, value in _CORE_SCHEMA:
+        if pattern.fullmatch(text):
+            return value
     if len(text) <= _MAX_NUMBER_LENGTH:
         if _DECIMAL.fullmatch(text):
             return int(text)
@@ -300,11 +300,11 @@ def _scalar(text: str) -> Value:
 
 
 def _syntax(text: str, error: yaml.MarkedYAMLError) -> YamlProblem:
-    """PyYAML's error in our words, at the line where it was noticed or where it began."""
+    """Describe a syntax error of PyYAML, at the line where it was found or where it began."""
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
     problem = error.problem or ""
-    # What is never closed is noticed at the end of the file, far from the cause.
+    # A missing end is found at the end of the file, far from the cause.
     unclosed = "end of stream" in problem or "',' or" in problem
     if unclosed and error.context_mark:
         line = error.context_mark.line + 1
@@ -315,13 +315,13 @@ def _syntax(text: str, error: yaml.MarkedYAMLError) -> YamlProblem:
     for phrase, message, remedy in _PHRASES:
         if phrase in problem:
             return YamlProblem((), line, message, remedy)
-    return YamlProblem((), line, *_OTHERWISE)
+    return YamlProblem((), line, *_OTHER_ERROR)
 
 
 def _unprintable(text: str) -> YamlProblem:
     found = _UNPRINTABLE.search(text)
     if not found:
-        # Only the pure loader: an escape such as \\UFFFFFFFF is out of range, and not located.
+        # Only the pure Python loader: an escape such as \\UFFFFFFFF has no line.
         return YamlProblem((), 1, *_ESCAPE)
     line = text.count("\n", 0, found.start()) + 1
     code = f"U+{ord(found.group()):04X}"
@@ -329,7 +329,7 @@ def _unprintable(text: str) -> YamlProblem:
 
 
 def quote(value: object) -> str:
-    """Write a value for a one-line message: short, without control characters."""
+    """Return a value as text for a one-line message: short, without control characters."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -337,18 +337,18 @@ def quote(value: object) -> str:
     text = str(value) if isinstance(value, str | int | float) else type(value).__name__
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     text = text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 3]}..."
-    # Quotes only where one could not see otherwise where the text ends.
+    # Quotes only where the end of the text could not be seen without them.
     return f"'{text}'" if not text or " " in text else text
 
 
 def find_line(lines: Mapping[Path, int], path: Path) -> int:
-    """Return the line of ``path``, or of what is nearest above it."""
+    """Return the line of ``path``, or of its nearest parent that has one; 1 if none has."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)
 
 
 def format_key(path: Path) -> str:
-    """``bgp.neighbors[0].peer_as`` for a path, ``profile`` for the whole."""
+    """Return a path as ``bgp.neighbors[0].peer_as``; the empty path is ``profile``."""
     key = "".join(f"[{step}]" if isinstance(step, int) else f".{quote(step)}" for step in path)
     return key.removeprefix(".") or "profile"

@@ -1,8 +1,9 @@
-"""Rules for the BGP part of a profile, each with its reason.
+"""Rules for the BGP part of a profile.
 
-Each looks at a Document and passes over what is missing from it: what the schema found wrong has
-been cut out.  What is said of Azure comes from its Route Server FAQ, of AWS from the VPC Route
-Server guide.
+Each rule takes a Document and yields Problems.  It skips values that are missing: the Document has
+no value where the schema found an error.
+
+Sources: Azure Route Server FAQ for Azure, VPC Route Server guide for AWS.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anycastd.profile.document import Document, Problem
-from anycastd.profile.formats import SELF
+from anycastd.profile.formats import SELF, UINT16_MAX
 from anycastd.profile.model import Address
 from anycastd.profile.rules.sections import (
     AWS,
@@ -24,55 +25,55 @@ from anycastd.profile.rules.sections import (
 )
 from anycastd.profile.yaml_reader import Path
 
-# RFC 6793 (AS_TRANS), RFC 7300 (the last ones).  0 (RFC 7607) is below the schema's minimum.
-_NOBODYS = (23456, 65535, 4294967295)
-_AZURES = (
-    (8074, 8075, "Microsoft's own"),
-    (12076, 12076, "ExpressRoute's"),
-    (65515, 65515, "the route server's own"),
-    (65517, 65520, "reserved by Azure"),
-    (64496, 64511, "for documentation only, and Azure refuses it"),
-    (65536, 65551, "for documentation only, and Azure refuses it"),
+# RFC 6793 (AS_TRANS), RFC 7300 (the last of 16 and 32 bits).  The schema refuses 0 (RFC 7607).
+_RESERVED_ASNS = (23456, 65535, 4294967295)
+# First and last AS number of a range that Azure refuses, and what the range is.
+_AZURE_ASNS = (
+    (8074, 8075, "belongs to Microsoft"),
+    (12076, 12076, "belongs to ExpressRoute"),
+    (65515, 65515, "belongs to the route server"),
+    (65517, 65520, "is reserved by Azure"),
+    (64496, 64511, "is for documentation only, and Azure refuses it"),
+    (65536, 65551, "is for documentation only, and Azure refuses it"),
 )
-_LAST_OF_16_BITS = 65535
-_PRIVATE = "write a private one such as 65010"
-# RFC 4271 section 4.2 has 0 or at least three seconds; 0 would switch the detection off.
-_LEAST_HOLD_TIME = 3
+_USE_PRIVATE_ASN = "write a private one such as 65010"
+# RFC 4271 section 4.2 allows 0 or at least 3 seconds; 0 would turn off the detection.
+_MIN_HOLD_TIME = 3
 _LONG_HOLD_TIME = 30
-# Azure marks with these what came from where, and drops routes by them.
-_AZURES_COMMUNITIES = ("65517:65517", "65515:10000", "65515:20000")
-_AZURES_BLOCK = "65518:"
+# Azure marks the origin of routes with these, and drops routes by them.
+_AZURE_COMMUNITIES = ("65517:65517", "65515:10000", "65515:20000")
+_AZURE_COMMUNITY_PREFIX = "65518:"
 _NO_ADVERTISE = "65535:65282"
 _PAIR = 2
 
 
 def check_local_as(doc: Document) -> Iterator[Problem]:
-    """Refuse a local AS that is nobody's, or that Azure Route Server refuses."""
+    """Refuse a reserved local AS number, and those that Azure Route Server does not accept."""
     at: Path = ("bgp", "local_as")
     asn = doc.get(*at)
     if asn is None:
         return
-    if asn in _NOBODYS:
-        yield doc.problem(at, f"AS {asn} is reserved and nobody's", _PRIVATE)
+    if asn in _RESERVED_ASNS:
+        yield doc.problem(at, f"AS {asn} is reserved and belongs to no network", _USE_PRIVATE_ASN)
     elif get_platform(doc) == AZURE:
-        for first, last, whose in _AZURES:
+        for first, last, use in _AZURE_ASNS:
             if first <= asn <= last:
-                yield doc.problem(at, f"AS {asn} is {whose}", _PRIVATE)
+                yield doc.problem(at, f"AS {asn} {use}", _USE_PRIVATE_ASN)
                 return
-        if asn > _LAST_OF_16_BITS:
+        if asn > UINT16_MAX:
             message = f"AS {asn} has more than 16 bits, which Azure Route Server refuses"
-            yield doc.problem(at, message, _PRIVATE)
+            yield doc.problem(at, message, _USE_PRIVATE_ASN)
 
 
 def check_bfd(doc: Document) -> Iterator[Problem]:
-    """Refuse BFD where the route server has none: its silence would mean nothing."""
+    """Refuse BFD on Azure, whose route server does not support it."""
     at: Path = ("bgp", "bfd")
     if doc.get(*at) is not None and get_platform(doc) == AZURE:
-        yield doc.problem(at, "Azure Route Server does not speak BFD", "remove it")
+        yield doc.problem(at, "Azure Route Server does not support BFD", "remove it")
 
 
 def check_peer_as(doc: Document) -> Iterator[Problem]:
-    """Ask for a peer AS that can be, and for eBGP: prepends would not steer inside one AS."""
+    """Refuse a reserved peer AS, iBGP (prepends have no effect there), and a wrong one on Azure."""
     local = doc.get("bgp", "local_as")
     for path, neighbor in iter_neighbors(doc):
         at = (*path, "peer_as")
@@ -81,27 +82,27 @@ def check_peer_as(doc: Document) -> Iterator[Problem]:
             continue
         if get_platform(doc) == AZURE:
             if asn != AZURE_ROUTE_SERVER:
-                message = f"AS {asn} cannot be Azure Route Server's, which is always 65515"
+                message = f"AS {asn} is not Azure Route Server's AS number, which is always 65515"
                 yield doc.problem(at, message, "write 65515")
-        elif asn in _NOBODYS:
-            remedy = "write the AS number that the neighbor really has"
-            yield doc.problem(at, f"AS {asn} is reserved and nobody's", remedy)
+        elif asn in _RESERVED_ASNS:
+            remedy = "write the neighbor's own AS number"
+            yield doc.problem(at, f"AS {asn} is reserved and belongs to no network", remedy)
         elif asn == local:
-            message = f"AS {asn} is local_as too, and only eBGP is spoken"
+            message = f"AS {asn} is also local_as, and only eBGP is supported"
             yield doc.problem(at, message, "write the neighbor's own AS number")
 
 
 def check_router_id(doc: Document) -> Iterator[Problem]:
-    """Refuse 0.0.0.0 (RFC 6286 section 2.1)."""
+    """Refuse the router ID 0.0.0.0 (RFC 6286 section 2.1)."""
     at: Path = ("bgp", "router_id")
     identifier = doc.get(*at)
     if identifier is not None and identifier.is_unspecified:
         remedy = "write this appliance's own IPv4 address"
-        yield doc.problem(at, "0.0.0.0 identifies nobody", remedy)
+        yield doc.problem(at, "0.0.0.0 is not a valid BGP identifier", remedy)
 
 
 def check_addresses(doc: Document) -> Iterator[Problem]:
-    """Refuse addresses that no host can have; a next hop like that would lose the traffic."""
+    """Refuse addresses that no single host can have, such as multicast and broadcast."""
     paths: list[Path] = [("bgp", "local_address")]
     for path, _ in iter_neighbors(doc):
         paths += [(*path, key) for key in ("address", "local_address", "next_hop")]
@@ -116,7 +117,7 @@ def check_addresses(doc: Document) -> Iterator[Problem]:
 
 
 def check_duplicate_neighbors(doc: Document) -> Iterator[Problem]:
-    """Refuse a neighbor that is there twice: ExaBGP would run two sessions to one address."""
+    """Refuse two neighbors with one address: ExaBGP would open two sessions to it."""
     seen: dict[Address, Path] = {}
     for path, neighbor in iter_neighbors(doc):
         at = (*path, "address")
@@ -124,13 +125,13 @@ def check_duplicate_neighbors(doc: Document) -> Iterator[Problem]:
         if address is None:
             continue
         if address in seen:
-            message = f"{address} is a neighbor already, in line {doc.line(seen[address])}"
+            message = f"{address} is already a neighbor, in line {doc.line(seen[address])}"
             yield doc.problem(at, message, "keep one of them")
         seen.setdefault(address, at)
 
 
 def check_address_families(doc: Document) -> Iterator[Problem]:
-    """Refuse a session from an address to itself or to the other IP family."""
+    """Refuse a session from an address to itself, or to an address of the other IP family."""
     for path, neighbor in iter_neighbors(doc):
         at = (*path, "address")
         address = neighbor.get("address")
@@ -141,35 +142,39 @@ def check_address_families(doc: Document) -> Iterator[Problem]:
             message = f"{address} is also the local address"
             yield doc.problem(at, message, "write the neighbor's own address")
         elif address.version == IPV6 and get_platform(doc) == AZURE:
-            message = f"{address} is IPv6, which Azure Route Server does not speak"
+            message = f"{address} is IPv6, which Azure Route Server does not support"
             yield doc.problem(at, message, "write its IPv4 address")
         elif local is not None and address.version != local.version:
-            message = f"{address} cannot be reached from {local}, of the other IP family"
+            message = f"{address} cannot be reached from {local}, which is IPv{local.version}"
             remedy = f"add local_address: with an IPv{address.version} address to this neighbor"
             yield doc.problem(at, message, remedy)
 
 
 def check_route_server_pair(doc: Document) -> Iterator[Problem]:
-    """Expect both instances of a route server.
+    """Require two neighbors on Azure, and warn of a single one on AWS.
 
-    Azure does not support a NVA that peers with one of them; AWS recommends two endpoints.
+    Azure does not support an appliance that peers with only one of the two instances of a route
+    server.  AWS recommends two endpoints.
     """
     at: Path = ("bgp", "neighbors")
     count = len(doc.get(*at) or ())
     if not 0 < count < _PAIR:
         return
     if get_platform(doc) == AZURE:
-        message = "there is one neighbor, and Azure Route Server needs both of its instances peered"
+        message = (
+            "there is only one neighbor, and Azure Route Server requires sessions to both instances"
+        )
         yield doc.problem(at, message, "add the other instance's address, also with peer_as: 65515")
     elif get_platform(doc) == AWS:
-        message = "there is one neighbor, so one route server endpoint alone carries the routes"
+        message = "there is only one neighbor, so all routes depend on one route server endpoint"
         yield doc.problem(at, message, "add the subnet's other endpoint", warning=True)
 
 
 def check_hold_time(doc: Document) -> Iterator[Problem]:
-    """Ask for a hold time that detects, outlasts the lease, and is not Azure's slow default.
+    """Require a hold time of 3 s or more that is longer than the lease; warn if slow on Azure.
 
-    What hangs is found by the lease, in ``ttl`` seconds; the hold time must not be spent first.
+    A process that hangs is found by the lease, after ``ttl`` seconds; the session must not end
+    before that.
     """
     lease_at: Path = ("lease", "ttl")
     ttl = doc.get(*lease_at)
@@ -178,25 +183,32 @@ def check_hold_time(doc: Document) -> Iterator[Problem]:
         seconds = doc.get(*at)
         if seconds is None:
             continue
-        if seconds < _LEAST_HOLD_TIME:
-            off = "switches the detection of a dead host off" if not seconds else "is not allowed"
-            message = f"{seconds} {off} (RFC 4271)" if seconds else f"{seconds} {off}"
+        if seconds < _MIN_HOLD_TIME:
+            message = (
+                f"{seconds} is not allowed (RFC 4271)"
+                if seconds
+                else "0 turns off the detection of a dead host"
+            )
             yield doc.problem(at, message, "write 3 or more, 9 if in doubt")
         elif ttl is not None and seconds <= ttl:
-            message = f"{seconds} seconds do not outlast the lease of {ttl} seconds (lease.ttl)"
+            message = f"{seconds} seconds is not more than the lease of {ttl} seconds (lease.ttl)"
             remedy = f"write hold_time: {int(ttl) + 1} or more, or a lower lease.ttl"
             blamed = at if doc.is_explicit(at) else lease_at
             yield doc.problem(blamed, message, remedy)
         elif seconds > _LONG_HOLD_TIME and get_platform(doc) == AZURE:
-            message = f"a host that dies keeps its routes for {seconds} seconds"
-            yield doc.problem(at, message, "write 9; Azure Route Server agrees", warning=True)
+            message = f"the routes of a dead host would stay for {seconds} seconds"
+            yield doc.problem(
+                at, message, "write 9, which Azure Route Server accepts", warning=True
+            )
 
 
 def check_transport(doc: Document) -> Iterator[Problem]:
-    """Refuse what a route server cannot do: MD5 on clouds, a neighbor one hop away on Azure."""
+    """Refuse MD5 passwords on clouds, and a multihop of 1 on Azure."""
     for path, neighbor in iter_neighbors(doc):
         if "md5_file" in neighbor and get_platform(doc) in CLOUDS:
-            message = "a cloud's route server has no MD5 passwords, so no session would come up"
+            message = (
+                "cloud route servers do not support MD5 passwords, so no session would come up"
+            )
             yield doc.problem((*path, "md5_file"), message, "remove it")
         if neighbor.get("multihop") == 1 and get_platform(doc) == AZURE:
             message = "Azure Route Server is in another subnet, more than one hop away"
@@ -204,7 +216,7 @@ def check_transport(doc: Document) -> Iterator[Problem]:
 
 
 def check_communities(doc: Document) -> Iterator[Problem]:
-    """Refuse the communities by which Azure drops or keeps a route."""
+    """Refuse communities by which Azure drops a route or does not pass it on."""
     if get_platform(doc) != AZURE:
         return
     paths: list[Path] = [(*path, "communities") for path, _ in iter_neighbors(doc)]
@@ -215,12 +227,12 @@ def check_communities(doc: Document) -> Iterator[Problem]:
             at = (*path, index)
             if community is None:
                 continue
-            if community in _AZURES_COMMUNITIES or community.startswith(_AZURES_BLOCK):
-                message = f"{community} is used by Azure itself, which drops routes by it"
-                yield doc.problem(at, message, "remove it, or write one of your own AS number")
+            if community in _AZURE_COMMUNITIES or community.startswith(_AZURE_COMMUNITY_PREFIX):
+                message = f"{community} is used by Azure itself to drop routes"
+                yield doc.problem(at, message, "remove it, or write one with your own AS number")
             elif community == _NO_ADVERTISE:
                 message = f"{community} (no-advertise) keeps the route inside the VNet"
-                yield doc.problem(at, message, "remove it, or no other region hears the route")
+                yield doc.problem(at, message, "remove it, so that other regions learn the route")
 
 
 RULES = (

@@ -1,6 +1,7 @@
-"""Rules for what a service asks of HAProxy: conditions, limits, maintenance; each with its reason.
+"""Rules for what a service requires of HAProxy: conditions, limits, maintenance.
 
-Each looks at a Document and passes over what is missing from it, as in ``rules_services``.
+Each rule takes a Document and yields Problems.  It skips values that are missing: the Document has
+no value where the schema found an error.
 """
 
 from __future__ import annotations
@@ -13,146 +14,154 @@ from anycastd.profile.schema_errors import suggest
 from anycastd.profile.yaml_reader import Path, Value, quote
 
 _KINDS = ("backend", "frontend", "all", "any")
-# What a condition on a backend may say; the last two make it a limit.
-_ASKED = ("usable", "queue_below", "sessions_below")
-_LIMITS = _ASKED[1:]
-_OF_SERVERS = ("usable", "by", "count_unchecked")
-_ALL = 100
-# HAProxy reads a request of 16 kB at most, and the rows are asked for in the same one.
-_QUESTION = 10_000
+# A condition on a backend may have one of these; the last two make it a limit.
+_MEASURES = ("usable", "queue_below", "sessions_below")
+_LIMITS = _MEASURES[1:]
+_SERVER_KEYS = ("usable", "by", "count_unchecked")
+# These also apply to a frontend.
+_PROXY_KEYS = ("haproxy", "sessions_below")
+_MAX_PERCENT = 100
+# HAProxy reads a request of at most 16 kB, which must also hold the request for the rows.
+_MAX_REQUEST = 10_000
 
 
 def check_conditions(doc: Document) -> Iterator[Problem]:
-    """Ask for conditions that mean one thing each; see ``_condition``."""
+    """Check each condition under ``serve`` and ``healthy``."""
     for path, service in iter_services(doc):
         for key in ("serve", "healthy"):
             if key in service:
-                yield from _condition(doc, (*path, key), service[key])
+                yield from _check_condition(doc, (*path, key), service[key])
 
 
-def _condition(doc: Document, at: Path, condition: dict[str, Value]) -> Iterator[Problem]:
+def _check_condition(doc: Document, at: Path, condition: dict[str, Value]) -> Iterator[Problem]:
     kinds = [kind for kind in _KINDS if doc.is_explicit((*at, kind))]
     if not kinds:
-        message = "names neither a backend nor a frontend, all or any"
+        message = "has none of backend, frontend, all and any"
         yield doc.problem(at, message, "write {backend: NAME} or {frontend: NAME}")
     elif len(kinds) > 1:
-        message = f"{' and '.join(kinds)} stand in one condition"
+        message = f"{' and '.join(kinds)} are in one condition"
         each = ", ".join(f"{{{kind}: ...}}" for kind in kinds)
         yield doc.problem(at, message, f"write all: [{each}]")
     elif kinds[0] in ("all", "any"):
         for index, part in enumerate(condition.get(kinds[0]) or ()):
             if part is not None:
-                yield from _condition(doc, (*at, kinds[0], index), part)
-        yield from _only_for(doc, at, kinds[0], (*_OF_SERVERS, *_LIMITS, "haproxy"))
+                yield from _check_condition(doc, (*at, kinds[0], index), part)
+        yield from _refuse_keys(doc, at, kinds[0], (*_SERVER_KEYS, *_LIMITS, "haproxy"))
     else:
         if kinds[0] == "frontend":
-            yield from _only_for(doc, at, "frontend", (*_OF_SERVERS, "queue_below"))
+            yield from _refuse_keys(doc, at, "frontend", (*_SERVER_KEYS, "queue_below"))
         else:
-            yield from _usable(doc, at, condition.get("usable"))
-        yield from _one_thing(doc, at, kinds[0])
-        yield from _instance(doc, at, condition.get("haproxy"))
+            yield from _check_usable(doc, at, condition.get("usable"))
+        yield from _check_measures(doc, at, kinds[0])
+        yield from _check_instance(doc, at, condition.get("haproxy"))
 
 
-def _one_thing(doc: Document, at: Path, kind: str) -> Iterator[Problem]:
-    """Refuse two questions in one condition, and a limit that could withdraw."""
-    asked = [key for key in _ASKED if doc.is_explicit((*at, key))]
-    if len(asked) > 1:
-        each = ", ".join(f"{{{kind}: ..., {key}: ...}}" for key in asked)
-        message = f"{' and '.join(asked)} stand in one condition"
-        yield doc.problem((*at, asked[1]), message, f"write all: [{each}]")
+def _check_measures(doc: Document, at: Path, kind: str) -> Iterator[Problem]:
+    """Refuse two measures in one condition, and a limit that could withdraw the VIP."""
+    measures = [key for key in _MEASURES if doc.is_explicit((*at, key))]
+    if len(measures) > 1:
+        each = ", ".join(f"{{{kind}: ..., {key}: ...}}" for key in measures)
+        message = f"{' and '.join(measures)} are in one condition"
+        yield doc.problem((*at, measures[1]), message, f"write all: [{each}]")
     for key in _LIMITS:
         if doc.is_explicit((*at, key)) and "serve" in at:
-            message = "would withdraw the VIP under load, in each region in turn"
-            yield doc.problem((*at, key), message, "move it to healthy: overload degrades at most")
-    if doc.is_explicit((*at, "by")) and any(key in _LIMITS for key in asked):
-        message = "says something of usable servers, and stands beside a limit"
+            message = "would withdraw the VIP under load, in one region after the other"
+            yield doc.problem(
+                (*at, key), message, "move it to healthy, where overload only degrades the route"
+            )
+    if doc.is_explicit((*at, "by")) and any(key in _LIMITS for key in measures):
+        message = "applies to usable servers, not to a limit"
         yield doc.problem((*at, "by"), message, "remove it")
 
 
-_OF_BOTH = ("haproxy", "sessions_below")
-
-
-def _only_for(doc: Document, at: Path, kind: str, keys: tuple[str, ...]) -> Iterator[Problem]:
+def _refuse_keys(doc: Document, at: Path, kind: str, keys: tuple[str, ...]) -> Iterator[Problem]:
+    """Refuse keys that have no meaning in a condition of this kind."""
     for key in keys:
         if doc.is_explicit((*at, key)):
-            whom = "a backend or frontend" if key in _OF_BOTH else "a backend"
-            message = f"says something of {whom}, and stands beside {kind}"
-            remedy = f"move it beside the name of {whom}, or remove it"
+            proxy = "a backend or frontend" if key in _PROXY_KEYS else "a backend"
+            message = f"applies to {proxy}, not to {kind}"
+            remedy = f"move it to a condition on {proxy}, or remove it"
             yield doc.problem((*at, key), message, remedy)
 
 
-def _usable(doc: Document, at: Path, usable: float | str | None) -> Iterator[Problem]:
-    """Refuse thresholds that always or never hold."""
+def _check_usable(doc: Document, at: Path, usable: float | str | None) -> Iterator[Problem]:
+    """Refuse thresholds that are always true or never true."""
     at = (*at, "usable")
     if isinstance(usable, str):
-        if not 1 <= float(usable.removesuffix("%")) <= _ALL:
-            message = f"{usable} is not a share of servers that can be asked for"
+        if not 1 <= float(usable.removesuffix("%")) <= _MAX_PERCENT:
+            message = f"{usable} is not a possible share of servers"
             yield doc.problem(at, message, "write 1% to 100%")
     elif usable is not None and usable < 1:
-        message = f"{usable} servers are always there, so this would hold without any"
+        message = f"{usable} would be true without any usable server"
         yield doc.problem(at, message, "write 1 or more")
 
 
-def _instance(doc: Document, at: Path, name: str | None) -> Iterator[Problem]:
-    """Ask which HAProxy is meant where there are several; it must be one of them."""
-    known = list(doc.get("haproxy") or ())
+def _check_instance(doc: Document, at: Path, name: str | None) -> Iterator[Problem]:
+    """Require the name of an HAProxy process where there are several, and refuse unknown names."""
+    names = list(doc.get("haproxy") or ())
     at = (*at, "haproxy")
-    if name is not None and known and not doc.is_explicit(("haproxy", name)):
-        remedy = suggest(name, known) or " or ".join(quote(each) for each in known)
+    if name is not None and names and not doc.is_explicit(("haproxy", name)):
+        remedy = suggest(name, names) or " or ".join(quote(each) for each in names)
         yield doc.problem(at, f"there is no {quote(name)} under haproxy", f"write {remedy}")
-    elif not doc.is_explicit(at) and len(known) > 1:
-        message = f"is missing, and there are {len(known)} HAProxy processes"
-        remedy = f"add haproxy: {' or '.join(quote(each) for each in known)}"
+    elif not doc.is_explicit(at) and len(names) > 1:
+        message = f"is missing, but there are {len(names)} HAProxy processes"
+        remedy = f"add haproxy: {' or '.join(quote(each) for each in names)}"
         yield doc.problem(at, message, remedy)
 
 
 def check_maintenance(doc: Document) -> Iterator[Problem]:
-    """Ask which HAProxy has the map, and for no more entries than fit into one question to it."""
-    size, asked = 0, set()
+    """Check the HAProxy of each map, and that all entries fit into one request to HAProxy."""
+    size, requests = 0, set()
     for path, service in iter_services(doc):
         if "maintenance" not in service:
             continue
-        its, at = service["maintenance"], (*path, "maintenance")
-        yield from _instance(doc, at, its.get("haproxy"))
-        question = f"get map {its.get('map')} {its.get('key')};"
-        if question in asked:
+        maintenance, at = service["maintenance"], (*path, "maintenance")
+        yield from _check_instance(doc, at, maintenance.get("haproxy"))
+        request = f"get map {maintenance.get('map')} {maintenance.get('key')};"
+        if request in requests:
             continue
-        asked.add(question)
-        size += len(question)
-        if size - len(question) <= _QUESTION < size:
-            message = f"up to here all entries make a question of over {_QUESTION} bytes to HAProxy"
-            yield doc.problem(at, message, "shorten the names of maps and keys, or leave some out")
+        requests.add(request)
+        size += len(request)
+        if size - len(request) <= _MAX_REQUEST < size:
+            message = (
+                f"up to here the entries need a request of over {_MAX_REQUEST} bytes to HAProxy"
+            )
+            yield doc.problem(at, message, "shorten the names of maps and keys, or remove some")
 
 
 def check_steering(doc: Document) -> Iterator[Problem]:
-    """Refuse what cannot be where a longer path moves nobody: it would withdraw, or draw users."""
+    """Refuse ``failed: standby`` and limits where longer paths do not move traffic.
+
+    Standby would keep users on the 503 page, and a limit would withdraw the route under load.
+    """
     if doc.get("bgp", "prepends_steer") is not False:
         return
     for path, service in iter_services(doc):
         if service.get("failed") == "standby":
             message = (
-                "standby draws users to the 503 page where a longer path moves nobody "
+                "standby would keep users on the 503 page, as longer paths do not move traffic "
                 "(prepends_steer: false)"
             )
             yield doc.problem((*path, "failed"), message, "write withdraw")
-        for at, key in _limits(doc, (*path, "healthy"), service.get("healthy")):
+        for at, key in _iter_limits(doc, (*path, "healthy"), service.get("healthy")):
             message = (
-                "would withdraw under load where a longer path moves nobody "
-                "(prepends_steer: false), in each region in turn"
+                "would withdraw the VIP under load, in one region after the other, because longer "
+                "paths do not move traffic (prepends_steer: false)"
             )
             yield doc.problem((*at, key), message, "remove it")
 
 
-def _limits(
+def _iter_limits(
     doc: Document, at: Path, condition: dict[str, Value] | None
 ) -> Iterator[tuple[Path, str]]:
+    """Yield path and key of each limit in a condition and in the conditions inside it."""
     for key in _LIMITS:
         if doc.is_explicit((*at, key)):
             yield at, key
     for kind in ("all", "any"):
         for index, part in enumerate((condition or {}).get(kind) or ()):
             if part is not None:
-                yield from _limits(doc, (*at, kind, index), part)
+                yield from _iter_limits(doc, (*at, kind, index), part)
 
 
 RULES = (check_conditions, check_maintenance, check_steering)

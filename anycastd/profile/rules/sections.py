@@ -1,4 +1,4 @@
-"""What several rules need of a Document: its sections, and the clouds' constants (pure)."""
+"""Parts that several rules share: access to a Document's sections, and constants of the clouds."""
 
 from __future__ import annotations
 
@@ -8,34 +8,33 @@ from anycastd.profile.document import Document
 from anycastd.profile.yaml_reader import Path, Value
 
 AZURE = "azure"
-
-
 AWS = "aws"
-
-
 CLOUDS = (AZURE, AWS)
 
-
 AZURE_ROUTE_SERVER = 65515
+"""The AS number of every Azure Route Server."""
 
+AZURE_WINDOW = 30
+"""Seconds for which Azure may delay a second route change; the first one passes at once."""
 
 IPV6 = 6
+"""``version`` of IPv6 addresses and networks in ``ipaddress``."""
 
 
 def get_platform(doc: Document) -> str | None:
-    """Return the platform's word, None where it is invalid."""
-    word: str | None = doc.get("platform")
-    return word
+    """Return the value of ``platform``, or None if it is missing or invalid."""
+    platform: str | None = doc.get("platform")
+    return platform
 
 
 def iter_neighbors(doc: Document) -> Iterator[tuple[Path, dict[str, Value]]]:
-    """Yield each neighbor that can be looked at, with its path."""
+    """Yield path and block of each valid neighbor."""
     for index, neighbor in enumerate(doc.get("bgp", "neighbors") or ()):
         if neighbor is not None:
             yield ("bgp", "neighbors", index), neighbor
 
 
 def iter_services(doc: Document) -> Iterator[tuple[Path, dict[str, Value]]]:
-    """Yield each service that can be looked at, with its path."""
+    """Yield path and block of each valid service."""
     for name, service in (doc.get("services") or {}).items():
         yield ("services", name), service

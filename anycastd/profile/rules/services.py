@@ -1,7 +1,7 @@
-"""Rules for the HAProxy and services parts of a profile, each with its reason.
+"""Rules for the HAProxy and services parts of a profile.
 
-Each looks at a Document and passes over what is missing from it: what the schema found wrong has
-been cut out.
+Each rule takes a Document and yields Problems.  It skips values that are missing: the Document has
+no value where the schema found an error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from anycastd.profile.formats import SELF
 from anycastd.profile.model import Address
 from anycastd.profile.rules.sections import (
     AZURE,
+    AZURE_WINDOW,
     CLOUDS,
+    IPV6,
     get_platform,
     iter_neighbors,
     iter_services,
@@ -24,21 +26,18 @@ from anycastd.profile.yaml_reader import Path, quote
 
 # sockaddr_un's sun_path is 108 bytes with its final zero (unix(7)).
 _MAX_SOCKET_PATH = 107
-# Hung is what left two looks unanswered, so two must fit into the deadline.
+# HAProxy counts as hung after two unanswered looks, so two must fit into the deadline.
 _LOOKS = 2
-# No cloud documents a limit, and filters on the way commonly begin above this.
+# No cloud documents a limit; common filters drop paths that are longer than this.
 MAX_PATH = 10
-# Azure's fabric lets one change through at once and may hold the next for this long (seconds).
-_AZURES_WINDOW = 30
-_TESTS = ("tcp", "http")
-_IPV6 = 6
+_SELF_TEST_KINDS = ("tcp", "http")
 
 
 # HAProxy -----------------------------------------------------------------------------------------
 
 
 def check_sockets(doc: Document) -> Iterator[Problem]:
-    """Refuse socket paths that cannot be bound, or that two instances share."""
+    """Refuse socket paths that are too long to bind, or that two instances share."""
     seen: dict[str, Path] = {}
     for name, instance in (doc.get("haproxy") or {}).items():
         at: Path = ("haproxy", name, "socket")
@@ -47,7 +46,7 @@ def check_sockets(doc: Document) -> Iterator[Problem]:
             continue
         size = len(socket.encode())
         if size > _MAX_SOCKET_PATH:
-            message = f"the path has {size} bytes, and a socket's may have {_MAX_SOCKET_PATH}"
+            message = f"the path has {size} bytes, and sockets allow {_MAX_SOCKET_PATH}"
             yield doc.problem(at, message, "use a shorter path, here and in haproxy.cfg")
         if socket in seen:
             message = f"{quote(socket)} is also the socket in line {doc.line(seen[socket])}"
@@ -56,7 +55,7 @@ def check_sockets(doc: Document) -> Iterator[Problem]:
 
 
 def check_poll_interval(doc: Document) -> Iterator[Problem]:
-    """Ask for a deadline in which two looks fit: one slow answer is no proof of death."""
+    """Require a deadline that is long enough for two looks at HAProxy."""
     for name, instance in (doc.get("haproxy") or {}).items():
         deadline, poll = instance.get("deadline"), instance.get("poll")
         if deadline is not None and poll is not None and deadline < _LOOKS * poll:
@@ -69,63 +68,63 @@ def check_poll_interval(doc: Document) -> Iterator[Problem]:
 
 
 def check_vips(doc: Document) -> Iterator[Problem]:
-    """Ask for one unicast address per VIP: anything wider would draw foreign traffic here."""
+    """Require one unicast address per VIP: a shorter prefix would attract foreign traffic."""
     for path, service in iter_services(doc):
         vip = service.get("vip")
         if vip is None:
             continue
         at = (*path, "vip")
-        message = _not_anycast(vip.ip)
+        message = _why_not_unicast(vip.ip)
         if message:
             yield doc.problem(at, f"{vip.ip} {message}", "write a unicast address of your own")
         elif vip.network.prefixlen != vip.max_prefixlen:
             message = f"{vip} is more than one address"
             yield doc.problem(at, message, f"write {vip.ip}/{vip.max_prefixlen}")
-        elif vip.version == _IPV6 and get_platform(doc) == AZURE:
-            message = f"{vip.ip} is IPv6, which Azure Route Server does not carry"
+        elif vip.version == IPV6 and get_platform(doc) == AZURE:
+            message = f"{vip.ip} is IPv6, which Azure Route Server does not support"
             yield doc.problem(at, message, "write an IPv4 address")
 
 
-def _not_anycast(ip: Address) -> str | None:
-    """Say what else an address is, None if it can be a VIP."""
+def _why_not_unicast(ip: Address) -> str | None:
+    """Return why an address cannot be a VIP, None if it can."""
     mapped = isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None
     # 0.0.0.0/8 is this network (RFC 1122), 240.0.0.0/4 with broadcast reserved (RFC 1112).
     reserved = isinstance(ip, IPv4Address) and (ip.is_reserved or ip.packed[0] == 0)
-    words = (
-        (ip.is_unspecified, "is no address"),
+    kinds = (
+        (ip.is_unspecified, "is the unspecified address"),
         (ip.is_multicast, "is a multicast address"),
         (ip.is_loopback, "is a loopback address"),
         (ip.is_link_local, "is link-local"),
         (str(ip) == "255.255.255.255", "is the broadcast address"),
         (reserved, "is reserved"),
-        (mapped, "is an IPv4 address in IPv6's clothes"),
+        (mapped, "is an IPv4-mapped IPv6 address"),
     )
-    return next((word for applies, word in words if applies), None)
+    return next((text for applies, text in kinds if applies), None)
 
 
 def check_vip_conflicts(doc: Document) -> Iterator[Problem]:
-    """Refuse a VIP that is somebody's already: another service's, ours, a neighbor's."""
+    """Refuse a VIP that is already used by another service, this host or a neighbor."""
     taken: dict[Address, tuple[str, Path]] = {}
     at: Path = ("bgp", "local_address")
     if doc.get(*at) is not None:
         taken[doc.get(*at)] = ("the local address", at)
     for path, neighbor in iter_neighbors(doc):
-        for key, whose in (("address", "a neighbor's address"), ("local_address", "our address")):
+        for key, use in (("address", "a neighbor's address"), ("local_address", "our address")):
             if key in neighbor:
-                taken.setdefault(neighbor[key], (whose, (*path, key)))
+                taken.setdefault(neighbor[key], (use, (*path, key)))
     for path, service in iter_services(doc):
         vip, at = service.get("vip"), (*path, "vip")
         if vip is None:
             continue
         if vip.ip in taken:
-            whose, where = taken[vip.ip]
-            message = f"{vip.ip} is {whose} already, in line {doc.line(where)}"
+            use, where = taken[vip.ip]
+            message = f"{vip.ip} is already {use}, in line {doc.line(where)}"
             yield doc.problem(at, message, "write an address that nothing else uses")
         taken.setdefault(vip.ip, ("a VIP", at))
 
 
 def check_vip_in_cloud_network(doc: Document) -> Iterator[Problem]:
-    """Refuse a VIP inside the cloud network: its own system routes win over what BGP says."""
+    """Refuse a VIP inside the cloud network, where system routes win over BGP routes."""
     if get_platform(doc) not in CLOUDS:
         return
     networks = [network for network in doc.get("networks") or () if network is not None]
@@ -133,19 +132,21 @@ def check_vip_in_cloud_network(doc: Document) -> Iterator[Problem]:
         vip = service.get("vip")
         for network in networks:
             if vip is not None and vip.ip in network:
-                message = f"{vip.ip} is inside {network}, and the cloud does not take such a route"
+                message = (
+                    f"{vip.ip} is inside {network}, and the cloud does not accept such a route"
+                )
                 remedy = "write an address outside all networks of the VNet or VPC"
                 yield doc.problem((*path, "vip"), message, remedy)
                 break
 
 
 def check_next_hops(doc: Document) -> Iterator[Problem]:
-    """Ask for a next hop of the VIP's family (RFC 8950 is not spoken), and not the VIP itself."""
+    """Require a next hop of the VIP's IP family (RFC 8950 is not supported), not the VIP itself."""
     for path, service in iter_services(doc):
         vip, own = service.get("vip"), service.get("next_hop")
         if vip is None or own is None:
             continue
-        if vip.version == _IPV6 and get_platform(doc) == AZURE:
+        if vip.version == IPV6 and get_platform(doc) == AZURE:
             continue  # refused already
         for above, neighbor in iter_neighbors(doc):
             hop, at = neighbor.get("next_hop", own), (*above, "next_hop")
@@ -153,13 +154,14 @@ def check_next_hops(doc: Document) -> Iterator[Problem]:
                 at = (*path, "next_hop" if doc.is_explicit((*path, "next_hop")) else "vip")
             if hop == SELF:
                 hop = neighbor.get("local_address", doc.get("bgp", "local_address"))
-            fault = _next_hop(vip.ip, hop)
-            if fault:
-                yield doc.problem(at, *fault)
+            refusal = _refuse_next_hop(vip.ip, hop)
+            if refusal:
+                yield doc.problem(at, *refusal)
                 break
 
 
-def _next_hop(vip: Address, hop: Address | None) -> tuple[str, str] | None:
+def _refuse_next_hop(vip: Address, hop: Address | None) -> tuple[str, str] | None:
+    """Return message and remedy if ``hop`` cannot be the next hop of ``vip``."""
     if hop == vip:
         return f"{hop} is the VIP itself", "write next_hop: self"
     if hop is not None and hop.version != vip.version:
@@ -172,62 +174,61 @@ def _next_hop(vip: Address, hop: Address | None) -> tuple[str, str] | None:
 
 
 def check_levels(doc: Document) -> Iterator[Problem]:
-    """Ask for longer paths at worse levels: what is worse must lose against what is better."""
+    """Require longer paths at worse levels, so that a worse level loses."""
     for path, service in iter_services(doc):
-        for better, worse in pairwise(_levels(doc, path)):
+        for better, worse in pairwise(_prepend_keys(doc, path)):
             less, more = doc.get(*path, *better), doc.get(*path, *worse)
             if less is None or more is None or less < more:
                 continue
             key, than = _dotted(worse), _dotted(better)
-            message = (
-                f"{key} {more} is not more than {than} {less}, so it would not lose against it"
-            )
+            message = f"{key} {more} is not more than {than} {less}, so it would not lose"
             blamed = worse if doc.is_explicit((*path, *worse)) else better
             yield doc.problem((*path, *blamed), message, f"write {less + 1} or more for {key}")
         if (
             "degraded" in service
             and doc.is_explicit((*path, "degraded"))
-            and not _grades(doc, path)
+            and not _can_degrade(doc, path)
         ):
-            message = "has no effect without healthy, which says when to degrade"
+            message = "has no effect without healthy, which decides when to degrade"
             remedy = "add healthy: {backend: NAME, usable: 50%}, or remove it"
             yield doc.problem((*path, "degraded"), message, remedy, warning=True)
 
 
 def check_path_lengths(doc: Document) -> Iterator[Problem]:
-    """Refuse paths that filters on the way to or in a cloud may drop for their length."""
+    """Refuse paths that filters on the way may drop because of their length."""
     if get_platform(doc) not in CLOUDS:
         return
     extra = 0
     for path, neighbor in iter_neighbors(doc):
         more = neighbor.get("prepend", 0)
         if 1 + more > MAX_PATH:
-            message = f"paths would have {1 + more} AS numbers of our own or more"
+            message = f"each path would contain our own AS number {1 + more} times or more"
             remedy = f"write {MAX_PATH - 1} or less"
             yield doc.problem((*path, "prepend"), message, remedy)
         else:
             extra = max(extra, more)
     for path, _ in iter_services(doc):
-        for level in _levels(doc, path):
+        for level in _prepend_keys(doc, path):
             count = doc.get(*path, *level)
             if count is None or 1 + count + extra <= MAX_PATH:
                 continue
-            added = f", {extra} of them for a neighbor" if extra else ""
+            added = f" ({extra} for a neighbor)" if extra else ""
             message = (
-                f"the path would have {1 + count + extra} AS numbers of our own{added}, and more "
-                f"than {MAX_PATH} may be dropped on the way"
+                f"the path would contain our own AS number {1 + count + extra} times{added}, and "
+                f"routers on the way may drop paths longer than {MAX_PATH}"
             )
             remedy = f"write {_dotted(level)}: {MAX_PATH - 1 - extra} or less"
             yield doc.problem((*path, *level), message, remedy)
 
 
-def _levels(doc: Document, path: Path) -> list[tuple[str, ...]]:
-    """List the keys with the prepends of the announced levels, best first."""
-    degraded = [("degraded", "prepend")] if _grades(doc, path) else []
+def _prepend_keys(doc: Document, path: Path) -> list[tuple[str, ...]]:
+    """Return the keys that have the prepends of the announced levels, best level first."""
+    degraded = [("degraded", "prepend")] if _can_degrade(doc, path) else []
     return [("prepend",), *degraded, ("standby", "prepend")]
 
 
-def _grades(doc: Document, path: Path) -> bool:
+def _can_degrade(doc: Document, path: Path) -> bool:
+    """Return whether a service has a degraded level."""
     return doc.is_explicit((*path, "healthy"))
 
 
@@ -236,7 +237,7 @@ def _dotted(keys: tuple[str, ...]) -> str:
 
 
 def check_timers(doc: Document) -> Iterator[Problem]:
-    """Ask for a hold-down that can grow, and for times longer than Azure's window."""
+    """Require hold_down up to hold_down_max, and warn of times inside Azure's window."""
     for path, service in iter_services(doc):
         timers = service.get("return", {})
         least, most = timers.get("hold_down"), timers.get("hold_down_max")
@@ -253,12 +254,12 @@ def check_timers(doc: Document) -> Iterator[Problem]:
             continue
         for key in ("hold_down", "spacing"):
             seconds = timers.get(key)
-            if seconds is not None and seconds < _AZURES_WINDOW:
+            if seconds is not None and seconds < AZURE_WINDOW:
                 message = (
-                    f"{seconds} seconds are inside the {_AZURES_WINDOW} seconds for which Azure "
-                    "may hold a second change back"
+                    f"{seconds} seconds is less than the {AZURE_WINDOW} seconds for which "
+                    "Azure may delay a second change"
                 )
-                remedy = f"write {_AZURES_WINDOW + 5} or more"
+                remedy = f"write {AZURE_WINDOW + 5} or more"
                 yield doc.problem((*path, "return", key), message, remedy, warning=True)
 
 
@@ -266,19 +267,19 @@ def check_timers(doc: Document) -> Iterator[Problem]:
 
 
 def check_self_tests(doc: Document) -> Iterator[Problem]:
-    """Ask for one kind of self-test, and for keys that mean something for it."""
+    """Require exactly one kind of self-test, and only keys that apply to it."""
     for path, service in iter_services(doc):
         if "self_test" not in service:
             continue
         at = (*path, "self_test")
-        kinds = [kind for kind in _TESTS if doc.is_explicit((*at, kind))]
+        kinds = [kind for kind in _SELF_TEST_KINDS if doc.is_explicit((*at, kind))]
         if len(kinds) != 1:
-            message = "holds both tcp and http" if kinds else "says neither tcp nor http"
+            message = "has both tcp and http" if kinds else "has neither tcp nor http"
             yield doc.problem(at, message, "write {http: PORT} or {tcp: PORT}")
         elif kinds[0] == "tcp":
             for key in ("path", "host"):
                 if doc.is_explicit((*at, key)):
-                    message = "is of HTTP, and stands beside tcp"
+                    message = "applies to http, not to tcp"
                     yield doc.problem(
                         (*at, key), message, "write http: instead of tcp:, or remove it"
                     )

@@ -283,16 +283,16 @@ def test_a_self_test_is_read() -> None:
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
-        ("{}", "self_test: says neither tcp nor http; write {http: PORT} or {tcp: PORT}"),
+        ("{}", "self_test: has neither tcp nor http; write {http: PORT} or {tcp: PORT}"),
         (
             "{tcp: 80, http: 80}",
-            "self_test: holds both tcp and http; write {http: PORT} or {tcp: PORT}",
+            "self_test: has both tcp and http; write {http: PORT} or {tcp: PORT}",
         ),
         (
             "{tcp: 80, path: /up}",
             (
-                "self_test.path: is of HTTP, and stands beside tcp; "
-                "write http: instead of tcp:, or remove it"
+                "self_test.path: applies to http, not to tcp; write http: instead of tcp:, "
+                "or remove it"
             ),
         ),
         (

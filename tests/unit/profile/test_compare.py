@@ -13,7 +13,7 @@ SHIPPED = Path(__file__).resolve().parents[3] / "profiles"
 PRIMARY = (SHIPPED / "primary.yaml").read_text(encoding="utf-8")
 SECONDARY = (SHIPPED / "secondary.yaml").read_text(encoding="utf-8")
 ECMP = ("    failed:", "    ecmp: true\n    failed:")
-MEANT = ", or ecmp: true in all regions if that is meant"
+MEANT = ", or ecmp: true in all regions if this is intended"
 # The lines of the shipped files in which the levels' prepends stand.
 LEVELS = ("    prepend: ", "degraded: {prepend: ", "standby: {prepend: ")
 
@@ -88,7 +88,7 @@ def test_sentences() -> None:
         "before northeurope with 65515 65010 65010 65010 65010"
     )
     assert said["withdrawn", "preferred"] == "westeurope alone, with 65515 65010 65010 65010"
-    assert said["withdrawn", "withdrawn"] == "nobody announces it"
+    assert said["withdrawn", "withdrawn"] == "no region announces it"
 
 
 @pytest.mark.parametrize("platform", ["aws", "plain"])
@@ -113,7 +113,7 @@ def test_two_equal_preferred_paths() -> None:
         (
             f"b.yaml:{line(twin, '    prepend: 0')}: services.web.prepend: preferred in westeurope "
             "ties with preferred in northeurope (65515 65010), so traffic is split between them "
-            f"(ECMP); {proposal}, or ecmp: true in all regions if that is meant"
+            f"(ECMP); {proposal}, or ecmp: true in all regions if this is intended"
         ),
         (
             f"b.yaml:{line(twin, 'degraded: {')}: services.web.degraded.prepend: degraded in "
@@ -213,7 +213,7 @@ def test_three_regions() -> None:
     assert compared(*mended).problems == ()
     fourth = changed(SECONDARY, ("westeurope", "ukwest"))
     assert compared(*mended, fourth).problems[0].remedy.removesuffix(MEANT) == (
-        "announce it in 3 regions at most, for more do not fit into short paths"
+        "announce it in at most 3 regions; more do not fit into short paths"
     )
 
 
@@ -232,8 +232,9 @@ def test_where_prepends_do_not_steer_no_path_wins() -> None:
         "northeurope and westeurope announce it, and prepends do not steer"
     )
     assert found.notes[1] == (
-        "prepends do not steer in northeurope and westeurope (prepends_steer: false): degraded "
-        "and drained are withdrawn there, and what wins is not for these paths to say"
+        "prepends do not steer in northeurope and westeurope (prepends_steer: false): there "
+        "degraded and drained mean withdrawn, and path lengths do not decide which region "
+        "wins"
     )
 
 
@@ -242,8 +243,8 @@ def test_regions_agree_on_whether_prepends_steer() -> None:
     one = changed(SECONDARY, UNSTEERED, WITHDRAW)
     (problem,) = compared(PRIMARY, one).problems
     assert str(problem) == (
-        f"b.yaml:{line(one, 'prepends_steer')}: bgp.prepends_steer: is false, and true in "
-        "northeurope; write the same in each region: it is the far side that compares the paths"
+        f"b.yaml:{line(one, 'prepends_steer')}: bgp.prepends_steer: is false here, but true in "
+        "northeurope; write the same value in each region: the same far routers compare the paths"
     )
     assert problem.warning
 
@@ -254,16 +255,15 @@ def test_names_and_vips() -> None:
     other = changed(SECONDARY, vip)
     assert [str(problem) for problem in compared(PRIMARY, other).problems] == [
         (
-            f"b.yaml:{line(other, '    vip:')}: services.web.vip: 203.0.113.11/32 is "
-            "another VIP than "
-            "203.0.113.10/32 in northeurope (a.yaml); write 203.0.113.10/32, or give the service "
-            "another name"
+            f"b.yaml:{line(other, '    vip:')}: services.web.vip: 203.0.113.11/32 differs "
+            "from the VIP 203.0.113.10/32 in northeurope (a.yaml); write 203.0.113.10/32, or give "
+            "the service another name"
         )
     ]
     renamed = changed(SECONDARY, ("  web:", "  www:"))
     assert [str(problem) for problem in compared(PRIMARY, renamed).problems] == [
         (
-            f"b.yaml:{line(renamed, '  www:')}: services.www: has the VIP that is called web in "
+            f"b.yaml:{line(renamed, '  www:')}: services.www: has the same VIP as web in "
             "northeurope (a.yaml); call it web here too"
         )
     ]
@@ -277,8 +277,8 @@ def test_names_and_vips() -> None:
     ):
         assert [str(problem) for problem in compared(*texts).problems] == [
             (
-                f"{file}:{line(SECONDARY, 'services:')}: services.api: is missing here, and has "
-                f"203.0.113.20/32 in {where}; add it, or this VIP has fewer regions than the others"
+                f"{file}:{line(SECONDARY, 'services:')}: services.api: is missing here, but has "
+                f"203.0.113.20/32 in {where}; add it, or this VIP is announced in fewer regions"
             )
         ]
     assert not any(problem.warning for problem in compared(more, SECONDARY).problems)
@@ -297,8 +297,8 @@ def test_notes() -> None:
     """What is no problem and would be asked is said, and nothing of a single region."""
     assert compared(PRIMARY, SECONDARY).notes == (
         (
-            "all regions use AS 65010: that is fine, each drops the other's route as its own, and "
-            "none has to learn it"
+            "all regions use AS 65010: this is fine; loop detection drops the routes of the "
+            "other regions, which no region needs"
         ),
         (
             "on Azure the paths are those at the MSEE; ExpressRoute removes private AS numbers, so "
@@ -308,11 +308,7 @@ def test_notes() -> None:
     other = changed(SECONDARY, ("65010", "65011"), ("platform: azure", "platform: aws"))
     assert compared(PRIMARY, other).notes[:2] == (
         "the regions use the AS numbers 65010 65011: only lengths are compared",
-        (
-            "the regions are on aws and azure: no one router may see all of these paths "
-            "as they are "
-            "shown"
-        ),
+        ("the regions are on aws and azure: perhaps no router sees all of these paths as shown"),
     )
     assert compared(PRIMARY) == Comparison((), (), ())
 

@@ -33,22 +33,22 @@ def test_problem_prints_as_documented() -> None:
         (
             "\n- region: x",
             (
-                "2: profile: is a list, and a block of keys is wanted; "
-                "write a block of keys, as in profiles/primary.yaml"
+                "2: profile: is a list, but must be a block of keys; write a block of keys, "
+                "as in profiles/primary.yaml"
             ),
         ),
         (
             "hello",
             (
-                "1: profile: is the text hello, and a block of keys is wanted; "
-                "write a block of keys, as in profiles/primary.yaml"
+                "1: profile: is the text hello, but must be a block of keys; write a block "
+                "of keys, as in profiles/primary.yaml"
             ),
         ),
         (
             "a: b: c",
             (
-                "1: profile: a colon stands where no key can begin; "
-                "indent this line like the keys beside it, or put text with a colon in quotes"
+                "1: profile: there is a colon where no key can begin; indent this line like "
+                "the keys beside it, or put text with a colon in quotes"
             ),
         ),
     ],
@@ -70,7 +70,7 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
         (
             "region: here",
             "region: 5",
-            '1: region: is 5, and text is wanted; write region: "5", with the quotes',
+            '1: region: is 5, but must be text; write region: "5", with the quotes',
         ),
         (
             "region: here",
@@ -91,13 +91,17 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
         (
             "region: here",
             "region:",
-            "1: region: is empty, and text is wanted; write region: northeurope",
+            "1: region: is empty, but must be text; write region: northeurope",
         ),
-        ("platform: plain", "platform: azur", "2: platform: azur is not known; write azure"),
+        (
+            "platform: plain",
+            "platform: azur",
+            "2: platform: azur is not a valid value; write azure",
+        ),
         (
             "platform: plain",
             "platform: gcp",
-            "2: platform: gcp is not known; write azure, aws or plain",
+            "2: platform: gcp is not a valid value; write azure, aws or plain",
         ),
         (
             "platform: plain",
@@ -126,14 +130,14 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "platform: plain",
             "platform: plain\nnetworks: 10.0.0.0/16",
             (
-                "3: networks: is the text 10.0.0.0/16, and a list is wanted; "
-                "write networks: [10.0.0.0/16]"
+                "3: networks: is the text 10.0.0.0/16, but must be a list; write networks: "
+                "[10.0.0.0/16]"
             ),
         ),
         (
             "platform: plain",
             "platform: plain\nnetworks: [10.0.0.1/16]",
-            "3: networks[0]: 10.0.0.1/16 has bits set to the right of /; write 10.0.0.0/16",
+            "3: networks[0]: 10.0.0.1/16 has host bits set; write 10.0.0.0/16",
         ),
         (
             "platform: plain",
@@ -158,12 +162,12 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
         (
             "platform: plain",
             "platform: plain\nlease: {ttl: .nan}",
-            "3: lease.ttl: is the text .nan, and a number is wanted; write ttl: 5",
+            "3: lease.ttl: is the text .nan, but must be a number; write ttl: 5",
         ),
         (
             "local_as: 65010",
             "local_as: 1.10",
-            "4: bgp.local_as: is 1.1, and a whole number is wanted; write local_as: 65010",
+            "4: bgp.local_as: is 1.1, but must be a whole number; write local_as: 65010",
         ),
         (
             "local_as: 65010",
@@ -181,7 +185,7 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
         (
             "local_as: 65010",
             "local_as: true",
-            "4: bgp.local_as: is true, and a whole number is wanted; write local_as: 65010",
+            "4: bgp.local_as: is true, but must be a whole number; write local_as: 65010",
         ),
         (
             "router_id: 192.0.2.10",
@@ -200,8 +204,8 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "local_address: 192.0.2.10",
             "local_address: fe80::1%eth0",
             (
-                "6: bgp.local_address: fe80::1%eth0 names an interface; "
-                "write the address without its %"
+                "6: bgp.local_address: fe80::1%eth0 names an interface; write the address "
+                "without %INTERFACE"
             ),
         ),
         (
@@ -226,7 +230,7 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "peer_as: 65020",
             "peer_as: 65020, communities: 65010:1",
             (
-                "7: bgp.neighbors[0].communities: is the text 65010:1, and a list is wanted; "
+                "7: bgp.neighbors[0].communities: is the text 65010:1, but must be a list; "
                 "write communities: [65010:100]"
             ),
         ),
@@ -234,7 +238,7 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "peer_as: 65020",
             "peer_as: 65020, communities: [no-export]",
             (
-                "7: bgp.neighbors[0].communities[0]: no-export is written as numbers here; "
+                "7: bgp.neighbors[0].communities[0]: no-export must be written as numbers; "
                 "write 65535:65281"
             ),
         ),
@@ -249,14 +253,14 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
         (
             "peer_as: 65020",
             "peer_as: 65020, communities: [65010:1, 65010:1]",
-            "7: bgp.neighbors[0].communities: holds the same entry twice; write each entry once",
+            "7: bgp.neighbors[0].communities: contains the same entry twice; write each entry once",
         ),
         (
             "peer_as: 65020",
             "peer_as: 65020, md5_file: secret",
             (
-                "7: bgp.neighbors[0].md5_file: secret is not an absolute path; "
-                "write the whole path, from / on"
+                "7: bgp.neighbors[0].md5_file: secret is not an absolute path; write the "
+                "full path, beginning with /"
             ),
         ),
         (
@@ -276,8 +280,8 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "/run/haproxy.sock",
             "run/haproxy.sock",
             (
-                "8: haproxy.main.socket: run/haproxy.sock is not an absolute path; "
-                "write the whole path, from / on"
+                "8: haproxy.main.socket: run/haproxy.sock is not an absolute path; write the "
+                "full path, beginning with /"
             ),
         ),
         (
@@ -328,7 +332,7 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "backend: web",
             "backend: web, usable: 0.5",
             (
-                "10: services.web.serve.usable: is 0.5, and a whole number or text is wanted; "
+                "10: services.web.serve.usable: is 0.5, but must be a whole number or text; "
                 "write a number of servers such as 1, or a share of them such as 50%"
             ),
         ),
@@ -349,8 +353,8 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "failed: standby",
             "failed: standby, ecmp: off",
             (
-                "10: services.web.ecmp: is the text off, and true or false is wanted; "
-                "write ecmp: true or false"
+                "10: services.web.ecmp: is the text off, but must be true or false; write "
+                "ecmp: true or false"
             ),
         ),
         (

@@ -235,7 +235,7 @@ def test_a_thousand_services() -> None:
     assert len(read.services) == 1000
     blocks[-1] = blocks[-1].replace("withdraw", "retire")
     assert list(map(str, validate(head + "".join(blocks), "p.yaml").problems)) == [
-        "p.yaml:6009: services.s999.failed: retire is not known; write withdraw or standby"
+        "p.yaml:6009: services.s999.failed: retire is not a valid value; write withdraw or standby"
     ]
 
 

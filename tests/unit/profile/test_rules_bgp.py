@@ -12,20 +12,20 @@ HOST = "is not the address of one host; write a unicast address such as 10.0.2.1
 ERRORS: list[tuple[Changes, str]] = [
     # AS numbers
     *(
-        ([("65010", str(asn))], f"6: bgp.local_as: AS {asn} is {why}; {PRIVATE}")
+        ([("65010", str(asn))], f"6: bgp.local_as: AS {asn} {why}; {PRIVATE}")
         for asn, why in (
-            (8074, "Microsoft's own"),
-            (8075, "Microsoft's own"),
-            (12076, "ExpressRoute's"),
-            (65515, "the route server's own"),
-            (65517, "reserved by Azure"),
-            (65520, "reserved by Azure"),
-            (64496, "for documentation only, and Azure refuses it"),
-            (64511, "for documentation only, and Azure refuses it"),
-            (65551, "for documentation only, and Azure refuses it"),
-            (23456, "reserved and nobody's"),
-            (65535, "reserved and nobody's"),
-            (65536, "for documentation only, and Azure refuses it"),
+            (8074, "belongs to Microsoft"),
+            (8075, "belongs to Microsoft"),
+            (12076, "belongs to ExpressRoute"),
+            (65515, "belongs to the route server"),
+            (65517, "is reserved by Azure"),
+            (65520, "is reserved by Azure"),
+            (64496, "is for documentation only, and Azure refuses it"),
+            (64511, "is for documentation only, and Azure refuses it"),
+            (65551, "is for documentation only, and Azure refuses it"),
+            (23456, "is reserved and belongs to no network"),
+            (65535, "is reserved and belongs to no network"),
+            (65536, "is for documentation only, and Azure refuses it"),
         )
     ),
     (
@@ -38,34 +38,36 @@ ERRORS: list[tuple[Changes, str]] = [
     ),
     (
         [PLAIN, ("65010", "4294967295")],
-        f"6: bgp.local_as: AS 4294967295 is reserved and nobody's; {PRIVATE}",
+        f"6: bgp.local_as: AS 4294967295 is reserved and belongs to no network; {PRIVATE}",
     ),
     (
         [("65515", "65514")],
         (
-            "11: bgp.neighbors[0].peer_as: AS 65514 cannot be Azure Route Server's, "
-            "which is always "
-            "65515; write 65515"
+            "11: bgp.neighbors[0].peer_as: AS 65514 is not Azure Route Server's AS number, "
+            "which is always 65515; write 65515"
         ),
     ),
     (
         [PLAIN, ("65515", "23456")],
         (
-            "11: bgp.neighbors[0].peer_as: AS 23456 is reserved and nobody's; "
-            "write the AS number that the neighbor really has"
+            "11: bgp.neighbors[0].peer_as: AS 23456 is reserved and belongs to no network; "
+            "write the neighbor's own AS number"
         ),
     ),
     (
         [AWS, ("65515", "65010")],
         (
-            "11: bgp.neighbors[0].peer_as: AS 65010 is local_as too, and only eBGP is spoken; "
-            "write the neighbor's own AS number"
+            "11: bgp.neighbors[0].peer_as: AS 65010 is also local_as, and only eBGP is "
+            "supported; write the neighbor's own AS number"
         ),
     ),
     # addresses
     (
         [("router_id: 10.0.2.10", "router_id: 0.0.0.0")],
-        "7: bgp.router_id: 0.0.0.0 identifies nobody; write this appliance's own IPv4 address",
+        (
+            "7: bgp.router_id: 0.0.0.0 is not a valid BGP identifier; write this appliance's own "
+            "IPv4 address"
+        ),
     ),
     (
         [("local_address: 10.0.2.10", "local_address: 0.0.0.0")],
@@ -82,8 +84,8 @@ ERRORS: list[tuple[Changes, str]] = [
     (
         [("10.0.1.5", "10.0.1.4")],
         (
-            "12: bgp.neighbors[1].address: 10.0.1.4 is a neighbor already, in line 11; "
-            "keep one of them"
+            "12: bgp.neighbors[1].address: 10.0.1.4 is already a neighbor, in line 11; keep "
+            "one of them"
         ),
     ),
     (
@@ -96,39 +98,38 @@ ERRORS: list[tuple[Changes, str]] = [
     (
         [("10.0.1.5", "fd00::5")],
         (
-            "12: bgp.neighbors[1].address: fd00::5 is IPv6, which Azure Route Server "
-            "does not speak; "
-            "write its IPv4 address"
+            "12: bgp.neighbors[1].address: fd00::5 is IPv6, which Azure Route Server does "
+            "not support; write its IPv4 address"
         ),
     ),
     (
         [PLAIN, ("10.0.1.5", "fd00::5")],
         (
-            "12: bgp.neighbors[1].address: fd00::5 cannot be reached from 10.0.2.10, of "
-            "the other IP "
-            "family; add local_address: with an IPv6 address to this neighbor"
+            "12: bgp.neighbors[1].address: fd00::5 cannot be reached from 10.0.2.10, which "
+            "is IPv4; add local_address: with an IPv6 address to this neighbor"
         ),
     ),
     # sessions
     (
         [("    - {address: 10.0.1.5, peer_as: 65515}\n", "")],
         (
-            "10: bgp.neighbors: there is one neighbor, and Azure Route Server needs both of its "
-            "instances peered; add the other instance's address, also with peer_as: 65515"
+            "10: bgp.neighbors: there is only one neighbor, and Azure Route Server requires "
+            "sessions to both instances; add the other instance's address, also with "
+            "peer_as: 65515"
         ),
     ),
     (
         [AWS, ("    - {address: 10.0.1.5, peer_as: 65515}\n", "")],
         (
-            "warning 10: bgp.neighbors: there is one neighbor, so one route server endpoint alone "
-            "carries the routes; add the subnet's other endpoint"
+            "warning 10: bgp.neighbors: there is only one neighbor, so all routes depend on "
+            "one route server endpoint; add the subnet's other endpoint"
         ),
     ),
     (
         [("hold_time: 9", "hold_time: 0")],
         (
-            "9: bgp.hold_time: 0 switches the detection of a dead host off; "
-            "write 3 or more, 9 if in doubt"
+            "9: bgp.hold_time: 0 turns off the detection of a dead host; write 3 or more, 9 "
+            "if in doubt"
         ),
     ),
     (
@@ -145,30 +146,29 @@ ERRORS: list[tuple[Changes, str]] = [
     (
         [("hold_time: 9", "hold_time: 5")],
         (
-            "9: bgp.hold_time: 5 seconds do not outlast the lease of 5 seconds (lease.ttl); "
-            "write hold_time: 6 or more, or a lower lease.ttl"
+            "9: bgp.hold_time: 5 seconds is not more than the lease of 5 seconds "
+            "(lease.ttl); write hold_time: 6 or more, or a lower lease.ttl"
         ),
     ),
     (
         [("  hold_time: 9\n", ""), ("ttl: 5", "ttl: 9.5")],
         (
-            "4: lease.ttl: 9 seconds do not outlast the lease of 9.5 seconds (lease.ttl); "
+            "4: lease.ttl: 9 seconds is not more than the lease of 9.5 seconds (lease.ttl); "
             "write hold_time: 10 or more, or a lower lease.ttl"
         ),
     ),
     (
         [("hold_time: 9", "hold_time: 180")],
         (
-            "warning 9: bgp.hold_time: a host that dies keeps its routes for 180 seconds; "
-            "write 9; Azure Route Server agrees"
+            "warning 9: bgp.hold_time: the routes of a dead host would stay for 180 seconds; "
+            "write 9, which Azure Route Server accepts"
         ),
     ),
     (
         [("10.0.1.4,", "10.0.1.4, md5_file: /etc/md5,")],
         (
-            "11: bgp.neighbors[0].md5_file: a cloud's route server has no MD5 passwords, "
-            "so no session "
-            "would come up; remove it"
+            "11: bgp.neighbors[0].md5_file: cloud route servers do not support MD5 "
+            "passwords, so no session would come up; remove it"
         ),
     ),
     (
@@ -184,9 +184,8 @@ ERRORS: list[tuple[Changes, str]] = [
         (
             [("prepend: 0", f"communities: [65010:1, {community}]")],
             (
-                f"18: services.web.communities[1]: {community} is used by Azure itself, "
-                "which drops "
-                "routes by it; remove it, or write one of your own AS number"
+                f"18: services.web.communities[1]: {community} is used by Azure itself "
+                "to drop routes; remove it, or write one with your own AS number"
             ),
         )
         for community in ("65517:65517", "65518:1", "65515:10000", "65515:20000")
@@ -194,17 +193,15 @@ ERRORS: list[tuple[Changes, str]] = [
     (
         [("prepend: 3", "prepend: 3, communities: [65518:0]")],
         (
-            "21: services.web.degraded.communities[0]: 65518:0 is used by Azure itself, "
-            "which drops "
-            "routes by it; remove it, or write one of your own AS number"
+            "21: services.web.degraded.communities[0]: 65518:0 is used by Azure itself to "
+            "drop routes; remove it, or write one with your own AS number"
         ),
     ),
     (
         [("10.0.1.4,", "10.0.1.4, communities: [65535:65282],")],
         (
-            "11: bgp.neighbors[0].communities[0]: 65535:65282 (no-advertise) keeps the "
-            "route inside "
-            "the VNet; remove it, or no other region hears the route"
+            "11: bgp.neighbors[0].communities[0]: 65535:65282 (no-advertise) keeps the route "
+            "inside the VNet; remove it, so that other regions learn the route"
         ),
     ),
 ]

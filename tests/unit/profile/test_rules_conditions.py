@@ -18,8 +18,8 @@ ERRORS: list[tuple[Changes, str]] = [
         (
             [("{frontend: web}", f"{{{kind}: web, {key}: 50}}")],
             (
-                f"19: services.web.serve.all[1].{key}: would withdraw the VIP under load, in each "
-                "region in turn; move it to healthy: overload degrades at most"
+                f"19: services.web.serve.all[1].{key}: would withdraw the VIP under load, in one "
+                "region after the other; move it to healthy, where overload only degrades the route"
             ),
         )
         for kind, key in (
@@ -31,23 +31,21 @@ ERRORS: list[tuple[Changes, str]] = [
     (
         [("{backend: web, usable: 50%}", "{backend: web, usable: 50%, queue_below: 50}")],
         (
-            "20: services.web.healthy.queue_below: usable and queue_below stand in one condition; "
-            "write all: [{backend: ..., usable: ...}, {backend: ..., queue_below: ...}]"
+            "20: services.web.healthy.queue_below: usable and queue_below are in one "
+            "condition; write all: [{backend: ..., usable: ...}, {backend: ..., queue_below: "
+            "...}]"
         ),
     ),
     (
         [("{backend: web, usable: 50%}", "{frontend: web, queue_below: 50}")],
         (
-            "20: services.web.healthy.queue_below: says something of a backend, and stands beside "
-            "frontend; move it beside the name of a backend, or remove it"
+            "20: services.web.healthy.queue_below: applies to a backend, not to frontend; "
+            "move it to a condition on a backend, or remove it"
         ),
     ),
     (
         [("{backend: web, usable: 50%}", "{backend: web, by: weight, queue_below: 50}")],
-        (
-            "20: services.web.healthy.by: says something of usable servers, and stands beside a "
-            "limit; remove it"
-        ),
+        ("20: services.web.healthy.by: applies to usable servers, not to a limit; remove it"),
     ),
     (
         [("{backend: web, usable: 50%}", "{backend: web, queue_below: 0}")],
@@ -73,8 +71,8 @@ ERRORS: list[tuple[Changes, str]] = [
     (
         [("hold_time: 9", "prepends_steer: false"), ("failed: withdraw", "failed: standby")],
         (
-            "23: services.web.failed: standby draws users to the 503 page where a longer path "
-            "moves nobody (prepends_steer: false); write withdraw"
+            "23: services.web.failed: standby would keep users on the 503 page, as longer "
+            "paths do not move traffic (prepends_steer: false); write withdraw"
         ),
     ),
     (
@@ -83,8 +81,9 @@ ERRORS: list[tuple[Changes, str]] = [
             (HEALTHY, "healthy: {all: [{backend: web}, {backend: web, queue_below: 50}]}"),
         ],
         (
-            "20: services.web.healthy.all[1].queue_below: would withdraw under load where a longer "
-            "path moves nobody (prepends_steer: false), in each region in turn; remove it"
+            "20: services.web.healthy.all[1].queue_below: would withdraw the VIP under load, "
+            "in one region after the other, because longer paths do not move traffic "
+            "(prepends_steer: false); remove it"
         ),
     ),
 ]
@@ -108,8 +107,8 @@ def test_a_map_names_its_haproxy_where_there_are_several() -> None:
     degraded = "degraded:"
     assert said([*named, (degraded, f"{MAP}}}\n    {degraded}")]) == [
         (
-            "p.yaml:22: services.web.maintenance.haproxy: is missing, and there are 2 HAProxy "
-            "processes; add haproxy: main or other"
+            "p.yaml:22: services.web.maintenance.haproxy: is missing, but there are 2 "
+            "HAProxy processes; add haproxy: main or other"
         )
     ]
     assert said([*named, (degraded, f"{MAP}, haproxy: main}}\n    {degraded}")]) == []
@@ -156,4 +155,4 @@ def test_all_entries_fit_into_one_question() -> None:
     text = TEXT + "".join(service.format(n=n) for n in range(1, 250))
     problems = [each for each in validate(text, "p.yaml").problems if not each.warning]
     assert [each.key for each in problems] == ["services.w164.maintenance"]
-    assert "make a question of over 10000 bytes to HAProxy" in problems[0].message
+    assert "need a request of over 10000 bytes to HAProxy" in problems[0].message

@@ -44,25 +44,22 @@ BROKEN: list[tuple[Changes, str]] = [
     (
         [above("drain: {wait: 29}\n")],
         (
-            "warning p.yaml:13: drain.wait: Azure may hold the longer path back for 30 "
-            "seconds; write "
-            "40 or more"
+            "warning p.yaml:13: drain.wait: Azure may delay the longer path for 30 seconds; "
+            "write 40 or more"
         ),
     ),
     (
         [("10.0.1.4,", "10.0.1.4, graceful_shutdown: true,")],
         (
-            "warning p.yaml:11: bgp.neighbors[0].graceful_shutdown: Azure does not say that "
-            "it honours "
-            "65535:0; the longer path has to do; remove it"
+            "warning p.yaml:11: bgp.neighbors[0].graceful_shutdown: Azure does not document "
+            "support for 65535:0, so only the longer path counts; remove it"
         ),
     ),
     (
         [listed(TWO)],
         (
-            "p.yaml:14: regions: this region, northeurope, is not among them; add {name: "
-            "northeurope, "
-            "agent: ...}: their order is the same in each profile"
+            "p.yaml:14: regions: this region, northeurope, is not in the list; add {name: "
+            "northeurope, agent: ...}; the order is the same in each profile"
         ),
     ),
     (
@@ -76,25 +73,23 @@ BROKEN: list[tuple[Changes, str]] = [
     (
         [listed(ONE, TWO, TWO.replace("10.1.", "10.2."))],
         (
-            "p.yaml:14: regions[2].name: westeurope stands in line 14 already; write each "
-            "region once, "
-            "with its own agent"
+            "p.yaml:14: regions[2].name: westeurope is already in line 14; write each region "
+            "once, with its own agent"
         ),
     ),
     (
         [listed(ONE, TWO.replace("10.1.", "10.0."))],
         (
-            "p.yaml:14: regions[1].agent: 10.0.2.10:9480 stands in line 14 already; write "
-            "each region "
-            "once, with its own agent"
+            "p.yaml:14: regions[1].agent: 10.0.2.10:9480 is already in line 14; write each "
+            "region once, with its own agent"
         ),
     ),
     (
         [listed(ONE, TWO, web="")],
         (
-            "warning p.yaml:13: regions: the other regions cannot ask this one, which has "
-            "no web; add "
-            "web: {listen: ADDRESS:PORT}, as this region's agent has it here"
+            "warning p.yaml:13: regions: the other regions cannot query this one, because "
+            "web is missing; add web: {listen: ADDRESS:PORT} with this region's agent as "
+            "listed here"
         ),
     ),
     *(
@@ -112,8 +107,20 @@ BROKEN: list[tuple[Changes, str]] = [
                 "here:80",
                 "here is not an IP address; write one such as 10.0.2.10:9480",
             ),
-            ("2001:db8::1:80", "2001:db8::1:80 is not written so; write [2001:db8::1]:80"),
-            ("[10.0.2.10]:80", "[10.0.2.10]:80 is not written so; write 10.0.2.10:80"),
+            (
+                "2001:db8::1:80",
+                (
+                    "2001:db8::1:80 has brackets where it should not, or lacks "
+                    "them; write [2001:db8::1]:80"
+                ),
+            ),
+            (
+                "[10.0.2.10]:80",
+                (
+                    "[10.0.2.10]:80 has brackets where it should not, or lacks "
+                    "them; write 10.0.2.10:80"
+                ),
+            ),
         )
     ),
 ]

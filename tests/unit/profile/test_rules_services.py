@@ -20,8 +20,8 @@ ERRORS: list[tuple[Changes, str]] = [
     (
         [("/run/haproxy/a.sock", "/" + "x" * 107)],
         (
-            "14: haproxy.main.socket: the path has 108 bytes, and a socket's may have 107; "
-            "use a shorter path, here and in haproxy.cfg"
+            "14: haproxy.main.socket: the path has 108 bytes, and sockets allow 107; use a "
+            "shorter path, here and in haproxy.cfg"
         ),
     ),
     (
@@ -39,7 +39,7 @@ ERRORS: list[tuple[Changes, str]] = [
             f"17: services.web.vip: {vip} {why}; {UNICAST}",
         )
         for vip, why in (
-            ("0.0.0.0", "is no address"),  # noqa: S104 - nothing is bound
+            ("0.0.0.0", "is the unspecified address"),  # noqa: S104 - nothing is bound
             ("0.1.2.3", "is reserved"),
             ("127.0.0.1", "is a loopback address"),
             ("169.254.1.1", "is link-local"),
@@ -54,7 +54,7 @@ ERRORS: list[tuple[Changes, str]] = [
             f"17: services.web.vip: {vip} {why}; {UNICAST}",
         )
         for vip, why in (
-            ("::", "is no address"),
+            ("::", "is the unspecified address"),
             ("::1", "is a loopback address"),
             ("fe80::1", "is link-local"),
             ("ff02::1", "is a multicast address"),
@@ -71,31 +71,29 @@ ERRORS: list[tuple[Changes, str]] = [
     (
         [("failed:", "next_hop: 10.0.2.20\n    failed:"), ("  web:\n", f"{ANOTHER}  web:\n")],
         (
-            "21: services.web.vip: 203.0.113.10 is a VIP already, in line 17; "
-            "write an address that nothing else uses"
+            "21: services.web.vip: 203.0.113.10 is already a VIP, in line 17; write an "
+            "address that nothing else uses"
         ),
     ),
     (
         [PLAIN, ("203.0.113.10/32", "10.0.1.5/32")],
         (
-            "17: services.web.vip: 10.0.1.5 is a neighbor's address already, in line 12; "
+            "17: services.web.vip: 10.0.1.5 is already a neighbor's address, in line 12; "
             "write an address that nothing else uses"
         ),
     ),
     (
         [("203.0.113.10/32", "10.0.9.9/32")],
         (
-            "17: services.web.vip: 10.0.9.9 is inside 10.0.0.0/16, and the cloud does "
-            "not take such a "
-            "route; write an address outside all networks of the VNet or VPC"
+            "17: services.web.vip: 10.0.9.9 is inside 10.0.0.0/16, and the cloud does not "
+            "accept such a route; write an address outside all networks of the VNet or VPC"
         ),
     ),
     (
         [AWS, ("203.0.113.10/32", "10.0.9.9/32")],
         (
-            "17: services.web.vip: 10.0.9.9 is inside 10.0.0.0/16, and the cloud does "
-            "not take such a "
-            "route; write an address outside all networks of the VNet or VPC"
+            "17: services.web.vip: 10.0.9.9 is inside 10.0.0.0/16, and the cloud does not "
+            "accept such a route; write an address outside all networks of the VNet or VPC"
         ),
     ),
     (
@@ -121,25 +119,22 @@ ERRORS: list[tuple[Changes, str]] = [
     (
         [("prepend: 3", "prepend: 0")],
         (
-            "21: services.web.degraded.prepend: degraded.prepend 0 is not more than "
-            "prepend 0, so it "
-            "would not lose against it; write 1 or more for degraded.prepend"
+            "21: services.web.degraded.prepend: degraded.prepend 0 is not more than prepend "
+            "0, so it would not lose; write 1 or more for degraded.prepend"
         ),
     ),
     (
         [("prepend: 6", "prepend: 3")],
         (
             "22: services.web.standby.prepend: standby.prepend 3 is not more than "
-            "degraded.prepend 3, "
-            "so it would not lose against it; write 4 or more for standby.prepend"
+            "degraded.prepend 3, so it would not lose; write 4 or more for standby.prepend"
         ),
     ),
     (
         [("prepend: 0", "prepend: 4"), ("    degraded: {prepend: 3}\n", "")],
         (
-            "18: services.web.prepend: degraded.prepend 3 is not more than prepend 4, so "
-            "it would not "
-            "lose against it; write 5 or more for degraded.prepend"
+            "18: services.web.prepend: degraded.prepend 3 is not more than prepend 4, so it "
+            "would not lose; write 5 or more for degraded.prepend"
         ),
     ),
     (
@@ -148,39 +143,38 @@ ERRORS: list[tuple[Changes, str]] = [
             ("    healthy: {backend: web, usable: 50%}\n    degraded: {prepend: 3}\n", ""),
         ],
         (
-            "20: services.web.standby.prepend: standby.prepend 6 is not more than prepend 6, so it "
-            "would not lose against it; write 7 or more for standby.prepend"
+            "20: services.web.standby.prepend: standby.prepend 6 is not more than prepend 6, "
+            "so it would not lose; write 7 or more for standby.prepend"
         ),
     ),
     (
         [("    healthy: {backend: web, usable: 50%}\n", "")],
         (
-            "warning 20: services.web.degraded: has no effect without healthy, which says when to "
-            "degrade; add healthy: {backend: NAME, usable: 50%}, or remove it"
+            "warning 20: services.web.degraded: has no effect without healthy, which decides "
+            "when to degrade; add healthy: {backend: NAME, usable: 50%}, or remove it"
         ),
     ),
     (
         [("prepend: 6", "prepend: 10")],
         (
-            "22: services.web.standby.prepend: the path would have 11 AS numbers of our "
-            "own, and more "
-            "than 10 may be dropped on the way; write standby.prepend: 9 or less"
+            "22: services.web.standby.prepend: the path would contain our own AS number 11 "
+            "times, and routers on the way may drop paths longer than 10; write "
+            "standby.prepend: 9 or less"
         ),
     ),
     (
         [AWS, ("10.0.1.5,", "10.0.1.5, prepend: 4,")],
         (
-            "22: services.web.standby.prepend: the path would have 11 AS numbers of our "
-            "own, 4 of them "
-            "for a neighbor, and more than 10 may be dropped on the way; "
+            "22: services.web.standby.prepend: the path would contain our own AS number 11 "
+            "times (4 for a neighbor), and routers on the way may drop paths longer than 10; "
             "write standby.prepend: 5 or less"
         ),
     ),
     (
         [("10.0.1.5,", "10.0.1.5, prepend: 10,")],
         (
-            "12: bgp.neighbors[1].prepend: paths would have 11 AS numbers of our own or more; "
-            "write 9 or less"
+            "12: bgp.neighbors[1].prepend: each path would contain our own AS number 11 "
+            "times or more; write 9 or less"
         ),
     ),
     (
@@ -200,61 +194,59 @@ ERRORS: list[tuple[Changes, str]] = [
     (
         [("hold_down: 60", "hold_down: 29")],
         (
-            "warning 24: services.web.return.hold_down: 29 seconds are inside the 30 "
-            "seconds for which "
-            "Azure may hold a second change back; write 35 or more"
+            "warning 24: services.web.return.hold_down: 29 seconds is less than the 30 "
+            "seconds for which Azure may delay a second change; write 35 or more"
         ),
     ),
     (
         [("spacing: 35", "spacing: 0")],
         (
-            "warning 24: services.web.return.spacing: 0 seconds are inside the 30 "
-            "seconds for which "
-            "Azure may hold a second change back; write 35 or more"
+            "warning 24: services.web.return.spacing: 0 seconds is less than the 30 seconds "
+            "for which Azure may delay a second change; write 35 or more"
         ),
     ),
     # conditions
     (
         [("{frontend: web}", "{}")],
         (
-            "19: services.web.serve.all[1]: names neither a backend nor a frontend, all or any; "
+            "19: services.web.serve.all[1]: has none of backend, frontend, all and any; "
             "write {backend: NAME} or {frontend: NAME}"
         ),
     ),
     (
         [("{frontend: web}", "{frontend: web, backend: web}")],
         (
-            "19: services.web.serve.all[1]: backend and frontend stand in one condition; "
-            "write all: [{backend: ...}, {frontend: ...}]"
+            "19: services.web.serve.all[1]: backend and frontend are in one condition; write "
+            "all: [{backend: ...}, {frontend: ...}]"
         ),
     ),
     (
         [("{frontend: web}", "{frontend: web, usable: 1}")],
         (
-            "19: services.web.serve.all[1].usable: says something of a backend, and stands beside "
-            "frontend; move it beside the name of a backend, or remove it"
+            "19: services.web.serve.all[1].usable: applies to a backend, not to frontend; "
+            "move it to a condition on a backend, or remove it"
         ),
     ),
     (
         [("{frontend: web}]", "{frontend: web}], haproxy: main")],
         (
-            "19: services.web.serve.haproxy: says something of a backend or frontend, and stands "
-            "beside all; move it beside the name of a backend or frontend, or remove it"
+            "19: services.web.serve.haproxy: applies to a backend or frontend, not to all; "
+            "move it to a condition on a backend or frontend, or remove it"
         ),
     ),
     (
         [("usable: 1}", "usable: 0}")],
         (
-            "19: services.web.serve.all[0].usable: 0 servers are always there, so this would hold "
-            "without any; write 1 or more"
+            "19: services.web.serve.all[0].usable: 0 would be true without any usable "
+            "server; write 1 or more"
         ),
     ),
     *(
         (
             [("usable: 50%", f"usable: {share}%")],
             (
-                f"20: services.web.healthy.usable: {share}% is not a share of servers that can be "
-                "asked for; write 1% to 100%"
+                f"20: services.web.healthy.usable: {share}% is not a possible share of "
+                "servers; write 1% to 100%"
             ),
         )
         for share in ("0", "0.5", "101")
@@ -282,8 +274,8 @@ def test_ipv6_vip_on_azure() -> None:
     changes = [("203.0.113.10/32", "2001:db8::1/128"), ("prepend: 0", "next_hop: 2001:db8::2")]
     assert said(changes) == [
         (
-            "p.yaml:17: services.web.vip: 2001:db8::1 is IPv6, which Azure Route Server does not "
-            "carry; write an IPv4 address"
+            "p.yaml:17: services.web.vip: 2001:db8::1 is IPv6, which Azure Route Server does "
+            "not support; write an IPv4 address"
         )
     ]
 
@@ -293,7 +285,7 @@ def test_several_haproxies() -> None:
     other = "  other: {socket: /run/haproxy/b.sock}\n"
     lines = said([(SECOND, SECOND + other)])
     assert lines[0] == (
-        "p.yaml:20: services.web.serve.all[0].haproxy: is missing, and there are 2 HAProxy "
+        "p.yaml:20: services.web.serve.all[0].haproxy: is missing, but there are 2 HAProxy "
         "processes; add haproxy: main or other"
     )
     assert len(lines) == 3
@@ -320,7 +312,7 @@ def test_an_instance_with_a_fault_is_known_all_the_same() -> None:
     ]
     assert said(changes) == [
         (
-            "p.yaml:14: haproxy.main: is 5, and a block of keys is wanted; "
-            "write main: {socket: /run/haproxy/anycastd.sock}"
+            "p.yaml:14: haproxy.main: is 5, but must be a block of keys; write main: "
+            "{socket: /run/haproxy/anycastd.sock}"
         )
     ]

@@ -62,53 +62,51 @@ services:
     failed: stand-by
 """
     assert printed(text) == [
-        'p.yaml:1: region: is 5, and text is wanted; write region: "5", with the quotes',
+        'p.yaml:1: region: is 5, but must be text; write region: "5", with the quotes',
         "p.yaml:2: platfrom: there is no such key in a profile; write platform",
         "p.yaml:4: bgp.router_id: is missing; add router_id: 10.0.2.10",
         "p.yaml:4: bgp.local_address: is missing; add local_address: 10.0.2.10",
         (
-            "p.yaml:5: bgp.local_as: AS 65515 is the route server's own; "
-            "write a private one such as 65010"
+            "p.yaml:5: bgp.local_as: AS 65515 belongs to the route server; write a private "
+            "one such as 65010"
         ),
         "p.yaml:6: bgp.hold_time: 2 is not allowed (RFC 4271); write 3 or more, 9 if in doubt",
         (
-            "p.yaml:7: bgp.neighbors: there is one neighbor, and Azure Route Server "
-            "needs both of its "
-            "instances peered; add the other instance's address, also with peer_as: 65515"
+            "p.yaml:7: bgp.neighbors: there is only one neighbor, and Azure Route Server "
+            "requires sessions to both instances; add the other instance's address, also "
+            "with peer_as: 65515"
         ),
         (
             "p.yaml:8: bgp.neighbors[0].address: 10.0.1.400 is not an IP address; "
             "write one such as 10.0.2.10, without a prefix length"
         ),
         (
-            "p.yaml:8: bgp.neighbors[0].peer_as: AS 65010 cannot be Azure Route Server's, which is "
-            "always 65515; write 65515"
+            "p.yaml:8: bgp.neighbors[0].peer_as: AS 65010 is not Azure Route Server's AS "
+            "number, which is always 65515; write 65515"
         ),
         "p.yaml:10: haproxy.main.deadline: the same key is twice in line 10; keep one of them",
         (
-            "p.yaml:10: haproxy.main.socket: run/x is not an absolute path; "
-            "write the whole path, from / on"
+            "p.yaml:10: haproxy.main.socket: run/x is not an absolute path; write the full "
+            "path, beginning with /"
         ),
         "p.yaml:12: services.web.failed: is missing; add failed: withdraw or standby",
         "p.yaml:13: services.web.vip: the prefix length is missing; write 203.0.113.10/32",
         (
-            "p.yaml:14: services.web.serve.all[1].backend: is 3, and text is wanted; "
-            'write backend: "3", with the quotes'
+            "p.yaml:14: services.web.serve.all[1].backend: is 3, but must be text; write "
+            'backend: "3", with the quotes'
         ),
         (
-            "p.yaml:14: services.web.serve.all[0].usable: 0 servers are always there, so "
-            "this would "
-            "hold without any; write 1 or more"
+            "p.yaml:14: services.web.serve.all[0].usable: 0 would be true without any usable "
+            "server; write 1 or more"
         ),
         (
-            "p.yaml:15: services.web.return.hold_down: 10 seconds are inside the 30 "
-            "seconds for which "
-            "Azure may hold a second change back; write 35 or more"
+            "p.yaml:15: services.web.return.hold_down: 10 seconds is less than the 30 "
+            "seconds for which Azure may delay a second change; write 35 or more"
         ),
         (
             "p.yaml:17: services.api.vip: 203.0.113.0/24 is more than one address; "
             "write 203.0.113.0/32"
         ),
         "p.yaml:18: services.api.serve.haproxy: there is no mian under haproxy; write main",
-        "p.yaml:19: services.api.failed: stand-by is not known; write standby",
+        "p.yaml:19: services.api.failed: stand-by is not a valid value; write standby",
     ]

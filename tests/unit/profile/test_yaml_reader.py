@@ -83,46 +83,46 @@ def test_lines_of_paths(loader: object) -> None:
         (
             "a: b: c",
             1,
-            "a colon stands where no key can begin",
+            "there is a colon where no key can begin",
             "indent this line like the keys beside it, or put text with a colon in quotes",
         ),
         (
             "a: 1\n b: 2",
             2,
-            "a colon stands where no key can begin",
+            "there is a colon where no key can begin",
             "indent this line like the keys beside it, or put text with a colon in quotes",
         ),
         (
             "a: - b",
             1,
-            "a list item stands where none can begin",
+            "there is a list item where none can begin",
             "put each `- item` on a line of its own, or write [item, item]",
         ),
-        ("a: 1\n'b\n\nc: 2", 2, "a quotation mark is opened here and never closed", "close it"),
+        ("a: 1\n'b\n\nc: 2", 2, "a quotation mark is opened here and not closed", "close it"),
         ("a: 1\nb: [1,\nc", 2, "a list is opened with [ and not closed", "close it with ]"),
         ("a: 1\nb: {d: 1", 2, "a block is opened with { and not closed", "close it with }"),
         (
             "a: [::1]",
             1,
-            "a value is missing, or begins with a character that YAML keeps for itself",
+            "a value is missing, or begins with a character that YAML reserves",
             "write a value, in quotes if it begins with a colon or a bracket",
         ),
         (
             "a: @b",
             1,
-            "a value begins with a character that YAML keeps for itself",
+            "a value begins with a character that YAML reserves",
             "put the value in quotes",
         ),
         (
             'a: "\\q"',
             1,
-            "text in double quotes holds a backslash with no meaning",
+            "text in double quotes contains an invalid backslash",
             "use single quotes",
         ),
         (
             'a: "\\UFFFFFFFF"',
             1,
-            "text in double quotes holds a backslash with no meaning",
+            "text in double quotes contains an invalid backslash",
             "use single quotes",
         ),
         (
@@ -134,7 +134,7 @@ def test_lines_of_paths(loader: object) -> None:
         (
             "%YAML 3.0\n---\na: 1",
             1,
-            "another version of YAML is asked for",
+            "the file requires another version of YAML",
             "remove the line that begins with %YAML",
         ),
         (
@@ -160,14 +160,14 @@ def test_lines_of_paths(loader: object) -> None:
         (
             "a: *x",
             1,
-            "the alias *x names nothing that is complete above this line",
-            "mark a value above it with &x, or write the value itself",
+            "the alias *x refers to no complete value above this line",
+            "mark a value above it with &x, or write the value here",
         ),
         (
             "a: &x\n  b: *x",
             2,
-            "the alias *x names nothing that is complete above this line",
-            "mark a value above it with &x, or write the value itself",
+            "the alias *x refers to no complete value above this line",
+            "mark a value above it with &x, or write the value here",
         ),
         (
             "a: " + "[" * 40,
@@ -203,7 +203,7 @@ def test_aliases_are_bounded(loader: object) -> None:
     """Aliases of aliases cannot multiply a small file into a large one."""
     doubled = "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30))
     (problem,) = yaml_reader.read_yaml(f"a0: &a0 x\n{doubled}", loader).problems
-    assert problem.message == "aliases multiply this file to more than 100000 values"
+    assert problem.message == "aliases expand this file to more than 100000 values"
 
 
 TOO_DEEP = "blocks and lists are nested more than 32 deep"
