@@ -1,7 +1,7 @@
 """Reason: every named reason, its sentence and its remedy.
 
-A decision always has one of these; there is no empty reason.  The sentence says what is so, the
-remedy what an operator can do about it (empty where nothing has to be done).
+Every decision has one of these.  The sentence says what is so.  The remedy says what an operator
+can do; it is empty only where there is nothing to do but wait.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from enum import Enum
 class Reason(Enum):
     """A named reason: ``.sentence`` says what is so, ``.remedy`` what to do (may be empty)."""
 
-    SERVING = ("every rule holds", "")
-    # what HAProxy shows
+    SERVING = ("every rule is true", "")
+    # from HAProxy
     TOO_FEW_SERVERS = (
         "a backend has too few usable servers to serve",
         "bring its servers back, or see HAProxy's log for why their checks fail",
     )
     BELOW_HEALTHY = (
-        "it serves with fewer usable servers than `healthy` asks for",
+        "there are fewer usable servers than `healthy` asks for",
         "bring the missing servers back",
     )
     BACKEND_MISSING = (
-        "HAProxy has no backend of the name that a rule uses",
+        "a rule names a backend that HAProxy does not have",
         "correct the name in the profile or in haproxy.cfg; `anycastd check` lists both",
     )
     FRONTEND_MISSING = (
-        "HAProxy has no frontend of the name that a rule uses",
+        "a rule names a frontend that HAProxy does not have",
         "correct the name in the profile or in haproxy.cfg; `anycastd check` lists both",
     )
     FRONTEND_CLOSED = (
@@ -35,90 +35,96 @@ class Reason(Enum):
         "enable the frontend in HAProxy (`enable frontend NAME` on its stats socket)",
     )
     HAPROXY_GONE = (
-        "HAProxy is not running: its stats socket is missing or refuses",
+        "HAProxy is not running: its stats socket does not exist or refuses connections",
         "start HAProxy, or correct `socket` in the profile",
     )
     HAPROXY_SILENT = (
         "HAProxy does not answer on its stats socket",
-        "see whether HAProxy is stopped or stuck, and whether the agent may use the socket",
+        "check whether HAProxy is stopped or stuck, and whether the agent may use the socket",
     )
     EVIDENCE_STALE = (
-        "the newest look at HAProxy is too old to prove anything",
-        "this should mend itself; if not, restart the agent and report it",
+        "the newest answer of HAProxy is too old to rely on",
+        "the agent asks again by itself; if this stays, restart the agent and report it",
     )
-    NOT_LOOKED = ("HAProxy has not been looked at yet", "")
+    NOT_LOOKED = ("HAProxy has not been asked yet", "")
     UNPROVED = (
-        "servers are shown UP, but too few of their checks have run in this HAProxy worker",
-        "wait for the first checks; servers without `check` can never be proved",
+        "HAProxy shows servers as UP, but has run too few of their checks since it started",
+        "wait for the first checks; a server without `check` never counts as proved",
     )
     OVERLOADED = (
-        "a queue or a number of sessions is above the limit that `healthy` sets",
-        "see HAProxy's sessions and queues; it is never withdrawn for this alone",
+        "a queue or a number of sessions is above the limit in `healthy`",
+        "see HAProxy's sessions and queues; the service is never withdrawn for this alone",
     )
     MAINTENANCE = (
-        "it is in maintenance: HAProxy's map has its entry",
-        "when the work is done, take the entry away (`del map MAP KEY` on HAProxy's stats socket)",
+        "the service is in maintenance: HAProxy's map has its entry",
+        "when the work is done, remove the entry (`del map MAP KEY` on HAProxy's stats socket)",
     )
     MAP_MISSING = (
         "HAProxy does not have the map that `maintenance` names",
-        "use the map in haproxy.cfg, by the very name that the profile has",
+        "use the map in haproxy.cfg, under exactly the name in the profile",
     )
-    # what the self-test finds
+    # from the self-test
     VIP_REFUSES = (
-        "nobody listens on the VIP, whatever HAProxy's statistics say",
+        "the VIP refuses connections: no process listens there",
         "see HAProxy's `bind` lines: the VIP and the port of `self_test` must be among them",
     )
     VIP_FAILS = (
-        "requests to the VIP get no proper answer",
-        "ask the VIP yourself on this machine, and see HAProxy's log",
+        "requests to the VIP get no valid answer",
+        "send a request to the VIP from this machine, and see HAProxy's log",
     )
     VIP_SLOW = (
-        "requests to the VIP are not answered in time: slow, full or queueing",
-        "see HAProxy's sessions and queues; it is never withdrawn for this alone",
+        "requests to the VIP are not answered in time: HAProxy is slow, full or queueing",
+        "see HAProxy's sessions and queues; the service is never withdrawn for this alone",
     )
     NOT_TESTED = ("the VIP has not been tested yet", "")
     TEST_UNASKED = (
-        "the self-test could not even ask the VIP",
-        "see whether the VIP is on its interface, and what a local firewall does to it",
+        "the self-test could not send its request to the VIP",
+        "check whether the VIP is on its interface, and whether a local firewall blocks it",
     )
     TEST_STALE = (
-        "the newest self-test is too old to prove anything",
-        "this should mend itself; if not, restart the agent and report it",
+        "the newest self-test is too old to rely on",
+        "the agent tests again by itself; if this stays, restart the agent and report it",
     )
-    # the agent's own side
+    # from this machine
     VIP_MISSING = (
-        "the VIP is not on its interface and could not be put there",
+        "the VIP is not on its interface and could not be added",
         "give the agent CAP_NET_ADMIN, or add the address yourself",
     )
     NO_SPEAKER = (
         "the speaker's lease process does not answer",
-        "start the speaker (`systemctl status anycastd-speaker`)",
+        "start the speaker (`systemctl status anycastd-speaker` shows why it stopped)",
     )
     NO_SESSION = (
-        "no BGP session is up, so a return begins at the longest path",
-        "see the neighbors below; check addresses, ASNs and TCP port 179 both ways",
+        "no BGP session is up, so the service returns at the longest path first",
+        "see the neighbors in `anycastd status`; check addresses, ASNs and TCP port 179 both ways",
     )
-    # an operator's word
+    # from an operator
     DRAINING = (
-        "it is being drained: at the longest path, until the others have taken over",
-        "`anycastd undrain` ends that",
+        "it is being drained: at the longest path, until the other regions have taken over",
+        "`anycastd undrain` ends the drain",
     )
     DRAIN_WAITS = (
-        "it is to be drained, and no other region is known to serve: it waits at the longest path",
+        "the drain waits at the longest path, because no other region is known to serve",
         "bring another region back, or undrain and drain again with --force",
     )
-    DRAINED = ("it is drained: withdrawn by an operator's word", "`anycastd undrain` ends that")
+    DRAINED = ("it is drained: withdrawn by an operator", "`anycastd undrain` ends the drain")
     # timers
-    PROVING = ("it serves again, and is proving it before it is announced", "")
-    RISING = ("it serves, and keeps the longest path until it has been well for `rise`", "")
-    HOLD_DOWN = ("it failed a short time ago and is held at the longest path", "")
-    SPACING = ("the last change of its route is too young for another one", "")
-    MANUAL = (
-        "it failed and serves again; its profile says that a person decides when it returns",
-        "say `anycastd return`",
+    PROVING = ("it serves, and must do so for `standby.after` before it is announced", "")
+    RISING = ("it serves, and keeps the longest path until it has served for `rise`", "")
+    HOLD_DOWN = (
+        "it failed recently: a hold-down keeps it at the longest path",
+        "wait, or end the hold-down with `anycastd return`",
     )
-    FALLING = ("it is below `healthy`, for less than `fall` so far", "")
-    NOT_HEALTHY_LONG = ("it has not been healthy for `rise` yet", "")
+    SPACING = ("the last change of its route is too recent for another change", "")
+    MANUAL = (
+        "it failed and serves again; the profile says that a person decides when it returns",
+        "run `anycastd return`",
+    )
+    FALLING = (
+        "it is below `healthy`, but not yet for as long as `fall`",
+        "bring the missing servers back",
+    )
+    NOT_HEALTHY_LONG = ("it has not been healthy for as long as `rise` yet", "")
 
     def __init__(self, sentence: str, remedy: str) -> None:
         self.sentence = sentence

@@ -33,7 +33,7 @@ def test_a_fault_at_the_bottom_reaches_the_pass() -> None:
     """The composition, and all between, use the module with the fault; nobody else does."""
     lowest, top = MODULES["reasons"], MODULES["pipeline"]
     assert not graph(DECISIONS)[lowest], f"{lowest} is not at the bottom any more"
-    old, new = '("every rule holds", "")', '("planted", "")'
+    old, new = '("every rule is true", "")', '("planted", "")'
     copies = anew(DECISIONS, lowest, lambda source: source.replace(old, new))
 
     def said(pipeline: ModuleType, weather: ModuleType) -> str:
@@ -43,7 +43,7 @@ def test_a_fault_at_the_bottom_reaches_the_pass() -> None:
         return sentence
 
     assert said(copies[top], copies["weather"]) == "planted"
-    assert said(import_module(top), import_module("weather")) == "every rule holds"
+    assert said(import_module(top), import_module("weather")) == "every rule is true"
 
 
 def test_a_fault_at_the_bottom_reaches_the_lease() -> None:

@@ -234,5 +234,5 @@ def check_rule(lab: Lab, step: StepReport, rule: str) -> None:
     step.check(
         "`anycastd explain` names the rule",
         any(rule in each for each in false),
-        "; ".join(false) or "every rule holds",
+        "; ".join(false) or "every rule is true",
     )

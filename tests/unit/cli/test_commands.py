@@ -194,4 +194,4 @@ def test_check_lists_names_that_differ(tmp_path: Path) -> None:
     assert "frontend www: the profile names it, HAProxy does not have it" in done.stdout
     assert "frontend web: HAProxy has it, no rule names it" in done.stdout
     assert "map /none.map (for web): the profile names it, HAProxy does not" in done.stdout
-    assert "web 203.0.113.10/32 at first: withdrawn: HAProxy has no frontend of" in done.stdout
+    assert "web 203.0.113.10/32 at first: withdrawn: a rule names a frontend" in done.stdout

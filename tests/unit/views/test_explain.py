@@ -113,7 +113,7 @@ def test_nothing_is_foretold_of_a_person() -> None:
     found = explained(its, YES, YES)
     assert found.next == ()
     manual = next(cap for cap in found.caps if cap.source == "manual")
-    assert (manual.ends, manual.reason.remedy) == (None, "say `anycastd return`")
+    assert (manual.ends, manual.reason.remedy) == (None, "run `anycastd return`")
 
 
 def test_a_person_reads_it_in_lines() -> None:
@@ -125,9 +125,9 @@ def test_a_person_reads_it_in_lines() -> None:
         r"^web  203\.0\.113\.10/32  STANDBY for 1\.0 s$",
         r"^  path    65010( 65010){6} \(6 prepends\)$",
         r"^    serve +true  backend web has at least 1 usable +2 of 2 usable  needs 1$",
-        r"^    standby +hold-down  wait  57 s more +it failed a short time ago",
+        r"^    standby +hold-down  wait  57 s more +it failed recently: a hold-down",
         r"^    it failed once: its hold-down is 60 s|^    it failed once: its hold-down is 1 min$",
-        r"^    in 57 s  preferred  every rule holds$",
+        r"^    in 57 s  preferred  every rule is true$",
     ):
         assert re.search(part, text, re.MULTILINE), f"{part}\n{text}"
     unsteered = profile(("  local_as: 65010", "  prepends_steer: false\n  local_as: 65010"))
@@ -238,7 +238,7 @@ def test_a_person_brings_a_service_back(appliance: Appliance) -> None:
     newest = found["changes"][0]
     assert (newest["old"], newest["new"]) == ("withdrawn", "standby")
     assert newest["acknowledged"] > 0
-    assert "say `anycastd return`" in said(appliance, "explain").stdout
+    assert "run `anycastd return`" in said(appliance, "explain").stdout
     assert said(appliance, "return").stdout.startswith("web may return")
     appliance.wait_path(1)
     log = (appliance.directory / "agent.err").read_text(encoding="utf-8")
