@@ -12,6 +12,7 @@ import pytest
 
 from anycastd.bgp.route import Route, canonicalize
 from anycastd.lease.commands import Announce, Answer, QueryAdjRibOut, Withdraw
+from support.bgp_wire import Closed
 from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, run_python
 from support.peer import Peer, wait_for
 
@@ -119,14 +120,51 @@ def test_a_neighbor_s_copy_has_a_route_of_its_own(exabgp_python: str) -> None:
     assert run_python(exabgp_python, ask).stdout == "False False\n"
 
 
+# An ExaBGP that is slow to go on after each "done", as on a busy machine.
+SLOW = """\
+import sys
+if sys.orig_argv[-1].endswith("exabgp.conf"):
+    import time
+    from exabgp.reactor.api.processes import Processes
+    def slow(self, *given, original=Processes._answer, **more):
+        original(self, *given, **more)
+        time.sleep(0.2)
+    Processes._answer = slow
+"""
+
+
+@pytest.mark.parametrize("mended", [True, False], ids=["shim", "bare"])
+def test_what_is_confirmed_is_sent_before_the_end(
+    exabgp_python: str, tmp_path: Path, *, mended: bool
+) -> None:
+    """SIGTERM right after the confirmation: the withdrawal, then the end; bare, only the end."""
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(SLOW, encoding="utf-8")
+    with (
+        Peer(FIRST) as peer,
+        ExaBGP(exabgp_python, tmp_path, peer.port, mended=mended, path=[hook]) as exabgp,
+    ):
+        peer.wait_up()
+        exabgp.ask(SAID["announce"])
+        wait_for(lambda: asns(peer) == 1, 5, "the route")
+        assert exabgp.ask(SAID["withdraw"]) == Answer(SAID["withdraw"])
+        os.kill(exabgp.pid, signal.SIGTERM)
+        (closed,) = peer.wait(lambda _: peer.of(Closed))
+        withdrawn = [update.at for update in peer.updates if update.withdrawn]
+        assert len(withdrawn) == mended
+        assert all(at <= closed.at for at in withdrawn)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         "import exabgp.reactor.asynchronous as m; m.ASYNC.run = m.ASYNC._run_async = print",
         "import exabgp.bgp.neighbor as m; m.Neighbor.remove_self = lambda self, change: change",
         "import exabgp.rib.outgoing as m; m.OutgoingRIB.add_to_rib = lambda *_: None",
+        "import exabgp.reactor.peer as m; m.Peer.shutdown = lambda self: None",
     ],
-    ids=["limit", "copies", "newest"],
+    ids=["limit", "copies", "newest", "end"],
 )
 def test_another_queue_is_refused(exabgp_python: str, change: str) -> None:
     """A mend that would miss is named, and nothing is mended."""

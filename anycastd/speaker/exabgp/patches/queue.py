@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import copy
 from typing import Any
 
 from anycastd.speaker.exabgp.modules import Apply, load_module, require_names
 
 MAX_STEPS = 2000  # in one turn of the loop, two for a route: at most 0.2 s
+MAX_LAST_TURNS = 100  # of a peer at ExaBGP's end; one sends up to 25 UPDATEs
 
 
 def raise_batch_size() -> Apply:
@@ -83,4 +85,34 @@ def drop_superseded_routes() -> Apply:
     return apply
 
 
-PATCHES = (raise_batch_size, copy_routes_shallow, drop_superseded_routes)
+def send_queue_at_end() -> Apply:
+    """Send what is queued for a peer before ExaBGP ends and closes the session.
+
+    ExaBGP confirms a withdrawal when it is queued and sends it in its next turn.  A SIGTERM that
+    arrives between the two, on a busy machine, closes the session without the withdrawal.
+    """
+    module = load_module("exabgp.reactor.peer")
+    peer, now = module.Peer, module.ACTION.NOW
+    established = load_module("exabgp.bgp.fsm").FSM.ESTABLISHED
+    original = peer.shutdown
+    require_names(original, "_stop", "stop")
+    require_names(peer.run, "generator")
+    require_names(peer._main, "pending", "new_update")
+
+    def shutdown(self: Any) -> None:
+        # A turn does not block.  Whatever goes wrong in it, the session is closed afterwards.
+        with suppress(Exception):
+            for _ in range(MAX_LAST_TURNS):
+                if not self.generator or self.fsm != established:
+                    break
+                if next(self.generator) != now and not self.neighbor.rib.outgoing.pending():
+                    break
+        original(self)
+
+    def apply() -> None:
+        peer.shutdown = shutdown
+
+    return apply
+
+
+PATCHES = (raise_batch_size, copy_routes_shallow, drop_superseded_routes, send_queue_at_end)
