@@ -23,7 +23,7 @@ class Context(NamedTuple):
 
     ``session_up``: True if a BGP session is up, False if all are down, None if not known.
     ``vip_present``: the VIP is on its interface; None if not known yet.
-    ``leased_level``: the level of the routes that the lease has for this service, None if not known.
+    ``leased_level``: the level of this service's routes on the lease, None if not known.
     ``drain``: the cap of a drain, None without a drain.
     ``returned_at`` (own time): when an operator last ran `anycastd return`, None if never.
     """

@@ -1,20 +1,25 @@
-"""Drains: an operator's word that a service, or every one, is to leave gently -> a cap on it.
+"""Advance drains: what an operator's drain does to each service now (pure).
 
-A drain's life, for each service that it covers::
+A drain covers one service, or all of them.  For each service that it covers it goes through these
+phases::
 
-    LONGER      the longest path, for `wait` seconds: the others take over before it goes
-    WAITING     the wait is over, and no other region is known to serve: it stays where it is
-    WITHDRAWN   not announced, until the drain ends, whatever happens elsewhere
+    LONGER_PATH  the longest path, for `drain.wait` seconds, so that other regions take over first
+    WAITING      the wait is over, but no other region is known to serve: stay at the longest path
+    WITHDRAWN    not announced until the drain ends, whatever the other regions do
 
-What is withdrawn already, and what prepends do not steer (``unsteered``), does not wait; but
-everybody asks the guard.  The guard wants to hear from another region, after this drain began,
-that it serves and is not being drained itself; who does not answer does not serve.  Two regions
-that are drained at once would wait for each other for ever, so the one that is listed before the
-other goes, once it has seen the other stay: the last of the list never does.  ``force`` and a stop
-ask nobody.
+There is no wait for a service that is withdrawn already, nor where longer paths move no traffic
+(``unsteered``).
 
-Two drains may cover a service, its own and that of everything; the lower cap counts.  All times
-are seconds on the clock that ``now`` comes from, unless a name says otherwise.
+**The guard** is asked before every withdrawal.  It wants a report of another region, requested
+after the drain began, which says that the region serves and is not drained itself.  A region
+without such a report counts as not serving.  Two regions that are drained at the same time would wait for each
+other for ever.  So a region may also leave if a region that is listed after it in `regions` has
+stayed: it still served ``SETTLE_TIME`` after the drain began.  The last region of the list has none
+after it, so it never leaves in this way.  With ``force``, and for a stop of the agent, the guard is
+not asked.
+
+A service may be covered by two drains: its own and that of all services.  The lower cap counts.
+All times are own time in seconds, the clock of ``now``.
 """
 
 from __future__ import annotations
@@ -32,18 +37,22 @@ from anycastd.profile.model import Profile, Service
 from anycastd.reasons import Reason
 
 ALL = "*"
+"""Key of the drain of all services."""
 STOP = "*stop"
+"""Key of the drain for a stop of the agent."""
 REPORT_LIFETIME = 5.0
-"""Seconds for which a report of another region counts, from the request."""
+"""Seconds after its request for which a report of another region counts."""
 REPORT_MARGIN = REPORT_MAX_AGE + 0.05
-"""A report counts only if it was requested so many seconds after the drain began: the other agent
-may send a report that it built before the request."""
+"""Seconds after a drain began from which on requested reports count.
+
+Not from 0 on: the other agent may answer with a report that it built before the request.
+"""
 SETTLE_TIME = 2 * REPORT_LIFETIME
-"""Seconds after which no other region can still act on a report from before our drain."""
+"""Seconds after which no other region still acts on a report from before a drain began."""
 
 
 class DrainPhase(Enum):
-    """Where a drain is with a service."""
+    """The phase in which a drain is for one service; the values are shown in the status."""
 
     LONGER_PATH = "longer path"
     WAITING = "waiting"
@@ -52,10 +61,12 @@ class DrainPhase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """One drain: of ``service``, or of everything (None).
+    """One drain: of ``service``, or of all services (None).
 
-    ``until`` is when it ends by itself.  ``force``: nobody is asked.  ``stopping``: for a stop of
-    the agent, forgotten by the next one.  ``gone``: service -> since when this has it withdrawn.
+    ``began_at``, ``ends_at`` (None: it does not end by itself): own time.  ``wait``: seconds at the
+    longest path.  ``force``: the guard is not asked.  ``stopping``: it is for a stop of the agent;
+    the next agent does not go on with it.  ``withdrawn_at``: service name -> when this drain has
+    withdrawn it.
     """
 
     reason: str
@@ -70,16 +81,16 @@ class Drain:
 
     @property
     def key(self) -> str:
-        """Its name in the table: there is one drain of a kind."""
+        """The key in the table: one drain for each service, one of all, one for a stop."""
         return STOP if self.stopping else self.service or ALL
 
     @property
     def scope(self) -> str:
-        """What it covers, in words."""
+        """What the drain covers, for messages: a service's name, or `all services`."""
         return "all services" if self.service is None else self.service
 
     def covers(self, service: str) -> bool:
-        """Whether it is about ``service``."""
+        """Tell whether the drain covers ``service``."""
         return self.service in (None, service)
 
 
@@ -88,7 +99,10 @@ Table = Mapping[str, Drain]
 
 @dataclass(frozen=True, slots=True)
 class DrainEffect:
-    """What a drain does to a service now; ``safe_from``: not before that may it count as empty."""
+    """Effect of one drain on one service in this pass.
+
+    ``safe_from`` (own time): earliest moment at which the service may count as empty.
+    """
 
     drain: Drain
     phase: DrainPhase
@@ -98,7 +112,7 @@ class DrainEffect:
 
 @dataclass(frozen=True, slots=True)
 class GuardVerdict:
-    """Whether the VIP is in good hands without us, and why in words."""
+    """Whether another region serves the VIP; ``detail`` says which, or why none does."""
 
     serves: bool
     detail: str
@@ -108,64 +122,76 @@ class GuardVerdict:
 
 
 def another_region_serves(
-    profile: Profile, service: Service, others: Mapping[str, RegionReport], since: float, now: float
+    profile: Profile,
+    service: Service,
+    reports: Mapping[str, RegionReport],
+    began_at: float,
+    now: float,
 ) -> GuardVerdict:
-    """Say whether another region serves, by answers to what was asked after ``since``."""
+    """Decide whether another region serves, and is not drained itself.
+
+    ``reports``: region name -> its newest report.  Only reports count that were requested after
+    ``began_at`` and are not older than ``REPORT_LIFETIME``.
+    """
     names = [region.name for region in profile.regions]
     if not names:
-        return GuardVerdict(True, "no `regions` in the profile: nobody was asked")
-    whys = []
+        return GuardVerdict(True, "no `regions` in the profile: no other region was asked")
+    details = []
     for name in names:
         if name == profile.region:
             continue
-        other = others.get(name)
+        report = reports.get(name)
         if (
-            other is None
-            or other.asked_at <= since + REPORT_MARGIN
-            or now - other.asked_at > REPORT_LIFETIME
+            report is None
+            or report.asked_at <= began_at + REPORT_MARGIN
+            or now - report.asked_at > REPORT_LIFETIME
         ):
-            whys.append(f"{name} has not answered yet")
+            details.append(f"{name} has not answered yet")
             continue
-        one = other.vips.get(service.prefix)
-        if other.detail:
-            whys.append(f"{name} {other.detail}")
-        elif one is None:
-            whys.append(f"{name} does not have {service.vip}")
-        elif not one.serves:
-            whys.append(f"{name} does not serve")
-        elif not one.draining:
+        vip = report.vips.get(service.prefix)
+        if report.detail:
+            details.append(f"{name} {report.detail}")
+        elif vip is None:
+            details.append(f"{name} does not have {service.vip}")
+        elif not vip.serves:
+            details.append(f"{name} does not serve")
+        elif not vip.draining:
             return GuardVerdict(True, f"{name} serves")
         else:
-            whys.append(f"{name} is being drained itself")
-    return GuardVerdict(False, ", ".join(whys) or "no other region is listed")
+            details.append(f"{name} is being drained itself")
+    return GuardVerdict(False, ", ".join(details) or "no other region is listed")
 
 
-def _outranked(
-    profile: Profile, service: Service, others: Mapping[str, RegionReport], since: float, now: float
+def _is_outranked(
+    profile: Profile,
+    service: Service,
+    reports: Mapping[str, RegionReport],
+    began_at: float,
+    now: float,
 ) -> bool:
-    """Whether a region that is listed after this one serves and stays, being drained or not.
+    """Tell whether a region that is listed after this one has stayed, drained or not.
 
-    Such a region could leave only if it had heard, before our drain began, that we serve; by
-    ``SETTLE_TIME`` it would have done so.
+    It could only leave if it had heard, before our drain began, that we serve.  After
+    ``SETTLE_TIME`` it would have left.
     """
     names = [region.name for region in profile.regions]
     later = names[names.index(profile.region) + 1 :] if profile.region in names else []
     for name in later:
-        other = others.get(name)
+        report = reports.get(name)
         if (
-            other is None
-            or now - other.asked_at > REPORT_LIFETIME
-            or other.asked_at < since + SETTLE_TIME
+            report is None
+            or now - report.asked_at > REPORT_LIFETIME
+            or report.asked_at < began_at + SETTLE_TIME
         ):
             continue
-        one = other.vips.get(service.prefix)
-        if one is not None and one.serves:
+        vip = report.vips.get(service.prefix)
+        if vip is not None and vip.serves:
             return True
     return False
 
 
 def needs_region_reports(profile: Profile, table: Table) -> bool:
-    """Whether some drain wants to hear from the other regions now."""
+    """Tell whether a drain needs reports of the other regions now."""
     return bool(profile.regions) and any(
         not (drain.force or drain.stopping)
         and any(drain.covers(name) and name not in drain.withdrawn_at for name in profile.services)
@@ -180,57 +206,65 @@ def advance_drains(
     profile: Profile,
     table: Table,
     levels: Mapping[str, Level],
-    others: Mapping[str, RegionReport],
+    reports: Mapping[str, RegionReport],
     now: float,
     *,
     unsteered: Container[str] = (),
 ) -> tuple[Table, Mapping[str, tuple[DrainEffect, ...]]]:
-    """Run one pass at ``now``: the drains that go on, and what they do to each service.
+    """Advance all drains in one pass at ``now``.
 
-    ``levels`` are those before the pass, where known.  ``unsteered`` names the services for which
-    a longer path moves nobody.  The first hold is the one that counts.
+    ``levels``: service name -> its level before the pass, where known.  ``reports``: region name ->
+    its newest report.  ``unsteered``: names of the services for which longer paths move no traffic.
+
+    Returns the drains that go on, and service name -> the effects of the drains that cover it.  The
+    first effect is the one that counts.
     """
-    going = {key: d for key, d in table.items() if d.ends_at is None or now < d.ends_at}
-    holds: dict[str, tuple[DrainEffect, ...]] = {}
-    if not going:
-        return going, holds
+    active = {key: d for key, d in table.items() if d.ends_at is None or now < d.ends_at}
+    effects: dict[str, tuple[DrainEffect, ...]] = {}
+    if not active:
+        return active, effects
     for name, service in profile.services.items():
         found = []
-        for key, drain in list(going.items()):
+        for key, drain in list(active.items()):
             if not drain.covers(name):
                 continue
             steers = name not in unsteered
             waited = now >= drain.began_at + drain.wait or not steers
             ready = waited or levels.get(name) is Level.WITHDRAWN
-            guard = _guard(profile, service, drain, others, now) if ready else None
+            guard = _ask_guard(profile, service, drain, reports, now) if ready else None
             if name not in drain.withdrawn_at and guard is not None and guard.serves:
-                going[key] = replace(drain, withdrawn_at={**drain.withdrawn_at, name: now})
-            found.append(_hold(going[key], name, guard, steers=steers))
+                active[key] = replace(drain, withdrawn_at={**drain.withdrawn_at, name: now})
+            found.append(_effect_on(name, active[key], guard, steers=steers))
         if found:
-            # Of equal ones that which ends first, so that a pass is due when it does.
-            found.sort(key=lambda hold: (hold.cap.level, hold.cap.ends_at or inf))
-            holds[name] = tuple(found)
-    return going, holds
+            # Of two with the same level the one that ends first, so that a pass runs when it ends.
+            found.sort(key=lambda effect: (effect.cap.level, effect.cap.ends_at or inf))
+            effects[name] = tuple(found)
+    return active, effects
 
 
-def _guard(
-    profile: Profile, service: Service, drain: Drain, others: Mapping[str, RegionReport], now: float
+def _ask_guard(
+    profile: Profile,
+    service: Service,
+    drain: Drain,
+    reports: Mapping[str, RegionReport],
+    now: float,
 ) -> GuardVerdict:
     if drain.force or drain.stopping:
-        return GuardVerdict(True, "forced: nobody was asked")
-    found = another_region_serves(profile, service, others, drain.began_at, now)
-    if not found.serves and _outranked(profile, service, others, drain.began_at, now):
+        return GuardVerdict(True, "forced: no other region was asked")
+    verdict = another_region_serves(profile, service, reports, drain.began_at, now)
+    if not verdict.serves and _is_outranked(profile, service, reports, drain.began_at, now):
         return GuardVerdict(True, "a region that is listed after this one stays")
-    return found
+    return verdict
 
 
-def _hold(drain: Drain, name: str, guard: GuardVerdict | None, *, steers: bool) -> DrainEffect:
+def _effect_on(name: str, drain: Drain, guard: GuardVerdict | None, *, steers: bool) -> DrainEffect:
+    """Build the effect of a drain on service ``name``; ``guard``: None before the wait is over."""
     detail = f"{drain.reason}; by {drain.by}" if drain.by else drain.reason
     if name in drain.withdrawn_at:
         cap = Cap(Level.WITHDRAWN, Reason.DRAINED, detail)
-        # Where the longer path moves nobody, only the withdrawal begins to.
-        safe = drain.withdrawn_at[name] + (0.0 if steers else drain.wait)
-        return DrainEffect(drain, DrainPhase.WITHDRAWN, cap, safe)
+        # Where longer paths move no traffic, it only begins to leave with the withdrawal.
+        safe_from = drain.withdrawn_at[name] + (0.0 if steers else drain.wait)
+        return DrainEffect(drain, DrainPhase.WITHDRAWN, cap, safe_from)
     if guard is not None:
         cap = Cap(Level.STANDBY, Reason.DRAIN_WAITS, f"{detail}; {guard.detail}")
         return DrainEffect(drain, DrainPhase.WAITING, cap, drain.began_at)
@@ -239,7 +273,7 @@ def _hold(drain: Drain, name: str, guard: GuardVerdict | None, *, steers: bool) 
 
 
 def wake_times(table: Table) -> Iterator[float]:
-    """Yield when time alone ends a drain."""
+    """Yield the times (own time) at which drains end by themselves."""
     return (drain.ends_at for drain in table.values() if drain.ends_at is not None)
 
 
@@ -247,7 +281,7 @@ def wake_times(table: Table) -> Iterator[float]:
 
 
 def dump_drains(table: Table, now: float) -> list[dict[str, Any]]:
-    """Give the drains that outlive this agent as plain values, with ages instead of times."""
+    """Convert the drains that outlive this agent into JSON values, with ages instead of times."""
     return [
         {
             "service": drain.service,
@@ -257,27 +291,30 @@ def dump_drains(table: Table, now: float) -> list[dict[str, Any]]:
             "wait": drain.wait,
             "left": None if drain.ends_at is None else drain.ends_at - now,
             "force": drain.force,
-            "gone": {name: now - since for name, since in drain.withdrawn_at.items()},
+            "gone": {name: now - at for name, at in drain.withdrawn_at.items()},
         }
         for drain in table.values()
         if not drain.stopping
     ]
 
 
-def load_drains(items: Iterable[Mapping[str, Any]], then: float) -> dict[str, Drain]:
-    """Read what ``pack`` gave at ``then``; raises ValueError for anything else."""
+def load_drains(items: Iterable[Mapping[str, Any]], saved_at: float) -> dict[str, Drain]:
+    """Convert what `dump_drains` gave back into a table; raises ValueError for anything else.
+
+    ``saved_at`` (own time of this agent) is when it was dumped.
+    """
     try:
         drains = [
             Drain(
                 reason=clean_text(item["reason"]),
                 by=clean_text(item["by"]),
-                began_at=then - _seconds(item["age"]),
+                began_at=saved_at - _seconds(item["age"]),
                 wait=_seconds(item["wait"]),
                 service=None if item["service"] is None else str(item["service"]),
-                ends_at=None if item["left"] is None else then + _seconds(item["left"]),
+                ends_at=None if item["left"] is None else saved_at + _seconds(item["left"]),
                 force=bool(item["force"]),
                 withdrawn_at={
-                    str(name): then - _seconds(age) for name, age in item["gone"].items()
+                    str(name): saved_at - _seconds(age) for name, age in item["gone"].items()
                 },
             )
             for item in items
@@ -291,6 +328,3 @@ def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise ValueError(f"{value!r} is no number of seconds")
     return float(value)
-
-
-# Between regions ---------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ steps after that.
 **Spacing.**  A step up from STANDBY or DEGRADED, and a step down to DEGRADED, wait until
 ``return.spacing`` has passed since the last change.  All other changes do not wait for it.
 
-**Paths that do not steer.**  Where longer paths move no traffic (``prepends_steer: false``), DEGRADED
-is not used: a service that is not healthy is withdrawn, and so is a service in maintenance.
+**Paths that do not steer.**  Where longer paths move no traffic (``prepends_steer: false``),
+DEGRADED is not used: a service that is not healthy is withdrawn, and so is one in maintenance.
 
 **Unknown.**  While a condition is unknown, its last known value counts, for as long as the verdict
 allows (``Verdict.believe_for``).  Meanwhile nothing is promoted.

@@ -1,4 +1,8 @@
-"""What regions tell each other of a VIP: both ends of one format (pure)."""
+"""The report that a region's agent gives to the other regions: both ends of one format (pure).
+
+An agent serves its report at ``REPORT_PATH``, as JSON from `build_region_report`.  The agents of
+the other regions fetch it while a drain needs it, and read it with `parse_region_report`.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 REPORT_PATH = "/serving"
-"""Path of an agent's HTTP server at which the other regions' agents fetch the report."""
+"""Path of the report on an agent's HTTP server."""
 REPORT_MAX_AGE = 0.2
 """Seconds for which an agent may send the same report again before it builds a new one."""
-MAX_REASON = 200
-"""Characters of a reason and of a name; more is cut."""
+MAX_TEXT = 200
+"""Characters of an operator's reason or name; more is cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class VipReport:
-    """What another region says of a VIP: announced for good reason, and whether it is to leave."""
+    """What a region reports of one VIP.
+
+    ``serves``: it is announced, and no rule is against it.  ``draining``: a drain covers it.
+    """
 
     serves: bool
     draining: bool
@@ -25,38 +32,21 @@ class VipReport:
 
 @dataclass(frozen=True, slots=True)
 class RegionReport:
-    """A region's newest answer, by VIP; ``asked`` when the question was; ``why`` there is none."""
+    """The newest report of one region.
+
+    ``asked_at`` (own time) is when it was requested.  ``vips``: prefix -> what it reports of it.
+    ``detail`` says why there is no report, as the end of a sentence about the region; else empty.
+    """
 
     asked_at: float
     vips: Mapping[str, VipReport] = field(default_factory=dict)
     detail: str = ""
 
 
-def clean_text(text: object, default: str = "") -> str:
-    """Take a person's words: one line, printable, not too long."""
-    words = " ".join(str(text or "").split()) or default
-    return "".join(each if each.isprintable() else "?" for each in words)[:MAX_REASON]
-
-
-def parse_region_report(text: str, region: str, asked: float) -> RegionReport:
-    """Read what another agent says of itself (see ``status.serving``); never raises."""
-    try:
-        answer = json.loads(text)
-        if answer["region"] != region:
-            return RegionReport(asked, detail=f"is answered for by {clean_text(answer['region'])}")
-        vips = {
-            str(vip): VipReport(each["serves"] is True, each["draining"] is not False)
-            for vip, each in answer["vips"].items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return RegionReport(asked, detail="gives an answer that is none of an agent's")
-    return RegionReport(asked, vips)
-
-
 def build_region_report(status: Mapping[str, Any], draining: Container[str]) -> dict[str, Any]:
-    """Give what the other regions' agents want to know, of a status as JSON.
+    """Build the report of this region from the status as JSON.
 
-    ``draining`` names the services that are to leave, as of now.
+    ``draining``: the names of the services that a drain covers now.
     """
     return {
         "v": status["v"],
@@ -66,3 +56,31 @@ def build_region_report(status: Mapping[str, Any], draining: Container[str]) -> 
             for name, service in status["services"].items()
         },
     }
+
+
+def parse_region_report(text: str, region: str, asked_at: float) -> RegionReport:
+    """Parse the answer of the agent of ``region`` to a request at ``asked_at``.
+
+    Never raises: `RegionReport.detail` says what is wrong.  A value of `serves` or `draining` that
+    is not a boolean counts against the region.
+    """
+    try:
+        answer = json.loads(text)
+        if answer["region"] != region:
+            name = clean_text(answer["region"])
+            return RegionReport(
+                asked_at, detail=f"has the address of another region's agent: {name}"
+            )
+        vips = {
+            str(vip): VipReport(each["serves"] is True, each["draining"] is not False)
+            for vip, each in answer["vips"].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return RegionReport(asked_at, detail="gives an answer that is not an agent's report")
+    return RegionReport(asked_at, vips)
+
+
+def clean_text(text: object, default: str = "") -> str:
+    """Make text safe to show: one line, printable, ``MAX_TEXT`` characters; ``default`` if empty."""
+    line = " ".join(str(text or "").split()) or default
+    return "".join(each if each.isprintable() else "?" for each in line)[:MAX_TEXT]

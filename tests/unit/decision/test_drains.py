@@ -313,11 +313,13 @@ def test_an_answer_that_is_none_counts_as_none(text: str) -> None:
     """Another service may listen there."""
     assert (
         parse_region_report(text, "westeurope", 1.0).detail
-        == "gives an answer that is none of an agent's"
+        == "gives an answer that is not an agent's report"
     )
 
 
 def test_an_answer_of_somebody_else_does_not_count() -> None:
     """Two addresses were mixed up."""
     text = '{"region": "uksouth", "vips": {}}'
-    assert parse_region_report(text, "westeurope", 1.0).detail == "is answered for by uksouth"
+    assert parse_region_report(text, "westeurope", 1.0).detail == (
+        "has the address of another region's agent: uksouth"
+    )
