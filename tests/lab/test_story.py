@@ -167,7 +167,7 @@ def test_without_root_it_refuses() -> None:
     done = lab(before=(*nobody, f"--ambient-caps={reads}"))
     assert done.returncode == 77
     assert done.stderr == (
-        "anycastd lab: it makes network namespaces, which needs root: run it with sudo\n"
+        "anycastd lab: it needs root to create network namespaces: run it with sudo\n"
     )
 
 

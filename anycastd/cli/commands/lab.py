@@ -74,14 +74,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the story and return the exit code."""
     if os.geteuid() != 0:
-        print_error("it makes network namespaces, which needs root: run it with sudo")
+        print_error("it needs root to create network namespaces: run it with sudo")
         return EX_NOPERM
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
     try:
         return _play(args)
     except KeyboardInterrupt:
-        print_error("interrupted; everything is taken down")
+        print_error("interrupted; the network was removed")
         return INTERRUPTED
     except MissingFileError as missing:
         print_error(str(missing))
@@ -96,14 +96,14 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _play(args: argparse.Namespace) -> int:
-    began = time.monotonic()
+    began_at = time.monotonic()
     stream = sys.stderr if args.json else sys.stdout
-    paper, progress = TextReport(stream), Progress(sys.stderr)
+    text_report, progress = TextReport(stream), Progress(sys.stderr)
     speaker = tuple(shlex.split(args.speaker)) if args.speaker else LabSettings().speaker
-    chosen = STORIES[args.story]
+    story = STORIES[args.story]
     settings = LabSettings(
-        profiles={name: find_shipped(f"profiles/{file}") for name, file in chosen.profiles.items()},
-        weights=chosen.weights,
+        profiles={name: find_shipped(f"profiles/{file}") for name, file in story.profiles.items()},
+        weights=story.weights,
         speaker=speaker,
         haproxy=args.haproxy,
         fast=args.fast,
@@ -111,36 +111,39 @@ def _play(args: argparse.Namespace) -> int:
         drain_times=adapt.DRAIN_TIMES,
     )
     lab = Lab(settings, directory=args.directory, progress=progress)
-    about = _about(settings)
-    paper.line(f"anycastd lab: two regions, one anycast address ({VIP}), a client on premises")
-    paper.line()
+    about = _describe_settings(settings)
+    text_report.line(
+        f"anycastd lab: two regions, one anycast address ({VIP}), a client on premises"
+    )
+    text_report.line()
     for name, text in about["notes"].items():
-        paper.line(f"  {name:<15}{text}")
+        text_report.line(f"  {name:<15}{text}")
     with lab:
 
-        def begin(title: str) -> None:
+        def on_begin(title: str) -> None:
             progress.clear()
-            paper.heading(title)
+            text_report.heading(title)
 
-        def done(step: StepReport) -> None:
+        def on_end(step: StepReport) -> None:
             progress.clear()
-            paper.step(step)
+            text_report.step(step)
 
-        steps = steps_module.play_story(lab, chosen.acts, begin, done)
-        seconds = time.monotonic() - began
-        paper.verdict(steps, len(chosen.acts), seconds)
-        passed = len(steps) == len(chosen.acts) and all(step.passed for step in steps)
-        told = build_document(steps, {**about, "seconds": seconds})
+        steps = steps_module.play_story(lab, story.steps, on_begin, on_end)
+        seconds = time.monotonic() - began_at
+        text_report.verdict(steps, len(story.steps), seconds)
+        passed = len(steps) == len(story.steps) and all(step.passed for step in steps)
+        report = build_document(steps, {**about, "seconds": seconds})
         if args.json:
-            print(json.dumps({**told, "passed": passed}), flush=True)
+            print(json.dumps({**report, "passed": passed}), flush=True)
         if args.keep:
-            _keep(lab, paper)
+            _keep_up(lab, text_report)
     return DONE if passed else NOT_SEEN
 
 
-def _about(settings: LabSettings) -> dict[str, Any]:
+def _describe_settings(settings: LabSettings) -> dict[str, Any]:
     timers = ", ".join(f"{name} {value} s" for name, value in adapt.RETURN_TIMERS.items())
     versions = f"{_version(settings.haproxy, '-v')}; {_version('bird', '--version')}"
+    limits = f"{adapt.DEGRADED_FALL} s of `fall`, {adapt.SESSION_LIMIT} sessions"
     return {
         "vip": VIP,
         "regions": [region.name for region in REGIONS],
@@ -150,10 +153,10 @@ def _about(settings: LabSettings) -> dict[str, Any]:
             "programs": versions,
             "health checks": f"the HAProxy file's {'fast' if settings.fast else 'calm'} block",
             "return timers": f"shortened for the story: {timers}",
-            "limits": f"likewise: {adapt.DEGRADED_FALL} s below `healthy`, {adapt.SESSION_LIMIT} sessions",
-            "drain": f"likewise: {adapt.DRAIN_TIMES['wait']} s at the longest path",
-            "routers": "BIRD dials again after 1 to 2 s; a cloud takes longer, for its network too",
-            "client": "a request each 10 ms on a connection of its own, failed after 250 ms",
+            "limits": f"also for the story: {limits}",
+            "drain": f"also for the story: {adapt.DRAIN_TIMES['wait']} s with the longest path",
+            "routers": "BIRD connects again after 1 to 2 s; routers of a cloud take longer",
+            "client": "a request each 10 ms, each on a new connection, with a timeout of 250 ms",
         },
     }
 
@@ -164,24 +167,24 @@ def _version(program: str, option: str) -> str:
     return " ".join(lines[0].split()[:3]) if lines else program
 
 
-def _keep(lab: Lab, paper: TextReport) -> None:
+def _keep_up(lab: Lab, text_report: TextReport) -> None:
     enter = lab.nodes.directory / "in"
-    paper.heading("The network stays up until Ctrl-C")
-    paper.line(f"  nodes            {' '.join(lab.nodes.names)}")
-    paper.line(f"  enter one        {enter} NODE [COMMAND...]")
+    text_report.heading("The network stays up until Ctrl-C")
+    text_report.line(f"  nodes            {' '.join(lab.nodes.names)}")
+    text_report.line(f"  enter one        {enter} NODE [COMMAND...]")
     for name, nva in lab.regions.items():
         status = shlex.join(nva.status_command())
-        paper.line(f"  {name:<15}  {enter} {nva.node} {status}")
+        text_report.line(f"  {name:<15}  {enter} {nva.node} {status}")
     birdc = shutil.which("birdc") or "birdc"
     control = routers.control_socket(lab.nodes, "msee")
-    paper.line(f"  the MSEE         {birdc} -s {control} show route all")
+    text_report.line(f"  the MSEE         {birdc} -s {control} show route all")
     fetch = "curl" if shutil.which("curl") or not shutil.which("wget") else "wget -qO-"
-    paper.line(f"  ask the VIP      {enter} client {fetch} http://{VIP}/")
-    paper.line(f"  logs             {lab.nodes.directory}/log")
-    paper.line("  take it down     Ctrl-C here, or: kill " + str(os.getpid()))
+    text_report.line(f"  ask the VIP      {enter} client {fetch} http://{VIP}/")
+    text_report.line(f"  logs             {lab.nodes.directory}/log")
+    text_report.line("  take it down     Ctrl-C here, or: kill " + str(os.getpid()))
     try:
         while True:
             signal.pause()
     except KeyboardInterrupt:
-        paper.line()
-        paper.line("taken down")
+        text_report.line()
+        text_report.line("removed")

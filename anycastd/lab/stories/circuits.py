@@ -1,6 +1,6 @@
-"""The story of two circuits: profiles/circuit.yaml where the far side prefers one by a weight.
+"""The story of two circuits: profiles/circuit.yaml, where a weight decides, not the path length.
 
-A longer path moves nobody there, so the route goes where it would else become longer.
+A longer path moves no traffic there, so the route is withdrawn where it would become longer.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from anycastd.lab.stories.steps import (
     wait_moved,
 )
 
-_HERE = PRIMARY.title
-_DEAD = f"{PRIMARY.short}-web1"
+_PRIMARY = PRIMARY.title
+_WEB_SERVER = f"{PRIMARY.short}-web1"
 
 
-def _less(lab: Lab, step: StepReport) -> None:
-    at = lab.faults.kill_web_servers(PRIMARY.name, _DEAD)
+def _one_server_dead(lab: Lab, step: StepReport) -> None:
+    at = lab.faults.kill_web_servers(PRIMARY.name, _WEB_SERVER)
     wait_moved(lab, step, at, SECONDARY, "withdrawn", "preferred")
     check_rule(lab, step, "backend web has at least 60 % usable")
     check_outage(step)
@@ -39,34 +39,38 @@ def _drain(lab: Lab, step: StepReport) -> None:
     at = time.monotonic()
     done = lab.primary.run_command("drain", "--reason", "the story's maintenance")
     switched = wait_moved(lab, step, at, SECONDARY, "withdrawn", "preferred")
-    step.check("the command is accepted", done.returncode == 0, done.stderr.strip() or "it is")
+    step.check(
+        "the command is accepted", done.returncode == 0, done.stderr.strip() or "exit status 0"
+    )
     took = (switched or math.inf) - at
     step.check(
-        "it is not waited with a longer path",
+        "the route moves at once, without a wait at a longer path",
         took < adapt.DRAIN_TIMES["wait"] / 2,
         format_seconds(took),
     )
     check_lost(lab, step, at, switched)
 
 
-_ACTS = (
+_STEPS = (
     StoryStep(
-        "baseline", "Baseline: both regions announce, the edge prefers one by a weight", baseline
+        "baseline",
+        f"Baseline: both regions announce the VIP, the MSEE prefers {_PRIMARY} by a weight",
+        baseline,
     ),
-    StoryStep("less", f"One of {_HERE}'s two web servers is killed", _less),
+    StoryStep("less", f"One of {_PRIMARY}'s two web servers is killed", _one_server_dead),
     StoryStep(
         "servers-back",
-        "It is started again",
+        "The web server is started again",
         lambda lab, step: recover(
             lab, step, lambda lab: lab.faults.start_web_servers(PRIMARY.name)
         ),
     ),
-    StoryStep("drained", f"{_HERE} is drained: there is no longer path, it is withdrawn", _drain),
+    StoryStep("drained", f"{_PRIMARY} is drained: its route is withdrawn at once", _drain),
     StoryStep(
         "undrained",
-        "`anycastd undrain`",
+        "The drain is ended: `anycastd undrain`",
         lambda lab, step: recover(lab, step, lambda lab: run_command(lab, "undrain")),
     ),
 )
-STORY = Story(_ACTS, profiles={region.name: "circuit.yaml" for region in REGIONS}, weights=True)
+STORY = Story(_STEPS, profiles={region.name: "circuit.yaml" for region in REGIONS}, weights=True)
 """The story, step by step."""

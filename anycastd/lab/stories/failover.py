@@ -1,4 +1,4 @@
-"""The seed's story: baseline, failure of what serves, recovery; told step by step."""
+"""The failover story: web servers and HAProxy fail and recover, then a drain."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from anycastd.lab.stories.steps import (
     wait_requests_ended,
 )
 
-_SERVERS = (PRIMARY.node("ars0"), PRIMARY.node("ars1"))
+_ROUTE_SERVERS = (PRIMARY.node("ars0"), PRIMARY.node("ars1"))
 
 
 def _failure(lab: Lab, step: StepReport, fault: Callable[[str], float]) -> None:
@@ -34,7 +34,7 @@ def _failure(lab: Lab, step: StepReport, fault: Callable[[str], float]) -> None:
     rows = lab.wait_levels(20, {PRIMARY.name: "withdrawn"})
     lab.wait_answers(SECONDARY, GOOD_ANSWERS, 20, at)
     wait_requests_ended(lab, at)
-    servers = {node: lab.monitors[node].lost_at(at) for node in _SERVERS}
+    servers = {node: lab.monitors[node].lost_at(at) for node in _ROUTE_SERVERS}
     switched = lab.monitors["msee"].moved_at(at, *SECONDARY.gateways)
     outage = lab.client.outage(at)
     if outage:
@@ -53,20 +53,21 @@ def _failure(lab: Lab, step: StepReport, fault: Callable[[str], float]) -> None:
     step.check(
         f"{PRIMARY.title}'s routes are gone from its route servers and from the MSEE",
         None not in servers.values() and switched is not None,
-        f"{len(rows)} routes left, all of {SECONDARY.title}",
+        f"{len(rows)} routes are left, all of {SECONDARY.title}",
     )
     check_best(step, rows, SECONDARY)
     check_agents(lab, step, "withdrawn")
+    saw = format_seconds(step.outage) if step.outage else "none seen"
     step.check(
-        f"answers come from {SECONDARY.title} after an outage of less than {MAX_OUTAGE:g} s",
+        f"{SECONDARY.title} answers after an outage shorter than {MAX_OUTAGE:g} s",
         last_answered_by(lab.client.results(at), SECONDARY.name, GOOD_ANSWERS)
         and (step.outage or 0) < MAX_OUTAGE,
-        f"{format_seconds(step.outage) if step.outage else 'none seen'}, {summarize_requests(step)}",
+        f"{saw}, {summarize_requests(step)}",
     )
 
 
-def _recovery(lab: Lab, step: StepReport, mend: Callable[[str], float]) -> None:
-    at = mend(PRIMARY.name)
+def _recovery(lab: Lab, step: StepReport, repair: Callable[[str], float]) -> None:
+    at = repair(PRIMARY.name)
     what = f"{PRIMARY.title} at standby"
     standby = lab.wait_table(
         what, lambda rows: set(PRIMARY.gateways) <= set(paths_by_next_hop(rows)), 30
@@ -74,27 +75,31 @@ def _recovery(lab: Lab, step: StepReport, mend: Callable[[str], float]) -> None:
     rows = lab.wait_preferred(60)
     lab.wait_answers(PRIMARY, 2 * GOOD_ANSWERS, 20)
     wait_requests_ended(lab, at)
-    servers = {node: lab.monitors[node].moved_at(at, PRIMARY.nva) for node in _SERVERS}
+    servers = {node: lab.monitors[node].moved_at(at, PRIMARY.nva) for node in _ROUTE_SERVERS}
     switched = lab.monitors["msee"].moved_at(at, *PRIMARY.gateways)
     for node, moment in servers.items():
-        step.time(f"standby-{node}", f"announced at {node}, at standby", seconds_after(at, moment))
+        step.time(
+            f"standby-{node}",
+            f"announced at {node}, with the standby path",
+            seconds_after(at, moment),
+        )
     step.time("switched", f"the MSEE sends to {PRIMARY.title}", seconds_after(at, switched))
     outage = lab.client.outage(at)
     step.outage = outage.seconds if outage else None
     step.table("standby", f"{TABLE}, standby first", standby)
-    step.table("preferred", "and when the return timers were over", rows)
+    step.table("preferred", "after the return timers", rows)
     count_requests(lab, step, at)
     announced = [moment for moment in servers.values() if moment is not None]
     prepended = [len(paths_by_next_hop(standby)[gateway]) for gateway in PRIMARY.gateways]
-    others = [len(paths_by_next_hop(standby).get(gateway, ())) for gateway in SECONDARY.gateways]
+    secondary = [len(paths_by_next_hop(standby).get(gateway, ())) for gateway in SECONDARY.gateways]
     step.check(
-        f"{PRIMARY.title} comes back at standby: a path longer than {SECONDARY.title}'s, "
-        "which wins nothing",
-        min(prepended) > max(others) > 0 and best_next_hop(standby) in SECONDARY.gateways,
-        f"{min(prepended)} ASNs against {max(others)}, best is {best_next_hop(standby)}",
+        f"{PRIMARY.title} is first announced at standby, with a path longer than that of "
+        f"{SECONDARY.title}, so that no traffic moves",
+        min(prepended) > max(secondary) > 0 and best_next_hop(standby) in SECONDARY.gateways,
+        f"{min(prepended)} ASNs against {max(secondary)}, best is {best_next_hop(standby)}",
     )
     step.check(
-        "it is preferred only later, at its own path",
+        "it becomes preferred later, with its own path",
         paths_by_next_hop(rows) == lab.expected_paths()
         and switched is not None
         and len(announced) == len(servers)
@@ -113,30 +118,32 @@ def _drain(lab: Lab, step: StepReport) -> None:
     done = lab.primary.run_command("drain", "--reason", "the story's maintenance")
     standby = lab.wait_levels(20, {PRIMARY.name: "standby"})
     lab.wait_answers(SECONDARY, GOOD_ANSWERS, 20, at)
-    moved = time.monotonic()
+    moved_at = time.monotonic()
     rows = lab.wait_levels(30, {PRIMARY.name: "withdrawn"})
-    lab.wait(f"{PRIMARY.title} to say that it may be rebooted", lambda: _safe(lab), 20)
+    lab.wait(f"{PRIMARY.title} to report that it is safe to reboot", lambda: _is_safe(lab), 20)
     wait_requests_ended(lab, at)
     switched = lab.monitors["msee"].moved_at(at, *SECONDARY.gateways)
-    gone = {node: lab.monitors[node].lost_at(moved) for node in _SERVERS}
+    gone = {node: lab.monitors[node].lost_at(moved_at) for node in _ROUTE_SERVERS}
     step.time("switched", f"the MSEE sends to {SECONDARY.title}", seconds_after(at, switched))
     for node, moment in gone.items():
         step.time(f"withdrawn-{node}", f"route withdrawn at {node}", seconds_after(at, moment))
     step.table("longest", f"{TABLE}, the longest path first", standby)
-    step.table("after", "and when the wait was over", rows)
+    step.table("after", "after the wait of the drain", rows)
     count_requests(lab, step, at)
-    step.check("the command is accepted", done.returncode == 0, done.stderr.strip() or "it is")
     step.check(
-        f"the client is at {SECONDARY.title} before the route is withdrawn",
+        "the command is accepted", done.returncode == 0, done.stderr.strip() or "exit status 0"
+    )
+    step.check(
+        f"the client is served by {SECONDARY.title} before the route is withdrawn",
         switched is not None and None not in gone.values(),
-        f"{format_seconds(moved - at)} after the command",
+        f"{format_seconds(moved_at - at)} after the command",
     )
     check_best(step, rows, SECONDARY)
     check_agents(lab, step, "withdrawn")
     check_lost(lab, step, at, switched)
 
 
-def _safe(lab: Lab) -> bool:
+def _is_safe(lab: Lab) -> bool:
     services = (lab.status(PRIMARY.name) or {}).get("services", {})
     return bool(services) and all(service["safe"] for service in services.values())
 
@@ -151,14 +158,16 @@ def _undrain(lab: Lab, step: StepReport) -> None:
     step.time("switched", f"the MSEE sends to {PRIMARY.title}", seconds_after(at, switched))
     step.table("preferred", TABLE, rows)
     count_requests(lab, step, at)
-    step.check("the command is accepted", done.returncode == 0, done.stderr.strip() or "it is")
+    step.check(
+        "the command is accepted", done.returncode == 0, done.stderr.strip() or "exit status 0"
+    )
     check_best(step, rows, PRIMARY)
     check_agents(lab, step, "preferred")
     check_lost(lab, step, at, switched)
 
 
-_ACTS = (
-    StoryStep("baseline", "Baseline: both regions announce", baseline),
+_STEPS = (
+    StoryStep("baseline", "Baseline: both regions announce the VIP", baseline),
     StoryStep(
         "backends-killed",
         f"Both web servers of {PRIMARY.title} are killed",
@@ -166,7 +175,7 @@ _ACTS = (
     ),
     StoryStep(
         "backends-back",
-        "They are started again",
+        "The web servers are started again",
         lambda lab, step: _recovery(lab, step, lab.faults.start_web_servers),
     ),
     StoryStep(
@@ -176,11 +185,11 @@ _ACTS = (
     ),
     StoryStep(
         "haproxy-back",
-        "It is started again",
+        "HAProxy is started again",
         lambda lab, step: _recovery(lab, step, lab.faults.start_haproxy),
     ),
     StoryStep("drained", f"{PRIMARY.title} is drained: `anycastd drain --reason ...`", _drain),
-    StoryStep("undrained", "`anycastd undrain`", _undrain),
+    StoryStep("undrained", "The drain is ended: `anycastd undrain`", _undrain),
 )
-STORY = Story(_ACTS)
+STORY = Story(_STEPS)
 """The story, step by step."""

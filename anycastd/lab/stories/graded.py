@@ -1,6 +1,6 @@
-"""The story of a region that steps back by degrees: profiles/graded.yaml against the other region.
+"""The graded story: a region with profiles/graded.yaml gives traffic away step by step.
 
-Each rule of the profile is broken and mended once; see docs/policy.md.
+Each rule of the profile becomes false once, and true again; see docs/policy.md.
 """
 
 from __future__ import annotations
@@ -29,16 +29,19 @@ from anycastd.lab.stories.steps import (
     wait_moved,
 )
 
-_CROWD = adapt.SESSION_LIMIT + 20
-_WEIGHT = "of its weight usable"
-_LIMIT = "fewer than"
-_PAGE = "status 503"
+_IDLE_CLIENTS = adapt.SESSION_LIMIT + 20
+_WEIGHT_RULE = "of its weight usable"
+_SESSION_RULE = "fewer than"
+_ERROR_PAGE = "status 503"
 
 
 def degrade(
     lab: Lab, step: StepReport, fault: Callable[[Lab], float], rule: str, *, loses: bool = False
 ) -> None:
-    """Break a rule of `healthy`: the other region takes over, before a request is lost."""
+    """Make a rule of `healthy` false and check that the other region takes over.
+
+    Unless ``loses``, no request may be lost.
+    """
     at = fault(lab)
     switched = wait_moved(lab, step, at, SECONDARY, "degraded", "preferred")
     check_rule(lab, step, rule)
@@ -47,14 +50,14 @@ def degrade(
 
 
 def _send_to_haproxy(command: str) -> Callable[[Lab], float]:
-    """Say something to the first region's HAProxy, as an operator does."""
+    """Return a fault that sends a command to the first region's HAProxy."""
 
-    def told(lab: Lab) -> float:
+    def send(lab: Lab) -> float:
         now = time.monotonic()
         lab.primary.send_to_haproxy(command.format(map=adapt.maintenance_map(lab.primary.socket)))
         return now
 
-    return told
+    return send
 
 
 def _start_all(lab: Lab) -> float:
@@ -71,11 +74,11 @@ def _one_server_dead(lab: Lab, step: StepReport) -> None:
         return lab.faults.kill_web_servers(PRIMARY.name, name)
 
     # A request that meets the dead server may wait longer than this client does (haproxy.cfg).
-    degrade(lab, step, kill, _WEIGHT, loses=True)
+    degrade(lab, step, kill, _WEIGHT_RULE, loses=True)
     check_outage(step)
 
 
-def _nobody_better(lab: Lab, step: StepReport) -> None:
+def _other_region_worse(lab: Lab, step: StepReport) -> None:
     at = lab.faults.kill_web_servers(SECONDARY.name)
     wait_moved(lab, step, at, PRIMARY, "degraded", "standby")
     check_outage(step)
@@ -88,68 +91,70 @@ def _maintenance(lab: Lab, step: StepReport) -> None:
     check_outage(step)
 
 
-def _nobody_serves(lab: Lab, step: StepReport) -> None:
-    """Both regions lose what they have: HAProxy's 503 page is better than no answer."""
+def _no_region_serves(lab: Lab, step: StepReport) -> None:
+    """Kill all web servers: the secondary stays announced, as a 503 page beats no answer."""
     at = lab.faults.kill_web_servers(SECONDARY.name)
     lab.faults.kill_web_servers(PRIMARY.name)
     rows = lab.wait_levels(20, {PRIMARY.name: "withdrawn", SECONDARY.name: "standby"})
 
     def pages() -> bool:
         last = lab.client.results(at)[-GOOD_ANSWERS:]
-        return len(last) == GOOD_ANSWERS and all(answer.detail == _PAGE for answer in last)
+        return len(last) == GOOD_ANSWERS and all(result.detail == _ERROR_PAGE for result in last)
 
-    lab.wait("the client to see the 503 page, each time", pages, 20, lab.describe)
+    lab.wait("the client to get the 503 page each time", pages, 20, lab.describe)
     step.table("after", TABLE, rows)
     count_requests(lab, step, at)
     check_best(step, rows, SECONDARY)
     check_agents(lab, step, "withdrawn", "standby")
-    last = {answer.detail or "a good answer" for answer in lab.client.results(at)[-GOOD_ANSWERS:]}
+    last = {result.detail or "a good answer" for result in lab.client.results(at)[-GOOD_ANSWERS:]}
     step.check(
-        f"the client sees {SECONDARY.title}'s 503 page, and waits for nothing",
-        last == {_PAGE},
+        f"the client gets the 503 page of {SECONDARY.title} at once",
+        last == {_ERROR_PAGE},
         ", ".join(last),
     )
 
 
-def _waits_for_a_word(lab: Lab, step: StepReport) -> None:
+def _waits_for_operator(lab: Lab, step: StepReport) -> None:
     at = _start_all(lab)
     wait_moved(lab, step, at, SECONDARY, "standby", "preferred", timeout=40)
-    said = lab.primary.read_explain()
+    explanation = lab.primary.read_explain()
     step.check(
-        "`anycastd explain` says that it waits for a person, and that nothing else comes",
-        said.get("reason", {}).get("name") == "manual" and said.get("next") == [],
-        f"{said.get('reason', {}).get('sentence')}; next: {said.get('next')}",
+        "`anycastd explain` says that the region waits for an operator and for nothing else",
+        explanation.get("reason", {}).get("name") == "manual" and explanation.get("next") == [],
+        f"{explanation.get('reason', {}).get('sentence')}; next: {explanation.get('next')}",
     )
 
 
-_HERE = PRIMARY.title
-_ACTS = (
-    StoryStep("baseline", "Baseline: both regions announce", baseline),
+_PRIMARY = PRIMARY.title
+_STEPS = (
+    StoryStep("baseline", "Baseline: both regions announce the VIP", baseline),
     StoryStep(
         "weight-low",
-        f"One of {_HERE}'s servers gets a tenth of its weight",
-        lambda lab, step: degrade(lab, step, _send_to_haproxy("set weight web/web1 10%"), _WEIGHT),
+        f"One of {_PRIMARY}'s servers gets a tenth of its weight",
+        lambda lab, step: degrade(
+            lab, step, _send_to_haproxy("set weight web/web1 10%"), _WEIGHT_RULE
+        ),
     ),
     StoryStep(
         "weight-back",
-        "It has its weight back",
+        "The server gets its full weight again",
         lambda lab, step: recover(lab, step, _send_to_haproxy("set weight web/web1 100%")),
     ),
     StoryStep(
         "crowd",
-        f"{_CROWD} clients connect to {_HERE} and stay",
+        f"{_IDLE_CLIENTS} clients connect to {_PRIMARY} and stay",
         lambda lab, step: degrade(
-            lab, step, lambda lab: lab.faults.connect_idle_clients(_CROWD), _LIMIT
+            lab, step, lambda lab: lab.faults.connect_idle_clients(_IDLE_CLIENTS), _SESSION_RULE
         ),
     ),
     StoryStep(
         "crowd-gone",
-        "They are gone",
+        "The clients disconnect",
         lambda lab, step: recover(lab, step, lambda lab: lab.faults.disconnect_idle_clients()),
     ),
     StoryStep(
         "hung",
-        f"{_HERE}'s web servers hang: HAProxy still has them as up, the self-test does not",
+        f"{_PRIMARY}'s web servers hang: HAProxy still reports them as up, the self-test fails",
         lambda lab, step: degrade(
             lab,
             step,
@@ -160,35 +165,39 @@ _ACTS = (
     ),
     StoryStep(
         "hung-no-more",
-        "They go on",
+        "The web servers answer again",
         lambda lab, step: recover(lab, step, lambda lab: lab.faults.thaw_web_servers(PRIMARY.name)),
     ),
     StoryStep(
-        "maintenance", f"Maintenance: an entry in the map of {_HERE}'s HAProxy", _maintenance
+        "maintenance", f"Maintenance: an entry in the map of {_PRIMARY}'s HAProxy", _maintenance
     ),
     StoryStep(
         "maintenance-over",
-        "The entry is taken away",
+        "The entry is removed",
         lambda lab, step: recover(lab, step, _send_to_haproxy("del map {map} web")),
     ),
-    StoryStep("one-server-dead", f"One of {_HERE}'s web servers is killed", _one_server_dead),
+    StoryStep("one-server-dead", f"One of {_PRIMARY}'s web servers is killed", _one_server_dead),
     StoryStep(
-        "nobody-better", f"And all of {SECONDARY.title}'s: the one left serves on", _nobody_better
+        "nobody-better",
+        f"All web servers of {SECONDARY.title} are killed too: {_PRIMARY} serves with one",
+        _other_region_worse,
     ),
     StoryStep(
         "servers-back",
         "All web servers are started again",
         lambda lab, step: recover(lab, step, _start_all),
     ),
-    StoryStep("nobody-serves", "All web servers of both regions are killed", _nobody_serves),
+    StoryStep("nobody-serves", "All web servers of both regions are killed", _no_region_serves),
     StoryStep(
-        "waits-for-a-word", f"They are started again; {_HERE} waits for a person", _waits_for_a_word
+        "waits-for-a-word",
+        f"The web servers are started again; {_PRIMARY} waits for an operator",
+        _waits_for_operator,
     ),
     StoryStep(
         "returned",
-        "`anycastd return`",
+        "The operator lets it return: `anycastd return`",
         lambda lab, step: recover(lab, step, lambda lab: run_command(lab, "return")),
     ),
 )
-STORY = Story(_ACTS, profiles={PRIMARY.name: "graded.yaml"})
+STORY = Story(_STEPS, profiles={PRIMARY.name: "graded.yaml"})
 """The story, step by step."""

@@ -1,4 +1,4 @@
-"""What the lab tells: steps and checks as values, as text for a person, as JSON for a program."""
+"""The reports of the lab: steps and checks as values, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anycastd.lab.network.routers import Row
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A criterion in words, whether it was met, and what was seen."""
+    """A criterion, whether it was met, and what was seen instead or as proof."""
 
     criterion: str
     passed: bool
@@ -23,7 +23,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """How long after the step's event something was seen; ``name`` is for programs."""
+    """Seconds from the step's event to something that was seen; ``name`` is for programs."""
 
     name: str
     title: str
@@ -32,7 +32,7 @@ class Time:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What the MSEE knew about the VIP; ``name`` is for programs."""
+    """The MSEE's routes to the VIP; ``name`` is for programs."""
 
     name: str
     title: str
@@ -41,11 +41,12 @@ class Table:
 
 @dataclass(slots=True)
 class StepReport:
-    """One step of the story.
+    """What was seen in one step of a story; its fields are the keys of the JSON.
 
-    ``times`` count from the step's event (a fault, or something started again); ``answers`` counts
-    good answers by region and server, ``failed`` the failed requests by how they failed, ``outage``
-    is in seconds (None: nothing failed); ``agents`` is what `anycastd status` says by region.
+    ``times`` count from the step's event (a fault or its repair).  ``answers`` counts the good
+    answers by region and server, ``failed`` the failed requests by reason.  ``outage`` is in
+    seconds, None if no request failed.  ``agents``: region -> level and reason that its agent
+    reports.
     """
 
     name: str
@@ -64,7 +65,7 @@ class StepReport:
         return bool(self.checks) and all(check.passed for check in self.checks)
 
     def time(self, name: str, title: str, seconds: float | None) -> None:
-        """Add a measured time; None was not seen and is left out."""
+        """Add a measured time; None means that it was not seen and is ignored."""
         if seconds is not None:
             self.times.append(Time(name, title, seconds))
 
@@ -78,7 +79,7 @@ class StepReport:
 
 
 def build_document(steps: Sequence[StepReport], about: dict[str, Any]) -> dict[str, Any]:
-    """Return the story as one JSON-able object; times in seconds."""
+    """Return the story as one object for JSON; times in seconds."""
     return {
         "v": 1,
         **about,
@@ -88,7 +89,7 @@ def build_document(steps: Sequence[StepReport], about: dict[str, Any]) -> dict[s
 
 
 class Progress:
-    """A line while something is awaited: rewritten on a terminal, else one each few seconds."""
+    """Shows what is awaited: one changing line on a terminal, else a line each ``every`` s."""
 
     def __init__(self, stream: TextIO, every: float = 5.0) -> None:
         self._stream = stream
@@ -99,10 +100,10 @@ class Progress:
         self._shown = False
 
     def __call__(self, what: str, waited: float, allowed: float) -> None:
-        """Show what is awaited, for how long so far and for how long at most (seconds)."""
+        """Show what is awaited, for how long so far and at most (seconds)."""
         now = monotonic()
         if what != self._what:
-            # What happens at once needs no line.
+            # A wait that ends at once needs no line.
             self._what, self._last = what, now - (self._every - 1 if not self._terminal else -0.2)
         if now - self._last < (0.1 if self._terminal else self._every):
             return
@@ -113,7 +114,7 @@ class Progress:
         self._shown = True
 
     def clear(self) -> None:
-        """Take the line away before something else is written."""
+        """Remove the line before other output."""
         self._what = ""
         if self._terminal and self._shown:
             self._stream.write("\r\033[K")
@@ -122,7 +123,7 @@ class Progress:
 
 
 class TextReport:
-    """Writes the story for a person; modest colour on a terminal, none elsewhere."""
+    """Writes the story as text, with a little colour on a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -139,7 +140,7 @@ class TextReport:
         self.line(self._color("1", text))
 
     def step(self, step: StepReport) -> None:
-        """Write what was seen in a step, below its heading."""
+        """Write the report of a step, below its heading."""
         if step.times:
             width = max(len(time.title) for time in step.times)
             for time in step.times:
@@ -151,18 +152,18 @@ class TextReport:
         if step.answers or step.failed:
             good, bad = sum(step.answers.values()), sum(step.failed.values())
             self.line(f"  the client's requests: {good} good, {bad} failed")
-            for words, number in (*step.answers.items(), *step.failed.items()):
-                self.line(f"    {number:>5}  {words}")
-        for region, said in step.agents.items():
-            self.line(f"  the agent of {region} says: {said}")
+            for what, number in (*step.answers.items(), *step.failed.items()):
+                self.line(f"    {number:>5}  {what}")
+        for region, reason in step.agents.items():
+            self.line(f"  the agent of {region} reports {reason}")
         for check in step.checks:
-            word = self._color("32", "pass") if check.passed else self._color("31", "FAIL")
-            self.line(f"  {word}  {check.criterion}: {check.saw}")
+            verdict = self._color("32", "pass") if check.passed else self._color("31", "FAIL")
+            self.line(f"  {verdict}  {check.criterion}: {check.saw}")
 
     def verdict(self, steps: Sequence[StepReport], planned: int, seconds: float) -> None:
-        """Write the last line."""
+        """Write the last line: how many of the ``planned`` steps passed, in how many seconds."""
         good = sum(step.passed for step in steps)
-        word = self._color("32", "all seen") if good == planned else self._color("31", "FAILED")
+        word = self._color("32", "PASSED") if good == planned else self._color("31", "FAILED")
         self.line()
         self.line(f"{word}: {good} of {planned} steps passed in {seconds:.0f} s")
 
@@ -171,7 +172,7 @@ class TextReport:
 
 
 def format_seconds(seconds: float) -> str:
-    """Return seconds as a person reads them."""
+    """Return a duration as text, in ms or s."""
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 

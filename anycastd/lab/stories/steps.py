@@ -1,4 +1,4 @@
-"""What every story of the lab is told with: steps, waits, and checks."""
+"""The parts that the stories of the lab share: steps, waits and checks."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from anycastd.lab.network.topology import PRIMARY, SECONDARY, Region
 from anycastd.lab.stories.report import StepReport, format_seconds
 
 GOOD_ANSWERS = 50
-"""So many good answers in a row, half a second of them, and the client is content."""
+"""Good answers in a row after which a region counts as serving; they take half a second."""
 MAX_OUTAGE = 3.0
-"""A story's own bound for an outage in seconds: this is a rehearsal, tests/bench measures."""
+"""Longest outage (s) that a story accepts; it is no measurement, tests/bench measures."""
 TABLE = "the MSEE's routes to the VIP"
-_CLOCK_TOLERANCE = 0.005  # seconds between what the kernel stamps and what the client does
+_CLOCK_TOLERANCE = 0.005  # seconds between the kernel's time stamps and the client's
 
 
 class StoryStep(NamedTuple):
-    """A step to play: its name for programs, its title, and what is done in it."""
+    """One step of a story: its name for programs, its title, and the function that plays it."""
 
     name: str
     title: str
@@ -33,43 +33,47 @@ class StoryStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Acts in their order; the profiles that differ, by region; ``weights`` at the MSEE."""
+    """A story: its steps in order, and what its network needs.
 
-    acts: tuple[StoryStep, ...]
+    ``profiles`` (region name -> shipped profile) replace the usual ones; ``weights`` as in
+    ``LabSettings``.
+    """
+
+    steps: tuple[StoryStep, ...]
     profiles: Mapping[str, str] = field(default_factory=dict)
     weights: bool = False
 
 
 def play_story(
     lab: Lab,
-    acts: Sequence[StoryStep],
-    begin: Callable[[str], None],
-    done: Callable[[StepReport], None],
+    steps: Sequence[StoryStep],
+    on_begin: Callable[[str], None],
+    on_end: Callable[[StepReport], None],
 ) -> list[StepReport]:
-    """Play a story and return its steps.
+    """Play the steps of a story and return their reports.
 
-    ``begin`` is called with the title before each step, ``done`` with each step.  A step in which
-    something awaited did not happen fails and ends the story.
+    ``on_begin`` is called with the title before each step, ``on_end`` with the report after it.
+    The story ends early at the first step that fails; a wait that times out is a failure.
     """
-    steps: list[StepReport] = []
+    reports: list[StepReport] = []
     lab.client.start()
-    for act in acts:
-        step = StepReport(act.name, act.title)
-        begin(f"{len(steps) + 1}. {act.title}")
+    for step in steps:
+        report = StepReport(step.name, step.title)
+        on_begin(f"{len(reports) + 1}. {step.title}")
         try:
-            act.play(lab, step)
-        except TimedOutError as late:
-            step.check("what was awaited happened", passed=False, saw=str(late))
-        steps.append(step)
-        done(step)
-        if not step.passed:
+            step.play(lab, report)
+        except TimedOutError as error:
+            report.check("every wait ends in time", passed=False, saw=str(error))
+        reports.append(report)
+        on_end(report)
+        if not report.passed:
             break
     lab.client.stop()
-    return steps
+    return reports
 
 
 def baseline(lab: Lab, step: StepReport) -> None:
-    """Wait until both regions are preferred, and begin to count anew."""
+    """Wait until both regions are preferred, restart the client and check the initial state."""
     rows = lab.wait_preferred()
     lab.wait_answers(PRIMARY, GOOD_ANSWERS, 20)
     lab.client.start()
@@ -77,7 +81,7 @@ def baseline(lab: Lab, step: StepReport) -> None:
     step.table("baseline", TABLE, rows)
     count_requests(lab, step, 0.0)
     step.check(
-        "the MSEE has both regions from both their gateways, at the profiles' paths",
+        "the MSEE has both regions' routes from all gateways, with the profiles' paths",
         paths_by_next_hop(rows) == lab.expected_paths(),
         f"{len(rows)} routes",
     )
@@ -90,12 +94,12 @@ def baseline(lab: Lab, step: StepReport) -> None:
         for server, status in servers.items()
     }
     step.check(
-        "HAProxy says in both regions that its web servers are up",
+        "in both regions HAProxy reports its web servers as up",
         len(ups) == sum(len(nva.web_servers) for nva in lab.regions.values())
         and all(status == "UP" for status in ups.values()),
         ", ".join(f"{name} {status}" for name, status in ups.items()),
     )
-    servers = {words.split()[-1] for words in step.answers}
+    servers = {name.split()[-1] for name in step.answers}
     step.check(
         f"every answer comes from {PRIMARY.title}, from both its web servers",
         not step.failed and servers == set(lab.primary.web_servers),
@@ -106,9 +110,9 @@ def baseline(lab: Lab, step: StepReport) -> None:
 def wait_moved(
     lab: Lab, step: StepReport, at: float, region: Region, *levels: str, timeout: float = 20
 ) -> float | None:
-    """Wait for both regions' ``levels``, and for the client to be at a region.
+    """Wait until the regions have these levels (in the lab's order) and one of them serves.
 
-    Return when the MSEE switched to it.
+    ``at`` is the time of the fault.  Returns when the MSEE switched to that region, or None.
     """
     both = dict(zip(lab.regions, levels, strict=True))
     rows = lab.wait_levels(timeout, both)
@@ -127,15 +131,15 @@ def wait_moved(
     return switched
 
 
-def recover(lab: Lab, step: StepReport, mend: Callable[[Lab], float]) -> None:
-    """Mend what was broken: the region is preferred again, and no request is lost."""
-    at = mend(lab)
+def recover(lab: Lab, step: StepReport, repair: Callable[[Lab], float]) -> None:
+    """Repair the fault and check that the region is preferred again without a lost request."""
+    at = repair(lab)
     switched = wait_moved(lab, step, at, PRIMARY, "preferred", "preferred", timeout=40)
     check_lost(lab, step, at, switched)
 
 
 def run_command(lab: Lab, command: str) -> float:
-    """Give the first region's agent a command; raises LabError if it is refused."""
+    """Run an `anycastd` command in the first region; raises LabError if it fails."""
     now = time.monotonic()
     done = lab.primary.run_command(command)
     if done.returncode:
@@ -144,17 +148,17 @@ def run_command(lab: Lab, command: str) -> float:
 
 
 def wait_requests_ended(lab: Lab, at: float) -> None:
-    """Wait until every request that a fault at this moment may have met is over."""
-    late = max(at, time.monotonic() - lab.client.timeout) + lab.client.timeout
+    """Wait until every request that a fault at this time may have affected has ended."""
+    last_affected = max(at, time.monotonic() - lab.client.timeout) + lab.client.timeout
 
-    def over() -> bool:
-        return any(answer.sent_at > late for answer in lab.client.results(at))
+    def have_ended() -> bool:
+        return any(result.sent_at > last_affected for result in lab.client.results(at))
 
-    lab.wait("the last requests to be over", over, 5)
+    lab.wait("the last requests to end", have_ended, 5)
 
 
 def seconds_after(at: float, moment: float | None) -> float | None:
-    """Return how long after ``at`` something was, in seconds; None if it was not."""
+    """Return the seconds from ``at`` to ``moment``; None if there is no ``moment``."""
     return None if moment is None else moment - at
 
 
@@ -164,28 +168,28 @@ def best_next_hop(rows: tuple[Row, ...]) -> str:
 
 
 def count_requests(lab: Lab, step: StepReport, since: float) -> None:
-    """Note the client's answers since a moment, by region and server."""
-    answers = lab.client.results(since)
-    step.answers = count_by_server(answers)
-    step.failed = dict(Counter(answer.detail for answer in answers if not answer.ok))
+    """Count the requests that ended since a time, by server and by failure, into the report."""
+    results = lab.client.results(since)
+    step.answers = count_by_server(results)
+    step.failed = dict(Counter(result.detail for result in results if not result.ok))
 
 
 def summarize_requests(step: StepReport) -> str:
-    """Return the numbers of good and failed requests, in words."""
+    """Return the numbers of good and failed requests as text."""
     good, bad = sum(step.answers.values()), sum(step.failed.values())
     return f"{good} good, {bad} failed"
 
 
-def _open_at(answer: RequestResult, moment: float | None) -> bool:
-    """Whether a request was on its way at ``moment``, give or take the stamps' precision."""
+def _was_open_at(result: RequestResult, moment: float | None) -> bool:
+    """Return whether a request was under way at a time, within the tolerance of the clocks."""
     return (
         moment is not None
-        and answer.sent_at - _CLOCK_TOLERANCE <= moment <= answer.ended_at + _CLOCK_TOLERANCE
+        and result.sent_at - _CLOCK_TOLERANCE <= moment <= result.ended_at + _CLOCK_TOLERANCE
     )
 
 
 def check_best(step: StepReport, rows: tuple[Row, ...], region: Region) -> None:
-    """Check whose route is the best one of a table."""
+    """Check that a table's best route is that of a region."""
     hop = best_next_hop(rows)
     step.check(
         f"the MSEE's best route is {region.title}'s", hop in region.gateways, f"best is {hop}"
@@ -193,7 +197,7 @@ def check_best(step: StepReport, rows: tuple[Row, ...], region: Region) -> None:
 
 
 def check_agents(lab: Lab, step: StepReport, level: str, other: str = "preferred") -> None:
-    """Note what the agents say; they have to name the levels that are to be seen."""
+    """Check that the agents report these levels, and add their reasons to the report."""
     levels = {}
     for region in (PRIMARY, SECONDARY):
         status = lab.status(region.name) or {}
@@ -201,38 +205,39 @@ def check_agents(lab: Lab, step: StepReport, level: str, other: str = "preferred
             levels[region.name] = service["level"]
             step.agents[region.title] = f"{service['level']}: {service['reason']['sentence']}"
     step.check(
-        f"the agents say so too: {PRIMARY.title} {level}, {SECONDARY.title} {other}",
+        f"the agents report {PRIMARY.title} {level} and {SECONDARY.title} {other}",
         levels == {PRIMARY.name: level, SECONDARY.name: other},
         ", ".join(levels.get(region.name, "no answer") for region in (PRIMARY, SECONDARY)),
     )
 
 
 def check_lost(lab: Lab, step: StepReport, at: float, switched: float | None) -> None:
-    """Note what failed but for what anycast itself costs.
+    """Check that no request failed since ``at``, except those open when the route moved.
 
-    It moves packets, not connections: one that is open in that moment is reset (RFC 4786).
+    Anycast moves packets, not connections: a connection that is open when the route moves is reset
+    (RFC 4786).
     """
-    answers = lab.client.results(at)
-    lost = [answer for answer in answers if not answer.ok and not _open_at(answer, switched)]
+    results = lab.client.results(at)
+    lost = [result for result in results if not result.ok and not _was_open_at(result, switched)]
     step.check(
-        "no request fails, but for one that was open as the route moved",
+        "no request fails, except one that was open when the route moved",
         not lost,
         summarize_requests(step),
     )
 
 
 def check_outage(step: StepReport) -> None:
-    """Check that the client had its answers again soon."""
+    """Check that the outage was short enough."""
     saw = format_seconds(step.outage) if step.outage else "none seen"
-    step.check(f"an outage of less than {MAX_OUTAGE:g} s", (step.outage or 0) < MAX_OUTAGE, saw)
+    step.check(f"the outage is shorter than {MAX_OUTAGE:g} s", (step.outage or 0) < MAX_OUTAGE, saw)
 
 
 def check_rule(lab: Lab, step: StepReport, rule: str) -> None:
-    """Check that `anycastd explain` has a rule as false."""
+    """Check that `anycastd explain` shows a rule as false."""
     rules = lab.primary.read_explain().get("rules", [])
     false = [f"{each['rule']}: {each['value']}" for each in rules if each["truth"] == "false"]
     step.check(
-        "`anycastd explain` names the rule",
+        "`anycastd explain` names the rule that is false",
         any(rule in each for each in false),
-        "; ".join(false) or "every rule is true",
+        "; ".join(false) or "no rule is false",
     )
