@@ -1,7 +1,8 @@
-"""A speaker as our child, for the foreground form: started, started again, ended with us.
+"""Run the speaker as a child process: the foreground form.
 
-It survives that we execute ourselves anew (a reload): we stay its parent, so it is adopted by its
-pid.  If we are killed, it ends itself, by the kernel's hand (``ANYCASTD_PARENT``, see ``speaker.exabgp.contract``).
+The child is started again when it ends.  A reload executes the agent anew in the same process,
+which stays the parent: the new agent adopts the child by its pid.  When the agent is killed, the
+kernel ends the child (``PARENT_VARIABLE`` in ``speaker.exabgp.contract``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from anycastd.speaker.exabgp.contract import PARENT_VARIABLE
 from anycastd.system.exit_codes import NO_RESTART
@@ -22,12 +24,12 @@ log = logging.getLogger(__name__)
 
 MIN_RETRY_DELAY, MAX_RETRY_DELAY = 0.2, 5.0
 """Seconds before a speaker that ended is started again: doubled each time, up to the second."""
-STEADY = 10.0
-"""A speaker that ran for so many seconds is no crash loop: its next wait is the shortest again."""
+STABLE_TIME = 10.0
+"""Seconds that a speaker must have run for the delay to start at its minimum again."""
 
 
 class SpeakerEndedError(Exception):
-    """The speaker cannot run; ``code`` is its exit code, its own message is already out."""
+    """The speaker cannot run.  ``code`` is its exit code; it has printed its own message."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"the speaker ended with exit code {code}, see its message above")
@@ -35,55 +37,61 @@ class SpeakerEndedError(Exception):
 
 
 class Supervisor:
-    """Own one speaker: ``arguments`` are its own.
+    """Run one `anycastd speaker` with ``arguments``.
 
-    ``pid`` is that of a speaker that this process had started before it executed itself anew.
+    ``pid`` is a speaker that the agent before a reload started in this process; it is ignored if it
+    is not a child of this process any more.
     """
 
     def __init__(self, arguments: Sequence[str], pid: int | None = None) -> None:
-        self.arguments = (sys.executable, "-m", "anycastd", "speaker", *arguments)
+        self.command_line = (sys.executable, "-m", "anycastd", "speaker", *arguments)
         self.pid = pid if pid is not None and _is_child(pid) else None
 
-    async def run(self) -> None:
-        """Keep it running until cancelled; raises SpeakerEndedError where that is no use."""
+    async def run(self) -> NoReturn:
+        """Start the speaker, and start it again when it ends, until cancelled.
+
+        Raises SpeakerEndedError where another start would fail as well (``NO_RESTART``).
+        """
         loop = asyncio.get_running_loop()
-        wait = MIN_RETRY_DELAY
+        delay = MIN_RETRY_DELAY
         while True:
-            started = loop.time()
+            started_at = loop.time()
             if self.pid is None:
                 self.pid = self._start()
-            code = await _ended(self.pid)
+            code = await _wait_for_child(self.pid)
             self.pid = None
             if code in NO_RESTART:
                 raise SpeakerEndedError(code)
-            if loop.time() - started >= STEADY:
-                wait = MIN_RETRY_DELAY
-            log.warning("the speaker ended (%s); starting it again in %.1f s", _words(code), wait)
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, MAX_RETRY_DELAY)
+            if loop.time() - started_at >= STABLE_TIME:
+                delay = MIN_RETRY_DELAY
+            log.warning(
+                "the speaker ended (%s); starting it again in %.1f s", _describe_code(code), delay
+            )
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, MAX_RETRY_DELAY)
 
-    async def stop(self, within: float) -> None:
-        """End it: politely, and after ``within`` seconds by force."""
+    async def stop(self, grace_period: float) -> None:
+        """End the speaker by SIGTERM, or by SIGKILL if it still runs after ``grace_period`` s."""
         pid, self.pid = self.pid, None
         if pid is None:
             return
         os.kill(pid, signal.SIGTERM)
         try:
-            async with asyncio.timeout(within):
-                await _ended(pid)
+            async with asyncio.timeout(grace_period):
+                await _wait_for_child(pid)
         except TimeoutError:
             os.kill(pid, signal.SIGKILL)
-            await _ended(pid)
+            await _wait_for_child(pid)
 
     def kill(self) -> None:
-        """End it by force, so that ``run`` starts another one."""
+        """End the speaker by SIGKILL; ``run`` then starts another one."""
         if self.pid is not None:
             os.kill(self.pid, signal.SIGKILL)
 
     def _start(self) -> int:
         environment = os.environ | {PARENT_VARIABLE: str(os.getpid())}
-        process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, env=environment)
-        process.returncode = 0  # it is waited for here, by its pid
+        process = subprocess.Popen(self.command_line, stdin=subprocess.DEVNULL, env=environment)
+        process.returncode = 0  # _wait_for_child collects its exit code, not Popen
         return process.pid
 
 
@@ -95,17 +103,17 @@ def _is_child(pid: int) -> bool:
     return True
 
 
-async def _ended(pid: int) -> int:
-    """Wait for a child to end and give its exit code, a signal's number as a negative one.
+async def _wait_for_child(pid: int) -> int:
+    """Wait until a child ends; return its exit code, or the negative number of a signal.
 
-    By the child's descriptor and not by asyncio's own means: those know only what they started.
+    It uses the child's pidfd: asyncio's own functions know only the children that asyncio started.
     """
     loop = asyncio.get_running_loop()
-    over = asyncio.Event()
+    ended = asyncio.Event()
     descriptor = os.pidfd_open(pid)
-    loop.add_reader(descriptor, over.set)
+    loop.add_reader(descriptor, ended.set)
     try:
-        await over.wait()
+        await ended.wait()
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
@@ -115,5 +123,5 @@ async def _ended(pid: int) -> int:
     return 0
 
 
-def _words(code: int) -> str:
+def _describe_code(code: int) -> str:
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
