@@ -141,7 +141,7 @@ class LeaseProcess:
         if lines is None:
             return False
         for line in lines:
-            for fact in self.api.hear(line.decode("utf-8", "replace")):
+            for fact in self.api.receive(line.decode("utf-8", "replace")):
                 self._carry_out(self.lease.on_fact(fact, self.clock.now()))
                 self._notify_systemd(fact)
         return True
@@ -200,9 +200,9 @@ class LeaseProcess:
         """Carry out effects; all commands to ExaBGP go first, in one write."""
         settings = self.lease.pop_new_settings()
         if settings is not None:
-            self.api.settle(settings.neighbors, settings.local_as)
+            self.api.reconfigure(settings.neighbors, settings.local_as)
         commands = [effect.command for effect in effects if isinstance(effect, SendCommand)]
-        self.stdout.unwritten += self.api.say(*commands).encode()
+        self.stdout.unwritten += self.api.send(*commands).encode()
         self._flush(self.stdout)
         for effect in effects:
             self._carry_out_one(effect)

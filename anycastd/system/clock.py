@@ -1,9 +1,9 @@
-"""Time that one's own stalls do not spend (stdlib only: the lease process uses it too).
+"""A clock that stops while its own process is stalled (stdlib only).
 
-My own stall is no evidence against anybody.  A virtual machine is paused for seconds, a CPU is
-starved; whoever compares two readings of the system's clock afterwards finds every deadline
-missed, although the other side was stopped just as long.  So deadlines are spent in ticks: a
-late tick counts as two ticks at most, however late it is.
+A stall of this process is no evidence about anything else.  A virtual machine is paused for
+seconds, or a process gets no CPU; afterwards the system's clock says that every deadline has passed,
+although the other side was stopped just as long.  So deadlines are measured in ticks: a late tick
+counts as two ticks at most, however late it is.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from collections.abc import Callable
 
 
 class OwnTime:
-    """Seconds that pass only while we are there to see them.
+    """Own time: seconds that pass only while this process runs.
 
-    ``tick()`` must be called about every ``tick`` seconds (0.05 to 0.1) by whoever owns the
-    process's loop.  Without it time stands still two ticks after the last call.  Starts at the
-    reading of ``monotonic``.  Not thread-safe.
+    The process's loop must call ``tick()`` about every ``tick`` seconds (0.05 to 0.1).  Without
+    that, time stops two ticks after the last call.  Own time starts at the reading of
+    ``monotonic``.  Not thread-safe.
     """
 
-    __slots__ = ("_monotonic", "_own", "_seen", "_step")
+    __slots__ = ("_max_step", "_monotonic", "_own", "_ticked_at")
 
     def __init__(self, tick: float = 0.05, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._step = 2 * tick
-        self._seen = self._own = monotonic()
+        self._max_step = 2 * tick
+        self._ticked_at = self._own = monotonic()
 
     @property
     def interval(self) -> float:
         """Seconds between two ticks, as constructed."""
-        return self._step / 2
+        return self._max_step / 2
 
     def now(self) -> float:
-        """Own time in seconds: never goes back, never passes the system's clock."""
-        return self._own + min(self._monotonic() - self._seen, self._step)
+        """Return own time in seconds; it never goes back and never passes the system's clock."""
+        return self._own + min(self._monotonic() - self._ticked_at, self._max_step)
 
     def tick(self) -> None:
         """Count the time since the last tick, two ticks at most."""
-        seen = self._monotonic()
-        self._own += min(seen - self._seen, self._step)
-        self._seen = seen
+        now = self._monotonic()
+        self._own += min(now - self._ticked_at, self._max_step)
+        self._ticked_at = now
 
     @property
-    def lost(self) -> float:
-        """Seconds that our stalls have taken since the start, and that were not counted."""
+    def stalled(self) -> float:
+        """Seconds of stalls since the start, which were not counted."""
         return self._monotonic() - self.now()

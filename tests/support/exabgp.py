@@ -1,7 +1,7 @@
-"""A real ExaBGP for tests: through the shim or bare, its API child's end held by the test.
+"""A real ExaBGP for tests, through the shim or bare; the test takes the place of its API child.
 
 ExaBGP's API child is a relay that only carries bytes to a socket of ours, so that the test itself
-talks to ExaBGP, by the same ``Dialogue`` that the lease process uses.
+talks to ExaBGP, by the same ``ApiConversation`` that the lease process uses.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def loopback_profile(hold_time: int = 9, *changes: tuple[str, str]) -> Profile:
 class ExaBGP:
     """ExaBGP with the configuration that the speaker writes; a context manager.
 
-    ``python`` has the ExaBGP to run.  ``mended`` False runs its bare main instead of the shim.
-    ``path`` goes in front of its imports.  ``facts`` is all that it said so far.
+    ``python`` has the ExaBGP to run.  ``patched`` False runs its own main instead of the shim.
+    ``path`` goes in front of its imports.  ``facts`` is what it sent so far.
     """
 
     def __init__(
@@ -90,12 +90,13 @@ class ExaBGP:
         *,
         given: Profile | None = None,
         secrets: Mapping[Address, str] | None = None,
-        mended: bool = True,
+        patched: bool = True,
         path: Sequence[Path] = (),
     ) -> None:
         self.profile = given or loopback_profile()
-        self.dialogue = self._dialogue()
         self.facts: list[Fact] = []
+        self._conversation = self._new_conversation()
+        self._answers_due = 0
         self.log = directory / "exabgp.log"
         self._buffer = b""
         self._connection: socket.socket | None = None
@@ -116,13 +117,15 @@ class ExaBGP:
             "PYTHONPATH": os.pathsep.join(map(str, (*path, CHECKOUT)))
         }
         module = ["-P", "-m", "anycastd.speaker.exabgp.shim"]
-        if not mended:
+        if not patched:
             module = ["-P", "-m", "exabgp"]
-            self.environment["exabgp_log_level"] = "WARNING"  # 4.2 and 5.0 share no other word
+            self.environment["exabgp_log_level"] = (
+                "WARNING"  # 4.2 and 5.0 have no other name in common
+            )
         self.command = [python, *module, str(conf)]
         self.process: subprocess.Popen[bytes] | None = None
 
-    def _dialogue(self) -> ApiConversation:
+    def _new_conversation(self) -> ApiConversation:
         neighbors = [str(neighbor.address) for neighbor in self.profile.bgp.neighbors]
         return ApiConversation(neighbors, self.profile.bgp.local_as)
 
@@ -161,7 +164,8 @@ class ExaBGP:
             self._connection.close()
         self._connection, _ = self._listener.accept()
         self._buffer = b""
-        self.dialogue = self._dialogue()
+        self._conversation = self._new_conversation()
+        self._answers_due = self._answers()
 
     def end_child(self) -> None:
         """Let the API child end after it has handed on what was written; meet the next one."""
@@ -179,41 +183,54 @@ class ExaBGP:
         return str(self.ask(Ping()).version)
 
     def write(self, text: str) -> None:
-        """Write to ExaBGP past the dialogue."""
+        """Write text to ExaBGP, whatever it is."""
         assert self._connection is not None
         self._connection.sendall(text.encode())
 
-    def say(self, *commands: Command) -> None:
-        """Say commands, all in one write."""
-        self.write(self.dialogue.say(*commands))
+    def send(self, *commands: Command) -> None:
+        """Send commands in one write, routes that fit together in one line."""
+        self._answers_due += len(commands)
+        self.write(self._conversation.send(*commands))
 
-    def listen(self, within: float = 0.0) -> list[Fact]:
-        """Read what ExaBGP says for ``within`` seconds; return all facts so far."""
+    def send_one_per_line(self, *commands: Command) -> None:
+        """Send commands in one write, each in a line of its own."""
+        self._answers_due += len(commands)
+        self.write("".join(self._conversation.send(command) for command in commands))
+
+    def wait_answered(self) -> None:
+        """Wait until every command to this child has its answer."""
+        self.wait(lambda _: self._answers() >= self._answers_due)
+
+    def _answers(self) -> int:
+        return sum(isinstance(fact, Answer) for fact in self.facts)
+
+    def listen(self, seconds: float = 0.0) -> list[Fact]:
+        """Read what ExaBGP sends for ``seconds``; return all facts so far."""
         assert self._connection is not None
-        end = time.monotonic() + within
+        end = time.monotonic() + seconds
         while select.select([self._connection], [], [], max(0.0, end - time.monotonic()))[0]:
             data = self._connection.recv(65536)
             if not data:
                 break
             *lines, self._buffer = (self._buffer + data).split(b"\n")
             for line in lines:
-                self.facts += self.dialogue.hear(line.decode())
+                self.facts += self._conversation.receive(line.decode())
         return self.facts
 
-    def wait(self, condition: Callable[[list[Fact]], object], within: float = 15.0) -> None:
+    def wait(self, condition: Callable[[list[Fact]], object], timeout: float = 15.0) -> None:
         """Wait until the facts so far fulfil a condition."""
-        wait_for(lambda: condition(self.listen()), within, f"a fact beyond {self.facts[-3:]}")
+        wait_for(lambda: condition(self.listen()), timeout, f"a fact beyond {self.facts[-3:]}")
 
-    def ask(self, command: Command, within: float = 15.0) -> Answer:
-        """Say a command and wait for its answer."""
+    def ask(self, command: Command, timeout: float = 15.0) -> Answer:
+        """Send a command and wait for its answer."""
         before = len(self.facts)
-        self.say(command)
+        self.send(command)
 
         def answers(facts: list[Fact]) -> list[Answer]:
             found = [fact for fact in facts[before:] if isinstance(fact, Answer)]
             return [answer for answer in found if answer.command == command]
 
-        self.wait(answers, within)
+        self.wait(answers, timeout)
         return answers(self.facts)[0]
 
     def changes(self, neighbor: str = FIRST) -> list[str]:

@@ -54,7 +54,7 @@ class Looker:
 
     async def look(self) -> Observation:
         """Take one look, in at most ``timeout`` seconds (twice that if this process stalled)."""
-        began, lost, stalled = self._clock.now(), self._clock.lost, False
+        began, lost, stalled = self._clock.now(), self._clock.stalled, False
         while True:
             may_retry = self._clock.now() - began < RETRY_FOR
             try:
@@ -71,7 +71,7 @@ class Looker:
                 if not may_retry:
                     return self._unreadable(began, f"closed without an answer ({error})")
             except TimeoutError:
-                if stalled or self._clock.lost - lost < self._clock.interval:
+                if stalled or self._clock.stalled - lost < self._clock.interval:
                     return self._unreadable(began, f"no answer within {self._timeout:g} s")
                 # This process stalled, and HAProxy perhaps as well: it proves nothing, ask again.
                 began, stalled = self._clock.now(), True

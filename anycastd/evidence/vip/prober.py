@@ -64,9 +64,9 @@ class Prober:
 
     async def ask(self) -> Probe:
         """Ask once, in at most ``timeout`` seconds (twice that where we ourselves stalled)."""
-        asked, lost = self._clock.now(), self._clock.lost
+        asked, lost = self._clock.now(), self._clock.stalled
         outcome, why = await self._ask(asked)
-        if outcome is Outcome.SLOW and self._clock.lost - lost >= self._clock.interval:
+        if outcome is Outcome.SLOW and self._clock.stalled - lost >= self._clock.interval:
             # We were away, and HAProxy perhaps as well: that proves nothing, ask again.
             asked = self._clock.now()
             outcome, why = await self._ask(asked)

@@ -1,4 +1,4 @@
-"""ExaBGP's words: route -> line, line -> route, session or reason (stdlib only, pure)."""
+"""One line of ExaBGP's API: route -> line; line -> route, session or reason (stdlib only, pure)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from anycastd.bgp.session import Session
 from anycastd.lease.commands import Announce, Command, Withdraw
 
 MAX_ROUTES_PER_LINE = 100
-
+"""A line of ExaBGP's API may have about 16 kB."""
 
 _NOTIFIED = re.compile(r"notification (sent|received) \((\d+), ?(\d+)\)")
 
 
 def describe_reason(reason: str) -> str:
-    """Say why a session is down; what is not known here is left as ExaBGP says it."""
+    """Describe why a session is down; a reason that is not known here is returned unchanged."""
     if 'decode update message of type "3"' in reason:  # 4.2 and a Cease with a text (RFC 9003)
         return session.UNREAD
     if found := _NOTIFIED.search(reason):
@@ -27,68 +27,74 @@ def describe_reason(reason: str) -> str:
 
 
 def format_announce(*routes: Route) -> str:
-    """Write the command that announces or replaces a route, or several that differ in prefix only.
+    """Format the command that announces or replaces routes that differ in prefix only.
 
-    Raises ValueError as ``canonical`` does.
+    Raises ValueError as ``canonicalize`` does.
     """
-    route, *others = map(canonicalize, routes)
-    what = "attributes" if others else f"route {route.prefix}"
-    words = [f"neighbor {route.neighbor} announce {what} next-hop {route.next_hop}"]
-    words.append(f"as-path [ {' '.join(map(str, route.as_path))} ]")
+    route, *more = map(canonicalize, routes)
+    what = "attributes" if more else f"route {route.prefix}"
+    parts = [f"neighbor {route.neighbor} announce {what} next-hop {route.next_hop}"]
+    parts.append(f"as-path [ {' '.join(map(str, route.as_path))} ]")
     if route.med is not None:
-        words.append(f"med {route.med}")
+        parts.append(f"med {route.med}")
     for name, colons in (("community", 1), ("large-community", 2)):
         values = [value for value in route.communities if value.count(":") == colons]
         if values:
-            words.append(f"{name} [ {' '.join(values)} ]")
-    return " ".join([*words, *_nlri(route, others)])
+            parts.append(f"{name} [ {' '.join(values)} ]")
+    return " ".join([*parts, *_nlri(route, more)])
 
 
 def format_withdraw(*routes: Route) -> str:
-    """Write the command that withdraws a route, or several that differ in prefix and path only.
+    """Format the command that withdraws routes that differ in prefix and path only.
 
-    Raises ValueError as ``canonical`` does.
+    Raises ValueError as ``canonicalize`` does.
     """
-    route, *others = map(canonicalize, routes)
-    what = "attributes" if others else f"route {route.prefix}"
+    route, *more = map(canonicalize, routes)
+    what = "attributes" if more else f"route {route.prefix}"
     line = f"neighbor {route.neighbor} withdraw {what} next-hop {route.next_hop}"
-    return " ".join([line, *_nlri(route, others)])
+    return " ".join([line, *_nlri(route, more)])
 
 
-def _nlri(route: Route, others: Iterable[Route]) -> list[str]:
-    prefixes = [other.prefix for other in others]
+def _nlri(route: Route, more: Iterable[Route]) -> list[str]:
+    prefixes = [each.prefix for each in more]
     return ["nlri", route.prefix, *prefixes] if prefixes else []
 
 
 def group_commands(commands: Iterable[Command]) -> Iterator[list[Command]]:
-    """Put together what one line can say; the order of what concerns one route stays."""
-    found: dict[object, list[Command]] = {}
+    """Group the commands that fit into one line each.
+
+    Commands about the same route stay in their order.
+    """
+    groups: dict[object, list[Command]] = {}
     keys: set[tuple[type, tuple[str, str]]] = set()
     kind: type | None = None
     for command in commands:
         if not isinstance(command, Announce | Withdraw):
-            yield from found.values()
-            found, kind = {}, None
+            yield from groups.values()
+            groups, kind = {}, None
             yield [command]
             continue
         route = command.route
         if type(command) is not kind or (kind, route.key) in keys:
-            yield from found.values()
-            found, keys, kind = {}, set(), type(command)
+            yield from groups.values()
+            groups, keys, kind = {}, set(), type(command)
         keys.add((kind, route.key))
         same: object = (route.neighbor, route.next_hop, ":" in route.prefix)
         if isinstance(command, Announce):
             same = (same, route.as_path, route.med, route.communities)
-        group = found.setdefault(same, [])
+        group = groups.setdefault(same, [])
         group.append(command)
         if len(group) == MAX_ROUTES_PER_LINE:
-            yield found.pop(same)
-    yield from found.values()
+            yield groups.pop(same)
+    yield from groups.values()
 
 
 def parse_session_row(line: str) -> tuple[str, Session]:
-    """Read a row of the summary: ``127.0.0.2  65515  1 day, 0:00:03 established  5  0``."""
-    # The third word says "down" during a session's first second; the state does not.
+    """Parse a row of the summary: ``127.0.0.2  65515  1 day, 0:00:03 established  5  0``.
+
+    Returns the neighbor's address and its session.  Raises ValueError for another line.
+    """
+    # The third column is "down" during a session's first second; the state is right.
     found = re.fullmatch(r"(\S+) .* (\w+) +\d+ +\d+", line)
     if found is None:
         raise ValueError(line)
@@ -97,20 +103,22 @@ def parse_session_row(line: str) -> tuple[str, Session]:
 
 
 def parse_route_row(line: str) -> Route:
-    """Read a row of ``show adj-rib out extensive``; ValueError names what is unknown.
+    """Parse a row of ``show adj-rib out extensive``.
 
     ``neighbor A local-ip .. family-allowed F ipv4 unicast P next-hop N as-path [ .. ] ..``, where
-    5.0 writes ``( .. )``, a list of one may stand without brackets, and an empty one is nothing.
+    5.0 writes ``( .. )``; a list with one value may have no brackets, an empty one is blank.
+
+    Raises ValueError for a row that it cannot read in full.
     """
-    words = line.split()
-    if "unicast" not in words:
+    fields = line.split()
+    if "unicast" not in fields:
         raise ValueError(line)
-    start = words.index("unicast") + 1
+    start = fields.index("unicast") + 1
     values: dict[str, list[str]] = {}
     name = ""
-    known = ("next-hop", "as-path", "med", "community", "large-community")
-    for word in words[start + 1 :]:
-        if word in known:
+    keywords = ("next-hop", "as-path", "med", "community", "large-community")
+    for word in fields[start + 1 :]:
+        if word in keywords:
             name = word
             values[name] = []
         elif word in "[]()":
@@ -123,8 +131,8 @@ def parse_route_row(line: str) -> Route:
         (next_hop,) = values["next-hop"]
         med = [int(value) for value in values.get("med", [])]
         route = Route(
-            neighbor=words[1],
-            prefix=words[start],
+            neighbor=fields[1],
+            prefix=fields[start],
             next_hop=next_hop,
             as_path=tuple(int(value) for value in values["as-path"]),
             med=med[0] if med else None,

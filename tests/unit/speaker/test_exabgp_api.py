@@ -59,12 +59,12 @@ REASON = ', "reason": "{}"'
 def greeted(
     *commands: Announce | Withdraw | Ping | QuerySessions | QueryAdjRibOut,
 ) -> ApiConversation:
-    """Give a dialogue that has said commands and heard the end of its own greeting."""
-    dialogue = ApiConversation([FIRST, SECOND], 65010)
+    """Give a conversation that has said commands and heard the end of its own greeting."""
+    conversation = ApiConversation([FIRST, SECOND], 65010)
     for command in commands:
-        dialogue.say(command)
-    assert not [fact for line in GREETED for fact in dialogue.hear(line)]
-    return dialogue
+        conversation.send(command)
+    assert not [fact for line in GREETED for fact in conversation.receive(line)]
+    return conversation
 
 
 # Lines, without ExaBGP ---------------------------------------------------------------------------
@@ -105,34 +105,31 @@ def test_the_whole_path_is_written_and_attributes_in_order() -> None:
 )
 def test_what_must_not_leave_is_refused(change: dict[str, object]) -> None:
     """An empty or foreign path, or anything that is not a value of its kind, raises ValueError."""
-    dialogue = ApiConversation([FIRST], 65010)
+    conversation = ApiConversation([FIRST], 65010)
     bad = replace(ROUTE, **change)  # type: ignore[arg-type]
     if change.get("prefix") == "203.0.113.10":
         bad = replace(ROUTE, prefix="203.0.113.10/33")  # a bare address is a /32, and well
     with pytest.raises(ValueError, match=r"."):
-        dialogue.say(Announce(bad))
-    assert dialogue.open == 0
-    assert dialogue.say(Ping()).startswith(GREETING), "a refused command says nothing"
+        conversation.send(Announce(bad))
+    assert conversation.send(Ping()).startswith(GREETING), "a refused command says nothing"
 
 
 def test_answers_go_to_the_oldest_command_and_version_overtakes() -> None:
     """``done`` and ``error`` belong to routes in order, a version's ``done`` to the ping."""
-    dialogue = greeted(Announce(ROUTE), Ping(), Announce(OTHER))
-    assert dialogue.open == 3
+    conversation = greeted(Announce(ROUTE), Ping(), Announce(OTHER))
     lines = ["exabgp 4.2.25", "done", "done", "error"]
-    facts = [fact for line in lines for fact in dialogue.hear(line)]
+    facts = [fact for line in lines for fact in conversation.receive(line)]
     assert facts == [
         Answer(Ping(), version="4.2.25"),
         Answer(Announce(ROUTE)),
         Answer(Announce(OTHER), error="ExaBGP refused the command"),
     ]
-    assert dialogue.open == 0
 
 
 @pytest.mark.parametrize("path", ["[ 65010 65010 ]", "( 65010 65010 )"], ids=["4.2", "5.0"])
 def test_the_rib_of_both_versions_is_read(path: str) -> None:
     """Rows become routes, one community without brackets and an empty list included."""
-    dialogue = greeted(QueryAdjRibOut())
+    conversation = greeted(QueryAdjRibOut())
     path = f"as-path {path}"
     rich = "community [ 65010:100 65535:0 no-export ] large-community 65010:1:2"
     for line in (
@@ -140,8 +137,8 @@ def test_the_rib_of_both_versions_is_read(path: str) -> None:
         f"{NAME} ipv6 unicast 2001:db8::10/128 next-hop 2001:db8::1 {path} community ",
         f"{NAME} ipv4 unicast 203.0.113.9/32 next-hop 127.0.0.1 {path} community 65010:1",
     ):
-        assert dialogue.hear(line) == ()
-    (answer,) = dialogue.hear("done")
+        assert conversation.receive(line) == ()
+    (answer,) = conversation.receive("done")
     assert isinstance(answer, Answer)
     assert answer.rib == (
         Route(
@@ -161,9 +158,11 @@ def test_the_rib_of_both_versions_is_read(path: str) -> None:
 
 def test_a_rib_with_something_unknown_is_no_rib() -> None:
     """What cannot be read is an error, never a rib that lacks a route."""
-    dialogue = greeted(QueryAdjRibOut())
-    dialogue.hear(f"{NAME} ipv4 unicast 203.0.113.9/32 next-hop 127.0.0.1 as-path [ 1 ] aigp 5")
-    (answer,) = dialogue.hear("done")
+    conversation = greeted(QueryAdjRibOut())
+    conversation.receive(
+        f"{NAME} ipv4 unicast 203.0.113.9/32 next-hop 127.0.0.1 as-path [ 1 ] aigp 5"
+    )
+    (answer,) = conversation.receive("done")
     assert isinstance(answer, Answer)
     assert answer.rib is None
     assert "aigp" in str(answer.error)
@@ -171,63 +170,67 @@ def test_a_rib_with_something_unknown_is_no_rib() -> None:
 
 def test_a_summary_names_every_neighbor() -> None:
     """4.2 leaves out those that are down; "down" stands beside a session's first second."""
-    dialogue = greeted(QuerySessions())
+    conversation = greeted(QuerySessions())
     for line in (HEADING, "127.0.0.2       65515        down established           2          0"):
-        assert dialogue.hear(line) == ()
+        assert conversation.receive(line) == ()
     expected = {FIRST: Session.UP, SECOND: Session.DOWN}
-    assert dialogue.hear("done") == (Answer(QuerySessions(), sessions=expected),)
-    dialogue.say(QuerySessions())
+    assert conversation.receive("done") == (Answer(QuerySessions(), sessions=expected),)
+    conversation.send(QuerySessions())
     for line in (
         HEADING,
         "127.0.0.2       65515 1 day, 0:00:03 established           5          0",
         "127.0.0.3       65515        down idle                  0          0",
     ):
-        assert dialogue.hear(line) == ()
-    assert dialogue.hear("done") == (Answer(QuerySessions(), sessions=expected),)
+        assert conversation.receive(line) == ()
+    assert conversation.receive("done") == (Answer(QuerySessions(), sessions=expected),)
 
 
 def test_what_a_dead_child_was_owed_answers_nothing() -> None:
     """The first lines that a new child reads may be for the one before it."""
-    dialogue = ApiConversation([FIRST], 65010)
-    text = dialogue.say(Announce(ROUTE))
+    conversation = ApiConversation([FIRST], 65010)
+    text = conversation.send(Announce(ROUTE))
     assert text == f"{GREETING}{format_announce(ROUTE)}\n"
     row = f"{NAME} ipv4 unicast 203.0.113.9/32 next-hop 127.0.0.1 as-path [ 65010 ]"
     owed = ["done", "done", row, row, "error", "exabgp 4.2.25", "done", "done", row, "done"]
-    assert not [fact for line in owed for fact in dialogue.hear(line)]
-    assert not [fact for line in (HEADING, "done") for fact in dialogue.hear(line)]
-    assert dialogue.hear("done") == (Answer(Announce(ROUTE)),)
+    assert not [fact for line in owed for fact in conversation.receive(line)]
+    assert not [fact for line in (HEADING, "done") for fact in conversation.receive(line)]
+    assert conversation.receive("done") == (Answer(Announce(ROUTE)),)
 
 
 def test_an_answer_that_never_came_is_found_by_the_next_summary() -> None:
     """4.2 says nothing when a command raises inside it; the order would be off for ever."""
-    dialogue = greeted(Announce(ROUTE), QuerySessions(), Announce(OTHER))
-    assert dialogue.hear(HEADING) == (Answer(Announce(ROUTE), error="ExaBGP never answered"),)
-    (answer,) = dialogue.hear("done")
+    conversation = greeted(Announce(ROUTE), QuerySessions(), Announce(OTHER))
+    assert conversation.receive(HEADING) == (
+        Answer(Announce(ROUTE), error="ExaBGP never answered"),
+    )
+    (answer,) = conversation.receive("done")
     assert isinstance(answer, Answer)
     assert answer.sessions is not None
-    assert dialogue.hear("done") == (Answer(Announce(OTHER)),)
+    assert conversation.receive("done") == (Answer(Announce(OTHER)),)
 
 
 def test_sessions_that_change_are_told_once() -> None:
     """Each failed attempt to connect says "down" again: only the first is news."""
-    dialogue = ApiConversation([FIRST])
+    conversation = ApiConversation([FIRST])
     down = STATE.format(FIRST, "down", REASON.format("peer reset, message (x) error(y)"))
     first = SessionChanged(FIRST, Session.DOWN, "peer reset, message (x) error(y)")
     up = STATE.format(FIRST, "up", "")
-    assert dialogue.hear(STATE.format(FIRST, "connected", "")) == ()
-    assert dialogue.hear(down) == (first,)
-    assert dialogue.hear(down) == ()
-    assert dialogue.hear(up) == (SessionChanged(FIRST, Session.UP),)
-    assert dialogue.hear(up) == (SessionChanged(FIRST, Session.UP),), "a new session all the same"
-    assert dialogue.hear(down) == (first,)
+    assert conversation.receive(STATE.format(FIRST, "connected", "")) == ()
+    assert conversation.receive(down) == (first,)
+    assert conversation.receive(down) == ()
+    assert conversation.receive(up) == (SessionChanged(FIRST, Session.UP),)
+    assert conversation.receive(up) == (SessionChanged(FIRST, Session.UP),), (
+        "a new session all the same"
+    )
+    assert conversation.receive(down) == (first,)
 
 
 def test_the_newest_reason_that_tells_something_is_told() -> None:
     """A NOTIFICATION in words; that nothing is known replaces it after four attempts in a row."""
-    dialogue = ApiConversation([FIRST])
+    conversation = ApiConversation([FIRST])
 
     def why(reason: str) -> list[str]:
-        facts = dialogue.hear(STATE.format(FIRST, "down", REASON.format(reason)))
+        facts = conversation.receive(STATE.format(FIRST, "down", REASON.format(reason)))
         return [fact.detail for fact in facts if isinstance(fact, SessionChanged)]
 
     assert why("closing connection") == [NO_CONNECTION]
@@ -251,18 +254,18 @@ def test_every_notification_has_words(code: int, subcode: int, sent: bool) -> No
 
 def test_a_reason_that_breaks_the_json_loses_only_the_reason() -> None:
     r"""4.2 escapes quotes and nothing else, and a peer may send any text: \x, say."""
-    dialogue = ApiConversation([FIRST])
-    dialogue.hear(STATE.format(FIRST, "up", ""))
+    conversation = ApiConversation([FIRST])
+    conversation.receive(STATE.format(FIRST, "up", ""))
     line = STATE.format(FIRST, "down", REASON.format(r'bye \x41 "state": "up" '))
-    assert dialogue.hear(line) == (SessionChanged(FIRST, Session.DOWN),)
+    assert conversation.receive(line) == (SessionChanged(FIRST, Session.DOWN),)
 
 
 def test_exabgps_own_end_takes_every_session_down() -> None:
     """Whoever writes after that writes to nobody."""
-    dialogue = ApiConversation([FIRST, SECOND])
-    dialogue.hear(STATE.format(FIRST, "up", ""))
+    conversation = ApiConversation([FIRST, SECOND])
+    conversation.receive(STATE.format(FIRST, "up", ""))
     line = '{ "exabgp": "5.0.0", "time": 1.5, "type": "notification", "notification": "shutdown" }'
-    facts = dialogue.hear(line)
+    facts = conversation.receive(line)
     assert [
         (fact.neighbor, fact.session) for fact in facts if isinstance(fact, SessionChanged)
     ] == [
@@ -278,11 +281,11 @@ MORE = st.sampled_from(PIECES)
 @given(st.lists(st.text(max_size=30) | MORE | MORE.map("{} 127.0.0.2 established 1 1".format)))
 def test_no_line_whatever_is_too_much(lines: list[str]) -> None:
     """Nothing that ExaBGP may ever say ends the lease process."""
-    dialogue = ApiConversation([FIRST], 65010)
+    conversation = ApiConversation([FIRST], 65010)
     for command in (Ping(), Announce(ROUTE), QuerySessions(), QueryAdjRibOut()):
-        dialogue.say(command)
+        conversation.send(command)
     for line in lines:
-        for fact in dialogue.hear(line):
+        for fact in conversation.receive(line):
             assert isinstance(fact, Answer | SessionChanged)
 
 
@@ -360,8 +363,8 @@ def test_a_refused_command_answers_in_its_place(exabgp_python: str, tmp_path: Pa
             Withdraw(ROUTE),
             QuerySessions(),
         )
-        exabgp.say(*commands)
-        exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+        exabgp.send(*commands)
+        exabgp.wait_answered()
         answers = {type(f.command): f for f in exabgp.facts if isinstance(f, Answer)}
         assert answers[QueryAdjRibOut].rib == (ROUTE,)
         assert answers[Withdraw].error is None

@@ -26,7 +26,7 @@ SIX = tuple(
 
 def lines(*commands: Announce | Withdraw | Ping) -> list[str]:
     """Say commands to nobody; the lines behind the greeting."""
-    return ApiConversation([FIRST, SECOND], 65010).say(*commands).splitlines()[3:]
+    return ApiConversation([FIRST, SECOND], 65010).send(*commands).splitlines()[3:]
 
 
 def heard(peer: Peer) -> set[tuple[int | None, tuple[str, ...], tuple[str, ...]]]:
@@ -68,26 +68,24 @@ def test_the_order_of_what_concerns_one_route_stays() -> None:
 
 def test_one_answer_is_that_of_each() -> None:
     """The lease counts routes, not lines."""
-    dialogue = ApiConversation([FIRST], 65010)
+    conversation = ApiConversation([FIRST], 65010)
     commands = [Announce(route) for route in MANY[:3]]
-    dialogue.say(*commands)
-    assert dialogue.open == 3
-    assert not [fact for line in GREETED for fact in dialogue.hear(line)]
-    assert dialogue.hear("done") == tuple(map(Answer, commands))
-    assert dialogue.open == 0
+    conversation.send(*commands)
+    assert not [fact for line in GREETED for fact in conversation.receive(line)]
+    assert conversation.receive("done") == tuple(map(Answer, commands))
 
 
 def test_a_line_that_is_refused_is_the_last_of_its_kind() -> None:
     """Each of its routes counts as refused; said again one by one, the right one will be."""
-    dialogue = ApiConversation([FIRST], 65010)
+    conversation = ApiConversation([FIRST], 65010)
     commands = [Announce(route) for route in MANY[:3]]
-    dialogue.say(*commands)
-    assert not [fact for line in GREETED for fact in dialogue.hear(line)]
-    facts = dialogue.hear("error")
+    conversation.send(*commands)
+    assert not [fact for line in GREETED for fact in conversation.receive(line)]
+    facts = conversation.receive("error")
     assert [fact.error for fact in facts if isinstance(fact, Answer)] == [
         "ExaBGP refused the command"
     ] * 3
-    assert len(dialogue.say(*commands).splitlines()) == 3
+    assert len(conversation.send(*commands).splitlines()) == 3
 
 
 def test_exabgp_takes_many_in_a_line(exabgp_python: str, tmp_path: Path) -> None:
@@ -95,18 +93,18 @@ def test_exabgp_takes_many_in_a_line(exabgp_python: str, tmp_path: Path) -> None
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
         peer.wait_up()
         for routes in (RICH, MANY):
-            exabgp.say(*map(Announce, routes))
-            exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+            exabgp.send(*map(Announce, routes))
+            exabgp.wait_answered()
             med, small, large = routes[0].med, routes[0].communities[:2], routes[0].communities[2:]
             peer.wait(lambda peer: heard(peer) == {(med, small, large)}, 5)  # noqa: B023
             assert len(peer.table) == len(MANY)
             assert {route.as_path for route in peer.table.values()} == {(65010, 65010)}
             assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted(routes))
-        exabgp.write("".join(exabgp.dialogue.say(Withdraw(route)) for route in MANY[:100]))
-        exabgp.say(*map(Withdraw, MANY[100:200]))
-        exabgp.write("".join(exabgp.dialogue.say(Announce(route)) for route in MANY[200:]))
-        exabgp.say(*map(Withdraw, MANY[200:]))
-        exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+        exabgp.send_one_per_line(*(Withdraw(route) for route in MANY[:100]))
+        exabgp.send(*map(Withdraw, MANY[100:200]))
+        exabgp.send_one_per_line(*(Announce(route) for route in MANY[200:]))
+        exabgp.send(*map(Withdraw, MANY[200:]))
+        exabgp.wait_answered()
         wait_for(lambda: not peer.table, 5, "none of them")
         assert exabgp.ask(QueryAdjRibOut()).rib == ()
         assert not [f for f in exabgp.facts if isinstance(f, Answer) and f.error is not None]
@@ -121,12 +119,12 @@ def test_exabgp_takes_many_of_ipv6_in_a_line(exabgp_python: str, tmp_path: Path)
         ExaBGP(exabgp_python, tmp_path, peer.port, given=given) as exabgp,
     ):
         peer.wait_up()
-        exabgp.say(*map(Announce, SIX))
-        exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+        exabgp.send(*map(Announce, SIX))
+        exabgp.wait_answered()
         wait_for(lambda: len(peer.table) == len(SIX), 5, "all of them")
         assert {(r.next_hop, r.med) for r in peer.table.values()} == {("2001:db8::1:1", 7)}
         assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted(map(canonicalize, SIX)))
-        exabgp.say(*map(Withdraw, SIX))
-        exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+        exabgp.send(*map(Withdraw, SIX))
+        exabgp.wait_answered()
         wait_for(lambda: not peer.table, 5, "none of them")
         assert exabgp.ask(QueryAdjRibOut()).rib == ()

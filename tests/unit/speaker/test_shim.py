@@ -42,7 +42,7 @@ subprocess.Popen(sys.argv[1:], env=dict(os.environ, ANYCASTD_PARENT=str(os.getpi
 
 
 @contextlib.contextmanager
-def stepping(python: str, directory: Path, *, mended: bool) -> Iterator[tuple[Peer, Path]]:
+def stepping(python: str, directory: Path, *, patched: bool) -> Iterator[tuple[Peer, Path]]:
     """Give a session with hold time 3 s, and the file whose number the wall clock is off by."""
     hook, mark = directory / "hook", directory / "step"
     hook.mkdir()
@@ -50,7 +50,7 @@ def stepping(python: str, directory: Path, *, mended: bool) -> Iterator[tuple[Pe
     hold = loopback_profile(3)
     with (
         Peer(FIRST) as peer,
-        ExaBGP(python, directory, peer.port, given=hold, mended=mended, path=[hook]),
+        ExaBGP(python, directory, peer.port, given=hold, patched=patched, path=[hook]),
     ):
         peer.wait_up()
         yield peer, mark
@@ -58,7 +58,7 @@ def stepping(python: str, directory: Path, *, mended: bool) -> Iterator[tuple[Pe
 
 def test_a_step_of_the_wall_clock_changes_nothing(exabgp_python: str, tmp_path: Path) -> None:
     """A minute forth and back: keepalives go on for longer than the hold time, nothing closes."""
-    with stepping(exabgp_python, tmp_path, mended=True) as (peer, mark):
+    with stepping(exabgp_python, tmp_path, patched=True) as (peer, mark):
         for step in ("60", "0"):
             mark.write_text(step, encoding="utf-8")
             enough = peer.keepalives + 4
@@ -71,15 +71,15 @@ def test_without_the_shim_a_step_closes_the_session(
     exabgp_python: str, tmp_path: Path, step: str
 ) -> None:
     """The proof that the test before would notice."""
-    with stepping(exabgp_python, tmp_path, mended=False) as (peer, mark):
+    with stepping(exabgp_python, tmp_path, patched=False) as (peer, mark):
         mark.write_text(step, encoding="utf-8")
         peer.wait(lambda _: peer.of(Closed), 8)
         assert peer.of(Closed)[0].code == 4, "hold timer expired, theirs or ours"
 
 
-@pytest.mark.parametrize("mended", [True, False], ids=["shim", "bare"])
+@pytest.mark.parametrize("patched", [True, False], ids=["shim", "bare"])
 def test_a_child_that_dies_with_much_to_read_moves_nothing(
-    exabgp_python: str, tmp_path: Path, *, mended: bool
+    exabgp_python: str, tmp_path: Path, *, patched: bool
 ) -> None:
     """ExaBGP starts another one and serves its sessions; bare, it is left without any."""
     many = [
@@ -90,16 +90,16 @@ def test_a_child_that_dies_with_much_to_read_moves_nothing(
         )
         for number in range(400)
     ]
-    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port, mended=mended) as exabgp:
+    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port, patched=patched) as exabgp:
         peer.wait_up()
-        exabgp.say(*map(Announce, many))
-        exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+        exabgp.send(*map(Announce, many))
+        exabgp.wait_answered()
         exabgp.write("show adj-rib out extensive\n" * 4)  # 600 kB, more than all buffers hold
         wait_for(lambda: exabgp.unread() > 20000, 10, "ExaBGP to be in the middle of its answer")
         os.kill(exabgp.child(), signal.SIGKILL)
         exabgp.meet()
         sessions = exabgp.ask(QuerySessions()).sessions
-        if not mended:
+        if not patched:
             assert sessions == {FIRST: Session.DOWN, SECOND: Session.DOWN}
             return
         assert sessions == {FIRST: Session.UP, SECOND: Session.DOWN}
@@ -134,22 +134,22 @@ def test_what_is_offered_to_a_peer(exabgp_python: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(find_bird() is None, reason="needs BIRD: apt install bird2")
-@pytest.mark.parametrize("mended", [True, False], ids=["shim", "bare"])
+@pytest.mark.parametrize("patched", [True, False], ids=["shim", "bare"])
 def test_birds_refresh_leaves_the_session_up(
-    exabgp_python: str, tmp_path: Path, *, mended: bool
+    exabgp_python: str, tmp_path: Path, *, patched: bool
 ) -> None:
     """BIRD knows RFC 7313 and asks for a refresh: 4.2 without the shim closes the session."""
     port = free_port(FIRST)
     with (
         Bird(tmp_path, FIRST, port) as bird,
-        ExaBGP(exabgp_python, tmp_path, port, mended=mended) as exabgp,
+        ExaBGP(exabgp_python, tmp_path, port, patched=patched) as exabgp,
     ):
         wait_for(bird.established, 15, "BIRD's session")
         exabgp.ask(Announce(ROUTE))
         wait_for(lambda: ROUTE.prefix in bird.ask("show route"), 5, "the route")
         before = bird.imported()
         bird.ask("reload in speaker")
-        if exabgp.version().startswith("4.") and not mended:
+        if exabgp.version().startswith("4.") and not patched:
             exabgp.wait(lambda _: "down" in exabgp.changes())
             return
         wait_for(lambda: bird.imported() > before, 5, "the refreshed route")
@@ -195,7 +195,7 @@ def test_what_was_withdrawn_before_a_session_stays_so(exabgp_python: str, tmp_pa
         peer.wait_up(20)
         exabgp.listen(0.5)
         assert not peer.table
-        exabgp.say(Announce(ROUTE), Announce(ROUTE))
+        exabgp.send(Announce(ROUTE), Announce(ROUTE))
         peer.wait(lambda it: [each.as_path for each in it.table.values()] == [(65010, 65010)], 5)
 
 

@@ -42,9 +42,9 @@ def test_the_newest_word_on_a_route_is_the_last(exabgp_python: str, tmp_path: Pa
             exabgp.ask(SAID[first])
             wait_for(lambda: asns(peer) == ASNS[first], 5, f"{first}")  # noqa: B023
             os.kill(exabgp.pid, signal.SIGSTOP)
-            exabgp.say(*(SAID[word] for word in words))
+            exabgp.send(*(SAID[word] for word in words))
             os.kill(exabgp.pid, signal.SIGCONT)
-            exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+            exabgp.wait_answered()
             wait_for(lambda: asns(peer) == ASNS[words[-1]], 5, f"{first}, {words}")  # noqa: B023
         assert exabgp.ask(QueryAdjRibOut()).rib == ()
 
@@ -53,15 +53,15 @@ def test_without_the_shim_a_withdrawn_route_stays(exabgp_python: str, tmp_path: 
     """The proof that the test before would notice: an older path stands, by 5.0 a gone one."""
     with (
         Peer(FIRST) as peer,
-        ExaBGP(exabgp_python, tmp_path, peer.port, mended=False) as exabgp,
+        ExaBGP(exabgp_python, tmp_path, peer.port, patched=False) as exabgp,
     ):
         peer.wait_up()
         exabgp.ask(SAID["announce"])
         wait_for(lambda: asns(peer) == 1, 5, "the route")
         os.kill(exabgp.pid, signal.SIGSTOP)
-        exabgp.say(SAID["standby"], SAID["announce"], SAID["standby"])
+        exabgp.send(SAID["standby"], SAID["announce"], SAID["standby"])
         os.kill(exabgp.pid, signal.SIGCONT)
-        exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+        exabgp.wait_answered()
         peer.wait(lambda _: len(peer.updates) >= 3)
         assert asns(peer) == 1
         assert exabgp.ask(QueryAdjRibOut()).rib == (STANDBY,)
@@ -74,9 +74,9 @@ def test_many_routes_leave_in_few_updates(exabgp_python: str, tmp_path: Path) ->
         for command in (Announce, Withdraw):
             before = len(peer.updates)
             os.kill(exabgp.pid, signal.SIGSTOP)  # so that it finds all of them waiting
-            exabgp.write("".join(exabgp.dialogue.say(command(route)) for route in MANY))
+            exabgp.send_one_per_line(*(command(route) for route in MANY))
             os.kill(exabgp.pid, signal.SIGCONT)
-            exabgp.wait(lambda _: exabgp.dialogue.open == 0)
+            exabgp.wait_answered()
             there = len(MANY) if command is Announce else 0
             peer.wait(lambda peer: len(peer.table) == there)  # noqa: B023 - waited for here
             assert len(peer.updates) - before <= 4
@@ -133,9 +133,9 @@ if sys.orig_argv[-1].endswith("exabgp.conf"):
 """
 
 
-@pytest.mark.parametrize("mended", [True, False], ids=["shim", "bare"])
+@pytest.mark.parametrize("patched", [True, False], ids=["shim", "bare"])
 def test_what_is_confirmed_is_sent_before_the_end(
-    exabgp_python: str, tmp_path: Path, *, mended: bool
+    exabgp_python: str, tmp_path: Path, *, patched: bool
 ) -> None:
     """SIGTERM right after the confirmation: the withdrawal, then the end; bare, only the end."""
     hook = tmp_path / "hook"
@@ -143,7 +143,7 @@ def test_what_is_confirmed_is_sent_before_the_end(
     (hook / "sitecustomize.py").write_text(SLOW, encoding="utf-8")
     with (
         Peer(FIRST) as peer,
-        ExaBGP(exabgp_python, tmp_path, peer.port, mended=mended, path=[hook]) as exabgp,
+        ExaBGP(exabgp_python, tmp_path, peer.port, patched=patched, path=[hook]) as exabgp,
     ):
         peer.wait_up()
         exabgp.ask(SAID["announce"])
@@ -152,7 +152,7 @@ def test_what_is_confirmed_is_sent_before_the_end(
         os.kill(exabgp.pid, signal.SIGTERM)
         (closed,) = peer.wait(lambda _: peer.of(Closed))
         withdrawn = [update.at for update in peer.updates if update.withdrawn]
-        assert len(withdrawn) == mended
+        assert len(withdrawn) == patched
         assert all(at <= closed.at for at in withdrawn)
 
 
@@ -167,7 +167,7 @@ def test_what_is_confirmed_is_sent_before_the_end(
     ids=["limit", "copies", "newest", "end"],
 )
 def test_another_queue_is_refused(exabgp_python: str, change: str) -> None:
-    """A mend that would miss is named, and nothing is mended."""
+    """A mend that would miss is named, and nothing is patched."""
     code = (
         f"{change}\nfrom anycastd.speaker.exabgp import shim\n"
         "print(shim.main(['/nonexistent/exabgp.conf']))"

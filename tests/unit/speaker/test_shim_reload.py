@@ -19,7 +19,7 @@ THIRD = "127.0.0.4"
 LINE = f"    - {{address: {SECOND}, peer_as: 65515}}\n"
 MORE = loopback_profile(9, (LINE, LINE + LINE.replace(SECOND, THIRD)))
 
-shim_and_bare = pytest.mark.parametrize("mended", [True, False], ids=["shim", "bare"])
+shim_and_bare = pytest.mark.parametrize("patched", [True, False], ids=["shim", "bare"])
 
 
 def route(neighbor: str) -> Route:
@@ -47,13 +47,13 @@ def configuration(exabgp: ExaBGP, port: int) -> str:
 
 @shim_and_bare
 def test_reading_again_says_nothing_to_who_stays(
-    exabgp_python: str, tmp_path: Path, *, mended: bool
+    exabgp_python: str, tmp_path: Path, *, patched: bool
 ) -> None:
     """A neighbor more: the others' sessions stay; bare, 4.x says every route to them again."""
     with (
         Peer(FIRST) as peer,
         Peer(THIRD, peer.port) as third,
-        ExaBGP(exabgp_python, tmp_path, peer.port, mended=mended) as exabgp,
+        ExaBGP(exabgp_python, tmp_path, peer.port, patched=patched) as exabgp,
     ):
         peer.wait_up()
         exabgp.ask(Announce(route(FIRST)))
@@ -62,27 +62,27 @@ def test_reading_again_says_nothing_to_who_stays(
         third.wait_up()
         exabgp.ask(Announce(route(THIRD)))
         third.wait(lambda _: third.table)
-        repeats = exabgp.version().startswith("4.") and not mended
+        repeats = exabgp.version().startswith("4.") and not patched
         assert len(peer.updates) == 1 + repeats
         assert len(peer.of(Opened)) == 1
 
 
 @shim_and_bare
 def test_a_signal_is_not_forgotten_while_a_route_waits(
-    exabgp_python: str, tmp_path: Path, *, mended: bool
+    exabgp_python: str, tmp_path: Path, *, patched: bool
 ) -> None:
     """One peer is down, and what is for it waits; bare, the configuration is then not read."""
     with (
         Peer(FIRST) as peer,
         Peer(THIRD, peer.port) as third,
-        ExaBGP(exabgp_python, tmp_path, peer.port, mended=mended) as exabgp,
+        ExaBGP(exabgp_python, tmp_path, peer.port, patched=patched) as exabgp,
     ):
         peer.wait_up()
-        if exabgp.version().startswith("4.") and not mended:
+        if exabgp.version().startswith("4.") and not patched:
             pytest.skip("4.x forgets it only in its first turns")
         exabgp.ask(Announce(route(SECOND)))  # nobody listens there; it waits for the next try
         write(exabgp, configuration(exabgp, peer.port))
-        if mended:
+        if patched:
             third.wait_up()
         else:
             exabgp.ask(Announce(route(FIRST)))
@@ -122,15 +122,15 @@ def test_it_says_what_it_runs(exabgp_python: str, tmp_path: Path, broken: str) -
 
 @shim_and_bare
 def test_a_configuration_that_cannot_be_read_costs_no_child(
-    exabgp_python: str, tmp_path: Path, *, mended: bool
+    exabgp_python: str, tmp_path: Path, *, patched: bool
 ) -> None:
     """The lease process is what withdraws: bare, it is ended, and nobody comes after it."""
-    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port, mended=mended) as exabgp:
+    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port, patched=patched) as exabgp:
         peer.wait_up()
         child = exabgp.child()
         (tmp_path / "exabgp.conf").unlink()
         os.kill(exabgp.pid, signal.SIGUSR1)
-        if mended:
+        if patched:
             exabgp.wait(lambda facts: any(isinstance(fact, ConfigLoaded) for fact in facts))
             assert exabgp.child() == child
             exabgp.ask(Announce(route(FIRST)))
@@ -146,17 +146,17 @@ def environment(pid: int) -> dict[str, str]:
 
 
 @shim_and_bare
-def test_its_end_is_a_cease(exabgp_python: str, tmp_path: Path, *, mended: bool) -> None:
+def test_its_end_is_a_cease(exabgp_python: str, tmp_path: Path, *, patched: bool) -> None:
     """Administrative shutdown; bare, only the connection ends."""
     with (
         Peer(FIRST) as peer,
-        ExaBGP(exabgp_python, tmp_path, peer.port, mended=mended) as exabgp,
+        ExaBGP(exabgp_python, tmp_path, peer.port, patched=patched) as exabgp,
     ):
         peer.wait_up()
         os.kill(exabgp.pid, signal.SIGTERM)
         peer.wait(lambda _: peer.of(Closed))
         (closed,) = peer.of(Closed)
-        assert (closed.code, closed.subcode) == ((6, 2) if mended else (None, None))
+        assert (closed.code, closed.subcode) == ((6, 2) if patched else (None, None))
 
 
 def test_a_child_that_hangs_is_replaced_if_it_asked_for_it(

@@ -40,7 +40,7 @@ def test_own_time_follows_the_clock_between_and_at_ticks(hands: Hands) -> None:
         hands.at += 0.04
         clock.tick()
         assert clock.now() == pytest.approx(hands.at)
-    assert clock.lost == pytest.approx(0)
+    assert clock.stalled == pytest.approx(0)
 
 
 def test_a_stall_counts_as_two_ticks(hands: Hands) -> None:
@@ -50,7 +50,7 @@ def test_a_stall_counts_as_two_ticks(hands: Hands) -> None:
     assert clock.now() == pytest.approx(100.1), "already before the late tick"
     clock.tick()
     assert clock.now() == pytest.approx(100.1)
-    assert clock.lost == pytest.approx(4.9)
+    assert clock.stalled == pytest.approx(4.9)
     hands.at += 0.05
     clock.tick()
     assert clock.now() == pytest.approx(100.15), "and then it goes on as before"
@@ -86,7 +86,7 @@ def test_it_never_goes_back_and_never_passes_the_clock(steps: list[tuple[float, 
         now = clock.now()
         assert before <= now <= hands.at + 1e-9
         assert now - before <= 0.1 + 1e-9
-        assert clock.lost == pytest.approx(hands.at - now)
+        assert clock.stalled == pytest.approx(hands.at - now)
         before = now
 
 
