@@ -82,7 +82,9 @@ class Offer:
         """The length of the AS path at each level, best level first."""
         return tuple((level, len(each.path)) for level, each in self.candidates.items())
 
-    def problem(self, keys: Path, message: str, remedy: str, *, warning: bool = True) -> Problem:
+    def make_problem(
+        self, keys: Path, message: str, remedy: str, *, warning: bool = True
+    ) -> Problem:
         """Return a problem at ``keys`` of this service."""
         path = ("services", self.service.name, *keys)
         line = find_line(self.lines, path)

@@ -69,13 +69,13 @@ def build_profile(doc: Document) -> Profile:
             router_id=bgp["router_id"],
             local_address=bgp["local_address"],
             hold_time=int(bgp["hold_time"]),
-            neighbors=tuple(_neighbor(bgp, each) for each in bgp["neighbors"]),
+            neighbors=tuple(_build_neighbor(bgp, each) for each in bgp["neighbors"]),
             prepends_steer=bgp["prepends_steer"],
-            bfd=_bfd(bgp.get("bfd")),
+            bfd=_build_bfd(bgp.get("bfd")),
         ),
         haproxy=haproxy,
         services={
-            name: _service(name, each, instances, steer=bgp["prepends_steer"])
+            name: _build_service(name, each, instances, steer=bgp["prepends_steer"])
             for name, each in tree["services"].items()
         },
         drain=DrainTimes(**tree["drain"]),
@@ -84,11 +84,11 @@ def build_profile(doc: Document) -> Profile:
     )
 
 
-def _bfd(each: Mapping[str, Any] | None) -> Bfd | None:
+def _build_bfd(each: Mapping[str, Any] | None) -> Bfd | None:
     return Bfd(each["interval"], int(each["multiplier"])) if each is not None else None
 
 
-def _neighbor(bgp: Mapping[str, Any], each: Mapping[str, Any]) -> Neighbor:
+def _build_neighbor(bgp: Mapping[str, Any], each: Mapping[str, Any]) -> Neighbor:
     local = each.get("local_address", bgp["local_address"])
     next_hop = each.get("next_hop")
     communities = each.get("communities")
@@ -107,7 +107,7 @@ def _neighbor(bgp: Mapping[str, Any], each: Mapping[str, Any]) -> Neighbor:
     )
 
 
-def _service(
+def _build_service(
     name: str, each: Mapping[str, Any], instances: Sequence[str], *, steer: bool
 ) -> Service:
     degraded, standby, timers = each["degraded"], each["standby"], each["return"]
@@ -120,9 +120,9 @@ def _service(
         med=_to_int(each.get("med")),
         communities=tuple(each["communities"]),
         next_hop=None if next_hop == formats.SELF else next_hop,
-        serve=_condition(each["serve"], instances),
-        healthy=_condition(each["healthy"], instances) if "healthy" in each else None,
-        self_test=_self_test(each["self_test"]) if "self_test" in each else None,
+        serve=_build_condition(each["serve"], instances),
+        healthy=_build_condition(each["healthy"], instances) if "healthy" in each else None,
+        self_test=_build_self_test(each["self_test"]) if "self_test" in each else None,
         degraded=Degraded(
             prepend=int(degraded["prepend"]),
             fall=degraded["fall"],
@@ -139,12 +139,14 @@ def _service(
             timers["manual"],
         ),
         ecmp=each["ecmp"],
-        maintenance=_maintenance(each["maintenance"], instances) if "maintenance" in each else None,
+        maintenance=_build_maintenance(each["maintenance"], instances)
+        if "maintenance" in each
+        else None,
         prepends_steer=steer,
     )
 
 
-def _self_test(each: Mapping[str, Any]) -> SelfTest:
+def _build_self_test(each: Mapping[str, Any]) -> SelfTest:
     return SelfTest(
         tcp=_to_int(each.get("tcp")),
         http=_to_int(each.get("http")),
@@ -155,7 +157,7 @@ def _self_test(each: Mapping[str, Any]) -> SelfTest:
     )
 
 
-def _maintenance(each: Mapping[str, Any], instances: Sequence[str]) -> Maintenance:
+def _build_maintenance(each: Mapping[str, Any], instances: Sequence[str]) -> Maintenance:
     return Maintenance(
         instance=each.get("haproxy", instances[0]),
         map=each["map"],
@@ -165,16 +167,16 @@ def _maintenance(each: Mapping[str, Any], instances: Sequence[str]) -> Maintenan
     )
 
 
-def _condition(each: Mapping[str, Any], instances: Sequence[str]) -> Condition:
+def _build_condition(each: Mapping[str, Any], instances: Sequence[str]) -> Condition:
     """Build a condition; ``instances`` are the names of all HAProxy processes.
 
     A rule names its process where there are several; where there is one, it means that one.
     """
     instance, several = each.get("haproxy", instances[0]), len(instances) > 1
     if "all" in each:
-        return AllOf(tuple(_condition(rule, instances) for rule in each["all"]))
+        return AllOf(tuple(_build_condition(rule, instances) for rule in each["all"]))
     if "any" in each:
-        return AnyOf(tuple(_condition(rule, instances) for rule in each["any"]))
+        return AnyOf(tuple(_build_condition(rule, instances) for rule in each["any"]))
     for load in LoadMetric:
         if f"{load.value}_below" in each:
             proxy, below = each.get("frontend") or each["backend"], int(each[f"{load.value}_below"])
@@ -183,7 +185,7 @@ def _condition(each: Mapping[str, Any], instances: Sequence[str]) -> Condition:
             )
     if "frontend" in each:
         return FrontendRule(instance, each["frontend"], show_instance=several)
-    usable, by_weight = _threshold(each["usable"]), each["by"] == "weight"
+    usable, by_weight = _build_threshold(each["usable"]), each["by"] == "weight"
     return BackendRule(
         instance,
         each["backend"],
@@ -194,7 +196,7 @@ def _condition(each: Mapping[str, Any], instances: Sequence[str]) -> Condition:
     )
 
 
-def _threshold(usable: float | str) -> Threshold:
+def _build_threshold(usable: float | str) -> Threshold:
     if isinstance(usable, str):
         return Threshold(share=float(usable.removesuffix("%")))
     return Threshold(number=int(usable))

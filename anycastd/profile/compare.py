@@ -118,7 +118,7 @@ def _check_order(one: Offer, two: Offer, offers: Sequence[Offer]) -> Iterator[Pr
         return
     ecmp = one.service.ecmp and two.service.ecmp
     for first, second in product(one.lengths, two.lengths):
-        if not _conflict(first, second, ecmp=ecmp):
+        if not _is_conflict(first, second, ecmp=ecmp):
             continue
         (level, length), (other_level, other_length) = first, second
         if length == other_length:
@@ -136,10 +136,12 @@ def _check_order(one: Offer, two: Offer, offers: Sequence[Offer]) -> Iterator[Pr
         remedy = _propose_prepends(blamed, offers)
         if level == other_level == "preferred":
             remedy += ", or ecmp: true in all regions if this is intended"
-        yield blamed.problem(PREPEND_KEYS[mine], message, remedy, warning=length != other_length)
+        yield blamed.make_problem(
+            PREPEND_KEYS[mine], message, remedy, warning=length != other_length
+        )
 
 
-def _conflict(one: tuple[str, int], two: tuple[str, int], *, ecmp: bool) -> bool:
+def _is_conflict(one: tuple[str, int], two: tuple[str, int], *, ecmp: bool) -> bool:
     """Return whether two levels tie without ``ecmp``, or the worse one wins."""
     (level, length), (other_level, other_length) = one, two
     if length == other_length:
@@ -166,7 +168,9 @@ def _propose_prepends(offer: Offer, offers: Sequence[Offer]) -> str:
     )
     bare = len(offer.candidates["preferred"].path) - offer.service.prepend
     top = MAX_PATH + (offer.profile.platform is Platform.AZURE)
-    found = _nearest_lengths(offer.lengths, rivals, range(bare, top + 1), ecmp=offer.service.ecmp)
+    found = _find_nearest_lengths(
+        offer.lengths, rivals, range(bare, top + 1), ecmp=offer.service.ecmp
+    )
     if found is None:
         return _propose_for_all(offers)
     proposals = [
@@ -194,7 +198,7 @@ _Rival = tuple[Lengths, bool, bool]
 
 
 @cache
-def _nearest_lengths(
+def _find_nearest_lengths(
     own: Lengths, rivals: tuple[_Rival, ...], lengths: range, *, ecmp: bool
 ) -> tuple[int, ...] | None:
     """Choose of ``lengths`` the nearest to ``own`` that fit all rivals; None if none do."""
@@ -216,7 +220,7 @@ def _fits(own: Mapping[str, int], rival: _Rival, *, ecmp: bool) -> bool:
     """Return whether lengths conflict with no level of a rival and keep the order of preference."""
     lengths, preferred, rival_ecmp = rival
     if any(
-        _conflict(mine, theirs, ecmp=ecmp and rival_ecmp)
+        _is_conflict(mine, theirs, ecmp=ecmp and rival_ecmp)
         for mine, theirs in product(own.items(), lengths)
     ):
         return False
@@ -274,7 +278,7 @@ def _check_vips(
                 if own.service.vip != vip:
                     message = f"{own.service.vip} differs from the VIP {vip} in {where}"
                     remedy = f"write {vip}, or give the service another name"
-                    yield own.problem(("vip",), message, remedy, warning=False)
+                    yield own.make_problem(("vip",), message, remedy, warning=False)
             elif vip not in names:
                 path: Path = ("services", name)
                 message = f"is missing here, but has {vip} in {where}"
@@ -283,7 +287,9 @@ def _check_vips(
                 yield Problem(file, line, format_key(path), message, remedy)
             elif seen.order < order:
                 message = f"has the same VIP as {name} in {where}"
-                yield names[vip].problem((), message, f"call it {name} here too", warning=False)
+                yield names[vip].make_problem(
+                    (), message, f"call it {name} here too", warning=False
+                )
 
 
 def _iter_notes(profiles: Sequence[Profile]) -> Iterator[str]:

@@ -80,13 +80,15 @@ class Document:
         """Return whether ``path`` is written in the file, not filled in by default."""
         return path in self.lines
 
-    def line(self, path: Path) -> int:
+    def find_line(self, path: Path) -> int:
         """Return the line of ``path``, or of its nearest parent that is in the file."""
         return find_line(self.lines, path)
 
-    def problem(self, path: Path, message: str, remedy: str, *, warning: bool = False) -> Problem:
+    def make_problem(
+        self, path: Path, message: str, remedy: str, *, warning: bool = False
+    ) -> Problem:
         """Return a Problem at ``path`` in this file."""
-        return Problem(self.file, self.line(path), format_key(path), message, remedy, warning)
+        return Problem(self.file, self.find_line(path), format_key(path), message, remedy, warning)
 
 
 def read_document(text: str, file: str, schema: Schema, formats: Mapping[str, Format]) -> Document:
@@ -114,7 +116,7 @@ def read_document(text: str, file: str, schema: Schema, formats: Mapping[str, Fo
     completer = _Completer(schema, formats, found)
     tree = completer.complete(schema, yaml.value, ())
     found |= {path: (error.message, error.remedy) for path, error in completer.errors}
-    problems += [document.problem(path, *texts) for path, texts in found.items()]
+    problems += [document.make_problem(path, *texts) for path, texts in found.items()]
     return Document(file, tree if isinstance(tree, dict) else {}, yaml.lines, tuple(problems))
 
 
@@ -146,7 +148,7 @@ class _Completer:
         if isinstance(value, str):
             value = schema.get("x-short", {}).get(value, value)  # a short form of a whole block
         if isinstance(value, dict):
-            return self._object(schema, value, path)
+            return self._complete_object(schema, value, path)
         if isinstance(value, list):
             items = [
                 self.complete(schema["items"], item, (*path, index))
@@ -161,7 +163,7 @@ class _Completer:
                 return _INVALID
         return value
 
-    def _object(self, schema: Schema, value: dict[str, Any], path: Path) -> Value:
+    def _complete_object(self, schema: Schema, value: dict[str, Any], path: Path) -> Value:
         whole: dict[str, Any] = {}
         keys = schema.get("properties", {})
         other = schema["additionalProperties"]

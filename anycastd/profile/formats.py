@@ -25,7 +25,7 @@ _WELL_KNOWN = {
 }
 
 
-def _address(text: str) -> Address:
+def _parse_address(text: str) -> Address:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -38,18 +38,18 @@ def _address(text: str) -> Address:
     return address
 
 
-def _ipv4(text: str) -> IPv4Address:
-    address = _address(text)
+def _parse_ipv4(text: str) -> IPv4Address:
+    address = _parse_address(text)
     if isinstance(address, IPv4Address):
         return address
     raise FormatError(f"{text} is not an IPv4 address", "write one such as 10.0.2.10")
 
 
-def _interface(text: str, example: str) -> IPv4Interface | IPv6Interface:
+def _parse_interface(text: str, example: str) -> IPv4Interface | IPv6Interface:
     """Parse an address with a prefix length in digits: ipaddress would take netmasks as well."""
     address, slash, length = text.partition("/")
     if not slash:
-        whole = _address(text)
+        whole = _parse_address(text)
         raise FormatError("the prefix length is missing", f"write {whole}/{whole.max_prefixlen}")
     if re.fullmatch(r"[0-9]{1,3}", length) and "%" not in address:
         try:
@@ -59,27 +59,27 @@ def _interface(text: str, example: str) -> IPv4Interface | IPv6Interface:
     raise FormatError(f"{quote(text)} is not a prefix", f"write one such as {example}")
 
 
-def _prefix(text: str) -> Network:
-    interface = _interface(text, "10.0.0.0/16")
+def _parse_prefix(text: str) -> Network:
+    interface = _parse_interface(text, "10.0.0.0/16")
     if interface.ip != interface.network.network_address:
         raise FormatError(f"{text} has host bits set", f"write {interface.network}")
     return interface.network
 
 
-def _vip(text: str) -> IPv4Interface | IPv6Interface:
-    return _interface(text, "203.0.113.10/32")
+def _parse_vip(text: str) -> IPv4Interface | IPv6Interface:
+    return _parse_interface(text, "203.0.113.10/32")
 
 
-def _next_hop(text: str) -> Address | str:
+def _parse_next_hop(text: str) -> Address | str:
     if text == SELF:
         return SELF
     try:
-        return _address(text)
+        return _parse_address(text)
     except FormatError as error:
         raise FormatError(error.message, f"write {SELF}, or an address such as 10.0.2.20") from None
 
 
-def _community(text: str) -> str:
+def _parse_community(text: str) -> str:
     if text in _WELL_KNOWN:
         raise FormatError(f"{text} must be written as numbers", f"write {_WELL_KNOWN[text]}")
     match = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", text)
@@ -89,14 +89,14 @@ def _community(text: str) -> str:
     return f"{int(match[1])}:{int(match[2])}"
 
 
-def _endpoint(text: str) -> Endpoint:
+def _parse_endpoint(text: str) -> Endpoint:
     host, colon, port = text.rpartition(":")
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= UINT16_MAX:
         message = f"{quote(text)} is not an address with a port"
         raise FormatError(message, "write one such as 10.0.2.10:9480")
     bracketed = host.startswith("[") and host.endswith("]")
     try:
-        address = _address(host[1:-1] if bracketed else host)
+        address = _parse_address(host[1:-1] if bracketed else host)
     except FormatError as error:
         raise FormatError(error.message, "write one such as 10.0.2.10:9480") from None
     if bracketed != isinstance(address, IPv6Address):
@@ -108,7 +108,7 @@ def _endpoint(text: str) -> Endpoint:
     return Endpoint(address, int(port))
 
 
-def _path(text: str) -> str:
+def _parse_path(text: str) -> str:
     if not text.startswith("/") or not text.isprintable():
         message = f"{quote(text)} is not an absolute path"
         raise FormatError(message, "write the full path, beginning with /")
@@ -116,12 +116,12 @@ def _path(text: str) -> str:
 
 
 FORMATS: Mapping[str, Format] = {
-    "address": _address,
-    "ipv4": _ipv4,
-    "prefix": _prefix,
-    "vip": _vip,
-    "next_hop": _next_hop,
-    "community": _community,
-    "endpoint": _endpoint,
-    "path": _path,
+    "address": _parse_address,
+    "ipv4": _parse_ipv4,
+    "prefix": _parse_prefix,
+    "vip": _parse_vip,
+    "next_hop": _parse_next_hop,
+    "community": _parse_community,
+    "endpoint": _parse_endpoint,
+    "path": _parse_path,
 }

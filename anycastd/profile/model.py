@@ -16,6 +16,9 @@ from typing import NamedTuple
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+IPV6 = 6
+"""``version`` of IPv6 addresses and networks in ``ipaddress``."""
+
 
 class Endpoint(NamedTuple):
     """An IP address and a TCP port; ``str()`` puts an IPv6 address in brackets."""

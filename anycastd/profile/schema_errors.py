@@ -36,27 +36,31 @@ def describe_error(error: ValidationError) -> _Problems:
         name = str(error.instance)
         allowed = f"write {schema['x-allowed']}"
         return iter([((*path, name), "cannot be used as a name", allowed)])
-    # _unfit describes rules that the schema does not use today.
-    return _BY_RULE.get(rule, _unfit)(path, schema, error.instance)
+    # _describe_other is for rules that the schema does not use today.
+    return _BY_RULE.get(rule, _describe_other)(path, schema, error.instance)
 
 
-def _required(path: Path, schema: Schema, value: Value) -> _Problems:
+def _describe_missing(path: Path, schema: Schema, value: Value) -> _Problems:
     for name in schema["required"]:
         if name not in value:
-            yield (*path, name), "is missing", f"add {_example(name, schema['properties'][name])}"
+            yield (
+                (*path, name),
+                "is missing",
+                f"add {_format_example(name, schema['properties'][name])}",
+            )
 
 
-def _unknown(path: Path, schema: Schema, value: Value) -> _Problems:
+def _describe_unknown(path: Path, schema: Schema, value: Value) -> _Problems:
     keys = schema["properties"]
     where = f"in {format_key(path)}" if path else "in a profile"
     for name in value:
         if name not in keys:
             near = suggest(name, keys)
-            remedy = f"write {near}" if near else f"write {_one_of(keys)}, or remove it"
+            remedy = f"write {near}" if near else f"write {_join_choices(keys)}, or remove it"
             yield (*path, name), f"there is no such key {where}", remedy
 
 
-def _type(path: Path, schema: Schema, value: Value) -> _Problems:
+def _describe_type(path: Path, schema: Schema, value: Value) -> _Problems:
     kinds = schema["type"]
     expected = " or ".join(_KINDS[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds))
     if value is None:
@@ -68,7 +72,7 @@ def _type(path: Path, schema: Schema, value: Value) -> _Problems:
     else:
         found = quote(value)
     key = path[-1] if path else ""
-    remedy = _example(key, schema)
+    remedy = _format_example(key, schema)
     free_text = kinds == "string" and "format" not in schema and "enum" not in schema
     if "x-allowed" in schema and isinstance(kinds, list):
         remedy = schema["x-allowed"]
@@ -77,61 +81,73 @@ def _type(path: Path, schema: Schema, value: Value) -> _Problems:
     yield path, f"is {found}, but must be {expected}", f"write {remedy}"
 
 
-def _enum(path: Path, schema: Schema, value: Value) -> _Problems:
+def _describe_enum(path: Path, schema: Schema, value: Value) -> _Problems:
     near = suggest(value, schema["enum"]) if isinstance(value, str) else None
-    yield path, f"{quote(value)} is not a valid value", f"write {near or _one_of(schema['enum'])}"
+    yield (
+        path,
+        f"{quote(value)} is not a valid value",
+        f"write {near or _join_choices(schema['enum'])}",
+    )
 
 
-def _minimum(path: Path, schema: Schema, value: Value) -> _Problems:
-    yield path, f"{quote(value)} is less than {_measure(schema, 'minimum')}", _range(schema)
+def _describe_minimum(path: Path, schema: Schema, value: Value) -> _Problems:
+    yield (
+        path,
+        f"{quote(value)} is less than {_format_limit(schema, 'minimum')}",
+        _format_range(schema),
+    )
 
 
-def _maximum(path: Path, schema: Schema, value: Value) -> _Problems:
-    yield path, f"{quote(value)} is more than {_measure(schema, 'maximum')}", _range(schema)
+def _describe_maximum(path: Path, schema: Schema, value: Value) -> _Problems:
+    yield (
+        path,
+        f"{quote(value)} is more than {_format_limit(schema, 'maximum')}",
+        _format_range(schema),
+    )
 
 
-def _measure(schema: Schema, limit: str) -> str:
+def _format_limit(schema: Schema, limit: str) -> str:
     return f"{schema[limit]} {schema.get('x-unit', '')}".rstrip()
 
 
-def _range(schema: Schema) -> str:
+def _format_range(schema: Schema) -> str:
     return f"write a number from {schema['minimum']} to {schema['maximum']}"
 
 
-def _empty(path: Path, schema: Schema, _: Value) -> _Problems:
-    yield path, "is empty", f"write {_example(path[-1], schema)}"
+def _describe_empty(path: Path, schema: Schema, _: Value) -> _Problems:
+    yield path, "is empty", f"write {_format_example(path[-1], schema)}"
 
 
-def _repeated(path: Path, _schema: Schema, _: Value) -> _Problems:
+def _describe_repeated(path: Path, _schema: Schema, _: Value) -> _Problems:
     yield path, "contains the same entry twice", "write each entry once"
 
 
-def _pattern(path: Path, schema: Schema, value: Value) -> _Problems:
+def _describe_pattern(path: Path, schema: Schema, value: Value) -> _Problems:
     yield path, f"{quote(value)} cannot be used here", f"write {schema['x-allowed']}"
 
 
-def _unfit(path: Path, schema: Schema, value: Value) -> _Problems:
-    yield path, f"{quote(value)} does not fit", f"write {_example(path[-1], schema)}"
+def _describe_other(path: Path, schema: Schema, value: Value) -> _Problems:
+    yield path, f"{quote(value)} does not fit", f"write {_format_example(path[-1], schema)}"
 
 
 _BY_RULE: Mapping[str, Callable[[Path, Schema, Value], _Problems]] = {
-    "required": _required,
-    "additionalProperties": _unknown,
-    "type": _type,
-    "enum": _enum,
-    "minimum": _minimum,
-    "maximum": _maximum,
-    "minItems": _empty,
-    "minProperties": _empty,
-    "uniqueItems": _repeated,
-    "pattern": _pattern,
+    "required": _describe_missing,
+    "additionalProperties": _describe_unknown,
+    "type": _describe_type,
+    "enum": _describe_enum,
+    "minimum": _describe_minimum,
+    "maximum": _describe_maximum,
+    "minItems": _describe_empty,
+    "minProperties": _describe_empty,
+    "uniqueItems": _describe_repeated,
+    "pattern": _describe_pattern,
 }
 
 
-def _example(key: str | int, schema: Schema) -> str:
+def _format_example(key: str | int, schema: Schema) -> str:
     """Return ``key: VALUE`` with all valid values or the first example; list items have no key."""
     if "enum" in schema:
-        text = _one_of(schema["enum"])
+        text = _join_choices(schema["enum"])
     elif schema.get("type") == "boolean":
         text = "true or false"
     else:
@@ -139,7 +155,7 @@ def _example(key: str | int, schema: Schema) -> str:
     return f"{key}: {text}" if isinstance(key, str) and key else text
 
 
-def _one_of(names: Iterable[str]) -> str:
+def _join_choices(names: Iterable[str]) -> str:
     *first, last = names
     return f"{', '.join(first)} or {last}" if first else last
 

@@ -145,18 +145,20 @@ def read_yaml(text: str, loader: Value = LOADER) -> YamlDocument:
     """
     try:
         reader = _Reader()
-        value = reader.value(_compose(text, loader))
+        value = reader.convert(_build_nodes(text, loader))
     except _RefusedError as refused:
         return YamlDocument(None, {}, (refused.problem,))
     except yaml.MarkedYAMLError as error:
-        return YamlDocument(None, {}, (_too_deep(text) or _syntax(text, error),))
+        return YamlDocument(
+            None, {}, (_find_excess_depth(text) or _describe_syntax_error(text, error),)
+        )
     except (yaml.YAMLError, ValueError, OverflowError):
         # Characters that YAML does not allow: lone surrogates, controls, \U escapes out of range.
-        return YamlDocument(None, {}, (_unprintable(text),))
+        return YamlDocument(None, {}, (_describe_unprintable(text),))
     return YamlDocument(value, reader.lines, tuple(reader.problems))
 
 
-def _compose(text: str, loader: Value) -> _Node:
+def _build_nodes(text: str, loader: Value) -> _Node:
     """Build nodes from events, without recursion; an alias shares the items of its anchor."""
     root: _Node | None = None
     stack: list[_Node] = []
@@ -164,19 +166,19 @@ def _compose(text: str, loader: Value) -> _Node:
     for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.DocumentStartEvent) and root is not None:
             raise _RefusedError(
-                _line(event),
+                _line_of(event),
                 "a second document begins here",
                 "keep one profile per file, without a line --- inside it",
             )
         if isinstance(event, yaml.CollectionStartEvent):
-            stack.append(_node(event, anchors))
+            stack.append(_build_node(event, anchors))
             if len(stack) > _MAX_DEPTH:
                 raise _RefusedError(stack[-1].line, *_TOO_DEEP)
             continue
         if isinstance(event, yaml.CollectionEndEvent):
             node = stack.pop()
         elif isinstance(event, yaml.NodeEvent):
-            node = _node(event, anchors)
+            node = _build_node(event, anchors)
         else:
             continue
         # An anchor counts from the end of its node on, so that no node can contain itself.
@@ -189,14 +191,14 @@ def _compose(text: str, loader: Value) -> _Node:
     return root or _Node(1, "", plain=True)
 
 
-def _too_deep(text: str) -> YamlProblem | None:
+def _find_excess_depth(text: str) -> YamlProblem | None:
     """Return a problem if ``text`` is nested too deep, None if it is not.
 
     libyaml reads up to 1,024 characters ahead and has a depth limit of its own since 0.2.6, so it
     may fail before our limit is reached.  The pure Python loader has no such limit.
     """
     try:
-        _compose(text, yaml.SafeLoader)
+        _build_nodes(text, yaml.SafeLoader)
     except _RefusedError as refused:
         if (refused.problem.message, refused.problem.remedy) == _TOO_DEEP:
             return refused.problem
@@ -205,12 +207,12 @@ def _too_deep(text: str) -> YamlProblem | None:
     return None
 
 
-def _line(event: Value) -> int:
+def _line_of(event: Value) -> int:
     return int(event.start_mark.line) + 1
 
 
-def _node(event: Value, anchors: Mapping[str, _Node]) -> _Node:
-    line = _line(event)
+def _build_node(event: Value, anchors: Mapping[str, _Node]) -> _Node:
+    line = _line_of(event)
     if isinstance(event, yaml.AliasEvent):
         name = quote(event.anchor)
         if event.anchor is None or event.anchor not in anchors:
@@ -241,7 +243,7 @@ class _Reader:
         self.problems: list[YamlProblem] = []
         self._aliased = 0
 
-    def value(self, node: _Node, path: Path = (), *, aliased: bool = False) -> Value:
+    def convert(self, node: _Node, path: Path = (), *, aliased: bool = False) -> Value:
         aliased = aliased or node.alias
         self._aliased += aliased
         if len(path) > _MAX_DEPTH:
@@ -255,15 +257,15 @@ class _Reader:
         # The line of a key is used for its value, which may begin further down.
         self.lines.setdefault(path, node.line)
         if node.text is not None:
-            return _scalar(node.text) if node.plain else node.text
+            return _convert_scalar(node.text) if node.plain else node.text
         if node.mapping:
-            return dict(self._members(node, path, aliased))
+            return dict(self._convert_members(node, path, aliased))
         return [
-            self.value(item, (*path, index), aliased=aliased)
+            self.convert(item, (*path, index), aliased=aliased)
             for index, item in enumerate(node.items)
         ]
 
-    def _members(self, node: _Node, path: Path, aliased: bool) -> Iterator[tuple[str, Any]]:
+    def _convert_members(self, node: _Node, path: Path, aliased: bool) -> Iterator[tuple[str, Any]]:
         seen: dict[str, int] = {}
         for key, value in zip(node.items[::2], node.items[1::2], strict=True):
             # Keys are text as written: a service may be called 1 or off.
@@ -282,10 +284,10 @@ class _Reader:
                 continue
             seen[name] = key.line
             self.lines[(*path, name)] = key.line
-            yield name, self.value(value, (*path, name), aliased=aliased)
+            yield name, self.convert(value, (*path, name), aliased=aliased)
 
 
-def _scalar(text: str) -> Value:
+def _convert_scalar(text: str) -> Value:
     for pattern, value in _CORE_SCHEMA:
         if pattern.fullmatch(text):
             return value
@@ -299,7 +301,7 @@ def _scalar(text: str) -> Value:
     return text
 
 
-def _syntax(text: str, error: yaml.MarkedYAMLError) -> YamlProblem:
+def _describe_syntax_error(text: str, error: yaml.MarkedYAMLError) -> YamlProblem:
     """Describe a syntax error of PyYAML, at the line where it was found or where it began."""
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
@@ -318,7 +320,7 @@ def _syntax(text: str, error: yaml.MarkedYAMLError) -> YamlProblem:
     return YamlProblem((), line, *_OTHER_ERROR)
 
 
-def _unprintable(text: str) -> YamlProblem:
+def _describe_unprintable(text: str) -> YamlProblem:
     found = _UNPRINTABLE.search(text)
     if not found:
         # Only the pure Python loader: an escape such as \\UFFFFFFFF has no line.

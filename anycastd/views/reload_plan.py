@@ -9,9 +9,7 @@ from enum import Enum
 from anycastd.bgp.route import Route
 from anycastd.decision.levels import Level
 from anycastd.decision.routes import index_by_prefix, leased_level, wanted_routes
-from anycastd.profile.model import Neighbor, Profile, Service
-
-IPV6 = 6
+from anycastd.profile.model import IPV6, Neighbor, Profile, Service
 
 
 class SessionChange(Enum):

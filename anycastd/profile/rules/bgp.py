@@ -12,13 +12,12 @@ from collections.abc import Iterator
 
 from anycastd.profile.document import Document, Problem
 from anycastd.profile.formats import SELF, UINT16_MAX
-from anycastd.profile.model import Address
+from anycastd.profile.model import IPV6, Address
 from anycastd.profile.rules.sections import (
     AWS,
     AZURE,
     AZURE_ROUTE_SERVER,
     CLOUDS,
-    IPV6,
     get_platform,
     iter_neighbors,
     iter_services,
@@ -54,22 +53,24 @@ def check_local_as(doc: Document) -> Iterator[Problem]:
     if asn is None:
         return
     if asn in _RESERVED_ASNS:
-        yield doc.problem(at, f"AS {asn} is reserved and belongs to no network", _USE_PRIVATE_ASN)
+        yield doc.make_problem(
+            at, f"AS {asn} is reserved and belongs to no network", _USE_PRIVATE_ASN
+        )
     elif get_platform(doc) == AZURE:
         for first, last, use in _AZURE_ASNS:
             if first <= asn <= last:
-                yield doc.problem(at, f"AS {asn} {use}", _USE_PRIVATE_ASN)
+                yield doc.make_problem(at, f"AS {asn} {use}", _USE_PRIVATE_ASN)
                 return
         if asn > UINT16_MAX:
             message = f"AS {asn} has more than 16 bits, which Azure Route Server refuses"
-            yield doc.problem(at, message, _USE_PRIVATE_ASN)
+            yield doc.make_problem(at, message, _USE_PRIVATE_ASN)
 
 
 def check_bfd(doc: Document) -> Iterator[Problem]:
     """Refuse BFD on Azure, whose route server does not support it."""
     at: Path = ("bgp", "bfd")
     if doc.get(*at) is not None and get_platform(doc) == AZURE:
-        yield doc.problem(at, "Azure Route Server does not support BFD", "remove it")
+        yield doc.make_problem(at, "Azure Route Server does not support BFD", "remove it")
 
 
 def check_peer_as(doc: Document) -> Iterator[Problem]:
@@ -83,13 +84,13 @@ def check_peer_as(doc: Document) -> Iterator[Problem]:
         if get_platform(doc) == AZURE:
             if asn != AZURE_ROUTE_SERVER:
                 message = f"AS {asn} is not Azure Route Server's AS number, which is always 65515"
-                yield doc.problem(at, message, "write 65515")
+                yield doc.make_problem(at, message, "write 65515")
         elif asn in _RESERVED_ASNS:
             remedy = "write the neighbor's own AS number"
-            yield doc.problem(at, f"AS {asn} is reserved and belongs to no network", remedy)
+            yield doc.make_problem(at, f"AS {asn} is reserved and belongs to no network", remedy)
         elif asn == local:
             message = f"AS {asn} is also local_as, and only eBGP is supported"
-            yield doc.problem(at, message, "write the neighbor's own AS number")
+            yield doc.make_problem(at, message, "write the neighbor's own AS number")
 
 
 def check_router_id(doc: Document) -> Iterator[Problem]:
@@ -98,7 +99,7 @@ def check_router_id(doc: Document) -> Iterator[Problem]:
     identifier = doc.get(*at)
     if identifier is not None and identifier.is_unspecified:
         remedy = "write this appliance's own IPv4 address"
-        yield doc.problem(at, "0.0.0.0 is not a valid BGP identifier", remedy)
+        yield doc.make_problem(at, "0.0.0.0 is not a valid BGP identifier", remedy)
 
 
 def check_addresses(doc: Document) -> Iterator[Problem]:
@@ -113,7 +114,7 @@ def check_addresses(doc: Document) -> Iterator[Problem]:
             continue
         if address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255":
             message = f"{address} is not the address of one host"
-            yield doc.problem(at, message, "write a unicast address such as 10.0.2.10")
+            yield doc.make_problem(at, message, "write a unicast address such as 10.0.2.10")
 
 
 def check_duplicate_neighbors(doc: Document) -> Iterator[Problem]:
@@ -125,8 +126,8 @@ def check_duplicate_neighbors(doc: Document) -> Iterator[Problem]:
         if address is None:
             continue
         if address in seen:
-            message = f"{address} is already a neighbor, in line {doc.line(seen[address])}"
-            yield doc.problem(at, message, "keep one of them")
+            message = f"{address} is already a neighbor, in line {doc.find_line(seen[address])}"
+            yield doc.make_problem(at, message, "keep one of them")
         seen.setdefault(address, at)
 
 
@@ -140,14 +141,14 @@ def check_address_families(doc: Document) -> Iterator[Problem]:
             continue
         if address == local:
             message = f"{address} is also the local address"
-            yield doc.problem(at, message, "write the neighbor's own address")
+            yield doc.make_problem(at, message, "write the neighbor's own address")
         elif address.version == IPV6 and get_platform(doc) == AZURE:
             message = f"{address} is IPv6, which Azure Route Server does not support"
-            yield doc.problem(at, message, "write its IPv4 address")
+            yield doc.make_problem(at, message, "write its IPv4 address")
         elif local is not None and address.version != local.version:
             message = f"{address} cannot be reached from {local}, which is IPv{local.version}"
             remedy = f"add local_address: with an IPv{address.version} address to this neighbor"
-            yield doc.problem(at, message, remedy)
+            yield doc.make_problem(at, message, remedy)
 
 
 def check_route_server_pair(doc: Document) -> Iterator[Problem]:
@@ -164,10 +165,12 @@ def check_route_server_pair(doc: Document) -> Iterator[Problem]:
         message = (
             "there is only one neighbor, and Azure Route Server requires sessions to both instances"
         )
-        yield doc.problem(at, message, "add the other instance's address, also with peer_as: 65515")
+        yield doc.make_problem(
+            at, message, "add the other instance's address, also with peer_as: 65515"
+        )
     elif get_platform(doc) == AWS:
         message = "there is only one neighbor, so all routes depend on one route server endpoint"
-        yield doc.problem(at, message, "add the subnet's other endpoint", warning=True)
+        yield doc.make_problem(at, message, "add the subnet's other endpoint", warning=True)
 
 
 def check_hold_time(doc: Document) -> Iterator[Problem]:
@@ -189,15 +192,15 @@ def check_hold_time(doc: Document) -> Iterator[Problem]:
                 if seconds
                 else "0 turns off the detection of a dead host"
             )
-            yield doc.problem(at, message, "write 3 or more, 9 if in doubt")
+            yield doc.make_problem(at, message, "write 3 or more, 9 if in doubt")
         elif ttl is not None and seconds <= ttl:
             message = f"{seconds} seconds is not more than the lease of {ttl} seconds (lease.ttl)"
             remedy = f"write hold_time: {int(ttl) + 1} or more, or a lower lease.ttl"
             blamed = at if doc.is_explicit(at) else lease_at
-            yield doc.problem(blamed, message, remedy)
+            yield doc.make_problem(blamed, message, remedy)
         elif seconds > _LONG_HOLD_TIME and get_platform(doc) == AZURE:
             message = f"the routes of a dead host would stay for {seconds} seconds"
-            yield doc.problem(
+            yield doc.make_problem(
                 at, message, "write 9, which Azure Route Server accepts", warning=True
             )
 
@@ -209,10 +212,10 @@ def check_transport(doc: Document) -> Iterator[Problem]:
             message = (
                 "cloud route servers do not support MD5 passwords, so no session would come up"
             )
-            yield doc.problem((*path, "md5_file"), message, "remove it")
+            yield doc.make_problem((*path, "md5_file"), message, "remove it")
         if neighbor.get("multihop") == 1 and get_platform(doc) == AZURE:
             message = "Azure Route Server is in another subnet, more than one hop away"
-            yield doc.problem((*path, "multihop"), message, "write 2 or more, or remove it")
+            yield doc.make_problem((*path, "multihop"), message, "write 2 or more, or remove it")
 
 
 def check_communities(doc: Document) -> Iterator[Problem]:
@@ -229,10 +232,14 @@ def check_communities(doc: Document) -> Iterator[Problem]:
                 continue
             if community in _AZURE_COMMUNITIES or community.startswith(_AZURE_COMMUNITY_PREFIX):
                 message = f"{community} is used by Azure itself to drop routes"
-                yield doc.problem(at, message, "remove it, or write one with your own AS number")
+                yield doc.make_problem(
+                    at, message, "remove it, or write one with your own AS number"
+                )
             elif community == _NO_ADVERTISE:
                 message = f"{community} (no-advertise) keeps the route inside the VNet"
-                yield doc.problem(at, message, "remove it, so that other regions learn the route")
+                yield doc.make_problem(
+                    at, message, "remove it, so that other regions learn the route"
+                )
 
 
 RULES = (

@@ -37,11 +37,11 @@ def _check_condition(doc: Document, at: Path, condition: dict[str, Value]) -> It
     kinds = [kind for kind in _KINDS if doc.is_explicit((*at, kind))]
     if not kinds:
         message = "has none of backend, frontend, all and any"
-        yield doc.problem(at, message, "write {backend: NAME} or {frontend: NAME}")
+        yield doc.make_problem(at, message, "write {backend: NAME} or {frontend: NAME}")
     elif len(kinds) > 1:
         message = f"{' and '.join(kinds)} are in one condition"
         each = ", ".join(f"{{{kind}: ...}}" for kind in kinds)
-        yield doc.problem(at, message, f"write all: [{each}]")
+        yield doc.make_problem(at, message, f"write all: [{each}]")
     elif kinds[0] in ("all", "any"):
         for index, part in enumerate(condition.get(kinds[0]) or ()):
             if part is not None:
@@ -62,16 +62,16 @@ def _check_measures(doc: Document, at: Path, kind: str) -> Iterator[Problem]:
     if len(measures) > 1:
         each = ", ".join(f"{{{kind}: ..., {key}: ...}}" for key in measures)
         message = f"{' and '.join(measures)} are in one condition"
-        yield doc.problem((*at, measures[1]), message, f"write all: [{each}]")
+        yield doc.make_problem((*at, measures[1]), message, f"write all: [{each}]")
     for key in _LIMITS:
         if doc.is_explicit((*at, key)) and "serve" in at:
             message = "would withdraw the VIP under load, in one region after the other"
-            yield doc.problem(
+            yield doc.make_problem(
                 (*at, key), message, "move it to healthy, where overload only degrades the route"
             )
     if doc.is_explicit((*at, "by")) and any(key in _LIMITS for key in measures):
         message = "applies to usable servers, not to a limit"
-        yield doc.problem((*at, "by"), message, "remove it")
+        yield doc.make_problem((*at, "by"), message, "remove it")
 
 
 def _refuse_keys(doc: Document, at: Path, kind: str, keys: tuple[str, ...]) -> Iterator[Problem]:
@@ -81,7 +81,7 @@ def _refuse_keys(doc: Document, at: Path, kind: str, keys: tuple[str, ...]) -> I
             proxy = "a backend or frontend" if key in _PROXY_KEYS else "a backend"
             message = f"applies to {proxy}, not to {kind}"
             remedy = f"move it to a condition on {proxy}, or remove it"
-            yield doc.problem((*at, key), message, remedy)
+            yield doc.make_problem((*at, key), message, remedy)
 
 
 def _check_usable(doc: Document, at: Path, usable: float | str | None) -> Iterator[Problem]:
@@ -90,10 +90,10 @@ def _check_usable(doc: Document, at: Path, usable: float | str | None) -> Iterat
     if isinstance(usable, str):
         if not 1 <= float(usable.removesuffix("%")) <= _MAX_PERCENT:
             message = f"{usable} is not a possible share of servers"
-            yield doc.problem(at, message, "write 1% to 100%")
+            yield doc.make_problem(at, message, "write 1% to 100%")
     elif usable is not None and usable < 1:
         message = f"{usable} would be true without any usable server"
-        yield doc.problem(at, message, "write 1 or more")
+        yield doc.make_problem(at, message, "write 1 or more")
 
 
 def _check_instance(doc: Document, at: Path, name: str | None) -> Iterator[Problem]:
@@ -102,11 +102,11 @@ def _check_instance(doc: Document, at: Path, name: str | None) -> Iterator[Probl
     at = (*at, "haproxy")
     if name is not None and names and not doc.is_explicit(("haproxy", name)):
         remedy = suggest(name, names) or " or ".join(quote(each) for each in names)
-        yield doc.problem(at, f"there is no {quote(name)} under haproxy", f"write {remedy}")
+        yield doc.make_problem(at, f"there is no {quote(name)} under haproxy", f"write {remedy}")
     elif not doc.is_explicit(at) and len(names) > 1:
         message = f"is missing, but there are {len(names)} HAProxy processes"
         remedy = f"add haproxy: {' or '.join(quote(each) for each in names)}"
-        yield doc.problem(at, message, remedy)
+        yield doc.make_problem(at, message, remedy)
 
 
 def check_maintenance(doc: Document) -> Iterator[Problem]:
@@ -126,7 +126,9 @@ def check_maintenance(doc: Document) -> Iterator[Problem]:
             message = (
                 f"up to here the entries need a request of over {_MAX_REQUEST} bytes to HAProxy"
             )
-            yield doc.problem(at, message, "shorten the names of maps and keys, or remove some")
+            yield doc.make_problem(
+                at, message, "shorten the names of maps and keys, or remove some"
+            )
 
 
 def check_steering(doc: Document) -> Iterator[Problem]:
@@ -142,13 +144,13 @@ def check_steering(doc: Document) -> Iterator[Problem]:
                 "standby would keep users on the 503 page, as longer paths do not move traffic "
                 "(prepends_steer: false)"
             )
-            yield doc.problem((*path, "failed"), message, "write withdraw")
+            yield doc.make_problem((*path, "failed"), message, "write withdraw")
         for at, key in _iter_limits(doc, (*path, "healthy"), service.get("healthy")):
             message = (
                 "would withdraw the VIP under load, in one region after the other, because longer "
                 "paths do not move traffic (prepends_steer: false)"
             )
-            yield doc.problem((*at, key), message, "remove it")
+            yield doc.make_problem((*at, key), message, "remove it")
 
 
 def _iter_limits(

@@ -19,7 +19,7 @@ def check_drain_wait(doc: Document) -> Iterator[Problem]:
     if get_platform(doc) == AZURE and wait is not None and wait < AZURE_WINDOW:
         message = f"Azure may delay the longer path for {AZURE_WINDOW} seconds"
         remedy = f"write {AZURE_WINDOW + 10} or more"
-        yield doc.problem(("drain", "wait"), message, remedy, warning=True)
+        yield doc.make_problem(("drain", "wait"), message, remedy, warning=True)
 
 
 def check_graceful_shutdown(doc: Document) -> Iterator[Problem]:
@@ -28,7 +28,7 @@ def check_graceful_shutdown(doc: Document) -> Iterator[Problem]:
         if get_platform(doc) == AZURE and neighbor.get("graceful_shutdown"):
             message = "Azure does not document support for 65535:0, so only the longer path counts"
             remedy = "remove it"
-            yield doc.problem((*path, "graceful_shutdown"), message, remedy, warning=True)
+            yield doc.make_problem((*path, "graceful_shutdown"), message, remedy, warning=True)
 
 
 def check_regions(doc: Document) -> Iterator[Problem]:
@@ -42,22 +42,24 @@ def check_regions(doc: Document) -> Iterator[Problem]:
             at: Path = ("regions", index, key)
             text = str(region.get(key, ""))
             if text in seen:
-                message = f"{quote(text)} is already in line {doc.line(seen[text])}"
-                yield doc.problem(at, message, "write each region once, with its own agent")
+                message = f"{quote(text)} is already in line {doc.find_line(seen[text])}"
+                yield doc.make_problem(at, message, "write each region once, with its own agent")
             elif text:
                 seen[text] = at
     own = doc.get("region")
     names = [region.get("name") for region in listed]
     if own is not None and own not in names:
         remedy = f"add {{name: {own}, agent: ...}}; the order is the same in each profile"
-        yield doc.problem(("regions",), f"this region, {quote(own)}, is not in the list", remedy)
+        yield doc.make_problem(
+            ("regions",), f"this region, {quote(own)}, is not in the list", remedy
+        )
     elif len(names) == 1:
         message = "no other region is listed, so nothing can be drained without --force"
-        yield doc.problem(("regions",), message, "add the other regions", warning=True)
+        yield doc.make_problem(("regions",), message, "add the other regions", warning=True)
     if "web" not in doc.tree:
         message = "the other regions cannot query this one, because web is missing"
         remedy = "add web: {listen: ADDRESS:PORT} with this region's agent as listed here"
-        yield doc.problem(("regions",), message, remedy, warning=True)
+        yield doc.make_problem(("regions",), message, remedy, warning=True)
 
 
 RULES = (check_drain_wait, check_graceful_shutdown, check_regions)

@@ -17,9 +17,6 @@ AZURE_ROUTE_SERVER = 65515
 AZURE_WINDOW = 30
 """Seconds for which Azure may delay a second route change; the first one passes at once."""
 
-IPV6 = 6
-"""``version`` of IPv6 addresses and networks in ``ipaddress``."""
-
 
 def get_platform(doc: Document) -> str | None:
     """Return the value of ``platform``, or None if it is missing or invalid."""

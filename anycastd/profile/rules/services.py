@@ -12,12 +12,11 @@ from itertools import pairwise
 
 from anycastd.profile.document import Document, Problem
 from anycastd.profile.formats import SELF
-from anycastd.profile.model import Address
+from anycastd.profile.model import IPV6, Address
 from anycastd.profile.rules.sections import (
     AZURE,
     AZURE_WINDOW,
     CLOUDS,
-    IPV6,
     get_platform,
     iter_neighbors,
     iter_services,
@@ -47,10 +46,10 @@ def check_sockets(doc: Document) -> Iterator[Problem]:
         size = len(socket.encode())
         if size > _MAX_SOCKET_PATH:
             message = f"the path has {size} bytes, and sockets allow {_MAX_SOCKET_PATH}"
-            yield doc.problem(at, message, "use a shorter path, here and in haproxy.cfg")
+            yield doc.make_problem(at, message, "use a shorter path, here and in haproxy.cfg")
         if socket in seen:
-            message = f"{quote(socket)} is also the socket in line {doc.line(seen[socket])}"
-            yield doc.problem(at, message, "write each HAProxy's own socket")
+            message = f"{quote(socket)} is also the socket in line {doc.find_line(seen[socket])}"
+            yield doc.make_problem(at, message, "write each HAProxy's own socket")
         seen.setdefault(socket, at)
 
 
@@ -61,7 +60,7 @@ def check_poll_interval(doc: Document) -> Iterator[Problem]:
         if deadline is not None and poll is not None and deadline < _LOOKS * poll:
             message = f"two looks, {poll} seconds apart, do not fit into the deadline of {deadline}"
             at: Path = ("haproxy", name, "poll")
-            yield doc.problem(at, message, f"write {deadline / _LOOKS:g} or less")
+            yield doc.make_problem(at, message, f"write {deadline / _LOOKS:g} or less")
 
 
 # VIPs --------------------------------------------------------------------------------------------
@@ -74,18 +73,18 @@ def check_vips(doc: Document) -> Iterator[Problem]:
         if vip is None:
             continue
         at = (*path, "vip")
-        message = _why_not_unicast(vip.ip)
+        message = _explain_not_unicast(vip.ip)
         if message:
-            yield doc.problem(at, f"{vip.ip} {message}", "write a unicast address of your own")
+            yield doc.make_problem(at, f"{vip.ip} {message}", "write a unicast address of your own")
         elif vip.network.prefixlen != vip.max_prefixlen:
             message = f"{vip} is more than one address"
-            yield doc.problem(at, message, f"write {vip.ip}/{vip.max_prefixlen}")
+            yield doc.make_problem(at, message, f"write {vip.ip}/{vip.max_prefixlen}")
         elif vip.version == IPV6 and get_platform(doc) == AZURE:
             message = f"{vip.ip} is IPv6, which Azure Route Server does not support"
-            yield doc.problem(at, message, "write an IPv4 address")
+            yield doc.make_problem(at, message, "write an IPv4 address")
 
 
-def _why_not_unicast(ip: Address) -> str | None:
+def _explain_not_unicast(ip: Address) -> str | None:
     """Return why an address cannot be a VIP, None if it can."""
     mapped = isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None
     # 0.0.0.0/8 is this network (RFC 1122), 240.0.0.0/4 with broadcast reserved (RFC 1112).
@@ -118,8 +117,8 @@ def check_vip_conflicts(doc: Document) -> Iterator[Problem]:
             continue
         if vip.ip in taken:
             use, where = taken[vip.ip]
-            message = f"{vip.ip} is already {use}, in line {doc.line(where)}"
-            yield doc.problem(at, message, "write an address that nothing else uses")
+            message = f"{vip.ip} is already {use}, in line {doc.find_line(where)}"
+            yield doc.make_problem(at, message, "write an address that nothing else uses")
         taken.setdefault(vip.ip, ("a VIP", at))
 
 
@@ -136,7 +135,7 @@ def check_vip_in_cloud_network(doc: Document) -> Iterator[Problem]:
                     f"{vip.ip} is inside {network}, and the cloud does not accept such a route"
                 )
                 remedy = "write an address outside all networks of the VNet or VPC"
-                yield doc.problem((*path, "vip"), message, remedy)
+                yield doc.make_problem((*path, "vip"), message, remedy)
                 break
 
 
@@ -156,7 +155,7 @@ def check_next_hops(doc: Document) -> Iterator[Problem]:
                 hop = neighbor.get("local_address", doc.get("bgp", "local_address"))
             refusal = _refuse_next_hop(vip.ip, hop)
             if refusal:
-                yield doc.problem(at, *refusal)
+                yield doc.make_problem(at, *refusal)
                 break
 
 
@@ -176,14 +175,14 @@ def _refuse_next_hop(vip: Address, hop: Address | None) -> tuple[str, str] | Non
 def check_levels(doc: Document) -> Iterator[Problem]:
     """Require longer paths at worse levels, so that a worse level loses."""
     for path, service in iter_services(doc):
-        for better, worse in pairwise(_prepend_keys(doc, path)):
+        for better, worse in pairwise(_list_prepend_keys(doc, path)):
             less, more = doc.get(*path, *better), doc.get(*path, *worse)
             if less is None or more is None or less < more:
                 continue
-            key, than = _dotted(worse), _dotted(better)
+            key, than = _join_keys(worse), _join_keys(better)
             message = f"{key} {more} is not more than {than} {less}, so it would not lose"
             blamed = worse if doc.is_explicit((*path, *worse)) else better
-            yield doc.problem((*path, *blamed), message, f"write {less + 1} or more for {key}")
+            yield doc.make_problem((*path, *blamed), message, f"write {less + 1} or more for {key}")
         if (
             "degraded" in service
             and doc.is_explicit((*path, "degraded"))
@@ -191,7 +190,7 @@ def check_levels(doc: Document) -> Iterator[Problem]:
         ):
             message = "has no effect without healthy, which decides when to degrade"
             remedy = "add healthy: {backend: NAME, usable: 50%}, or remove it"
-            yield doc.problem((*path, "degraded"), message, remedy, warning=True)
+            yield doc.make_problem((*path, "degraded"), message, remedy, warning=True)
 
 
 def check_path_lengths(doc: Document) -> Iterator[Problem]:
@@ -204,11 +203,11 @@ def check_path_lengths(doc: Document) -> Iterator[Problem]:
         if 1 + more > MAX_PATH:
             message = f"each path would contain our own AS number {1 + more} times or more"
             remedy = f"write {MAX_PATH - 1} or less"
-            yield doc.problem((*path, "prepend"), message, remedy)
+            yield doc.make_problem((*path, "prepend"), message, remedy)
         else:
             extra = max(extra, more)
     for path, _ in iter_services(doc):
-        for level in _prepend_keys(doc, path):
+        for level in _list_prepend_keys(doc, path):
             count = doc.get(*path, *level)
             if count is None or 1 + count + extra <= MAX_PATH:
                 continue
@@ -217,11 +216,11 @@ def check_path_lengths(doc: Document) -> Iterator[Problem]:
                 f"the path would contain our own AS number {1 + count + extra} times{added}, and "
                 f"routers on the way may drop paths longer than {MAX_PATH}"
             )
-            remedy = f"write {_dotted(level)}: {MAX_PATH - 1 - extra} or less"
-            yield doc.problem((*path, *level), message, remedy)
+            remedy = f"write {_join_keys(level)}: {MAX_PATH - 1 - extra} or less"
+            yield doc.make_problem((*path, *level), message, remedy)
 
 
-def _prepend_keys(doc: Document, path: Path) -> list[tuple[str, ...]]:
+def _list_prepend_keys(doc: Document, path: Path) -> list[tuple[str, ...]]:
     """Return the keys that have the prepends of the announced levels, best level first."""
     degraded = [("degraded", "prepend")] if _can_degrade(doc, path) else []
     return [("prepend",), *degraded, ("standby", "prepend")]
@@ -232,7 +231,7 @@ def _can_degrade(doc: Document, path: Path) -> bool:
     return doc.is_explicit((*path, "healthy"))
 
 
-def _dotted(keys: tuple[str, ...]) -> str:
+def _join_keys(keys: tuple[str, ...]) -> str:
     return ".".join(keys)
 
 
@@ -249,7 +248,7 @@ def check_timers(doc: Document) -> Iterator[Problem]:
             )
             message = f"hold_down {least} is more than hold_down_max {most}"
             remedy = f"write hold_down_max: {least} or more"
-            yield doc.problem((*path, "return", key), message, remedy)
+            yield doc.make_problem((*path, "return", key), message, remedy)
         if get_platform(doc) != AZURE:
             continue
         for key in ("hold_down", "spacing"):
@@ -260,7 +259,7 @@ def check_timers(doc: Document) -> Iterator[Problem]:
                     "Azure may delay a second change"
                 )
                 remedy = f"write {AZURE_WINDOW + 5} or more"
-                yield doc.problem((*path, "return", key), message, remedy, warning=True)
+                yield doc.make_problem((*path, "return", key), message, remedy, warning=True)
 
 
 # Self-test ---------------------------------------------------------------------------------------
@@ -275,12 +274,12 @@ def check_self_tests(doc: Document) -> Iterator[Problem]:
         kinds = [kind for kind in _SELF_TEST_KINDS if doc.is_explicit((*at, kind))]
         if len(kinds) != 1:
             message = "has both tcp and http" if kinds else "has neither tcp nor http"
-            yield doc.problem(at, message, "write {http: PORT} or {tcp: PORT}")
+            yield doc.make_problem(at, message, "write {http: PORT} or {tcp: PORT}")
         elif kinds[0] == "tcp":
             for key in ("path", "host"):
                 if doc.is_explicit((*at, key)):
                     message = "applies to http, not to tcp"
-                    yield doc.problem(
+                    yield doc.make_problem(
                         (*at, key), message, "write http: instead of tcp:, or remove it"
                     )
 
