@@ -21,7 +21,7 @@ One event, from HAProxy's socket to the UPDATE (ten functions, in this order):
    9  agent/lease_client              LeaseClient.renew
         Want: the whole set, for ttl seconds; nothing else renews the lease
       --- another process: ExaBGP's child, which outlives the agent ---
-  10  lease/machine                   LeaseMachine.message
+  10  lease/machine                   LeaseMachine.on_message
         what differs from what is advertised, withdrawals first; speaker/lease_process sends it
         to ExaBGP (speaker/exabgp/api -> a line -> UPDATE)
 

@@ -7,5 +7,7 @@ effects      what the machine asks its process to do
 owner        which agent owns the lease; agents that crash again and again
 neighbor     what the lease knows of one neighbor
 reconfigure  how a running speaker takes over other sessions, one at a time
+adj_rib_out  requested, permitted and advertised routes, and what differs
+outstanding  commands that the speaker has not answered yet
 machine      who wants which routes for how long: messages, facts and time in, effects out
 """

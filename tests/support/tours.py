@@ -14,7 +14,8 @@ PACKAGE = ROOT / "anycastd"
 
 _STEP = re.compile(r"^ {2,3}(\d+)  (\S+)  +(\S+)", re.MULTILINE)
 _FOLDER = re.compile(r"^ {4}(\w+) {2,}\S.*?; uses (.+)$", re.MULTILINE)
-_ENTRY = re.compile(r"^ {4}(\w+/?) {2,}\S", re.MULTILINE)
+# The formatter takes the indentation away where every line has it.
+_ENTRY = re.compile(r"^(?: {4})?(\w+/?) {2,}\S", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
