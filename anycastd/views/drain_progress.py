@@ -1,4 +1,4 @@
-"""How far a drain has got: its phase, the sessions that are left, whether it is safe to reboot."""
+"""The progress of a drain: its phase, the sessions left, and whether it is safe to reboot."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from anycastd.profile.model import Profile, Service
 
 @dataclass(frozen=True, slots=True)
 class DrainStatus:
-    """A drain that covers a service; ``what`` it is of, who began it and why.
+    """A drain of a service: what it covers (``what``), who began it (``by``), and why.
 
-    Times in seconds: ``since`` it began, ``left`` until the longer path has stood long enough,
-    ``until`` it ends by itself.  ``phase``: ``longer path``, ``waiting``, ``withdrawn``.
+    Durations in seconds: ``since`` it began, ``left`` of the wait at the longer path, ``until`` it
+    ends by itself (None: an operator ends it).  ``phase``: ``longer path``, ``waiting`` or
+    ``withdrawn``.  The field names are JSON keys.
     """
 
     what: str
@@ -30,47 +31,53 @@ class DrainStatus:
     stopping: bool
 
 
-def describe_drain(hold: DrainEffect, now: float) -> DrainStatus:
-    """Give what a drain does at ``now``."""
-    drain = hold.drain
-    ends = hold.cap.ends_at
+def describe_drain(effect: DrainEffect, now: float) -> DrainStatus:
+    """Describe what a drain does at ``now`` (own time)."""
+    drain = effect.drain
+    wait_ends_at = effect.cap.ends_at
     return DrainStatus(
         what=drain.scope,
         reason=drain.reason,
         by=drain.by,
         since=round(now - drain.began_at, 1),
         until=None if drain.ends_at is None else round(max(0.0, drain.ends_at - now), 1),
-        phase=hold.phase.value,
-        left=0.0 if ends is None else round(max(0.0, ends - now), 1),
+        phase=effect.phase.value,
+        left=0.0 if wait_ends_at is None else round(max(0.0, wait_ends_at - now), 1),
         force=drain.force,
         stopping=drain.stopping,
     )
 
 
 def count_open_sessions(service: Service, looks: Mapping[str, Observation]) -> int | None:
-    """Count what is open at the frontends that the rules name; None where one cannot be seen."""
-    found = None
+    """Count the open sessions of the frontends that the rules name.
+
+    Returns None if the rules name no frontend, or if HAProxy did not show one of them.
+    """
+    total = None
     for instance, look in looks.items():
         for name in Query.of([service], instance).frontends:
             if isinstance(look, Gone):
-                found = found or 0  # they ended with it
+                total = total or 0  # sessions end with their HAProxy
             elif isinstance(look, Snapshot) and name in look.frontends:
-                found = (found or 0) + look.frontends[name].sessions
+                total = (total or 0) + look.frontends[name].sessions
             else:
                 return None
-    return found
+    return total
 
 
 def is_drained(
     profile: Profile,
     service: Service,
-    holds: Iterable[DrainEffect],
+    effects: Iterable[DrainEffect],
     sessions: int | None,
     now: float,
 ) -> bool:
-    """Whether a drained service is as empty as it will get: nobody is left, or nobody leaves."""
-    gone = [hold for hold in holds if hold.phase is DrainPhase.WITHDRAWN]
-    if not gone or now < min(hold.safe_from for hold in gone):
+    """Return whether a drained service is withdrawn and the wait for its sessions is over.
+
+    That wait is over when no session is left, or `drain.linger` seconds after the withdrawal.
+    """
+    withdrawn = [effect for effect in effects if effect.phase is DrainPhase.WITHDRAWN]
+    if not withdrawn or now < min(effect.safe_from for effect in withdrawn):
         return False
-    since = min(hold.drain.withdrawn_at[service.name] for hold in gone)
-    return sessions == 0 or now - since >= profile.drain.linger
+    withdrawn_at = min(effect.drain.withdrawn_at[service.name] for effect in withdrawn)
+    return sessions == 0 or now - withdrawn_at >= profile.drain.linger

@@ -1,4 +1,7 @@
-"""Why a service is announced as it is: rules, caps, timers, and what would happen next."""
+"""Explain a service's level: its rules, caps, timers, past changes, and what comes next.
+
+The field names are the keys of the JSON.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,16 @@ from anycastd.profile.model import Profile, Service
 from anycastd.views.reason_view import ReasonView, view_reason
 
 VERSION = 1
-"""Of the JSON; fields are only ever added."""
-AHEAD = 7 * 24 * 3600.0
-"""Seconds for which the core is run forward; the longest timer of a profile has a day."""
-CHANGES = 5
+"""Version of the JSON; keys are only ever added."""
+FORECAST_DURATION = 7 * 24 * 3600.0
+"""Seconds of the forecast; the longest timer of a profile has a day."""
+MAX_CHANGES = 5
 """Past changes that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleView:
-    """A rule, the conditions that it belongs to, its truth, its value and what it needs."""
+    """A rule: the conditions that have it (``of``), its truth, what was found, what it needs."""
 
     of: tuple[str, ...]
     rule: str
@@ -39,7 +42,10 @@ class RuleView:
 
 @dataclass(frozen=True, slots=True)
 class CapView:
-    """A cap: who sets it, fact or wait, its level; ``ends`` seconds from now, None: not by time."""
+    """A cap on the level: its source, and ``kind`` fact or wait.
+
+    ``ends``: seconds until time alone ends it; None: time does not end it.
+    """
 
     source: str
     kind: str
@@ -50,7 +56,7 @@ class CapView:
 
 @dataclass(frozen=True, slots=True)
 class ForecastView:
-    """The level from ``after`` seconds on, if nothing changes."""
+    """The level that begins in ``after`` seconds, if nothing changes."""
 
     after: float
     level: str
@@ -59,7 +65,10 @@ class ForecastView:
 
 @dataclass(frozen=True, slots=True)
 class TransitionView:
-    """A past change, ``ago`` seconds; the others are seconds from stage to stage, None: not yet."""
+    """A past change of level, ``ago`` seconds.
+
+    ``decided``, ``sent``, ``acknowledged``: seconds since the stage before; None: not reached.
+    """
 
     ago: float
     old: str
@@ -72,9 +81,10 @@ class TransitionView:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """All of it for one service; ``since`` in seconds, ``as_path`` without a neighbor's own.
+    """The explanation of one service.
 
-    ``failures`` in a row cost a hold-down of ``hold_down`` seconds.
+    ``since``: seconds at this level.  ``as_path``: without a neighbor's own prepends.
+    ``failures``: how often it failed in a row; ``hold_down``: the seconds that these cost.
     """
 
     vip: str
@@ -92,7 +102,7 @@ class Explanation:
     changes: tuple[TransitionView, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain values, ready for json.dumps."""
+        """Return plain values for json.dumps."""
         return asdict(self)
 
 
@@ -104,13 +114,13 @@ def explain_service(
     now: float,
     changes: Iterable[Transition] = (),
 ) -> Explanation:
-    """Explain service ``name`` as ``memory`` and ``inputs`` have it at ``now``, seconds.
+    """Explain the service ``name`` from ``memory`` and ``inputs`` at ``now`` (own time).
 
-    ``changes`` are its past ones, newest first.
+    ``changes``: its past changes, newest first.
     """
     service = profile.services[name]
     alone = replace(profile, services={name: service})
-    present, *later = forecast(alone, memory, inputs, now, AHEAD)[name]
+    present, *later = forecast(alone, memory, inputs, now, FORECAST_DURATION)[name]
     decision = present.decision
     level = decision.level
     path = wanted_path(profile, service, level)
@@ -128,7 +138,9 @@ def explain_service(
         failures=failures,
         hold_down=hold_down_time(service, failures),
         next=tuple(_next(stage.after, stage.decision) for stage in later),
-        changes=tuple(_change(each, now) for _, each in zip(range(CHANGES), changes, strict=False)),
+        changes=tuple(
+            _change(each, now) for _, each in zip(range(MAX_CHANGES), changes, strict=False)
+        ),
     )
 
 
@@ -165,15 +177,15 @@ def _next(after: float, decision: Decision) -> ForecastView:
 
 
 def _change(each: Transition, now: float) -> TransitionView:
-    def took(since: float | None, until: float | None) -> float | None:
-        return None if since is None or until is None else round(max(0.0, until - since), 6)
+    def between(start: float | None, end: float | None) -> float | None:
+        return None if start is None or end is None else round(max(0.0, end - start), 6)
 
     return TransitionView(
         ago=round(now - each.decided_at, 1),
         old=each.old.word,
         new=each.new.word,
         reason=view_reason(each.reason, each.detail),
-        decided=took(each.evidence_at, each.decided_at) or 0.0,
-        sent=took(each.decided_at, each.sent_at),
-        acknowledged=took(each.sent_at, each.acknowledged_at),
+        decided=between(each.evidence_at, each.decided_at) or 0.0,
+        sent=between(each.decided_at, each.sent_at),
+        acknowledged=between(each.sent_at, each.acknowledged_at),
     )

@@ -25,13 +25,13 @@ class TimedReasonView(ReasonView):
 
 
 def view_reason(reason: Reason, detail: str) -> ReasonView:
-    """Show ``reason`` with its evidence."""
+    """Build the view of ``reason``; ``detail`` is the evidence for it."""
     return ReasonView(reason.name.lower(), reason.sentence, reason.remedy, detail)
 
 
 def view_timed_reason(
     reason: Reason, detail: str, ends_at: float | None, now: float
 ) -> TimedReasonView:
-    """Show ``reason`` with its evidence and the seconds from ``now`` to ``ends_at`` (own time)."""
+    """Build the view of ``reason`` with the seconds from ``now`` to ``ends_at`` (own time)."""
     left = None if ends_at is None else round(max(0.0, ends_at - now), 1)
     return TimedReasonView(reason.name.lower(), reason.sentence, reason.remedy, detail, left)

@@ -1,7 +1,7 @@
-"""The one view of everything: Status.  Text, JSON and exit codes are renderings of it.
+"""Build Status: everything that `anycastd status` shows.  The field names are the keys of the JSON.
 
-"Announced" means four separate facts for each neighbor, and they are shown apart: the route is
-wanted, ExaBGP has acknowledged it, it is in ExaBGP's adj-rib-out, and the session is up.
+"Announced" is four separate facts for each neighbor, and each is shown: the route is wanted, ExaBGP
+has acknowledged it, it is in ExaBGP's adj-rib-out, and the session is up.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from anycastd.views.drain_progress import (
 from anycastd.views.reason_view import TimedReasonView, view_timed_reason
 
 VERSION = 1
-"""Of the JSON; fields are only ever added."""
+"""Version of the JSON; keys are only ever added."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """A HAProxy server behind a rule."""
+    """A server of a rule's backend: whether it is usable and why; HAProxy's status and check."""
 
     name: str
     usable: str
@@ -48,7 +48,7 @@ class ServerStatus:
 
 @dataclass(frozen=True, slots=True)
 class RuleStatus:
-    """A rule of the profile, its truth (``true``, ``false``, ``unknown``) and what was found."""
+    """A rule of the profile: ``truth`` is true, false or unknown, ``value`` is what was found."""
 
     rule: str
     truth: str
@@ -59,7 +59,10 @@ class RuleStatus:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """One service at one neighbor; ``in_sync`` is true when all four facts are as wanted."""
+    """The route of one service at one neighbor; ``in_sync``: all four facts are as wanted.
+
+    ``wanted``, ``acknowledged``: AS paths, None: no route.  ``rib``: agrees, differs or unread.
+    """
 
     wanted: tuple[int, ...] | None
     acknowledged: tuple[int, ...] | None
@@ -70,11 +73,12 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """One service; ``since`` in seconds, ``as_path`` without what a neighbor adds.
+    """One service.
 
-    ``serves``: announced, and the rules find no reason against it.  ``sessions``: open at the
-    frontends that its rules name, None where that is not known.  ``safe``: it is drained, and as
-    empty as it will get.
+    ``since``: seconds at this level.  ``as_path``: without a neighbor's own prepends; None: not
+    announced.  ``serves``: it is announced to a neighbor, and `serve` is not false.  ``sessions``:
+    open at the frontends that its rules name; None: not known.  ``safe``: it is drained, and a
+    reboot cuts nothing that a longer wait would save.
     """
 
     vip: str
@@ -96,7 +100,7 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True)
 class NeighborStatus:
-    """One neighbor; ``since`` in seconds (None: not known), ``announced`` are prefixes."""
+    """One neighbor: ``since`` in seconds (None: not known); ``announced``: prefixes."""
 
     peer_as: int
     session: str
@@ -107,7 +111,7 @@ class NeighborStatus:
 
 @dataclass(frozen=True, slots=True)
 class HaproxyStatus:
-    """One HAProxy instance: ``answers``, ``gone``, ``silent`` or ``unseen``; times in seconds."""
+    """One HAProxy: ``state`` is answers, gone, silent or unseen; durations in seconds."""
 
     socket: str
     state: str
@@ -121,7 +125,7 @@ class HaproxyStatus:
 
 @dataclass(frozen=True, slots=True)
 class LeaseStatus:
-    """The lease: ``expires_in`` seconds; None where nobody holds anything."""
+    """The lease: ``expires_in`` seconds; None if no routes are leased."""
 
     connected: bool
     expires_in: float | None
@@ -133,7 +137,7 @@ class LeaseStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything that an operator or a program may want to see, at one moment."""
+    """The whole status at one moment."""
 
     v: int
     version: str
@@ -146,7 +150,7 @@ class Status:
     problems: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as plain values, ready for json.dumps."""
+        """Return plain values for json.dumps."""
         return asdict(self)
 
 
@@ -160,38 +164,30 @@ def build_status(
     version: str,
     polling: Mapping[str, str],
 ) -> Status:
-    """Build the view after ``step`` at ``now``.
+    """Build the status after the pass ``step``, at ``now`` (own time).
 
-    ``polling`` names the HAProxy instances that are polled instead of heard, each with the reason.
+    ``polling``: the HAProxy instances that send no events and are polled, each with the reason.
     """
     report = inputs.lease.report if inputs.lease.connected else None
-    held = {route.key: route for route in inputs.lease.leased or ()}
+    leased = {route.key: route for route in inputs.lease.leased or ()}
     services = {
         name: _service(
             profile,
             profile.services[name],
             decision,
-            _Seen(held, report, inputs.haproxy, step.drain_effects.get(name, ())),
+            _Evidence(leased, report, inputs.haproxy, step.drain_effects.get(name, ())),
             now,
         )
         for name, decision in step.decisions.items()
     }
     neighbors = {
-        str(neighbor.address): _neighbor(str(neighbor.address), neighbor.peer_as, held, report)
+        str(neighbor.address): _neighbor(str(neighbor.address), neighbor.peer_as, leased, report)
         for neighbor in profile.bgp.neighbors
     }
     haproxy = {
         name: _haproxy(instance.socket, inputs.haproxy.get(name), now, events=name not in polling)
         for name, instance in profile.haproxy.items()
     }
-    lease = LeaseStatus(
-        connected=inputs.lease.connected,
-        expires_in=None if report is None else report.expires_in,
-        serial=0 if report is None else report.serial,
-        acked=0 if report is None else report.acked,
-        repairs=0 if report is None else report.repairs,
-        exabgp="" if report is None else report.exabgp,
-    )
     return Status(
         v=VERSION,
         version=version,
@@ -200,7 +196,7 @@ def build_status(
         services=services,
         neighbors=neighbors,
         haproxy=haproxy,
-        lease=lease,
+        lease=_lease(report, connected=inputs.lease.connected),
         problems=(
             *_problems(inputs, report, services, neighbors, polling),
             *_untested(profile, step),
@@ -210,30 +206,48 @@ def build_status(
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What stands around a service: the lease's routes and report, the looks, its drains."""
+class _Evidence:
+    """What the status of a service is built from, besides its decision."""
 
-    held: Mapping[tuple[str, str], Route]
+    leased: Mapping[tuple[str, str], Route]
     report: Report | None
     haproxy: Mapping[str, Observation]
-    holds: tuple[DrainEffect, ...]
+    drain_effects: tuple[DrainEffect, ...]
+
+
+def _lease(report: Report | None, *, connected: bool) -> LeaseStatus:
+    if report is None:
+        return LeaseStatus(connected, None, serial=0, acked=0, repairs=0, exabgp="")
+    return LeaseStatus(
+        connected,
+        expires_in=report.expires_in,
+        serial=report.serial,
+        acked=report.acked,
+        repairs=report.repairs,
+        exabgp=report.exabgp,
+    )
 
 
 def _service(
-    profile: Profile, service: Service, decision: Decision, seen: _Seen, now: float
+    profile: Profile, service: Service, decision: Decision, evidence: _Evidence, now: float
 ) -> ServiceStatus:
     level = decision.level
     path = wanted_path(profile, service, level)
-    leaving = (service.name,) if seen.holds else ()
-    want = {route.neighbor: route for route in wanted_routes(profile, [(service, level)], leaving)}
+    leaving = (service.name,) if evidence.drain_effects else ()
+    wanted = {
+        route.neighbor: route for route in wanted_routes(profile, [(service, level)], leaving)
+    }
     neighbors = {}
     for neighbor in profile.bgp.neighbors:
         address = str(neighbor.address)
         neighbors[address] = _announcement(
-            want.get(address), seen.held.get((address, service.prefix)), seen.report, address
+            wanted.get(address),
+            evidence.leased.get((address, service.prefix)),
+            evidence.report,
+            address,
         )
     in_sync = all(announcement.in_sync for announcement in neighbors.values())
-    sessions = count_open_sessions(service, seen.haproxy)
+    sessions = count_open_sessions(service, evidence.haproxy)
     caps = sorted(decision.caps, key=lambda cap: cap.level)
     return ServiceStatus(
         vip=service.prefix,
@@ -252,33 +266,33 @@ def _service(
         and decision.verdict.serve.truth is not Truth.FALSE
         and any(announcement.in_sync for announcement in neighbors.values()),
         sessions=sessions,
-        drains=tuple(describe_drain(hold, now) for hold in seen.holds),
-        safe=in_sync and is_drained(profile, service, seen.holds, sessions, now),
+        drains=tuple(describe_drain(effect, now) for effect in evidence.drain_effects),
+        safe=in_sync and is_drained(profile, service, evidence.drain_effects, sessions, now),
         prepends_steer=service.prepends_steer,
     )
 
 
 def _announcement(
-    want: Route | None, have: Route | None, report: Report | None, address: str
+    wanted: Route | None, leased: Route | None, report: Report | None, address: str
 ) -> Announcement:
     peer = None if report is None else report.neighbors.get(address)
     session = Session.UNKNOWN if peer is None else peer.session
     rib = "unread" if peer is None else peer.rib
-    told = want == have and peer is not None and peer.unconfirmed == 0
+    confirmed = wanted == leased and peer is not None and peer.unconfirmed == 0
     return Announcement(
-        wanted=None if want is None else want.as_path,
-        acknowledged=None if have is None or (peer and peer.unconfirmed) else have.as_path,
+        wanted=None if wanted is None else wanted.as_path,
+        acknowledged=None if leased is None or (peer and peer.unconfirmed) else leased.as_path,
         rib=rib,
         session=session.value,
-        in_sync=told and rib != "differs" and (want is None or session is Session.UP),
+        in_sync=confirmed and rib != "differs" and (wanted is None or session is Session.UP),
     )
 
 
 def _rule(finding: Finding) -> RuleStatus:
-    words = {Truth.TRUE: "true", Truth.FALSE: "false", Truth.UNKNOWN: "unknown"}
+    truths = {Truth.TRUE: "true", Truth.FALSE: "false", Truth.UNKNOWN: "unknown"}
     return RuleStatus(
         rule=finding.text,
-        truth=words[finding.truth],
+        truth=truths[finding.truth],
         value=finding.value,
         servers=tuple(
             ServerStatus(row.name, row.usable.value, row.detail, row.status, row.check)
@@ -289,11 +303,11 @@ def _rule(finding: Finding) -> RuleStatus:
 
 
 def _neighbor(
-    address: str, peer_as: int, held: Mapping[tuple[str, str], Route], report: Report | None
+    address: str, peer_as: int, leased: Mapping[tuple[str, str], Route], report: Report | None
 ) -> NeighborStatus:
     peer = None if report is None else report.neighbors.get(address)
     up = peer is not None and peer.session is Session.UP
-    prefixes = (prefix for to, prefix in held if to == address)
+    prefixes = (prefix for neighbor, prefix in leased if neighbor == address)
     return NeighborStatus(
         peer_as=peer_as,
         session=Session.UNKNOWN.value if peer is None else peer.session.value,
@@ -323,7 +337,7 @@ def _problems(
     neighbors: Mapping[str, NeighborStatus],
     polling: Mapping[str, str],
 ) -> Iterator[str]:
-    """Everything that differs from what is wanted, one sentence each."""
+    """Describe everything that is not as wanted, in one sentence each."""
     if report is None:
         yield f"{Reason.NO_SPEAKER.sentence}: {Reason.NO_SPEAKER.remedy}"
     else:
@@ -345,7 +359,7 @@ def _problems(
 
 
 def _untested(profile: Profile, step: PassResult) -> Iterator[str]:
-    """What the self-test finds and no level shows."""
+    """Describe failed self-tests of services whose level does not show them."""
     for name, decision in step.decisions.items():
         test = profile.services[name].self_test
         if test is None or decision.level is not Level.PREFERRED:
@@ -359,7 +373,7 @@ def _untested(profile: Profile, step: PassResult) -> Iterator[str]:
 
 
 def _unmapped(step: PassResult) -> Iterator[str]:
-    """Which maintenance maps HAProxy does not have: nobody could take the service out by them."""
+    """Describe maintenance maps that HAProxy lacks: they could not take the service out."""
     for name, decision in step.decisions.items():
         planned = decision.verdict.maintenance
         if planned is not None and planned.reason is Reason.MAP_MISSING:

@@ -27,7 +27,7 @@ from anycastd.speaker.foreign import find_foreign_exabgps
 from anycastd.system.clock import OwnTime
 from anycastd.system.exit_codes import EX_CONFIG
 
-AHEAD = 3600.0
+FORECAST_DURATION = 3600.0
 """Seconds of the forecast."""
 LOOK_TIMEOUT = 2.0
 """Seconds for the one look at HAProxy."""
@@ -143,7 +143,7 @@ def _decisions(
     }
     lease = LeaseView(True, Report("", 0, 0, None, neighbors, ()), ())
     vips = {service.prefix: VipState(True) for service in profile.services.values()}
-    stages = forecast(profile, {}, Inputs(dict(looks), vips, lease, probes), 0.0, AHEAD)
+    stages = forecast(profile, {}, Inputs(dict(looks), vips, lease, probes), 0.0, FORECAST_DURATION)
     if not profile.bgp.prepends_steer:
         yield f"    {NO_STEERING}"
     for name, found in stages.items():
