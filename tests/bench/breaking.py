@@ -13,7 +13,7 @@ from failover import resident
 from noise import Spread, progress, say, spread
 
 from support.appliance import Appliance
-from support.faults import DEATHS, FAULTS, WITHIN
+from support.faults import CRASH_LOOP_WINDOW, FAULTS, MAX_DEATHS
 from support.haproxy import until
 from support.machine import Machine, pass_time
 from support.route_log import common
@@ -198,8 +198,8 @@ def rest(it: Row, deaths: dict[str, list[float]]) -> None:
     """Wait until a fault makes no crash loop, which is a promise of its own, and note it."""
     for part, times in deaths.items():
         if part in it.name:
-            if len(times) >= DEATHS:
-                pass_time(times[-DEATHS], WITHIN)
+            if len(times) >= MAX_DEATHS:
+                pass_time(times[-MAX_DEATHS], CRASH_LOOP_WINDOW)
             times.append(time.monotonic())
 
 

@@ -1,17 +1,17 @@
-"""Whether what the peers saw was right: from what was done to what may have been seen; pure.
+"""Judge whether the peers saw only what the faults allow; pure.
 
-The truth is the journal's: who was dead, stopped, away, and when.  Three questions
-are asked.
+The journal says which part was dead, stopped or away, and when.  Three kinds of violations are
+looked for:
 
-*Stale*: while the appliance could not serve, or nobody could know whether it can, a peer held its
-route for longer than the bound of that fault allows.  Another fault at the same time may make it
-take longer, by what that fault's own bound is; nothing else may.
+*Stale*: while the appliance could not serve, or no agent could know whether it can, a peer had a
+route for longer than the bound of that fault allows.  Only other faults at the same time extend
+the bound, each by its own bound.
 
-*Needless*: a peer's route changed although nothing was wrong that it may change for.
+*Needless*: a peer's route changed although no fault allows a change.
 
-*Hasty*: a route that nobody had any more came back at another path than the longest.
+*Hasty*: a route that no peer had any more came back with another path than the longest.
 
-And the clients' failures must be explained by the journal, or the journal is not the truth.
+Each failed request of a client must be explained by the journal; otherwise the journal is wrong.
 """
 
 from __future__ import annotations
@@ -24,52 +24,52 @@ from support.machine import Entry
 from support.route_log import Change
 
 INF = float("inf")
-LONGEST = 7
-"""ASNs of the path at standby."""
+STANDBY_LENGTH = 7
+"""Number of ASNs of the path at standby."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the profile says and what is promised, in seconds; ``slack`` is for a noisy machine."""
+    """Times of the profile and promised bounds, in seconds; ``slack`` allows for a busy machine."""
 
     ttl: float = 5.0
     deadline: float = 3.0
     hung: float = 5.0
-    hold: float = 9.0
+    hold_time: float = 9.0
     slack: float = 0.5
-    again: float = 2.0
-    """An agent's start, until its first pass, with nobody else on the CPU."""
-    back: float = 8.0
+    restart: float = 2.0
+    """From an agent's start to its first pass, on an idle CPU."""
+    recovery: float = 8.0
     """From the end of a cause until everything is preferred again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From ``start`` to ``end`` this was so (``time.monotonic()``)."""
+    """A period from ``start`` to ``end`` (``time.monotonic()``)."""
 
     start: float
     end: float
 
     @property
     def length(self) -> float:
-        """Seconds."""
+        """Duration in seconds."""
         return self.end - self.start
 
-    def meets(self, start: float, end: float) -> bool:
-        """Whether it overlaps."""
+    def overlaps(self, start: float, end: float) -> bool:
+        """Return whether it overlaps another period."""
         return self.start <= end and self.end >= start
 
-    def within(self, start: float, end: float) -> float:
-        """Seconds of it in another span."""
+    def overlap(self, start: float, end: float) -> float:
+        """Return the seconds that it shares with another period."""
         return max(0.0, min(self.end, end) - max(self.start, start))
 
 
 @dataclass(slots=True)
 class Judgement:
-    """``violations`` in words.
+    """The result: ``violations`` as text, and what was measured.
 
-    ``stale`` is the longest time (s) that a route outlived a cause, pauses of the whole machine
-    left out.  ``unexplained`` are failed requests that the journal does not explain.
+    ``stale``: cause -> longest time (s) for which a route outlived it, without pauses of the whole
+    machine.  ``unexplained`` are the failed requests that the journal does not explain.
     """
 
     violations: list[str] = field(default_factory=list)
@@ -79,23 +79,23 @@ class Judgement:
     unexplained: list[Request] = field(default_factory=list)
 
 
-def spans(journal: Sequence[Entry], part: str, start: str, end: str) -> list[Span]:
-    """When ``part`` was in a state that ``start`` begins and ``end`` ends."""
+def find_spans(journal: Sequence[Entry], part: str, start: str, end: str) -> list[Span]:
+    """Return the periods in which ``part`` was in the state between ``start`` and ``end``."""
     found: list[Span] = []
-    since: float | None = None
+    began_at: float | None = None
     for entry in journal:
         if entry.part != part:
             continue
-        if entry.what == start and since is None:
-            since = entry.at
-        elif entry.what == end and since is not None:
-            found.append(Span(since, entry.at))
-            since = None
-    return found if since is None else [*found, Span(since, INF)]
+        if entry.what == start and began_at is None:
+            began_at = entry.at
+        elif entry.what == end and began_at is not None:
+            found.append(Span(began_at, entry.at))
+            began_at = None
+    return found if began_at is None else [*found, Span(began_at, INF)]
 
 
-def touches(journal: Sequence[Entry], part: str, lasts: float) -> list[Span]:
-    """When ``part`` was disturbed for a moment."""
+def find_touches(journal: Sequence[Entry], part: str, lasts: float) -> list[Span]:
+    """Return a period of ``lasts`` seconds for each short disturbance of ``part``."""
     return [
         Span(entry.at, entry.at + lasts)
         for entry in journal
@@ -103,18 +103,18 @@ def touches(journal: Sequence[Entry], part: str, lasts: float) -> list[Span]:
     ]
 
 
-def both(first: Iterable[Span], second: Sequence[Span]) -> list[Span]:
-    """When both were so."""
+def intersect(first: Iterable[Span], second: Sequence[Span]) -> list[Span]:
+    """Return the periods that lie in a period of both lists."""
     return [
         Span(max(one.start, other.start), min(one.end, other.end))
         for one in first
         for other in second
-        if one.meets(other.start, other.end)
+        if one.overlaps(other.start, other.end)
     ]
 
 
-def merged(found: Iterable[Span], gap: float) -> list[Span]:
-    """Spans that follow each other by at most ``gap`` seconds are one."""
+def merge(found: Iterable[Span], gap: float) -> list[Span]:
+    """Merge periods that are at most ``gap`` seconds apart."""
     whole: list[Span] = []
     for span in sorted(found, key=lambda span: span.start):
         if whole and span.start - whole[-1].end <= gap:
@@ -125,40 +125,38 @@ def merged(found: Iterable[Span], gap: float) -> list[Span]:
 
 
 class Judge:
-    """One journal, read for both questions."""
+    """The periods of one journal, and what they allow."""
 
     def __init__(self, journal: Sequence[Entry], bounds: Bounds | None = None) -> None:
         self.bounds = it = bounds or Bounds()
-        self.dead = spans(journal, "haproxy", "down", "up")
-        self.frozen = spans(journal, "haproxy", "stop", "cont")
-        self.servers = [spans(journal, f"server {number}", "down", "up") for number in (0, 1)]
-        self.serverless = both(*self.servers)
-        self.reloads = touches(journal, "haproxy", 1.0)
-        self.cluttered = spans(journal, "cli", "down", "up")
-        self.full = spans(journal, "haproxy", "full", "free")
-        self.starved = spans(journal, "cpu", "down", "up")
-        self.paused = spans(journal, "machine", "stop", "cont")
-        self.vip = touches(journal, "vip", 0.0)
-        self.agent_killed = touches(journal, "agent", it.again)
-        self.agent_held = spans(journal, "agent", "down", "up")
-        self.agent_away = [Span(span.start, span.end + it.again) for span in self.agent_held]
-        self.agent_stopped = spans(journal, "agent", "stop", "cont")
-        self.lease_killed = touches(journal, "lease", 1.0)
+        self.dead = find_spans(journal, "haproxy", "down", "up")
+        self.frozen = find_spans(journal, "haproxy", "stop", "cont")
+        self.servers = [find_spans(journal, f"server {number}", "down", "up") for number in (0, 1)]
+        self.serverless = intersect(*self.servers)
+        self.reloads = find_touches(journal, "haproxy", 1.0)
+        self.cluttered = find_spans(journal, "cli", "down", "up")
+        self.full = find_spans(journal, "haproxy", "full", "free")
+        self.starved = find_spans(journal, "cpu", "down", "up")
+        self.paused = find_spans(journal, "machine", "stop", "cont")
+        self.vip = find_touches(journal, "vip", 0.0)
+        self.agent_killed = find_touches(journal, "agent", it.restart)
+        self.agent_held = find_spans(journal, "agent", "down", "up")
+        self.agent_away = [Span(span.start, span.end + it.restart) for span in self.agent_held]
+        self.agent_stopped = find_spans(journal, "agent", "stop", "cont")
+        self.lease_killed = find_touches(journal, "lease", 1.0)
         self.lease_stopped = [
             Span(span.start, min(span.end, span.start + it.hung + 1.5))
-            for span in spans(journal, "lease", "stop", "cont")
+            for span in find_spans(journal, "lease", "stop", "cont")
         ]
-        self.exabgp_killed = touches(journal, "exabgp", 0.0)
-        self.exabgp_stopped = spans(journal, "exabgp", "stop", "cont")
-        self.away = [spans(journal, f"peer {number}", "down", "up") for number in (0, 1)]
-        self.agentless = merged(
-            [*self.agent_killed, *self.agent_away, *self.agent_stopped], gap=0.3
-        )
+        self.exabgp_killed = find_touches(journal, "exabgp", 0.0)
+        self.exabgp_stopped = find_spans(journal, "exabgp", "stop", "cont")
+        self.away = [find_spans(journal, f"peer {number}", "down", "up") for number in (0, 1)]
+        self.agentless = merge([*self.agent_killed, *self.agent_away, *self.agent_stopped], gap=0.3)
 
     # Stale ----------------------------------------------------------------------------------------
 
     def causes(self) -> list[tuple[str, Span, float]]:
-        """Why no route may stand: what, when, and the bound (s) when nothing else is wrong."""
+        """Return why no route may stand: (cause, period, bound in s without other faults)."""
         it = self.bounds
         found = [("haproxy dead", span, it.slack) for span in self.dead]
         found += [("no server", span, it.slack) for span in self.serverless]
@@ -169,12 +167,14 @@ class Judge:
         for span in self.exabgp_stopped:
             # Its lease process ends it; without one the peer's own hold time is left.
             leases = [*self.lease_killed, *self.lease_stopped]
-            alone = any(each.meets(span.start, span.start + it.hung) for each in leases)
-            found.append(("exabgp stopped", span, (it.hold if alone else it.hung) + 2 * it.slack))
+            alone = any(each.overlaps(span.start, span.start + it.hung) for each in leases)
+            found.append(
+                ("exabgp stopped", span, (it.hold_time if alone else it.hung) + 2 * it.slack)
+            )
         return found
 
-    def allowed(self, cause: str, start: float, bound: float) -> float:
-        """Seconds after ``start`` for which a route may stand, all other faults considered."""
+    def allowed_seconds(self, cause: str, start: float, bound: float) -> float:
+        """Return for how many seconds after ``start`` a route may stand, with all other faults."""
         total = bound
         while True:
             more = bound + self._extensions(cause, start, start + total)
@@ -184,8 +184,8 @@ class Judge:
 
     def _extensions(self, cause: str, start: float, end: float) -> float:
         it = self.bounds
-        agentless = any(span.meets(start, end) for span in self.agentless)
-        # What an agent that is there says no to lasts for one lease more where there is none.
+        agentless = any(span.overlaps(start, end) for span in self.agentless)
+        # A route that only an agent would withdraw stands for one more lease without an agent.
         inherited = it.ttl if agentless else 0.0
         more: list[tuple[Iterable[Span], Callable[[Span], float]]] = [
             (self.lease_killed, lambda _: 1.0 + inherited),
@@ -196,9 +196,9 @@ class Judge:
         ]
 
         def left(span: Span) -> float:
-            return span.within(start, INF)
+            return span.overlap(start, INF)
 
-        if cause == "exabgp stopped":  # what an agent wants is of no use to it
+        if cause == "exabgp stopped":  # the agent cannot shorten it
             more = more[3:]
         elif cause != "no agent":
             more.append((self.agentless, lambda span: min(left(span), it.ttl + it.slack)))
@@ -207,65 +207,70 @@ class Judge:
             more.append((self.frozen, lambda span: min(left(span), it.deadline + 1.0) + 1.0))
             more.append((self.reloads, lambda _: 1.5))
         return sum(
-            seconds(span) for found, seconds in more for span in found if span.meets(start, end)
+            seconds(span) for found, seconds in more for span in found if span.overlaps(start, end)
         )
 
     # Needless -------------------------------------------------------------------------------------
 
     def excuses(self) -> list[list[Span]]:
-        """For each of the peers: when its route may change."""
+        """Return for each peer the periods in which its route may change."""
         it = self.bounds
-        everybody = [*self.dead, *self.serverless, *self.exabgp_killed]
-        unseen = merged([*self.frozen, *self.cluttered], gap=1.0)
-        everybody += [span for span in unseen if span.length > it.deadline - 1.0]
+        all_peers = [*self.dead, *self.serverless, *self.exabgp_killed]
+        unseen = merge([*self.frozen, *self.cluttered], gap=1.0)
+        all_peers += [span for span in unseen if span.length > it.deadline - 1.0]
         slow = 2.0 if self.starved else 0.0
         chain = [
             Span(
-                span.start, span.end + slow * any(each.meets(*_ends(span)) for each in self.starved)
+                span.start,
+                span.end + slow * any(each.overlaps(*_ends(span)) for each in self.starved),
             )
             for span in (*self.agentless, *self.lease_killed, *self.lease_stopped)
         ]
-        everybody += [span for span in merged(chain, gap=0.3) if span.length > 0.65 * it.ttl]
-        everybody += [span for span in self.exabgp_stopped if span.length > it.hung - 2.0]
-        everybody += self._overslept()
+        all_peers += [span for span in merge(chain, gap=0.3) if span.length > 0.65 * it.ttl]
+        all_peers += [span for span in self.exabgp_stopped if span.length > it.hung - 2.0]
+        all_peers += self._overslept()
         # A peer that is back may take as long as ExaBGP's next attempt to connect.
         absent = [[Span(span.start, span.end + 6.5) for span in away] for away in self.away]
-        everybody += both(*absent)
+        all_peers += intersect(*absent)
         return [
-            merged([Span(span.start, span.end + it.back) for span in (*everybody, *peer)], gap=0.0)
+            merge(
+                [Span(span.start, span.end + it.recovery) for span in (*all_peers, *peer)], gap=0.0
+            )
             for peer in absent
         ]
 
     def _overslept(self) -> list[Span]:
-        """Pauses that BGP itself does not survive: with those shortly before, near the hold time.
+        """Return the pauses that are too long for BGP itself, merged with those shortly before.
 
         The last keepalive before a pause may be a third of the hold time old.
         """
         it = self.bounds
-        whole = merged(self.paused, gap=0.5)
-        return [span for span in whole if span.length > it.hold * 2 / 3 - 0.5]
+        whole = merge(self.paused, gap=0.5)
+        return [span for span in whole if span.length > it.hold_time * 2 / 3 - 0.5]
 
-    def mute(self) -> list[Span]:
-        """When nobody was there who could tell ExaBGP of another path."""
+    def unmanaged(self) -> list[Span]:
+        """Return the periods in which no process could give ExaBGP another path."""
         return [*self.agentless, *self.lease_killed, *self.lease_stopped, *self.exabgp_stopped]
 
     # The clients ----------------------------------------------------------------------------------
 
-    def explained(self, request: Request) -> bool:
-        """Whether the journal explains why a request failed."""
-        starved = any(span.meets(request.at - 1, request.at) for span in self.starved)
+    def is_explained(self, request: Request) -> bool:
+        """Return whether the journal explains why a request failed."""
+        starved = any(span.overlaps(request.at - 1, request.at) for span in self.starved)
         late = 2.5 if starved else 1.0
         start, end = request.at - late, request.at + request.took + 0.1
         reasons = (*self.dead, *self.full, *self.reloads, *self.servers[0], *self.servers[1])
-        if any(span.meets(start, end) for span in reasons):
+        if any(span.overlaps(start, end) for span in reasons):
             return True
-        # What had waited meanwhile floods the servers afterwards.
-        if any(span.meets(start - 3.0, end) for span in (*self.frozen, *self.paused)):
+        # Afterwards all requests that waited reach the servers at once.
+        if any(span.overlaps(start - 3.0, end) for span in (*self.frozen, *self.paused)):
             return True
         for span in self.vip:
-            # Without an agent nobody puts the VIP back.
-            until = max((a.end for a in self.agentless if a.meets(*_ends(span))), default=span.end)
-            if Span(span.start, until + late).meets(start, end):
+            # Only an agent puts the VIP back.
+            put_back_at = max(
+                (a.end for a in self.agentless if a.overlaps(*_ends(span))), default=span.end
+            )
+            if Span(span.start, put_back_at + late).overlaps(start, end):
                 return True
         return False
 
@@ -279,50 +284,55 @@ def judge(
     changes: Sequence[Sequence[Change]],
     requests: Sequence[Request],
     *,
-    since: float,
-    until: float,
+    began_at: float,
+    ended_at: float,
     bounds: Bounds | None = None,
 ) -> Judgement:
-    """Judge what was seen from ``since`` to ``until``; ``changes`` are each peer's from the start.
+    """Judge what was seen from ``began_at`` to ``ended_at``.
 
-    ``journal`` must reach back to a time when all was well.
+    ``changes`` are all changes of each peer, from the start of the machine.
+    ``journal`` must begin at a time without a fault.
     """
     it = Judge(journal, bounds)
     found = Judgement()
-    _stale(it, changes, since, until, found)
-    _needless(it, changes, since, until, found)
-    _hasty(it, changes, since, until, found)
+    _stale(it, changes, began_at, ended_at, found)
+    _needless(it, changes, began_at, ended_at, found)
+    _hasty(it, changes, began_at, ended_at, found)
     for request in requests:
-        if request.wrong and since < request.at < until:
+        if request.wrong and began_at < request.at < ended_at:
             found.failed += 1
-            if not it.explained(request):
+            if not it.is_explained(request):
                 found.unexplained.append(request)
     return found
 
 
 def _stale(
-    it: Judge, changes: Sequence[Sequence[Change]], since: float, until: float, found: Judgement
+    it: Judge,
+    changes: Sequence[Sequence[Change]],
+    began_at: float,
+    ended_at: float,
+    found: Judgement,
 ) -> None:
     for name, span, bound in it.causes():
-        if span.end < since or span.start > until:
+        if span.end < began_at or span.start > ended_at:
             continue
-        allowed = it.allowed(name, span.start, bound)
-        end = min(span.end, until)
+        allowed = it.allowed_seconds(name, span.start, bound)
+        end = min(span.end, ended_at)
         for peer, own in enumerate(changes):
             # What comes later is another ExaBGP's: one that is stopped announces nothing.
             latest = span.start if name == "exabgp stopped" else end
             over = max(
                 (
-                    min(held.end, end)
-                    for held in _held(own, until)
-                    if held.within(span.start, end) and held.start <= latest
+                    min(routed.end, end)
+                    for routed in _route_spans(own, ended_at)
+                    if routed.overlap(span.start, end) and routed.start <= latest
                 ),
                 default=span.start,
             )
             stood = over - span.start
-            own_time = stood - sum(pause.within(span.start, over) for pause in it.paused)
-            told = name if allowed == bound else f"{name}, among other faults"
-            found.stale[told] = max(found.stale.get(told, 0.0), own_time)
+            own_time = stood - sum(pause.overlap(span.start, over) for pause in it.paused)
+            label = name if allowed == bound else f"{name}, among other faults"
+            found.stale[label] = max(found.stale.get(label, 0.0), own_time)
             if stood > allowed:
                 found.violations.append(
                     f"stale: peer {peer} had the route {stood:.2f} s into '{name}' of "
@@ -331,23 +341,31 @@ def _stale(
 
 
 def _needless(
-    it: Judge, changes: Sequence[Sequence[Change]], since: float, until: float, found: Judgement
+    it: Judge,
+    changes: Sequence[Sequence[Change]],
+    began_at: float,
+    ended_at: float,
+    found: Judgement,
 ) -> None:
     for peer, (own, excuses) in enumerate(zip(changes, it.excuses(), strict=True)):
         for change in own:
-            if not since < change.at < until:
+            if not began_at < change.at < ended_at:
                 continue
             found.changes += 1
             if not any(span.start <= change.at <= span.end for span in excuses):
                 why = f" ({change.closed.why or change.closed})" if change.closed else ""
                 found.violations.append(
                     f"needless: peer {peer}'s route became '{change}'{why} "
-                    f"at {change.at - since:.3f} s"
+                    f"at {change.at - began_at:.3f} s"
                 )
 
 
 def _hasty(
-    it: Judge, changes: Sequence[Sequence[Change]], since: float, until: float, found: Judgement
+    it: Judge,
+    changes: Sequence[Sequence[Change]],
+    began_at: float,
+    ended_at: float,
+    found: Judgement,
 ) -> None:
     had = [False] * len(changes)
     lost = -INF
@@ -355,23 +373,23 @@ def _hasty(
         back = change.route is not None and not any(had)
         had[change.peer] = change.route is not None
         lost = lost if any(had) else change.at
-        if not (back and change.asns != LONGEST and since < change.at < until):
+        if not (back and change.asns != STANDBY_LENGTH and began_at < change.at < ended_at):
             continue
-        if not any(span.meets(max(lost, change.at - 2.0), change.at) for span in it.mute()):
+        if not any(span.overlaps(max(lost, change.at - 2.0), change.at) for span in it.unmanaged()):
             found.violations.append(
-                f"hasty: nobody had a route, then peer {change.peer} had '{change}' "
-                f"at {change.at - since:.3f} s"
+                f"hasty: no peer had a route, then peer {change.peer} had '{change}' "
+                f"at {change.at - began_at:.3f} s"
             )
 
 
-def _held(changes: Sequence[Change], until: float) -> list[Span]:
-    """When a peer had a route."""
+def _route_spans(changes: Sequence[Change], ended_at: float) -> list[Span]:
+    """Return the periods in which a peer had a route."""
     found: list[Span] = []
-    since: float | None = None
+    began_at: float | None = None
     for change in changes:
-        if change.route is not None and since is None:
-            since = change.at
-        elif change.route is None and since is not None:
-            found.append(Span(since, change.at))
-            since = None
-    return found if since is None else [*found, Span(since, until)]
+        if change.route is not None and began_at is None:
+            began_at = change.at
+        elif change.route is None and began_at is not None:
+            found.append(Span(began_at, change.at))
+            began_at = None
+    return found if began_at is None else [*found, Span(began_at, ended_at)]

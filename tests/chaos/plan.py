@@ -1,4 +1,4 @@
-"""What a chaos run will do: a pure function of its seed."""
+"""The plan of a chaos run: a pure function of its seed."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from support.faults import DEATHS, FAULTS, WITHIN, Fault
+from support.faults import CRASH_LOOP_WINDOW, FAULTS, MAX_DEATHS, Fault
 
-APART = 0.9
-"""Mean seconds between the beginnings of two faults; so several are there at once."""
-EPISODE = (6, 14)
-"""Faults between two calms."""
+FAULT_INTERVAL = 0.9
+"""Mean seconds between the beginnings of two faults; short, so that several overlap."""
+EPISODE_FAULTS = (6, 14)
+"""Fewest and most faults of an episode."""
 CALM = 3.0
-"""Seconds that a calm takes at least."""
+"""Shortest calm after an episode, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A fault, ``at`` seconds after the episode's beginning, for ``lasts`` seconds."""
+    """A fault that begins ``at`` seconds after the episode's begin and lasts ``lasts`` seconds."""
 
     at: float
     fault: Fault
     lasts: float
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Return it as a line of the report."""
         lasts = f" for {self.lasts:.1f} s" if self.lasts else ""
         return f"{self.at:6.2f} s  {self.fault.name}{lasts}"
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """Faults that run into each other, and a calm at the end.
+    """Faults that overlap, followed by a calm.
 
-    ``harmless``: all of them are such that no route may change, whatever their order.
+    ``harmless``: no route may change for any of them, whatever their order.
     """
 
     number: int
@@ -44,19 +44,19 @@ class Episode:
 
 
 def plan(seed: int, faults: int) -> list[Episode]:
-    """Give episodes with so many ``faults`` together; every second one is harmless."""
-    # Not for secrets: the same seed must give the same run.
+    """Return episodes with ``faults`` faults in all; every second episode is harmless."""
+    # No secret: the same seed must give the same run.
     rng = random.Random(seed)  # noqa: S311
-    deaths = {part: deque[float](maxlen=DEATHS) for part in ("agent", "lease")}
+    deaths = {part: deque[float](maxlen=MAX_DEATHS) for part in ("agent", "lease")}
     episodes: list[Episode] = []
-    began = 0.0
+    began_at = 0.0
     left = faults
     while left:
-        size = min(left, rng.randint(*EPISODE))
+        size = min(left, rng.randint(*EPISODE_FAULTS))
         harmless = bool(len(episodes) % 2)
-        steps = tuple(_steps(rng, size, harmless, began, deaths))
+        steps = tuple(_steps(rng, size, harmless, began_at, deaths))
         episodes.append(Episode(len(episodes), harmless, steps))
-        began += max(step.at + step.lasts for step in steps) + CALM
+        began_at += max(step.at + step.lasts for step in steps) + CALM
         left -= size
     return episodes
 
@@ -65,43 +65,44 @@ def _steps(
     rng: random.Random,
     size: int,
     harmless: bool,
-    began: float,
+    began_at: float,
     deaths: dict[str, deque[float]],
 ) -> Iterator[Step]:
     free: dict[str, float] = {}
     at = 0.0
     for _ in range(size):
-        at += rng.expovariate(1 / APART)
+        at += rng.expovariate(1 / FAULT_INTERVAL)
         while True:
             choice = [
                 fault
                 for fault in FAULTS.values()
                 if (fault.harmless or not harmless)
                 and all(free.get(part, 0.0) <= at for part in fault.parts)
-                and not _loops(fault, began + at, deaths)
+                and not _makes_crash_loop(fault, began_at + at, deaths)
             ]
             if choice:
                 break
-            at += APART
+            at += FAULT_INTERVAL
         fault = rng.choice(choice)
         lasts = rng.uniform(*fault.lasts)
         for part in fault.parts:
             free[part] = at + lasts + 0.3
-        for part in _dying(fault):
-            deaths[part].append(began + at)
+        for part in _restarted_parts(fault):
+            deaths[part].append(began_at + at)
         if fault.name == "agent killed" and harmless:
-            free["agent"] = at + 2.5  # it has to be back before the next blow, or its lease ends
+            free["agent"] = at + 2.5  # it must be back before the next fault, or its lease ends
         yield Step(at, fault, lasts)
 
 
-def _dying(fault: Fault) -> list[str]:
-    """Which of agent and lease process end by a fault and are started again."""
+def _restarted_parts(fault: Fault) -> list[str]:
+    """Return which of agent and lease process end by a fault and are restarted."""
     if fault.name == "lease stopped":
         return ["lease"]  # found by its silence, and ended
     return [part for part in ("agent", "lease") if part in fault.parts and "killed" in fault.name]
 
 
-def _loops(fault: Fault, at: float, deaths: dict[str, deque[float]]) -> bool:
+def _makes_crash_loop(fault: Fault, at: float, deaths: dict[str, deque[float]]) -> bool:
     return any(
-        len(deaths[part]) == DEATHS and at - deaths[part][0] < WITHIN for part in _dying(fault)
+        len(deaths[part]) == MAX_DEATHS and at - deaths[part][0] < CRASH_LOOP_WINDOW
+        for part in _restarted_parts(fault)
     )

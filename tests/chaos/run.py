@@ -1,10 +1,10 @@
-"""Break an appliance at random, for as long as it takes, and judge all that its peers saw.
+"""Cause random faults in an appliance, and judge everything that its peers saw.
 
 ``python tests/chaos/run.py --seed N --faults 300 --json FILE`` as root; `make chaos` does it.
-Real HAProxy, agent, lease process and ExaBGP in a network namespace of their own, restarted as
-systemd restarts them; two passive BGP peers watch, and clients send 50 requests a second to the
-VIP.  The first violation prints the seed, the episode's faults, the journal and all logs, and ends
-the run with 1.
+Real HAProxy, agent, lease process and ExaBGP run in a network namespace and are restarted as by
+systemd.  Two passive BGP peers watch, and clients send 50 requests a second to the VIP.  At the
+first violation the run prints the seed, the episode's faults, the journal and all logs, and ends
+with exit code 1.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from support.processes import memory
 
 BOUNDS = Bounds()
 NOISE = 10
-"""Requests of an episode that may fail without a reason: the servers are threads of a test."""
-RECOVER = 45.0
-"""Seconds after the last fault in which everything must be preferred again."""
+"""Unexplained failed requests that an episode may have: the servers are threads of a test."""
+RECOVERY_TIMEOUT = 45.0
+"""Seconds after the last fault until which everything must be preferred again."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run came to; times in seconds, memory in MB."""
+    """The result of a run; times in seconds, memory in MB."""
 
     seed: int
     faults: dict[str, int] = field(default_factory=dict)
@@ -58,50 +58,53 @@ class Outcome:
 
 
 def play(machine: Machine, episode: Episode) -> None:
-    """Begin and end the episode's faults at their times; late ones at once, in order."""
+    """Begin and end the episode's faults at their times; those that are late at once, in order."""
     actions: list[tuple[float, int, Step]] = []
     for step in episode.steps:
         actions += [(step.at, 0, step), (step.at + step.lasts, 1, step)]
     actions.sort(key=lambda action: action[:2])
-    given: dict[int, Any] = {}
-    began = time.monotonic()
+    begun: dict[int, Any] = {}
+    began_at = time.monotonic()
     for at, ends, step in actions:
-        pass_time(began, at)
+        pass_time(began_at, at)
         if ends:
-            step.fault.end(machine, given.pop(id(step)))
+            step.fault.end(machine, begun.pop(id(step)))
         else:
-            given[id(step)] = step.fault.begin(machine, step.lasts)
+            begun[id(step)] = step.fault.begin(machine, step.lasts)
 
 
 def watch(
     machine: Machine, episode: Episode, bounds: Bounds = BOUNDS
 ) -> tuple[float, Judgement, str]:
-    """Play an episode; how long recovery took, the judgement, and what failed to recover."""
-    since = time.monotonic()
+    """Play an episode and judge it.
+
+    Returns how long recovery took (s), the judgement, and what did not recover as text.
+    """
+    began_at = time.monotonic()
     play(machine, episode)
-    ended = time.monotonic()
+    played_at = time.monotonic()
     trouble = ""
     try:
-        machine.settle(RECOVER, CALM)
+        machine.settle(RECOVERY_TIMEOUT, CALM)
         machine.proper(15)
     except AssertionError as error:
         trouble = f"not recovered: {error}"
-    until = time.monotonic()
+    ended_at = time.monotonic()
     machine.wire.refresh()
     found = judge(
         machine.journal,
         [history.changes for history in machine.wire.histories],
         machine.traffic.requests,
-        since=since,
-        until=until,
+        began_at=began_at,
+        ended_at=ended_at,
         bounds=bounds,
     )
-    last = max((change.at for change in machine.wire.changes(ended)), default=ended)
-    return last - ended, found, trouble
+    last = max((change.at for change in machine.wire.changes(played_at)), default=played_at)
+    return last - played_at, found, trouble
 
 
-def story(machine: Machine, episode: Episode, since: float) -> str:
-    """What was done, what was seen."""
+def describe_episode(machine: Machine, episode: Episode, since: float) -> str:
+    """Return the faults of an episode, and everything that happened since a time, as text."""
     lines = [f"faults of episode {episode.number}:", *map(str, episode.steps), "what happened:"]
     events = [
         (entry.at, f"{entry.part}: {entry.what}") for entry in machine.journal if entry.at > since
@@ -114,16 +117,16 @@ def story(machine: Machine, episode: Episode, since: float) -> str:
 
 
 def run(
-    machine: Machine, seed: int, faults: int, tell: Callable[[str], None] = lambda _: None
+    machine: Machine, seed: int, faults: int, report_line: Callable[[str], None] = lambda _: None
 ) -> Outcome:
-    """Run a plan on a machine that is well; stops at the first violation."""
+    """Run a plan on a machine without faults; stop at the first violation."""
     outcome = Outcome(seed)
     random.seed(seed)  # the order in which a paused machine's processes go on
     machine.settle()
     machine.proper()
     outcome.exabgp = str(machine.appliance.status()["lease"]["exabgp"])
-    _weigh(machine, outcome)
-    began = time.monotonic()
+    _measure_memory(machine, outcome)
+    began_at = time.monotonic()
     for episode in plan(seed, faults):
         since = time.monotonic()
         recovered, found, trouble = watch(machine, episode)
@@ -142,42 +145,43 @@ def run(
         violations = [*found.violations, *([trouble] if trouble else [])]
         if len(found.unexplained) > NOISE:
             violations += [
-                f"a client's request failed without a reason, {each.at - since:.3f} s: {each.wrong}"
+                f"unexplained failure of a request at {each.at - since:.3f} s: {each.wrong}"
                 for each in found.unexplained
             ]
         if violations:
-            told = "\n".join(violations)
-            outcome.violation = f"{told}\n{story(machine, episode, since)}"
+            text = "\n".join(violations)
+            outcome.violation = f"{text}\n{describe_episode(machine, episode, since)}"
             break
-        tell(
+        report_line(
             f"episode {episode.number}: {len(episode.steps)} faults"
             f"{', all harmless' if episode.harmless else ''}, {found.changes} route changes, "
             f"recovered {recovered:.1f} s after the last; "
-            f"{sum(outcome.faults.values())} of {faults} faults in {time.monotonic() - began:.0f} s"
+            f"{sum(outcome.faults.values())} of {faults} faults "
+            f"in {time.monotonic() - began_at:.0f} s"
         )
-    outcome.seconds = round(time.monotonic() - began, 1)
+    outcome.seconds = round(time.monotonic() - began_at, 1)
     outcome.requests = len(machine.traffic.requests)
     for unit in (machine.agent, machine.speaker):
         outcome.restarts[unit.name] = len(unit.starts) - 1
         outcome.watchdog[unit.name] = len(unit.barked)
-    _weigh(machine, outcome)
+    _measure_memory(machine, outcome)
     return outcome
 
 
-def _weigh(machine: Machine, outcome: Outcome) -> None:
+def _measure_memory(machine: Machine, outcome: Outcome) -> None:
     for part in ("agent", "lease", "exabgp"):
         pid = machine.pid(part)
         outcome.memory.setdefault(part, []).append(0.0 if pid is None else round(memory(pid), 1))
 
 
-def say(text: str) -> None:
-    """Print it at once."""
+def print_line(text: str) -> None:
+    """Print a line at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def main() -> int:
-    """Run it, print what it came to; 1 after a violation."""
+    """Run the plan of a seed and print the result; return 1 after a violation."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--faults", type=int, default=300)
@@ -187,47 +191,46 @@ def main() -> int:
     args = parser.parse_args()
     if args.plan:
         for episode in plan(args.seed, args.faults):
-            say(f"episode {episode.number}{' (harmless)' if episode.harmless else ''}")
-            say("\n".join(map(str, episode.steps)))
+            print_line(f"episode {episode.number}{' (harmless)' if episode.harmless else ''}")
+            print_line("\n".join(map(str, episode.steps)))
         return 0
-    say(f"seed {args.seed}, {args.faults} faults")
+    print_line(f"seed {args.seed}, {args.faults} faults")
     with tempfile.TemporaryDirectory() as name, own_network():
         appliance = Appliance(Path(name), python=args.python)
         with Machine(appliance) as machine:
-            outcome = run(machine, args.seed, args.faults, say)
+            outcome = run(machine, args.seed, args.faults, print_line)
             logs = appliance.log()
     if args.json:
         args.json.write_text(json.dumps(asdict(outcome), indent=1) + "\n", encoding="utf-8")
     report(outcome)
     if outcome.violation:
-        say(f"\n{logs[-20000:]}\nVIOLATION, seed {outcome.seed}:\n{outcome.violation}")
+        print_line(f"\n{logs[-20000:]}\nVIOLATION, seed {outcome.seed}:\n{outcome.violation}")
         return 1
     return 0
 
 
 def report(outcome: Outcome) -> None:
-    """Print what a run came to."""
-    say(f"\nseed {outcome.seed}, ExaBGP {outcome.exabgp}, {outcome.seconds:.0f} s")
+    """Print the result of a run."""
+    print_line(f"\nseed {outcome.seed}, ExaBGP {outcome.exabgp}, {outcome.seconds:.0f} s")
     for name, count in sorted(outcome.faults.items()):
-        say(f"{count:5}  {name}")
-    say(f"{sum(outcome.faults.values()):5}  faults in {outcome.episodes} episodes")
-    say(
+        print_line(f"{count:5}  {name}")
+    print_line(f"{sum(outcome.faults.values()):5}  faults in {outcome.episodes} episodes")
+    print_line(
         f"route changes: {outcome.changes}; in episodes of harmless faults, where no peer was "
         f"away: {outcome.changes_in_harmless}"
     )
     for cause, seconds in sorted(outcome.stale.items()):
-        say(f"longest route after '{cause}': {seconds:.2f} s")
+        print_line(f"longest route after '{cause}': {seconds:.2f} s")
     recovered = sorted(outcome.recovered)
-    say(
+    print_line(
         f"everything preferred again after an episode: median {recovered[len(recovered) // 2]:.1f} "
         f"s, at most {recovered[-1]:.1f} s"
     )
-    say(
-        f"requests: {outcome.requests}, failed {outcome.failed}, of those without a reason "
-        f"{outcome.unexplained}"
+    print_line(
+        f"requests: {outcome.requests}, failed {outcome.failed}, unexplained {outcome.unexplained}"
     )
-    say(f"started again: {outcome.restarts}; by the watchdog: {outcome.watchdog}")
-    say(f"resident memory at the start and at the end, MB: {outcome.memory}")
+    print_line(f"restarts: {outcome.restarts}; by the watchdog: {outcome.watchdog}")
+    print_line(f"resident memory at the start and at the end, MB: {outcome.memory}")
 
 
 if __name__ == "__main__":

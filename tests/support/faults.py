@@ -12,8 +12,8 @@ from typing import Any
 
 from support.machine import Machine
 
-DEATHS, WITHIN = 4, 75.0
-"""So many deaths of an agent, or of a lease process, in so many seconds are no crash loop yet.
+MAX_DEATHS, CRASH_LOOP_WINDOW = 4, 75.0
+"""Deaths of an agent, or of a lease process, in so many seconds that are no crash loop yet.
 
 Agents are barred at five within 60 s, and ExaBGP ends at the sixth death of its API child: both are
 promises of their own.

@@ -14,10 +14,10 @@ import pytest
 
 from chaos.judge import Bounds, Judgement, judge
 from chaos.plan import CALM, plan
-from chaos.run import run, say
+from chaos.run import print_line, run
 from support.appliance import Appliance, own_network
 from support.bgp_wire import Heard
-from support.faults import DEATHS, FAULTS, WITHIN
+from support.faults import CRASH_LOOP_WINDOW, FAULTS, MAX_DEATHS
 from support.http_load import Request
 from support.machine import Entry, Machine
 from support.route_log import Change
@@ -30,10 +30,10 @@ COUNT = 40
 @pytest.mark.slow
 def test_a_short_run(tmp_path: Path) -> None:
     """No stale route beyond its bound, no unneeded change, all back by itself, memory flat."""
-    say(f"seed {SEED}, {COUNT} faults")
+    print_line(f"seed {SEED}, {COUNT} faults")
     pythons = os.environ.get("ANYCASTD_EXABGP_PYTHONS", sys.executable).split(os.pathsep)
     with own_network(), Machine(Appliance(tmp_path, python=pythons[0])) as machine:
-        outcome = run(machine, SEED, COUNT, say)
+        outcome = run(machine, SEED, COUNT, print_line)
         log = machine.appliance.log()
     assert not outcome.violation, f"ANYCASTD_CHAOS_SEED={SEED}\n{log}\n{outcome.violation}"
     assert sum(outcome.faults.values()) == COUNT
@@ -61,8 +61,8 @@ def test_a_plan_is_its_seeds(seed: int) -> None:
                 if "killed" in step.fault.name and part in step.fault.parts
             ]
             began += max(step.at + step.lasts for step in episode.steps) + CALM
-        for first, last in zip(deaths, deaths[DEATHS:], strict=False):
-            assert last - first >= WITHIN
+        for first, last in zip(deaths, deaths[MAX_DEATHS:], strict=False):
+            assert last - first >= CRASH_LOOP_WINDOW
 
 
 # What is judged -----------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ def judged(journal: list[Entry], *changes: Change, wrong: tuple[float, ...] = ()
     ]
     requests = [Request(at, 0.01, "refused") for at in wrong]
     bounds = Bounds(ttl=5, deadline=3)
-    return judge(journal, both, requests, since=1.0, until=100.0, bounds=bounds)
+    return judge(journal, both, requests, began_at=1.0, ended_at=100.0, bounds=bounds)
 
 
 def change(at: float, asns: int) -> Change:

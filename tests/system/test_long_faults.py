@@ -23,7 +23,7 @@ import pytest
 from anycastd.lease.owner import MAX_CRASHES
 from chaos.judge import Bounds
 from chaos.plan import Episode, Step
-from chaos.run import story, watch
+from chaos.run import describe_episode, watch
 from support.appliance import PROFILE, Appliance, own_network
 from support.bgp_wire import Closed
 from support.exabgp import CHECKOUT, STEPPED
@@ -48,7 +48,7 @@ PAIRS = [
     for one, other in itertools.combinations(("agent", "lease", "exabgp"), 2)
     for how, also in itertools.product(("killed", "stopped"), repeat=2)
 ]
-BOUNDS = Bounds(ttl=TTL, deadline=DEADLINE, slack=AT_ONCE, back=15.0)
+BOUNDS = Bounds(ttl=TTL, deadline=DEADLINE, slack=AT_ONCE, recovery=15.0)
 LASTS = 6.0
 """Seconds that a stop lasts; longer than a lease and than what finding a hang takes."""
 
@@ -69,7 +69,9 @@ def two_at_once(place: Path, number: int) -> None:
         since = machine.note("pair", "touch")
         _, found, trouble = watch(machine, episode, BOUNDS)
         wrong = [*found.violations, *([trouble] if trouble else [])]
-        seen = "\n".join([*wrong, story(machine, episode, since), machine.appliance.log()])
+        seen = "\n".join(
+            [*wrong, describe_episode(machine, episode, since), machine.appliance.log()]
+        )
         assert not wrong, seen
 
 

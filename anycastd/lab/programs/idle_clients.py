@@ -13,7 +13,7 @@ PORT = 80
 
 
 def main(address: str, number: int) -> None:
-    """Open ``number`` connections to port 80 and hold them open, sending nothing, until killed."""
+    """Open ``number`` connections to port 80 and keep them open, sending nothing, until killed."""
     connections = [socket.create_connection((address, PORT), timeout=5) for _ in range(number)]
     print(f"{len(connections)} clients", flush=True)
     signal.pause()
