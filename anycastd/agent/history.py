@@ -1,8 +1,8 @@
 """Record every change of level: its cause, its evidence, and how long each stage of it took.
 
-A change is decided by a pass, sent to the lease process with the Want of that pass, and acknowledged
-when ExaBGP has confirmed everything in that Want.  It is logged when it is acknowledged, or when it
-is certain that it will not be.
+A change is decided by a pass, sent to the lease process with the Want of that pass, and
+acknowledged when ExaBGP has confirmed everything in that Want.  It is logged when it is
+acknowledged, or when it is certain that it will not be.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Keep values across restarts of the agent: one JSON file for each value, in the state directory.
+"""Keep values across restarts of the agent: one JSON file for each, in the state directory.
 
-A new file is written beside the old one, synced to disk, and renamed over it.  So the file is always
-complete.  It holds a version and the time at which it was written, on two clocks: time since boot
-(CLOCK_BOOTTIME), and wall time.  Wall time is only used for the time that a reboot took; if the wall
-clock was set back meanwhile, the value counts as new.
+A new file is written beside the old one, synced to disk, and renamed over it.  So the file is
+always complete.  It holds a version and the time at which it was written, on two clocks: time since
+boot (CLOCK_BOOTTIME), and wall time.  Wall time is only used for the time that a reboot took; if
+the wall clock was set back meanwhile, the value counts as new.
 
 A file that cannot be read is renamed to `*.unreadable`.  The agent reports that for as long as the
 renamed file exists, because it may hold an operator's command.

@@ -12,11 +12,11 @@ There is no wait for a service that is withdrawn already, nor where longer paths
 
 **The guard** is asked before every withdrawal.  It wants a report of another region, requested
 after the drain began, which says that the region serves and is not drained itself.  A region
-without such a report counts as not serving.  Two regions that are drained at the same time would wait for each
-other for ever.  So a region may also leave if a region that is listed after it in `regions` has
-stayed: it still served ``SETTLE_TIME`` after the drain began.  The last region of the list has none
-after it, so it never leaves in this way.  With ``force``, and for a stop of the agent, the guard is
-not asked.
+without such a report counts as not serving.  Two regions that are drained at the same time would
+wait for each other for ever.  So a region may also leave if a region that is listed after it in
+`regions` has stayed: it still served ``SETTLE_TIME`` after the drain began.  The last region of the
+list has none after it, so it never leaves in this way.  With ``force``, and for a stop of the
+agent, the guard is not asked.
 
 A service may be covered by two drains: its own and that of all services.  The lower cap counts.
 All times are own time in seconds, the clock of ``now``.

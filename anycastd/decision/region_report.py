@@ -67,10 +67,8 @@ def parse_region_report(text: str, region: str, asked_at: float) -> RegionReport
     try:
         answer = json.loads(text)
         if answer["region"] != region:
-            name = clean_text(answer["region"])
-            return RegionReport(
-                asked_at, detail=f"has the address of another region's agent: {name}"
-            )
+            other = clean_text(answer["region"])
+            return RegionReport(asked_at, detail=f"has the address of the agent of {other}")
         vips = {
             str(vip): VipReport(each["serves"] is True, each["draining"] is not False)
             for vip, each in answer["vips"].items()
@@ -81,6 +79,6 @@ def parse_region_report(text: str, region: str, asked_at: float) -> RegionReport
 
 
 def clean_text(text: object, default: str = "") -> str:
-    """Make text safe to show: one line, printable, ``MAX_TEXT`` characters; ``default`` if empty."""
+    """Make text safe to show: one line, printable, cut to ``MAX_TEXT``; ``default`` if empty."""
     line = " ".join(str(text or "").split()) or default
     return "".join(each if each.isprintable() else "?" for each in line)[:MAX_TEXT]

@@ -1,7 +1,8 @@
-"""Decision -> wanted routes per neighbor.
+"""Build the wanted routes from the levels, and find the level of leased routes (pure).
 
-N prepends are our own ASN N+1 times: ExaBGP's path list replaces the path, so an empty or foreign
-path must never leave here (RFC 4271 section 5.1.2: the first AS is ours).
+ExaBGP announces the AS path exactly as it is written here.  So a path with N prepends is our own
+ASN N+1 times.  It must never be empty or begin with another ASN: RFC 4271 section 5.1.2 wants the
+speaker's own ASN first.
 """
 
 from __future__ import annotations
@@ -14,41 +15,41 @@ from anycastd.decision.levels import Level
 from anycastd.profile.model import Neighbor, Profile, Service
 
 GRACEFUL_SHUTDOWN = "65535:0"
-"""The community that says that a route is about to go (RFC 8326)."""
+"""The community of a route that is about to be withdrawn (GRACEFUL_SHUTDOWN, RFC 8326)."""
 
 
 def wanted_routes(
-    profile: Profile, levels: Iterable[tuple[Service, Level]], leaving: Container[str] = ()
+    profile: Profile, levels: Iterable[tuple[Service, Level]], draining: Container[str] = ()
 ) -> tuple[Route, ...]:
-    """Give the whole wanted set: each announced service's VIP for each neighbor, in order.
+    """Build all wanted routes: each announced service's VIP for each neighbor, in this order.
 
-    ``leaving`` names the services that are being drained.
+    ``draining``: the names of the services that a drain covers.
     """
     return tuple(
         each
         for service, level in levels
         if level is not Level.WITHDRAWN
-        for each in _routes(profile, service, level, leaving=service.name in leaving)
+        for each in _routes(profile, service, level, draining=service.name in draining)
     )
 
 
-@lru_cache(maxsize=8192)  # each pass asks for all of them again
+@lru_cache(maxsize=8192)  # each pass needs all of them again
 def _routes(
-    profile: Profile, service: Service, level: Level, *, leaving: bool
+    profile: Profile, service: Service, level: Level, *, draining: bool
 ) -> tuple[Route, ...]:
     return tuple(
-        build_route(profile, service, level, neighbor, leaving=leaving)
+        build_route(profile, service, level, neighbor, draining=draining)
         for neighbor in profile.bgp.neighbors
     )
 
 
 def build_route(
-    profile: Profile, service: Service, level: Level, neighbor: Neighbor, *, leaving: bool = False
+    profile: Profile, service: Service, level: Level, neighbor: Neighbor, *, draining: bool = False
 ) -> Route:
-    """Give the route of ``service`` at ``level`` as ``neighbor`` is to hear it.
+    """Build the route of ``service`` at ``level`` for one neighbor.
 
-    ``leaving``: it is being drained, and a neighbor that honours RFC 8326 hears that too.
-    Raises ValueError for a level that is not announced.
+    ``draining``: a drain covers the service, so a neighbor with `graceful_shutdown` gets the
+    community of RFC 8326, too.  Raises ValueError for the level WITHDRAWN.
     """
     med, communities = service.med, service.communities
     if level is Level.DEGRADED:
@@ -58,18 +59,18 @@ def build_route(
         med = neighbor.med
     if neighbor.communities is not None:
         communities = neighbor.communities
-    if leaving and neighbor.graceful_shutdown:
+    if draining and neighbor.graceful_shutdown:
         communities = (*communities, GRACEFUL_SHUTDOWN)
     next_hop = neighbor.next_hop or service.next_hop or neighbor.local_address
     path = (profile.bgp.local_as,) * path_length(service, level, neighbor)
     written = Route(str(neighbor.address), service.prefix, str(next_hop), path, med, communities)
-    return canonicalize(written)  # so that it can be compared with what ExaBGP gives back
+    return canonicalize(written)  # so that it can be compared with what ExaBGP reports
 
 
 def wanted_path(profile: Profile, service: Service, level: Level) -> tuple[int, ...] | None:
-    """Give the AS path of ``service`` at ``level``, without a neighbor's own prepends.
+    """Build the AS path of ``service`` at ``level``, without the prepends of a neighbor.
 
-    Returns None where the level is not announced.
+    Returns None for the level WITHDRAWN.
     """
     if level is Level.WITHDRAWN:
         return None
@@ -77,12 +78,18 @@ def wanted_path(profile: Profile, service: Service, level: Level) -> tuple[int, 
 
 
 def path_length(service: Service, level: Level, neighbor: Neighbor) -> int:
-    """Give the length of the path of ``service`` at ``level`` as ``neighbor`` is to hear it."""
+    """Compute the length of the AS path of ``service`` at ``level`` for one neighbor.
+
+    Raises ValueError for the level WITHDRAWN.
+    """
     return 1 + count_prepends(service, level) + neighbor.prepend
 
 
 def count_prepends(service: Service, level: Level) -> int:
-    """Give the number of prepends of ``service`` at ``level``, without a neighbor's own."""
+    """Return the prepends of ``service`` at ``level``, without those of a neighbor.
+
+    Raises ValueError for the level WITHDRAWN.
+    """
     match level:
         case Level.PREFERRED:
             return service.prepend
@@ -94,22 +101,26 @@ def count_prepends(service: Service, level: Level) -> int:
             raise ValueError("a withdrawn service has no path")
 
 
-def index_by_prefix(held: Iterable[Route]) -> dict[str, list[Route]]:
-    """Sort routes by their prefix, so that ``held_level`` need not look at all for each service."""
+def index_by_prefix(leased: Iterable[Route]) -> dict[str, list[Route]]:
+    """Group leased routes by prefix: prefix -> its routes.
+
+    So `leased_level` has to search the routes of one service only.
+    """
     found: dict[str, list[Route]] = {}
-    for one in held:
+    for one in leased:
         found.setdefault(one.prefix, []).append(one)
     return found
 
 
-def leased_level(profile: Profile, service: Service, held: Iterable[Route]) -> Level:
-    """Find the level at which ``held`` has the service: the lowest that any neighbor was told.
+def leased_level(profile: Profile, service: Service, leased: Iterable[Route]) -> Level:
+    """Find the level of a service's leased routes: the lowest of all neighbors.
 
-    A neighbor that was told nothing does not count: it may be new in this profile.  A path that is
-    none of ours any more (the profile was changed) counts as the level whose path is nearest in
-    length, so that a reload replaces it instead of withdrawing it first.
+    A neighbor without a route does not count, because it may be new in this profile.  If a path has
+    the length of no level, because the profile was changed, the level with the nearest length
+    counts: so a reload replaces the route and does not withdraw it first.
     """
-    by_key = {each.key: each for each in held}  # not `route`: Python 3.12.3 takes it for the other
+    # Not named `route` here: Python 3.12.3 takes that for another variable.
+    by_key = {each.key: each for each in leased}
     levels: list[Level] = []
     for neighbor in profile.bgp.neighbors:
         found = by_key.get((str(neighbor.address), service.prefix))

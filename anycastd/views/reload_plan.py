@@ -1,4 +1,4 @@
-"""Two profiles and what is held -> what a reload changes: sessions and routes, in words."""
+"""Compare two profiles: which sessions and routes a reload would change (pure)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anycastd.profile.model import IPV6, Neighbor, Profile, Service
 
 
 class SessionChange(Enum):
-    """What becomes of a session."""
+    """What a reload does with a BGP session; the values are printed."""
 
     STAYS = "stays"
     ADDED = "added"
@@ -23,7 +23,7 @@ class SessionChange(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SessionPlan:
-    """What a reload does with the session to ``neighbor``; ``why`` in words."""
+    """What a reload does with the session to ``neighbor``; ``detail`` says why, or is empty."""
 
     neighbor: str
     change: SessionChange
@@ -32,7 +32,7 @@ class SessionPlan:
 
 @dataclass(frozen=True, slots=True)
 class RoutePlan:
-    """What a reload does with the routes of ``service``, in words, now and later."""
+    """What a reload does with a route of ``service``; ``change`` is a text for operators."""
 
     service: str
     vip: str
@@ -41,7 +41,10 @@ class RoutePlan:
 
 @dataclass(frozen=True, slots=True)
 class ReloadPlan:
-    """What a reload does; ``routes`` is only what changes, ``notes`` what else is to be known."""
+    """What a reload does.
+
+    ``sessions`` has every neighbor, ``routes`` only what changes, ``notes`` further texts.
+    """
 
     sessions: tuple[SessionPlan, ...]
     routes: tuple[RoutePlan, ...]
@@ -51,36 +54,38 @@ class ReloadPlan:
 def plan_reload(
     old: Profile,
     new: Profile,
-    held: Iterable[Route],
+    leased: Iterable[Route],
     up: Iterable[str],
-    leaving: Container[str] = (),
+    draining: Container[str] = (),
 ) -> ReloadPlan:
-    """Compare what runs with a profile that could run.
+    """Compare the profile that runs with one that could run.
 
-    ``held`` is what the lease holds now, ``up`` the neighbors whose sessions are up, ``leaving``
-    the services that are being drained.
+    ``leased``: the routes on the lease now.  ``up``: addresses of the neighbors whose sessions are
+    up.  ``draining``: names of the services that a drain covers.
     """
-    sessions = tuple(_sessions(old, new))
-    routes = tuple(_routes(old, new, tuple(held), leaving))
-    return ReloadPlan(sessions, routes, tuple(_notes(old, new, sessions, up)))
+    sessions = tuple(_plan_sessions(old, new))
+    routes = tuple(_plan_routes(old, new, tuple(leased), draining))
+    return ReloadPlan(sessions, routes, tuple(_collect_notes(old, new, sessions, up)))
 
 
-def _sessions(old: Profile, new: Profile) -> Iterator[SessionPlan]:
+def _plan_sessions(old: Profile, new: Profile) -> Iterator[SessionPlan]:
     before = {str(neighbor.address): neighbor for neighbor in old.bgp.neighbors}
     after = {str(neighbor.address): neighbor for neighbor in new.bgp.neighbors}
     for address, neighbor in after.items():
         if address not in before:
             yield SessionPlan(address, SessionChange.ADDED)
             continue
-        why = ", ".join(_differences(old, before[address], new, neighbor))
-        yield SessionPlan(address, SessionChange.RESETS if why else SessionChange.STAYS, why)
+        detail = ", ".join(_find_differences(old, before[address], new, neighbor))
+        yield SessionPlan(address, SessionChange.RESETS if detail else SessionChange.STAYS, detail)
     for address in before:
         if address not in after:
             yield SessionPlan(address, SessionChange.REMOVED)
 
 
-def _differences(old: Profile, before: Neighbor, new: Profile, after: Neighbor) -> Iterator[str]:
-    """Name what a session is made of and what differs: none of it can change while it is up."""
+def _find_differences(
+    old: Profile, before: Neighbor, new: Profile, after: Neighbor
+) -> Iterator[str]:
+    """Yield the parameters that differ and that cannot change while the session is up."""
     pairs = (
         ("local AS", old.bgp.local_as, new.bgp.local_as),
         ("router id", old.bgp.router_id, new.bgp.router_id),
@@ -92,12 +97,12 @@ def _differences(old: Profile, before: Neighbor, new: Profile, after: Neighbor) 
     )
     for name, was, becomes in pairs:
         if was != becomes:
-            yield f"{name} {_value(was)} -> {_value(becomes)}"
+            yield f"{name} {_format_value(was)} -> {_format_value(becomes)}"
     if _has_ipv6(old) != _has_ipv6(new):
         yield "IPv6 is offered" if _has_ipv6(new) else "IPv6 is not offered any more"
 
 
-def _value(value: object) -> str:
+def _format_value(value: object) -> str:
     return "none" if value is None else str(value)
 
 
@@ -105,10 +110,10 @@ def _has_ipv6(profile: Profile) -> bool:
     return any(service.vip.version == IPV6 for service in profile.services.values())
 
 
-def _routes(
-    old: Profile, new: Profile, held: tuple[Route, ...], leaving: Container[str]
+def _plan_routes(
+    old: Profile, new: Profile, leased: tuple[Route, ...], draining: Container[str]
 ) -> Iterator[RoutePlan]:
-    have = index_by_prefix(held)
+    have = index_by_prefix(leased)
     kept = {service.prefix for service in new.services.values()}
     for name, service in old.services.items():
         vip = service.prefix
@@ -116,77 +121,77 @@ def _routes(
         if (other is None or other.vip != service.vip) and vip in have and vip not in kept:
             yield RoutePlan(name, vip, "withdrawn: the new profile does not have it")
     for service in new.services.values():
-        yield from _service(new, service, have.get(service.prefix, []), leaving)
+        yield from _plan_service(new, service, have.get(service.prefix, []), draining)
 
 
-def _service(
-    new: Profile, service: Service, held: list[Route], leaving: Container[str]
+def _plan_service(
+    new: Profile, service: Service, leased: list[Route], draining: Container[str]
 ) -> Iterator[RoutePlan]:
     name, vip = service.name, service.prefix
-    level = leased_level(new, service, held)
-    have = {route.neighbor: route for route in held}
+    level = leased_level(new, service, leased)
+    have = {route.neighbor: route for route in leased}
     if level is Level.WITHDRAWN:
-        return  # as before, nothing is announced until it is proved; that is no change
-    for route in wanted_routes(new, [(service, level)], leaving):
+        return  # nothing is announced before it is proved: as without a reload
+    for route in wanted_routes(new, [(service, level)], draining):
         was = have.get(route.neighbor)
         if was is None:
-            what = f"announced once its session is up ({level.word}): {_path(route)}"
+            what = f"announced once its session is up ({level.word}): {_format_path(route)}"
         elif was == route:
             continue
         else:
-            what = f"replaced ({level.word}): {_changes(was, route)}"
+            what = f"replaced ({level.word}): {_describe_changes(was, route)}"
         yield RoutePlan(name, vip, f"{route.neighbor}: {what}")
 
 
-def _changes(was: Route, becomes: Route) -> str:
+def _describe_changes(was: Route, becomes: Route) -> str:
     found = []
     for field in fields(Route):
         one, other = getattr(was, field.name), getattr(becomes, field.name)
         if one != other:
             label = field.name.replace("_", " ")
-            found.append(f"{label} {_written(one)} -> {_written(other)}")
+            found.append(f"{label} {_format(one)} -> {_format(other)}")
     return ", ".join(found)
 
 
-def _written(value: object) -> str:
+def _format(value: object) -> str:
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"
-    return _value(value)
+    return _format_value(value)
 
 
-def _path(route: Route) -> str:
+def _format_path(route: Route) -> str:
     return " ".join(map(str, route.as_path))
 
 
-def _notes(
+def _collect_notes(
     old: Profile, new: Profile, sessions: tuple[SessionPlan, ...], up: Iterable[str]
 ) -> Iterator[str]:
-    fates = {session.neighbor: session.change for session in sessions}
-    resets = [address for address, fate in fates.items() if fate is SessionChange.RESETS]
+    planned = {session.neighbor: session.change for session in sessions}
+    resets = [address for address, change in planned.items() if change is SessionChange.RESETS]
     if len(resets) > 1:
         yield "sessions reset one at a time: the next one when the one before is up again"
     now_up = set(up)
-    if resets and len(fates) > 1 and len(now_up) == 1 and now_up <= set(resets):
+    if resets and len(planned) > 1 and len(now_up) == 1 and now_up <= set(resets):
         yield (
-            f"{now_up.pop()} is the only session that is up: it is not reset before another one is"
+            f"{now_up.pop()} is the only session that is up: it is not reset before another is up"
         )
-    if now_up and not any(fates.get(address) is not SessionChange.REMOVED for address in now_up):
+    if now_up and not any(planned.get(address) is not SessionChange.REMOVED for address in now_up):
         yield (
-            "every session that is up is removed: to move to other peers without a gap add the "
-            "new ones first, reload, and take the old ones out then"
+            "every session that is up is removed: to move to other peers without a gap, add the "
+            "new ones first, reload, and then remove the old ones"
         )
     if any(neighbor.md5_file for neighbor in new.bgp.neighbors):
-        yield "MD5 passwords are not compared here: a session whose password is another resets"
+        yield "MD5 passwords are not compared here: a session whose password has changed resets"
     for name in new.services:
         if name not in old.services:
             yield f"service {name} is new: announced when it is proved"
-        elif _decides(old.services[name]) != _decides(new.services[name]):
-            yield f"service {name}: its rules or times differ; what they decide may follow"
+        elif _decision_settings(old.services[name]) != _decision_settings(new.services[name]):
+            yield f"service {name}: its rules or times differ; its level may change"
     if old.haproxy != new.haproxy:
-        yield "HAProxy's sockets or times differ: the first looks decide"
+        yield "HAProxy's sockets or times differ: levels may change after the first looks"
 
 
-def _decides(service: Service) -> tuple[object, ...]:
+def _decision_settings(service: Service) -> tuple[object, ...]:
     return (
         service.serve,
         service.healthy,

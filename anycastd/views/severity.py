@@ -1,4 +1,4 @@
-"""How bad a status is, for monitoring (pure)."""
+"""Compute the monitoring code of a status (pure)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from anycastd.decision.levels import Level
 
 
 def severity(status: Mapping[str, Any]) -> int:
-    """Give the monitoring code of a status as JSON: 0 fine, 1 warning, 2 critical.
+    """Compute the monitoring code of ``status`` (as JSON): 0 ok, 1 warning, 2 critical.
 
     Critical: a service is withdrawn without a drain, or no session is up.  Warning: a service is
-    below preferred, a session is down, or anything is not as wanted.
+    below preferred, a session is down, a neighbor does not have the wanted route, or there is any
+    other problem.
     """
     lost = [
         service

@@ -321,5 +321,5 @@ def test_an_answer_of_somebody_else_does_not_count() -> None:
     """Two addresses were mixed up."""
     text = '{"region": "uksouth", "vips": {}}'
     assert parse_region_report(text, "westeurope", 1.0).detail == (
-        "has the address of another region's agent: uksouth"
+        "has the address of the agent of uksouth"
     )
