@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from anycastd import __version__
 from anycastd.system.exit_codes import DONE, EX_SOFTWARE, EX_UNAVAILABLE, INTERRUPTED
@@ -25,7 +26,7 @@ COMMANDS = {
     "check": "check profiles without starting anything, and compare regions",
     "status": "show what is announced, and why",
     "explain": "show why: rules, caps and timers, and what comes next",
-    "return": "let a service that failed return now",
+    "return": "let a service return now: end its hold-down or its wait for a person",
     "drain": "take services out gently, and say when a reboot is safe",
     "undrain": "end a drain",
     "reload": "let the agent take over the code and the profile on disk",
@@ -48,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     name, *arguments = list(sys.argv[1:] if argv is None else argv) or [""]
     if name not in COMMANDS:
-        _refuse_or_help([name, *arguments] if name else [])
+        _print_help_or_error([name, *arguments] if name else [])
     module = _import_command(name)
     if module is None:
         sys.stderr.write("anycastd: the lab is a separate package: install anycastd-lab\n")
@@ -90,8 +91,8 @@ def _import_command(name: str) -> ModuleType | None:
         return None
 
 
-def _refuse_or_help(arguments: Sequence[str]) -> None:
-    """Print the help, the version, or what is wrong with a command line without a command."""
+def _print_help_or_error(arguments: Sequence[str]) -> NoReturn:
+    """Print the help, the version, or an error, for a command line that names no command; exits."""
     parser = argparse.ArgumentParser(
         prog="anycastd",
         description="Announce an anycast IP over BGP while, and only while, HAProxy can serve it.",
