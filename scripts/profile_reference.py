@@ -13,19 +13,19 @@ from anycastd.profile.schema_errors import format_flow
 _HEAD = """\
 # The profile, key by key
 
-This page is written from `anycastd/profile/schema.json`. `profiles/primary.yaml` and
-`profiles/secondary.yaml` are two profiles to begin with, `profiles/graded.yaml` uses every rule,
-and `profiles/circuit.yaml` is for where longer paths move nobody. `anycastd check FILE...` finds
-what is wrong in a profile, all of it at once, and compares the profiles of several regions.
+This page is generated from `anycastd/profile/schema.json`. Start with the profiles
+`profiles/primary.yaml` and `profiles/secondary.yaml`. `profiles/graded.yaml` uses every kind of
+rule. `profiles/circuit.yaml` is for networks where longer paths do not move traffic.
+`anycastd check FILE...` lists all errors in a profile and compares the profiles of several regions.
 
-A profile is YAML as version 1.2 has it: only `true`, `false`, `null` and numbers mean something
-special, so `65535:0` and `off` are text and `010` is ten. A key may be there once. Times are in
-seconds. *N* prepends are our own AS number *N* + 1 times.
+A profile is YAML 1.2: only `true`, `false`, `null` and numbers are special, so `65535:0` and `off`
+are text, and `010` is ten. Each key may be used only once in its block. Times are in seconds. With
+*N* prepends the AS path contains our own AS number *N* + 1 times.
 
 A VIP is written with its prefix length, `203.0.113.10/32`. Levels, best first, are preferred,
 degraded, standby and withdrawn.
 """
-# Heading, path in the schema.
+# Heading, and path of the block in the schema.
 _BLOCKS = (
     ("Top level", ()),
     ("`lease`", ("properties", "lease")),
@@ -54,12 +54,12 @@ _TYPES = {
 }
 
 
-def reference() -> str:
-    """Return the whole page."""
-    return "\n".join(_lines(load_schema()))
+def render_page() -> str:
+    """Return the text of docs/profile.md."""
+    return "\n".join(_render_lines(load_schema()))
 
 
-def _lines(root: Mapping[str, Any]) -> Iterator[str]:
+def _render_lines(root: Mapping[str, Any]) -> Iterator[str]:
     yield _HEAD
     for heading, path in _BLOCKS:
         block: Any = root
@@ -70,17 +70,23 @@ def _lines(root: Mapping[str, Any]) -> Iterator[str]:
         yield "|---|---|---|---|---|"
         for key, raw in block["properties"].items():
             each = resolve_ref(raw, root)
-            default = "**required**" if key in block.get("required", ()) else _default(each)
-            cells = (f"`{key}`", _type(each), default, each.get("x-unit", ""), each["description"])
+            default = "**required**" if key in block.get("required", ()) else _render_default(each)
+            cells = (
+                f"`{key}`",
+                _render_type(each),
+                default,
+                each.get("x-unit", ""),
+                each["description"],
+            )
             yield f"| {' | '.join(cells)} |"
         yield ""
 
 
-def _default(each: Mapping[str, Any]) -> str:
+def _render_default(each: Mapping[str, Any]) -> str:
     return f"`{format_flow(each['default'])}`" if "default" in each else ""
 
 
-def _type(each: Mapping[str, Any]) -> str:
+def _render_type(each: Mapping[str, Any]) -> str:
     if "enum" in each:
         return ", ".join(f"`{word}`" for word in each["enum"])
     kinds = [each["type"]] if isinstance(each["type"], str) else each["type"]
@@ -91,4 +97,4 @@ def _type(each: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(reference())
+    sys.stdout.write(render_page())

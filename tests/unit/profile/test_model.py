@@ -311,4 +311,4 @@ def test_the_reference_page_is_current() -> None:
     """docs/profile.md is what scripts/profile_reference.py writes."""
     assert (ROOT / "docs" / "profile.md").read_text(
         encoding="utf-8"
-    ) == profile_reference.reference()
+    ) == profile_reference.render_page()
