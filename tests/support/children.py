@@ -1,4 +1,4 @@
-"""Whose child is what, as the kernel tells it."""
+"""Find child processes by their command line."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from pathlib import Path
 from support.appliance import Appliance
 from support.peer import wait_for
 
+LEASE_PROCESS = ("anycastd.speaker.lease_process", "anycastd.keeper")
+"""Names by which speakers start the lease process: this release, and 0.1.0."""
 
-def child(pid: int, name: str, within: float = 10.0) -> int:
-    """Find the child of ``pid`` whose command line has ``name``; wait for it where it is new."""
+
+def child(pid: int, *names: str, timeout: float = 10.0) -> int:
+    """Find the child of ``pid`` whose command line has one of ``names``; wait until it is there."""
 
     def find() -> int:
         for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split():
-            with contextlib.suppress(OSError):  # it has gone meanwhile
-                if name.encode() in Path(f"/proc/{each}/cmdline").read_bytes():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                line = Path(f"/proc/{each}/cmdline").read_bytes()
+                if any(name.encode() in line for name in names):
                     return int(each)
         return 0
 
-    return wait_for(find, within, f"a child {name} of {pid}")
+    return wait_for(find, timeout, f"a child {' or '.join(names)} of {pid}")
 
 
-def keeper(appliance: Appliance) -> int:
-    """Find an appliance's lease process."""
+def find_lease_process(appliance: Appliance) -> int:
+    """Find the lease process of an appliance and return its pid."""
     assert appliance.speaker is not None
-    return child(appliance.speaker.pid, "anycastd.speaker.lease_process")
+    return child(appliance.speaker.pid, *LEASE_PROCESS)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.appliance import PEERS, VIP, Appliance, own_network
-from support.children import keeper
+from support.children import find_lease_process
 from support.peer import wait_for
 
 pytestmark = pytest.mark.root
@@ -29,7 +29,7 @@ def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
 def behind_our_back(appliance: Appliance, *lines: str) -> None:
     """Write to ExaBGP's API past the lease process, through the pipe that it writes to."""
     text = "".join(f"neighbor {line}\n" for line in lines)
-    Path(f"/proc/{keeper(appliance)}/fd/1").write_bytes(text.encode())
+    Path(f"/proc/{find_lease_process(appliance)}/fd/1").write_bytes(text.encode())
 
 
 def test_what_was_changed_behind_our_back_is_repaired(appliance: Appliance) -> None:

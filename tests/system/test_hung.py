@@ -12,7 +12,7 @@ import pytest
 
 from support.appliance import Appliance, own_network
 from support.bgp_wire import Closed, Update
-from support.children import keeper
+from support.children import find_lease_process
 from support.haproxy import until
 
 pytestmark = pytest.mark.root
@@ -29,10 +29,10 @@ def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
 def test_a_lease_process_that_hangs_is_replaced(appliance: Appliance) -> None:
     """ExaBGP misses its word for 5 s and starts another; the agent renews: not one UPDATE."""
     before = [len(peer.of(Update)) for peer in appliance.peers]
-    hung = keeper(appliance)
+    hung = find_lease_process(appliance)
     began = time.monotonic()
     os.kill(hung, signal.SIGSTOP)
-    until(lambda: keeper(appliance) != hung, 10)
+    until(lambda: find_lease_process(appliance) != hung, 10)
     assert 4 < time.monotonic() - began < 8
     until(lambda: appliance.status()["lease"]["connected"], 5)
     ends = time.monotonic() + 4  # twice the lease
@@ -46,7 +46,7 @@ def test_agent_and_lease_process_hang_together(appliance: Appliance) -> None:
     """Nobody is left to withdraw but what ExaBGP starts: it inherits, for one lease."""
     assert appliance.agent is not None
     appliance.agent.send_signal(signal.SIGSTOP)
-    os.kill(keeper(appliance), signal.SIGSTOP)
+    os.kill(find_lease_process(appliance), signal.SIGSTOP)
     began = time.monotonic()
     appliance.wait_path(0, 12)
     assert 5 < time.monotonic() - began < 10

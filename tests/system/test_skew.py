@@ -25,7 +25,7 @@ from anycastd.lease.messages import MessageError, Report, Want, parse_agent_mess
 from anycastd.system.clock import OwnTime
 from support.appliance import Appliance, own_network
 from support.bgp_wire import Closed, Update
-from support.children import keeper
+from support.children import find_lease_process
 from support.haproxy import until
 from support.peer import wait_for
 
@@ -103,9 +103,9 @@ def works(one: Mixed) -> None:
     one.wait_path(7)
     one.wait_path(1)
     before = updates(one)
-    lease = keeper(one)
+    lease = find_lease_process(one)
     os.kill(lease, signal.SIGKILL)
-    until(lambda: keeper(one) != lease, 5)
+    until(lambda: find_lease_process(one) != lease, 5)
     until(lambda: status(one)["lease"]["connected"], 5)
     until(lambda: status(one)["services"]["web"]["in_sync"], 10)
     assert updates(one) == before
