@@ -1,7 +1,7 @@
-"""Profile -> the configuration of a BIRD that speaks BFD and nothing else.
+"""Profile -> the configuration of a BIRD that speaks BFD and nothing else (pure).
 
-ExaBGP has no BFD.  What BFD adds is that a neighbor notices the silent death of this host sooner
-than by its hold time; everything else is noticed sooner without it.
+ExaBGP has no BFD.  With BFD a neighbor notices sooner than by its hold time that this host is dead
+or cut off.  All other failures are noticed sooner without it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from anycastd.profile.model import Bfd, Neighbor, Profile
 
 
 def build_bird_config(profile: Profile, bfd: Bfd) -> str:
-    """Write the text of bird.conf: no BGP, no kernel protocol, no route of any kind in it."""
+    """Build the text of bird.conf: without BGP, kernel protocol and routes."""
     return "\n".join(_lines(profile, bfd)) + "\n"
 
 
@@ -31,6 +31,6 @@ def _lines(profile: Profile, bfd: Bfd) -> Iterator[str]:
 
 
 def _session(neighbor: Neighbor) -> str:
-    """One hop (RFC 5881) unless the profile says how many (RFC 5883)."""
+    """Format a session: single-hop (RFC 5881), or multihop (RFC 5883) where the profile says so."""
     hops = " multihop on" if (neighbor.multihop or 1) > 1 else ""
     return f"neighbor {neighbor.address} local {neighbor.local_address}{hops};"

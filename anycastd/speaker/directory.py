@@ -6,7 +6,7 @@ import fcntl
 import os
 import stat
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,10 +26,10 @@ MAX_PASSWORD = 80  # octets, Linux's TCP_MD5SIG_MAXKEYLEN
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What ``prepare`` left: the files, and the lock's descriptor, which lives as long as we do."""
+    """A prepared directory: exabgp.conf, exabgp.env, lease.json, and the lock's open descriptor."""
 
     conf: Path
-    settings: Path
+    env: Path
     lease: Path
     lock: int
 
@@ -39,8 +39,8 @@ def build_lease_file(
 ) -> LeaseFile:
     """Build the content of lease.json for a profile.
 
-    ``config`` is the hash of the configuration that ExaBGP is to run.  ``path`` is where the
-    profile is read again when an agent asks for a reload (None: it cannot be).
+    ``config`` is the hash of the configuration that ExaBGP will run.  ``path`` is the profile's: it
+    is read again when an agent asks for a reconfiguration (None: there is none).
     """
     return LeaseFile(
         socket=f"{directory}/lease.sock",
@@ -55,13 +55,21 @@ def build_lease_file(
     )
 
 
+def lease_command(directory: str) -> list[str]:
+    """Return the command line of the lease process; ``-P`` as in ``start.build_command``."""
+    module = "anycastd.speaker.lease_process"
+    return [sys.executable, "-P", "-m", module, f"{directory}/lease.json"]
+
+
 def prepare_directory(
     profile: Profile, directory: str, path: str | None = None, *, port: int = 179
 ) -> Prepared:
-    """Take the directory and write ExaBGP's and the lease's files into it; ``path``: the profile's.
+    """Lock the directory and write the files of ExaBGP and the lease process into it.
 
-    Raises ExitError: ExaBGP or the directory is missing, or another speaker holds it (69), no
-    permission (77), an MD5 file cannot be used (78).
+    ``path`` is the profile's, ``port`` the neighbors' TCP port.
+
+    Raises ExitError: ExaBGP is missing, the directory cannot be used, or another speaker runs
+    there (69); no permission (77); an MD5 file cannot be used (78).
     """
     if find_spec("exabgp") is None:
         raise ExitError(
@@ -70,19 +78,17 @@ def prepare_directory(
             EX_UNAVAILABLE,
         )
     where = Path(directory).absolute()
-    text = build_config(profile, str(where), read_passwords(profile), port=port)
+    text = build_config(profile, lease_command(str(where)), read_passwords(profile), port=port)
     lease_file = build_lease_file(profile, str(where), config_hash(profile), path)
-    made = Prepared(where / "exabgp.conf", where / "exabgp.env", where / "lease.json", -1)
+    files = Prepared(where / "exabgp.conf", where / "exabgp.env", where / "lease.json", -1)
     try:
         where.mkdir(mode=0o750, parents=True, exist_ok=True)
         lock = _lock(where / "speaker.lock")
-        for file in (made.settings, made.lease, made.conf):
+        for file in (files.env, files.lease, files.conf):
             remove_leftovers(file)
-        write_atomic(
-            made.settings, "# Empty on purpose: what ExaBGP is told stands in its environment.\n"
-        )
-        write_atomic(made.lease, lease_file.dump())
-        write_atomic(made.conf, text, 0o600)
+        write_atomic(files.env, "# Empty on purpose: ExaBGP's settings are in its environment.\n")
+        write_atomic(files.lease, lease_file.dump())
+        write_atomic(files.conf, text, 0o600)
     except OSError as problem:
         code = EX_NOPERM if isinstance(problem, PermissionError) else EX_UNAVAILABLE
         raise ExitError(
@@ -90,11 +96,11 @@ def prepare_directory(
             "make it writable for this user, or name another --directory",
             code,
         ) from None
-    return Prepared(made.conf, made.settings, made.lease, lock)
+    return replace(files, lock=lock)
 
 
 def read_passwords(profile: Profile) -> dict[Address, str]:
-    """Read the neighbors' MD5 passwords; ExitError (78) where one cannot be used."""
+    """Read the neighbors' MD5 passwords; raises ExitError (78) where a file cannot be used."""
     return {
         neighbor.address: _password(Path(neighbor.md5_file), neighbor.address)
         for neighbor in profile.bgp.neighbors
@@ -103,10 +109,10 @@ def read_passwords(profile: Profile) -> dict[Address, str]:
 
 
 def _password(file: Path, neighbor: Address) -> str:
-    """Read a neighbor's MD5 password: the file's first line, as RFC 2385 allows it."""
+    """Read a neighbor's MD5 password (RFC 2385): the first line of the file."""
 
-    def refuse(what: str) -> ExitError:
-        return ExitError(f"{file}: the MD5 password of neighbor {neighbor} {what}", EX_CONFIG)
+    def refuse(problem: str) -> ExitError:
+        return ExitError(f"{file}: the MD5 password of neighbor {neighbor} {problem}", EX_CONFIG)
 
     try:
         with file.open(encoding="ascii") as stream:
@@ -114,8 +120,8 @@ def _password(file: Path, neighbor: Address) -> str:
             password = stream.readline().rstrip("\r\n")
     except UnicodeDecodeError:
         raise refuse("is not ASCII: write it with ASCII characters") from None
-    except OSError as problem:
-        raise refuse(f"cannot be read: {problem.strerror}") from None
+    except OSError as error:
+        raise refuse(f"cannot be read: {error.strerror}") from None
     if mode & stat.S_IRWXO:
         raise refuse(f"can be read by everybody: chmod 0640 {file}")
     if not password:
@@ -126,15 +132,15 @@ def _password(file: Path, neighbor: Address) -> str:
 
 
 def _lock(file: Path) -> int:
-    """Take the directory for as long as this process lives, also after exec."""
+    """Lock the directory until this process ends; the lock stays over an exec."""
     lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        pid = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(lock)
         raise ExitError(
-            f"{file.parent}: another speaker (pid {holder}) runs here; "
+            f"{file.parent}: another speaker (pid {pid}) runs here; "
             "stop it, or name another --directory",
             EX_UNAVAILABLE,
         ) from None

@@ -1,10 +1,11 @@
-"""A running speaker's files for another profile.
+"""Write a running speaker's files again, for the profile that is on disk now.
 
-``python -m anycastd.speaker.rewrite PROFILE DIRECTORY [ADDRESS ...]``: the lease process starts this when
-an agent asks for the sessions of the profile on disk.  It writes what disturbs nobody, and of the
-sessions that must close for their change only those with the neighbors that are named.  It prints
-what it did as one line of JSON (fields are only ever added: after an upgrade an older lease process
-reads it).
+The lease process starts ``python -m anycastd.speaker.rewrite PROFILE DIRECTORY [ADDRESS ...]``
+when an agent asks for a reconfiguration.  Changes that close no session are written.  A change that
+closes a session is written only for the neighbors whose ADDRESS is given.
+
+The result is printed as one line of JSON, see ``rewrite_files``.  Fields are only ever added: after
+an upgrade an older lease process reads it.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from anycastd.system import atomic_file, exit_codes
 def rewrite_files(
     profile: Profile, directory: str, path: str, reset: Collection[str]
 ) -> WriteResult:
-    """Write the speaker's files for ``profile`` and return what was done.
+    """Write exabgp.conf and lease.json for ``profile``, and return what was done.
 
-    Of the sessions that close for their change, only those with the neighbors in ``reset`` are
-    changed.  ``path`` is the profile's.
+    A change that closes a session is written for the neighbors in ``reset`` only.  ``path`` is the
+    profile's.
 
     Raises ExitError where an MD5 file or the directory cannot be used.
     """
@@ -37,15 +38,17 @@ def rewrite_files(
     try:
         before = conf.read_text("ascii")
         config = config_module.config_hash(profile)
-        whole = config_module.build_config(
-            profile, str(where), directory_module.read_passwords(profile)
+        after = config_module.build_config(
+            profile,
+            directory_module.lease_command(str(where)),
+            directory_module.read_passwords(profile),
         )
-        text, left = merge_config(before, whole, config, reset)
-        running = config + (f"-{len(left)}" if left else "")
+        text, deferred = merge_config(before, after, config, reset)
+        running = config + (f"-{len(deferred)}" if deferred else "")
         lease_file = directory_module.build_lease_file(profile, str(where), running, path)
         if text != before:
             atomic_file.write_atomic(conf, text, 0o600)
-        # After the other: ExaBGP must know a neighbor before the lease process names it.
+        # After exabgp.conf: ExaBGP must know a neighbor before the lease process uses it.
         atomic_file.write_atomic(where / "lease.json", lease_file.dump())
     except OSError as problem:
         raise exit_codes.ExitError(
@@ -58,23 +61,25 @@ def rewrite_files(
         changed_neighbors=tuple(
             address for address, block in new.items() if old.get(address) != block
         ),
-        deferred_neighbors=tuple(left),
+        deferred_neighbors=tuple(deferred),
     )
 
 
 def main(argv: list[str]) -> int:
-    """Rewrite, and print what was done or why it was not."""
+    """Rewrite the files, and print the result or the problem as JSON; returns 0 in both cases."""
     _, path, directory, *reset = argv
     try:
-        accepted = validate(Path(path).read_text("utf-8"), path)
-        if accepted.profile is None:
-            raise exit_codes.ExitError("\n".join(map(str, accepted.problems)), exit_codes.EX_CONFIG)
-        answer = rewrite_files(accepted.profile, directory, path, reset).dump()
+        validation = validate(Path(path).read_text("utf-8"), path)
+        if validation.profile is None:
+            raise exit_codes.ExitError(
+                "\n".join(map(str, validation.problems)), exit_codes.EX_CONFIG
+            )
+        answer = rewrite_files(validation.profile, directory, path, reset).dump()
     except (OSError, UnicodeDecodeError) as problem:
         answer = dump_problem(f"{path}: cannot be read: {problem}")
     except exit_codes.ExitError as problem:
         answer = dump_problem(str(problem))
-    print(answer)  # noqa: T201 - the answer to who started it
+    print(answer)  # noqa: T201 - the lease process reads it
     return 0
 
 

@@ -1,7 +1,8 @@
-"""Profile -> ExaBGP's configuration and environment, then exec: ``anycastd speaker``.
+"""Turn this process into ExaBGP: ``anycastd speaker``.
 
-``prepare`` writes everything into one directory, ``become`` turns this process into ExaBGP (same
-pid).  ExaBGP starts the lease process (``anycastd.speaker.lease_process``) as its API child.
+``prepare_directory`` writes all files into one directory; then this process executes the shim,
+with the same pid.  ExaBGP starts the lease process (``anycastd.speaker.lease_process``) as its API
+child.
 """
 
 from __future__ import annotations
@@ -18,29 +19,27 @@ from anycastd.speaker.directory import Prepared, prepare_directory
 from anycastd.speaker.exabgp.config import OPEN_WAIT
 from anycastd.system.exit_codes import EX_UNAVAILABLE, ExitError
 
-# See docs of ExaBGP's `reactor.speed`: 1.0 means that it looks around every 10 ms at the latest.
 REACTOR_SPEED = 1.0
-ROWS_AT_ONCE = 10
-
-
-# The configuration (pure) ------------------------------------------------------------------------
+"""ExaBGP's `reactor.speed`: with 1.0 its loop sleeps for 10 ms at most."""
+API_CHUNK = 10
+"""Rows of an answer that ExaBGP writes to the API child in one turn of its loop."""
 
 
 def build_environment(directory: str, base: Mapping[str, str], user: str) -> dict[str, str]:
-    """Return the environment to run the shim in: ``base`` without any word of it to ExaBGP.
+    """Return the shim's environment: ``base`` without its settings for another ExaBGP.
 
     ExaBGP runs as ``user``, logs errors to stderr, opens no pipes and no port, and reads
     DIRECTORY/exabgp.env (which sets nothing) instead of /etc/exabgp/exabgp.env.
     """
     kept = {key: value for key, value in base.items() if not key.lower().startswith("exabgp")}
-    # A checkout is not on the path of the processes that come; what is installed already is.
+    # Child processes find an installed package by themselves, a checkout only by PYTHONPATH.
     ours = str(Path(__file__).resolve().parents[2])
     if ours not in site.getsitepackages():
         kept["PYTHONPATH"] = os.pathsep.join(filter(None, (ours, kept.get("PYTHONPATH"))))
     return kept | {
         "EXABGP_ENVFILE": f"{directory}/exabgp.env",
         "exabgp_api_ack": "true",
-        "exabgp_api_chunk": str(ROWS_AT_ONCE),
+        "exabgp_api_chunk": str(API_CHUNK),
         "exabgp_api_cli": "false",
         "exabgp_api_respawn": "true",
         "exabgp_api_terminate": "false",
@@ -56,18 +55,17 @@ def build_environment(directory: str, base: Mapping[str, str], user: str) -> dic
     }
 
 
-# What touches the machine ------------------------------------------------------------------------
-
-
 def build_command(prepared: Prepared) -> list[str]:
     """Return the command line of ExaBGP; ``-P`` keeps the current directory out of its imports."""
     return [sys.executable, "-P", "-m", "anycastd.speaker.exabgp.shim", str(prepared.conf)]
 
 
 def exec_exabgp(profile: Profile, directory: str, path: str | None = None) -> None:
-    """Prepare ``directory`` and turn this process into ExaBGP; returns only by ExitError.
+    """Prepare ``directory`` and turn this process into ExaBGP; never returns.
 
-    ``path`` is the profile's: from there other sessions can be taken over later.
+    ``path`` is the profile's: the speaker reads it again for a reconfiguration.
+
+    Raises ExitError as ``prepare_directory`` does, and if ExaBGP cannot be executed (69).
     """
     prepared = prepare_directory(
         profile, directory, None if path is None else str(Path(path).absolute())
@@ -75,7 +73,7 @@ def exec_exabgp(profile: Profile, directory: str, path: str | None = None) -> No
     try:
         user = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        user = "root"  # must exist for ExaBGP's settings; a user without a name never changes
+        user = "root"  # a name that exists: ExaBGP wants one, and does not change to it
     settings = build_environment(str(prepared.conf.parent), os.environ, user)
     line = build_command(prepared)
     sys.stdout.flush()

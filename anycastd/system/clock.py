@@ -1,7 +1,7 @@
 """A clock that stops while its own process is stalled (stdlib only).
 
 A stall of this process is no evidence about anything else.  A virtual machine is paused for
-seconds, or a process gets no CPU; afterwards the system's clock says that every deadline has passed,
+seconds, or a process gets no CPU; afterwards every deadline has passed by the system's clock,
 although the other side was stopped just as long.  So deadlines are measured in ticks: a late tick
 counts as two ticks at most, however late it is.
 """

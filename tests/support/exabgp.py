@@ -22,6 +22,7 @@ from typing import Self
 from anycastd.lease.commands import Answer, Command, Fact, Ping, SessionChanged
 from anycastd.profile.model import Address, Profile
 from anycastd.speaker import start
+from anycastd.speaker.directory import lease_command
 from anycastd.speaker.exabgp import config
 from anycastd.speaker.exabgp.api import ApiConversation
 from support.peer import wait_for
@@ -89,7 +90,7 @@ class ExaBGP:
         port: int,
         *,
         given: Profile | None = None,
-        secrets: Mapping[Address, str] | None = None,
+        passwords: Mapping[Address, str] | None = None,
         patched: bool = True,
         path: Sequence[Path] = (),
     ) -> None:
@@ -103,7 +104,9 @@ class ExaBGP:
         relay, meeting, conf = (directory / name for name in ("relay.py", "relay", "exabgp.conf"))
         relay.write_text(RELAY, encoding="utf-8")
         (directory / "exabgp.env").write_text("# nothing\n", encoding="utf-8")
-        text = config.build_config(self.profile, str(directory), secrets or {}, port=port)
+        text = config.build_config(
+            self.profile, lease_command(str(directory)), passwords or {}, port=port
+        )
         run = next(line for line in text.splitlines() if line.lstrip().startswith("run "))
         conf.write_text(
             text.replace(run, f'    run {python} "{relay}" "{meeting}";'), encoding="utf-8"

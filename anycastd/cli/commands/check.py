@@ -22,6 +22,7 @@ from anycastd.evidence.vip.selftest import Probe, describe_target
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.compare import Comparison, compare_regions
 from anycastd.profile.model import Instance, Profile
+from anycastd.speaker.directory import lease_command
 from anycastd.speaker.exabgp import config
 from anycastd.speaker.foreign import find_foreign_exabgps
 from anycastd.system.clock import OwnTime
@@ -101,7 +102,7 @@ def _profile(
     hidden = {
         neighbor.address: "(hidden)" for neighbor in profile.bgp.neighbors if neighbor.md5_file
     }
-    text = config.build_config(profile, "/run/anycastd-speaker", hidden)
+    text = config.build_config(profile, lease_command("/run/anycastd-speaker"), hidden)
     yield from (f"    {line}".rstrip() for line in text.splitlines())
 
 

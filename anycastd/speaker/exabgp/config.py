@@ -1,4 +1,4 @@
-"""Profile -> exabgp.conf, and hashes of what it says (pure)."""
+"""Profile -> exabgp.conf, and hashes that tell whether a running speaker fits a profile (pure)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import base64
 import hashlib
 import json
 import re
-import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from anycastd.profile.model import Address, Neighbor, Profile
 from anycastd.speaker.exabgp.contract import format_config_line
@@ -17,38 +16,36 @@ OPEN_WAIT = 20  # seconds that a peer may take to answer a connection with its O
 
 
 def build_config(
-    profile: Profile, directory: str, secrets: Mapping[Address, str], *, port: int = 179
+    profile: Profile,
+    lease_command: Sequence[str],
+    passwords: Mapping[Address, str],
+    *,
+    port: int = 179,
 ) -> str:
-    """Write the text of exabgp.conf.
+    """Build the text of exabgp.conf.
 
-    ``secrets`` are the neighbors' MD5 passwords (RFC 2385), ``port`` is the neighbors' TCP port.
-    No routes stand in it: they are the lease's to say.  ExitError for a ``directory`` that
-    ExaBGP could not read back.
+    ``lease_command`` is the command line of the lease process, ``passwords`` are the neighbors'
+    MD5 passwords (RFC 2385), ``port`` is the neighbors' TCP port.  The text has no routes: the
+    lease process announces them.
+
+    Raises ExitError (78) for a word of the command line that ExaBGP cannot read.
     """
     families = _families(profile)
     neighbors = (
-        _neighbor(profile, neighbor, families, secrets.get(neighbor.address), port)
+        _neighbor(profile, neighbor, families, passwords.get(neighbor.address), port)
         for neighbor in profile.bgp.neighbors
     )
-    run = " ".join(
-        map(
-            _word,
-            (
-                sys.executable,
-                "-P",
-                "-m",
-                "anycastd.speaker.lease_process",
-                f"{directory}/lease.json",
-            ),
-        )
-    )
+    run = " ".join(map(_quote, lease_command))
     process = f"process lease {{\n    run {run};\n    encoder json;\n}}\n"
     head = "# Written by `anycastd speaker` from its profile at each start; edit the profile.\n"
     return "\n".join((head + format_config_line(config_hash(profile)), process, *neighbors))
 
 
 def _families(profile: Profile) -> tuple[str, ...]:
-    """IPv6 only where a service needs it: some route servers close sessions that offer it."""
+    """Return the address families of the sessions.
+
+    IPv6 only where a service needs it: some route servers close sessions that offer it.
+    """
     ipv6 = any(service.vip.version == 6 for service in profile.services.values())  # noqa: PLR2004
     return ("ipv4 unicast", "ipv6 unicast") if ipv6 else ("ipv4 unicast",)
 
@@ -74,10 +71,10 @@ def _neighbor(
     if neighbor.multihop is not None:
         lines.append(f"outgoing-ttl {neighbor.multihop};")
     if password is not None:
-        # Without the second word 4.2 guesses: it takes hexadecimal digits for Base64.
+        # Without md5-base64, 4.2 guesses, and takes hexadecimal digits for Base64.
         plain = re.fullmatch(r"[\w()+./=-]+", password, re.ASCII) is not None
-        written = password if plain else base64.b64encode(password.encode()).decode()
-        lines.append(f"md5-password {written};")
+        encoded = password if plain else base64.b64encode(password.encode()).decode()
+        lines.append(f"md5-password {encoded};")
         lines.append(f"md5-base64 {'false' if plain else 'true'};")
     lines += [
         "capability {",
@@ -96,8 +93,8 @@ def _neighbor(
     return f"neighbor {neighbor.address} {{\n{body}\n}}\n"
 
 
-def _word(text: str) -> str:
-    """Quote a word of the configuration where it needs it."""
+def _quote(text: str) -> str:
+    """Quote a word of the configuration where it needs quotes."""
     if re.fullmatch(r"[\w/.,:=@%+-]+", text, re.ASCII):
         return text
     if re.search(r"[\"\\\0\n]", text) or not text.isascii():
@@ -106,9 +103,10 @@ def _word(text: str) -> str:
 
 
 def config_hash(profile: Profile) -> str:
-    """Hash what the sessions are made of: where it differs, the speaker has to take others over.
+    """Hash the settings of the sessions: where it differs, the speaker must be reconfigured.
 
-    The profile's values, not the text of the template; no passwords, only where they are kept.
+    It covers the profile's values, not the text of the template, and the names of the password
+    files, not the passwords.
     """
     neighbors = [
         [
@@ -126,59 +124,62 @@ def config_hash(profile: Profile) -> str:
 
 
 def vips_hash(profile: Profile) -> str:
-    """Hash the VIPs that may be announced."""
+    """Hash the prefixes that may be announced."""
     return hashlib.sha256(" ".join(vip_prefixes(profile)).encode()).hexdigest()[:16]
 
 
 def vip_prefixes(profile: Profile) -> list[str]:
+    """Return the prefixes that may be announced, sorted."""
     return sorted({service.prefix for service in profile.services.values()})
 
 
-# The words of a neighbor's block that come from the profile.  Only these count: what a newer
-# release adds to the template is no reason to close a session.
+# The settings of a neighbor's block that come from the profile.  Only these are compared: what a
+# newer release adds to the template is no reason to close a session.
 _VALUES = re.compile(
     r"^\s*(?:(router-id|local-address|local-as|peer-as|hold-time|connect|outgoing-ttl"
     r"|md5-password|md5-base64)\s+([^;]+)|(ipv[46] unicast));$",
     re.MULTILINE,
 )
-
-
 _BLOCK = re.compile(r"^neighbor (\S+) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 
 
 def parse_neighbor_blocks(text: str) -> dict[str, str]:
-    """Find the neighbors' blocks in the text of an exabgp.conf: address -> block."""
+    """Return the neighbors' blocks in the text of an exabgp.conf: address -> block."""
     return {found[1]: found[0] for found in _BLOCK.finditer(text)}
 
 
 def parse_session_values(block: str) -> frozenset[tuple[str, str]]:
-    """Find what a neighbor's block says of its session; two equal ones need no new session."""
+    """Return the settings of the session in a neighbor's block.
+
+    Between two blocks with equal settings the session can stay open.
+    """
     return frozenset((name or family, value) for name, value, family in _VALUES.findall(block))
 
 
 def merge_config(
     before: str, after: str, config: str, reset: Collection[str]
 ) -> tuple[str, list[str]]:
-    """Change the text ``before`` to ``after``, but close no sessions besides those to ``reset``.
+    """Merge two texts of exabgp.conf: ``after``, without changes that would close a session.
 
-    Gives the text, and the neighbors whose change was left out.  ``config`` is the hash that the
-    text stands for once nothing is left out.
+    The sessions with the neighbors in ``reset`` may close.  ``config`` is the hash of ``after``.
+
+    Returns the text, and the neighbors whose change is deferred.
     """
     old = parse_neighbor_blocks(before)
-    left: list[str] = []
+    deferred: list[str] = []
 
-    def chosen(found: re.Match[str]) -> str:
+    def choose(found: re.Match[str]) -> str:
         address, block = found[1], found[0]
-        there = old.get(address)
-        if there is None or address in reset:
+        current = old.get(address)
+        if current is None or address in reset:
             return block
-        if parse_session_values(there) != parse_session_values(block):
-            left.append(address)
-        return there
+        if parse_session_values(current) != parse_session_values(block):
+            deferred.append(address)
+        return current
 
-    text = _BLOCK.sub(chosen, after)
-    if left:
-        # Another name for each step: who starts in the middle must not take it for the end.
+    text = _BLOCK.sub(choose, after)
+    if deferred:
+        # Each step has its own hash: one that is read in between must not look like the last one.
         line = format_config_line(config)
-        text = text.replace(line, line.replace(config, f"{config}-{len(left)}", 1), 1)
-    return text, left
+        text = text.replace(line, line.replace(config, f"{config}-{len(deferred)}", 1), 1)
+    return text, deferred

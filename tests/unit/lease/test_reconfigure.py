@@ -12,6 +12,7 @@ from anycastd.lease.effects import Effect, ReloadConfig, SendReport, WriteConfig
 from anycastd.lease.messages import Reload
 from anycastd.lease.reconfigure import READ_TIMEOUT, UP_TIMEOUT, WriteResult
 from anycastd.profile.model import Profile
+from anycastd.speaker.directory import lease_command
 from anycastd.speaker.exabgp import config as config_module
 from support.lease_rig import PEERS, VIPS, Bed, reports, route, want
 from support.profiles import profile
@@ -249,7 +250,7 @@ def test_a_neighbor_that_goes_takes_its_routes_along() -> None:
 
 def conf(its: Profile) -> str:
     """Give ExaBGP's configuration for a profile."""
-    return config_module.build_config(its, "/run/x", {})
+    return config_module.build_config(its, lease_command("/run/x"), {})
 
 
 def test_only_what_may_change_changes() -> None:
@@ -294,8 +295,8 @@ def test_a_password_and_a_family_make_it_wait_too() -> None:
     """Neither is in a profile's values for the session itself."""
     its = profile()
     (first, _) = its.bgp.neighbors
-    with_one = config_module.build_config(its, "/run/x", {first.address: "one"})
-    with_two = config_module.build_config(its, "/run/x", {first.address: "two"})
+    with_one = config_module.build_config(its, lease_command("/run/x"), {first.address: "one"})
+    with_two = config_module.build_config(its, lease_command("/run/x"), {first.address: "two"})
     assert config_module.merge_config(with_one, with_two, "x", ())[1] == ["192.0.2.4"]
     assert config_module.merge_config(with_one, with_one, "x", ())[1] == []
     six = profile(

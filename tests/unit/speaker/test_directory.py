@@ -39,7 +39,9 @@ def blocks(text: str) -> dict[str, list[str]]:
 def test_each_neighbor_gets_its_own_settings() -> None:
     """Overrides stand at the neighbor that has them; what must always be there always is."""
     other = f"{{address: {FIRST}, peer_as: 64600, hold_time: 30, multihop: 3}}"
-    text = config_module.build_config(loopback_profile(9, (PLAIN, other)), "/run/x", {})
+    text = config_module.build_config(
+        loopback_profile(9, (PLAIN, other)), directory.lease_command("/run/x"), {}
+    )
     first, second = blocks(text)[f"neighbor {FIRST}"], blocks(text)[f"neighbor {SECOND}"]
     assert {"peer-as 64600;", "hold-time 30;", "outgoing-ttl 3;"} <= set(first)
     assert {"peer-as 65515;", "hold-time 9;"} <= set(second)
@@ -68,8 +70,12 @@ def test_ipv6_is_offered_only_where_a_service_needs_it() -> None:
         ("203.0.113.10/32", "2001:db8::10/128"),
         ("prepend: 0", 'prepend: 0\n    next_hop: "2001:db8::1"'),
     )
-    assert "ipv6" not in config_module.build_config(loopback_profile(), "/run/x", {})
-    text = config_module.build_config(loopback_profile(9, *six), "/run/x", {})
+    assert "ipv6" not in config_module.build_config(
+        loopback_profile(), directory.lease_command("/run/x"), {}
+    )
+    text = config_module.build_config(
+        loopback_profile(9, *six), directory.lease_command("/run/x"), {}
+    )
     assert text.count("ipv4 unicast;") == text.count("ipv6 unicast;") == 2
 
 
@@ -130,7 +136,7 @@ def test_exabgp_hears_nothing_from_the_environment_before() -> None:
 def test_a_directory_that_exabgp_cannot_read_is_refused() -> None:
     """Better than a lease process that ExaBGP cannot start."""
     with pytest.raises(ExitError, match="cannot read this path") as refused:
-        config_module.build_config(loopback_profile(), '/run/"x', {})
+        config_module.build_config(loopback_profile(), directory.lease_command('/run/"x'), {})
     assert refused.value.code == 78
 
 
@@ -146,10 +152,10 @@ def test_md5_passwords_are_what_the_peer_has(
     """The kernel drops what is signed by another password: a session proves it is the same."""
     where = tmp_path / "a b"  # ExaBGP reads a path with a space, too
     where.mkdir()
-    secrets = {ip_address(FIRST): password}
+    passwords = {ip_address(FIRST): password}
     with (
         Peer(FIRST, md5=(LOCAL, password)) as peer,
-        ExaBGP(exabgp_python, where, peer.port, secrets=secrets) as exabgp,
+        ExaBGP(exabgp_python, where, peer.port, passwords=passwords) as exabgp,
     ):
         peer.wait_up()
         exabgp.ask(Announce(Route(FIRST, "203.0.113.10/32", LOCAL, (65010,))))
@@ -169,7 +175,7 @@ def test_files_are_written_for_those_who_need_them(tmp_path: Path) -> None:
     try:
         modes = {
             path.name: stat.S_IMODE(path.stat().st_mode)
-            for path in (prepared.conf, prepared.settings, prepared.lease)
+            for path in (prepared.conf, prepared.env, prepared.lease)
         }
         assert modes == {"exabgp.conf": 0o600, "exabgp.env": 0o640, "lease.json": 0o640}
         assert "md5-password p4ssword;" in prepared.conf.read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ import pytest
 
 from anycastd.bgp.route import Route
 from anycastd.lease.commands import Announce, ConfigLoaded
+from anycastd.speaker.directory import lease_command
 from anycastd.speaker.exabgp import config as config_module
 from support.bgp_wire import Closed, Opened
 from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile, run_python
@@ -42,7 +43,7 @@ def write(exabgp: ExaBGP, text: str) -> None:
 
 def configuration(exabgp: ExaBGP, port: int) -> str:
     """Give the configuration with one neighbor more."""
-    return config_module.build_config(MORE, str(exabgp.log.parent), {}, port=port)
+    return config_module.build_config(MORE, lease_command(str(exabgp.log.parent)), {}, port=port)
 
 
 @shim_and_bare

@@ -6,5 +6,5 @@ I/O:
     session    a Cease before a connection is closed; plain route refresh only
     api_child  an API child that dies or hangs
     reload     a reload is never forgotten, is reported, and sends nothing again
-    queue      of one route only the newest command is sent, many routes leave at once, none stays at the end
+    queue      only the newest command about a route is sent, in large batches, also at the end
 """
