@@ -170,7 +170,7 @@ def _build_maintenance(each: Mapping[str, Any], instances: Sequence[str]) -> Mai
 def _build_condition(each: Mapping[str, Any], instances: Sequence[str]) -> Condition:
     """Build a condition; ``instances`` are the names of all HAProxy processes.
 
-    A rule names its process where there are several; where there is one, it means that one.
+    If there is only one process, a rule need not name it.
     """
     instance, several = each.get("haproxy", instances[0]), len(instances) > 1
     if "all" in each:

@@ -236,12 +236,13 @@ def _fits(own: Mapping[str, int], rival: _Rival, *, ecmp: bool) -> bool:
 def _check_names(
     profiles: Sequence[tuple[str, Profile]], lines: Mapping[str, Mapping[Path, int]]
 ) -> Iterator[Problem]:
+    """Refuse two profiles with the same region name."""
     seen: dict[str, str] = {}
     for file, profile in profiles:
         if profile.region in seen:
             line = find_line(lines.get(file, {}), ("region",))
             message = f"{profile.region} is also the region of {seen[profile.region]}"
-            yield Problem(file, line, "region", message, "write each region's own name")
+            yield Problem(file, line, "region", message, "give each region its own name")
         seen.setdefault(profile.region, file)
 
 
@@ -269,7 +270,7 @@ def _check_vips(
     for offer in chain.from_iterable(regions):
         first.setdefault(offer.service.name, offer)
     for order, (file, _) in enumerate(profiles):
-        names = {offer.service.vip: offer for offer in regions[order]}
+        by_vip = {offer.service.vip: offer for offer in regions[order]}
         by_name = {offer.service.name: offer for offer in regions[order]}
         for name, seen in first.items():
             vip, where = seen.service.vip, f"{seen.profile.region} ({seen.file})"
@@ -279,7 +280,7 @@ def _check_vips(
                     message = f"{own.service.vip} differs from the VIP {vip} in {where}"
                     remedy = f"write {vip}, or give the service another name"
                     yield own.make_problem(("vip",), message, remedy, warning=False)
-            elif vip not in names:
+            elif vip not in by_vip:
                 path: Path = ("services", name)
                 message = f"is missing here, but has {vip} in {where}"
                 remedy = "add it, or this VIP is announced in fewer regions"
@@ -287,7 +288,7 @@ def _check_vips(
                 yield Problem(file, line, format_key(path), message, remedy)
             elif seen.order < order:
                 message = f"has the same VIP as {name} in {where}"
-                yield names[vip].make_problem(
+                yield by_vip[vip].make_problem(
                     (), message, f"call it {name} here too", warning=False
                 )
 

@@ -1,7 +1,7 @@
 """The values of a profile: what the operator wants, with defaults filled in and every type set.
 
-``build`` makes them and ``validate`` is the way in.  Types, defaults and help of the keys stand in
-``schema.json`` and nowhere else.  All times are in seconds.
+``build`` creates them; other code calls ``validate``.  Types, defaults and help of the keys are in
+``schema.json`` only.  All times are in seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two sound profiles to break, and what is said of them then."""
+"""Two valid profiles for tests to break, and functions that list the problems."""
 
 from __future__ import annotations
 
@@ -49,22 +49,22 @@ services:
 Changes = list[tuple[str, str]]
 
 
-def changed(text: str, *changes: tuple[str, str]) -> str:
-    """Replace texts that must be there."""
+def replace_texts(text: str, *changes: tuple[str, str]) -> str:
+    """Replace the first occurrence of each old text, which must exist."""
     for old, new in changes:
         assert old in text, old
         text = text.replace(old, new, 1)
     return text
 
 
-def said(changes: Changes) -> list[str]:
-    """Return the problems of AZURE after the changes as they are printed, warnings marked."""
-    accepted = validate(changed(AZURE, *changes), "p.yaml")
-    errors = [problem for problem in accepted.problems if not problem.warning]
-    assert (accepted.profile is None) == bool(errors)
-    return [f"{'warning ' * each.warning}{each}" for each in accepted.problems]
+def list_azure_problems(changes: Changes) -> list[str]:
+    """Return the problems of AZURE after ``changes``, as printed; warnings begin with `warning`."""
+    validation = validate(replace_texts(AZURE, *changes), "p.yaml")
+    errors = [problem for problem in validation.problems if not problem.warning]
+    assert (validation.profile is None) == bool(errors)
+    return [f"{'warning ' * each.warning}{each}" for each in validation.problems]
 
 
-def printed(text: str) -> list[str]:
-    """Return all problems of a text as they are printed."""
+def list_problems(text: str) -> list[str]:
+    """Return all problems of a profile's text, as printed."""
     return [str(problem) for problem in validate(text, "p.yaml").problems]

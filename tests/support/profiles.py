@@ -1,4 +1,4 @@
-"""Profiles for tests: a small valid one, with parts replaced."""
+"""A small valid profile for tests, with parts replaced."""
 
 from __future__ import annotations
 
@@ -36,23 +36,25 @@ services:
 
 
 def profile(*changes: tuple[str, str]) -> Profile:
-    """Give TEXT as a Profile after replacing (old, new) texts; each old text must be there."""
+    """Return the Profile of TEXT after replacing (old, new) texts; each old text must exist."""
     text = TEXT
     for old, new in changes:
         assert old in text, f"the test's profile has no {old!r}"
         text = text.replace(old, new)
-    accepted = validate(text, "test.yaml")
-    assert accepted.profile is not None, "\n".join(map(str, accepted.problems))
-    return accepted.profile
+    validation = validate(text, "test.yaml")
+    assert validation.profile is not None, "\n".join(map(str, validation.problems))
+    return validation.profile
 
 
-def keys(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each key of the schema with its place."""
+def iter_schema_keys(
+    schema: dict[str, Any], path: str = ""
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place and the schema of each key."""
     for name, each in schema.get("properties", {}).items():
         yield f"{path}{name}", each
-        yield from keys(each, f"{path}{name}.")
+        yield from iter_schema_keys(each, f"{path}{name}.")
     for name, each in schema.get("$defs", {}).items():
-        yield from keys(each, f"{name}:")
+        yield from iter_schema_keys(each, f"{name}:")
 
 
 def assert_schema_agrees(
@@ -61,7 +63,7 @@ def assert_schema_agrees(
     """Assert that each key has its field and each field its key, with the same defaults."""
     found = {
         name.removeprefix(place): each
-        for name, each in keys(build.load_schema())
+        for name, each in iter_schema_keys(build.load_schema())
         if name.startswith(place)
         and not set(name.removeprefix(place)) & set(".:")
         and name.removeprefix(place)

@@ -29,7 +29,7 @@ from anycastd.profile.model import SelfTest
 from anycastd.reasons import Reason
 from anycastd.views.severity import severity
 from anycastd.views.status import build_status
-from support.broken_profiles import said
+from support.broken_profiles import list_azure_problems
 from support.profiles import assert_schema_agrees, profile
 from support.snapshots import NO, UNPROVED, YES, snapshot
 
@@ -321,7 +321,7 @@ def test_a_self_test_is_read() -> None:
 )
 def test_bad_self_tests_are_refused_in_words(written: str, problem: str) -> None:
     """Exactly one kind, and nothing that could smuggle a second request in."""
-    found = said([("failed:", f"self_test: {written}\n    failed:")])
+    found = list_azure_problems([("failed:", f"self_test: {written}\n    failed:")])
     assert [line.partition("services.web.")[2] for line in found] == [problem]
 
 

@@ -1,4 +1,4 @@
-"""Whatever the text is, reading it as a profile ends in problems and never in an exception."""
+"""Reading any text as a profile gives problems, never an exception."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ WORDS = [*LEAST.split(), *string.punctuation, "\n", "\n  ", "\t", "&a", "*a", "!
 
 @given(st.text() | st.lists(st.sampled_from(WORDS)).map(" ".join))
 def test_arbitrary_text_is_only_ever_refused(text: str) -> None:
-    """No text raises anything; what is no profile has problems, of one line each."""
-    accepted = validate(text, "p.yaml")
-    assert accepted.profile is None
-    assert accepted.problems
-    assert all(str(problem).isprintable() for problem in accepted.problems)
+    """No text raises an exception; an invalid text has problems of one line each."""
+    validation = validate(text, "p.yaml")
+    assert validation.profile is None
+    assert validation.problems
+    assert all(str(problem).isprintable() for problem in validation.problems)
 
 
 LINES = LEAST.splitlines(keepends=True)
@@ -27,7 +27,7 @@ LINES = LEAST.splitlines(keepends=True)
 
 @given(st.data())
 def test_damaged_profiles_are_only_ever_refused(data: st.DataObject) -> None:
-    """A profile in which a value was replaced by any other is accepted whole or refused."""
+    """A profile with one value replaced by any other is either valid or refused."""
     number = data.draw(st.integers(0, len(LINES) - 1))
     key, colon, _ = LINES[number].partition(": ")
     value = data.draw(
@@ -35,7 +35,7 @@ def test_damaged_profiles_are_only_ever_refused(data: st.DataObject) -> None:
         | st.text(string.printable)
     )
     text = "".join([*LINES[:number], f"{key}{colon}{value}\n", *LINES[number + 1 :]])
-    accepted = validate(text, "p.yaml")
-    errors = [problem for problem in accepted.problems if not problem.warning]
-    assert (accepted.profile is None) == bool(errors)
-    assert all(str(problem).isprintable() for problem in accepted.problems)
+    validation = validate(text, "p.yaml")
+    errors = [problem for problem in validation.problems if not problem.warning]
+    assert (validation.profile is None) == bool(errors)
+    assert all(str(problem).isprintable() for problem in validation.problems)

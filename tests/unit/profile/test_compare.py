@@ -1,4 +1,4 @@
-"""The comparison of regions: the matrix, ties, worse levels that win, names and VIPs."""
+"""Comparison of regions: the matrix, ties, worse levels that win, names and VIPs."""
 
 from __future__ import annotations
 
@@ -8,48 +8,41 @@ import pytest
 
 from anycastd.profile.compare import Comparison, compare_regions
 from anycastd.profile.validate import validate
+from support.broken_profiles import replace_texts
 
 SHIPPED = Path(__file__).resolve().parents[3] / "profiles"
 PRIMARY = (SHIPPED / "primary.yaml").read_text(encoding="utf-8")
 SECONDARY = (SHIPPED / "secondary.yaml").read_text(encoding="utf-8")
 ECMP = ("    failed:", "    ecmp: true\n    failed:")
 MEANT = ", or ecmp: true in all regions if this is intended"
-# The lines of the shipped files in which the levels' prepends stand.
+# Beginnings of the lines with prepends in the shipped files.
 LEVELS = ("    prepend: ", "degraded: {prepend: ", "standby: {prepend: ")
 
 
-def changed(text: str, *changes: tuple[str, str]) -> str:
-    """Replace texts that must be there."""
-    for old, new in changes:
-        assert old in text, old
-        text = text.replace(old, new, 1)
-    return text
-
-
-def with_prepends(text: str, old: tuple[int, int, int], new: tuple[int, int, int]) -> str:
+def replace_prepends(text: str, old: tuple[int, int, int], new: tuple[int, int, int]) -> str:
     """Replace the prepends of all levels."""
     pairs = zip(LEVELS, old, new, strict=True)
-    return changed(text, *((f"{key}{a}", f"{key}{b}") for key, a, b in pairs))
+    return replace_texts(text, *((f"{key}{a}", f"{key}{b}") for key, a, b in pairs))
 
 
-def compared(*texts: str) -> Comparison:
-    """Compare sound profiles, called a.yaml, b.yaml and so on."""
+def compare_texts(*texts: str) -> Comparison:
+    """Compare valid profiles; their files are a.yaml, b.yaml and so on."""
     files = [f"{letter}.yaml" for letter in "abcd"[: len(texts)]]
-    accepted = {file: validate(text, file) for file, text in zip(files, texts, strict=True)}
+    validation = {file: validate(text, file) for file, text in zip(files, texts, strict=True)}
     profiles = []
-    for file, each in accepted.items():
+    for file, each in validation.items():
         assert each.profile is not None, each.problems
         profiles.append((file, each.profile))
-    return compare_regions(profiles, {file: each.lines for file, each in accepted.items()})
+    return compare_regions(profiles, {file: each.lines for file, each in validation.items()})
 
 
 def line(text: str, needle: str) -> int:
-    """Return the number of the first line that holds a text."""
+    """Return the number of the first line that contains a text."""
     return next(n for n, each in enumerate(text.splitlines(), 1) if needle in each)
 
 
-def sentences(comparison: Comparison) -> dict[tuple[str, ...], str]:
-    """Return each combination's sentence by its levels."""
+def get_sentences(comparison: Comparison) -> dict[tuple[str, ...], str]:
+    """Return the sentence of each combination by its levels."""
     (matrix,) = comparison.matrices
     return {
         tuple(each.level for each in one.candidates): one.sentence for one in matrix.combinations
@@ -58,7 +51,7 @@ def sentences(comparison: Comparison) -> dict[tuple[str, ...], str]:
 
 def test_the_shipped_pair() -> None:
     """The shipped profiles have no tie, and each level wins where it should."""
-    found = compared(PRIMARY, SECONDARY)
+    found = compare_texts(PRIMARY, SECONDARY)
     assert found.problems == ()
     (matrix,) = found.matrices
     assert (matrix.service, str(matrix.vip)) == ("web", "203.0.113.10/32")
@@ -78,36 +71,39 @@ def test_the_shipped_pair() -> None:
 
 
 def test_sentences() -> None:
-    """Each combination says who wins with which path, as the far router sees it."""
-    said = sentences(compared(PRIMARY, SECONDARY))
-    assert said["preferred", "preferred"] == (
+    """Each combination names the winner and its path as the far router sees it."""
+    list_azure_problems = get_sentences(compare_texts(PRIMARY, SECONDARY))
+    assert list_azure_problems["preferred", "preferred"] == (
         "northeurope wins with 65515 65010 before westeurope with 65515 65010 65010 65010"
     )
-    assert said["degraded", "preferred"] == (
+    assert list_azure_problems["degraded", "preferred"] == (
         "westeurope wins with 65515 65010 65010 65010 "
         "before northeurope with 65515 65010 65010 65010 65010"
     )
-    assert said["withdrawn", "preferred"] == "westeurope alone, with 65515 65010 65010 65010"
-    assert said["withdrawn", "withdrawn"] == "no region announces it"
+    assert (
+        list_azure_problems["withdrawn", "preferred"]
+        == "westeurope alone, with 65515 65010 65010 65010"
+    )
+    assert list_azure_problems["withdrawn", "withdrawn"] == "no region announces it"
 
 
 @pytest.mark.parametrize("platform", ["aws", "plain"])
 def test_paths_without_azure(platform: str) -> None:
-    """Elsewhere the path is our own AS numbers alone, the least of what neighbors are told."""
+    """Without Azure the path has our own AS number only; the neighbor with the fewest counts."""
     changes = [("platform: azure", f"platform: {platform}")]
-    one = changed(PRIMARY, *changes, ("10.0.1.4,", "10.0.1.4, prepend: 2,"))
-    two = changed(SECONDARY, *changes)
-    two = changed(two, ("10.1.1.4,", "10.1.1.4, prepend: 1,"))
-    two = changed(two, ("10.1.1.5,", "10.1.1.5, prepend: 2,"))
-    assert sentences(compared(one, two))["preferred", "preferred"] == (
+    one = replace_texts(PRIMARY, *changes, ("10.0.1.4,", "10.0.1.4, prepend: 2,"))
+    two = replace_texts(SECONDARY, *changes)
+    two = replace_texts(two, ("10.1.1.4,", "10.1.1.4, prepend: 1,"))
+    two = replace_texts(two, ("10.1.1.5,", "10.1.1.5, prepend: 2,"))
+    assert get_sentences(compare_texts(one, two))["preferred", "preferred"] == (
         "northeurope wins with 65010 before westeurope with 65010 65010 65010 65010"
     )
 
 
 def test_two_equal_preferred_paths() -> None:
     """Equal preferred paths are refused at the later file, with prepends that have no tie."""
-    twin = changed(PRIMARY, ("northeurope", "westeurope"))
-    found = compared(PRIMARY, twin)
+    twin = replace_texts(PRIMARY, ("northeurope", "westeurope"))
+    found = compare_texts(PRIMARY, twin)
     proposal = "write prepend: 1, degraded.prepend: 4, standby.prepend: 7 in westeurope"
     assert [str(problem) for problem in found.problems] == [
         (
@@ -130,32 +126,32 @@ def test_two_equal_preferred_paths() -> None:
         ),
     ]
     assert not any(problem.warning for problem in found.problems)
-    assert sentences(found)["preferred", "preferred"] == (
+    assert get_sentences(found)["preferred", "preferred"] == (
         "northeurope with 65515 65010 ties with westeurope with 65515 65010: "
         "traffic is split (ECMP)"
     )
-    assert compared(PRIMARY, with_prepends(twin, (0, 3, 6), (1, 4, 7))).problems == ()
+    assert compare_texts(PRIMARY, replace_prepends(twin, (0, 3, 6), (1, 4, 7))).problems == ()
 
 
-def test_ecmp_must_be_meant_by_all() -> None:
-    """With ecmp: true in all regions equal levels are fine; in one alone they are refused."""
-    twin = changed(PRIMARY, ("northeurope", "westeurope"))
-    assert compared(changed(PRIMARY, ECMP), changed(twin, ECMP)).problems == ()
-    assert len(compared(changed(PRIMARY, ECMP), twin).problems) == 3
+def test_ecmp_must_be_set_in_all_regions() -> None:
+    """Equal levels are allowed with ecmp: true in all regions, and refused with it in one."""
+    twin = replace_texts(PRIMARY, ("northeurope", "westeurope"))
+    assert compare_texts(replace_texts(PRIMARY, ECMP), replace_texts(twin, ECMP)).problems == ()
+    assert len(compare_texts(replace_texts(PRIMARY, ECMP), twin).problems) == 3
 
 
 def test_ecmp_does_not_excuse_other_levels() -> None:
-    """A degraded region that ties with a preferred one goes on drawing traffic, ecmp or not."""
-    one = changed(PRIMARY, ECMP)
-    two = changed(with_prepends(SECONDARY, (2, 4, 7), (3, 4, 7)), ECMP)
-    assert [problem.key for problem in compared(one, two).problems] == ["services.web.prepend"]
+    """A degraded region that ties with a preferred one is refused even with ecmp."""
+    one = replace_texts(PRIMARY, ECMP)
+    two = replace_texts(replace_prepends(SECONDARY, (2, 4, 7), (3, 4, 7)), ECMP)
+    assert [problem.key for problem in compare_texts(one, two).problems] == ["services.web.prepend"]
 
 
 def test_ties_in_other_combinations() -> None:
-    """Ties of other levels are refused too, at the less preferred region wherever it stands."""
-    tied = with_prepends(SECONDARY, (2, 4, 7), (2, 3, 7))
+    """Ties of other levels are refused too, in the file of the less preferred region."""
+    tied = replace_prepends(SECONDARY, (2, 4, 7), (2, 3, 7))
     for texts, file in (((PRIMARY, tied), "b.yaml"), ((tied, PRIMARY), "a.yaml")):
-        (problem,) = compared(*texts).problems
+        (problem,) = compare_texts(*texts).problems
         assert str(problem) == (
             f"{file}:{line(tied, 'degraded: {')}: services.web.degraded.prepend: degraded in "
             "westeurope ties with degraded in northeurope (65515 65010 65010 65010 65010), so "
@@ -164,9 +160,9 @@ def test_ties_in_other_combinations() -> None:
 
 
 def test_a_worse_level_that_wins() -> None:
-    """A degraded region that still wins against a preferred one is a warning with a way out."""
-    far = with_prepends(SECONDARY, (2, 4, 7), (5, 7, 9))
-    found = compared(PRIMARY, far).problems
+    """A degraded region that wins against a preferred one is a warning with a remedy."""
+    far = replace_prepends(SECONDARY, (2, 4, 7), (5, 7, 9))
+    found = compare_texts(PRIMARY, far).problems
     assert all(problem.warning for problem in found)
     assert [problem.key for problem in found] == [
         "services.web.degraded.prepend",
@@ -177,24 +173,26 @@ def test_a_worse_level_that_wins() -> None:
         "northeurope (65515 65010 65010 65010 65010) wins against preferred in westeurope, though "
         "its level is worse; write degraded.prepend: 6, standby.prepend: 8 in northeurope"
     )
-    mended = with_prepends(PRIMARY, (0, 3, 6), (0, 6, 8))
-    assert compared(mended, far).problems == ()
+    mended = replace_prepends(PRIMARY, (0, 3, 6), (0, 6, 8))
+    assert compare_texts(mended, far).problems == ()
 
 
 def test_three_regions() -> None:
-    """One matrix of all, with each combination's winner; a proposal suits all other regions."""
-    third = changed(SECONDARY, ("westeurope", "uksouth"))
-    found = compared(PRIMARY, SECONDARY, third)
+    """Three regions give one matrix with all combinations; a remedy fits all other regions."""
+    third = replace_texts(SECONDARY, ("westeurope", "uksouth"))
+    found = compare_texts(PRIMARY, SECONDARY, third)
     (matrix,) = found.matrices
     assert matrix.regions == ("northeurope", "westeurope", "uksouth")
     assert len(matrix.combinations) == 4**3
-    said = sentences(found)
-    assert said["withdrawn", "preferred", "preferred"] == (
+    list_azure_problems = get_sentences(found)
+    assert list_azure_problems["withdrawn", "preferred", "preferred"] == (
         "westeurope with 65515 65010 65010 65010 ties with uksouth with 65515 65010 65010 65010: "
         "traffic is split (ECMP)"
     )
-    assert said["degraded", "standby", "preferred"].startswith("uksouth wins with 65515 65010")
-    assert said["degraded", "standby", "preferred"].endswith(
+    assert list_azure_problems["degraded", "standby", "preferred"].startswith(
+        "uksouth wins with 65515 65010"
+    )
+    assert list_azure_problems["degraded", "standby", "preferred"].endswith(
         "before northeurope with 65515 65010 65010 65010 65010"
     )
     assert {problem.file for problem in found.problems} == {"c.yaml"}
@@ -207,12 +205,12 @@ def test_three_regions() -> None:
     }
     mended = (
         PRIMARY,
-        with_prepends(SECONDARY, (2, 4, 7), (1, 4, 7)),
-        with_prepends(third, (2, 4, 7), (2, 5, 8)),
+        replace_prepends(SECONDARY, (2, 4, 7), (1, 4, 7)),
+        replace_prepends(third, (2, 4, 7), (2, 5, 8)),
     )
-    assert compared(*mended).problems == ()
-    fourth = changed(SECONDARY, ("westeurope", "ukwest"))
-    assert compared(*mended, fourth).problems[0].remedy.removesuffix(MEANT) == (
+    assert compare_texts(*mended).problems == ()
+    fourth = replace_texts(SECONDARY, ("westeurope", "ukwest"))
+    assert compare_texts(*mended, fourth).problems[0].remedy.removesuffix(MEANT) == (
         "announce it in at most 3 regions; more do not fit into short paths"
     )
 
@@ -222,13 +220,13 @@ WITHDRAW = ("failed: standby", "failed: withdraw")
 
 
 def test_where_prepends_do_not_steer_no_path_wins() -> None:
-    """Degraded does not exist there, equal paths are no tie, and who wins is not ours to say."""
-    twin = changed(PRIMARY, ("northeurope", "westeurope"))
-    found = compared(changed(PRIMARY, UNSTEERED), changed(twin, UNSTEERED))
+    """There is no degraded level there, equal paths are no tie, and no winner is named."""
+    twin = replace_texts(PRIMARY, ("northeurope", "westeurope"))
+    found = compare_texts(replace_texts(PRIMARY, UNSTEERED), replace_texts(twin, UNSTEERED))
     assert found.problems == ()
-    said = sentences(found)
-    assert len(said) == 9
-    assert said["preferred", "standby"] == (
+    list_azure_problems = get_sentences(found)
+    assert len(list_azure_problems) == 9
+    assert list_azure_problems["preferred", "standby"] == (
         "northeurope and westeurope announce it, and prepends do not steer"
     )
     assert found.notes[1] == (
@@ -239,9 +237,9 @@ def test_where_prepends_do_not_steer_no_path_wins() -> None:
 
 
 def test_regions_agree_on_whether_prepends_steer() -> None:
-    """It is the far side that compares, so one of the two profiles is wrong."""
-    one = changed(SECONDARY, UNSTEERED, WITHDRAW)
-    (problem,) = compared(PRIMARY, one).problems
+    """The same far routers compare the paths, so one of the two profiles is wrong."""
+    one = replace_texts(SECONDARY, UNSTEERED, WITHDRAW)
+    (problem,) = compare_texts(PRIMARY, one).problems
     assert str(problem) == (
         f"b.yaml:{line(one, 'prepends_steer')}: bgp.prepends_steer: is false here, but true in "
         "northeurope; write the same value in each region: the same far routers compare the paths"
@@ -250,18 +248,18 @@ def test_regions_agree_on_whether_prepends_steer() -> None:
 
 
 def test_names_and_vips() -> None:
-    """Another VIP, another name and a missing service are errors, each said once."""
+    """A different VIP, a different name and a missing service are errors, each reported once."""
     vip = ("203.0.113.10/32", "203.0.113.11/32")
-    other = changed(SECONDARY, vip)
-    assert [str(problem) for problem in compared(PRIMARY, other).problems] == [
+    other = replace_texts(SECONDARY, vip)
+    assert [str(problem) for problem in compare_texts(PRIMARY, other).problems] == [
         (
             f"b.yaml:{line(other, '    vip:')}: services.web.vip: 203.0.113.11/32 differs "
             "from the VIP 203.0.113.10/32 in northeurope (a.yaml); write 203.0.113.10/32, or give "
             "the service another name"
         )
     ]
-    renamed = changed(SECONDARY, ("  web:", "  www:"))
-    assert [str(problem) for problem in compared(PRIMARY, renamed).problems] == [
+    renamed = replace_texts(SECONDARY, ("  web:", "  www:"))
+    assert [str(problem) for problem in compare_texts(PRIMARY, renamed).problems] == [
         (
             f"b.yaml:{line(renamed, '  www:')}: services.www: has the same VIP as web in "
             "northeurope (a.yaml); call it web here too"
@@ -275,27 +273,29 @@ def test_names_and_vips() -> None:
         ((more, SECONDARY), "b.yaml", "northeurope (a.yaml)"),
         ((SECONDARY, more), "a.yaml", "northeurope (b.yaml)"),
     ):
-        assert [str(problem) for problem in compared(*texts).problems] == [
+        assert [str(problem) for problem in compare_texts(*texts).problems] == [
             (
                 f"{file}:{line(SECONDARY, 'services:')}: services.api: is missing here, but has "
                 f"203.0.113.20/32 in {where}; add it, or this VIP is announced in fewer regions"
             )
         ]
-    assert not any(problem.warning for problem in compared(more, SECONDARY).problems)
+    assert not any(problem.warning for problem in compare_texts(more, SECONDARY).problems)
 
 
-def test_regions_have_names_of_their_own() -> None:
-    """Two profiles of one region cannot be told apart."""
-    (problem,) = compared(PRIMARY, changed(SECONDARY, ("westeurope", "northeurope"))).problems
+def test_regions_have_different_names() -> None:
+    """Two profiles with the same region name are refused."""
+    (problem,) = compare_texts(
+        PRIMARY, replace_texts(SECONDARY, ("westeurope", "northeurope"))
+    ).problems
     assert str(problem) == (
         f"b.yaml:{line(SECONDARY, 'region:')}: region: northeurope is also the region of a.yaml; "
-        "write each region's own name"
+        "give each region its own name"
     )
 
 
 def test_notes() -> None:
-    """What is no problem and would be asked is said, and nothing of a single region."""
-    assert compared(PRIMARY, SECONDARY).notes == (
+    """Notes explain what looks like a problem; a single region has none."""
+    assert compare_texts(PRIMARY, SECONDARY).notes == (
         (
             "all regions use AS 65010: this is fine; loop detection drops the routes of the "
             "other regions, which no region needs"
@@ -305,16 +305,16 @@ def test_notes() -> None:
             "on-premises routers see 12076 alone"
         ),
     )
-    other = changed(SECONDARY, ("65010", "65011"), ("platform: azure", "platform: aws"))
-    assert compared(PRIMARY, other).notes[:2] == (
+    other = replace_texts(SECONDARY, ("65010", "65011"), ("platform: azure", "platform: aws"))
+    assert compare_texts(PRIMARY, other).notes[:2] == (
         "the regions use the AS numbers 65010 65011: only lengths are compared",
         ("the regions are on aws and azure: perhaps no router sees all of these paths as shown"),
     )
-    assert compared(PRIMARY) == Comparison((), (), ())
+    assert compare_texts(PRIMARY) == Comparison((), (), ())
 
 
 def test_without_lines() -> None:
-    """Without the files' lines a problem is said of line 1."""
+    """Without the lines of the files all problems are at line 1."""
     profiles = [(file, validate(PRIMARY, file).profile) for file in ("a.yaml", "b.yaml")]
     found = compare_regions([(file, profile) for file, profile in profiles if profile])
     assert {problem.line for problem in found.problems} == {1}

@@ -1,4 +1,4 @@
-"""What the schema finds: every problem in our words, with its line."""
+"""Errors that the schema finds: each one with its line and a remedy."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from anycastd.profile.document import Problem
 from anycastd.profile.schema_errors import suggest
 from anycastd.profile.validate import validate
-from support.broken_profiles import LEAST, changed, printed
+from support.broken_profiles import LEAST, list_problems, replace_texts
 
 
 def test_problem_prints_as_documented() -> None:
-    """A problem is FILE:LINE: key: what is wrong; what to write instead."""
+    """A problem prints as FILE:LINE: key: message; remedy."""
     problem = Problem("a.yaml", 3, "bgp.local_as", "is wrong", "write 1")
     assert str(problem) == "a.yaml:3: bgp.local_as: is wrong; write 1"
 
@@ -54,8 +54,8 @@ def test_problem_prints_as_documented() -> None:
     ],
 )
 def test_no_profile_at_all(text: str, expected: str) -> None:
-    """What is no profile at all is one message."""
-    assert printed(text) == [f"p.yaml:{expected}"]
+    """A text that is no profile gives one message."""
+    assert list_problems(text) == [f"p.yaml:{expected}"]
 
 
 @pytest.mark.parametrize(
@@ -378,20 +378,20 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
     ],
 )
 def test_schema_problems(old: str, new: str, expected: str) -> None:
-    """Each break of the schema is one line in our words, with the file's line and a way out."""
-    assert printed(changed(LEAST, (old, new))) == [f"p.yaml:{expected}"]
+    """Each schema error prints as one line, with its place in the file and a remedy."""
+    assert list_problems(replace_texts(LEAST, (old, new))) == [f"p.yaml:{expected}"]
 
 
 def test_names_are_restricted() -> None:
-    """Names of services and instances stay readable in messages, files and metrics."""
-    assert printed(changed(LEAST, ("  web:", "  we.b:")))[0] == (
+    """Names of services and instances have only characters that are safe in messages and files."""
+    assert list_problems(replace_texts(LEAST, ("  web:", "  we.b:")))[0] == (
         "p.yaml:10: services.we.b: cannot be used as a name; "
         "write letters, digits and - _ only, 63 at most"
     )
 
 
 def test_nothing_warns() -> None:
-    """Reading a profile uses nothing that the libraries are about to remove."""
+    """Reading a profile causes no deprecation warning of a library."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert validate(LEAST, "p.yaml").profile
@@ -401,6 +401,6 @@ def test_nothing_warns() -> None:
     ("word", "expected"),
     [("holdtime", "hold_time"), ("adress", "address"), ("zzz", None), ("", None)],
 )
-def test_nearest(word: str, expected: str | None) -> None:
-    """A slip of the pen finds its word, nonsense finds none."""
+def test_similar_names_are_suggested(word: str, expected: str | None) -> None:
+    """A typing error finds the intended name; nonsense finds none."""
     assert suggest(word, ["address", "peer_as", "hold_time"]) == expected

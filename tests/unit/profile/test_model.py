@@ -1,4 +1,4 @@
-"""The profile: schema and dataclasses, defaults, and schema problems in words with their lines."""
+"""The profile's values: defaults, overrides, descriptions, and agreement with the schema."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from anycastd.profile.model import (
     Threshold,
 )
 from anycastd.profile.validate import validate
-from support.broken_profiles import LEAST, changed
-from support.profiles import assert_schema_agrees, keys, profile
+from support.broken_profiles import LEAST, replace_texts
+from support.profiles import assert_schema_agrees, iter_schema_keys, profile
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = sorted((ROOT / "profiles").glob("*.yaml"))
@@ -39,10 +39,10 @@ SHIPPED = sorted((ROOT / "profiles").glob("*.yaml"))
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_profiles_are_sound(path: Path) -> None:
-    """Each shipped profile is accepted without as much as a warning."""
-    accepted = validate(path.read_text(encoding="utf-8"), path.name)
-    assert accepted.problems == ()
-    assert accepted.profile is not None
+    """Each shipped profile is valid and has no warnings."""
+    validation = validate(path.read_text(encoding="utf-8"), path.name)
+    assert validation.problems == ()
+    assert validation.profile is not None
 
 
 def test_the_shipped_pair_differs_where_it_must() -> None:
@@ -65,7 +65,7 @@ def test_the_shipped_pair_differs_where_it_must() -> None:
 
 
 def test_defaults() -> None:
-    """What is not written is as the schema says."""
+    """Values that are not written are the defaults of the schema."""
     read = validate(LEAST, "p.yaml").profile
     assert read is not None
     assert (read.platform, read.networks, read.ttl) == (Platform.PLAIN, (), 5)
@@ -84,7 +84,7 @@ def test_defaults() -> None:
 
 
 def test_everything_written() -> None:
-    """What is written is what is read, overrides of a neighbor and nested conditions included."""
+    """All written values are read, including overrides of a neighbor and nested conditions."""
     text = """\
 region: here
 platform: plain
@@ -128,9 +128,9 @@ services:
     failed: withdraw
     return: {rise: 1, hold_down: 2, hold_down_max: 3, spacing: 4}
 """
-    accepted = validate(text, "p.yaml")
-    assert accepted.problems == ()
-    read = accepted.profile
+    validation = validate(text, "p.yaml")
+    assert validation.problems == ()
+    read = validation.profile
     assert read is not None
     assert read.networks == (IPv4Network("10.0.0.0/16"), IPv6Network("fd00::/48"))
     assert (read.ttl, read.bgp.local_as, type(read.bgp.local_as)) == (2.5, 65010, int)
@@ -168,7 +168,7 @@ services:
     assert service.return_timers == ReturnTimers(1, 2, 3, 4)
 
 
-def descriptions(*names: str) -> list[str]:
+def describe_rules(*names: str) -> list[str]:
     """Describe one rule of each kind, all of them about the last of the HAProxies ``names``."""
     at = f"haproxy: {names[-1]}, " if len(names) > 1 else ""
     more = "".join(f"  {name}: {{socket: /run/{name}.sock}}\n" for name in names[1:])
@@ -187,13 +187,13 @@ def descriptions(*names: str) -> list[str]:
 
 def test_a_description_names_its_haproxy_where_there_are_several() -> None:
     """The same backend in two HAProxies reads differently; the name of the only one is left out."""
-    assert descriptions("main") == [
+    assert describe_rules("main") == [
         "backend web has at least 1 usable",
         "frontend web is open",
         "backend web has fewer than 5 requests queued",
         "map off.map has no ne",
     ]
-    assert descriptions("main", "blue") == [
+    assert describe_rules("main", "blue") == [
         "backend web in HAProxy blue has at least 1 usable",
         "frontend web in HAProxy blue is open",
         "backend web in HAProxy blue has fewer than 5 requests queued",
@@ -203,7 +203,7 @@ def test_a_description_names_its_haproxy_where_there_are_several() -> None:
 
 def test_self_of_a_neighbor_is_its_local_address() -> None:
     """`next_hop: self` beside a neighbor overrides a service's next hop."""
-    text = changed(
+    text = replace_texts(
         LEAST,
         ("peer_as: 65020", "peer_as: 65020, local_address: 192.0.2.11, next_hop: self"),
         ("failed:", "next_hop: 192.0.2.99, failed:"),
@@ -214,15 +214,15 @@ def test_self_of_a_neighbor_is_its_local_address() -> None:
 
 
 def test_ipv6_vip() -> None:
-    """An IPv6 VIP needs an IPv6 next hop, and then is fine."""
-    text = changed(LEAST, ("203.0.113.10/32", "2001:db8::10/128, next_hop: 2001:db8::1"))
+    """An IPv6 VIP is valid with an IPv6 next hop."""
+    text = replace_texts(LEAST, ("203.0.113.10/32", "2001:db8::10/128, next_hop: 2001:db8::1"))
     read = validate(text, "p.yaml").profile
     assert read is not None
     assert read.services["web"].vip == IPv6Network("2001:db8::10/128")
 
 
 def test_a_thousand_services() -> None:
-    """A profile of a thousand services is read whole, and a fault in the last one is found."""
+    """A profile with a thousand services is read, and an error in the last one is found."""
     head, _, _ = LEAST.partition("  web:")
     blocks = [
         f"  s{n}:\n    vip: 100.64.{n // 256}.{n % 256}/32\n    prepend: 0\n"
@@ -243,10 +243,10 @@ def test_a_thousand_services() -> None:
 
 
 def test_the_schema_is_whole() -> None:
-    """Each key has a type, help and an example; numbers are bounded; no rule is unreadable."""
+    """Each key has type, help and an example; numbers have bounds; `anyOf` is not used."""
     schema = build.load_schema()
     Draft202012Validator.check_schema(schema)
-    for name, raw in keys(schema):
+    for name, raw in iter_schema_keys(schema):
         each = {**schema["$defs"]["condition"], **raw} if "$ref" in raw else raw
         assert each["description"].endswith("."), name
         assert each["examples"], name
@@ -261,16 +261,16 @@ def test_the_schema_is_whole() -> None:
 
 
 def test_defaults_and_examples_are_valid() -> None:
-    """What the schema proposes is what it accepts."""
+    """The defaults and examples of the schema are valid."""
     schema = build.load_schema()
-    for name, raw in keys(schema):
+    for name, raw in iter_schema_keys(schema):
         proposals = [*raw.get("examples", ()), *([raw["default"]] if "default" in raw else ())]
         for value in proposals:
             validator = Draft202012Validator({**raw, "$defs": schema["$defs"]})
             assert list(validator.iter_errors(value)) == [], name
 
 
-# Dataclass, place in the schema, fields that are called otherwise there, fields not written there.
+# Dataclass, place in the schema, keys with another name than the field, fields without a key.
 PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
     (model.Profile, "", {"lease": "ttl"}, set()),
     (model.Bgp, "bgp.", {}, set()),
@@ -290,13 +290,15 @@ PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
 def test_schema_and_dataclasses_agree(
     kind: type[Any], place: str, renamed: dict[str, str], unwritten: set[str]
 ) -> None:
-    """Each key has its field and each field its key; a field's default is the schema's."""
+    """Keys and fields correspond, and a field's default is the default of the schema."""
     assert_schema_agrees(kind, place, renamed, unwritten)
 
 
 def test_conditions_of_schema_and_dataclasses_agree() -> None:
-    """The schema's one condition holds the fields of all four kinds."""
-    names = {name for name, _ in keys(build.load_schema()) if name.startswith("condition:")}
+    """The condition in the schema has the fields of all kinds of rules."""
+    names = {
+        name for name, _ in iter_schema_keys(build.load_schema()) if name.startswith("condition:")
+    }
     fields = {
         each.name
         for kind in (BackendRule, FrontendRule)
@@ -308,7 +310,7 @@ def test_conditions_of_schema_and_dataclasses_agree() -> None:
 
 
 def test_the_reference_page_is_current() -> None:
-    """docs/profile.md is what scripts/profile_reference.py writes."""
+    """docs/profile.md is up to date with scripts/profile_reference.py."""
     assert (ROOT / "docs" / "profile.md").read_text(
         encoding="utf-8"
     ) == profile_reference.render_page()

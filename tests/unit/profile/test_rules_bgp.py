@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.broken_profiles import AWS, PLAIN, Changes, said
+from support.broken_profiles import AWS, PLAIN, Changes, list_azure_problems
 
 PRIVATE = "write a private one such as 65010"
 HOST = "is not the address of one host; write a unicast address such as 10.0.2.10"
@@ -209,6 +209,6 @@ ERRORS: list[tuple[Changes, str]] = [
 
 @pytest.mark.parametrize(("changes", "expected"), ERRORS, ids=[line for _, line in ERRORS])
 def test_each_rule(changes: Changes, expected: str) -> None:
-    """Each rule, broken alone, gives one line: where, what is wrong, what to write."""
+    """Breaking one rule gives one line: place, message, remedy."""
     mark = "warning " if expected.startswith("warning ") else ""
-    assert said(changes) == [f"{mark}p.yaml:{expected.removeprefix(mark)}"]
+    assert list_azure_problems(changes) == [f"{mark}p.yaml:{expected.removeprefix(mark)}"]

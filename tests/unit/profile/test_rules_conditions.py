@@ -6,7 +6,7 @@ import pytest
 
 from anycastd.profile.model import AllOf, FailedAction, LimitRule, LoadMetric, Maintenance
 from anycastd.profile.validate import validate
-from support.broken_profiles import Changes, said
+from support.broken_profiles import Changes, list_azure_problems
 from support.profiles import TEXT, profile
 
 HEALTHY = "healthy: {backend: web, usable: 50%}"
@@ -91,12 +91,12 @@ ERRORS: list[tuple[Changes, str]] = [
 
 @pytest.mark.parametrize(("changes", "expected"), ERRORS, ids=[line for _, line in ERRORS])
 def test_each_rule(changes: Changes, expected: str) -> None:
-    """Each rule, broken alone, gives one line: where, what is wrong, what to write."""
-    assert said(changes) == [f"p.yaml:{expected}"]
+    """Breaking one rule gives one line: place, message, remedy."""
+    assert list_azure_problems(changes) == [f"p.yaml:{expected}"]
 
 
 def test_a_map_names_its_haproxy_where_there_are_several() -> None:
-    """As every rule does; nobody guesses which one is meant."""
+    """A map must name its HAProxy if there are several, as every rule must."""
     main = "  main: {socket: /run/haproxy/a.sock, ring: anycastd}\n"
     named = [
         (main, main + OTHER),
@@ -105,16 +105,18 @@ def test_a_map_names_its_haproxy_where_there_are_several() -> None:
         ("usable: 50%}", "usable: 50%, haproxy: other}"),
     ]
     degraded = "degraded:"
-    assert said([*named, (degraded, f"{MAP}}}\n    {degraded}")]) == [
+    assert list_azure_problems([*named, (degraded, f"{MAP}}}\n    {degraded}")]) == [
         (
             "p.yaml:22: services.web.maintenance.haproxy: is missing, but there are 2 "
             "HAProxy processes; add haproxy: main or other"
         )
     ]
-    assert said([*named, (degraded, f"{MAP}, haproxy: main}}\n    {degraded}")]) == []
+    assert (
+        list_azure_problems([*named, (degraded, f"{MAP}, haproxy: main}}\n    {degraded}")]) == []
+    )
 
 
-def test_what_is_written_is_what_is_meant() -> None:
+def test_written_values_are_read() -> None:
     """Limits, weights, maintenance and both ways to write a manual return become values."""
     healthy = (
         "healthy: {all: [{backend: web, usable: 50%, by: weight}, {backend: web, queue_below: 50}, "
@@ -137,8 +139,8 @@ def test_what_is_written_is_what_is_meant() -> None:
     assert (short.manual, short.rise, short.hold_down, short.spacing) == (True, 10, 60, 35)
 
 
-def test_no_limit_is_a_default() -> None:
-    """Without a word of the operator's, load decides nothing."""
+def test_there_is_no_limit_by_default() -> None:
+    """Load has no effect unless the operator sets a limit."""
     service = profile().services["web"]
     assert "LimitRule" not in repr(service)
     assert service.maintenance is None
@@ -146,8 +148,8 @@ def test_no_limit_is_a_default() -> None:
     assert not service.return_timers.manual
 
 
-def test_all_entries_fit_into_one_question() -> None:
-    """HAProxy does not read longer ones, and would then seem to be hung."""
+def test_all_entries_fit_into_one_request() -> None:
+    """HAProxy does not read longer requests and would then seem to hang."""
     service = (
         "  w{n}: {{vip: 198.51.100.{n}/32, serve: {{backend: web}}, failed: withdraw, "
         "maintenance: {{map: /etc/haproxy/maintenance.map, key: a-key-of-some-length-{n}}}}}\n"

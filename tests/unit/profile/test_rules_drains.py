@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.broken_profiles import PLAIN, Changes, said
+from support.broken_profiles import PLAIN, Changes, list_azure_problems
 
 HAPROXY = "haproxy:\n  main"
 ONE = '{name: northeurope, agent: "10.0.2.10:9480"}'
@@ -12,37 +12,37 @@ TWO = '{name: westeurope, agent: "10.1.2.10:9480"}'
 WEB = 'web: {listen: "10.0.2.10:9480"}\n'
 
 
-def above(text: str) -> tuple[str, str]:
-    """Put text above the HAProxy part, which is in line 13."""
+def insert_above_haproxy(text: str) -> tuple[str, str]:
+    """Return a change that inserts text above the HAProxy part, which is in line 13."""
     return (HAPROXY, text + HAPROXY)
 
 
-def listed(*regions: str, web: str = WEB) -> tuple[str, str]:
-    """List regions, in line 14 where there is ``web``."""
-    return above(f"{web}regions: [{', '.join(regions)}]\n")
+def insert_regions(*regions: str, web: str = WEB) -> tuple[str, str]:
+    """Return a change that inserts ``web`` and, in line 14 then, a list of regions."""
+    return insert_above_haproxy(f"{web}regions: [{', '.join(regions)}]\n")
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        [listed(ONE, TWO)],
-        [listed(TWO, ONE)],
-        [listed()],
-        [above("drain: {wait: 30}\n")],
-        [PLAIN, above("drain: {wait: 0, linger: 0, stop: 0}\n")],
+        [insert_regions(ONE, TWO)],
+        [insert_regions(TWO, ONE)],
+        [insert_regions()],
+        [insert_above_haproxy("drain: {wait: 30}\n")],
+        [PLAIN, insert_above_haproxy("drain: {wait: 0, linger: 0, stop: 0}\n")],
         [PLAIN, ("10.0.1.4,", "10.0.1.4, graceful_shutdown: true,")],
-        [above('web: {listen: "[2001:db8::1]:80"}\n')],
+        [insert_above_haproxy('web: {listen: "[2001:db8::1]:80"}\n')],
     ],
     ids=str,
 )
 def test_what_is_allowed(changes: Changes) -> None:
-    """Limits themselves, and what only Azure would not like."""
-    assert said(changes) == []
+    """Values at the limits are valid, and on other platforms values that only Azure refuses."""
+    assert list_azure_problems(changes) == []
 
 
 BROKEN: list[tuple[Changes, str]] = [
     (
-        [above("drain: {wait: 29}\n")],
+        [insert_above_haproxy("drain: {wait: 29}\n")],
         (
             "warning p.yaml:13: drain.wait: Azure may delay the longer path for 30 seconds; "
             "write 40 or more"
@@ -56,14 +56,14 @@ BROKEN: list[tuple[Changes, str]] = [
         ),
     ),
     (
-        [listed(TWO)],
+        [insert_regions(TWO)],
         (
             "p.yaml:14: regions: this region, northeurope, is not in the list; add {name: "
             "northeurope, agent: ...}; the order is the same in each profile"
         ),
     ),
     (
-        [listed(ONE)],
+        [insert_regions(ONE)],
         (
             "warning p.yaml:14: regions: no other region is listed, so nothing can be "
             "drained without "
@@ -71,21 +71,21 @@ BROKEN: list[tuple[Changes, str]] = [
         ),
     ),
     (
-        [listed(ONE, TWO, TWO.replace("10.1.", "10.2."))],
+        [insert_regions(ONE, TWO, TWO.replace("10.1.", "10.2."))],
         (
             "p.yaml:14: regions[2].name: westeurope is already in line 14; write each region "
             "once, with its own agent"
         ),
     ),
     (
-        [listed(ONE, TWO.replace("10.1.", "10.0."))],
+        [insert_regions(ONE, TWO.replace("10.1.", "10.0."))],
         (
             "p.yaml:14: regions[1].agent: 10.0.2.10:9480 is already in line 14; write each "
             "region once, with its own agent"
         ),
     ),
     (
-        [listed(ONE, TWO, web="")],
+        [insert_regions(ONE, TWO, web="")],
         (
             "warning p.yaml:13: regions: the other regions cannot query this one, because "
             "web is missing; add web: {listen: ADDRESS:PORT} with this region's agent as "
@@ -93,7 +93,7 @@ BROKEN: list[tuple[Changes, str]] = [
         ),
     ),
     *(
-        ([above(f'web: {{listen: "{wrong}"}}\n')], f"p.yaml:13: web.listen: {words}")
+        ([insert_above_haproxy(f'web: {{listen: "{wrong}"}}\n')], f"p.yaml:13: web.listen: {words}")
         for wrong, words in (
             (
                 "10.0.2.10",
@@ -128,5 +128,5 @@ BROKEN: list[tuple[Changes, str]] = [
 
 @pytest.mark.parametrize(("changes", "line"), BROKEN, ids=str)
 def test_each_rule(changes: Changes, line: str) -> None:
-    """One message: what is wrong, where, and what to write."""
-    assert said(changes) == [line]
+    """Breaking one rule gives one line: place, message, remedy."""
+    assert list_azure_problems(changes) == [line]

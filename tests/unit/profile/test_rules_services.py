@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.broken_profiles import AWS, PLAIN, Changes, said
+from support.broken_profiles import AWS, PLAIN, Changes, list_azure_problems
 
 UNICAST = "write a unicast address of your own"
 SECOND = "  main: {socket: /run/haproxy/a.sock, ring: anycastd}\n"
@@ -264,15 +264,15 @@ ERRORS: list[tuple[Changes, str]] = [
 
 @pytest.mark.parametrize(("changes", "expected"), ERRORS, ids=[line for _, line in ERRORS])
 def test_each_rule(changes: Changes, expected: str) -> None:
-    """Each rule, broken alone, gives one line: where, what is wrong, what to write."""
+    """Breaking one rule gives one line: place, message, remedy."""
     mark = "warning " if expected.startswith("warning ") else ""
-    assert said(changes) == [f"{mark}p.yaml:{expected.removeprefix(mark)}"]
+    assert list_azure_problems(changes) == [f"{mark}p.yaml:{expected.removeprefix(mark)}"]
 
 
 def test_ipv6_vip_on_azure() -> None:
-    """Azure Route Server carries no IPv6, whatever the next hop."""
+    """Azure Route Server does not support IPv6, with any next hop."""
     changes = [("203.0.113.10/32", "2001:db8::1/128"), ("prepend: 0", "next_hop: 2001:db8::2")]
-    assert said(changes) == [
+    assert list_azure_problems(changes) == [
         (
             "p.yaml:17: services.web.vip: 2001:db8::1 is IPv6, which Azure Route Server does "
             "not support; write an IPv4 address"
@@ -281,9 +281,9 @@ def test_ipv6_vip_on_azure() -> None:
 
 
 def test_several_haproxies() -> None:
-    """With several processes each rule names one, and each has its own socket."""
+    """With several processes each rule must name one, and each needs its own socket."""
     other = "  other: {socket: /run/haproxy/b.sock}\n"
-    lines = said([(SECOND, SECOND + other)])
+    lines = list_azure_problems([(SECOND, SECOND + other)])
     assert lines[0] == (
         "p.yaml:20: services.web.serve.all[0].haproxy: is missing, but there are 2 HAProxy "
         "processes; add haproxy: main or other"
@@ -295,8 +295,8 @@ def test_several_haproxies() -> None:
         ("{frontend: web}", "{frontend: web, haproxy: other}"),
         ("usable: 50%}", "usable: 50%, haproxy: other}"),
     ]
-    assert said(named) == []
-    assert said([*named, ("b.sock", "a.sock")]) == [
+    assert list_azure_problems(named) == []
+    assert list_azure_problems([*named, ("b.sock", "a.sock")]) == [
         (
             "p.yaml:15: haproxy.other.socket: /run/haproxy/a.sock is also the socket in line 14; "
             "write each HAProxy's own socket"
@@ -304,13 +304,13 @@ def test_several_haproxies() -> None:
     ]
 
 
-def test_an_instance_with_a_fault_is_known_all_the_same() -> None:
-    """A rule that names an instance whose own keys are wrong is not called wrong for it."""
+def test_an_invalid_instance_can_be_named() -> None:
+    """A rule that names an instance with invalid keys is not an error itself."""
     changes = [
         ("{socket: /run/haproxy/a.sock, ring: anycastd}", "5"),
         ("{frontend: web}", "{frontend: web, haproxy: main}"),
     ]
-    assert said(changes) == [
+    assert list_azure_problems(changes) == [
         (
             "p.yaml:14: haproxy.main: is 5, but must be a block of keys; write main: "
             "{socket: /run/haproxy/anycastd.sock}"

@@ -1,4 +1,4 @@
-"""YAML text: the words of YAML 1.2, lines, and one clear message for what cannot be read."""
+"""YAML text: scalars of YAML 1.2, lines, and one clear message for each syntax error."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ LOADERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [
         ("|\n  10\n", "10\n"),
     ],
 )
-def test_words_of_yaml_1_2(text: str, value: object, loader: object) -> None:
-    """Plain text means what YAML 1.2's core schema says, quoted text is text."""
+def test_scalars_of_yaml_1_2(text: str, value: object, loader: object) -> None:
+    """Plain scalars are read by the core schema of YAML 1.2; quoted ones are text."""
     read = yaml_reader.read_yaml(f"key: {text}", loader)
     assert read.problems == ()
     assert read.value == {"key": value}
@@ -56,7 +56,7 @@ def test_words_of_yaml_1_2(text: str, value: object, loader: object) -> None:
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_lines_of_paths(loader: object) -> None:
-    """Each path has its line: a key's own, an item's beginning, through aliases too."""
+    """Each path has a line: that of the key or of the beginning of the item, also with aliases."""
     text = "a:\n  - 1\n  - {b: &x\n      {c: 2}}\noff: *x\n1:\n  ~: {}\n"
     read = yaml_reader.read_yaml(text, loader)
     assert read.value == {"a": [1, {"b": {"c": 2}}], "off": {"c": 2}, "1": {"~": {}}}
@@ -178,7 +178,7 @@ def test_lines_of_paths(loader: object) -> None:
     ],
 )
 def test_unreadable(text: str, line: int, message: str, remedy: str, loader: object) -> None:
-    """What cannot be read is one fault, by either loader: its line, in words, and what to do."""
+    """A syntax error gives one problem with either loader: line, message and remedy."""
     read = yaml_reader.read_yaml(text, loader)
     assert read.value is None
     assert read.problems == (yaml_reader.YamlProblem((), line, message, remedy),)
@@ -186,7 +186,7 @@ def test_unreadable(text: str, line: int, message: str, remedy: str, loader: obj
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_keys(loader: object) -> None:
-    """Duplicate keys and keys that are no words are faults; the first value stands."""
+    """Duplicate keys and keys that are not text are problems; the first value is used."""
     read = yaml_reader.read_yaml("a: 1\nb: {c: 1, c: 2}\n? [d]\n: 1\na: 2", loader)
     assert read.value == {"a": 1, "b": {"c": 1}}
     assert read.problems == (
@@ -200,7 +200,7 @@ def test_keys(loader: object) -> None:
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_aliases_are_bounded(loader: object) -> None:
-    """Aliases of aliases cannot multiply a small file into a large one."""
+    """Aliases of aliases cannot expand a small file to a large one."""
     doubled = "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30))
     (problem,) = yaml_reader.read_yaml(f"a0: &a0 x\n{doubled}", loader).problems
     assert problem.message == "aliases expand this file to more than 100000 values"
@@ -217,8 +217,8 @@ TOO_DEEP = "blocks and lists are nested more than 32 deep"
 @pytest.mark.parametrize(
     "depth", [32, 34, 998, 999, 1000, 1001, 1024, 1026, 9_998, 10_002, 200_000]
 )
-def test_depth_has_our_limit(unit: str, each: int, depth: int, loader: object) -> None:
-    """Beyond our own limit the message is ours, at the line where it is passed, by any libyaml."""
+def test_too_deep_gives_our_message(unit: str, each: int, depth: int, loader: object) -> None:
+    """Beyond our own limit of depth the message is ours, with the right line, by any libyaml."""
     text = "a: 1\nb:\n  " + unit * (depth // each)
     (problem,) = yaml_reader.read_yaml(text, loader).problems
     # One level is the mapping around it.
@@ -227,7 +227,7 @@ def test_depth_has_our_limit(unit: str, each: int, depth: int, loader: object) -
 
 
 @pytest.mark.parametrize("loader", LOADERS)
-def test_depth_within_our_limit_is_read(loader: object) -> None:
+def test_depth_up_to_our_limit_is_read(loader: object) -> None:
     """32 levels are read, one more is refused: lists in one line, blocks, and blocks by lines."""
     for start, unit, end in (("", "[", "]"), ("", "- ", ""), ("", "{a: ", "}")):
         read = yaml_reader.read_yaml(start + unit * 32 + "1" + end * 32, loader)
@@ -240,14 +240,14 @@ def test_depth_within_our_limit_is_read(loader: object) -> None:
     assert (problem.message, problem.line) == (TOO_DEEP, 33)
 
 
-def test_an_error_beside_depth_keeps_its_own_words() -> None:
-    """Text that is deep but not too deep, and wrong elsewhere, is told what is wrong there."""
+def test_another_error_in_a_deep_text_keeps_its_message() -> None:
+    """In a text that is deep, but not too deep, another error keeps its own message."""
     (problem,) = yaml_reader.read_yaml("a: " + "[" * 20 + "]" * 20 + "\nb: [1,\nc").problems
     assert problem.message == "a list is opened with [ and not closed"
 
 
-def test_shown_is_one_short_line() -> None:
-    """What a message quotes has no control characters and an end."""
+def test_a_quoted_value_is_one_short_line() -> None:
+    """A quoted value has no control characters and a maximum length."""
     assert yaml_reader.quote("a\n\x1b[0mb") == "a\\n\\x1b[0mb"
     assert yaml_reader.quote("x" * 100) == "x" * 57 + "..."
     assert yaml_reader.quote("") == "''"
