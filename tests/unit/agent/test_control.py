@@ -45,7 +45,17 @@ def test_an_unknown_question_is_refused_with_words(tmp_path: Path) -> None:
         served(tmp_path, lambda: ask_agent(str(tmp_path), "dance"))
 
 
-@pytest.mark.parametrize("line", [b"\n", b"[1]\n", b'{"v":9,"ask":"status"}\n', b"\xff\xfe\n"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n",
+        b"[1]\n",
+        b'{"v":9,"ask":"status"}\n',
+        b'{"v":1,"ask":["status"]}\n',
+        b'{"v":1,"ask":"status","with":null}\n',
+        b"\xff\xfe\n",
+    ],
+)
 def test_garbage_gets_an_answer_in_words(tmp_path: Path, line: bytes) -> None:
     """And does not disturb the agent."""
 
