@@ -19,7 +19,7 @@ from noise import progress, say, spread
 from support.appliance import BODY, PROFILE, Appliance
 from support.bgp_wire import Closed, Update
 from support.peer import Peer, wait_for
-from support.reloads import reload
+from support.reloads import run_reload
 
 INTER = "1s"
 """Between checks of the servers, which bring one up again that was set down by hand."""
@@ -158,7 +158,7 @@ def _reload(appliance: Appliance, size: int) -> tuple[float, int]:
     closed = [len(peer.of(Closed)) for peer in appliance.peers]
     heard = [len(peer.events) for peer in appliance.peers]
     began = time.monotonic()
-    done = reload(appliance)
+    done = run_reload(appliance)
     took = time.monotonic() - began
     if done.returncode != 0:
         raise AssertionError(f"the reload failed: {done.stderr}\n{appliance.log()[-3000:]}")

@@ -26,7 +26,7 @@ from chaos.judge import Bounds, Judgement, judge
 from chaos.plan import CALM, Episode, Step, plan
 from support.appliance import Appliance, own_network
 from support.machine import Machine, pass_time
-from support.processes import memory
+from support.processes import read_memory
 
 BOUNDS = Bounds()
 NOISE = 10
@@ -171,7 +171,9 @@ def run(
 def _measure_memory(machine: Machine, outcome: Outcome) -> None:
     for part in ("agent", "lease", "exabgp"):
         pid = machine.pid(part)
-        outcome.memory.setdefault(part, []).append(0.0 if pid is None else round(memory(pid), 1))
+        outcome.memory.setdefault(part, []).append(
+            0.0 if pid is None else round(read_memory(pid), 1)
+        )
 
 
 def print_line(text: str) -> None:

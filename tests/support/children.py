@@ -12,7 +12,7 @@ LEASE_PROCESS = ("anycastd.speaker.lease_process", "anycastd.keeper")
 """Names by which speakers start the lease process: this release, and 0.1.0."""
 
 
-def child(pid: int, *names: str, timeout: float = 10.0) -> int:
+def wait_for_child(pid: int, *names: str, timeout: float = 10.0) -> int:
     """Find the child of ``pid`` whose command line has one of ``names``; wait until it is there."""
 
     def find() -> int:
@@ -29,4 +29,4 @@ def child(pid: int, *names: str, timeout: float = 10.0) -> int:
 def find_lease_process(appliance: Appliance) -> int:
     """Find the lease process of an appliance and return its pid."""
     assert appliance.speaker is not None
-    return child(appliance.speaker.pid, *LEASE_PROCESS)
+    return wait_for_child(appliance.speaker.pid, *LEASE_PROCESS)

@@ -23,7 +23,13 @@ from support.appliance import VIP, Appliance, own_network
 from support.haproxy import until
 from support.http_load import Traffic
 from support.peer import Peer
-from support.processes import children, command, here, send, state
+from support.processes import (
+    list_children,
+    list_processes,
+    read_command_line,
+    read_state,
+    send_signal,
+)
 from support.route_log import Wire
 from support.units import Unit
 
@@ -88,7 +94,7 @@ class Machine:
     ) -> None:
         self.feed()
         self.declutter()
-        send(signal.SIGCONT, here())
+        send_signal(signal.SIGCONT, list_processes())
         self._stack.close()
 
     def _start_agent(self, said: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -114,8 +120,8 @@ class Machine:
         speaker = self.speaker.pid
         if speaker is None:
             return None
-        for pid in children(speaker):
-            if "anycastd.speaker.lease_process" in command(pid):
+        for pid in list_children(speaker):
+            if "anycastd.speaker.lease_process" in read_command_line(pid):
                 return pid
         return None
 
@@ -138,9 +144,9 @@ class Machine:
             "haproxy -W": "haproxy master",
         }
         found = dict.fromkeys((*names.values(), "haproxy worker", "zombie"), 0)
-        for pid in here():
-            line = command(pid)
-            if state(pid) == "Z":
+        for pid in list_processes():
+            line = read_command_line(pid)
+            if read_state(pid) == "Z":
                 found["zombie"] += 1
             elif "-sf" in line or "haproxy" in line.split(" ")[0]:
                 master = self.appliance.haproxy.process
@@ -159,7 +165,7 @@ class Machine:
         at = time.monotonic()
         for part, pid in pids.items():
             if pid is not None:
-                send(signal.SIGKILL, [pid])
+                send_signal(signal.SIGKILL, [pid])
                 self.note(part, "touch")
         return at
 
@@ -169,7 +175,7 @@ class Machine:
         unit.hold()
         at = self.note(part, "down")
         if (pid := unit.pid) is not None:
-            send(signal.SIGKILL, [pid])
+            send_signal(signal.SIGKILL, [pid])
         return at
 
     def back(self, part: str) -> float:
@@ -183,21 +189,21 @@ class Machine:
         pid = self.pid(part)
         if pid is not None:
             self.note(part, "stop")
-            send(signal.SIGSTOP, [pid])
+            send_signal(signal.SIGSTOP, [pid])
         return pid
 
     def cont(self, part: str, pid: int | None) -> float:
         """SIGCONT to a process that was stopped, if it is still there."""
         at = self.note(part, "cont")
         if pid is not None:
-            send(signal.SIGCONT, [pid])
+            send_signal(signal.SIGCONT, [pid])
         return at
 
     def kill_haproxy(self) -> float:
         """SIGKILL to master and workers at once."""
         pids = self.appliance.haproxy.pids()
         at = self.note("haproxy", "down")
-        send(signal.SIGKILL, pids)
+        send_signal(signal.SIGKILL, pids)
         self.appliance.haproxy.kill()
         return at
 
@@ -217,7 +223,7 @@ class Machine:
         """SIGSTOP to master and workers."""
         pids = self.appliance.haproxy.pids()
         at = self.note("haproxy", "stop")
-        send(signal.SIGSTOP, pids)
+        send_signal(signal.SIGSTOP, pids)
         return at
 
     def thaw_haproxy(self) -> float:
@@ -288,13 +294,13 @@ class Machine:
         stopped: list[int] = []
         # Twice: a process that was being forked meanwhile must not run on.
         for _ in range(2):
-            for pid in here():
-                if pid not in stopped and state(pid) not in "TZ":
-                    send(signal.SIGSTOP, [pid])
+            for pid in list_processes():
+                if pid not in stopped and read_state(pid) not in "TZ":
+                    send_signal(signal.SIGSTOP, [pid])
                     stopped.append(pid)
         until(lambda: time.monotonic() - began >= seconds, seconds + 5)
         self.note("machine", "cont")
-        send(signal.SIGCONT, random.sample(stopped, len(stopped)))
+        send_signal(signal.SIGCONT, random.sample(stopped, len(stopped)))
         self.agent.release("pause")
         self.speaker.release("pause")
         return time.monotonic() - began

@@ -13,7 +13,7 @@ from pathlib import Path
 WITH_ALL_SIGNALS = ("env", "--default-signal")
 
 
-def here() -> list[int]:
+def list_processes() -> list[int]:
     """Every process of this network namespace but ourselves."""
     ours = os.readlink("/proc/thread-self/ns/net")
     found = []
@@ -25,7 +25,7 @@ def here() -> list[int]:
     return found
 
 
-def children(pid: int) -> list[int]:
+def list_children(pid: int) -> list[int]:
     """Children of a process."""
     with contextlib.suppress(OSError):
         return [
@@ -35,27 +35,27 @@ def children(pid: int) -> list[int]:
     return []
 
 
-def command(pid: int) -> str:
+def read_command_line(pid: int) -> str:
     """Its command line."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     return ""
 
 
-def state(pid: int) -> str:
+def read_state(pid: int) -> str:
     """Its state in a letter: T is stopped, Z dead and not waited for, or gone."""
     with contextlib.suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
     return "Z"
 
 
-def memory(pid: int) -> float:
+def read_memory(pid: int) -> float:
     """Resident memory in MB."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-def send(number: signal.Signals, pids: Iterable[int]) -> None:
+def send_signal(number: signal.Signals, pids: Iterable[int]) -> None:
     """Send a signal to those that are there."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):

@@ -32,7 +32,7 @@ def foreground(tmp_path: Path) -> Iterator[Appliance]:
         yield one
 
 
-def reload(appliance: Appliance, *options: str) -> subprocess.CompletedProcess[str]:
+def run_reload(appliance: Appliance, *options: str) -> subprocess.CompletedProcess[str]:
     """Reload as an operator would."""
     return subprocess.run(
         [
@@ -47,7 +47,7 @@ def reload(appliance: Appliance, *options: str) -> subprocess.CompletedProcess[s
     )
 
 
-def change(appliance: Appliance, *changes: tuple[str, str]) -> None:
+def edit_profile(appliance: Appliance, *changes: tuple[str, str]) -> None:
     """Edit the profile, as an editor does: a new file in the place of the old one."""
     text = appliance.profile.read_text(encoding="utf-8")
     for old, new in changes:
@@ -58,7 +58,7 @@ def change(appliance: Appliance, *changes: tuple[str, str]) -> None:
     edited.replace(appliance.profile)
 
 
-def instance(appliance: Appliance) -> str:
+def read_instance(appliance: Appliance) -> str:
     """Which agent it is: another one after each reload, in the same process."""
     with contextlib.suppress(ControlError):
         running = ask_agent(appliance.place("agent"), "running")
@@ -75,12 +75,12 @@ def speaker_settled(appliance: Appliance) -> bool:
     return False
 
 
-def updates(appliance: Appliance) -> list[int]:
+def count_updates(appliance: Appliance) -> list[int]:
     """How many UPDATEs each peer has heard."""
     return [len(peer.of(Update)) for peer in appliance.peers]
 
 
-def stays(seconds: float, condition: Callable[[], bool]) -> None:
+def assert_stays(seconds: float, condition: Callable[[], bool]) -> None:
     """See that something holds for a while."""
     ends = time.monotonic() + seconds
     until(lambda: not condition() or time.monotonic() > ends, seconds + 5)
@@ -94,7 +94,7 @@ if "ANYCASTD_PROFILE_FD" in os.environ and "--validate" not in sys.orig_argv:
 """
 
 
-class Unlucky(Appliance):
+class HookedAppliance(Appliance):
     """An appliance whose successors do ``what`` before anything else."""
 
     what = "os._exit(1)"

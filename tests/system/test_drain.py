@@ -17,7 +17,7 @@ from support.appliance import VIP, Appliance
 from support.bgp_wire import Closed
 from support.drains import REGIONS, Region, anycastd, drain, drainable, web
 from support.peer import wait_for
-from support.reloads import reload
+from support.reloads import run_reload
 from support.route_log import Wire
 
 pytestmark = pytest.mark.root
@@ -73,7 +73,7 @@ def killed(one: Appliance) -> None:
 
 def reloaded(one: Appliance) -> None:
     """The agent takes over what is on disk."""
-    assert reload(one).returncode == 0
+    assert run_reload(one).returncode == 0
 
 
 def restarted(one: Appliance) -> None:
@@ -134,7 +134,7 @@ def test_a_drain_is_kept_before_it_is_acknowledged(tmp_path: Path) -> None:
         assert 0 <= found["left"] < 300
         if wire.story(began) == ["7", "7"]:  # else it came back too late for its lease
             assert found["phase"] == "longer path"
-            assert "  no change" in reload(one, "--plan").stdout.splitlines()
+            assert "  no change" in run_reload(one, "--plan").stdout.splitlines()
         else:
             assert wire.story(began) == ["7 x", "7 x"]
             assert found["phase"] == "withdrawn"

@@ -16,9 +16,17 @@ import pytest
 from anycastd.agent.control_client import ControlError, ask_agent
 from support.appliance import Appliance, own_network
 from support.bgp_wire import Closed, Opened
-from support.children import child
+from support.children import wait_for_child
 from support.haproxy import until
-from support.reloads import Unlucky, change, foreground, instance, reload, stays, updates
+from support.reloads import (
+    HookedAppliance,
+    assert_stays,
+    count_updates,
+    edit_profile,
+    foreground,
+    read_instance,
+    run_reload,
+)
 
 pytestmark = pytest.mark.root
 
@@ -46,12 +54,12 @@ def test_a_reload_moves_nothing(each_appliance: Appliance) -> None:
     """Another agent in the same process, the same routes, not one UPDATE."""
     appliance = each_appliance
     assert appliance.agent is not None
-    before, was = updates(appliance), instance(appliance)
-    done = reload(appliance)
+    before, was = count_updates(appliance), read_instance(appliance)
+    done = run_reload(appliance)
     assert done.returncode == 0, done.stderr + appliance.log()
     assert f"pid {appliance.agent.pid}" in done.stdout
-    assert instance(appliance) not in {"", was}
-    stays(3, lambda: updates(appliance) == before)  # longer than the lease
+    assert read_instance(appliance) not in {"", was}
+    assert_stays(3, lambda: count_updates(appliance) == before)  # longer than the lease
     status = appliance.status()
     assert status["services"]["web"]["level"] == "preferred"
     assert status["services"]["web"]["in_sync"], status
@@ -61,11 +69,14 @@ def test_a_reload_moves_nothing(each_appliance: Appliance) -> None:
 def test_a_new_path_is_one_update(each_appliance: Appliance) -> None:
     """What differs is replaced: no withdrawal first, and nothing else."""
     appliance = each_appliance
-    before = updates(appliance)
-    change(appliance, ("prepend: 0", "prepend: 1"))
-    assert reload(appliance).returncode == 0
+    before = count_updates(appliance)
+    edit_profile(appliance, ("prepend: 0", "prepend: 1"))
+    assert run_reload(appliance).returncode == 0
     appliance.wait_path(2)
-    assert [now - then for now, then in zip(updates(appliance), before, strict=True)] == [1, 1]
+    assert [now - then for now, then in zip(count_updates(appliance), before, strict=True)] == [
+        1,
+        1,
+    ]
     assert not [update for peer in appliance.peers for update in peer.updates if update.withdrawn]
 
 
@@ -73,10 +84,10 @@ def test_a_new_path_is_one_update(each_appliance: Appliance) -> None:
 def test_an_invalid_profile_is_refused(appliance: Appliance, how: str) -> None:
     """The problems come back in words, and the agent goes on with what it has."""
     assert appliance.agent is not None
-    before, was = updates(appliance), instance(appliance)
-    change(appliance, ("prepend: 0", "prepend: none"))
+    before, was = count_updates(appliance), read_instance(appliance)
+    edit_profile(appliance, ("prepend: 0", "prepend: none"))
     if how == "command":
-        done = reload(appliance)
+        done = run_reload(appliance)
         assert done.returncode == 78
         said = done.stderr
     else:
@@ -85,10 +96,10 @@ def test_an_invalid_profile_is_refused(appliance: Appliance, how: str) -> None:
         said = appliance.log()
     assert "profile.yaml:" in said
     assert "services.web.prepend" in said
-    assert instance(appliance) == was
-    assert updates(appliance) == before
-    change(appliance, ("prepend: none", "prepend: 0"))
-    assert reload(appliance).returncode == 0, "the next one is not"
+    assert read_instance(appliance) == was
+    assert count_updates(appliance) == before
+    edit_profile(appliance, ("prepend: none", "prepend: 0"))
+    assert run_reload(appliance).returncode == 0, "the next one is not"
 
 
 def test_signals_one_after_the_other(appliance: Appliance) -> None:
@@ -96,11 +107,13 @@ def test_signals_one_after_the_other(appliance: Appliance) -> None:
     assert appliance.agent is not None
     pid = appliance.agent.pid
     for prepend in (1, 2, 1, 2):
-        change(appliance, (f"prepend: {prepend - 1 if prepend == 1 else 1}", f"prepend: {prepend}"))
+        edit_profile(
+            appliance, (f"prepend: {prepend - 1 if prepend == 1 else 1}", f"prepend: {prepend}")
+        )
         os.kill(pid, signal.SIGHUP)
         if prepend == 2:
-            change(appliance, ("prepend: 2", "prepend: 0"))
-    change(appliance, ("    prepend: 0", "    prepend: 2"))
+            edit_profile(appliance, ("prepend: 2", "prepend: 0"))
+    edit_profile(appliance, ("    prepend: 0", "    prepend: 2"))
     os.kill(pid, signal.SIGHUP)
     appliance.wait_path(3)
     assert appliance.agent.poll() is None
@@ -109,7 +122,7 @@ def test_signals_one_after_the_other(appliance: Appliance) -> None:
 
 def test_a_successor_that_does_not_start_is_a_withdrawal(tmp_path: Path) -> None:
     """Judged well and dead all the same: the lease runs out, later than usual but soon."""
-    with own_network(), Unlucky(tmp_path, ttl=2) as one:
+    with own_network(), HookedAppliance(tmp_path, ttl=2) as one:
         one.start()
         assert one.agent is not None
         began = time.monotonic()
@@ -124,31 +137,31 @@ def test_a_successor_that_does_not_start_is_a_withdrawal(tmp_path: Path) -> None
 def test_a_signal_while_nobody_is_there_waits(tmp_path: Path, number: signal.Signals) -> None:
     """It comes when the old agent has gone and the new one does not hear yet."""
 
-    class Slow(Unlucky):
+    class Slow(HookedAppliance):
         what = f"import time; open({str(tmp_path / 'there')!r}, 'w'); time.sleep(1)"
 
     with own_network(), Slow(tmp_path, ttl=2) as one:
         one.start()
         assert one.agent is not None
-        was = instance(one)
+        was = read_instance(one)
         one.agent.send_signal(signal.SIGHUP)
         until((tmp_path / "there").exists, 10)
-        change(one, ("    prepend: 0", "    prepend: 1"))
+        edit_profile(one, ("    prepend: 0", "    prepend: 1"))
         one.agent.send_signal(number)
         if number is signal.SIGTERM:
             assert one.agent.wait(15) == 0
         else:
             one.wait_path(2)
-            assert instance(one) not in {"", was}
+            assert read_instance(one) not in {"", was}
 
 
 def test_a_signal_while_the_first_is_refused_is_heard(appliance: Appliance) -> None:
     """The mistake is mended before the judge has found it."""
     assert appliance.agent is not None
-    change(appliance, ("    prepend: 0", "    prepend: x"))
+    edit_profile(appliance, ("    prepend: 0", "    prepend: x"))
     appliance.agent.send_signal(signal.SIGHUP)
-    child(appliance.agent.pid, "--validate")
-    change(appliance, ("    prepend: x", "    prepend: 1"))
+    wait_for_child(appliance.agent.pid, "--validate")
+    edit_profile(appliance, ("    prepend: x", "    prepend: 1"))
     appliance.agent.send_signal(signal.SIGHUP)
     appliance.wait_path(2)
     assert "reload refused" in appliance.log()
@@ -157,16 +170,16 @@ def test_a_signal_while_the_first_is_refused_is_heard(appliance: Appliance) -> N
 def test_what_was_judged_is_what_starts(tmp_path: Path) -> None:
     """Somebody saves nonsense a moment after: the successor does not see it."""
 
-    class Saved(Unlucky):
+    class Saved(HookedAppliance):
         what = f"open({str(tmp_path / 'profile.yaml')!r}, 'w').write('nonsense')"
 
     with own_network(), Saved(tmp_path, ttl=2) as one:
         one.start()
-        change(one, ("    prepend: 0", "    prepend: 1"))
-        reload(one)
+        edit_profile(one, ("    prepend: 0", "    prepend: 1"))
+        run_reload(one)
         one.wait_path(2)
         assert one.profile.read_text(encoding="utf-8") == "nonsense"
-        assert reload(one).returncode == 78
+        assert run_reload(one).returncode == 78
 
 
 def test_who_asks_during_a_reload_only_waits(appliance: Appliance) -> None:
@@ -186,7 +199,7 @@ def test_who_asks_during_a_reload_only_waits(appliance: Appliance) -> None:
     watching.start()
     try:
         for _ in range(3):
-            assert reload(appliance).returncode == 0
+            assert run_reload(appliance).returncode == 0
     finally:
         over.set()
         watching.join()
@@ -237,7 +250,7 @@ def test_systemd_hears_of_a_reload(tmp_path: Path) -> None:
             one.start_agent()
             until(lambda: received.count("READY=1") == 2, 20)
             one.wait_path(1)
-            assert reload(one).returncode == 0
+            assert run_reload(one).returncode == 0
             until(lambda: received.count("READY=1") == 3, 20)
             assert "RELOADING=1" in received
             assert received.index("RELOADING=1") < len(received) - received[::-1].index("READY=1")
@@ -258,11 +271,14 @@ def test_in_the_foreground_the_speaker_outlives_a_reload(tmp_path: Path) -> None
     """It is adopted: not one UPDATE, the same ExaBGP, and it still ends with its parent."""
     with foreground(tmp_path) as one:
         assert one.agent is not None
-        before, speaker = updates(one), child(one.agent.pid, "anycastd.speaker.exabgp.shim")
+        before, speaker = (
+            count_updates(one),
+            wait_for_child(one.agent.pid, "anycastd.speaker.exabgp.shim"),
+        )
         for _ in range(2):
-            assert reload(one).returncode == 0, one.log()
-        stays(3, lambda: updates(one) == before)
-        assert child(one.agent.pid, "anycastd.speaker.exabgp.shim") == speaker
+            assert run_reload(one).returncode == 0, one.log()
+        assert_stays(3, lambda: count_updates(one) == before)
+        assert wait_for_child(one.agent.pid, "anycastd.speaker.exabgp.shim") == speaker
         os.kill(speaker, signal.SIGKILL)
         for peer in one.peers:
             peer.wait(lambda it: len(it.of(Opened)) == 2, 15, "another session")

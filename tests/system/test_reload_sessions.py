@@ -12,7 +12,14 @@ from support.appliance import VIP, Appliance, own_network
 from support.bgp_wire import Closed, Opened
 from support.haproxy import until
 from support.peer import Peer
-from support.reloads import change, foreground, instance, reload, speaker_settled, updates
+from support.reloads import (
+    count_updates,
+    edit_profile,
+    foreground,
+    read_instance,
+    run_reload,
+    speaker_settled,
+)
 
 pytestmark = pytest.mark.root
 
@@ -34,29 +41,29 @@ def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
 def test_a_neighbor_is_added_and_removed(appliance: Appliance) -> None:
     """It gets the route, and a Cease at its end; the others hear nothing."""
     subprocess.run(["ip", "address", "add", f"{THIRD}/32", "dev", "lo"], check=True)
-    before = updates(appliance)
+    before = count_updates(appliance)
     line = SECOND_LINE.replace("192.0.2.5", THIRD)
     with Peer(THIRD, 179) as third:
-        change(appliance, (SECOND_LINE, SECOND_LINE + line))
-        done = reload(appliance)
+        edit_profile(appliance, (SECOND_LINE, SECOND_LINE + line))
+        done = run_reload(appliance)
         assert done.returncode == 0, done.stderr
         third.wait(lambda it: f"{VIP}/32" in it.table, 15)
         until(lambda: speaker_settled(appliance), 10)
         assert appliance.status()["neighbors"][THIRD]["session"] == "up"
-        change(appliance, (line, ""))
-        assert reload(appliance).returncode == 0
+        edit_profile(appliance, (line, ""))
+        assert run_reload(appliance).returncode == 0
         (closed,) = third.wait(lambda it: it.of(Closed), 10)
         assert (closed.code, closed.subcode) == (6, 3)
     until(lambda: speaker_settled(appliance), 10)
-    assert updates(appliance) == before
+    assert count_updates(appliance) == before
     assert THIRD not in appliance.status()["neighbors"]
     assert not [peer for peer in appliance.peers if peer.of(Closed)]
 
 
 def test_sessions_that_must_reset_do_so_one_at_a_time(appliance: Appliance) -> None:
     """Another hold time for both: at each moment one of them has the route."""
-    change(appliance, ("local_as: 65010\n", "local_as: 65010\n  hold_time: 30\n"))
-    assert reload(appliance).returncode == 0
+    edit_profile(appliance, ("local_as: 65010\n", "local_as: 65010\n  hold_time: 30\n"))
+    assert run_reload(appliance).returncode == 0
     for peer in appliance.peers:
         peer.wait(lambda it: len(it.of(Opened)) == 2, 20, "the session with the new hold time")
         peer.wait(lambda it: f"{VIP}/32" in it.table, 5)
@@ -75,12 +82,12 @@ def test_a_vip_is_added_and_removed(appliance: Appliance) -> None:
     service = text[text.index("  web:") :]
     second = service.replace("  web:", "  two:").replace(VIP, "203.0.113.11")
     appliance.profile.write_text(text + second, encoding="utf-8")
-    done = reload(appliance)
+    done = run_reload(appliance)
     assert done.returncode == 0, done.stderr
     for peer in appliance.peers:
         peer.wait(lambda it: "203.0.113.11/32" in it.table, 15)
     appliance.profile.write_text(text, encoding="utf-8")
-    assert reload(appliance).returncode == 0
+    assert run_reload(appliance).returncode == 0
     for peer in appliance.peers:
         peer.wait(lambda it: set(it.table) == {f"{VIP}/32"}, 10)
         assert not peer.of(Closed)
@@ -89,15 +96,15 @@ def test_a_vip_is_added_and_removed(appliance: Appliance) -> None:
 
 def test_a_plan_says_what_would_be_and_does_nothing(appliance: Appliance) -> None:
     """Sessions that reset, with the reason, and routes that change, for each neighbor."""
-    before, was = updates(appliance), instance(appliance)
-    assert "no change" in reload(appliance, "--plan").stdout
+    before, was = count_updates(appliance), read_instance(appliance)
+    assert "no change" in run_reload(appliance, "--plan").stdout
     line = SECOND_LINE.replace("192.0.2.5", THIRD)
-    change(
+    edit_profile(
         appliance,
         (SECOND_LINE, SECOND_LINE.replace("65515", "65515, hold_time: 30") + line),
         ("    prepend: 0", "    prepend: 1"),
     )
-    done = reload(appliance, "--plan")
+    done = run_reload(appliance, "--plan")
     assert done.returncode == 0, done.stderr
     new = "announced once its session is up (preferred): 65010 65010"
     assert done.stdout.splitlines()[1:] == [
@@ -110,10 +117,10 @@ def test_a_plan_says_what_would_be_and_does_nothing(appliance: Appliance) -> Non
         "  web 203.0.113.10/32: 192.0.2.5: replaced (preferred): as path 65010 -> 65010 65010",
         f"  web 203.0.113.10/32: 192.0.2.6: {new}",
     ]
-    change(appliance, ("    prepend: 1", "    prepend: x"))
-    assert reload(appliance, "--plan").returncode == 78
-    assert instance(appliance) == was
-    assert updates(appliance) == before
+    edit_profile(appliance, ("    prepend: 1", "    prepend: x"))
+    assert run_reload(appliance, "--plan").returncode == 78
+    assert read_instance(appliance) == was
+    assert count_updates(appliance) == before
 
 
 # The end -----------------------------------------------------------------------------------------
