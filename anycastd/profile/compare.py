@@ -106,9 +106,6 @@ def _iter_pairs(regions: Sequence[Sequence[Offer]]) -> Iterator[tuple[Offer, Off
                 yield one, by_vip[one.service.vip]
 
 
-# The order of paths ------------------------------------------------------------------------------
-
-
 def _check_order(one: Offer, two: Offer, offers: Sequence[Offer]) -> Iterator[Problem]:
     """Yield an error where two regions tie, and a warning where a worse level wins.
 
@@ -151,7 +148,7 @@ def _is_conflict(one: tuple[str, int], two: tuple[str, int], *, ecmp: bool) -> b
 
 
 def _order_by_blame(one: Offer, two: Offer) -> tuple[Offer, Offer]:
-    """Return the less preferred offer first: it is the one to change."""
+    """Return the two offers, the less preferred one first: it is the one to change."""
     return (one, two) if _preference_key(one) > _preference_key(two) else (two, one)
 
 
@@ -228,9 +225,6 @@ def _fits(own: Mapping[str, int], rival: _Rival, *, ecmp: bool) -> bool:
         level not in own or own[level] == length or (own[level] > length) == preferred
         for level, length in lengths
     )
-
-
-# Names and VIPs ----------------------------------------------------------------------------------
 
 
 def _check_names(

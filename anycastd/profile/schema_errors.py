@@ -31,13 +31,13 @@ def describe_error(error: ValidationError) -> _Problems:
     """Describe an error of jsonschema: yields path, message and remedy of each problem."""
     path: Path = tuple(error.absolute_path)
     # By the type stubs an error may have no schema; those of a validator always have one.
-    rule, schema = str(error.validator), cast("Schema", error.schema)
+    keyword, schema = str(error.validator), cast("Schema", error.schema)
     if "propertyNames" in error.absolute_schema_path:
         name = str(error.instance)
         allowed = f"write {schema['x-allowed']}"
         return iter([((*path, name), "cannot be used as a name", allowed)])
-    # _describe_other is for rules that the schema does not use today.
-    return _BY_RULE.get(rule, _describe_other)(path, schema, error.instance)
+    # _describe_other is for keywords that the schema does not use today.
+    return _BY_KEYWORD.get(keyword, _describe_other)(path, schema, error.instance)
 
 
 def _describe_missing(path: Path, schema: Schema, value: Value) -> _Problems:
@@ -130,7 +130,7 @@ def _describe_other(path: Path, schema: Schema, value: Value) -> _Problems:
     yield path, f"{quote(value)} does not fit", f"write {_format_example(path[-1], schema)}"
 
 
-_BY_RULE: Mapping[str, Callable[[Path, Schema, Value], _Problems]] = {
+_BY_KEYWORD: Mapping[str, Callable[[Path, Schema, Value], _Problems]] = {
     "required": _describe_missing,
     "additionalProperties": _describe_unknown,
     "type": _describe_type,

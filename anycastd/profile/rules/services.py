@@ -180,7 +180,9 @@ def check_levels(doc: Document) -> Iterator[Problem]:
             if less is None or more is None or less < more:
                 continue
             key, than = _join_keys(worse), _join_keys(better)
-            message = f"{key} {more} is not more than {than} {less}, so it would not lose"
+            message = (
+                f"{key} {more} is not more than {than} {less}, so the worse level would not lose"
+            )
             blamed = worse if doc.is_explicit((*path, *worse)) else better
             yield doc.make_problem((*path, *blamed), message, f"write {less + 1} or more for {key}")
         if (

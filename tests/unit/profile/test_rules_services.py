@@ -120,21 +120,22 @@ ERRORS: list[tuple[Changes, str]] = [
         [("prepend: 3", "prepend: 0")],
         (
             "21: services.web.degraded.prepend: degraded.prepend 0 is not more than prepend "
-            "0, so it would not lose; write 1 or more for degraded.prepend"
+            "0, so the worse level would not lose; write 1 or more for degraded.prepend"
         ),
     ),
     (
         [("prepend: 6", "prepend: 3")],
         (
             "22: services.web.standby.prepend: standby.prepend 3 is not more than "
-            "degraded.prepend 3, so it would not lose; write 4 or more for standby.prepend"
+            "degraded.prepend 3, so the worse level would not lose; write 4 or more for "
+            "standby.prepend"
         ),
     ),
     (
         [("prepend: 0", "prepend: 4"), ("    degraded: {prepend: 3}\n", "")],
         (
-            "18: services.web.prepend: degraded.prepend 3 is not more than prepend 4, so it "
-            "would not lose; write 5 or more for degraded.prepend"
+            "18: services.web.prepend: degraded.prepend 3 is not more than prepend 4, so the "
+            "worse level would not lose; write 5 or more for degraded.prepend"
         ),
     ),
     (
@@ -144,7 +145,7 @@ ERRORS: list[tuple[Changes, str]] = [
         ],
         (
             "20: services.web.standby.prepend: standby.prepend 6 is not more than prepend 6, "
-            "so it would not lose; write 7 or more for standby.prepend"
+            "so the worse level would not lose; write 7 or more for standby.prepend"
         ),
     ),
     (
