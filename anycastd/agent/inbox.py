@@ -10,6 +10,7 @@ from anycastd.decision.drains import Table
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState
 from anycastd.decision.region_report import RegionReport
 from anycastd.evidence.haproxy.snapshot import Observation
+from anycastd.evidence.sources import Evidence
 from anycastd.evidence.vip.loopback import VipAddress
 from anycastd.evidence.vip.selftest import Probe
 from anycastd.profile.model import Network
@@ -22,7 +23,7 @@ class Inbox:
         self.haproxy: dict[str, Observation] = {}
         self.vips: dict[str, VipState] = {}
         self.lease = LeaseView()
-        self.probes: dict[str, Probe] = {}
+        self.self_tests: dict[str, Probe] = {}
         self.returns: dict[str, float] = {}
         self.drains: Table = {}
         self.region_reports: Mapping[str, RegionReport] = {}
@@ -40,8 +41,8 @@ class Inbox:
 
     def probe(self, service: str, probe: Probe) -> None:
         """Take a self-test; only what changes a verdict is news, or each test would cost a pass."""
-        before = self.probes.get(service)
-        self.probes[service] = probe
+        before = self.self_tests.get(service)
+        self.self_tests[service] = probe
         if before is None or before.decision_key != probe.decision_key:
             self._news.set()
 
@@ -74,10 +75,9 @@ class Inbox:
     def inputs(self) -> Inputs:
         """Give a copy for one pass."""
         return Inputs(
-            dict(self.haproxy),
+            Evidence(dict(self.haproxy), dict(self.self_tests)),
             dict(self.vips),
             self.lease,
-            dict(self.probes),
             self.drains,
             self.region_reports,
             returns=dict(self.returns),

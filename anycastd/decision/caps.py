@@ -175,4 +175,4 @@ _HEALTHY_SOURCES = (CapSource.HEALTHY, CapSource.HEALTH)
 
 
 def _describe(finding: Finding) -> str:
-    return f"{finding.text}: {finding.value}" if finding.value else finding.text
+    return f"{finding.rule.text}: {finding.value}" if finding.value else finding.rule.text

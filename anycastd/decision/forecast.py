@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, advance
 from anycastd.decision.policy import Decision
-from anycastd.evidence.haproxy.snapshot import Observation
 from anycastd.profile.model import Profile
 
 MAX_STEPS = 1000
@@ -33,12 +32,10 @@ def forecast(
     stages: dict[str, list[ForecastStep]] = {name: [] for name in profile.services}
     at = now
     # As if they were taken over and over: never too old, so that only true timers wake a pass.
-    looks = {name: _fresh(look, now + ahead) for name, look in inputs.haproxy.items()}
-    probes = {name: replace(probe, asked_at=now + ahead) for name, probe in inputs.probes.items()}
     others = {
         name: replace(other, asked_at=now + ahead) for name, other in inputs.region_reports.items()
     }
-    inputs = replace(inputs, haproxy=looks, probes=probes, region_reports=others)
+    inputs = replace(inputs, evidence=inputs.evidence.refreshed(now + ahead), region_reports=others)
     for _ in range(MAX_STEPS):
         step = advance(profile, memory, inputs, at)
         memory = step.memory
@@ -50,8 +47,3 @@ def forecast(
             break
         at = step.wake_at
     return {name: tuple(found) for name, found in stages.items()}
-
-
-def _fresh(look: Observation, at: float) -> Observation:
-    """The same look, as if it had been taken at ``at``."""
-    return replace(look, asked_at=at)

@@ -20,8 +20,7 @@ from anycastd.decision.policy import Decision, Transition, decide
 from anycastd.decision.region_report import RegionReport
 from anycastd.decision.routes import index_by_prefix, leased_level, wanted_routes
 from anycastd.decision.verdict import judge_service
-from anycastd.evidence.haproxy.snapshot import Observation
-from anycastd.evidence.vip.selftest import Probe
+from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import Report
 from anycastd.profile.model import Profile
 
@@ -50,16 +49,14 @@ class LeaseView:
 class Inputs:
     """All that a pass sees: the newest value of every source, by name.
 
-    ``haproxy``: instance name -> observation.  ``vips``: prefix -> VipState.
-    ``probes``: service name -> its newest self-test.  ``drains``: as the last pass left them.
+    ``vips``: prefix -> VipState.  ``drains``: as the last pass left them.
     ``others``: region name -> its newest answer.  ``returns``: service name -> when somebody last
     said `anycastd return`.
     """
 
-    haproxy: Mapping[str, Observation] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=Evidence)
     vips: Mapping[str, VipState] = field(default_factory=dict)
     lease: LeaseView = LeaseView()
-    probes: Mapping[str, Probe] = field(default_factory=dict)
     drains: Table = field(default_factory=dict)
     region_reports: Mapping[str, RegionReport] = field(default_factory=dict)
     returns: Mapping[str, float] = field(default_factory=dict)
@@ -92,7 +89,7 @@ def advance(
     profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now: float
 ) -> PassResult:
     """Run one pass at ``now`` (seconds, own time) over everything known."""
-    complete = all(name in inputs.haproxy for name in profile.haproxy)
+    complete = all(name in inputs.evidence.haproxy for name in profile.haproxy)
     sessions = _sessions(inputs.lease)
     adopting = _adopting(profile, memory, inputs.lease.leased) if complete else {}
     levels_before = {name: each.level for name, each in memory.items() if each.adopted}
@@ -103,7 +100,7 @@ def advance(
     decisions: dict[str, Decision] = {}
     remembered: dict[str, Memory] = {}
     for name, service in profile.services.items():
-        verdict = judge_service(profile, service, inputs.haproxy, now, inputs.probes.get(name))
+        verdict = judge_service(profile, service, inputs.evidence, now)
         held = adopting.get(name)
         vip = inputs.vips.get(service.prefix)
         there = None if vip is None else vip.usable

@@ -1,31 +1,33 @@
-"""Observations and a service's rules -> Verdict.
+"""Evidence and a service's rules -> Verdict (pure).
 
-`all` is the minimum of what its rules found, `any` the maximum (``findings`` has the three values).
+A service's conditions are trees of rules.  ``_plan`` lists the rules once for each service; a pass
+evaluates each of them once, by its type, and joins the findings: `all` is the minimum of what its
+rules found, `any` the maximum.
 
-Unknown is not decided here: a Verdict says for how long the last known value may be held
-(``hold``) and what to believe when that has run out (``then``).  Policy keeps the time.
+Unknown is not decided here.  A Verdict says for how long the last known value counts
+(``believe_for``) and what counts after that (``believe_then``); policy keeps the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
-from anycastd.evidence.finding import UNKNOWN, Finding, join_findings
-from anycastd.evidence.haproxy.conditions import evaluate_rule
-from anycastd.evidence.haproxy.snapshot import Observation
-from anycastd.evidence.vip.selftest import Probe, evaluate_self_test
-from anycastd.profile.model import AllOf, AnyOf, Condition, Instance, Profile, Service
+from anycastd.evidence.finding import UNKNOWN, Finding, RuleRef, join_findings
+from anycastd.evidence.sources import EVALUATORS, Evaluator, Evidence
+from anycastd.evidence.vip.selftest import AnswersRule, ListensRule
+from anycastd.profile.model import AllOf, AnyOf, Condition, Profile, Rule, Service
 
 
 class Verdict(NamedTuple):
     """What the evidence says of one service.
 
-    ``serve`` and ``healthy`` are what decides the two conditions of the profile.  ``alive``: each
-    HAProxy that a rule names answered.  ``asked`` is when the oldest evidence was asked for,
-    ``until`` when time alone changes the verdict (None: never), both on the clock that ``now``
-    comes from.  ``maintenance`` is the finding of its map, false while it is in maintenance; None
-    without one.
+    ``serve`` and ``healthy`` are the findings that decide the two conditions of the profile.
+    ``alive``: everything that a rule asks answered.  ``asked_at`` is when the oldest evidence was
+    asked for, ``changes_at`` when time alone changes the verdict (None: never); own time, seconds.
+    ``believe_for`` (seconds): for how long the last known value of a condition counts while it is
+    unknown.  ``maintenance`` is the finding of the maintenance map, false while the service is in
+    maintenance; None without such a map.
     """
 
     serve: Finding
@@ -38,67 +40,109 @@ class Verdict(NamedTuple):
     maintenance: Finding | None = None
 
 
-def judge_service(
-    profile: Profile,
-    service: Service,
-    looks: Mapping[str, Observation],
-    now: float,
-    probe: Probe | None = None,
-) -> Verdict:
-    """Judge ``service`` by ``looks`` (instance name -> newest observation) at ``now``, seconds.
-
-    ``probe`` is the newest self-test, where the service has one.
-    """
-    findings: list[Finding] = []
-    serve = _evaluate(service.serve, profile.haproxy, looks, now, findings)
-    answers = None
-    if service.self_test is not None:
-        listens, answers = evaluate_self_test(service.self_test, probe, now)
-        findings.append(listens)
-        serve = join_findings((serve, listens), every=True)
-    healthy = serve
-    if service.healthy is not None:
-        more: list[Finding] = []
-        healthy = _evaluate(service.healthy, profile.haproxy, looks, now, more)
-        findings += [found for found in more if found not in findings]
-    if answers is not None:
-        findings.append(answers)
-        # Slow is no reason to withdraw: where a longer path moves nobody it is only seen.
-        if service.healthy is not None and service.prepends_steer:
-            healthy = join_findings((healthy, answers), every=True)
-    alive, hold, until, asked = True, None, None, findings[0].asked_at
+def judge_service(profile: Profile, service: Service, evidence: Evidence, now: float) -> Verdict:
+    """Judge ``service`` by the newest ``evidence`` at ``now`` (own time, seconds)."""
+    plan = _plan(service)
+    findings = tuple(
+        evaluate(ref, rule, profile, evidence, now) for ref, rule, evaluate in plan.rules
+    )
+    serve = _join(plan.serve, findings)
+    healthy = serve if plan.healthy is None else _join(plan.healthy, findings)
+    alive, believe_for, changes_at, asked_at = True, None, None, findings[0].asked_at
     for found in findings:
         if not found.alive:
             alive = False
-        asked = min(asked, found.asked_at)
-        if found.truth is UNKNOWN and (hold is None or found.believe_for < hold):
-            hold = found.believe_for
-        if found.changes_at is not None and (until is None or found.changes_at < until):
-            until = found.changes_at
+        asked_at = min(asked_at, found.asked_at)
+        if found.truth is UNKNOWN and (believe_for is None or found.believe_for < believe_for):
+            believe_for = found.believe_for
+        if found.changes_at is not None and (changes_at is None or found.changes_at < changes_at):
+            changes_at = found.changes_at
     planned = None
-    if service.maintenance is not None:
-        rule = service.maintenance
-        planned = evaluate_rule(rule, profile.haproxy[rule.instance], looks, now)
-        if not planned.alive:  # one that is dead or hangs has not switched anything
+    if plan.maintenance is not None:
+        ref, rule, evaluate = plan.maintenance
+        planned = evaluate(ref, rule, profile, evidence, now)
+        if not planned.alive:  # a HAProxy that is gone or hangs did not start maintenance
             planned = planned._replace(truth=UNKNOWN)
-        findings.append(planned)
-    return Verdict(serve, healthy, alive, asked, hold or 0.0, until, tuple(findings), planned)
+        findings = (*findings, planned)
+    return Verdict(
+        serve, healthy, alive, asked_at, believe_for or 0.0, changes_at, findings, planned
+    )
 
 
-_SEVERAL = (AllOf, AnyOf)
+_AnyRule = Rule | ListensRule | AnswersRule
 
 
-def _evaluate(
-    condition: Condition,
-    instances: Mapping[str, Instance],
-    looks: Mapping[str, Observation],
-    now: float,
-    findings: list[Finding],
-) -> Finding:
-    """Judge a condition: give what decides it; each rule's finding is added to ``findings``."""
-    if isinstance(condition, _SEVERAL):
-        parts = [_evaluate(rule, instances, looks, now, findings) for rule in condition.rules]
-        return join_findings(parts, every=isinstance(condition, AllOf))
-    found = evaluate_rule(condition, instances[condition.instance], looks, now)
-    findings.append(found)
-    return found
+class _PlannedRule(NamedTuple):
+    ref: RuleRef
+    rule: _AnyRule
+    evaluate: Evaluator
+
+
+# A condition: the number of a rule, or whether every part must hold, and the parts.
+_Tree = int | tuple[bool, tuple["_Tree", ...]]
+
+
+class _Plan(NamedTuple):
+    """A service's distinct rules in the order of the profile, and its conditions over them.
+
+    ``healthy`` is None where the profile has no such condition.
+    """
+
+    rules: tuple[_PlannedRule, ...]
+    serve: _Tree
+    healthy: _Tree | None
+    maintenance: _PlannedRule | None
+
+
+@lru_cache(maxsize=1 << 14)
+def _plan(service: Service) -> _Plan:
+    places: _Places = {}
+    serve = _number(service.serve, "serve", places)
+    if service.self_test is not None:
+        listens = _number_rule(ListensRule(service.self_test), "self_test.listens", places)
+        serve = (True, (serve, listens))
+    healthy = None
+    if service.healthy is not None:
+        healthy = _number(service.healthy, "healthy", places)
+    if service.self_test is not None:
+        answers = _number_rule(AnswersRule(service.self_test), "self_test.answers", places)
+        # A slow answer must not withdraw: where a longer path moves nobody it is only shown.
+        if healthy is not None and service.prepends_steer:
+            healthy = (True, (healthy, answers))
+    maintenance = None
+    if service.maintenance is not None:
+        maintenance = _planned(service, service.maintenance, ["maintenance"])
+    rules = tuple(_planned(service, rule, paths) for rule, (_, paths) in places.items())
+    return _Plan(rules, serve, healthy, maintenance)
+
+
+# Each distinct rule, its number, and its key paths in the profile.
+_Places = dict[_AnyRule, tuple[int, list[str]]]
+
+
+def _planned(service: Service, rule: _AnyRule, paths: list[str]) -> _PlannedRule:
+    ref = RuleRef(service.name, tuple(paths), rule.instance, rule.description)
+    return _PlannedRule(ref, rule, EVALUATORS[type(rule)])
+
+
+def _number(condition: Condition, path: str, places: _Places) -> _Tree:
+    """Number the rules of the condition at key path ``path``, and note them in ``places``."""
+    if isinstance(condition, AllOf | AnyOf):
+        every = isinstance(condition, AllOf)
+        key = "all" if every else "any"
+        parts = enumerate(condition.rules)
+        return every, tuple(_number(part, f"{path}.{key}[{n}]", places) for n, part in parts)
+    return _number_rule(condition, path, places)
+
+
+def _number_rule(rule: _AnyRule, path: str, places: _Places) -> int:
+    number, paths = places.setdefault(rule, (len(places), []))
+    paths.append(path)
+    return number
+
+
+def _join(tree: _Tree, findings: tuple[Finding, ...]) -> Finding:
+    if isinstance(tree, int):
+        return findings[tree]
+    every, parts = tree
+    return join_findings([_join(part, findings) for part in parts], every=every)

@@ -1,6 +1,7 @@
 """What is known of this machine.  A source is a folder: its observations, and rules -> findings.
 
-finding    a rule held against evidence: true, false or unknown; all and any
+finding    what the evidence says of one rule: true, false or unknown; all and any
 haproxy/   HAProxy's stats socket and event ring
 vip/       the VIP: asked by a self-test, kept on its interface
+sources    every source: its observations, and what evaluates its rules
 """

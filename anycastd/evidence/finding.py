@@ -1,4 +1,7 @@
-"""A finding: one rule held against evidence, true, false or unknown (pure)."""
+"""A finding: what the evidence says of one rule, as true, false or unknown (pure).
+
+Nothing here depends on a source of evidence: each source makes findings of its own rules.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,57 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-from anycastd.evidence.haproxy.servers import Server
 from anycastd.reasons import Reason
 
 BELIEVE_UNPROVED_FOR = 60.0
+"""Seconds for which the last known value counts while a rule can be neither proved nor refuted."""
 
 
 class Truth(IntEnum):
-    """False, unknown, true: in this order, so that `all` is min and `any` is max."""
+    """False, unknown, true: in this order, so that `all` is the minimum and `any` the maximum."""
 
     FALSE = 0
     UNKNOWN = 1
     TRUE = 2
 
 
-class Finding(NamedTuple):
-    """One rule looked at: its text, what was found, what it needs, and the rows behind it.
+class RuleRef(NamedTuple):
+    """Which rule a finding is about.
 
-    ``hold`` (seconds) and ``then`` matter only where ``truth`` is unknown; ``alive`` says that a
-    HAProxy answered; ``until`` is when the passing of time alone changes the finding.  A tuple,
-    because thousands are made in each pass.
+    ``paths`` are the key paths of the rule in its service's part of the profile, such as ``serve``,
+    ``serve.all[0]`` or ``self_test.listens``.  A rule that the profile has twice has two of them.
+    ``service`` and ``paths`` identify the rule.  ``instance`` is the instance of the source that
+    the rule asks (for HAProxy: its name in the profile), or empty.  ``text`` is for people only.
     """
 
+    service: str
+    paths: tuple[str, ...]
+    instance: str
     text: str
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The keys of the service that the rule stands under, such as ``serve`` and ``healthy``."""
+        return tuple(dict.fromkeys(path.partition(".")[0] for path in self.paths))
+
+
+class Finding(NamedTuple):
+    """What the evidence says of one rule.
+
+    ``value`` is what was found and ``needed`` what the rule asks for, both as text.  ``observed``
+    are the items behind it, in the source's own type (for HAProxy: Server).  ``alive``: a process
+    answered at all.  ``asked_at`` is when the evidence was asked for, ``changes_at`` when the
+    passing of time alone changes the finding (None: never); own time, seconds.
+
+    Where ``truth`` is unknown the last known value counts for ``believe_for`` seconds, and
+    ``believe_then`` after that.  A tuple, because each pass makes thousands.
+    """
+
+    rule: RuleRef
     truth: Truth
     value: str
     reason: Reason
-    servers: tuple[Server, ...] = ()
+    observed: tuple[object, ...] = ()
     alive: bool = True
     asked_at: float = 0.0
     believe_for: float = 0.0
@@ -42,7 +69,7 @@ class Finding(NamedTuple):
 
     @property
     def final_truth(self) -> Truth:
-        """What counts once unknown may be held no longer."""
+        """What counts after ``believe_for``, if nothing else is found."""
         return self.believe_then if self.truth is Truth.UNKNOWN else self.truth
 
 

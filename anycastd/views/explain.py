@@ -5,7 +5,7 @@ The field names are the keys of the JSON.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,9 +16,7 @@ from anycastd.decision.pipeline import Inputs
 from anycastd.decision.policy import Decision, Transition
 from anycastd.decision.routes import count_prepends, wanted_path
 from anycastd.evidence.finding import Finding, Truth
-from anycastd.evidence.haproxy.conditions import describe
-from anycastd.evidence.haproxy.query import iter_rules
-from anycastd.profile.model import Profile, Service
+from anycastd.profile.model import Profile
 from anycastd.views.reason_view import ReasonView, view_reason
 
 VERSION = 1
@@ -133,7 +131,7 @@ def explain_service(
         prepend=None if path is None else count_prepends(service, level),
         prepends_steer=service.prepends_steer,
         reason=view_reason(decision.cap.reason, decision.cap.detail),
-        rules=tuple(_rules(service, decision.verdict.findings)),
+        rules=tuple(_rule(found) for found in decision.verdict.findings),
         caps=tuple(_cap(cap, now) for cap in sorted(decision.caps, key=lambda cap: cap.level)),
         failures=failures,
         hold_down=hold_down_time(service, failures),
@@ -147,18 +145,9 @@ def explain_service(
 _TRUTHS = {Truth.TRUE: "true", Truth.FALSE: "false", Truth.UNKNOWN: "unknown"}
 
 
-def _rules(service: Service, findings: Iterable[Finding]) -> Iterator[RuleView]:
-    conditions = {
-        "serve": [describe(rule) for rule in iter_rules(service.serve)],
-        "healthy": [describe(rule) for rule in iter_rules(service.healthy)]
-        if service.healthy
-        else [],
-        "maintenance": [describe(service.maintenance)] if service.maintenance else [],
-    }
-    for found in findings:
-        of = tuple(key for key, texts in conditions.items() if found.text in texts)
-        truth = _TRUTHS[found.truth]
-        yield RuleView(of or ("self_test",), found.text, truth, found.value, found.needed)
+def _rule(found: Finding) -> RuleView:
+    truth = _TRUTHS[found.truth]
+    return RuleView(found.rule.conditions, found.rule.text, truth, found.value, found.needed)
 
 
 def _cap(cap: Cap, now: float) -> CapView:

@@ -18,8 +18,8 @@ from anycastd.decision.pipeline import Inputs, PassResult
 from anycastd.decision.policy import Decision
 from anycastd.decision.routes import count_prepends, wanted_path, wanted_routes
 from anycastd.evidence.finding import Finding, Truth
+from anycastd.evidence.haproxy.servers import Server
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
-from anycastd.evidence.vip.selftest import describe_target
 from anycastd.lease.messages import Report
 from anycastd.profile.model import Profile, Service
 from anycastd.reasons import Reason
@@ -175,7 +175,7 @@ def build_status(
             profile,
             profile.services[name],
             decision,
-            _Evidence(leased, report, inputs.haproxy, step.drain_effects.get(name, ())),
+            _Evidence(leased, report, inputs.evidence.haproxy, step.drain_effects.get(name, ())),
             now,
         )
         for name, decision in step.decisions.items()
@@ -185,7 +185,9 @@ def build_status(
         for neighbor in profile.bgp.neighbors
     }
     haproxy = {
-        name: _haproxy(instance.socket, inputs.haproxy.get(name), now, events=name not in polling)
+        name: _haproxy(
+            instance.socket, inputs.evidence.haproxy.get(name), now, events=name not in polling
+        )
         for name, instance in profile.haproxy.items()
     }
     return Status(
@@ -291,12 +293,13 @@ def _announcement(
 def _rule(finding: Finding) -> RuleStatus:
     truths = {Truth.TRUE: "true", Truth.FALSE: "false", Truth.UNKNOWN: "unknown"}
     return RuleStatus(
-        rule=finding.text,
+        rule=finding.rule.text,
         truth=truths[finding.truth],
         value=finding.value,
         servers=tuple(
             ServerStatus(row.name, row.usable.value, row.detail, row.status, row.check)
-            for row in finding.servers
+            for row in finding.observed
+            if isinstance(row, Server)
         ),
         needed=finding.needed,
     )
@@ -365,10 +368,7 @@ def _untested(profile: Profile, step: PassResult) -> Iterator[str]:
         if test is None or decision.level is not Level.PREFERRED:
             continue
         for finding in decision.verdict.findings:
-            if (
-                finding.text == f"VIP answers on {describe_target(test)}"
-                and finding.truth is not Truth.TRUE
-            ):
+            if "self_test.answers" in finding.rule.paths and finding.truth is not Truth.TRUE:
                 yield f"service {name}: {finding.reason.sentence} ({finding.value})"
 
 

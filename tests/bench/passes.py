@@ -18,6 +18,7 @@ from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance
 from anycastd.evidence.haproxy.servers import Server, Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
+from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
 from anycastd.profile.validate import validate
@@ -89,7 +90,7 @@ def passes(count: int) -> dict[str, list[float]]:
                     now += 1.0
                     seen = {"main": look(now, SERVICES, SERVERS // SERVICES)}
                 view = LeaseView(True, Report("i", 1, 1, 5.0, neighbors, held), held)
-                inputs = Inputs(seen, vips, view)
+                inputs = Inputs(Evidence(seen), vips, view)
                 began = time.thread_time()
                 step = advance(profile, memory, inputs, now)
                 found[kind].append(time.thread_time() - began)

@@ -19,6 +19,7 @@ from anycastd.bgp.session import Session
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance, restart_at_withdrawn
 from anycastd.evidence.haproxy.snapshot import Gone, Observation
+from anycastd.evidence.sources import Evidence
 from anycastd.lease.commands import SessionChanged
 from anycastd.lease.effects import Effect, SendReport
 from anycastd.lease.machine import LeaseMachine
@@ -66,7 +67,7 @@ class Agent:
 
     def act(self, look: Observation) -> bytes | None:
         """Run a pass, and give what it says."""
-        inputs = Inputs({"main": look}, {VIPS[0]: VipState(usable=True)}, self.view)
+        inputs = Inputs(Evidence({"main": look}), {VIPS[0]: VipState(usable=True)}, self.view)
         step = advance(ITS, self.memory, inputs, self.now)
         self.memory = dict(step.memory)
         if step.wanted is None:

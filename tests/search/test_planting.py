@@ -37,7 +37,7 @@ def test_a_fault_at_the_bottom_reaches_the_pass() -> None:
     copies = anew(DECISIONS, lowest, lambda source: source.replace(old, new))
 
     def said(pipeline: ModuleType, weather: ModuleType) -> str:
-        inputs = pipeline.Inputs({"main": weather.Weather().look(0.0)})
+        inputs = pipeline.Inputs(pipeline.Evidence({"main": weather.Weather().look(0.0)}))
         step = pipeline.advance(weather.searched("plain"), {}, inputs, 0.0)
         sentence: str = step.decisions["web"].verdict.serve.reason.sentence
         return sentence

@@ -28,6 +28,7 @@ from anycastd.decision.memory import Memory, dump_memory, load_memory
 from anycastd.decision.pipeline import Inputs, VipState, advance, restart_at_withdrawn
 from anycastd.decision.region_report import RegionReport
 from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR
+from anycastd.evidence.sources import Evidence
 from search.effort import BrokenError
 from search.invariants import (
     HOLD_DOWN_MAX,
@@ -179,7 +180,7 @@ class World:
             seen=seen.restarted(now, kept=kept),
         )
         looks = {"main": world.weather.look(now)}
-        return world.too_soon(Inputs()).too_soon(Inputs(looks)).look()
+        return world.too_soon(Inputs()).too_soon(Inputs(Evidence(looks))).look()
 
     def too_soon(self, inputs: Inputs) -> World:
         """Run a pass before there is all that it needs; it may say nothing."""
@@ -199,7 +200,7 @@ class World:
         if self._asking() and weather.other != "mute":
             answer = weather.answer(now)
         inputs = Inputs(
-            {"main": weather.look(now)},
+            Evidence({"main": weather.look(now)}),
             {VIP: VipState(weather.vip)},
             weather.lease(self.held),
             drains=self.drains,

@@ -14,6 +14,7 @@ from anycastd.decision.policy import Decision, decide
 from anycastd.decision.verdict import judge_service
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Gone, Observation
+from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
 from support.lease_rig import PEERS
@@ -43,7 +44,7 @@ class Machine:
         if gone:
             look = Gone(asked_at=now, detail="refused")
         service = self.profile.services["web"]
-        verdict = judge_service(self.profile, service, {"main": look}, now)
+        verdict = judge_service(self.profile, service, Evidence({"main": look}), now)
         decision, self.memory = decide(service, verdict, self.context, self.memory, now)
         return decision
 

@@ -17,6 +17,7 @@ from anycastd.evidence.haproxy.inventory import InventoryError, read_inventory
 from anycastd.evidence.haproxy.look import look_once
 from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot
+from anycastd.evidence.sources import Evidence
 from anycastd.evidence.vip.prober import probe_once
 from anycastd.evidence.vip.selftest import Probe, describe_target
 from anycastd.lease.messages import NeighborReport, Report
@@ -116,7 +117,7 @@ def _haproxy(profile: Profile, instance: Instance, found: Observation) -> Iterat
     process = f"HAProxy {worker.version}, pid {worker.pid}, up {up}"
     yield f"  haproxy {instance.name}: answers ({process})"
     if why := asyncio.run(why_not_event_driven(instance, STREAM_TIMEOUT)):
-        yield f"    it is looked at every {instance.poll:g} s, not heard: {why}"
+        yield f"    polled every {instance.poll:g} s, not event-driven: {why}"
     query = Query.of(profile.services.values(), instance.name)
     for name, key in sorted(query.entries - set(found.entries)):
         yield f"    map {name} (for {key}): the profile names it, HAProxy does not have it"
@@ -144,7 +145,9 @@ def _decisions(
     }
     lease = LeaseView(True, Report("", 0, 0, None, neighbors, ()), ())
     vips = {service.prefix: VipState(True) for service in profile.services.values()}
-    stages = forecast(profile, {}, Inputs(dict(looks), vips, lease, probes), 0.0, FORECAST_DURATION)
+    stages = forecast(
+        profile, {}, Inputs(Evidence(looks, probes), vips, lease), 0.0, FORECAST_DURATION
+    )
     if not profile.bgp.prepends_steer:
         yield f"    {NO_STEERING}"
     for name, found in stages.items():

@@ -1,4 +1,4 @@
-"""A look at HAProxy and one rule -> Finding.
+"""A look at HAProxy and one rule -> Finding (pure).
 
 Evidence has three values and so have conditions.  The servers that count for a rule are an
 interval, from those proved up to those plus the ones shown up without proof; a threshold above
@@ -9,10 +9,11 @@ was taken away is missing from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from typing import Any
 
-from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR, Finding, Truth
+from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR, Finding, RuleRef, Truth
 from anycastd.evidence.haproxy.servers import Server, Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Gone, Observation, Snapshot, Unreadable
 from anycastd.profile.model import (
@@ -23,23 +24,22 @@ from anycastd.profile.model import (
     FrontendRule,
     Instance,
     LimitRule,
+    LoadMetric,
     Maintenance,
     Rule,
     Threshold,
 )
 from anycastd.reasons import Reason
 
-"""Seconds for which servers without a check result keep the last verdict; then HAProxy's word."""
-
 MISSED_LOOKS = 2
-"""A silent HAProxy counts as hung after this many looks without an answer, and its deadline."""
+"""Looks without an answer after which a silent HAProxy is hung, if its deadline has passed too."""
 
 # A member of an enumeration costs a search in Python 3.11, and these are used all the time.
-_FALSE, _TRUE, _SERVING = Truth.FALSE, Truth.TRUE, Reason.SERVING
+_FALSE, _UNKNOWN, _TRUE, _SERVING = Truth.FALSE, Truth.UNKNOWN, Truth.TRUE, Reason.SERVING
 
 
 def describe(condition: Condition | Maintenance) -> str:
-    """Say a condition as an operator would."""
+    """Describe a condition as a sentence for operators."""
     match condition:
         case AllOf():
             return "all of (" + "; ".join(describe(rule) for rule in condition.rules) + ")"
@@ -50,52 +50,38 @@ def describe(condition: Condition | Maintenance) -> str:
 
 
 def evaluate_rule(
-    rule: Rule, instance: Instance, looks: Mapping[str, Observation], now: float
+    ref: RuleRef, rule: Rule, instance: Instance, look: Observation | None, now: float
 ) -> Finding:
-    """Hold ``rule`` against the newest look at its HAProxy."""
-    look = looks.get(instance.name)
+    """Evaluate ``rule`` on the newest look at its HAProxy (None: there was no look yet)."""
     if isinstance(look, Snapshot):
-        until = look.asked_at + instance.deadline
-        if now < until:
-            return _shown(rule, look, until)
-        age = f"asked {now - look.asked_at:.1f} s ago"
-        reason = Reason.EVIDENCE_STALE
-        return Finding(
-            rule.description, Truth.FALSE, age, reason, alive=False, asked_at=look.asked_at
+        changes_at = look.asked_at + instance.deadline
+        if now < changes_at:
+            return _EVALUATORS[type(rule)](ref, rule, look, changes_at)
+        return _without_answer(
+            ref, f"asked {now - look.asked_at:.1f} s ago", Reason.EVIDENCE_STALE, look.asked_at
         )
     if isinstance(look, Gone):
-        gone = Reason.HAPROXY_GONE
-        return Finding(
-            rule.description, Truth.FALSE, look.detail, gone, alive=False, asked_at=look.asked_at
-        )
+        return _without_answer(ref, look.detail, Reason.HAPROXY_GONE, look.asked_at)
     if isinstance(look, Unreadable):
-        return _silent(rule.description, look, instance.deadline, now)
-    # As long as one that is silent: that nobody has looked yet proves nothing bad either.
-    reason, hold = Reason.NOT_LOOKED, 2 * instance.deadline
-    return Finding(
-        rule.description, Truth.UNKNOWN, "", reason, alive=False, asked_at=now, believe_for=hold
-    )
+        return _evaluate_unreadable(ref, look, instance.deadline, now)
+    # As for one that is silent: no look yet proves nothing bad either.
+    reason, believe_for = Reason.NOT_LOOKED, 2 * instance.deadline
+    return Finding(ref, _UNKNOWN, "", reason, alive=False, asked_at=now, believe_for=believe_for)
 
 
-def _shown(rule: Rule, look: Snapshot, until: float) -> Finding:
-    if isinstance(rule, BackendRule):
-        return _backend(rule, look, until)
-    if isinstance(rule, FrontendRule):
-        return _frontend(rule, look, until)
-    if isinstance(rule, LimitRule):
-        return _limit(rule, look, until)
-    return _maintenance(rule, look, until)
+def _without_answer(ref: RuleRef, detail: str, reason: Reason, asked_at: float) -> Finding:
+    return Finding(ref, _FALSE, detail, reason, alive=False, asked_at=asked_at)
 
 
-def _silent(text: str, look: Unreadable, deadline: float, now: float) -> Finding:
+def _evaluate_unreadable(ref: RuleRef, look: Unreadable, deadline: float, now: float) -> Finding:
     reason = Reason.HAPROXY_SILENT
     if look.missed >= MISSED_LOOKS and now - look.began_at >= deadline:
-        return Finding(text, Truth.FALSE, look.detail, reason, alive=False, asked_at=look.asked_at)
-    # The watcher counts the looks, so the deadline ends the hold only together with a second miss.
+        return _without_answer(ref, look.detail, reason, look.asked_at)
+    # The watcher counts the looks, so the deadline counts only together with a second miss.
     left = max(0.0, look.began_at + deadline - now)
     return Finding(
-        text,
-        Truth.UNKNOWN,
+        ref,
+        _UNKNOWN,
         look.detail,
         reason,
         alive=False,
@@ -105,7 +91,13 @@ def _silent(text: str, look: Unreadable, deadline: float, now: float) -> Finding
     )
 
 
-def _frontend(rule: FrontendRule, look: Snapshot, until: float) -> Finding:
+# Findings are built by position below: that costs half as much as by name, and each pass builds
+# thousands.
+
+
+def _evaluate_frontend(
+    ref: RuleRef, rule: FrontendRule, look: Snapshot, changes_at: float
+) -> Finding:
     frontend = look.frontends.get(rule.frontend)
     if frontend is None:
         value, truth, reason = "not in HAProxy", _FALSE, Reason.FRONTEND_MISSING
@@ -113,17 +105,18 @@ def _frontend(rule: FrontendRule, look: Snapshot, until: float) -> Finding:
         value, truth, reason = frontend.status, _TRUE, _SERVING
     else:
         value, truth, reason = frontend.status, _FALSE, Reason.FRONTEND_CLOSED
-    text = rule.description
-    return Finding(text, truth, value, reason, (), True, look.asked_at, 0.0, _FALSE, until, "OPEN")
+    return Finding(
+        ref, truth, value, reason, (), True, look.asked_at, 0.0, _FALSE, changes_at, "OPEN"
+    )
 
 
-def _backend(rule: BackendRule, look: Snapshot, until: float) -> Finding:
+def _evaluate_backend(
+    ref: RuleRef, rule: BackendRule, look: Snapshot, changes_at: float
+) -> Finding:
     backend = look.backends.get(rule.backend)
     if backend is None:
         value, reason = "not in HAProxy", Reason.BACKEND_MISSING
-        return Finding(
-            rule.description, _FALSE, value, reason, asked_at=look.asked_at, changes_at=until
-        )
+        return Finding(ref, _FALSE, value, reason, asked_at=look.asked_at, changes_at=changes_at)
     if rule.by_weight:
         proved, possible = _usable_weight(backend, count_unchecked=rule.count_unchecked)
         total, of = sum(_configured(backend, row) for row in _counting(backend)), " of weight"
@@ -131,9 +124,9 @@ def _backend(rule: BackendRule, look: Snapshot, until: float) -> Finding:
         proved, possible = usable_servers(backend, count_unchecked=rule.count_unchecked)
         # A share is one of all but backups, or of all where only backups are.
         total, of = backend.tally.active or len(backend.servers), ""
-    truth, reason, value, needed = _compared(rule.usable, proved, possible, total, of)
-    return Finding(  # by position: that costs half as much, and this is the busiest place
-        rule.description,
+    truth, reason, value, needed = _compare(rule.usable, proved, possible, total, of)
+    return Finding(
+        ref,
         truth,
         value,
         reason,
@@ -142,16 +135,16 @@ def _backend(rule: BackendRule, look: Snapshot, until: float) -> Finding:
         look.asked_at,
         BELIEVE_UNPROVED_FOR,
         _TRUE,
-        until,
+        changes_at,
         needed,
     )
 
 
 @lru_cache(maxsize=4096)  # backends look alike, and as they did a moment ago
-def _compared(
+def _compare(
     threshold: Threshold, proved: int, possible: int, total: int, of: str
 ) -> tuple[Truth, Reason, str, str]:
-    """Hold an interval against a threshold: its truth, why, what was found, and what it needs."""
+    """Compare an interval with a threshold: truth, reason, value and what is needed."""
     needed = servers_needed(threshold, total)
     value = f"{proved}{of or ' of'} {total} usable"
     if possible > proved:
@@ -160,52 +153,55 @@ def _compared(
     if possible < needed:
         truth, reason = _FALSE, Reason.TOO_FEW_SERVERS
     elif proved < needed:
-        truth, reason = Truth.UNKNOWN, Reason.UNPROVED
+        truth, reason = _UNKNOWN, Reason.UNPROVED
     return truth, reason, value, f"{needed}{of}"
 
 
-def _limit(rule: LimitRule, look: Snapshot, until: float) -> Finding:
-    text, needed = rule.description, f"fewer than {rule.below}"
+def _evaluate_limit(ref: RuleRef, rule: LimitRule, look: Snapshot, changes_at: float) -> Finding:
     proxy = (look.frontends if rule.frontend else look.backends).get(rule.proxy)
+    truth, reason, value, needed = _TRUE, _SERVING, "not in HAProxy", ""
     if proxy is None:
-        missing = Reason.FRONTEND_MISSING if rule.frontend else Reason.BACKEND_MISSING
-        value = "not in HAProxy"
-        return Finding(text, Truth.FALSE, value, missing, asked_at=look.asked_at, changes_at=until)
-    # Only a backend has queues.
-    load = (
-        proxy.queued_requests if rule.load.value == "queue" and isinstance(proxy, Backend) else None
-    )
-    load = proxy.sessions if load is None else load
-    truth, reason = Truth.TRUE, Reason.SERVING
-    if load >= rule.below:
-        truth, reason = Truth.FALSE, Reason.OVERLOADED
-    value = f"{load} {rule.load.counted}"
+        truth = _FALSE
+        reason = Reason.FRONTEND_MISSING if rule.frontend else Reason.BACKEND_MISSING
+    else:
+        load = proxy.sessions
+        if rule.load is LoadMetric.QUEUE and isinstance(proxy, Backend):
+            load = proxy.queued_requests  # only a backend has queues
+        if load >= rule.below:
+            truth, reason = _FALSE, Reason.OVERLOADED
+        value, needed = f"{load} {rule.load.counted}", f"fewer than {rule.below}"
     return Finding(
-        text, truth, value, reason, asked_at=look.asked_at, changes_at=until, needed=needed
+        ref, truth, value, reason, (), True, look.asked_at, 0.0, _FALSE, changes_at, needed
     )
 
 
 _OFF = {"off", "no", "false", "0"}
 
 
-def _maintenance(rule: Maintenance, look: Snapshot, until: float) -> Finding:
-    text, at = rule.description, (rule.map, rule.key)
-    if at not in look.entries:
-        value, reason = "HAProxy has no such map", Reason.MAP_MISSING
-        return Finding(text, Truth.UNKNOWN, value, reason, asked_at=look.asked_at, changes_at=until)
-    entry = look.entries[at]
-    value = "no entry" if entry is None else f"{rule.key} {entry}".rstrip()
-    if entry is None or entry.lower() in _OFF:
-        return Finding(
-            text, Truth.TRUE, value, Reason.SERVING, asked_at=look.asked_at, changes_at=until
-        )
-    return Finding(
-        text, Truth.FALSE, value, Reason.MAINTENANCE, asked_at=look.asked_at, changes_at=until
-    )
+def _evaluate_maintenance(
+    ref: RuleRef, rule: Maintenance, look: Snapshot, changes_at: float
+) -> Finding:
+    entry = look.entries.get((rule.map, rule.key))
+    truth, reason, value = _TRUE, _SERVING, "no entry"
+    if (rule.map, rule.key) not in look.entries:
+        truth, reason, value = _UNKNOWN, Reason.MAP_MISSING, "HAProxy has no such map"
+    elif entry is not None:
+        value = f"{rule.key} {entry}".rstrip()
+        if entry.lower() not in _OFF:
+            truth, reason = _FALSE, Reason.MAINTENANCE
+    return Finding(ref, truth, value, reason, asked_at=look.asked_at, changes_at=changes_at)
+
+
+_EVALUATORS: Mapping[type, Callable[[RuleRef, Any, Snapshot, float], Finding]] = {
+    BackendRule: _evaluate_backend,
+    FrontendRule: _evaluate_frontend,
+    LimitRule: _evaluate_limit,
+    Maintenance: _evaluate_maintenance,
+}
 
 
 def usable_servers(backend: Backend, *, count_unchecked: bool = False) -> tuple[int, int]:
-    """Give the interval of usable servers: (proved, proved and not yet proved)."""
+    """Count the usable servers as an interval: (proved, proved and not yet proved)."""
     proved, unproved, unchecked, _ = backend.tally
     return (proved + unchecked if count_unchecked else proved), proved + unproved
 
@@ -232,7 +228,7 @@ def _counting(backend: Backend) -> Iterable[Server]:
 
 
 def servers_needed(threshold: Threshold, total: int) -> int:
-    """How many usable servers a threshold asks for, of ``total``; a share is rounded up."""
+    """Count the usable servers that a threshold asks for, of ``total``; a share is rounded up."""
     if threshold.number is not None:
         return threshold.number
     # Rounded up, and never 0: a share of an empty backend is not served.

@@ -34,7 +34,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR, Finding, Truth
+from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR, Finding, RuleRef, Truth
 from anycastd.profile.model import SelfTest
 from anycastd.reasons import Reason
 
@@ -132,8 +132,34 @@ def parse_response(answer: bytes) -> tuple[Outcome, str] | None:
     return None
 
 
-# An outcome of the self-test -> somebody listens, somebody answers well, the reason if not.
-_TESTED = {
+@dataclass(frozen=True)
+class ListensRule:
+    """True while something listens on the VIP: a part of `serve`."""
+
+    test: SelfTest
+    instance: str = ""
+
+    @property
+    def description(self) -> str:
+        """The rule as a sentence for operators."""
+        return f"VIP listens on {describe_target(self.test)}"
+
+
+@dataclass(frozen=True)
+class AnswersRule:
+    """True while the VIP answers well and in time: a part of `healthy`."""
+
+    test: SelfTest
+    instance: str = ""
+
+    @property
+    def description(self) -> str:
+        """The rule as a sentence for operators."""
+        return f"VIP answers on {describe_target(self.test)}"
+
+
+# Outcome -> truth of ListensRule, truth of AnswersRule, the reason where one is not true.
+_TRUTHS = {
     Outcome.PASSED: (Truth.TRUE, Truth.TRUE, Reason.SERVING),
     Outcome.REFUSED: (Truth.FALSE, Truth.FALSE, Reason.VIP_REFUSES),
     Outcome.FAILED: (Truth.TRUE, Truth.FALSE, Reason.VIP_FAILS),
@@ -142,43 +168,43 @@ _TESTED = {
 }
 
 
-def evaluate_self_test(test: SelfTest, probe: Probe | None, now: float) -> tuple[Finding, Finding]:
-    """What a self-test says: (somebody listens, for `serve`; it answers well, for `healthy`)."""
-    asked, until, value = now, None, ""
-    if probe is None:
-        listens = answers = Truth.UNKNOWN
-        reason = Reason.NOT_TESTED
-    elif now >= probe.asked_at + max_age(test):
-        listens = answers = Truth.FALSE
-        reason, asked, value = (
-            Reason.TEST_STALE,
-            probe.asked_at,
-            f"asked {now - probe.asked_at:.1f} s ago",
-        )
-    else:
-        listens, answers, reason = _TESTED[probe.outcome]
-        if not probe.confirmed:  # one result proves nothing bad: the next one comes soon
-            listens, answers = max(listens, Truth.UNKNOWN), max(answers, Truth.UNKNOWN)
-        value = (
-            probe.detail if probe.count == 1 else f"{probe.detail}, {probe.count} times in a row"
-        )
-        asked, until = probe.asked_at, probe.asked_at + max_age(test)
+def evaluate_listens(ref: RuleRef, rule: ListensRule, probe: Probe | None, now: float) -> Finding:
+    """Evaluate whether something listens on the VIP, by the newest result (None: none yet)."""
+    finding = _evaluate(ref, rule.test, probe, now, 0)
+    # Where nothing listens, no 503 page is shown either: not alive.
+    return finding._replace(alive=finding.truth is not Truth.FALSE)
 
-    def finding(verb: str, truth: Truth, *, alive: bool) -> Finding:
-        return Finding(
-            f"VIP {verb} on {describe_target(test)}",
-            truth,
-            value,
-            Reason.SERVING if truth is Truth.TRUE else reason,
-            alive=alive,
-            asked_at=asked,
-            believe_for=BELIEVE_UNPROVED_FOR,
-            believe_then=Truth.TRUE,  # HAProxy's word, as for servers that nobody can prove
-            changes_at=until,
-        )
 
-    # Where nobody listens there is nobody to show a 503 page either: not alive.
-    return (
-        finding("listens", listens, alive=listens is not Truth.FALSE),
-        finding("answers", answers, alive=True),
+def evaluate_answers(ref: RuleRef, rule: AnswersRule, probe: Probe | None, now: float) -> Finding:
+    """Evaluate whether the VIP answers well, by the newest result (None: none yet)."""
+    return _evaluate(ref, rule.test, probe, now, 1)
+
+
+def _evaluate(
+    ref: RuleRef, test: SelfTest, probe: Probe | None, now: float, column: int
+) -> Finding:
+    asked_at, changes_at, value = now, None, ""
+    truth, reason = Truth.UNKNOWN, Reason.NOT_TESTED
+    if probe is not None:
+        asked_at, expires_at = probe.asked_at, probe.asked_at + max_age(test)
+        if now >= expires_at:
+            truth, reason = Truth.FALSE, Reason.TEST_STALE
+            value = f"asked {now - probe.asked_at:.1f} s ago"
+        else:
+            *truths, reason = _TRUTHS[probe.outcome]
+            truth, changes_at = truths[column], expires_at
+            if not probe.confirmed:  # one result proves nothing bad: the next one comes soon
+                truth = max(truth, Truth.UNKNOWN)
+            value = probe.detail
+            if probe.count > 1:
+                value += f", {probe.count} times in a row"
+    return Finding(
+        ref,
+        truth,
+        value,
+        Reason.SERVING if truth is Truth.TRUE else reason,
+        asked_at=asked_at,
+        believe_for=BELIEVE_UNPROVED_FOR,
+        believe_then=Truth.TRUE,  # HAProxy's word, as for servers without a check result
+        changes_at=changes_at,
     )

@@ -10,6 +10,7 @@ import pytest
 from anycastd.agent.memory_store import MemoryStore
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, advance
+from anycastd.evidence.sources import Evidence
 from anycastd.profile.model import Profile
 from anycastd.system.clock import OwnTime
 from support.policy_driver import view
@@ -26,7 +27,9 @@ def fails(state: Path, its: Profile) -> None:
     """An agent sees a failure at 1,000 s, its third, and ends."""
     before = recall(state, its, 1000.0)
     memory = {"web": Memory(failures=2, failed_at=900.0)}
-    step = advance(its, memory, Inputs({"main": snapshot(NO, asked=1000.0)}, {}, view()), 1000.0)
+    step = advance(
+        its, memory, Inputs(Evidence({"main": snapshot(NO, asked=1000.0)}), {}, view()), 1000.0
+    )
     assert step.transitions == ()
     before.save_if_changed(step, memory, 1000.0)
     asyncio.run(before.flush())
@@ -34,7 +37,9 @@ def fails(state: Path, its: Profile) -> None:
 
     well = Memory(level=step.decisions["web"].level.PREFERRED, adopted=True)
     memory = {"web": well}
-    step = advance(its, memory, Inputs({"main": snapshot(NO, asked=1000.0)}, {}, view()), 1000.0)
+    step = advance(
+        its, memory, Inputs(Evidence({"main": snapshot(NO, asked=1000.0)}), {}, view()), 1000.0
+    )
     assert step.transitions
     before.save_if_changed(step, {"web": Memory(failures=3, failed_at=1000.0)}, 1000.0)
     asyncio.run(before.flush())
@@ -57,7 +62,7 @@ def test_what_changes_without_a_change_of_level_is_kept_too(tmp_path: Path) -> N
     for failures in (1, 1, 2):
         memory = {"web": Memory(failures=failures, failed_at=900.0 + failures)}
         look = {"main": snapshot(NO, asked=1000.0)}
-        step = advance(its, memory, Inputs(look, {}, view()), 1000.0)
+        step = advance(its, memory, Inputs(Evidence(look), {}, view()), 1000.0)
         assert step.transitions == ()
         one.save_if_changed(step, memory, 1000.0)
         asyncio.run(one.flush())

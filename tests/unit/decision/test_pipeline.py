@@ -8,6 +8,7 @@ from anycastd.decision.last_known import LastKnown
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, VipState, advance, restart_at_withdrawn
+from anycastd.evidence.sources import Evidence
 from anycastd.reasons import Reason
 from support.policy_driver import view
 from support.profiles import profile
@@ -27,7 +28,7 @@ def test_nothing_is_said_before_haproxy_was_looked_at() -> None:
 def test_nothing_is_said_before_the_lease_was_heard() -> None:
     """There may be routes to adopt."""
     its = profile()
-    step = advance(its, {}, Inputs({"main": snapshot(YES, asked=0.0)}), 0.0)
+    step = advance(its, {}, Inputs(Evidence({"main": snapshot(YES, asked=0.0)})), 0.0)
     assert step.wanted is None
     assert step.decisions["web"].cap.reason is Reason.NO_SPEAKER
 
@@ -36,7 +37,9 @@ def test_what_is_held_is_renewed_unchanged_when_the_evidence_agrees() -> None:
     """An agent that was started again moves nothing."""
     its = profile()
     held = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
-    inputs = Inputs({"main": snapshot(YES, YES, asked=0.0)}, {VIP: VipState(True)}, view(*held))
+    inputs = Inputs(
+        Evidence({"main": snapshot(YES, YES, asked=0.0)}), {VIP: VipState(True)}, view(*held)
+    )
     step = advance(its, {}, inputs, 0.0)
     assert step.wanted == held
     assert step.transitions == ()
@@ -47,18 +50,20 @@ def test_a_lost_connection_to_the_lease_moves_nothing() -> None:
     its = profile()
     held = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
     looks = {"main": snapshot(YES, YES, asked=0.0)}
-    step = advance(its, {}, Inputs(looks, {}, view(*held)), 0.0)
+    step = advance(its, {}, Inputs(Evidence(looks), {}, view(*held)), 0.0)
     gone = view(*held, connected=False)
-    step = advance(its, step.memory, Inputs(looks, {}, gone), 1.0)
+    step = advance(its, step.memory, Inputs(Evidence(looks), {}, gone), 1.0)
     assert step.wanted == held
 
 
 def test_a_pass_wakes_itself_for_its_timers() -> None:
     """wake_at is the first moment at which time alone changes something."""
     its = profile()
-    step = advance(its, {}, Inputs({"main": snapshot(YES, asked=0.0)}, {}, view()), 0.0)
+    step = advance(its, {}, Inputs(Evidence({"main": snapshot(YES, asked=0.0)}), {}, view()), 0.0)
     assert step.wake_at == 1.0
-    step = advance(its, step.memory, Inputs({"main": snapshot(YES, asked=1.0)}, {}, view()), 1.0)
+    step = advance(
+        its, step.memory, Inputs(Evidence({"main": snapshot(YES, asked=1.0)}), {}, view()), 1.0
+    )
     assert step.decisions["web"].level is Level.STANDBY
     assert step.wake_at == 4.0  # the look is too old then, sooner than any timer ends
 
@@ -67,7 +72,7 @@ def test_the_same_inputs_give_the_same_step() -> None:
     """A pass has no hidden state: memory in, memory out."""
     its = profile()
     memory = {"web": Memory(adopted=True, level=Level.PREFERRED)}
-    inputs = Inputs({"main": snapshot(NO, NO, asked=5.0)}, {}, view())
+    inputs = Inputs(Evidence({"main": snapshot(NO, NO, asked=5.0)}), {}, view())
     assert advance(its, memory, inputs, 5.0) == advance(its, memory, inputs, 5.0)
 
 
@@ -79,10 +84,10 @@ def test_each_service_adopts_its_own_routes_once() -> None:
     other = tuple(Route(peer, "203.0.113.11/32", "192.0.2.10", (65010,) * 7) for peer in PEERS)
     held = (*(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS), *other)
     looks = {"main": snapshot(YES, YES, asked=0.0)}
-    step = advance(its, {}, Inputs(looks, {}, view(*held)), 0.0)
+    step = advance(its, {}, Inputs(Evidence(looks), {}, view(*held)), 0.0)
     assert step.decisions["web"].level is Level.PREFERRED
     assert step.decisions["other"].level is Level.STANDBY
-    step = advance(its, step.memory, Inputs(looks, {}, view(*other)), 0.1)
+    step = advance(its, step.memory, Inputs(Evidence(looks), {}, view(*other)), 0.1)
     assert step.decisions["web"].level is Level.PREFERRED, "what it wants, not what it reads"
 
 
@@ -93,7 +98,7 @@ def test_what_nobody_has_looked_at_is_not_unhealthy() -> None:
     step = advance(its, {}, Inputs(), 0.0)
     for second in range(60):
         looks = {"main": snapshot(UNPROVED, UNPROVED, asked=float(second))}
-        step = advance(its, step.memory, Inputs(looks, {}, view(*held)), float(second))
+        step = advance(its, step.memory, Inputs(Evidence(looks), {}, view(*held)), float(second))
         assert step.wanted == held
 
 
@@ -104,7 +109,7 @@ def test_a_pass_is_due_when_the_first_of_two_drains_ends_its_wait() -> None:
     held = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
     looks = {"main": snapshot(YES, YES, asked=6.0)}
     for table in ({"*stop": long, "*": short}, {"*": short, "*stop": long}):
-        inputs = Inputs(looks, {}, view(*held), drains=table)
+        inputs = Inputs(Evidence(looks), {}, view(*held), drains=table)
         assert advance(its, {}, inputs, 6.0).wake_at == 7.0
 
 
@@ -115,6 +120,6 @@ def test_what_ran_out_begins_anew_at_standby() -> None:
     assert not restart_at_withdrawn({"web": Memory(adopted=True)}, 100.0)
     anew = restart_at_withdrawn(memory, 100.0)
     looks = {"main": snapshot(YES, YES, asked=100.0)}
-    step = advance(its, anew, Inputs(looks, {}, view()), 100.0)
+    step = advance(its, anew, Inputs(Evidence(looks), {}, view()), 100.0)
     assert step.decisions["web"].level is Level.STANDBY
     assert anew["web"].changed_at == 100.0

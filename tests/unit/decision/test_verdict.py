@@ -10,6 +10,7 @@ from anycastd.evidence.haproxy.conditions import describe, servers_needed, usabl
 from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Gone, Observation, Unreadable
+from anycastd.evidence.sources import Evidence
 from anycastd.profile.model import Threshold
 from anycastd.reasons import Reason
 from support.profiles import profile
@@ -22,7 +23,7 @@ def verdict(look: Observation | None, now: float = 0.0) -> Verdict:
     """Judge the test profile's service by one look."""
     its = profile()
     looks = {} if look is None else {"main": look}
-    return judge_service(its, its.services["web"], looks, now)
+    return judge_service(its, its.services["web"], Evidence(looks), now)
 
 
 @pytest.mark.parametrize(
@@ -138,11 +139,11 @@ def test_any_is_true_by_its_best_rule() -> None:
     )
     service = its.services["web"]
     look = snapshot(YES, YES, asked=0.0)
-    assert judge_service(its, service, {"main": look}, 0.0).serve.truth is TRUE
+    assert judge_service(its, service, Evidence({"main": look}), 0.0).serve.truth is TRUE
     look = snapshot(YES, NO, asked=0.0)
-    assert judge_service(its, service, {"main": look}, 0.0).serve.truth is FALSE
+    assert judge_service(its, service, Evidence({"main": look}), 0.0).serve.truth is FALSE
     look = snapshot(YES, UNPROVED, asked=0.0)
-    assert judge_service(its, service, {"main": look}, 0.0).serve.truth is UNKNOWN
+    assert judge_service(its, service, Evidence({"main": look}), 0.0).serve.truth is UNKNOWN
     assert Query.of([service], "main") == query({"web", "spare"})
     assert describe(service.serve) == (
         "any of (backend web has at least 2 usable; backend spare has at least 1 usable)"
@@ -165,5 +166,5 @@ def test_unknown_in_two_ways_ends_as_the_worse_or_the_better(kind: str, then: Tr
         "main": snapshot(UNPROVED, asked=0.0),
         "two": Unreadable(0.0, 0.0, 1, "no answer"),
     }
-    found = judge_service(its, its.services["web"], looks, 0.0).serve
+    found = judge_service(its, its.services["web"], Evidence(looks), 0.0).serve
     assert (found.truth, found.believe_then, found.reason) == (UNKNOWN, then, Reason.UNPROVED)

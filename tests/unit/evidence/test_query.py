@@ -16,6 +16,7 @@ from anycastd.evidence.haproxy.look import look_once
 from anycastd.evidence.haproxy.query import Query, build_request
 from anycastd.evidence.haproxy.snapshot import Backend, Observation, Snapshot
 from anycastd.evidence.haproxy.stats import MalformedAnswerError, parse_answer
+from anycastd.evidence.sources import Evidence
 from anycastd.profile.model import Profile
 from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
@@ -42,7 +43,7 @@ def seen(haproxy: HAProxy, its: Profile) -> Observation:
 def verdict(haproxy: HAProxy, its: Profile) -> Verdict:
     """Judge the service by a look that is taken now."""
     found = seen(haproxy, its)
-    return judge_service(its, its.services["web"], {"main": found}, found.asked_at)
+    return judge_service(its, its.services["web"], Evidence({"main": found}), found.asked_at)
 
 
 @pytest.fixture
@@ -96,7 +97,9 @@ def test_what_is_not_proved_is_an_interval_of_weights_too() -> None:
         weights = {"a": (10, 10), "b": (90, 90)}
         backend = Backend("web", "UP", rows, weights=weights)
         snap = Snapshot(0.0, snapshot(asked=0.0).worker, {"web": backend}, {})
-        assert judge_service(its, service, {"main": snap}, 0.0).healthy.truth is truth, states
+        assert judge_service(its, service, Evidence({"main": snap}), 0.0).healthy.truth is truth, (
+            states
+        )
 
 
 def test_an_entry_in_the_map_is_maintenance(haproxy: HAProxy) -> None:

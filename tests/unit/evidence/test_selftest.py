@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,8 @@ from anycastd.decision.policy import Decision, decide
 from anycastd.decision.verdict import Verdict, judge_service
 from anycastd.evidence.finding import Truth
 from anycastd.evidence.haproxy.servers import Usable
+from anycastd.evidence.haproxy.snapshot import Observation
+from anycastd.evidence.sources import Evidence
 from anycastd.evidence.vip.selftest import (
     Outcome,
     Probe,
@@ -51,10 +55,15 @@ def results(*outcomes: Outcome, asked: float = 0.0, every: float = 0.0) -> Probe
     return probe
 
 
+def evidence(looks: Mapping[str, Observation], probe: Probe | None) -> Evidence:
+    """Give the looks and the newest self-test of service `web`, if any."""
+    return Evidence(looks, {} if probe is None else {"web": probe})
+
+
 def verdict(probe: Probe | None, *servers: Usable, now: float = 0.0) -> Verdict:
     """Judge the service by these servers, two usable ones by default, and a self-test."""
     look = snapshot(*(servers or (YES, YES)), asked=now)
-    return judge_service(ITS, ITS.services["web"], {"main": look}, now, probe)
+    return judge_service(ITS, ITS.services["web"], evidence({"main": look}, probe), now)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +94,7 @@ def test_only_a_confirmed_refusal_says_that_nobody_serves(
     assert (found.serve.truth, found.healthy.truth) == (serve, healthy)
     assert found.healthy.reason is reason
     if serve is FALSE:
-        assert found.serve.text == "VIP listens on http/80/"
+        assert found.serve.rule.text == "VIP listens on http/80/"
         assert found.serve.value == "refused, 2 times in a row"
 
 
@@ -155,7 +164,7 @@ def test_nobody_listening_is_no_503_page() -> None:
     service = its.services["web"]
     around = Context(session_up=True, vip_present=True, leased_level=Level.PREFERRED)
     look = {"main": snapshot(YES, YES, asked=0.0)}
-    found = judge_service(its, service, look, 0.0, results(REFUSED, REFUSED))
+    found = judge_service(its, service, evidence(look, results(REFUSED, REFUSED)), 0.0)
     decision, _ = decide(service, found, around, Memory(), 0.0)
     assert decision.level is Level.WITHDRAWN
     assert decision.cap.reason is Reason.VIP_REFUSES
@@ -188,15 +197,15 @@ def test_a_pass_judges_each_service_by_its_own_self_test() -> None:
     """The inbox has one by the service's name; without a result nothing new is announced."""
     looks = {"main": snapshot(YES, YES, asked=5.0)}
     memory = {"web": Memory(adopted=True)}
-    step = advance(ITS, memory, Inputs(looks, {}, view()), 5.0)
+    step = advance(ITS, memory, Inputs(Evidence(looks), {}, view()), 5.0)
     assert step.decisions["web"].cap.reason is Reason.NOT_TESTED
     refused = results(REFUSED, REFUSED, asked=5.0)
     assert refused is not None
-    step = advance(ITS, memory, Inputs(looks, {}, view(), {"web": refused}), 5.0)
+    step = advance(ITS, memory, Inputs(Evidence(looks, {"web": refused}), {}, view()), 5.0)
     assert step.decisions["web"].cap.reason is Reason.VIP_REFUSES
     passed = results(PASSED, asked=5.0)
     assert passed is not None
-    inputs = Inputs(looks, {}, view(), {"web": passed})
+    inputs = Inputs(Evidence(looks, {"web": passed}), {}, view())
     assert advance(ITS, memory, inputs, 5.0).decisions["web"].cap.reason is Reason.PROVING
     stages = forecast(ITS, memory, inputs, 5.0, 3600.0)["web"]
     assert stages[-1].decision.level is Level.PREFERRED
@@ -207,7 +216,7 @@ def test_status_says_what_no_level_shows() -> None:
     its = profile(ADDED, WITHOUT_HEALTHY)
     slow = results(SLOW, SLOW, asked=5.0)
     assert slow is not None
-    inputs = Inputs({"main": snapshot(YES, asked=5.0)}, {}, view(), {"web": slow})
+    inputs = Inputs(Evidence({"main": snapshot(YES, asked=5.0)}, {"web": slow}), {}, view())
     memory = {"web": Memory(adopted=True, level=Level.PREFERRED)}
     step = advance(its, memory, inputs, 5.0)
     assert step.decisions["web"].level is Level.PREFERRED

@@ -19,6 +19,7 @@ from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance
 from anycastd.decision.policy import Transition
+from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
 from anycastd.reasons import Reason
@@ -39,7 +40,7 @@ def inputs(*servers: Any, now: float, up: Session = Session.UP) -> Inputs:
     neighbors = {peer: NeighborReport(up, 1.0) for peer in PEERS}
     lease = LeaseView(True, Report("i", 1, 1, 5.0, neighbors, ()), ())
     looks = {"main": snapshot(*servers, asked=now)}
-    return Inputs(looks, {f"{VIP}/32": VipState(True)}, lease)
+    return Inputs(Evidence(looks), {f"{VIP}/32": VipState(True)}, lease)
 
 
 def lived(its: Profile, life: list[tuple[float, Any]]) -> dict[str, Memory]:

@@ -17,6 +17,7 @@ from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Gone, Observation
+from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.views.severity import severity
 from anycastd.views.status import build_status
@@ -44,7 +45,7 @@ def status(
         for peer, session in zip(PEERS, sessions, strict=True)
     }
     lease = LeaseView(True, Report("i", 7, 7, 4.0, neighbors, routes, exabgp="5.0.15"), routes)
-    inputs = Inputs({"main": look}, {VIP: VipState(True)}, lease)
+    inputs = Inputs(Evidence({"main": look}), {VIP: VipState(True)}, lease)
     well = LastKnown(True, 0.0)
     memory = Memory(level=level, adopted=True, serve=well, healthy=well, sessions=well)
     step = advance(its, {"web": memory}, inputs, 100.0)

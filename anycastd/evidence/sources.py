@@ -1,0 +1,73 @@
+"""Every source of evidence, and which of them evaluates which type of rule (pure).
+
+A new source adds its observations to ``Evidence`` and its types of rules to ``EVALUATORS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from anycastd.evidence.finding import Finding, RuleRef
+from anycastd.evidence.haproxy.conditions import evaluate_rule
+from anycastd.evidence.haproxy.snapshot import Observation
+from anycastd.evidence.vip.selftest import (
+    AnswersRule,
+    ListensRule,
+    Probe,
+    evaluate_answers,
+    evaluate_listens,
+)
+from anycastd.profile.model import BackendRule, FrontendRule, LimitRule, Maintenance, Profile, Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The newest observation of everything that rules ask for, one mapping for each source.
+
+    ``haproxy``: name of the instance -> observation.  ``self_test``: name of the service -> Probe.
+    """
+
+    haproxy: Mapping[str, Observation] = field(default_factory=dict)
+    self_test: Mapping[str, Probe] = field(default_factory=dict)
+
+    def refreshed(self, asked_at: float) -> Evidence:
+        """Give the same evidence as if all of it had been asked for at ``asked_at``."""
+        return Evidence(
+            {name: replace(look, asked_at=asked_at) for name, look in self.haproxy.items()},
+            {name: replace(probe, asked_at=asked_at) for name, probe in self.self_test.items()},
+        )
+
+
+Evaluator = Callable[[RuleRef, Any, Profile, Evidence, float], Finding]
+
+
+def _ask_haproxy(
+    ref: RuleRef, rule: Rule, profile: Profile, evidence: Evidence, now: float
+) -> Finding:
+    name = rule.instance
+    return evaluate_rule(ref, rule, profile.haproxy[name], evidence.haproxy.get(name), now)
+
+
+def _ask_listens(
+    ref: RuleRef, rule: ListensRule, _: Profile, evidence: Evidence, now: float
+) -> Finding:
+    return evaluate_listens(ref, rule, evidence.self_test.get(ref.service), now)
+
+
+def _ask_answers(
+    ref: RuleRef, rule: AnswersRule, _: Profile, evidence: Evidence, now: float
+) -> Finding:
+    return evaluate_answers(ref, rule, evidence.self_test.get(ref.service), now)
+
+
+EVALUATORS: Mapping[type, Evaluator] = {
+    BackendRule: _ask_haproxy,
+    FrontendRule: _ask_haproxy,
+    LimitRule: _ask_haproxy,
+    Maintenance: _ask_haproxy,
+    ListensRule: _ask_listens,
+    AnswersRule: _ask_answers,
+}
+"""Type of a rule -> what evaluates it: (rule's reference, rule, profile, evidence, now)."""
