@@ -95,7 +95,7 @@ def in_own_network() -> Callable[[Callable[[], Coroutine[Any, Any, T]]], T]:
 
 @pytest.fixture(name="eventually")
 def _eventually() -> Callable[..., Awaitable[Any]]:
-    """Give ``eventually(condition, within=5)``, to be awaited; see ``waiting``."""
+    """Give ``eventually(condition, timeout=5)``, to be awaited; see ``waiting``."""
     return eventually
 
 

@@ -31,10 +31,10 @@ class Connections:
         # Also where the task was cancelled before its first step.
         task.add_done_callback(lambda _: writer.close())
 
-    async def close(self, grace_period: float = 0.0) -> None:
-        """Close all connections; answers under way have ``grace_period`` seconds to end."""
-        if self._tasks and grace_period:
-            await asyncio.wait(self._tasks, timeout=grace_period)
+    async def close(self, timeout: float = 0.0) -> None:
+        """Close all connections; answers under way have ``timeout`` seconds to end."""
+        if self._tasks and timeout:
+            await asyncio.wait(self._tasks, timeout=timeout)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

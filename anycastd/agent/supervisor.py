@@ -70,14 +70,14 @@ class Supervisor:
             await asyncio.sleep(delay)
             delay = min(2 * delay, MAX_RETRY_DELAY)
 
-    async def stop(self, grace_period: float) -> None:
-        """End the speaker by SIGTERM, or by SIGKILL if it still runs after ``grace_period`` s."""
+    async def stop(self, timeout: float) -> None:
+        """End the speaker by SIGTERM, or by SIGKILL if it still runs after ``timeout`` s."""
         pid, self.pid = self.pid, None
         if pid is None:
             return
         os.kill(pid, signal.SIGTERM)
         try:
-            async with asyncio.timeout(grace_period):
+            async with asyncio.timeout(timeout):
                 await _wait_for_child(pid)
         except TimeoutError:
             os.kill(pid, signal.SIGKILL)

@@ -95,7 +95,7 @@ def _frozen_lease_and_haproxy(machine: Machine) -> int | None:
 
 def _start_and_cont(machine: Machine, pid: int | None) -> None:
     machine.start_haproxy()
-    machine.cont("lease", pid)
+    machine.resume("lease", pid)
 
 
 ROWS = (
@@ -170,8 +170,8 @@ class Trial:
 
 def trial(machine: Machine, it: Row) -> Trial:
     """Break it once, mend it, and look at what was seen."""
-    machine.settle()
-    machine.proper()
+    machine.wait_settled()
+    machine.wait_in_order()
     at = time.monotonic()
     given = it.begin(machine)
     awaited = None
@@ -182,7 +182,7 @@ def trial(machine: Machine, it: Row) -> Trial:
     it.end(machine, given)
     ended = time.monotonic()
     pass_time(at, it.watch)
-    settled = machine.settle()
+    settled = machine.wait_settled()
     gone = machine.wire.first(at)
     changed = machine.wire.changes(at)
     return Trial(
@@ -243,7 +243,7 @@ def measure(directory: Path, python: str, count: int, only: str = "") -> dict[st
         for it in chosen:
             rows[it.name] = _figures(it, found[it.name])
             say(_line(it, found[it.name], base))
-        machine.settle()
+        machine.wait_settled()
         memory.append(_memory(machine))
     say(f"resident memory at the start and at the end, MB: {memory[0]}, {memory[1]}")
     for text in violations:

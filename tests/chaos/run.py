@@ -85,8 +85,8 @@ def watch(
     played_at = time.monotonic()
     trouble = ""
     try:
-        machine.settle(RECOVERY_TIMEOUT, CALM)
-        machine.proper(15)
+        machine.wait_settled(RECOVERY_TIMEOUT, CALM)
+        machine.wait_in_order(15)
     except AssertionError as error:
         trouble = f"not recovered: {error}"
     ended_at = time.monotonic()
@@ -122,8 +122,8 @@ def run(
     """Run a plan on a machine without faults; stop at the first violation."""
     outcome = Outcome(seed)
     random.seed(seed)  # the order in which a paused machine's processes go on
-    machine.settle()
-    machine.proper()
+    machine.wait_settled()
+    machine.wait_in_order()
     outcome.exabgp = str(machine.appliance.status()["lease"]["exabgp"])
     _measure_memory(machine, outcome)
     began_at = time.monotonic()
@@ -163,7 +163,7 @@ def run(
     outcome.requests = len(machine.traffic.requests)
     for unit in (machine.agent, machine.speaker):
         outcome.restarts[unit.name] = len(unit.starts) - 1
-        outcome.watchdog[unit.name] = len(unit.barked)
+        outcome.watchdog[unit.name] = len(unit.watchdog_kills)
     _measure_memory(machine, outcome)
     return outcome
 

@@ -155,7 +155,7 @@ class Appliance:
             sys.executable, "run", "agent", *arguments, environment=environment
         )
 
-    def wait_path(self, asns: int, within: float = 30.0) -> None:
+    def wait_path(self, asns: int, timeout: float = 30.0) -> None:
         """Wait until each peer has the VIP with a path of ``asns`` ASNs (0: not at all)."""
 
         def there() -> bool:
@@ -163,7 +163,7 @@ class Appliance:
             lengths = [0 if route is None else len(route.as_path) for route in heard]
             return lengths == [asns] * len(lengths)
 
-        wait_for(there, within, f"{VIP} with {asns} ASNs at both peers\n{self.log()}")
+        wait_for(there, timeout, f"{VIP} with {asns} ASNs at both peers\n{self.log()}")
 
     def status(self) -> dict[str, Any]:
         """Ask the agent as an operator's program would."""

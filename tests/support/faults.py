@@ -53,7 +53,7 @@ def _stopped(part: str, name: str, lasts: tuple[float, float], *, harmless: bool
     return Fault(
         name,
         lambda machine, _: machine.stop(part),
-        lambda machine, pid: machine.cont(part, pid),
+        lambda machine, pid: machine.resume(part, pid),
         (part,),
         lasts,
         harmless,
@@ -88,8 +88,8 @@ def _all_servers(machine: Machine, *, there: bool) -> None:
 def _peer_away(number: int) -> Fault:
     return Fault(
         f"peer {number} away",
-        lambda machine, _: machine.leave(number),
-        lambda machine, _: machine.come_back(number),
+        lambda machine, _: machine.remove_peer(number),
+        lambda machine, _: machine.return_peer(number),
         ("peer 0", "peer 1"),  # not both at once: that is another fault
         (0.5, 5.0),
         harmless=True,
@@ -98,12 +98,12 @@ def _peer_away(number: int) -> Fault:
 
 def _both_away(machine: Machine, _: float) -> None:
     for number in range(len(machine.appliance.peers)):
-        machine.leave(number)
+        machine.remove_peer(number)
 
 
 def _both_back(machine: Machine, _: Any) -> None:
     for number in range(len(machine.appliance.peers)):
-        machine.come_back(number)
+        machine.return_peer(number)
 
 
 _HARMLESS = (
@@ -124,16 +124,16 @@ _HARMLESS = (
     Fault("haproxy reloaded", _now(Machine.reload_haproxy), parts=("haproxy",), harmless=True),
     Fault(
         "stats socket taken",
-        _now(Machine.clutter),
-        lambda machine, _: machine.declutter(),
+        _now(Machine.occupy_stats_socket),
+        lambda machine, _: machine.free_stats_socket(),
         ("haproxy",),
         (0.2, 1.0),
         harmless=True,
     ),
     Fault(
         "haproxy full",
-        _now(Machine.fill),
-        lambda machine, _: machine.drain(),
+        _now(Machine.fill_haproxy),
+        lambda machine, _: machine.empty_haproxy(),
         ("haproxy",),
         (0.5, 4.0),
         harmless=True,
@@ -154,7 +154,7 @@ _HARMLESS = (
     Fault(
         "cpu starved",
         _now(Machine.starve),
-        lambda machine, _: machine.feed(),
+        lambda machine, _: machine.end_starvation(),
         ("cpu",),
         (1.0, 4.0),
         harmless=True,
@@ -164,8 +164,8 @@ _HARMLESS = (
 _HARMFUL = (
     Fault(
         "agent killed, stays away",
-        lambda machine, _: machine.away("agent"),
-        lambda machine, _: machine.back("agent"),
+        lambda machine, _: machine.keep_down("agent"),
+        lambda machine, _: machine.let_start("agent"),
         ("agent",),
         (6.0, 8.0),
     ),

@@ -92,8 +92,8 @@ class Machine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.feed()
-        self.declutter()
+        self.end_starvation()
+        self.free_stats_socket()
         send_signal(signal.SIGCONT, list_processes())
         self._stack.close()
 
@@ -107,7 +107,7 @@ class Machine:
         assert self.appliance.speaker is not None
         return self.appliance.speaker
 
-    def note(self, part: str, what: str) -> float:
+    def record(self, part: str, what: str) -> float:
         """Write down what is being done; when."""
         at = time.monotonic()
         self.journal.append(Entry(at, part, what))
@@ -166,35 +166,35 @@ class Machine:
         for part, pid in pids.items():
             if pid is not None:
                 send_signal(signal.SIGKILL, [pid])
-                self.note(part, "touch")
+                self.record(part, "touch")
         return at
 
-    def away(self, part: str) -> float:
+    def keep_down(self, part: str) -> float:
         """SIGKILL to agent or exabgp, which is not started again before ``back``."""
         unit = self.agent if part == "agent" else self.speaker
-        unit.hold()
-        at = self.note(part, "down")
+        unit.suspend()
+        at = self.record(part, "down")
         if (pid := unit.pid) is not None:
             send_signal(signal.SIGKILL, [pid])
         return at
 
-    def back(self, part: str) -> float:
+    def let_start(self, part: str) -> float:
         """Let agent or exabgp be started again."""
-        at = self.note(part, "up")
-        (self.agent if part == "agent" else self.speaker).release()
+        at = self.record(part, "up")
+        (self.agent if part == "agent" else self.speaker).resume()
         return at
 
     def stop(self, part: str) -> int | None:
         """SIGSTOP to agent, lease or exabgp; the pid to continue."""
         pid = self.pid(part)
         if pid is not None:
-            self.note(part, "stop")
+            self.record(part, "stop")
             send_signal(signal.SIGSTOP, [pid])
         return pid
 
-    def cont(self, part: str, pid: int | None) -> float:
+    def resume(self, part: str, pid: int | None) -> float:
         """SIGCONT to a process that was stopped, if it is still there."""
-        at = self.note(part, "cont")
+        at = self.record(part, "cont")
         if pid is not None:
             send_signal(signal.SIGCONT, [pid])
         return at
@@ -202,45 +202,45 @@ class Machine:
     def kill_haproxy(self) -> float:
         """SIGKILL to master and workers at once."""
         pids = self.appliance.haproxy.pids()
-        at = self.note("haproxy", "down")
+        at = self.record("haproxy", "down")
         send_signal(signal.SIGKILL, pids)
         self.appliance.haproxy.kill()
         return at
 
     def stop_haproxy(self) -> float:
         """End it as `systemctl stop` does."""
-        at = self.note("haproxy", "down")
+        at = self.record("haproxy", "down")
         self.appliance.haproxy.stop()
         return at
 
     def start_haproxy(self) -> float:
         """Start it, and wait until it answers."""
-        at = self.note("haproxy", "up")  # from now on it may serve
+        at = self.record("haproxy", "up")  # from now on it may serve
         self.appliance.haproxy.start()
         return at
 
     def freeze_haproxy(self) -> float:
         """SIGSTOP to master and workers."""
         pids = self.appliance.haproxy.pids()
-        at = self.note("haproxy", "stop")
+        at = self.record("haproxy", "stop")
         send_signal(signal.SIGSTOP, pids)
         return at
 
     def thaw_haproxy(self) -> float:
         """SIGCONT to master and workers."""
-        at = self.note("haproxy", "cont")
+        at = self.record("haproxy", "cont")
         self.appliance.haproxy.signal(signal.SIGCONT)
         return at
 
     def reload_haproxy(self) -> float:
         """Reload it, and wait for the new worker."""
-        at = self.note("haproxy", "touch")
+        at = self.record("haproxy", "touch")
         self.appliance.haproxy.reload()
         return at
 
     def server(self, number: int, *, there: bool) -> float:
         """Take a server away, or give it back."""
-        at = self.note(f"server {number}", "up" if there else "down")
+        at = self.record(f"server {number}", "up" if there else "down")
         backend = self.appliance.backends[number]
         if there:
             backend.start()
@@ -250,7 +250,7 @@ class Machine:
 
     def remove_vip(self) -> float:
         """Remove the VIP from the loopback by hand."""
-        at = self.note("vip", "touch")
+        at = self.record("vip", "touch")
         subprocess.run(["ip", "address", "del", f"{VIP}/32", "dev", "lo"], check=False)
         return at
 
@@ -263,23 +263,23 @@ class Machine:
                 return False
         return True
 
-    def leave(self, peer: int) -> float:
+    def remove_peer(self, peer: int) -> float:
         """Have a peer close its session and refuse others."""
         it = self.appliance.peers[peer]
         it.accepting = False
-        at = self.note(f"peer {peer}", "down")
+        at = self.record(f"peer {peer}", "down")
         with contextlib.suppress(AssertionError, OSError):  # it may have none to close
             it.drop(6, 2)
         return at
 
-    def come_back(self, peer: int) -> float:
+    def return_peer(self, peer: int) -> float:
         """Have a peer accept sessions again."""
         self.appliance.peers[peer].accepting = True
-        return self.note(f"peer {peer}", "up")
+        return self.record(f"peer {peer}", "up")
 
     def refresh(self, peer: int) -> None:
         """Have a peer ask for all routes again (RFC 2918), if it has a session."""
-        self.note(f"refresh {peer}", "touch")
+        self.record(f"refresh {peer}", "touch")
         with contextlib.suppress(AssertionError, OSError):
             self.appliance.peers[peer].ask_refresh()
 
@@ -288,9 +288,9 @@ class Machine:
 
         What was stopped before stays stopped; they go on in any order.
         """
-        self.agent.hold("pause")
-        self.speaker.hold("pause")
-        began = self.note("machine", "stop")
+        self.agent.suspend("pause")
+        self.speaker.suspend("pause")
+        began = self.record("machine", "stop")
         stopped: list[int] = []
         # Twice: a process that was being forked meanwhile must not run on.
         for _ in range(2):
@@ -299,32 +299,32 @@ class Machine:
                     send_signal(signal.SIGSTOP, [pid])
                     stopped.append(pid)
         until(lambda: time.monotonic() - began >= seconds, seconds + 5)
-        self.note("machine", "cont")
+        self.record("machine", "cont")
         send_signal(signal.SIGCONT, random.sample(stopped, len(stopped)))
-        self.agent.release("pause")
-        self.speaker.release("pause")
+        self.agent.resume("pause")
+        self.speaker.resume("pause")
         return time.monotonic() - began
 
     def starve(self) -> float:
         """Start processes that burn all the CPU there is."""
-        at = self.note("cpu", "down")
+        at = self.record("cpu", "down")
         self._hogs = [
             subprocess.Popen(["setpriv", "--pdeathsig", "KILL", sys.executable, "-c", HOG])
             for _ in range(HOGS)
         ]
         return at
 
-    def feed(self) -> float:
+    def end_starvation(self) -> float:
         """End what burns CPU."""
         for hog in self._hogs:
             hog.kill()
             hog.wait()
         self._hogs = []
-        return self.note("cpu", "up")
+        return self.record("cpu", "up")
 
-    def clutter(self) -> float:
+    def occupy_stats_socket(self) -> float:
         """Take all of the stats socket's connections, and say nothing on them."""
-        at = self.note("cli", "down")
+        at = self.record("cli", "down")
         for _ in range(CLUTTER):
             connection = socket.socket(socket.AF_UNIX)
             connection.setblocking(False)
@@ -333,17 +333,17 @@ class Machine:
                 connection.connect(str(self.appliance.haproxy.socket))
         return at
 
-    def declutter(self) -> float:
+    def free_stats_socket(self) -> float:
         """Let the stats socket's connections go."""
         self._let_go()
-        return self.note("cli", "up")
+        return self.record("cli", "up")
 
-    def fill(self) -> float:
+    def fill_haproxy(self) -> float:
         """Have HAProxy at its limit of connections: nobody else is served, for up to 5 s.
 
         By clients that say nothing: HAProxy 2.6 may hang for ever when its limit is changed.
         """
-        at = self.note("haproxy", "full")
+        at = self.record("haproxy", "full")
         for _ in range(2 * FULL):
             connection = socket.socket()
             connection.setblocking(False)
@@ -351,10 +351,10 @@ class Machine:
             self._clutter.append(connection)
         return at
 
-    def drain(self) -> float:
+    def empty_haproxy(self) -> float:
         """Let clients in again."""
         self._let_go()
-        return self.note("haproxy", "free")
+        return self.record("haproxy", "free")
 
     def _let_go(self) -> None:
         for connection in self._clutter:
@@ -363,7 +363,7 @@ class Machine:
 
     # What it comes to ---------------------------------------------------------------------------
 
-    def settle(self, within: float = 30.0, calm: float = 0.3) -> float:
+    def wait_settled(self, timeout: float = 30.0, calm: float = 0.3) -> float:
         """Wait until all is as it was in the beginning and stays so; when that was."""
         since = [0.0]
 
@@ -375,15 +375,15 @@ class Machine:
             return bool(since[0]) and time.monotonic() - since[0] >= calm
 
         try:
-            until(settled, within, 0.01)
+            until(settled, timeout, 0.01)
         except AssertionError:
             raise AssertionError(
-                f"not settled in {within} s: {self.wire.lengths()}, {self.running()}\n"
+                f"not settled in {timeout} s: {self.wire.lengths()}, {self.running()}\n"
                 f"{self.tail()}\n{self.appliance.log()[-6000:]}"
             ) from None
         return since[0]
 
-    def proper(self, within: float = 10.0) -> None:
+    def wait_in_order(self, timeout: float = 10.0) -> None:
         """Wait until one of each process is there and the agent says that all is in sync."""
         ideal = {
             "agent": 1,
@@ -393,8 +393,8 @@ class Machine:
             "haproxy worker": 1,
             "zombie": 0,
         }
-        until(lambda: self.running() == ideal, within, 0.05)
-        until(self.in_sync, within, 0.05)
+        until(lambda: self.running() == ideal, timeout, 0.05)
+        until(self.in_sync, timeout, 0.05)
 
     def in_sync(self) -> bool:
         """Whether wanted, acknowledged, in the rib and sessions agree, says the agent."""

@@ -22,7 +22,7 @@ class Unit:
     """Keep one process running; a context manager.
 
     ``spawn`` starts it, with an environment for systemd's words.  ``watchdog`` is in seconds.
-    ``starts`` are the times of all starts (``time.monotonic()``), ``barked`` of all that the
+    ``starts`` are the times of all starts (``time.monotonic()``), ``watchdog_kills`` of all that the
     watchdog ended.  The thread lives as long as the unit does: a parent-death signal goes by the
     parent's thread.
     """
@@ -35,19 +35,19 @@ class Unit:
     ) -> None:
         self.name = name
         self.starts: list[float] = []
-        self.barked: list[float] = []
+        self.watchdog_kills: list[float] = []
         self.process: subprocess.Popen[bytes] | None = None
         self._spawn = spawn
         self._watchdog = watchdog
-        self._held: set[str] = set()
+        self._suspended_for: set[str] = set()
         self._may_start = threading.Event()
         self._may_start.set()
         self._over = False
-        self._fed: float | None = None
+        self._alive_at: float | None = None
         self._spawning = threading.Lock()
-        self._ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._ear.bind("")  # an abstract address of the kernel's choice
-        self._ear.setblocking(False)
+        self._notify_socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify_socket.bind("")  # an abstract address of the kernel's choice
+        self._notify_socket.setblocking(False)
         self._thread = threading.Thread(target=self._run, name=f"unit-{name}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -66,7 +66,7 @@ class Unit:
             if self.process is not None and self.process.poll() is None:
                 self.process.kill()
         self._thread.join(10)
-        self._ear.close()
+        self._notify_socket.close()
 
     @property
     def pid(self) -> int | None:
@@ -74,32 +74,32 @@ class Unit:
         process = self.process
         return None if process is None or process.poll() is not None else process.pid
 
-    def hold(self, why: str = "") -> None:
-        """Start and end nothing until ``release``; when this returns, nothing is being started."""
-        self._held.add(why)
+    def suspend(self, why: str = "") -> None:
+        """Start and end nothing until ``resume``; when this returns, nothing is being started."""
+        self._suspended_for.add(why)
         self._may_start.clear()
         with self._spawning:
             pass
 
-    def release(self, why: str = "") -> None:
+    def resume(self, why: str = "") -> None:
         """Start again what has ended, unless it is held for another reason."""
-        self._held.discard(why)
-        if not self._held:
-            self._fed = self._fed and time.monotonic()
+        self._suspended_for.discard(why)
+        if not self._suspended_for:
+            self._alive_at = self._alive_at and time.monotonic()
             self._may_start.set()
 
     def _run(self) -> None:
-        address = self._ear.getsockname().decode().replace("\0", "@", 1)
+        address = self._notify_socket.getsockname().decode().replace("\0", "@", 1)
         said = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": str(int(self._watchdog * 1e6))}
         while True:
             self._may_start.wait()
             with self._spawning:
                 if self._over:
                     return
-                if self._held:
+                if self._suspended_for:
                     continue
                 self.starts.append(time.monotonic())
-                self._fed = None
+                self._alive_at = None
                 process = self.process = self._spawn(said)
             while process.poll() is None:
                 self._listen(process)
@@ -107,11 +107,11 @@ class Unit:
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         # A child that ends wakes nobody here, so this looks as often as 50 times a second.
-        if select.select([self._ear], [], [], 0.02)[0]:
-            words = self._ear.recv(4096).split(b"\n")
+        if select.select([self._notify_socket], [], [], 0.02)[0]:
+            words = self._notify_socket.recv(4096).split(b"\n")
             if b"READY=1" in words or b"WATCHDOG=1" in words:
-                self._fed = time.monotonic()
-        late = self._fed is not None and time.monotonic() - self._fed > self._watchdog
-        if late and not self._held:
-            self.barked.append(time.monotonic())
+                self._alive_at = time.monotonic()
+        late = self._alive_at is not None and time.monotonic() - self._alive_at > self._watchdog
+        if late and not self._suspended_for:
+            self.watchdog_kills.append(time.monotonic())
             process.kill()

@@ -11,12 +11,12 @@ T = TypeVar("T")
 
 
 async def eventually(
-    condition: Callable[[], T], within: float = 5.0, what: str = "", every: float = 0.002
+    condition: Callable[[], T], timeout: float = 5.0, what: str = "", every: float = 0.002
 ) -> T:
     """Look each ``every`` s until ``condition()`` is true and return it; AssertionError after."""
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within} s: {what or condition}")
+            raise AssertionError(f"not within {timeout} s: {what or condition}")
         await asyncio.sleep(every)
     return value

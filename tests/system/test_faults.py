@@ -48,8 +48,8 @@ def one(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machi
 @pytest.fixture
 def machine(one: Machine) -> Machine:
     """Give the machine once it is well: every test is also one of recovery from the one before."""
-    one.settle()
-    one.proper()
+    one.wait_settled()
+    one.wait_in_order()
     return one
 
 
@@ -79,7 +79,7 @@ def test_nothing_moves(machine: Machine, name: str, lasts: float, watch: float) 
     pass_time(began, watch)
     assert machine.wire.story(began) == ["nothing", "nothing"], machine.appliance.log()
     assert machine.has_vip()
-    machine.proper()
+    machine.wait_in_order()
 
 
 @pytest.mark.parametrize(
@@ -108,18 +108,18 @@ def test_gone_in_time_and_back_in_two_steps(
     gone = max(machine.wire.first(began)) - began
     pass_time(began, lasts)
     fault.end(machine, given)
-    machine.settle(20)
-    machine.proper()
+    machine.wait_settled(20)
+    machine.wait_in_order()
     assert gone < bound + AT_ONCE
     assert machine.wire.story(began) == [BACK, BACK], machine.appliance.log()
 
 
 def test_a_full_haproxy(machine: Machine) -> None:
     """It takes no more connections, clients fail, and the route stays: it must not go for that."""
-    began = machine.fill()
+    began = machine.fill_haproxy()
     until(lambda: machine.traffic.failed(began), 5)
     pass_time(began, 3)
-    machine.drain()
+    machine.empty_haproxy()
     pass_time(began, 4)
     assert machine.wire.story(began) == ["nothing", "nothing"], machine.appliance.log()
     assert len(machine.traffic.failed(began)) > 20
@@ -134,8 +134,8 @@ def test_a_lease_process_that_hangs_holds_no_dead_route(machine: Machine) -> Non
     wait_for(lambda: machine.wire.lengths() == [0, 0], 8, f"no route\n{machine.tail()}")
     gone = max(machine.wire.first(began)) - began
     machine.start_haproxy()
-    machine.cont("lease", hung)
-    machine.settle(20)
+    machine.resume("lease", hung)
+    machine.wait_settled(20)
     assert gone < 5 + 1 + 4 * AT_ONCE
     assert machine.wire.story(began) == [BACK, BACK]
 
@@ -148,7 +148,7 @@ def test_an_agent_that_dies_with_its_haproxy(machine: Machine) -> None:
     wait_for(lambda: machine.wire.lengths() == [0, 0], TTL + 2, f"no route\n{machine.tail()}")
     gone = max(machine.wire.first(began)) - began
     machine.start_haproxy()
-    machine.settle(20)
+    machine.wait_settled(20)
     assert gone < TTL + AT_ONCE
     assert machine.wire.story(began) == [BACK, BACK]
 
@@ -158,23 +158,23 @@ def test_a_speaker_that_comes_back_after_its_haproxy(machine: Machine) -> None:
     began = time.monotonic()
     machine.kill_haproxy()
     machine.wire.wait(0, 5)
-    machine.away("exabgp")
+    machine.keep_down("exabgp")
     started = machine.start_haproxy()
     pass_time(started, 3)
-    machine.back("exabgp")
-    machine.settle(20)
+    machine.let_start("exabgp")
+    machine.wait_settled(20)
     assert machine.wire.story(began) == [BACK, BACK], machine.appliance.log()
 
 
 def test_one_of_two_peers_is_away(machine: Machine) -> None:
     """The other one's route stays as it is; whoever comes back has the present route at once."""
     began = time.monotonic()
-    machine.leave(0)
+    machine.remove_peer(0)
     pass_time(began, 1)
-    machine.come_back(0)
-    machine.settle(20)
+    machine.return_peer(0)
+    machine.wait_settled(20)
     assert machine.wire.story(began) == ["x 1", "nothing"]
-    machine.proper()
+    machine.wait_in_order()
 
 
 def test_ten_reloads_under_traffic(machine: Machine) -> None:
@@ -218,7 +218,7 @@ def test_an_exabgp_that_hangs(machine: Machine, tmp_path: Path) -> None:
         machine.stop("exabgp")
         wait_for(lambda: machine.wire.lengths() == [0, 0], 8, "the sessions to close")
         assert max(machine.wire.first(began)) - began < 5 + AT_ONCE
-        machine.settle(20)
+        machine.wait_settled(20)
         assert other.poll() is None
         check = [sys.executable, "-m", "anycastd", "check", str(machine.appliance.profile)]
         said = subprocess.run(check, capture_output=True, encoding="utf-8", check=True).stdout
@@ -238,4 +238,4 @@ def test_a_stop_and_a_start_of_the_agent_is_no_change(machine: Machine) -> None:
     machine.agent.process.send_signal(signal.SIGTERM)
     pass_time(began, TTL + 1)
     assert machine.wire.story(began) == ["nothing", "nothing"], machine.appliance.log()
-    machine.proper()
+    machine.wait_in_order()

@@ -64,9 +64,9 @@ def two_at_once(place: Path, number: int) -> None:
     episode = Episode(number, harmless=False, steps=steps)
     python = PYTHONS[number % len(PYTHONS)]
     with running(place, python, ttl=TTL, deadline=DEADLINE) as machine:
-        machine.settle()
-        machine.proper()
-        since = machine.note("pair", "touch")
+        machine.wait_settled()
+        machine.wait_in_order()
+        since = machine.record("pair", "touch")
         _, found, trouble = watch(machine, episode, BOUNDS)
         wrong = [*found.violations, *([trouble] if trouble else [])]
         seen = "\n".join(
@@ -84,8 +84,8 @@ def pauses(place: Path) -> None:
     BGP itself would not survive it otherwise, with a hold time of 9 s.
     """
     with running(place, PYTHONS[-1], ttl=TTL, deadline=DEADLINE) as machine:
-        machine.settle()
-        machine.proper()
+        machine.wait_settled()
+        machine.wait_in_order()
         began = time.monotonic()
         for seconds in (1, 6, 2, 1, 5, 1, 3, 1, 4, 2):
             if seconds > HOLD / 3:
@@ -95,11 +95,11 @@ def pauses(place: Path) -> None:
         assert machine.wire.story(began) == ["nothing", "nothing"], machine.appliance.log()
         for peer in machine.appliance.peers:
             assert not peer.of(Closed)
-        machine.proper()
+        machine.wait_in_order()
 
 
-def wait_for_keepalives(machine: Machine, within: float) -> None:
-    """Wait until each peer has heard a keepalive within the last ``within`` seconds."""
+def wait_for_keepalives(machine: Machine, max_age: float) -> None:
+    """Wait until each peer has heard a keepalive in the last ``max_age`` seconds."""
     counts = [peer.keepalives for peer in machine.appliance.peers]
     heard = [0.0 for _ in counts]
 
@@ -108,7 +108,7 @@ def wait_for_keepalives(machine: Machine, within: float) -> None:
         for number, peer in enumerate(machine.appliance.peers):
             if peer.keepalives != counts[number]:
                 counts[number], heard[number] = peer.keepalives, now
-        return now - min(heard) < within
+        return now - min(heard) < max_age
 
     until(fresh, 10)
 
@@ -127,7 +127,7 @@ def steps_of_the_clock(place: Path) -> None:
     with own_network():
         appliance = Appliance(place, python=PYTHONS[-1], ttl=2, profile=profile)
         with Machine(appliance, environment={"PYTHONPATH": path}) as machine:
-            machine.settle()
+            machine.wait_settled()
             began = time.monotonic()
             for step in ("60", "0", "-60"):
                 stepped = time.monotonic()
@@ -137,7 +137,7 @@ def steps_of_the_clock(place: Path) -> None:
             assert machine.wire.story(began) == ["nothing", "nothing"], appliance.log()
             for peer in appliance.peers:
                 assert not peer.of(Closed)
-            machine.proper()
+            machine.wait_in_order()
 
 
 # Agents that are not well -------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def wedge(place: Path, part: str) -> None:
 def crashes(place: Path) -> None:
     """Kill each agent once it holds the lease, five times."""
     with running(place, PYTHONS[0], ttl=TTL, deadline=DEADLINE) as machine:
-        machine.settle()
+        machine.wait_settled()
         began = time.monotonic()
         for _ in range(MAX_CRASHES):
             until(machine.in_sync, 15, 0.05)

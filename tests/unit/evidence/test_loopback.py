@@ -213,10 +213,10 @@ def test_interface_that_comes_and_goes(
             for _ in range(2):
                 ip("link", "add", "vips", "type", "bridge")
                 ip("link", "set", "vips", "up")
-                await eventually(lambda: watched.now(V4).usable, within=0.9)  # no retry needed
+                await eventually(lambda: watched.now(V4).usable, timeout=0.9)  # no retry needed
                 assert on("vips", V4)
                 ip("link", "del", "vips")
-                await eventually(lambda: not watched.now(V4).present, within=0.9)
+                await eventually(lambda: not watched.now(V4).present, timeout=0.9)
 
     in_own_network(work)
 
@@ -233,7 +233,7 @@ def test_another_host_with_the_same_ipv6_address(
         ip("addr", "add", "2001:db8::10/128", "dev", "there", "nodad")
         ip("addr", "add", "2001:db8::10/128", "dev", "here")
         async with running((V6, "here")) as watched:
-            await eventually(lambda: "duplicate address" in watched.now(V6).detail, within=10)
+            await eventually(lambda: "duplicate address" in watched.now(V6).detail, timeout=10)
             whys = [state.detail for state in watched.said[V6]]
             assert any("tentative" in why for why in whys), whys
             assert not any(state.usable for state in watched.said[V6])
