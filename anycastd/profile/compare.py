@@ -25,7 +25,7 @@ from anycastd.profile.best_path import (
 from anycastd.profile.document import Problem
 from anycastd.profile.model import Network, Platform, Profile, Service
 from anycastd.profile.rules.sections import AZURE_ROUTE_SERVER
-from anycastd.profile.rules.services import MAX_PATH
+from anycastd.profile.rules.services import MAX_PATH_LENGTH
 from anycastd.profile.yaml_reader import Path, find_line, format_key
 
 
@@ -164,7 +164,7 @@ def _propose_prepends(offer: Offer, offers: Sequence[Offer]) -> str:
         if rival is not offer
     )
     bare = len(offer.candidates["preferred"].path) - offer.service.prepend
-    top = MAX_PATH + (offer.profile.platform is Platform.AZURE)
+    top = MAX_PATH_LENGTH + (offer.profile.platform is Platform.AZURE)
     found = _find_nearest_lengths(
         offer.lengths, rivals, range(bare, top + 1), ecmp=offer.service.ecmp
     )

@@ -12,9 +12,7 @@ from anycastd.profile.model import Address, Endpoint, Network
 from anycastd.profile.yaml_reader import quote
 
 SELF = "self"
-
-
-UINT16_MAX = 65535
+MAX_UINT16 = 65535
 # RFC 1997, RFC 8326, RFC 7999.
 _WELL_KNOWN = {
     "no-export": "65535:65281",
@@ -83,7 +81,7 @@ def _parse_community(text: str) -> str:
     if text in _WELL_KNOWN:
         raise FormatError(f"{text} must be written as numbers", f"write {_WELL_KNOWN[text]}")
     match = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", text)
-    if not match or max(int(match[1]), int(match[2])) > UINT16_MAX:
+    if not match or max(int(match[1]), int(match[2])) > MAX_UINT16:
         message = f"{quote(text)} is not a community of two numbers from 0 to 65535"
         raise FormatError(message, "write one such as 65010:100")
     return f"{int(match[1])}:{int(match[2])}"
@@ -91,7 +89,7 @@ def _parse_community(text: str) -> str:
 
 def _parse_endpoint(text: str) -> Endpoint:
     host, colon, port = text.rpartition(":")
-    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= UINT16_MAX:
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= MAX_UINT16:
         message = f"{quote(text)} is not an address with a port"
         raise FormatError(message, "write one such as 10.0.2.10:9480")
     bracketed = host.startswith("[") and host.endswith("]")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anycastd.profile.document import Document, Problem
-from anycastd.profile.formats import SELF, UINT16_MAX
+from anycastd.profile.formats import MAX_UINT16, SELF
 from anycastd.profile.model import IPV6, Address
 from anycastd.profile.rules.sections import (
     AWS,
@@ -61,7 +61,7 @@ def check_local_as(doc: Document) -> Iterator[Problem]:
             if first <= asn <= last:
                 yield doc.make_problem(at, f"AS {asn} {use}", _USE_PRIVATE_ASN)
                 return
-        if asn > UINT16_MAX:
+        if asn > MAX_UINT16:
             message = f"AS {asn} has more than 16 bits, which Azure Route Server refuses"
             yield doc.make_problem(at, message, _USE_PRIVATE_ASN)
 

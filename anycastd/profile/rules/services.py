@@ -28,7 +28,7 @@ _MAX_SOCKET_PATH = 107
 # HAProxy counts as hung after two unanswered looks, so two must fit into the deadline.
 _LOOKS = 2
 # No cloud documents a limit; common filters drop paths that are longer than this.
-MAX_PATH = 10
+MAX_PATH_LENGTH = 10
 _SELF_TEST_KINDS = ("tcp", "http")
 
 
@@ -202,23 +202,23 @@ def check_path_lengths(doc: Document) -> Iterator[Problem]:
     extra = 0
     for path, neighbor in iter_neighbors(doc):
         more = neighbor.get("prepend", 0)
-        if 1 + more > MAX_PATH:
+        if 1 + more > MAX_PATH_LENGTH:
             message = f"each path would contain our own AS number {1 + more} times or more"
-            remedy = f"write {MAX_PATH - 1} or less"
+            remedy = f"write {MAX_PATH_LENGTH - 1} or less"
             yield doc.make_problem((*path, "prepend"), message, remedy)
         else:
             extra = max(extra, more)
     for path, _ in iter_services(doc):
         for level in _list_prepend_keys(doc, path):
             count = doc.get(*path, *level)
-            if count is None or 1 + count + extra <= MAX_PATH:
+            if count is None or 1 + count + extra <= MAX_PATH_LENGTH:
                 continue
             added = f" ({extra} for a neighbor)" if extra else ""
             message = (
                 f"the path would contain our own AS number {1 + count + extra} times{added}, and "
-                f"routers on the way may drop paths longer than {MAX_PATH}"
+                f"routers on the way may drop paths longer than {MAX_PATH_LENGTH}"
             )
-            remedy = f"write {_join_keys(level)}: {MAX_PATH - 1 - extra} or less"
+            remedy = f"write {_join_keys(level)}: {MAX_PATH_LENGTH - 1 - extra} or less"
             yield doc.make_problem((*path, *level), message, remedy)
 
 
