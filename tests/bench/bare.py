@@ -1,8 +1,8 @@
 """The floor: a bare ExaBGP, from a command on its API to the UPDATE at a peer.
 
-ExaBGP's own main without the shim, its own defaults, and the plainest API child that there is: it
-writes a line for each route, to all neighbors at once, and reads what it is answered.  That child
-is this file as a program; it announces and withdraws again and again, and writes when it did.
+This runs ExaBGP's own main without the shim, with its defaults, and a minimal API child.  The child
+writes one line for each route, to all neighbors at once, and reads the answers.  The child is this
+file as a program; it announces and withdraws repeatedly, and logs the times.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from support.appliance import OWN, PEERS
 from support.bgp_wire import Update
 from support.peer import Peer, wait_for
 
-PACE = 0.125
-"""Seconds between two commands, and for each hundred routes as many again."""
+COMMAND_INTERVAL = 0.125
+"""Seconds between two commands; for each fifty routes as much is added."""
 
 CONF = """\
 process bare {{
@@ -50,56 +50,57 @@ sys.argv = ["exabgp", *start, sys.argv[1]]
 sys.exit(main())
 """
 
+HERE = Path(__file__).resolve()
+ENVIRONMENT = {
+    "PYTHONPATH": os.pathsep.join(map(str, (HERE.parents[2], HERE.parents[1]))),
+    "EXABGP_ENVFILE": "/dev/null",
+    "exabgp_api_cli": "false",
+    "exabgp_daemon_user": "root",
+    "exabgp_log_destination": "stderr",
+    "exabgp_log_level": "WARNING",  # the only level that 4.2 and 5.0 both know
+    "exabgp_tcp_bind": "",
+}
 
-def prefix(number: int) -> str:
-    """Give the VIP of a service by its number; the first is the appliance's own."""
+
+def service_prefix(number: int) -> str:
+    """Return the VIP of a service by its number; the first is the appliance's own."""
     return f"{IPv4Address('203.0.113.10') + number}/32"
 
 
-def child(log: str, trials: int, routes: int) -> None:
-    """Announce and withdraw ``trials`` times; log the times."""
-    heard = b""
-    while not all(f"neighbor {peer} up".encode() in heard for peer in PEERS):
-        heard += os.read(0, 65536)
+def run_child(log: str, trials: int, routes: int) -> None:
+    """Announce and withdraw ``routes`` routes ``trials`` times; write the times to ``log``."""
+    received = b""
+    while not all(f"neighbor {peer} up".encode() in received for peer in PEERS):
+        received += os.read(0, 65536)
     with Path(log).open("w", encoding="ascii") as stream:
         for trial in range(trials):
-            for word in ("announce", "withdraw"):
+            for action in ("announce", "withdraw"):
                 at = time.monotonic()
-                path = " as-path [ 65010 ]" if word == "announce" else ""
+                path = " as-path [ 65010 ]" if action == "announce" else ""
                 for number in range(routes):
-                    print(f"{word} route {prefix(number)} next-hop {OWN}{path}")
+                    print(f"{action} route {service_prefix(number)} next-hop {OWN}{path}")
                 sys.stdout.flush()
-                stream.write(f"{trial} {word} {at}\n")
+                stream.write(f"{trial} {action} {at}\n")
                 stream.flush()
-                while (left := at + PACE * (1 + routes / 50) - time.monotonic()) > 0:
+                while (left := at + COMMAND_INTERVAL * (1 + routes / 50) - time.monotonic()) > 0:
                     if select.select([0], [], [], left)[0]:
                         os.read(0, 65536)
     while os.read(0, 65536):
         pass
 
 
-def floor(directory: Path, python: str, trials: int, routes: int = 1) -> list[float]:
+def measure_floor(directory: Path, python: str, trials: int, routes: int = 1) -> list[float]:
     """Measure ``trials`` withdrawals of ``routes`` routes at once.
 
-    Seconds from the command until the last peer has heard the last one.
+    Returns the seconds from each command until the last peer has received the last withdrawal.
     """
     conf = directory / "bare.conf"
     log = directory / "bare.log"
     log.unlink(missing_ok=True)
-    here = Path(__file__).resolve()
-    head = CONF.format(python=sys.executable, here=here, log=log, trials=trials, routes=routes)
+    head = CONF.format(python=sys.executable, here=HERE, log=log, trials=trials, routes=routes)
     conf.write_text(
         head + "".join(NEIGHBOR.format(peer=peer, own=OWN) for peer in PEERS), encoding="utf-8"
     )
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(map(str, (here.parents[2], here.parents[1]))),
-        "EXABGP_ENVFILE": "/dev/null",
-        "exabgp_api_cli": "false",
-        "exabgp_daemon_user": "root",
-        "exabgp_log_destination": "stderr",
-        "exabgp_log_level": "WARNING",  # 4.2 and 5.0 share no other word
-        "exabgp_tcp_bind": "",
-    }
     peers = [Peer(address, 179) for address in PEERS]
     for peer in peers:
         peer.__enter__()
@@ -109,7 +110,7 @@ def floor(directory: Path, python: str, trials: int, routes: int = 1) -> list[fl
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,
-            env=environment,
+            env=os.environ | ENVIRONMENT,
         )
     try:
         wait_for(
@@ -118,23 +119,23 @@ def floor(directory: Path, python: str, trials: int, routes: int = 1) -> list[fl
             "the bare ExaBGP's trials",
         )
         for peer in peers:
-            peer.wait(lambda it: len(_whole(it, routes)) >= trials, 20, "its withdrawals")
+            peer.wait(lambda it: len(_completed_at(it, routes)) >= trials, 20, "its withdrawals")
     finally:
         process.kill()
         process.wait()
         for peer in peers:
             peer.__exit__(None, None, None)
-    said = [
+    sent_at = [
         float(line.split()[2])
         for line in log.read_text(encoding="utf-8").splitlines()
         if "withdraw" in line
     ]
-    heard = [_whole(peer, routes)[-trials:] for peer in peers]
-    return [max(times) - at for at, *times in zip(said, *heard, strict=True)]
+    received = [_completed_at(peer, routes)[-trials:] for peer in peers]
+    return [max(times) - at for at, *times in zip(sent_at, *received, strict=True)]
 
 
-def _whole(peer: Peer, routes: int) -> list[float]:
-    """When each set of ``routes`` withdrawals was whole."""
+def _completed_at(peer: Peer, routes: int) -> list[float]:
+    """Return when a peer had received each complete set of ``routes`` withdrawals."""
     times: list[float] = []
     count = 0
     for update in peer.of(Update):
@@ -146,4 +147,4 @@ def _whole(peer: Peer, routes: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    child(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    run_child(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

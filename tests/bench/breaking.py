@@ -1,4 +1,4 @@
-"""The table of promises, fault by fault: what the peers saw, how soon, against the bound."""
+"""The table of faults: what the peers saw and how soon, compared with what is promised."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bare import floor
-from failover import resident
-from noise import Spread, progress, say, spread
+from bare import measure_floor
+from failover import resident_memory
+from noise import Spread, print_line, show_progress, summarize
 
 from support.appliance import Appliance
 from support.faults import CRASH_LOOP_WINDOW, FAULTS, MAX_DEATHS
@@ -19,24 +19,24 @@ from support.machine import Machine, pass_time
 from support.route_log import common
 
 NOTHING = "nothing"
-BACK = "x 7 1"
-"""Gone, back at standby, then preferred: how every real absence must look."""
+RETURNED = "x 7 1"
+"""No route, then standby, then preferred: how every real absence must look."""
 
 TTL, DEADLINE = 5.0, 3.0
-FLOOR = 20
-"""Trials of the floor."""
-AT_ONCE = 0.5
-"""Seconds beyond which 'at once' is wrong behaviour, whatever the machine's noise."""
+FLOOR_TRIALS = 20
+"""Trials of the floor (a bare ExaBGP)."""
+IMMEDIATE = 0.5
+"""Longest time (s) for an immediate reaction, with the machine's noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A fault of the table.
 
-    ``lasts`` seconds from its beginning to its end, then as long as everything takes to be
-    preferred again, and ``watch`` seconds from the beginning at least.  ``sees`` is what each of
-    the peers may see, ``bound`` how long a route may stand (seconds), ``promise`` the table's
-    word for it.  ``awaits`` is waited for before the end, and timed.
+    The fault lasts ``lasts`` seconds.  A trial ends when everything is preferred again, at the
+    earliest ``watch`` seconds after the fault began.  ``sees`` is what each of the peers may see,
+    ``bound`` how long a route may stand (s), ``promise`` how the table says that.  ``awaits`` is a
+    condition that is awaited before the fault ends; the time until then is measured.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Row:
     awaits: Callable[[Machine, Any], bool] | None = None
 
 
-def row(
+def make_row(
     fault: str,
     sees: str | tuple[str, str],
     promise: str,
@@ -58,7 +58,7 @@ def row(
     name: str = "",
     **more: Any,
 ) -> Row:
-    """Make a row of one of the shared faults."""
+    """Make a row for one of the shared faults."""
     one = FAULTS[fault]
     lasts = more.get("lasts", one.lasts[1])
     return Row(
@@ -82,76 +82,78 @@ def _pause(seconds: float, sees: str) -> Row:
     )
 
 
-def _agent_and_haproxy(machine: Machine) -> float:
+def _kill_agent_and_haproxy(machine: Machine) -> float:
     machine.kill("agent")
     return machine.kill_haproxy()
 
 
-def _frozen_lease_and_haproxy(machine: Machine) -> int | None:
+def _stop_lease_and_kill_haproxy(machine: Machine) -> int | None:
     pid = machine.stop("lease")
     machine.kill_haproxy()
     return pid
 
 
-def _start_and_cont(machine: Machine, pid: int | None) -> None:
+def _start_haproxy_and_cont_lease(machine: Machine, pid: int | None) -> None:
     machine.start_haproxy()
     machine.resume("lease", pid)
 
 
 ROWS = (
-    row("agent killed", NOTHING, "0 route changes", watch=TTL + 2),
-    row("agent killed, stays away", BACK, "lease", bound=TTL + AT_ONCE, lasts=7.0),
-    row("agent stopped", BACK, "lease", bound=TTL + AT_ONCE, lasts=7.0),
-    row("lease killed", NOTHING, "0 route changes", watch=TTL + 2),
-    row(
+    make_row("agent killed", NOTHING, "0 route changes", watch=TTL + 2),
+    make_row("agent killed, stays away", RETURNED, "lease", bound=TTL + IMMEDIATE, lasts=7.0),
+    make_row("agent stopped", RETURNED, "lease", bound=TTL + IMMEDIATE, lasts=7.0),
+    make_row("lease killed", NOTHING, "0 route changes", watch=TTL + 2),
+    make_row(
         "lease stopped",
         NOTHING,
-        "found within 5 s, 0 changes",
+        "found in 5 s, 0 changes",
         lasts=5.5,
         watch=TTL + 7,
         awaits=lambda machine, pid: machine.lease() not in (None, pid),
     ),
-    row("exabgp killed", BACK, "10 ms", bound=AT_ONCE),
-    row("exabgp stopped", BACK, "5 s", bound=5 + AT_ONCE, lasts=6.0),
-    row("agent and lease killed", NOTHING, "0 route changes", watch=TTL + 2),
-    row("agent and exabgp killed", BACK, "10 ms", bound=AT_ONCE),
-    row("agent and lease and exabgp killed", BACK, "10 ms", bound=AT_ONCE),
-    row("haproxy killed", BACK, "F + 10 ms", bound=AT_ONCE, lasts=0.0),
-    row("haproxy restarted", BACK, "F + 10 ms", bound=AT_ONCE),
-    row("haproxy stopped", BACK, "deadline", bound=DEADLINE + 1 + AT_ONCE, lasts=5.0),
-    row("haproxy reloaded", NOTHING, "0 route changes, 0 failed", watch=3.0),
-    row("haproxy full", NOTHING, "0 route changes", lasts=4.0, watch=5.0),
-    row("stats socket taken", NOTHING, "0 route changes", lasts=1.0, watch=3.0),
-    row("all servers down", BACK, "F + 10 ms + checks", bound=AT_ONCE, lasts=0.5),
-    row("server 0 down", NOTHING, "0 route changes", name="one of two servers down", lasts=2.0),
-    row(
+    make_row("exabgp killed", RETURNED, "10 ms", bound=IMMEDIATE),
+    make_row("exabgp stopped", RETURNED, "5 s", bound=5 + IMMEDIATE, lasts=6.0),
+    make_row("agent and lease killed", NOTHING, "0 route changes", watch=TTL + 2),
+    make_row("agent and exabgp killed", RETURNED, "10 ms", bound=IMMEDIATE),
+    make_row("agent and lease and exabgp killed", RETURNED, "10 ms", bound=IMMEDIATE),
+    make_row("haproxy killed", RETURNED, "F + 10 ms", bound=IMMEDIATE, lasts=0.0),
+    make_row("haproxy restarted", RETURNED, "F + 10 ms", bound=IMMEDIATE),
+    make_row("haproxy stopped", RETURNED, "deadline", bound=DEADLINE + 1 + IMMEDIATE, lasts=5.0),
+    make_row("haproxy reloaded", NOTHING, "0 route changes, 0 failed", watch=3.0),
+    make_row("haproxy full", NOTHING, "0 route changes", lasts=4.0, watch=5.0),
+    make_row("stats socket taken", NOTHING, "0 route changes", lasts=1.0, watch=3.0),
+    make_row("all servers down", RETURNED, "F + 10 ms + checks", bound=IMMEDIATE, lasts=0.5),
+    make_row(
+        "server 0 down", NOTHING, "0 route changes", name="one of two servers down", lasts=2.0
+    ),
+    make_row(
         "vip removed",
         NOTHING,
         "put back in 10 ms",
         watch=2.0,
         awaits=lambda machine, _: machine.has_vip(),
     ),
-    row("peer 0 away", ("x 1", NOTHING), "the other: 0 changes", bound=AT_ONCE, lasts=2.0),
-    row("both peers away", BACK, "standby first", bound=AT_ONCE, lasts=2.0),
-    row("peer 0 asks for a refresh", NOTHING, "0 route changes", watch=2.0),
+    make_row("peer 0 away", ("x 1", NOTHING), "the other: 0 changes", bound=IMMEDIATE, lasts=2.0),
+    make_row("both peers away", RETURNED, "standby first", bound=IMMEDIATE, lasts=2.0),
+    make_row("peer 0 asks for a refresh", NOTHING, "0 route changes", watch=2.0),
     *(_pause(seconds, NOTHING) for seconds in (1.0, 3.0, 5.0)),
-    row("cpu starved", NOTHING, "0 route changes", lasts=5.0, watch=7.0),
+    make_row("cpu starved", NOTHING, "0 route changes", lasts=5.0, watch=7.0),
     Row(
         "agent and haproxy killed",
-        _agent_and_haproxy,
-        (BACK, BACK),
+        _kill_agent_and_haproxy,
+        (RETURNED, RETURNED),
         "lease",
-        bound=TTL + AT_ONCE,
+        bound=TTL + IMMEDIATE,
         end=lambda machine, _: machine.start_haproxy(),
         lasts=3.0,
     ),
     Row(
         "lease stopped, haproxy killed",
-        _frozen_lease_and_haproxy,
-        (BACK, BACK),
+        _stop_lease_and_kill_haproxy,
+        (RETURNED, RETURNED),
         "5 s",
-        bound=5 + 1 + AT_ONCE,
-        end=_start_and_cont,
+        bound=5 + 1 + IMMEDIATE,
+        end=_start_haproxy_and_cont_lease,
         lasts=7.0,
     ),
 )
@@ -159,43 +161,47 @@ ROWS = (
 
 @dataclass(slots=True)
 class Trial:
-    """One time: when each peer's route went (s), what they saw, when all was preferred again."""
+    """One trial; times in seconds from the beginning of the fault.
+
+    ``gone``: when the last peer lost its route.  ``stories``: what each peer saw.  ``recovery``:
+    from the end of the fault until everything was preferred again.
+    """
 
     gone: float | None
     stories: tuple[str, ...]
-    back: float
+    recovery: float
     awaited: float | None
     failed: int
 
 
 def trial(machine: Machine, it: Row) -> Trial:
-    """Break it once, mend it, and look at what was seen."""
+    """Cause the fault once, repair it, and return what was seen."""
     machine.wait_settled()
     machine.wait_in_order()
     at = time.monotonic()
-    given = it.begin(machine)
+    begun = it.begin(machine)
     awaited = None
     if it.awaits is not None:
-        until(lambda: it.awaits is None or it.awaits(machine, given), it.lasts + 30, 0.001)
+        until(lambda: it.awaits is None or it.awaits(machine, begun), it.lasts + 30, 0.001)
         awaited = time.monotonic() - at
     pass_time(at, it.lasts)
-    it.end(machine, given)
-    ended = time.monotonic()
+    it.end(machine, begun)
+    ended_at = time.monotonic()
     pass_time(at, it.watch)
-    settled = machine.wait_settled()
+    settled_at = machine.wait_settled()
     gone = machine.wire.first(at)
     changed = machine.wire.changes(at)
     return Trial(
         max(gone) - at if gone else None,
         tuple(machine.wire.story(at)),
-        max(0.0, settled - ended) if changed else 0.0,
+        max(0.0, settled_at - ended_at) if changed else 0.0,
         awaited,
         len(machine.traffic.failed(at)),
     )
 
 
-def rest(it: Row, deaths: dict[str, list[float]]) -> None:
-    """Wait until a fault makes no crash loop, which is a promise of its own, and note it."""
+def avoid_crash_loop(it: Row, deaths: dict[str, list[float]]) -> None:
+    """Wait until one more death is no crash loop, and record it."""
     for part, times in deaths.items():
         if part in it.name:
             if len(times) >= MAX_DEATHS:
@@ -203,8 +209,8 @@ def rest(it: Row, deaths: dict[str, list[float]]) -> None:
             times.append(time.monotonic())
 
 
-def wrong(it: Row, one: Trial) -> list[str]:
-    """Say what of a trial is wrong behaviour, not only slow."""
+def find_violations(it: Row, one: Trial) -> list[str]:
+    """Return the wrong behaviour in a trial as text; a slow reaction alone is none."""
     found = [
         f"{it.name}: peer {number} saw '{seen}', not '{may}'"
         for number, (seen, may) in enumerate(zip(one.stories, it.sees, strict=True))
@@ -216,89 +222,91 @@ def wrong(it: Row, one: Trial) -> list[str]:
 
 
 def measure(directory: Path, python: str, count: int, only: str = "") -> dict[str, Any]:
-    """Run each fault ``count`` times, print the table, give figures and what was wrong."""
+    """Run each fault ``count`` times, print the table, return figures and violations."""
     rows: dict[str, Any] = {}
     violations: list[str] = []
-    base = spread(floor(directory, python, FLOOR))
+    base = summarize(measure_floor(directory, python, FLOOR_TRIALS))
     with Machine(Appliance(directory, python=python)) as machine:
         exabgp = machine.appliance.status()["lease"]["exabgp"]
-        say(
+        print_line(
             f"faults, {count} times each (ExaBGP {exabgp}, lease {TTL:g} s, deadline {DEADLINE:g} "
             "s, checks each 50 ms); x: no route, 7: standby, 1: preferred; milliseconds"
         )
-        say(f"{'F, the floor: bare ExaBGP':57} " + " ".join(f"{ms:8.1f}" for ms in _ms(base)))
-        memory = [_memory(machine)]
+        print_line(
+            f"{'F, the floor: bare ExaBGP':57} " + " ".join(f"{ms:8.1f}" for ms in _ms(base))
+        )
+        memory = [_measure_memory(machine)]
         chosen = [it for it in ROWS if only in it.name]
         found: dict[str, list[Trial]] = {it.name: [] for it in chosen}
         deaths: dict[str, list[float]] = {"agent": [], "lease": []}
-        for number in range(count):  # in turn, so that a noisy minute meets them all
+        for number in range(count):  # in turn, so that a noisy minute affects all of them
             for it in chosen:
-                progress(f"{it.name}: {number + 1} of {count}")
-                rest(it, deaths)
+                show_progress(f"{it.name}: {number + 1} of {count}")
+                avoid_crash_loop(it, deaths)
                 one = trial(machine, it)
                 found[it.name].append(one)
-                violations += wrong(it, one)
+                violations += find_violations(it, one)
         head = f"{'fault':34} {'peers saw':22} {'median':>8} {'p99':>8} {'max':>8}"
-        say(f"{head} {'changes':>7} {'back':>6} {'failed':>6}  promised")
+        print_line(f"{head} {'changes':>7} {'back':>6} {'failed':>6}  promised")
         for it in chosen:
             rows[it.name] = _figures(it, found[it.name])
-            say(_line(it, found[it.name], base))
+            print_line(_table_line(it, found[it.name], base))
         machine.wait_settled()
-        memory.append(_memory(machine))
-    say(f"resident memory at the start and at the end, MB: {memory[0]}, {memory[1]}")
+        memory.append(_measure_memory(machine))
+    print_line(f"resident memory at the start and at the end, MB: {memory[0]}, {memory[1]}")
     for text in violations:
-        say(f"WRONG: {text}")
+        print_line(f"WRONG: {text}")
     return {"floor": asdict(base), "rows": rows, "memory": memory, "wrong": violations}
 
 
-def _memory(machine: Machine) -> dict[str, float]:
+def _measure_memory(machine: Machine) -> dict[str, float]:
     pids = {part: machine.pid(part) for part in ("agent", "lease", "exabgp")}
-    return {part: round(resident(pid), 1) for part, pid in pids.items() if pid is not None}
+    return {part: round(resident_memory(pid), 1) for part, pid in pids.items() if pid is not None}
 
 
 def _ms(times: Spread) -> tuple[float, float, float]:
     return 1000 * times.median, 1000 * times.p99, 1000 * times.worst
 
 
-def _times(found: list[Trial]) -> Spread | None:
+def _reaction_times(found: list[Trial]) -> Spread | None:
     times = [one.gone if one.awaited is None else one.awaited for one in found]
-    known = [each for each in times if each is not None]
-    return spread(known) if known else None
+    measured = [each for each in times if each is not None]
+    return summarize(measured) if measured else None
 
 
-def _changes(one: Trial) -> int:
-    """The changes that the peer with the most of them saw."""
+def _max_changes(one: Trial) -> int:
+    """Return how many changes the peer saw that saw the most."""
     return max(0 if story == NOTHING else len(story.split()) for story in one.stories)
 
 
-def _line(it: Row, found: list[Trial], base: Spread) -> str:
-    times = _times(found)
+def _table_line(it: Row, found: list[Trial], base: Spread) -> str:
+    times = _reaction_times(found)
     shown, promise = ["", "", ""], it.promise
     if times is not None:
         shown = [f"{value:.1f}" for value in _ms(times)]
         if promise.startswith("F + "):
             over = [one - other for one, other in zip(_ms(times), _ms(base), strict=True)]
             promise += f"; it is F {over[0]:+.1f} median, {over[1]:+.1f} p99"
-    seen = common([_seen(one) for one in found])
-    back = max(one.back for one in found)
+    seen = common([_what_peers_saw(one) for one in found])
+    back = max(one.recovery for one in found)
     columns = " ".join(f"{text:>8}" for text in shown)
     return (
-        f"{it.name:34} {seen:22} {columns} {max(map(_changes, found)):7} {back:6.1f} "
+        f"{it.name:34} {seen:22} {columns} {max(map(_max_changes, found)):7} {back:6.1f} "
         f"{max(one.failed for one in found):6}  {promise}"
     )
 
 
-def _seen(one: Trial) -> str:
+def _what_peers_saw(one: Trial) -> str:
     return one.stories[0] if len(set(one.stories)) == 1 else " | ".join(one.stories)
 
 
 def _figures(it: Row, found: list[Trial]) -> dict[str, Any]:
-    times = _times(found)
+    times = _reaction_times(found)
     return {
-        "saw": sorted({_seen(one) for one in found}),
+        "saw": sorted({_what_peers_saw(one) for one in found}),
         "seconds": None if times is None else asdict(times),
-        "changes": max(map(_changes, found)),
-        "back": spread([one.back for one in found]).worst,
+        "changes": max(map(_max_changes, found)),
+        "back": summarize([one.recovery for one in found]).worst,
         "failed_requests": max(one.failed for one in found),
         "bound": it.bound,
         "promise": it.promise,

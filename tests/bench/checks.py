@@ -1,9 +1,9 @@
-"""What the shipped HAProxy file's two sets of check settings do: the figures in its comments.
+"""Measure the two sets of check settings in the shipped HAProxy file, for its comments.
 
-``python tests/bench/checks.py [TRIALS]`` as root.  HAProxy, the shipped file, stands in one network
-namespace, its two servers in another, a bridge between them.  Under 100 requests a second and
-without any, both servers are killed, both fall silent for good, or the bridge loses everything for
-a moment.  Prints when HAProxy had no server left, and what the clients had of it.
+``python tests/bench/checks.py [TRIALS]`` as root.  HAProxy runs with the shipped file in one
+network namespace, its two servers in another, with a bridge between them.  With 100 requests a
+second and with none, both servers are killed, both stop answering, or the bridge drops everything
+for a short time.  Prints when HAProxy had no server left, and how many requests failed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def ip(*args: str) -> None:
 
 @contextlib.contextmanager
 def network() -> Iterator[None]:
-    """Make the namespaces, and take them away."""
+    """Create the namespaces, and remove them at the end."""
     names = (NEAR, BETWEEN, FAR)
     try:
         for name in names:
@@ -67,13 +67,13 @@ def network() -> Iterator[None]:
 
 
 def inside(namespace: str, *argv: str) -> list[str]:
-    """Write a command that runs in a namespace."""
+    """Return the command that runs ``argv`` in a namespace."""
     return ["ip", "netns", "exec", namespace, *argv]
 
 
 @dataclass
 class Outcome:
-    """One trial: milliseconds until no server was left and until one was back, and the requests."""
+    """One trial: milliseconds until no server was left and until one was up again; requests."""
 
     none_left: float | None
     back: float | None
@@ -82,7 +82,7 @@ class Outcome:
 
 
 def trial(settings: str, fault: str, number: int, *, traffic: bool) -> Outcome:
-    """Break once, and watch for some seconds."""
+    """Cause the fault once, and watch for some seconds."""
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as ends:
         path = Path(directory) / "stats.sock"
         servers = [start(ends, FAR, "serve", address) for address in SERVERS]
@@ -90,7 +90,7 @@ def trial(settings: str, fault: str, number: int, *, traffic: bool) -> Outcome:
             assert server.stdout is not None
             server.stdout.readline()
         config = Path(directory) / "haproxy.cfg"
-        config.write_text(filled(settings, path), encoding="utf-8")
+        config.write_text(adapt_file(settings, path), encoding="utf-8")
         haproxy = subprocess.Popen(
             inside(NEAR, BINARY, "-W", "-f", str(config)), stderr=subprocess.DEVNULL
         )
@@ -101,32 +101,32 @@ def trial(settings: str, fault: str, number: int, *, traffic: bool) -> Outcome:
         )
         events = Events(path)
         client = start(ends, NEAR, "ask") if traffic else None
-        # Not always at the same moment between two checks.
+        # Begin at a different moment between two checks each time.
         wait_until(time.monotonic() + 1.2 + number * 0.137 % 1.0)
-        began = time.monotonic()
+        began_at = time.monotonic()
         if fault == "kill":
             for server in servers:
                 server.kill()
-            wait_until(began + 3)
+            wait_until(began_at + 3)
         else:
             ip("-n", BETWEEN, "link", "set", "far", "down")
             kind, _, length = fault.partition(" ")
-            wait_until(began + (float(length) if kind == "blip" else 5))
+            wait_until(began_at + (float(length) if kind == "blip" else 5))
             ip("-n", BETWEEN, "link", "set", "far", "up")
             wait_until(time.monotonic() + (3 if kind == "blip" else 0))
         requests: list[tuple[float, float, str]] = []
         if client is not None:
             requests = json.loads(client.communicate(b"stop")[0])
         return Outcome(
-            events.first("has no server available", began),
-            events.first(" is UP", began),
+            events.first_after("has no server available", began_at),
+            events.first_after(" is UP", began_at),
             sum(status != "200" for _, _, status in requests),
             max((1000 * (end - start) for start, end, _ in requests), default=0.0),
         )
 
 
 def start(ends: contextlib.ExitStack, namespace: str, *args: str) -> subprocess.Popen[bytes]:
-    """Run this program's other half in a namespace."""
+    """Run this file as a server or as clients in a namespace."""
     process = subprocess.Popen(
         inside(namespace, sys.executable, __file__, *args),
         stdin=subprocess.PIPE,
@@ -137,8 +137,8 @@ def start(ends: contextlib.ExitStack, namespace: str, *args: str) -> subprocess.
     return process
 
 
-def filled(settings: str, path: Path) -> str:
-    """Take the shipped file with one set of settings, and this machine's names in it."""
+def adapt_file(settings: str, path: Path) -> str:
+    """Return the shipped file with one set of settings and the paths of this test."""
     text = SHIPPED.read_text(encoding="utf-8").replace(
         "backend web from calm", f"backend web from {settings}"
     )
@@ -148,7 +148,7 @@ def filled(settings: str, path: Path) -> str:
 
 
 def ask(path: Path, command: str) -> str:
-    """Ask HAProxy; empty while nobody answers."""
+    """Send a command to HAProxy and return its answer; empty while it does not answer."""
     answer = b""
     with socket.socket(socket.AF_UNIX) as sock, contextlib.suppress(OSError):
         sock.connect(str(path))
@@ -159,7 +159,7 @@ def ask(path: Path, command: str) -> str:
 
 
 class Events:
-    """The ring's lines, each with the moment at which it came."""
+    """The lines of HAProxy's event ring, each with the time at which it came."""
 
     def __init__(self, path: Path) -> None:
         self.lines: list[tuple[float, str]] = []
@@ -174,19 +174,19 @@ class Events:
                 now = time.monotonic()
                 self.lines += [(now, line) for line in data.decode().splitlines()]
 
-    def first(self, words: str, began: float) -> float | None:
-        """Milliseconds from ``began`` to the first line with these words."""
-        found = [when for when, line in self.lines if words in line and when > began]
-        return 1000 * (found[0] - began) if found else None
+    def first_after(self, text: str, began_at: float) -> float | None:
+        """Return the ms from ``began_at`` to the first line with a text; None if there is none."""
+        found = [when for when, line in self.lines if text in line and when > began_at]
+        return 1000 * (found[0] - began_at) if found else None
 
 
 def wait_until(moment: float) -> None:
-    """Wait for a moment of the monotonic clock."""
+    """Wait until a time of the monotonic clock."""
     until(lambda: time.monotonic() >= moment, moment - time.monotonic() + 10, 0.001)
 
 
 def summary(values: list[float]) -> str:
-    """Write least, most and median."""
+    """Return minimum, maximum and median as text."""
     if not values:
         return "never"
     return f"{min(values):.0f} to {max(values):.0f} ({statistics.median(values):.0f}) ms"
@@ -210,7 +210,7 @@ def main(trials: int) -> None:
                 )
 
 
-# The other half: a server, and the clients -----------------------------------------------------
+# Programs in the namespaces: a server, and the clients ------------------------------------------
 
 
 async def serve(address: str) -> None:
@@ -229,7 +229,7 @@ async def serve(address: str) -> None:
 
 
 async def clients() -> None:
-    """Begin a request each hundredth of a second until something is on stdin."""
+    """Send a request each 10 ms until something is on standard input."""
     done: list[tuple[float, float, str]] = []
 
     async def one() -> None:

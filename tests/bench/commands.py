@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from noise import say, spread
+from noise import print_line, summarize
 
 from support.appliance import Appliance
 from support.peer import wait_for
@@ -91,8 +91,8 @@ def first_want(appliance: Appliance, number: int) -> float:
 def measure(directory: Path, python: str, times: int) -> dict[str, Any]:
     """Measure commands and restarts; print and return the figures."""
     figures: dict[str, Any] = {}
-    say("what a person and a restart wait for, milliseconds")
-    say(f"{'':34}  median     p99     max")
+    print_line("what a person and a restart wait for, milliseconds")
+    print_line(f"{'':34}  median     p99     max")
     with Appliance(directory, python=python) as appliance:
         appliance.start()
         status = [sys.executable, "-m", "anycastd", "status", "--directory"]
@@ -114,8 +114,8 @@ def measure(directory: Path, python: str, times: int) -> dict[str, Any]:
                 wait_for(pause(61.0), 70, "the end of the window in which crashes count")
         found["an agent: exec to first Want"] = restarts
     for label, values in found.items():
-        row = spread(values)
-        say(f"{label:34} {row}")
+        row = summarize(values)
+        print_line(f"{label:34} {row}")
         figures[label] = asdict(row)
     return figures
 

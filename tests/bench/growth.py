@@ -1,7 +1,7 @@
-"""How cost grows: with the servers in HAProxy, and with the services that have a VIP each.
+"""How cost grows with the number of servers in HAProxy, and with the number of services.
 
-Services are measured by what all of them at once take: withdrawn as HAProxy dies, and announced
-again, beside a bare ExaBGP that is told the same; and a reload of the agent.
+For services the withdrawal of all VIPs at once is measured, beside the same withdrawal by a bare
+ExaBGP, and a reload of the agent.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bare import floor, prefix
-from failover import haproxy_killed, idle, last_server_down, trials
-from noise import progress, say, spread
+from bare import measure_floor, service_prefix
+from failover import kill_haproxy, measure_idle, run_trials, set_last_server_down
+from noise import print_line, show_progress, summarize
 
 from support.appliance import BODY, PROFILE, Appliance
 from support.bgp_wire import Closed, Update
@@ -22,69 +22,76 @@ from support.peer import Peer, wait_for
 from support.reloads import run_reload
 
 INTER = "1s"
-"""Between checks of the servers, which bring one up again that was set down by hand."""
+"""Interval of the servers' health checks, which set a server up again."""
 SERVERS = (10, 100, 1_000, 10_000)
 SERVICES = (1, 10, 100, 1_000)
 
-# Without `healthy`: what it would count are the idle servers.
+# Without `healthy`, which would count the disabled servers.
 SIMPLE = PROFILE.replace("    healthy: {{backend: web, usable: 50%}}\n", "").replace(
     "    degraded: {{prepend: 3, fall: 0.5}}\n", ""
 )
 SERVICE = SIMPLE.partition("services:\n")[2]
 
+SERVICES_HEAD = (
+    "services   median      max     bare  ratio  reload  saw"
+    "  agent %  lease %  agent MB  lease MB exabgp MB"
+)
 
-def _servers(count: int) -> str:
-    """Give ``count`` servers that are there and take no part: HAProxy checks none of them."""
+
+def _server_lines(count: int) -> str:
+    """Return the lines of ``count`` disabled servers, which HAProxy does not check."""
     return "".join(f"    server idle{n} 127.0.0.1:9 disabled\n" for n in range(count))
 
 
-def many_servers(count: int, *, named: bool) -> str:
-    """Give HAProxy's configuration with ``count`` servers, in the rules' backend or in others."""
+def many_server_lines(count: int, *, named: bool) -> str:
+    """Return HAProxy's configuration with ``count`` servers, in the rules' backend or in others."""
     more = max(0, count - 2)
     if named:
-        return BODY.replace("frontend web", f"{_servers(more)}frontend web")
+        return BODY.replace("frontend web", f"{_server_lines(more)}frontend web")
     each = 50
-    others = [
-        f"backend other{n}\n{_servers(min(each, more - n * each))}"
+    other_backends = [
+        f"backend other{n}\n{_server_lines(min(each, more - n * each))}"
         for n in range((more + each - 1) // each)
     ]
-    return BODY + "".join(others)
+    return BODY + "".join(other_backends)
 
 
 def many_services(count: int) -> str:
-    """Give a profile with ``count`` services, each with a VIP of its own, on the same backend."""
+    """Return a profile with ``count`` services, each with its own VIP, on the same backend."""
     head = SIMPLE.partition("services:\n")[0]
     services = [
-        SERVICE.replace("  web:", f"  web{n}:").replace("203.0.113.10/32", prefix(n))
+        SERVICE.replace("  web:", f"  web{n}:").replace("203.0.113.10/32", service_prefix(n))
         for n in range(count)
     ]
     return f"{head}services:\n{''.join(services)}"
 
 
-def servers(directory: Path, python: str, count: int, seconds: float) -> dict[str, Any]:
-    """Measure with each number of servers, in other backends and in the one that rules name."""
-    say("servers in HAProxy: withdrawal at the last peer in ms, idle CPU in %, memory in MB")
+def measure_servers(directory: Path, python: str, count: int, seconds: float) -> dict[str, Any]:
+    """Measure with each number of servers, in other backends and in the backend of the rules."""
+    print_line("servers in HAProxy: withdrawal at the last peer in ms, idle CPU in %, memory in MB")
     head = (
         f"{'servers':>8} {'in':8} {'killed: median':>14} {'p99':>7} {'down: median':>13} {'p99':>7}"
     )
-    say(f"{head} {'agent %':>8} {'lease %':>8} {'haproxy %':>9} {'agent MB':>9} {'lease MB':>9}")
+    print_line(
+        f"{head} {'agent %':>8} {'lease %':>8} {'haproxy %':>9} {'agent MB':>9} {'lease MB':>9}"
+    )
     found = []
     for named in (False, True):
         for size in SERVERS:
             where = "rules" if named else "others"
-            progress(f"{size} servers, {where}")
+            show_progress(f"{size} servers, {where}")
             place = directory / f"{size}-{where}"
             place.mkdir()
-            body = many_servers(size, named=named)
+            body = many_server_lines(size, named=named)
             with Appliance(
                 place, python=python, inter=INTER, body=body, profile=SIMPLE
             ) as appliance:
                 appliance.start()
-                killed = spread(trials(appliance, haproxy_killed, count))
-                down = spread(trials(appliance, last_server_down, count))
-                cost = idle(appliance, seconds)
+                killed = summarize(run_trials(appliance, kill_haproxy, count))
+                down = summarize(run_trials(appliance, set_last_server_down, count))
+                cost = measure_idle(appliance, seconds)
             ms = [1000 * each for each in (killed.median, killed.p99, down.median, down.p99)]
-            say(
+            print_line(
                 f"{size:8} {where:8} {ms[0]:14.2f} {ms[1]:7.2f} {ms[2]:13.2f} {ms[3]:7.2f} "
                 f"{100 * cost['agent_cpu']:8.2f} {100 * cost['lease_cpu']:8.2f} "
                 f"{100 * cost['haproxy_cpu']:9.2f} {cost['agent_mb']:9.1f} {cost['lease_mb']:9.1f}"
@@ -101,39 +108,37 @@ def servers(directory: Path, python: str, count: int, seconds: float) -> dict[st
     return {"sizes": found}
 
 
-def services(directory: Path, python: str, count: int, seconds: float) -> dict[str, Any]:
-    """Measure with each number of services; HAProxy is killed, all VIPs go."""
-    say(
-        "services with a VIP each, at the last of two peers, median ms: all withdrawn (bare: the "
-        "same by a bare ExaBGP); reload in s, the changes that peers saw of it"
+def measure_services(directory: Path, python: str, count: int, seconds: float) -> dict[str, Any]:
+    """Measure with each number of services: all VIPs are withdrawn when HAProxy is killed."""
+    print_line(
+        "services with a VIP each: ms until the last of two peers has all withdrawals (bare: of a "
+        "bare ExaBGP); reload in s, and the route changes that peers saw meanwhile"
     )
-    head = f"{'services':>8} {'median':>8} {'max':>8} {'bare':>8} {'ratio':>6}"
-    head += f" {'reload':>7} {'saw':>4}"
-    say(f"{head} {'agent %':>8} {'lease %':>8} {'agent MB':>9} {'lease MB':>9} {'exabgp MB':>9}")
+    print_line(SERVICES_HEAD)
     found, wrong = [], []
     for size in SERVICES:
-        progress(f"{size} services")
+        show_progress(f"{size} services")
         place = directory / f"services-{size}"
         place.mkdir()
-        base = spread(floor(place, python, count, size))
+        base = summarize(measure_floor(place, python, count, size))
         with Appliance(
             place, python=python, inter="300ms", profile=many_services(size)
         ) as appliance:
             appliance.start_speaker()
             appliance.start_agent()
-            took = spread([_all_withdrawn(appliance, size) for _ in range(count)])
+            took = summarize([_all_withdrawn(appliance, size) for _ in range(count)])
             _wait_all(appliance, size)
             reloaded = [_reload(appliance, size) for _ in range(count)]
-            cost = idle(appliance, seconds)
+            cost = measure_idle(appliance, seconds)
         ratio = took.median / base.median
-        again = spread([each for each, _ in reloaded])
+        reload_times = summarize([each for each, _ in reloaded])
         changes = max(seen for _, seen in reloaded)
         if changes:
             wrong.append(f"reload with {size} services: peers saw {changes} route changes")
         ms = [1000 * each for each in (took.median, took.worst, base.median)]
-        say(
+        print_line(
             f"{size:8} {ms[0]:8.1f} {ms[1]:8.1f} {ms[2]:8.1f} {ratio:6.2f} "
-            f"{again.median:7.2f} {changes:4} "
+            f"{reload_times.median:7.2f} {changes:4} "
             f"{100 * cost['agent_cpu']:8.2f} {100 * cost['lease_cpu']:8.2f} "
             f"{cost['agent_mb']:9.1f} {cost['lease_mb']:9.1f} {cost['exabgp_mb']:9.1f}"
         )
@@ -143,30 +148,30 @@ def services(directory: Path, python: str, count: int, seconds: float) -> dict[s
                 "withdrawn": asdict(took),
                 "bare": asdict(base),
                 "ratio": ratio,
-                "reload": asdict(again) | {"changes": changes},
+                "reload": asdict(reload_times) | {"changes": changes},
                 "idle": cost,
             }
         )
     for text in wrong:
-        say(f"WRONG: {text}")
+        print_line(f"WRONG: {text}")
     return {"sizes": found, "wrong": wrong}
 
 
 def _reload(appliance: Appliance, size: int) -> tuple[float, int]:
-    """Reload the agent: seconds until it answers, and the route changes that peers saw."""
+    """Reload the agent; return the seconds until it answers, and the route changes at the peers."""
     tables = [dict(peer.table) for peer in appliance.peers]
     closed = [len(peer.of(Closed)) for peer in appliance.peers]
-    heard = [len(peer.events) for peer in appliance.peers]
-    began = time.monotonic()
+    received = [len(peer.events) for peer in appliance.peers]
+    began_at = time.monotonic()
     done = run_reload(appliance)
-    took = time.monotonic() - began
+    took = time.monotonic() - began_at
     if done.returncode != 0:
         raise AssertionError(f"the reload failed: {done.stderr}\n{appliance.log()[-3000:]}")
     changes = 0
     for number, peer in enumerate(appliance.peers):
         changes += len(peer.of(Closed)) - closed[number]
         table = tables[number]
-        for event in peer.events[heard[number] :]:
+        for event in peer.events[received[number] :]:
             if isinstance(event, Update):
                 changes += len(event.withdrawn)
                 changes += sum(table.get(route.prefix) != route for route in event.announced)
@@ -201,5 +206,5 @@ def _all_withdrawn(appliance: Appliance, size: int) -> float:
 
 
 def _last(peer: Peer, since: float) -> float:
-    """When the last withdrawal was heard."""
+    """Return when the last withdrawal since a time was received."""
     return max(each.at for each in peer.of(Update) if each.withdrawn and each.at >= since)

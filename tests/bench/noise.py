@@ -1,4 +1,4 @@
-"""Distributions, and how noisy the machine was while they were taken."""
+"""Distributions of measured times, and the noise of the machine meanwhile."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class Spread:
     worst: float
 
     def __str__(self) -> str:
-        """Give it in milliseconds."""
+        """Return the values in milliseconds, as columns of a table."""
         ms = [f"{1000 * value:7.2f}" for value in (self.median, self.p99, self.worst)]
         return f"{ms[0]} {ms[1]} {ms[2]}   n={self.count}"
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """Sum trials up."""
+def summarize(values: Sequence[float]) -> Spread:
+    """Return the distribution of the trials."""
     ordered = sorted(values)
     rank = max(0, -int(-99 * len(ordered) // 100) - 1)
     return Spread(len(ordered), ordered[len(ordered) // 2], ordered[rank], ordered[-1])
 
 
 class Noise:
-    """How late a thread wakes up that asked for 5 ms: the machine's own noise."""
+    """Measures the machine's noise: how late a thread wakes up that sleeps for 5 ms (s)."""
 
     def __init__(self) -> None:
         self.late: list[float] = []
@@ -50,17 +50,17 @@ class Noise:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            asked = time.monotonic() + 0.005
+            due_at = time.monotonic() + 0.005
             self._stop.wait(0.005)
-            self.late.append(time.monotonic() - asked)
+            self.late.append(time.monotonic() - due_at)
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line at once."""
     print(text, flush=True)
 
 
-def progress(text: str) -> None:
-    """Say where we are, on a terminal only."""
+def show_progress(text: str) -> None:
+    """Show the progress, on a terminal only."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\033[K{text}\r")

@@ -1,4 +1,4 @@
-"""One decision pass over many services and servers: how much CPU the agent takes before it acts."""
+"""The CPU time of one decision pass over many services and servers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bare import prefix
-from noise import say, spread
+from bare import service_prefix
+from noise import print_line, summarize
 
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
@@ -33,11 +33,11 @@ ADOPTING, NEW, SAME = (
 
 
 def many_backends(count: int) -> Profile:
-    """Give a profile with ``count`` services, each with a VIP and a backend of its own."""
+    """Return a profile with ``count`` services, each with its own VIP and its own backend."""
     head, _, service = PROFILE.partition("services:\n")
     services = [
         service.replace("  web:", f"  web{n}:")
-        .replace("203.0.113.10/32", prefix(n))
+        .replace("203.0.113.10/32", service_prefix(n))
         .replace("backend: web", f"backend: web{n}")
         for n in range(count)
     ]
@@ -49,8 +49,8 @@ def many_backends(count: int) -> Profile:
     return found.profile
 
 
-def look(at: float, backends: int, servers: int) -> Snapshot:
-    """Give a look at ``at`` that finds ``servers`` servers up in each of so many backends."""
+def make_snapshot(at: float, backends: int, servers: int) -> Snapshot:
+    """Return a snapshot of ``backends`` backends with ``servers`` servers each, all up."""
     rows = tuple(
         Server(
             f"s{n}", Usable.YES, "a check has passed", "UP", "L4OK", 1, backup=False, checked=True
@@ -65,11 +65,11 @@ def look(at: float, backends: int, servers: int) -> Snapshot:
     )
 
 
-def passes(count: int) -> dict[str, list[float]]:
-    """Give the seconds of CPU that passes take: ``count`` of each kind, after a first one.
+def measure_passes(count: int) -> dict[str, list[float]]:
+    """Return the CPU seconds of passes: ``count`` of each kind, after a first one.
 
     Each service has three rules: two on a backend of its own, one on a frontend of all.  Nothing
-    changes: every server is up, every route is held, no timer runs.
+    changes: every server is up, every route is leased, no timer runs.
     """
     profile = many_backends(SERVICES)
     vips = {service.prefix: VipState(usable=True) for service in profile.services.values()}
@@ -80,30 +80,32 @@ def passes(count: int) -> dict[str, list[float]]:
     gc.collect()
     gc.freeze()  # as the agent does
     seen: dict[str, Snapshot] = {}
-    held: tuple[Route, ...] = ()
-    for _ in range(3):  # what is held from the second time on is to be adopted
+    leased: tuple[Route, ...] = ()
+    for _ in range(3):  # from the second time on the leased routes are adopted
         memory: Mapping[str, Memory] = {}
         now = 10.0
         for kind, times in ((ADOPTING, 1), (NEW, count), (SAME, count)):
             for _ in range(times):
                 if kind is not SAME:
                     now += 1.0
-                    seen = {"main": look(now, SERVICES, SERVERS // SERVICES)}
-                view = LeaseView(True, Report("i", 1, 1, 5.0, neighbors, held), held)
+                    seen = {"main": make_snapshot(now, SERVICES, SERVERS // SERVICES)}
+                view = LeaseView(True, Report("i", 1, 1, 5.0, neighbors, leased), leased)
                 inputs = Inputs(Evidence(seen), vips, view)
-                began = time.thread_time()
+                began_at = time.thread_time()
                 step = advance(profile, memory, inputs, now)
-                found[kind].append(time.thread_time() - began)
-                memory, held = step.memory, step.wanted or ()
-    assert len(held) == SERVICES * len(neighbors)
+                found[kind].append(time.thread_time() - began_at)
+                memory, leased = step.memory, step.wanted or ()
+    assert len(leased) == SERVICES * len(neighbors)
     return found
 
 
 def measure(_: Path, __: str, count: int) -> dict[str, Any]:
-    """Print all kinds, in ms, and give the figures."""
-    found = passes(max(10, count))
-    say(f"a decision pass over {SERVICES} services and {SERVERS} servers, milliseconds of CPU")
-    say(f"{'':30}    best  median     p99     max")
+    """Print all kinds in milliseconds and return the figures."""
+    found = measure_passes(max(10, count))
+    print_line(
+        f"a decision pass over {SERVICES} services and {SERVERS} servers, milliseconds of CPU"
+    )
+    print_line(f"{'':30}    best  median     p99     max")
     for kind, times in found.items():
-        say(f"{kind:30} {1000 * min(times):7.2f} {spread(times)}")
-    return {kind: {"best": min(times), **asdict(spread(times))} for kind, times in found.items()}
+        print_line(f"{kind:30} {1000 * min(times):7.2f} {summarize(times)}")
+    return {kind: {"best": min(times), **asdict(summarize(times))} for kind, times in found.items()}

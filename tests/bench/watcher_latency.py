@@ -1,8 +1,8 @@
-"""How soon the watcher knows: from the kill, or the change of a server's state, to the observation.
+"""The latency of the watcher, from a change in HAProxy to the observation.
 
 ``PYTHONPATH=tests python tests/bench/watcher_latency.py [TRIALS [SERVERS]]``.  Prints milliseconds.
-A change is made by ``set server ... state maint`` on the stats socket, so its time includes the
-command's own way through HAProxy; the kill is SIGKILL to worker and master.
+A server's state is changed by ``set server ... state maint`` on the stats socket, so the time of
+the command itself is included; a kill is SIGKILL to worker and master.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Bench:
             interval=1.0,
         )
 
-    async def until(self, condition: Callable[[Observation], bool]) -> float:
-        """Wait for an observation; when it came."""
+    async def wait_observation(self, condition: Callable[[Observation], bool]) -> float:
+        """Wait for an observation; return when it came (``time.perf_counter()``)."""
         async with asyncio.timeout(10):
             while True:
                 when, seen = await self.seen.get()
@@ -51,8 +51,8 @@ class Bench:
                     return when
 
     async def ready(self) -> None:
-        """Wait until the events are heard and nothing has been pending for a moment."""
-        await eventually(self._quiet, 10, "events, and nothing pending", every=0.02)
+        """Wait until events are received and no observation is pending."""
+        await eventually(self._quiet, 10, "events, and no pending observation", every=0.02)
 
     def _quiet(self) -> bool:
         quiet = self.watcher.event_driven and self.seen.empty()
@@ -61,37 +61,39 @@ class Bench:
         return quiet
 
     async def tick(self) -> None:
-        """Tick as the agent does."""
+        """Advance own time, as the agent does."""
         while True:
             await asyncio.sleep(0.05)
             self.clock.tick()
 
     async def changes(self, trials: int) -> list[float]:
-        """Take the last server away, and give it back."""
+        """Take the last server away and give it back; return the seconds of each trial."""
         times = []
         for _ in range(trials):
             await self.ready()
-            began = time.perf_counter()
+            began_at = time.perf_counter()
             self.haproxy.ask("set server web/s0 state maint")
-            times.append(await self.until(_down) - began)
+            times.append(await self.wait_observation(_down) - began_at)
             self.haproxy.ask("set server web/s0 state ready")
-            await self.until(lambda seen: not _down(seen))
+            await self.wait_observation(lambda seen: not _down(seen))
         return times
 
     async def kills(self, trials: int) -> list[float]:
-        """Kill HAProxy, and start it again."""
+        """Kill HAProxy and start it again; return the seconds of each trial."""
         times = []
         for _ in range(trials):
             await self.ready()
             worker = self.haproxy.worker
             master = self.haproxy.pids()[0]
-            began = time.perf_counter()
+            began_at = time.perf_counter()
             os.kill(worker, signal.SIGKILL)
             os.kill(master, signal.SIGKILL)
-            times.append(await self.until(lambda seen: isinstance(seen, Gone)) - began)
+            times.append(
+                await self.wait_observation(lambda seen: isinstance(seen, Gone)) - began_at
+            )
             await asyncio.to_thread(self.haproxy.kill)
             await asyncio.to_thread(self.haproxy.start)
-            await self.until(lambda seen: isinstance(seen, Snapshot))
+            await self.wait_observation(lambda seen: isinstance(seen, Snapshot))
         return times
 
 

@@ -1,4 +1,4 @@
-"""Two booted regions on the rehearsal network's routers, and what an operator does there."""
+"""Two booted regions in the rehearsal network, and what an operator does there."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from systems import ROOT, System
 BASELINE = expected_paths({PRIMARY.name: 0, SECONDARY.name: 2})
 """The MSEE's AS paths when both regions are preferred."""
 
-# What the kernel and Debian's own tools keep of every package that was ever installed.
-KEPT = re.compile(
+# Files that the kernel and Debian's own tools keep of every package.
+KEPT_BY_DEBIAN = re.compile(
     r"^/(proc|sys|dev|run|tmp|packages|root)[/ ]"
     r"|^/var/(cache|log|tmp)/|^/var/lib/(apt|dpkg|systemd)/"
     r"|^/etc/(passwd|group|shadow|gshadow)-? |/__pycache__[/ ]"
@@ -34,8 +34,11 @@ KEPT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What a route server has heard of a region so far, and for how long the session is up."""
+class Received:
+    """UPDATEs that a route server received from a region so far, and the start of the session.
+
+    ``up_since`` is a time of the wall clock (s), 0 while the session is down.
+    """
 
     updates: int
     withdraws: int
@@ -43,7 +46,7 @@ class Heard:
 
 
 class Site:
-    """The network, the two systems, and a client that asks all the time."""
+    """The network, the two booted systems, and a client that sends requests all the time."""
 
     def __init__(self, nodes: Nodes, suites: tuple[str, str], made: dict[str, Path]) -> None:
         self.nodes = nodes
@@ -67,18 +70,18 @@ class Site:
             system.up()
 
     def table(self) -> dict[str, tuple[int, ...]]:
-        """The AS paths at the MSEE by next hop."""
+        """Return the MSEE's table: next hop -> AS path."""
         return paths_by_next_hop(routers.read_table(routers.control_socket(self.nodes, "msee")))
 
-    def wait_table(self, wanted: dict[str, tuple[int, ...]], within: float = 60) -> None:
-        """Wait until the MSEE's table is as wanted."""
+    def wait_table(self, wanted: dict[str, tuple[int, ...]], timeout: float = 60) -> None:
+        """Wait until the MSEE has these routes: next hop -> AS path."""
         try:
-            wait_for(lambda: self.table() == wanted, within, f"the MSEE to have {wanted}")
+            wait_for(lambda: self.table() == wanted, timeout, f"the MSEE to have {wanted}")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.table()}\n{self.primary.journal()}") from None
 
-    def heard(self, region: Region = PRIMARY) -> list[Heard]:
-        """What both route servers of a region have heard of its appliance."""
+    def received(self, region: Region = PRIMARY) -> list[Received]:
+        """Return what each route server of a region received from its appliance."""
         found = []
         for role in ("ars0", "ars1"):
             control = routers.control_socket(self.nodes, region.node(role))
@@ -88,21 +91,21 @@ class Site:
                 next(int(line.split()[2]) for line in lines if line.strip().startswith(name))
                 for name in ("Import updates:", "Import withdraws:")
             )
-            # BIRD works the moment out anew each time: it is exact to some microseconds.
+            # BIRD computes the time anew each time; it differs by some microseconds.
             since = dt.datetime.fromisoformat(" ".join(head[4:6])).timestamp()
             up = head[-1] == "Established"
-            found.append(Heard(updates, withdraws, since if up else 0.0))
+            found.append(Received(updates, withdraws, since if up else 0.0))
         return found
 
     def status(self, system: System) -> dict[str, Any]:
-        """What `anycastd status --json` says; empty while no agent answers."""
+        """Return the answer of `anycastd status --json`; empty while no agent answers."""
         try:
-            return dict(json.loads(system.ask("anycastd", "status", "--json").stdout))
+            return dict(json.loads(system.try_run("anycastd", "status", "--json").stdout))
         except ValueError:
             return {}
 
-    def gone(self, since: float) -> float:
-        """Wait until both route servers have lost the primary's route; return the later moment."""
+    def wait_withdrawn(self, since: float) -> float:
+        """Wait until both route servers have lost the primary's route; return the later time."""
 
         def moments() -> list[float]:
             found = [self.monitors[node].lost_at(since) for node in ("ne-ars0", "ne-ars1")]
@@ -110,17 +113,17 @@ class Site:
 
         return max(wait_for(moments, 15, "the route to go from the route servers"))
 
-    def served_by(self, region: Region, since: float, within: float = 30) -> None:
-        """Wait until the client's last answers all came from a region."""
+    def wait_served_by(self, region: Region, since: float, timeout: float = 30) -> None:
+        """Wait until the client's last answers, since a time, all came from a region."""
         wait_for(
             lambda: last_answered_by(self.client.results(since), region.name, 30, since),
-            within,
+            timeout,
             f"answers from {region.title}",
         )
 
 
-def documented(heading: str, page: str = "install.md") -> list[str]:
-    """Return the commands that a page of docs/ gives, those under a heading where one is named."""
+def documented_commands(heading: str, page: str = "install.md") -> list[str]:
+    """Return the commands of a page of docs/, or only those below a heading if one is given."""
     section = (ROOT / "docs" / page).read_text(encoding="utf-8")
     if heading:
         section = section.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
@@ -132,36 +135,36 @@ def version_of(package: Path) -> str:
     return package.name.split("_")[1]
 
 
-def files(system: System) -> list[str]:
-    """Return every file of a system that a package might leave behind, with owner and mode."""
+def list_files(system: System) -> list[str]:
+    """Return all files that a package could leave behind, with mode, owner and link target."""
     listed = system.run("find / -xdev -printf '%p %y %m %u:%g %l\\n' | sort").splitlines()
-    return [line for line in listed if not KEPT.search(line)]
+    return [line for line in listed if not KEPT_BY_DEBIAN.search(line)]
 
 
 def install(system: System, package: Path) -> str:
-    """Install a package as the documentation has it."""
+    """Install a package with the documented command; return the output."""
     system.run(f"rm -rf /root/new; mkdir /root/new; cp /packages/{package.name} /root/new")
-    (command,) = documented("Install")
+    (command,) = documented_commands("Install")
     return system.run(f"cd /root/new; {command}")
 
 
-def quiet(site: Site, what: Callable[[], object]) -> None:
-    """Do something to the primary of which its route servers and clients must not notice."""
-    before, began = site.heard(), time.monotonic()
+def assert_unnoticed(site: Site, what: Callable[[], object]) -> None:
+    """Do something to the primary, and check that route servers and clients notice nothing."""
+    before, began_at = site.received(), time.monotonic()
     what()
     wait_for(
         lambda: site.status(site.primary).get("services", {}).get("web", {}).get("in_sync"),
         20,
-        "the agent to be there again",
+        "the agent to be in sync again",
     )
-    # Longer than the lease: what nobody renewed would be withdrawn by now.
-    wait_for(lambda: time.monotonic() > began + 7, 10, "the lease to be over")
-    for then, now in zip(before, site.heard(), strict=True):
+    # Longer than the lease: without renewals the routes would be withdrawn by now.
+    wait_for(lambda: time.monotonic() > began_at + 7, 10, "the lease to be over")
+    for then, now in zip(before, site.received(), strict=True):
         same = (now.updates, now.withdraws) == (then.updates, then.withdraws)
         assert same, f"{then} {now}\n{site.primary.journal()}"
         assert abs(now.up_since - then.up_since) < 1, "the session was closed"
     assert site.table() == BASELINE
-    assert [answer for answer in site.client.results(began) if not answer.ok] == []
+    assert [answer for answer in site.client.results(began_at) if not answer.ok] == []
 
 
 def kill(system: System, pid: int, number: int = signal.SIGKILL) -> None:
@@ -170,7 +173,7 @@ def kill(system: System, pid: int, number: int = signal.SIGKILL) -> None:
 
 
 def reconfigure(site: Site, region: Region, *changes: tuple[str, str]) -> None:
-    """Have both route servers of a region run the lab's configuration with texts replaced."""
+    """Reconfigure both route servers of a region: the lab's configuration with texts replaced."""
     for role in ("ars0", "ars1"):
         node = region.node(role)
         text = routers.bird_configuration(node)

@@ -1,4 +1,4 @@
-"""Whole Debian systems, systemd as PID 1, in the nodes of the rehearsal network."""
+"""Whole Debian systems with systemd as PID 1, in the nodes of the rehearsal network."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-def build(out: Path, *version: str, tree: Path = ROOT) -> list[Path]:
-    """Build the packages of a tree and return them; raises AssertionError."""
+def build_packages(out: Path, *version: str, tree: Path = ROOT) -> list[Path]:
+    """Build the packages of a source tree and return their paths; raises AssertionError."""
     argv = [str(tree / "packaging" / "build.sh"), str(out), *version]
     done = subprocess.run(argv, capture_output=True, encoding="utf-8", timeout=300, check=False)
     assert not done.returncode, done.stderr
     return [out / Path(line).name for line in done.stdout.splitlines()]
 
 
-def bases(suites: set[str], packages: list[Path]) -> dict[str, Path]:
-    """Make the systems to boot, those that are not there yet; raises AssertionError."""
+def make_base_systems(suites: set[str], packages: list[Path]) -> dict[str, Path]:
+    """Make the base systems that do not exist yet; return suite -> root directory.
+
+    Raises AssertionError.
+    """
     made = {}
     for suite in sorted(suites):
         where = ROOT / "build" / "package-test" / suite
@@ -35,7 +38,7 @@ def bases(suites: set[str], packages: list[Path]) -> dict[str, Path]:
 
 
 class System:
-    """A Debian system in a node; what it writes goes with it."""
+    """A Debian system in a node; everything that it writes is removed with it."""
 
     def __init__(self, nodes: Nodes, node: str, suite: str, base: Path) -> None:
         self.node = node
@@ -44,17 +47,17 @@ class System:
         self._base = base
         self._name = f"{node}-{secrets.token_hex(4)}"
         self._process: Process | None = None
-        self._first = 0
+        self._pid_before_reboot = 0
 
     def boot(self) -> None:
-        """Start it; ``up`` waits for it."""
+        """Start to boot it; ``up`` waits until it has booted."""
         argv = ("sh", str(HERE / "boot.sh"), "boot", self._name, str(self._base))
-        # Where it keeps what it writes goes with the nodes' directory.
+        # What it writes is removed with the nodes' directory.
         where = {"TMPDIR": str(self._nodes.directory)}
         self._process = self._nodes.start(self.node, "system", *argv, environment=where)
 
-    def up(self, within: float = 60) -> None:
-        """Wait until everything that starts at boot has started."""
+    def up(self, timeout: float = 60) -> None:
+        """Wait until it has booted and started everything that starts at boot."""
 
         def running() -> bool:
             process = self._process
@@ -66,25 +69,22 @@ class System:
                     "packages cannot be tested here; it takes root, cgroup2 and overlayfs:\n"
                     + process.log_tail()
                 )
-            first = self.first()
-            if not first or first == self._gone:
+            first = self.first_pid()
+            if not first or first == self._pid_before_reboot:
                 return False
-            # `--wait` would be right, were there not a moment at which nobody answers.
-            said = self.ask("systemctl", "is-system-running").stdout.strip()
-            return said in {"running", "degraded"}
+            # Not with `--wait`, which fails while systemd does not answer yet.
+            state = self.try_run("systemctl", "is-system-running").stdout.strip()
+            return state in {"running", "degraded"}
 
-        wait_for(running, within, f"{self.node} ({self.suite}) to boot")
-        self._first = self.first()
-
-    _gone = 0
+        wait_for(running, timeout, f"{self.node} ({self.suite}) to boot")
 
     def reboot(self) -> None:
-        """Shut it down as an operator does, and have it start again; ``up`` waits for that."""
-        self._gone = self.first()
-        self.ask("systemctl", "reboot")
+        """Reboot it, as an operator does; ``up`` waits until it has booted again."""
+        self._pid_before_reboot = self.first_pid()
+        self.try_run("systemctl", "reboot")
 
-    def first(self) -> int:
-        """Return its first process's id as seen from outside; 0 where there is none."""
+    def first_pid(self) -> int:
+        """Return the PID of its first process in our own PID namespace; 0 if it does not run."""
         process = self._process
         pid = process.pid if process else None
         for child in descendant_pids(pid) if pid else ():
@@ -92,9 +92,9 @@ class System:
                 status = Path(f"/proc/{child}/status").read_text(encoding="utf-8")
             except OSError:
                 continue
-            words = dict(line.split(":", 1) for line in status.splitlines())
-            # The shell that makes the namespaces is its first process as well, but not for long.
-            if words["NSpid"].split()[-1] == "1" and words["Name"].strip() == "systemd":
+            fields = dict(line.split(":", 1) for line in status.splitlines())
+            # At first the shell that makes the namespaces is the first process.
+            if fields["NSpid"].split()[-1] == "1" and fields["Name"].strip() == "systemd":
                 return child
         return 0
 
@@ -102,35 +102,35 @@ class System:
         """Return the command that runs ``argv`` in it."""
         into = ("-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w")
         clean = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root")
-        return ["nsenter", "-t", str(self.first()), *into, *clean, *argv]
+        return ["nsenter", "-t", str(self.first_pid()), *into, *clean, *argv]
 
-    def ask(
-        self, *argv: str, text: str = "", within: float = 60
+    def try_run(
+        self, *argv: str, text: str = "", timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in it; what it says on either way out is in ``stdout``."""
+        """Run a command in it, whatever its exit status; ``stdout`` has both of its outputs."""
         return subprocess.run(
             self.enter(*argv),
             input=text,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
-            timeout=within,
+            timeout=timeout,
             check=False,
         )
 
-    def run(self, script: str, within: float = 120) -> str:
-        """Run a shell's lines in it and return what they say; AssertionError where one fails."""
-        done = self.ask("sh", "-eu", "-c", script, within=within)
+    def run(self, script: str, timeout: float = 120) -> str:
+        """Run a shell script in it and return its output; raises AssertionError if a line fails."""
+        done = self.try_run("sh", "-eu", "-c", script, timeout=timeout)
         assert not done.returncode, f"{self.node}: {script}\n({done.returncode}) {done.stdout}"
         return done.stdout.strip()
 
     def write(self, path: str, text: str) -> None:
         """Replace a file's content."""
-        done = self.ask("sh", "-c", 'cat >"$1"', "sh", path, text=text)
+        done = self.try_run("sh", "-c", 'cat >"$1"', "sh", path, text=text)
         assert not done.returncode, done.stdout
 
     def main_pid(self, unit: str) -> int:
-        """Return the id of a unit's main process inside, 0 while there is none."""
+        """Return the PID of a unit's main process inside the system; 0 while there is none."""
         return int(self.run(f"systemctl show --property MainPID --value {unit}"))
 
     def state(self, unit: str) -> str:
@@ -138,9 +138,9 @@ class System:
         return self.run(f"systemctl show --property ActiveState --value {unit}")
 
     def journal(self) -> str:
-        """Return what our units wrote, for the message of a test that fails."""
-        return self.ask("journalctl", "--no-pager", "-q", "-u", "anycastd*", "-n", "60").stdout
+        """Return the last journal lines of our units, for the message of a failed test."""
+        return self.try_run("journalctl", "--no-pager", "-q", "-u", "anycastd*", "-n", "60").stdout
 
     def sweep(self) -> None:
-        """Remove what the kernel keeps of it once it is gone."""
+        """Remove its cgroups after its end."""
         subprocess.run(["sh", str(HERE / "boot.sh"), "sweep", self._name], check=False)

@@ -1,4 +1,4 @@
-"""What `make deb` builds: the same bytes everywhere, nothing that lintian minds, all commands."""
+"""What `make deb` builds: reproducible packages, clean for lintian, with every command."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from anycastd.cli.main import COMMANDS
-from systems import ROOT, build
+from systems import ROOT, build_packages
 
 pytestmark = pytest.mark.timeout(300)
 DIST = ROOT / "dist"
 
 
-def sums(folder: Path) -> dict[str, str]:
+def hash_packages(folder: Path) -> dict[str, str]:
     """Return the hashes of the packages in a folder."""
     return {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
@@ -28,7 +28,7 @@ def sums(folder: Path) -> dict[str, str]:
 
 
 def test_another_folder_and_another_umask_give_the_same_packages(tmp_path: Path) -> None:
-    """Neither path nor times nor modes of the checkout get into the packages."""
+    """The packages do not depend on the path, the times or the modes of the checkout."""
     tree = tmp_path / "another folder"
     tree.mkdir(mode=0o700)
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -43,12 +43,12 @@ def test_another_folder_and_another_umask_give_the_same_packages(tmp_path: Path)
     (tree / ".venv").symlink_to(ROOT / ".venv")
     (tree / "build").mkdir()
     (tree / "build" / "vendor").symlink_to(ROOT / "build" / "vendor")
-    assert len(build(tmp_path / "made", tree=tree)) == 2
-    assert sums(tmp_path / "made") == sums(DIST)
+    assert len(build_packages(tmp_path / "made", tree=tree)) == 2
+    assert hash_packages(tmp_path / "made") == hash_packages(DIST)
 
 
 def test_lintian_has_nothing_to_say() -> None:
-    """Pedantic and experimental tags too; what is overridden says why."""
+    """Pedantic and experimental tags are included; each override says why."""
     (changes,) = DIST.glob("*.changes")
     command = ["lintian", "--allow-root", "-EvIL", "+pedantic", "--no-show-overrides"]
     done = subprocess.run(
@@ -58,8 +58,8 @@ def test_lintian_has_nothing_to_say() -> None:
     assert (done.returncode, tags) == (0, [])
 
 
-def contents(name: str, path: str) -> bytes:
-    """Return a file's content out of a package."""
+def read_packaged(name: str, path: str) -> bytes:
+    """Return the content of a file in a package."""
     (package,) = DIST.glob(f"{name}_*_all.deb")
     tree = subprocess.run(
         ["dpkg-deb", "--fsys-tarfile", str(package)], capture_output=True, check=True
@@ -70,11 +70,15 @@ def contents(name: str, path: str) -> bytes:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_manual_page_and_the_completion_know_every_command(name: str) -> None:
-    """What `--help` lists is in both."""
-    page = gzip.decompress(contents("anycastd", "/usr/share/man/man8/anycastd.8.gz")).decode()
+    """Every command of `--help` is in both."""
+    page = gzip.decompress(read_packaged("anycastd", "/usr/share/man/man8/anycastd.8.gz")).decode()
     assert f".SS anycastd {name}\n" in page
-    words = contents("anycastd", "/usr/share/bash-completion/completions/anycastd").decode()
-    assert f"        {name})\n" in words
-    script = f"{words}\nCOMP_WORDS=(anycastd {name[:3]}); COMP_CWORD=1; _anycastd; echo $COMPREPLY"
+    completion = read_packaged(
+        "anycastd", "/usr/share/bash-completion/completions/anycastd"
+    ).decode()
+    assert f"        {name})\n" in completion
+    script = (
+        f"{completion}\nCOMP_WORDS=(anycastd {name[:3]}); COMP_CWORD=1; _anycastd; echo $COMPREPLY"
+    )
     done = subprocess.run(["bash", "-c", script], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == next(it for it in COMMANDS if it.startswith(name[:3]))

@@ -1,7 +1,7 @@
-"""The packages as an operator has them: two booted regions on the rehearsal network's routers.
+"""The packages, installed in two booted regions of the rehearsal network.
 
-One story, in the order of this file; each test begins where the one before ended.  The commands are
-those of docs/install.md.
+The tests run in the order of this file, and each begins where the one before ended.  The commands
+are those of docs/install.md.
 """
 
 from __future__ import annotations
@@ -22,9 +22,19 @@ from anycastd.lab.network import adapt, routers, topology
 from anycastd.lab.network.lab import expected_paths
 from anycastd.lab.network.namespaces import Nodes
 from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, VIP
-from booted import BASELINE, Site, documented, files, install, kill, quiet, reconfigure, version_of
+from booted import (
+    BASELINE,
+    Site,
+    assert_unnoticed,
+    documented_commands,
+    install,
+    kill,
+    list_files,
+    reconfigure,
+    version_of,
+)
 from support.peer import wait_for
-from systems import ROOT, System, bases, build
+from systems import ROOT, System, build_packages, make_base_systems
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -36,12 +46,12 @@ ONLY_SECONDARY = expected_paths({SECONDARY.name: 2})
 
 @pytest.fixture(scope="module")
 def packages() -> list[Path]:
-    """Find what `make deb` made, and make one that says it is the next release."""
+    """Return what `make deb` built, and a package that claims to be the next release."""
     (made,) = (ROOT / "dist").glob("anycastd_*_all.deb")
     (lab,) = (ROOT / "dist").glob("anycastd-lab_*_all.deb")
     version = f"{version_of(made)}.post1"
     out = ROOT / "build" / "package-test" / "newer"
-    build(out, version)
+    build_packages(out, version)
     return [made, out / f"anycastd_{version}_all.deb", lab]
 
 
@@ -49,7 +59,7 @@ def packages() -> list[Path]:
 def site(request: pytest.FixtureRequest, packages: list[Path]) -> Iterator[Site]:
     """Boot two systems; with several suites the primary's is each of them in turn."""
     suites = (SUITES[request.param], SUITES[request.param - 1])
-    made = bases(set(suites), packages)
+    made = make_base_systems(set(suites), packages)
     nodes = Nodes(topology.NODES)
     systems: list[System] = []
     with nodes:
@@ -62,11 +72,11 @@ def site(request: pytest.FixtureRequest, packages: list[Path]) -> Iterator[Site]
 
 @pytest.fixture(scope="module")
 def before(site: Site) -> list[str]:
-    """Remember what the primary has before we come; HAProxy and what we need is there."""
+    """Return the files of the primary before the installation, with its dependencies installed."""
     needs = ("exabgp", "jsonschema", "six", "tenacity", "yaml")
     python = " ".join(f"python3-{one}" for one in needs)
     site.primary.run(f"apt-get install -y haproxy bird2 {python}; systemctl disable --now bird")
-    return files(site.primary)
+    return list_files(site.primary)
 
 
 def test_the_installation_announces_nothing(
@@ -79,7 +89,7 @@ def test_the_installation_announces_nothing(
     for system in site.systems.values():
         for unit in UNITS:
             assert system.state(unit) == "inactive"
-            assert system.ask("systemctl", "is-enabled", unit).stdout.strip() in {
+            assert system.try_run("systemctl", "is-enabled", unit).stdout.strip() in {
                 "disabled",
                 "static",
             }
@@ -92,7 +102,7 @@ def test_the_installation_announces_nothing(
 def test_the_documented_way_brings_both_regions_up(site: Site) -> None:
     """The commands of docs/install.md, and the lines that it says to edit, are all it takes."""
     for region, system in zip(REGIONS, site.systems.values(), strict=True):
-        copy, *rest = documented("HAProxy")
+        copy, *rest = documented_commands("HAProxy")
         system.run(copy)
         text = system.run("cat /etc/haproxy/haproxy.cfg") + "\n"
         for address in region.web:
@@ -100,23 +110,25 @@ def test_the_documented_way_brings_both_regions_up(site: Site) -> None:
         system.write("/etc/haproxy/haproxy.cfg", text)
         for command in rest:
             system.run(command)
-        copy, judge = documented("Profile")
+        copy, judge = documented_commands("Profile")
         system.run(copy.replace("primary.yaml", region.profile))
         text = system.run("cat /etc/anycastd/profile.yaml") + "\n"
         socket = "/run/haproxy/anycastd.sock"
         system.write("/etc/anycastd/profile.yaml", adapt.profile(text, region, socket))
         system.run(judge)
-        start, status = documented("Start")
+        start, status = documented_commands("Start")
         system.run(start)
-        assert system.ask("sh", "-c", status).returncode in {0, 1, 2}
+        assert system.try_run("sh", "-c", status).returncode in {0, 1, 2}
     site.wait_table(BASELINE)
 
     def well() -> bool:
-        return all(one.ask("anycastd", "status").returncode == 0 for one in site.systems.values())
+        return all(
+            one.try_run("anycastd", "status").returncode == 0 for one in site.systems.values()
+        )
 
     wait_for(well, 20, "`anycastd status` to say that all is well")
     site.client.start()
-    site.served_by(PRIMARY, time.monotonic())
+    site.wait_served_by(PRIMARY, time.monotonic())
 
 
 def test_the_units_have_no_more_power_than_they_need(site: Site) -> None:
@@ -125,16 +137,16 @@ def test_the_units_have_no_more_power_than_they_need(site: Site) -> None:
         wanted = {"anycastd": 1 << 12, "anycastd-speaker": 0}
         for unit, capabilities in wanted.items():
             status = system.run(f"cat /proc/{system.main_pid(unit)}/status")
-            words = dict(line.split(":", 1) for line in status.splitlines())
-            assert int(words["CapEff"], 16) == int(words["CapBnd"], 16) == capabilities
-            assert words["Uid"].split()[0] == system.run("id -u anycastd")
+            fields = dict(line.split(":", 1) for line in status.splitlines())
+            assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == capabilities
+            assert fields["Uid"].split()[0] == system.run("id -u anycastd")
         for unit in UNITS:
             said = system.run(f"systemd-analyze security --no-pager {unit}.service")
             overall = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
             assert overall and float(overall[1]) <= 1.6, said  # noqa: PT018
 
 
-def test_restart_and_crash_of_the_agent_are_not_heard(site: Site) -> None:
+def test_restart_and_crash_of_the_agent_are_not_noticed(site: Site) -> None:
     """Reload, restart and SIGKILL of the agent: no UPDATE, no session closed, the same speaker."""
     system = site.primary
     speaker, agent = system.main_pid("anycastd-speaker"), system.main_pid("anycastd")
@@ -146,52 +158,52 @@ def test_restart_and_crash_of_the_agent_are_not_heard(site: Site) -> None:
         kill(system, system.main_pid("anycastd"))
         wait_for(lambda: system.state("anycastd") == "active", 10, "the agent to be active")
 
-    quiet(site, all_three)
+    assert_unnoticed(site, all_three)
     assert system.main_pid("anycastd") != agent
     assert system.main_pid("anycastd-speaker") == speaker
 
 
-def test_a_crash_of_the_lease_process_is_not_heard(site: Site) -> None:
+def test_a_crash_of_the_lease_process_is_not_noticed(site: Site) -> None:
     """SIGKILL of ExaBGP's child: no UPDATE, no session closed."""
     system = site.primary
     speaker = system.main_pid("anycastd-speaker")
-    quiet(site, lambda: kill(system, int(system.run(f"pgrep -P {speaker}"))))
+    assert_unnoticed(site, lambda: kill(system, int(system.run(f"pgrep -P {speaker}"))))
     assert system.main_pid("anycastd-speaker") == speaker
 
 
 def test_a_crash_of_exabgp_moves_the_region_and_comes_back(site: Site) -> None:
     """SIGKILL of ExaBGP: its routes are gone at once, systemd starts it, and they come back."""
-    began = time.monotonic()
+    began_at = time.monotonic()
     kill(site.primary, site.primary.main_pid("anycastd-speaker"))
-    assert site.gone(began) - began < 1
+    assert site.wait_withdrawn(began_at) - began_at < 1
     site.wait_table(BASELINE)
 
 
 def test_haproxy_stopped_and_started_again(site: Site) -> None:
     """The region fails over when HAProxy is stopped, and comes back when it is started."""
-    began = time.monotonic()
+    began_at = time.monotonic()
     site.primary.run("systemctl stop haproxy")
-    site.served_by(SECONDARY, began)
+    site.wait_served_by(SECONDARY, began_at)
     site.wait_table(ONLY_SECONDARY)
-    assert site.primary.ask("anycastd", "status").returncode == 2
-    site.gone(began)
+    assert site.primary.try_run("anycastd", "status").returncode == 2
+    site.wait_withdrawn(began_at)
     site.primary.run("systemctl start haproxy")
     site.wait_table(BASELINE)
 
 
 def test_a_frozen_agent_loses_its_routes_and_is_revived(site: Site) -> None:
     """SIGSTOP: withdrawn at the end of the lease; the watchdog ends it, and it comes back."""
-    system, began = site.primary, time.monotonic()
+    system, began_at = site.primary, time.monotonic()
     agent = system.main_pid("anycastd")
     kill(system, agent, signal.SIGSTOP)
-    site.served_by(SECONDARY, began)
-    assert 3 < site.gone(began) - began < 12  # the lease is 5 s
+    site.wait_served_by(SECONDARY, began_at)
+    assert 3 < site.wait_withdrawn(began_at) - began_at < 12  # the lease is 5 s
     wait_for(lambda: system.main_pid("anycastd") not in {0, agent}, 60, "the watchdog")
     assert system.run("systemctl show -p NRestarts --value anycastd-speaker") == "1"
     site.wait_table(BASELINE)
 
 
-def test_upgrade_and_downgrade_are_not_heard(site: Site, packages: list[Path]) -> None:
+def test_upgrade_and_downgrade_are_not_noticed(site: Site, packages: list[Path]) -> None:
     """The package takes the agent along under traffic: same processes, no UPDATE, no lost request.
 
     When the speaker's code on disk is not what runs, apt says so and leaves it alone.
@@ -199,13 +211,13 @@ def test_upgrade_and_downgrade_are_not_heard(site: Site, packages: list[Path]) -
     system = site.primary
     kept = system.main_pid("anycastd"), system.main_pid("anycastd-speaker")
     said = []
-    quiet(site, lambda: said.append(install(system, packages[1])))
+    assert_unnoticed(site, lambda: said.append(install(system, packages[1])))
     assert "speaker" not in said[0]
     assert site.status(system)["version"] == version_of(packages[1])
     system.run("echo another >/run/anycastd-speaker/code")
     system.run(f"cp /packages/{packages[0].name} /root")
     command = f"apt-get install -y --allow-downgrades /root/{packages[0].name}"
-    quiet(site, lambda: said.append(system.run(command)))
+    assert_unnoticed(site, lambda: said.append(system.run(command)))
     assert "systemctl restart anycastd-speaker" in said[1]
     assert site.status(system)["version"] == version_of(packages[0])
     assert (system.main_pid("anycastd"), system.main_pid("anycastd-speaker")) == kept
@@ -216,11 +228,11 @@ def test_an_upgrade_that_cannot_take_over_changes_nothing(site: Site, packages: 
     system = site.primary
     system.run("cp /etc/anycastd/profile.yaml /root; echo nonsense: 1 >>/etc/anycastd/profile.yaml")
     said = []
-    quiet(site, lambda: said.append(install(system, packages[1])))
+    assert_unnoticed(site, lambda: said.append(install(system, packages[1])))
     assert "could not take over" in said[0]
     assert site.status(system)["version"] == version_of(packages[0])
     system.run("cp /root/profile.yaml /etc/anycastd/profile.yaml")
-    quiet(site, lambda: system.run("systemctl reload anycastd"))
+    assert_unnoticed(site, lambda: system.run("systemctl reload anycastd"))
     assert site.status(system)["version"] == version_of(packages[1])
 
 
@@ -228,7 +240,7 @@ def test_a_profile_that_cannot_be_used_is_not_tried_again(site: Site) -> None:
     """A start with a wrong profile ends with 78, once; the routes are gone, and come back."""
     system = site.primary
     system.run("echo nonsense: 1 >>/etc/anycastd/profile.yaml")
-    assert system.ask("systemctl", "restart", "anycastd").returncode != 0
+    assert system.try_run("systemctl", "restart", "anycastd").returncode != 0
     site.wait_table(ONLY_SECONDARY)
     show = "systemctl show -p ActiveState,ExecMainStatus,NRestarts --value anycastd"
     assert sorted(system.run(show).split()) == ["0", "78", "failed"]
@@ -239,12 +251,12 @@ def test_a_profile_that_cannot_be_used_is_not_tried_again(site: Site) -> None:
 
 def test_stop_ends_both_and_start_begins_again(site: Site) -> None:
     """One `systemctl stop` withdraws and ends agent and speaker; the VIP stays for HAProxy."""
-    system, began = site.primary, time.monotonic()
+    system, began_at = site.primary, time.monotonic()
     system.run("systemctl stop anycastd")
-    site.gone(began)
+    site.wait_withdrawn(began_at)
     wait_for(lambda: system.state("anycastd-speaker") == "inactive", 5, "the speaker to end")
     assert VIP in system.run("ip address show dev lo")
-    site.served_by(SECONDARY, began)
+    site.wait_served_by(SECONDARY, began_at)
     system.run("systemctl start anycastd")
     site.wait_table(BASELINE)
 
@@ -274,13 +286,13 @@ def test_bfd_notices_the_silent_death_of_the_host(site: Site) -> None:
     """
     system = site.primary
     system.run("cp /etc/anycastd/profile.yaml /root/plain.yaml")
-    system.run("; ".join(documented("", "bfd.md")[:2]))
+    system.run("; ".join(documented_commands("", "bfd.md")[:2]))
     system.run(
         "sed -i 's/^platform: azure/platform: plain/; s/^  hold_time:/  bfd: {interval: 0.3}\\n&/'"
         " /etc/anycastd/profile.yaml"
     )
-    quiet(site, lambda: system.run("systemctl reload anycastd"))
-    system.run(documented("", "bfd.md")[-1])
+    assert_unnoticed(site, lambda: system.run("systemctl reload anycastd"))
+    system.run(documented_commands("", "bfd.md")[-1])
     assert system.state("bird") == "inactive"
     fast = 'protocol bfd { interface "eth0" { interval 300 ms; multiplier 3; }; }\n'
     begin = "protocol bgp nva from peering {"
@@ -296,12 +308,12 @@ def test_bfd_notices_the_silent_death_of_the_host(site: Site) -> None:
     try:
         wait_for(up, 30, "BFD to be up on both route servers")
     except AssertionError as error:
-        said = system.ask("journalctl", "--no-pager", "-u", "anycastd-bfd").stdout
+        said = system.try_run("journalctl", "--no-pager", "-u", "anycastd-bfd").stdout
         raise AssertionError(f"{error}\n{said}") from None
     site.wait_table(BASELINE)
-    vnet, began = PRIMARY.node("vnet"), time.monotonic()
+    vnet, began_at = PRIMARY.node("vnet"), time.monotonic()
     site.nodes.run(vnet, "ip", "link", "set", "nva", "down")
-    took = site.gone(began) - began
+    took = site.wait_withdrawn(began_at) - began_at
     site.nodes.run(vnet, "ip", "link", "set", "nva", "up")
     sys.stdout.write(f"silent death noticed after {took:.2f} s\n")
     assert took < 4  # the hold time is 9 s
@@ -326,7 +338,7 @@ def test_the_lab_is_a_package_of_its_own(site: Site) -> None:
     What becomes of them later is told by tests/lab.
     """
     system = site.secondary
-    done = system.ask("anycastd", "lab")
+    done = system.try_run("anycastd", "lab")
     assert (done.returncode, done.stdout.strip()) == (
         69,
         "anycastd: the lab is a separate package: install anycastd-lab",
@@ -342,31 +354,31 @@ def test_a_reboot_withdraws_first_and_comes_up_by_itself(site: Site) -> None:
     system.run(f"sed -i 's/^    bind :80$/    bind {VIP}:80/' /etc/haproxy/haproxy.cfg")
     system.run("systemctl restart haproxy")
     site.wait_table(BASELINE)
-    site.served_by(PRIMARY, time.monotonic())
-    began = time.monotonic()
+    site.wait_served_by(PRIMARY, time.monotonic())
+    began_at = time.monotonic()
     system.reboot()
-    site.served_by(SECONDARY, began)
+    site.wait_served_by(SECONDARY, began_at)
     # A request that HAProxy, which was gone already, refused would say that the order was wrong;
     # those that were open when the route moved are reset by the other region: anycast's own loss.
-    refused = [one for one in site.client.results(began) if "refused" in one.detail]
+    refused = [one for one in site.client.results(began_at) if "refused" in one.detail]
     assert refused == []
     system.up()
     assert f"{VIP}:80" in system.run("ss -ltn")
     site.wait_table(BASELINE)
-    assert system.ask("systemctl", "is-system-running").stdout.strip() == "running"
+    assert system.try_run("systemctl", "is-system-running").stdout.strip() == "running"
 
 
 def test_removal_and_purge_leave_nothing(site: Site, before: list[str]) -> None:
     """Remove withdraws, then stops; purge takes the VIP too, and the files are as they were."""
-    system, began = site.primary, time.monotonic()
-    remove, *_ = documented("Remove")
+    system, began_at = site.primary, time.monotonic()
+    remove, *_ = documented_commands("Remove")
     system.run(remove)
-    site.served_by(SECONDARY, began)
-    site.gone(began)
+    site.wait_served_by(SECONDARY, began_at)
+    site.wait_withdrawn(began_at)
     assert system.run("pgrep -u anycastd || true") == ""
     assert VIP in system.run("ip address show dev lo")
-    system.run(documented("Remove")[1])
+    system.run(documented_commands("Remove")[1])
     assert VIP not in system.run("ip address show; ip route show")
-    after = files(system)
+    after = list_files(system)
     assert sorted(set(after) - set(before)) == []
     assert sorted(set(before) - set(after)) == []
