@@ -256,9 +256,9 @@ class Judge:
 
     def is_explained(self, request: Request) -> bool:
         """Return whether the journal explains why a request failed."""
-        starved = any(span.overlaps(request.at - 1, request.at) for span in self.starved)
+        starved = any(span.overlaps(request.sent_at - 1, request.sent_at) for span in self.starved)
         late = 2.5 if starved else 1.0
-        start, end = request.at - late, request.at + request.took + 0.1
+        start, end = request.sent_at - late, request.sent_at + request.duration + 0.1
         reasons = (*self.dead, *self.full, *self.reloads, *self.servers[0], *self.servers[1])
         if any(span.overlaps(start, end) for span in reasons):
             return True
@@ -299,7 +299,7 @@ def judge(
     _needless(it, changes, began_at, ended_at, found)
     _hasty(it, changes, began_at, ended_at, found)
     for request in requests:
-        if request.wrong and began_at < request.at < ended_at:
+        if request.error and began_at < request.sent_at < ended_at:
             found.failed += 1
             if not it.is_explained(request):
                 found.unexplained.append(request)

@@ -145,7 +145,7 @@ def run(
         violations = [*found.violations, *([trouble] if trouble else [])]
         if len(found.unexplained) > NOISE:
             violations += [
-                f"unexplained failure of a request at {each.at - since:.3f} s: {each.wrong}"
+                f"unexplained failure of a request at {each.sent_at - since:.3f} s: {each.error}"
                 for each in found.unexplained
             ]
         if violations:

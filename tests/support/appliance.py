@@ -1,7 +1,7 @@
-"""One whole network appliance for tests and benches: real HAProxy, agent, speaker, and two peers.
+"""Run one whole network appliance for tests and benches: HAProxy, agent, speaker, and two peers.
 
-Everything runs in a network namespace of its own and vanishes with it.  The two peers are the
-passive ones of ``peer``: they stamp and decode what they hear.
+Everything runs in a network namespace of its own and ends with it.  The two peers are passive (see
+``peer``): they decode what they receive, with the time of each message.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Appliance:
 
     @property
     def lease(self) -> Path:
-        """The lease's socket."""
+        """Path of the lease's socket."""
         return self.directory / "speaker" / "lease.sock"
 
     def __enter__(self) -> Self:
@@ -145,11 +145,11 @@ class Appliance:
         self.wait_path(1)
 
     def start_speaker(self, *, environment: Mapping[str, str] | None = None) -> None:
-        """Start the speaker (it becomes ExaBGP), with more in its environment."""
+        """Start the speaker (it becomes ExaBGP), with additional environment variables."""
         self.speaker = self._spawn(self.python, "speaker", "speaker", environment=environment)
 
     def start_agent(self, *more: str, environment: Mapping[str, str] | None = None) -> None:
-        """Start the agent on the speaker's lease, with more in its environment."""
+        """Start the agent on the speaker's lease, with additional environment variables."""
         arguments = ("--lease", str(self.lease), *more)
         self.agent = self._spawn(
             sys.executable, "run", "agent", *arguments, environment=environment
@@ -159,14 +159,14 @@ class Appliance:
         """Wait until each peer has the VIP with a path of ``asns`` ASNs (0: not at all)."""
 
         def there() -> bool:
-            heard = [peer.table.get(f"{VIP}/32") for peer in self.peers]
-            lengths = [0 if route is None else len(route.as_path) for route in heard]
+            routes = [peer.table.get(f"{VIP}/32") for peer in self.peers]
+            lengths = [0 if route is None else len(route.as_path) for route in routes]
             return lengths == [asns] * len(lengths)
 
         wait_for(there, timeout, f"{VIP} with {asns} ASNs at both peers\n{self.log()}")
 
     def status(self) -> dict[str, Any]:
-        """Ask the agent as an operator's program would."""
+        """Read the status as a program of an operator would."""
         done = subprocess.run(
             [
                 sys.executable,
@@ -186,24 +186,24 @@ class Appliance:
         return answer
 
     def place(self, name: str) -> str:
-        """The directory of the agent or the speaker."""
+        """Return the directory of the agent, the speaker or the state files."""
         return str(self.directory / name)
 
     def log(self) -> str:
-        """What agent and speaker have said."""
+        """Read what agent and speaker have logged."""
         files = sorted(self.directory.glob("*.err"))
         return "\n".join(f"--- {file.name}\n{file.read_text(encoding='utf-8')}" for file in files)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What commands run with: this checkout, whatever their Python has installed."""
+        """Environment of all commands: they use this checkout, whatever their Python has installed."""
         return os.environ | {
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
             "STATE_DIRECTORY": self.place("state"),
         }
 
     def command(self, python: str, command: str, place: str) -> list[str]:
-        """Give the command line of an agent or a speaker."""
+        """Build the command line of an agent or a speaker."""
         where = ("--profile", str(self.profile), "--directory", self.place(place))
         return [python, "-m", "anycastd", command, *where]
 

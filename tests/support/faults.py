@@ -1,7 +1,6 @@
-"""The faults: how each is begun and ended, what it touches, and whether anything may move for it.
+"""List the faults: how each begins and ends, what it touches, and whether a route may change.
 
-Tests, benches and the chaos run share them.  What a fault is called is how it is written in
-tables and logs.
+Tests, benches and the chaos run share them.  Tables and logs use the names of the faults.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ def _nothing(_: Machine, __: Any) -> None:
 class Fault:
     """One way to break an appliance.
 
-    ``begin`` breaks it, ``end`` mends what does not mend itself, with what ``begin`` gave.  It
-    is told how long it will last; a pause of the whole machine is over when ``begin`` returns.
-    ``parts`` are what it touches: of two that share one, the second waits for the first.
-    ``lasts``: from how many seconds to how many.  ``harmless``: no route may change for it (but
-    one peer's for that peer's own absence).
+    ``begin`` gets the duration in seconds and breaks the machine; a pause of the whole machine is
+    over when it returns.  ``end`` gets what ``begin`` returned and repairs what does not repair
+    itself.  Of two faults that share one of ``parts``, the second waits for the first.  ``lasts``
+    is the shortest and the longest duration (s).  ``harmless``: no route may change, except that
+    of a peer that is away.
     """
 
     name: str
@@ -72,8 +71,8 @@ def _killed(*parts: str, harmless: bool) -> Fault:
 def _server_down(number: int) -> Fault:
     return Fault(
         f"server {number} down",
-        lambda machine, _: machine.server(number, there=False),
-        lambda machine, _: machine.server(number, there=True),
+        lambda machine, _: machine.set_server(number, running=False),
+        lambda machine, _: machine.set_server(number, running=True),
         ("servers",),
         (0.3, 4.0),
         harmless=True,
@@ -82,7 +81,7 @@ def _server_down(number: int) -> Fault:
 
 def _all_servers(machine: Machine, *, there: bool) -> None:
     for number in range(len(machine.appliance.backends)):
-        machine.server(number, there=there)
+        machine.set_server(number, running=there)
 
 
 def _peer_away(number: int) -> Fault:
@@ -212,4 +211,4 @@ _HARMFUL = (
 )
 
 FAULTS = {fault.name: fault for fault in (*_HARMLESS, *_HARMFUL)}
-"""All by name."""
+"""All faults by name."""

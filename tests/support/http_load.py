@@ -1,4 +1,4 @@
-"""Clients of a VIP: HTTP requests at a steady rate, whatever became of those before."""
+"""Send HTTP requests to a VIP at a steady rate, whether or not they are answered."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ GOOD = b" 200 "
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: when it was sent, how long it took (seconds), what was wrong ("": nothing)."""
+    """One request.
 
-    at: float
-    took: float
-    wrong: str
+    ``sent_at`` is a reading of ``time.monotonic()``, ``duration`` in seconds; ``error`` is empty
+    where the request was answered with 200.
+    """
+
+    sent_at: float
+    duration: float
+    error: str
 
 
-class Traffic:
-    """Open-loop clients: ``rate`` requests a second to ``address``; a context manager."""
+class HttpLoad:
+    """Open-loop clients: ``rate`` requests per second to ``address``; a context manager."""
 
     def __init__(self, address: str, rate: float = 50.0, timeout: float = 1.0) -> None:
         self.address = address
@@ -34,7 +38,7 @@ class Traffic:
         self._stop = threading.Event()
         self._selector = selectors.DefaultSelector()
         self._open: dict[socket.socket, tuple[float, bytes]] = {}
-        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="http-load", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -49,9 +53,11 @@ class Traffic:
         self._stop.set()
         self._thread.join(10)
 
-    def failed(self, since: float = 0.0, until: float = float("inf")) -> list[Request]:
-        """The requests sent in that time that were not answered well."""
-        return [each for each in list(self.requests) if each.wrong and since < each.at < until]
+    def failed(self, after: float = 0.0, before: float = float("inf")) -> list[Request]:
+        """List the requests that failed and were sent between ``after`` and ``before``."""
+        return [
+            each for each in list(self.requests) if each.error and after < each.sent_at < before
+        ]
 
     def _run(self) -> None:
         due = time.monotonic()
@@ -59,41 +65,43 @@ class Traffic:
             now = time.monotonic()
             if now >= due:
                 due = max(due + self._every, now - 1)
-                self._begin(now)
-            for connection in [each for each, (at, _) in self._open.items() if self._late(at)]:
+                self._send(now)
+            for connection in [
+                each for each, (sent_at, _) in self._open.items() if self._is_late(sent_at)
+            ]:
                 self._end(connection, "timeout")
             for key, events in self._selector.select(max(0.0, due - time.monotonic())):
-                self._go_on(key.data, events)
+                self._continue(key.data, events)
         for connection in list(self._open):
             self._close(connection)
 
-    def _late(self, at: float) -> bool:
-        return time.monotonic() - at > self._timeout
+    def _is_late(self, sent_at: float) -> bool:
+        return time.monotonic() - sent_at > self._timeout
 
-    def _begin(self, now: float) -> None:
+    def _send(self, now: float) -> None:
         connection = socket.socket()
         connection.setblocking(False)
         self._open[connection] = (now, b"")
         connection.connect_ex((self.address, 80))
         self._selector.register(connection, selectors.EVENT_WRITE, connection)
 
-    def _go_on(self, connection: socket.socket, events: int) -> None:
-        at, heard = self._open[connection]
+    def _continue(self, connection: socket.socket, events: int) -> None:
+        sent_at, received = self._open[connection]
         try:
             if events & selectors.EVENT_WRITE:
                 connection.send(REQUEST)
                 self._selector.modify(connection, selectors.EVENT_READ, connection)
             elif data := connection.recv(4096):
-                self._open[connection] = (at, heard + data)
+                self._open[connection] = (sent_at, received + data)
             else:
-                wrong = "" if GOOD in heard[:16] else heard[:12].decode("ascii", "replace")
-                self._end(connection, wrong if heard else "no answer")
+                error = "" if GOOD in received[:16] else received[:12].decode("ascii", "replace")
+                self._end(connection, error if received else "no answer")
         except OSError as error:
             self._end(connection, error.strerror or str(error))
 
-    def _end(self, connection: socket.socket, wrong: str) -> None:
-        at, _ = self._open[connection]
-        self.requests.append(Request(at, time.monotonic() - at, wrong))
+    def _end(self, connection: socket.socket, error: str) -> None:
+        sent_at, _ = self._open[connection]
+        self.requests.append(Request(sent_at, time.monotonic() - sent_at, error))
         self._close(connection)
 
     def _close(self, connection: socket.socket) -> None:

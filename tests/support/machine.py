@@ -1,7 +1,6 @@
-"""An appliance as it is installed, to be broken: units that restart, a journal of what was done.
+"""Break an appliance as it is installed: units that restart, and a journal of every fault.
 
-The journal is the truth that an observer needs: it does not ask HAProxy or the agent what is
-alive, it knows, because everything that was done is in it.
+The journal tells an observer what was alive and when, without asking HAProxy or the agent.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Self
 
 from support.appliance import VIP, Appliance, own_network
 from support.haproxy import until
-from support.http_load import Traffic
+from support.http_load import HttpLoad
 from support.peer import Peer
 from support.processes import (
     list_children,
@@ -33,10 +32,10 @@ from support.processes import (
 from support.route_log import Wire
 from support.units import Unit
 
-CLUTTER = 60  # more than the stats socket takes
+IDLE_CONNECTIONS = 60  # more than the stats socket takes
 FULL = 100  # connections that its frontend takes
-HOGS = 8
-HOG = "while True: pass"
+CPU_BURNERS = 8
+BURN_CPU = "while True: pass"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,9 @@ class Entry:
 class Machine:
     """An appliance whose agent and speaker are units; a context manager.
 
-    ``rate`` is that of the clients' requests, ``watchdog`` the units' own, ``environment`` more for
-    agent and speaker.  Use it inside ``own_network()``.  The methods break and mend it, and write
-    it down.
+    ``rate``: requests of the clients per second.  ``watchdog``: WatchdogSec of the units.
+    ``environment``: additional variables for agent and speaker.  Use it inside ``own_network()``.
+    The methods break and repair the machine, and record it in ``journal``.
     """
 
     def __init__(
@@ -71,12 +70,12 @@ class Machine:
         self.appliance = appliance
         self.journal: list[Entry] = []
         self.wire = Wire(appliance.peers, f"{VIP}/32")
-        self.traffic = Traffic(VIP, rate)
+        self.traffic = HttpLoad(VIP, rate)
         self.agent = Unit("agent", self._start_agent, watchdog)
         self.speaker = Unit("speaker", self._start_speaker, watchdog)
         self._environment = dict(environment or {})
-        self._hogs: list[subprocess.Popen[bytes]] = []
-        self._clutter: list[socket.socket] = []
+        self._burners: list[subprocess.Popen[bytes]] = []
+        self._idle_connections: list[socket.socket] = []
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -97,18 +96,18 @@ class Machine:
         send_signal(signal.SIGCONT, list_processes())
         self._stack.close()
 
-    def _start_agent(self, said: dict[str, str]) -> subprocess.Popen[bytes]:
-        self.appliance.start_agent(environment=said | self._environment)
+    def _start_agent(self, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        self.appliance.start_agent(environment=environment | self._environment)
         assert self.appliance.agent is not None
         return self.appliance.agent
 
-    def _start_speaker(self, said: dict[str, str]) -> subprocess.Popen[bytes]:
-        self.appliance.start_speaker(environment=said | self._environment)
+    def _start_speaker(self, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        self.appliance.start_speaker(environment=environment | self._environment)
         assert self.appliance.speaker is not None
         return self.appliance.speaker
 
     def record(self, part: str, what: str) -> float:
-        """Write down what is being done; when."""
+        """Add an entry to the journal; return its time."""
         at = time.monotonic()
         self.journal.append(Entry(at, part, what))
         return at
@@ -116,7 +115,7 @@ class Machine:
     # Who runs -------------------------------------------------------------------------------------
 
     def lease(self) -> int | None:
-        """The lease process; None while there is none."""
+        """Find the pid of the lease process; None while there is none."""
         speaker = self.speaker.pid
         if speaker is None:
             return None
@@ -126,7 +125,7 @@ class Machine:
         return None
 
     def pid(self, part: str) -> int | None:
-        """The pid of agent, lease or exabgp; None while there is none."""
+        """Find the pid of agent, lease or exabgp; None while there is none."""
         match part:
             case "agent":
                 return self.agent.pid
@@ -136,7 +135,7 @@ class Machine:
                 return self.lease()
 
     def running(self) -> dict[str, int]:
-        """How many agents, ExaBGPs, lease processes, HAProxies and zombies there are."""
+        """Count agents, ExaBGPs, lease processes, HAProxies and zombies."""
         names = {
             "anycastd run": "agent",
             "anycastd.speaker.exabgp.shim": "exabgp",
@@ -160,7 +159,7 @@ class Machine:
     # Breaking and mending -------------------------------------------------------------------------
 
     def kill(self, *parts: str) -> float:
-        """SIGKILL to agent, lease, exabgp, all at once; they come again as installed."""
+        """Send SIGKILL to agent, lease, exabgp at once; their units start them again."""
         pids = {part: self.pid(part) for part in parts}
         at = time.monotonic()
         for part, pid in pids.items():
@@ -170,7 +169,7 @@ class Machine:
         return at
 
     def keep_down(self, part: str) -> float:
-        """SIGKILL to agent or exabgp, which is not started again before ``back``."""
+        """Send SIGKILL to agent or exabgp, which is not started again before ``let_start``."""
         unit = self.agent if part == "agent" else self.speaker
         unit.suspend()
         at = self.record(part, "down")
@@ -179,13 +178,13 @@ class Machine:
         return at
 
     def let_start(self, part: str) -> float:
-        """Let agent or exabgp be started again."""
+        """Allow the unit of agent or exabgp to start it again."""
         at = self.record(part, "up")
         (self.agent if part == "agent" else self.speaker).resume()
         return at
 
     def stop(self, part: str) -> int | None:
-        """SIGSTOP to agent, lease or exabgp; the pid to continue."""
+        """Send SIGSTOP to agent, lease or exabgp; return the pid, for ``resume``."""
         pid = self.pid(part)
         if pid is not None:
             self.record(part, "stop")
@@ -193,14 +192,14 @@ class Machine:
         return pid
 
     def resume(self, part: str, pid: int | None) -> float:
-        """SIGCONT to a process that was stopped, if it is still there."""
+        """Send SIGCONT to a process that was stopped, if it still exists."""
         at = self.record(part, "cont")
         if pid is not None:
             send_signal(signal.SIGCONT, [pid])
         return at
 
     def kill_haproxy(self) -> float:
-        """SIGKILL to master and workers at once."""
+        """Send SIGKILL to master and workers at once."""
         pids = self.appliance.haproxy.pids()
         at = self.record("haproxy", "down")
         send_signal(signal.SIGKILL, pids)
@@ -220,14 +219,14 @@ class Machine:
         return at
 
     def freeze_haproxy(self) -> float:
-        """SIGSTOP to master and workers."""
+        """Send SIGSTOP to master and workers."""
         pids = self.appliance.haproxy.pids()
         at = self.record("haproxy", "stop")
         send_signal(signal.SIGSTOP, pids)
         return at
 
     def thaw_haproxy(self) -> float:
-        """SIGCONT to master and workers."""
+        """Send SIGCONT to master and workers."""
         at = self.record("haproxy", "cont")
         self.appliance.haproxy.signal(signal.SIGCONT)
         return at
@@ -238,11 +237,11 @@ class Machine:
         self.appliance.haproxy.reload()
         return at
 
-    def server(self, number: int, *, there: bool) -> float:
-        """Take a server away, or give it back."""
-        at = self.record(f"server {number}", "up" if there else "down")
+    def set_server(self, number: int, *, running: bool) -> float:
+        """Stop a server, or start it."""
+        at = self.record(f"server {number}", "up" if running else "down")
         backend = self.appliance.backends[number]
-        if there:
+        if running:
             backend.start()
         else:
             backend.stop()
@@ -264,11 +263,11 @@ class Machine:
         return True
 
     def remove_peer(self, peer: int) -> float:
-        """Have a peer close its session and refuse others."""
+        """Have a peer close its session and refuse new ones."""
         it = self.appliance.peers[peer]
         it.accepting = False
         at = self.record(f"peer {peer}", "down")
-        with contextlib.suppress(AssertionError, OSError):  # it may have none to close
+        with contextlib.suppress(AssertionError, OSError):  # it may have no session
             it.drop(6, 2)
         return at
 
@@ -278,7 +277,7 @@ class Machine:
         return self.record(f"peer {peer}", "up")
 
     def refresh(self, peer: int) -> None:
-        """Have a peer ask for all routes again (RFC 2918), if it has a session."""
+        """Have a peer request all routes again (RFC 2918), if it has a session."""
         self.record(f"refresh {peer}", "touch")
         with contextlib.suppress(AssertionError, OSError):
             self.appliance.peers[peer].ask_refresh()
@@ -308,63 +307,63 @@ class Machine:
     def starve(self) -> float:
         """Start processes that burn all the CPU there is."""
         at = self.record("cpu", "down")
-        self._hogs = [
-            subprocess.Popen(["setpriv", "--pdeathsig", "KILL", sys.executable, "-c", HOG])
-            for _ in range(HOGS)
+        self._burners = [
+            subprocess.Popen(["setpriv", "--pdeathsig", "KILL", sys.executable, "-c", BURN_CPU])
+            for _ in range(CPU_BURNERS)
         ]
         return at
 
     def end_starvation(self) -> float:
         """End what burns CPU."""
-        for hog in self._hogs:
-            hog.kill()
-            hog.wait()
-        self._hogs = []
+        for burner in self._burners:
+            burner.kill()
+            burner.wait()
+        self._burners = []
         return self.record("cpu", "up")
 
     def occupy_stats_socket(self) -> float:
-        """Take all of the stats socket's connections, and say nothing on them."""
+        """Open all connections that the stats socket accepts, and send nothing on them."""
         at = self.record("cli", "down")
-        for _ in range(CLUTTER):
+        for _ in range(IDLE_CONNECTIONS):
             connection = socket.socket(socket.AF_UNIX)
             connection.setblocking(False)
-            self._clutter.append(connection)
+            self._idle_connections.append(connection)
             with contextlib.suppress(OSError):
                 connection.connect(str(self.appliance.haproxy.socket))
         return at
 
     def free_stats_socket(self) -> float:
-        """Let the stats socket's connections go."""
-        self._let_go()
+        """Close the connections of ``occupy_stats_socket``."""
+        self._close_connections()
         return self.record("cli", "up")
 
     def fill_haproxy(self) -> float:
-        """Have HAProxy at its limit of connections: nobody else is served, for up to 5 s.
+        """Bring HAProxy to its limit of connections: it serves no other client, for up to 5 s.
 
-        By clients that say nothing: HAProxy 2.6 may hang for ever when its limit is changed.
+        Idle clients do that: HAProxy 2.6 may hang for ever when its limit is changed.
         """
         at = self.record("haproxy", "full")
         for _ in range(2 * FULL):
             connection = socket.socket()
             connection.setblocking(False)
             connection.connect_ex((VIP, 80))
-            self._clutter.append(connection)
+            self._idle_connections.append(connection)
         return at
 
     def empty_haproxy(self) -> float:
-        """Let clients in again."""
-        self._let_go()
+        """Close the connections of ``fill_haproxy``."""
+        self._close_connections()
         return self.record("haproxy", "free")
 
-    def _let_go(self) -> None:
-        for connection in self._clutter:
+    def _close_connections(self) -> None:
+        for connection in self._idle_connections:
             connection.close()
-        self._clutter = []
+        self._idle_connections = []
 
     # What it comes to ---------------------------------------------------------------------------
 
     def wait_settled(self, timeout: float = 30.0, calm: float = 0.3) -> float:
-        """Wait until all is as it was in the beginning and stays so; when that was."""
+        """Wait until both peers have had the preferred route for ``calm`` s; return since when."""
         since = [0.0]
 
         def settled() -> bool:
@@ -384,7 +383,7 @@ class Machine:
         return since[0]
 
     def wait_in_order(self, timeout: float = 10.0) -> None:
-        """Wait until one of each process is there and the agent says that all is in sync."""
+        """Wait until one of each process runs and the agent reports that all is in sync."""
         ideal = {
             "agent": 1,
             "exabgp": 1,
@@ -397,7 +396,7 @@ class Machine:
         until(self.in_sync, timeout, 0.05)
 
     def in_sync(self) -> bool:
-        """Whether wanted, acknowledged, in the rib and sessions agree, says the agent."""
+        """Whether the agent reports the preferred level, in sync, with all sessions up."""
         with contextlib.suppress(AssertionError):
             status = self.appliance.status()
             return (
@@ -408,7 +407,7 @@ class Machine:
         return False
 
     def tail(self, count: int = 20) -> str:
-        """The newest entries of the journal."""
+        """Format the newest entries of the journal."""
         now = time.monotonic()
         return "\n".join(
             f"{entry.at - now:9.3f} s  {entry.part}: {entry.what}"
@@ -416,13 +415,13 @@ class Machine:
         )
 
     def peers(self) -> Iterator[Peer]:
-        """The peers."""
+        """Iterate over the peers."""
         yield from self.appliance.peers
 
 
 @contextlib.contextmanager
 def running(place: Path, python: str, **settings: object) -> Iterator[Machine]:
-    """Give a machine in a network of its own; its first peer knows RFC 7313."""
+    """Run a machine in a network of its own; its first peer supports RFC 7313."""
     with own_network():
         appliance = Appliance(place, python=python, **settings)  # type: ignore[arg-type]
         appliance.peers[0].refresh = "enhanced"
@@ -431,5 +430,5 @@ def running(place: Path, python: str, **settings: object) -> Iterator[Machine]:
 
 
 def pass_time(since: float, seconds: float) -> None:
-    """Wait until ``seconds`` have passed after ``since``: nothing may happen meanwhile."""
+    """Wait until ``seconds`` after ``since`` (a monotonic time), while nothing may happen."""
     until(lambda: time.monotonic() - since > seconds, seconds + 5)

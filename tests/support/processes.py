@@ -1,4 +1,4 @@
-"""What the kernel says of processes, for tests; a process that is gone answers nothing."""
+"""Read processes from /proc and send signals; a process that has ended is no error."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import signal
 from collections.abc import Iterable
 from pathlib import Path
 
-# In front of a command that is to be ended by a signal: whoever runs the tests may have it ignored,
-# as a shell that is not interactive has SIGINT for what it starts in the background.
+# Write it before a command that a signal is to end: the tests may have inherited that signal as
+# ignored.  A shell that is not interactive ignores SIGINT in what it starts in the background.
 WITH_ALL_SIGNALS = ("env", "--default-signal")
 
 
 def list_processes() -> list[int]:
-    """Every process of this network namespace but ourselves."""
-    ours = os.readlink("/proc/thread-self/ns/net")
+    """List the pids of this network namespace, without this process."""
+    our_namespace = os.readlink("/proc/thread-self/ns/net")
     found = []
     for name in os.listdir("/proc"):
         if name.isdecimal() and int(name) != os.getpid():
             with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/{name}/ns/net") == ours:
+                if os.readlink(f"/proc/{name}/ns/net") == our_namespace:
                     found.append(int(name))
     return found
 
 
 def list_children(pid: int) -> list[int]:
-    """Children of a process."""
+    """List the children of a process."""
     with contextlib.suppress(OSError):
         return [
             int(word)
@@ -36,27 +36,27 @@ def list_children(pid: int) -> list[int]:
 
 
 def read_command_line(pid: int) -> str:
-    """Its command line."""
+    """Read a command line, its words separated by spaces; empty if the process has ended."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     return ""
 
 
 def read_state(pid: int) -> str:
-    """Its state in a letter: T is stopped, Z dead and not waited for, or gone."""
+    """Read a state as a letter: T is stopped, Z is a zombie or has ended."""
     with contextlib.suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
     return "Z"
 
 
 def read_memory(pid: int) -> float:
-    """Resident memory in MB."""
+    """Read the resident memory in MB."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
 def send_signal(number: signal.Signals, pids: Iterable[int]) -> None:
-    """Send a signal to those that are there."""
+    """Send a signal to each process that still runs."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -1,4 +1,4 @@
-"""What the tests of reloads share: commands, edits, and appliances that something happens to."""
+"""Reload an agent in tests: commands, edits of the profile, appliances with a hook."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.haproxy import until
 
 @contextlib.contextmanager
 def foreground(tmp_path: Path) -> Iterator[Appliance]:
-    """Give an appliance whose agent owns its speaker."""
+    """Run an appliance whose agent owns its speaker."""
     with own_network(), Appliance(tmp_path, ttl=2) as one:
         with (tmp_path / "agent.err").open("ab") as log:
             one.agent = subprocess.Popen(
@@ -33,7 +33,7 @@ def foreground(tmp_path: Path) -> Iterator[Appliance]:
 
 
 def run_reload(appliance: Appliance, *options: str) -> subprocess.CompletedProcess[str]:
-    """Reload as an operator would."""
+    """Run `anycastd reload` as an operator would."""
     return subprocess.run(
         [
             *(sys.executable, "-m", "anycastd", "reload"),
@@ -48,7 +48,7 @@ def run_reload(appliance: Appliance, *options: str) -> subprocess.CompletedProce
 
 
 def edit_profile(appliance: Appliance, *changes: tuple[str, str]) -> None:
-    """Edit the profile, as an editor does: a new file in the place of the old one."""
+    """Replace texts of the profile as an editor does: a new file replaces the old one."""
     text = appliance.profile.read_text(encoding="utf-8")
     for old, new in changes:
         assert old in text, f"the profile has no {old!r}"
@@ -59,7 +59,7 @@ def edit_profile(appliance: Appliance, *changes: tuple[str, str]) -> None:
 
 
 def read_instance(appliance: Appliance) -> str:
-    """Which agent it is: another one after each reload, in the same process."""
+    """Read which agent answers, once it is ready: each reload makes a new one, with the same pid."""
     with contextlib.suppress(ControlError):
         running = ask_agent(appliance.place("agent"), "running")
         if running["ready"]:
@@ -68,7 +68,7 @@ def read_instance(appliance: Appliance) -> str:
 
 
 def speaker_settled(appliance: Appliance) -> bool:
-    """Whether the speaker runs what the agent's profile has, and says so."""
+    """Whether the speaker reports that it runs the sessions of the agent's profile."""
     with contextlib.suppress(ControlError):
         running = ask_agent(appliance.place("agent"), "running")
         return bool(running["ready"] and running["speaker"] == "ready" and not running["problems"])
@@ -76,12 +76,12 @@ def speaker_settled(appliance: Appliance) -> bool:
 
 
 def count_updates(appliance: Appliance) -> list[int]:
-    """How many UPDATEs each peer has heard."""
+    """Count the UPDATEs that each peer has received."""
     return [len(peer.of(Update)) for peer in appliance.peers]
 
 
 def assert_stays(seconds: float, condition: Callable[[], bool]) -> None:
-    """See that something holds for a while."""
+    """Assert that ``condition`` stays true for ``seconds``."""
     ends = time.monotonic() + seconds
     until(lambda: not condition() or time.monotonic() > ends, seconds + 5)
     assert condition()
@@ -90,20 +90,20 @@ def assert_stays(seconds: float, condition: Callable[[], bool]) -> None:
 HOOK = """\
 import os, sys
 if "ANYCASTD_PROFILE_FD" in os.environ and "--validate" not in sys.orig_argv:
-    {what}
+    {code}
 """
 
 
 class HookedAppliance(Appliance):
-    """An appliance whose successors do ``what`` before anything else."""
+    """An appliance whose successors run ``code`` before anything else."""
 
-    what = "os._exit(1)"
+    code = "os._exit(1)"
 
     @property
     def environment(self) -> dict[str, str]:
-        """As before, with a hook that every Python loads."""
+        """Environment of all commands, with a hook that every Python loads."""
         hook = self.directory / "hook"
         hook.mkdir(exist_ok=True)
-        (hook / "sitecustomize.py").write_text(HOOK.format(what=self.what), encoding="utf-8")
+        (hook / "sitecustomize.py").write_text(HOOK.format(code=self.code), encoding="utf-8")
         before = super().environment
         return before | {"PYTHONPATH": f"{hook}{os.pathsep}{before['PYTHONPATH']}"}

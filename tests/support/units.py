@@ -1,6 +1,6 @@
-"""What systemd does for a service with ``Restart=always`` and ``RestartSec=0.1``, for tests.
+"""Restart a process as systemd does with ``Restart=always`` and ``RestartSec=0.1``, for tests.
 
-And with ``Type=notify`` and ``WatchdogSec=``: what once said READY=1 and then does not say
+Also ``Type=notify`` with ``WatchdogSec=``: a process that has sent READY=1 and then does not send
 WATCHDOG=1 in time is killed.
 """
 
@@ -21,10 +21,10 @@ RESTART_SEC = 0.1
 class Unit:
     """Keep one process running; a context manager.
 
-    ``spawn`` starts it, with an environment for systemd's words.  ``watchdog`` is in seconds.
-    ``starts`` are the times of all starts (``time.monotonic()``), ``watchdog_kills`` of all that the
-    watchdog ended.  The thread lives as long as the unit does: a parent-death signal goes by the
-    parent's thread.
+    ``spawn`` starts it, with environment variables as systemd sets them.  ``watchdog`` is in
+    seconds.  ``starts`` are the times of all starts, ``watchdog_kills`` those at which the
+    watchdog ended the process (``time.monotonic()``).  The thread lives as long as the unit does:
+    a parent-death signal is sent when the parent's thread ends.
     """
 
     def __init__(
@@ -74,23 +74,23 @@ class Unit:
         process = self.process
         return None if process is None or process.poll() is not None else process.pid
 
-    def suspend(self, why: str = "") -> None:
-        """Start and end nothing until ``resume``; when this returns, nothing is being started."""
-        self._suspended_for.add(why)
+    def suspend(self, reason: str = "") -> None:
+        """Start and end nothing until ``resume``; when this returns, no start is under way."""
+        self._suspended_for.add(reason)
         self._may_start.clear()
         with self._spawning:
             pass
 
-    def resume(self, why: str = "") -> None:
-        """Start again what has ended, unless it is held for another reason."""
-        self._suspended_for.discard(why)
+    def resume(self, reason: str = "") -> None:
+        """Start and end the process again, unless it is suspended for another reason."""
+        self._suspended_for.discard(reason)
         if not self._suspended_for:
             self._alive_at = self._alive_at and time.monotonic()
             self._may_start.set()
 
     def _run(self) -> None:
         address = self._notify_socket.getsockname().decode().replace("\0", "@", 1)
-        said = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": str(int(self._watchdog * 1e6))}
+        environment = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": str(int(self._watchdog * 1e6))}
         while True:
             self._may_start.wait()
             with self._spawning:
@@ -100,16 +100,16 @@ class Unit:
                     continue
                 self.starts.append(time.monotonic())
                 self._alive_at = None
-                process = self.process = self._spawn(said)
+                process = self.process = self._spawn(environment)
             while process.poll() is None:
                 self._listen(process)
             time.sleep(RESTART_SEC)
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
-        # A child that ends wakes nobody here, so this looks as often as 50 times a second.
+        # The end of a child wakes no select, so this looks 50 times per second.
         if select.select([self._notify_socket], [], [], 0.02)[0]:
-            words = self._notify_socket.recv(4096).split(b"\n")
-            if b"READY=1" in words or b"WATCHDOG=1" in words:
+            messages = self._notify_socket.recv(4096).split(b"\n")
+            if b"READY=1" in messages or b"WATCHDOG=1" in messages:
                 self._alive_at = time.monotonic()
         late = self._alive_at is not None and time.monotonic() - self._alive_at > self._watchdog
         if late and not self._suspended_for:

@@ -1,4 +1,4 @@
-"""How a coroutine waits for what will be so."""
+"""Wait for a condition in a coroutine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ T = TypeVar("T")
 async def eventually(
     condition: Callable[[], T], timeout: float = 5.0, what: str = "", every: float = 0.002
 ) -> T:
-    """Look each ``every`` s until ``condition()`` is true and return it; AssertionError after."""
+    """Evaluate ``condition()`` every ``every`` seconds until it is true, and return its value.
+
+    Raises AssertionError after ``timeout`` seconds.
+    """
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:

@@ -126,4 +126,4 @@ def test_what_is_wrong_is_found(journal: list[Entry], changes: list[Change], wor
 
 def test_a_failure_without_a_reason_is_found() -> None:
     """Or the journal is not the truth."""
-    assert [each.at for each in judged(DEAD[:0], wrong=(50.0,)).unexplained] == [50.0]
+    assert [each.sent_at for each in judged(DEAD[:0], wrong=(50.0,)).unexplained] == [50.0]

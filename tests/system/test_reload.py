@@ -138,7 +138,7 @@ def test_a_signal_while_nobody_is_there_waits(tmp_path: Path, number: signal.Sig
     """It comes when the old agent has gone and the new one does not hear yet."""
 
     class Slow(HookedAppliance):
-        what = f"import time; open({str(tmp_path / 'there')!r}, 'w'); time.sleep(1)"
+        code = f"import time; open({str(tmp_path / 'there')!r}, 'w'); time.sleep(1)"
 
     with own_network(), Slow(tmp_path, ttl=2) as one:
         one.start()
@@ -171,7 +171,7 @@ def test_what_was_judged_is_what_starts(tmp_path: Path) -> None:
     """Somebody saves nonsense a moment after: the successor does not see it."""
 
     class Saved(HookedAppliance):
-        what = f"open({str(tmp_path / 'profile.yaml')!r}, 'w').write('nonsense')"
+        code = f"open({str(tmp_path / 'profile.yaml')!r}, 'w').write('nonsense')"
 
     with own_network(), Saved(tmp_path, ttl=2) as one:
         one.start()
