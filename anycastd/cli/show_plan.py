@@ -13,7 +13,7 @@ from anycastd.bgp.session import Session
 from anycastd.cli.output import print_error
 from anycastd.cli.profile_file import load_profile
 from anycastd.profile.validate import validate
-from anycastd.system.exit_codes import EX_CONFIG
+from anycastd.system.exit_codes import DONE, EX_CONFIG
 from anycastd.views.reload_plan import ReloadPlan, SessionChange, plan_reload
 
 
@@ -32,12 +32,12 @@ def show_plan(running: Mapping[str, Any]) -> int:
             "anycastd: the code on disk cannot read the profile that is running, so the two cannot "
             "be compared; a reload would be accepted"
         )
-        return 0
+        return DONE
     up = [address for address, state in running["sessions"].items() if state == Session.UP.value]
     leased = [_parse_route(item) for item in running["held"]]
     plan = plan_reload(old, new, leased, up, running.get("draining", ()))
     print("\n".join(render(plan, running)))
-    return 0
+    return DONE
 
 
 def render(plan: ReloadPlan, running: Mapping[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from anycastd.cli.output import print_error
 from anycastd.cli.profile_file import load_profile
 from anycastd.speaker import bird_bfd
 from anycastd.system.atomic_file import write_atomic
-from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
+from anycastd.system.exit_codes import DONE, EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
         where.mkdir(mode=0o750, parents=True, exist_ok=True)
         write_atomic(conf, bird_bfd.build_bird_config(profile, profile.bgp.bfd))
         if args.write:
-            return 0
+            return DONE
         files = ("-c", str(conf), "-s", str(where / "bird.ctl"), "-P", str(where / "bird.pid"))
         os.execv(bird, [bird, "-f", *files])  # noqa: S606 - no shell: a fixed list
     except OSError as error:

@@ -27,7 +27,7 @@ from anycastd.speaker.directory import lease_command
 from anycastd.speaker.exabgp import config
 from anycastd.speaker.foreign import find_foreign_exabgps
 from anycastd.system.clock import OwnTime
-from anycastd.system.exit_codes import EX_CONFIG
+from anycastd.system.exit_codes import DONE, EX_CONFIG
 
 FORECAST_DURATION = 3600.0
 """Seconds of the forecast."""
@@ -44,14 +44,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Check every file, print every problem, and compare the profiles that can be used."""
-    accepted = {path: read_profile(path) for path in dict.fromkeys(args.files)}
-    problems = [problem for found in accepted.values() for problem in found.problems]
-    sound = [(path, it.profile) for path, it in accepted.items() if it.profile is not None]
-    comparison = compare_regions(sound, {path: it.lines for path, it in accepted.items()})
+    validations = {path: read_profile(path) for path in dict.fromkeys(args.files)}
+    problems = [problem for each in validations.values() for problem in each.problems]
+    usable = [(path, it.profile) for path, it in validations.items() if it.profile is not None]
+    comparison = compare_regions(usable, {path: it.lines for path, it in validations.items()})
     problems += comparison.problems
     for problem in problems:
         print_error(str(problem))
-    for path, profile in sound:
+    for path, profile in usable:
         looks = {name: _look(profile, each) for name, each in profile.haproxy.items()}
         probes = {
             name: asyncio.run(probe_once(each.vip, each.self_test, OwnTime()))
@@ -59,22 +59,21 @@ def main(args: argparse.Namespace) -> int:
             if each.self_test is not None
         }
         print("\n".join(_profile(path, profile, looks, probes)), end="\n\n")
-    if sound:
+    if usable:
         print("\n".join(f"  {other}\n" for other in find_foreign_exabgps()), end="")
     if comparison.matrices:
         print("\n".join(_comparison(comparison)), end="\n\n")
-    wrong = sum(not problem.warning for problem in problems)
-    unusable = len(accepted) - len(sound)
+    unusable = len(validations) - len(usable)
     if unusable:
-        print_error(f"anycastd: {unusable} of {len(accepted)} profiles cannot be used")
+        print_error(f"anycastd: {unusable} of {len(validations)} profiles cannot be used")
         return EX_CONFIG
-    if wrong:
+    if not all(problem.warning for problem in problems):
         print_error("anycastd: the profiles do not fit together")
         return EX_CONFIG
-    warned = len(problems)
-    print(f"{len(sound)} profile{'s' if len(sound) > 1 else ''} can be used", end="")
-    print(f"; {warned} warning{'s' if warned > 1 else ''} above" if warned else "")
-    return 0
+    warnings = len(problems)
+    print(f"{len(usable)} profile{'s' if len(usable) > 1 else ''} can be used", end="")
+    print(f"; {warnings} warning{'s' if warnings > 1 else ''} above" if warnings else "")
+    return DONE
 
 
 def _look(profile: Profile, instance: Instance) -> Observation:
@@ -107,32 +106,32 @@ def _profile(
     yield from (f"    {line}".rstrip() for line in text.splitlines())
 
 
-def _haproxy(profile: Profile, instance: Instance, found: Observation) -> Iterator[str]:
-    if not isinstance(found, Snapshot):
-        state = "is not running" if isinstance(found, Gone) else "does not answer"
-        yield f"  haproxy {instance.name}: {state} ({found.detail})"
+def _haproxy(profile: Profile, instance: Instance, look: Observation) -> Iterator[str]:
+    if not isinstance(look, Snapshot):
+        state = "is not running" if isinstance(look, Gone) else "does not answer"
+        yield f"  haproxy {instance.name}: {state} ({look.detail})"
         return
-    worker = found.worker
+    worker = look.worker
     up = format_duration(worker.uptime)
     process = f"HAProxy {worker.version}, pid {worker.pid}, up {up}"
     yield f"  haproxy {instance.name}: answers ({process})"
-    if why := asyncio.run(why_not_event_driven(instance, STREAM_TIMEOUT)):
-        yield f"    polled every {instance.poll:g} s, not event-driven: {why}"
+    if reason := asyncio.run(why_not_event_driven(instance, STREAM_TIMEOUT)):
+        yield f"    polled every {instance.poll:g} s, not event-driven: {reason}"
     query = Query.of(profile.services.values(), instance.name)
-    for name, key in sorted(query.entries - set(found.entries)):
+    for name, key in sorted(query.entries - set(look.entries)):
         yield f"    map {name} (for {key}): the profile names it, HAProxy does not have it"
     try:
-        its = read_inventory(instance.socket)
+        inventory = read_inventory(instance.socket)
     except InventoryError as error:
         yield f"    inventory: {error}"
         return
-    for kind, wanted, has in (
-        ("backend", query.backends, set(its.backends)),
-        ("frontend", query.frontends, set(its.frontends)),
+    for kind, named, existing in (
+        ("backend", query.backends, set(inventory.backends)),
+        ("frontend", query.frontends, set(inventory.frontends)),
     ):
-        for name in sorted(wanted - has):
+        for name in sorted(named - existing):
             yield f"    {kind} {name}: the profile names it, HAProxy does not have it"
-        for name in sorted(has - wanted):
+        for name in sorted(existing - named):
             yield f"    {kind} {name}: HAProxy has it, no rule names it"
 
 
@@ -145,19 +144,19 @@ def _decisions(
     }
     lease = LeaseView(True, Report("", 0, 0, None, neighbors, ()), ())
     vips = {service.prefix: VipState(True) for service in profile.services.values()}
-    stages = forecast(
+    forecasts = forecast(
         profile, {}, Inputs(Evidence(looks, probes), vips, lease), 0.0, FORECAST_DURATION
     )
     if not profile.bgp.prepends_steer:
         yield f"    {NO_STEERING}"
-    for name, found in stages.items():
+    for name, steps in forecasts.items():
         service = profile.services[name]
-        for stage in found:
-            when = f"after {format_duration(stage.after)}" if stage.after else "at first"
-            level = stage.decision.level
+        for step in steps:
+            when = f"after {format_duration(step.after)}" if step.after else "at first"
+            level = step.decision.level
             path = wanted_path(profile, service, level)
             asns = "" if path is None else f" with {' '.join(map(str, path))}"
-            cap = stage.decision.cap
+            cap = step.decision.cap
             detail = f" ({cap.detail})" if cap.detail else ""
             what = f"{level.word}{asns}: {cap.reason.sentence}{detail}"
             yield f"    {name} {service.vip} {when}: {what}"

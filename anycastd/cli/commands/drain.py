@@ -137,9 +137,9 @@ def follow_drain(directory: str, service: str | None, timeout: float | None = No
             return ENDED_EARLY
         if all(each["safe"] for each in services.values()):
             print("; ".join(("safe to reboot", *_describe_sessions(services))), flush=True)
-            return 0
+            return DONE
         time.sleep(POLL_INTERVAL)
-    return 0
+    return DONE
 
 
 def describe_progress(service: Mapping[str, Any]) -> str:
@@ -196,21 +196,21 @@ def _stop(directory: str, unit: str) -> int:
     job = _find_job(unit)
     if job != "stop":
         print(f"{unit}: systemd's job is {job or 'none'}, not stop: nothing is drained", flush=True)
-        return 0
+        return DONE
     began_at = time.monotonic()
     arguments = {"service": None, "stopping": True, "reason": f"{unit} is being stopped"}
     try:
         answer = ask_agent(directory, "drain", ASK_TIMEOUT, arguments | {"by": "systemd"})
     except ControlError as error:
         print_error(f"anycastd: {error}")
-        return 0  # without an agent there is nothing to drain
+        return DONE  # without an agent there is nothing to drain
     if "refused" in answer:
         print_error(f"anycastd: {answer['refused']}")
-        return 0
+        return DONE
     follow_drain(directory, None, answer["stop"] - (time.monotonic() - began_at))
     took = format_duration(time.monotonic() - began_at)
     print(f"the drain before the stop took {took}", flush=True)
-    return 0
+    return DONE
 
 
 def _find_job(unit: str) -> str:

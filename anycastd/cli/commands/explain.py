@@ -16,7 +16,7 @@ from anycastd.cli.output import (
     format_table,
     print_error,
 )
-from anycastd.system.exit_codes import EX_UNAVAILABLE, USAGE
+from anycastd.system.exit_codes import DONE, EX_UNAVAILABLE, USAGE
 
 TIMEOUT = 30.0
 """Seconds for the answer; a thousand services take a few seconds."""
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=2))
     else:
         print("\n\n".join("\n".join(render(name, each)) for name, each in services.items()))
-    return 0
+    return DONE
 
 
 def render(name: str, it: Mapping[str, Any]) -> Iterator[str]:

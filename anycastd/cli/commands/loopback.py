@@ -9,7 +9,7 @@ from anycastd.cli.output import log_to_stderr, print_error
 from anycastd.cli.profile_file import load_profile
 from anycastd.evidence.vip.loopback import Loopback, NoPrivilegeError, VipAddress, remove_vips
 from anycastd.profile.model import Network
-from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
+from anycastd.system.exit_codes import DONE, EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,17 +30,17 @@ def main(args: argparse.Namespace) -> int:
     if profile is None:
         return EX_CONFIG
     vips = [(service.vip, service.interface) for service in profile.services.values()]
-    found: dict[Network, VipAddress] = {}
+    results: dict[Network, VipAddress] = {}
     try:
         if args.action == "remove":
             remove_vips(vips)
-            return 0
-        loopback = Loopback(vips, found.__setitem__)
+            return DONE
+        loopback = Loopback(vips, results.__setitem__)
         loopback.start()
         loopback.close()
     except NoPrivilegeError as error:
         print_error(f"anycastd: {error.strerror}")
         return EX_NOPERM
-    for vip, address in found.items():
+    for vip, address in results.items():
         print(f"{vip}: {address.detail}")
-    return 0 if all(address.present for address in found.values()) else EX_UNAVAILABLE
+    return DONE if all(address.present for address in results.values()) else EX_UNAVAILABLE

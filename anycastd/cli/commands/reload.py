@@ -11,7 +11,7 @@ from typing import Any
 from anycastd.agent.control_client import VALIDATE_TIMEOUT, ControlError, ask_agent
 from anycastd.cli.arguments import add_agent_directory
 from anycastd.cli.output import print_error
-from anycastd.system.exit_codes import EX_CONFIG, EX_UNAVAILABLE
+from anycastd.system.exit_codes import DONE, EX_CONFIG, EX_UNAVAILABLE
 
 START_TIMEOUT = 30.0
 """Seconds for the new agent to answer; usually it takes half a second."""
@@ -67,7 +67,7 @@ def _reload(directory: str, running: Mapping[str, Any]) -> int:
         print("the speaker is still changing sessions: see `anycastd status`")
     for problem in new["problems"]:
         print_error(f"anycastd: {problem}")
-    return 0
+    return DONE
 
 
 def _wait_until(

@@ -7,7 +7,7 @@ import argparse
 from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_agent_directory
 from anycastd.cli.output import print_error
-from anycastd.system.exit_codes import EX_UNAVAILABLE, USAGE
+from anycastd.system.exit_codes import DONE, EX_UNAVAILABLE, USAGE
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,4 +40,4 @@ def main(args: argparse.Namespace) -> int:
             print("no service waits for this: see `anycastd explain`")
     for name in answer["returned"]:
         print(f"{name} may return: `anycastd explain {name}` shows when it will")
-    return 0
+    return DONE

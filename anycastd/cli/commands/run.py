@@ -15,7 +15,7 @@ from anycastd.cli.output import log_to_stderr, print_error
 from anycastd.cli.profile_file import read_text, validate_text
 from anycastd.evidence.vip.loopback import NoPrivilegeError
 from anycastd.profile.model import Profile
-from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
+from anycastd.system.exit_codes import DONE, EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
 
 STATE = "/var/lib/anycastd"
 
@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
     profile = None if text is None else validate_text(text, args.profile)
     if text is None or profile is None:
         return EX_CONFIG
-    return 0 if args.validate else _run(args, profile, text, context)
+    return DONE if args.validate else _run(args, profile, text, context)
 
 
 def _run(
@@ -84,4 +84,4 @@ def _run(
     except OSError as error:
         print_error(f"anycastd: {args.directory}: {error.strerror}; choose a writable --directory")
         return EX_NOPERM if isinstance(error, PermissionError) else EX_UNAVAILABLE
-    return 0
+    return DONE

@@ -9,7 +9,7 @@ from anycastd.cli.output import print_error
 from anycastd.cli.profile_file import load_profile
 from anycastd.speaker import start
 from anycastd.speaker.foreign import find_foreign_exabgps
-from anycastd.system.exit_codes import EX_CONFIG, ExitError
+from anycastd.system.exit_codes import DONE, EX_CONFIG, ExitError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,4 +34,4 @@ def main(args: argparse.Namespace) -> int:
     except ExitError as error:
         print_error(f"anycastd: {error}")
         return error.code
-    return 0
+    return DONE
