@@ -54,9 +54,11 @@ class LeaseClient:
 
     ``ttl`` (seconds) is the default time to live of a Want.  ``emit`` is called with a LeaseView
     whenever something about the lease changed.  ``on_silence`` is called when the lease process has
-    not answered for ANSWER_TIMEOUT seconds on ``clock``.  ``expired`` is set when a report says that
-    the lease has expired: routes were not renewed in time, or the lease process ended.  ``lost``
-    names the agent that took the lease over, and is empty otherwise.
+    not answered for ANSWER_TIMEOUT seconds on ``clock``.
+
+    ``expired`` is set when a report says that the lease has expired: routes were not renewed in
+    time, or the lease process ended.  ``lost`` names the agent that took the lease over, and is
+    empty otherwise.
     """
 
     def __init__(

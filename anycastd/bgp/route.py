@@ -1,4 +1,4 @@
-"""A route as one neighbor is to receive it (stdlib only, pure)."""
+"""A route to one neighbor (stdlib only, pure)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _NAMES = {
 }
 
 
-_HIGHEST = 2**32 - 1  # ASN (RFC 6793), MED and a large community's parts alike
+_MAX_32_BIT = 2**32 - 1  # ASN (RFC 6793), MED and a large community's parts alike
 
 
-_COMMUNITY_LIMITS = {2: 2**16 - 1, 3: _HIGHEST}
+_COMMUNITY_LIMITS = {2: 2**16 - 1, 3: _MAX_32_BIT}
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Route:
-    """One route as one neighbor is to hear it.
+    """A route as it is sent to one neighbor.
 
-    ``neighbor`` and ``next_hop`` are addresses, ``prefix`` is a CIDR prefix, ``as_path`` is the
-    whole path as it goes out (our own ASN at least once), ``med`` is None for no MED,
-    ``communities`` are written ``65010:100``.
+    ``neighbor`` and ``next_hop`` are addresses, ``prefix`` is a CIDR prefix.  ``as_path`` is the
+    complete path in the UPDATE (our own ASN at least once).  ``med`` is None for no MED.
+    ``communities`` are written ``65010:100``, large ones ``65010:1:2``.
     """
 
     neighbor: str
@@ -40,23 +40,23 @@ class Route:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What a route replaces: (neighbor, prefix)."""
+        """Return (neighbor, prefix): a route replaces the one with the same key."""
         return (self.neighbor, self.prefix)
 
 
 def canonicalize(route: Route) -> Route:
-    """Write a route as ExaBGP does: addresses in their short form, communities in order.
+    """Return the route in the form that ExaBGP prints: short addresses, sorted communities.
 
     Standard communities (``65010:100``) come first, then large ones (``65010:1:2``), each in
-    numeric order; ExaBGP's well-known names become numbers.  Raises ValueError on anything that
-    is not an address, a prefix, an ASN, a MED or a community.
+    numeric order; ExaBGP's names of well-known ones become numbers.  Raises ValueError where a
+    field is not a valid address, prefix, ASN, MED or community, or the path is empty.
     """
     if not route.as_path:
         raise ValueError(f"{route.prefix}: the AS path is empty")
     for number in route.as_path:
-        if not 0 < number <= _HIGHEST:
+        if not 0 < number <= _MAX_32_BIT:
             raise ValueError(f"{route.prefix}: {number} is no ASN")
-    if route.med is not None and not 0 <= route.med <= _HIGHEST:
+    if route.med is not None and not 0 <= route.med <= _MAX_32_BIT:
         raise ValueError(f"{route.prefix}: {route.med} is no MED")
     return replace(
         route,
@@ -84,7 +84,7 @@ def _communities(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _community(text: str) -> tuple[int, ...]:
-    """Read a community: two numbers of 16 bits (RFC 1997) or three of 32 (RFC 8092)."""
+    """Parse a community: two numbers of 16 bits (RFC 1997) or three of 32 bits (RFC 8092)."""
     parts = tuple(int(word) for word in _NAMES.get(text, text).split(":") if word.isdecimal())
     limit = _COMMUNITY_LIMITS.get(len(parts))
     written = ":".join(map(str, parts))

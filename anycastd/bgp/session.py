@@ -1,4 +1,4 @@
-"""Why a BGP session is closed: a NOTIFICATION's numbers in words, with what to do (stdlib only).
+"""State of a BGP session, and why one was closed, with what to do (stdlib only, pure).
 
 RFC 4271 section 4.5, RFC 4486 (Cease), RFC 5492, RFC 9234, RFC 9384 (BFD).
 """
@@ -8,11 +8,14 @@ from __future__ import annotations
 from enum import Enum
 
 NO_CONNECTION = (
-    "no connection, or it was closed without a word: see whether the neighbor is reachable and "
-    "listens on TCP port 179, expects this address, and has the same MD5 password, or none as here"
+    "no connection, or it was closed without a NOTIFICATION: see whether the neighbor is "
+    "reachable, listens on TCP port 179, expects this address, and has the same MD5 password "
+    "(or none, as here)"
 )
-
-UNREAD = "closed by the neighbor: a NOTIFICATION that this ExaBGP cannot read; a Cease with a text?"
+UNREADABLE = (
+    "closed by the neighbor: a NOTIFICATION that this ExaBGP cannot read, "
+    "perhaps a Cease with a text"
+)
 
 _OPEN = {
     1: "unsupported BGP version",
@@ -43,34 +46,37 @@ _ERRORS = {
     5: "finite state machine error",
     7: "ROUTE-REFRESH message error",
 }
-# What to do: (sent by us, code, subcode).
+# (sent by us, code, subcode) -> what to do
 _REMEDIES = {
     (True, 2, 2): "its AS number is not the profile's `peer_as`",
     (False, 2, 2): "it expects another AS number than the profile's `local_as`",
     (False, 2, 3): "see `router_id`: it must be this machine's own",
     (True, 2, 6): "its hold time is 1 or 2 s",
     (False, 2, 6): "see `hold_time`",
-    (True, 4, 0): "nothing was heard from it for the hold time",
-    (False, 4, 0): "it heard nothing from here for the hold time",
+    (True, 4, 0): "no message came from it for the hold time",
+    (False, 4, 0): "it received no message from here for the hold time",
     (False, 6, 5): "it has no neighbor of this address and AS number",
 }
 
 
 def describe_notification(code: int, subcode: int, *, sent: bool) -> str:
-    """Say in words what a NOTIFICATION says that we ``sent``, or else received."""
+    """Describe a NOTIFICATION message (RFC 4271 section 4.5), and what to do about it.
+
+    ``sent``: we sent it; otherwise the neighbor did.
+    """
     if code == 2:  # noqa: PLR2004 - OPEN message error
-        what = _OPEN.get(subcode, "OPEN message error")
-    elif code == 6:  # noqa: PLR2004
-        what = f"Cease, {_CEASE.get(subcode, 'for no known reason')}"
+        error = _OPEN.get(subcode, "OPEN message error")
+    elif code == 6:  # noqa: PLR2004 - Cease
+        error = f"Cease, {_CEASE.get(subcode, 'for no known reason')}"
     else:
-        what = _ERRORS.get(code, "an unknown error")
-    who = "closed from here" if sent else "closed by the neighbor"
+        error = _ERRORS.get(code, "an unknown error")
+    closed = "closed from here" if sent else "closed by the neighbor"
     remedy = _REMEDIES.get((sent, code, subcode))
-    return f"{who}: {what} ({code}/{subcode})" + (f"; {remedy}" if remedy else "")
+    return f"{closed}: {error} ({code}/{subcode})" + (f"; {remedy}" if remedy else "")
 
 
 class Session(Enum):
-    """A neighbor's session as ExaBGP tells it."""
+    """State of the session with a neighbor; UNKNOWN until the speaker has said it."""
 
     UP = "up"
     DOWN = "down"

@@ -88,7 +88,7 @@ class LeaseMachine:
 
     @property
     def owner_connection(self) -> int | None:
-        """Return the connection of the agent that owns the lease, None where it is not connected."""
+        """Return the connection of the agent that owns the lease; None where it has none."""
         return self.owner.connection
 
     @property
@@ -108,7 +108,7 @@ class LeaseMachine:
         return self.outstanding.send((Ping(), QuerySessions(), QueryAdjRibOut()), now)
 
     def on_connected(self, connection: int, now: float) -> list[Effect]:
-        """Handle a new connection: send it the whole state.  Before its first Want it owns nothing."""
+        """Handle a new connection: send it the whole state.  It owns nothing yet."""
         self._reported[connection] = None
         if not self.adj_rib_out.known:
             return []  # every connection gets a report as soon as the state is known

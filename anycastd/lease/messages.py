@@ -269,7 +269,7 @@ def _dump_route(route: Route) -> dict[str, object]:
 
 
 def _load_route(item: Mapping[str, Any]) -> Route:
-    # These words are put into ExaBGP's command line: nothing but addresses and numbers may pass.
+    # These values become part of a command to ExaBGP: only addresses and numbers may pass.
     med = item.get("med")
     return canonicalize(
         Route(

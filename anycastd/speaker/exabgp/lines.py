@@ -20,7 +20,7 @@ _NOTIFIED = re.compile(r"notification (sent|received) \((\d+), ?(\d+)\)")
 def describe_reason(reason: str) -> str:
     """Describe why a session is down; a reason that is not known here is returned unchanged."""
     if 'decode update message of type "3"' in reason:  # 4.2 and a Cease with a text (RFC 9003)
-        return session.UNREAD
+        return session.UNREADABLE
     if found := _NOTIFIED.search(reason):
         return session.describe_notification(int(found[2]), int(found[3]), sent=found[1] == "sent")
     return session.NO_CONNECTION if "closing connection" in reason else reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,13 @@ from anycastd.bgp.session import Session
 from anycastd.lease.commands import Announce, ConfigLoaded, QuerySessions, SessionChanged
 from anycastd.lease.effects import Effect, ReloadConfig, SendReport, WriteConfig
 from anycastd.lease.messages import Reload
-from anycastd.lease.reconfigure import READ_TIMEOUT, UP_TIMEOUT, WriteResult
+from anycastd.lease.reconfigure import (
+    READ_TIMEOUT,
+    UP_TIMEOUT,
+    RewriteError,
+    WriteResult,
+    dump_problem,
+)
 from anycastd.profile.model import Profile
 from anycastd.speaker.directory import lease_command
 from anycastd.speaker.exabgp import config as config_module
@@ -243,6 +250,38 @@ def test_a_neighbor_that_goes_takes_its_routes_along() -> None:
     told = [effect.report for effect in done if isinstance(effect, SendReport)]
     assert told[-1].leased == (route(),)
     assert set(told[-1].neighbors) == {BOTH[0]}
+
+
+# The answer ---------------------------------------------------------------------------------------
+
+
+def test_what_was_written_is_read_as_it_was_said() -> None:
+    """The keys are those of every release: an older lease process may read a newer answer."""
+    result = WriteResult("new", True, ("192.0.2.6",), BOTH)
+    assert WriteResult.load(result.dump()) == result
+    assert json.loads(result.dump()) == {
+        "v": 1,
+        "config": "new",
+        "changed": True,
+        "fresh": ["192.0.2.6"],
+        "left": list(BOTH),
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (dump_problem("md5: cannot be read"), "^md5: cannot be read$"),
+        ('{"v": 2}', "version 2 of its files' writer is not known here"),
+        ('{"v": 1}', "the answer of its files' writer is none"),
+        ("Traceback", "the answer of its files' writer is none"),
+        ("[]", "the answer of its files' writer is none"),
+    ],
+)
+def test_an_answer_without_a_result_says_why(answer: str, problem: str) -> None:
+    """A problem that was said, another version, and what is no answer."""
+    with pytest.raises(RewriteError, match=problem):
+        WriteResult.load(answer)
 
 
 # The files ---------------------------------------------------------------------------------------
