@@ -1,6 +1,6 @@
-"""The far side's window, as Azure's is reported: one change at once, the next is held for a while.
+"""A model of Azure's window: one change passes at once, the next one is delayed.
 
-Two readings of the same reports, neither of them measured on Azure by this project.
+Reports about it can be read in two ways; this project has measured neither of them on Azure.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from support.route_log import Change
 
 
 class Reading(Enum):
-    """What the window holds back."""
+    """Which changes the window delays."""
 
     NOT_WITHDRAWALS = "withdrawals pass at once"
-    EVERYTHING = "every change is held"
+    EVERYTHING = "every change is delayed"
 
 
 @dataclass(frozen=True, slots=True)
 class Far:
-    """At ``at`` the far side's route became one of ``asns`` ASNs (0: none), ``late`` seconds late.
+    """A change of the far side's route, at ``at``: its path has ``asns`` AS numbers (0: no route).
 
-    ``late`` counts from the newest change that went into it.
+    ``late`` is the time in seconds since the newest change that it contains.
     """
 
     at: float
@@ -31,21 +31,24 @@ class Far:
     late: float
 
 
-def far_side(changes: Sequence[Change], hold: float, reading: Reading) -> list[Far]:
-    """Give what the far side makes of one peer's changes; what is held is coalesced."""
+def far_side(changes: Sequence[Change], window: float, reading: Reading) -> list[Far]:
+    """Return the changes that the far side makes of one peer's changes.
+
+    ``window`` is in seconds.  Changes that are delayed together become one.
+    """
     found: list[Far] = []
     waiting: Change | None = None
     last = float("-inf")
     for change in [*changes, None]:
         now = float("inf") if change is None else change.at
-        if waiting is not None and last + hold <= now:
-            last += hold
+        if waiting is not None and last + window <= now:
+            last += window
             found.append(Far(last, waiting.asns, last - waiting.at))
             waiting = None
         if change is None:
             continue
         passes = reading is Reading.NOT_WITHDRAWALS and change.route is None
-        if passes or (waiting is None and change.at - last >= hold):
+        if passes or (waiting is None and change.at - last >= window):
             waiting = None
             last = change.at
             found.append(Far(change.at, change.asns, 0.0))

@@ -30,7 +30,7 @@ from support.profiles import profile
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-# Loaded by every Python that finds it in its path: the wall clock steps when the file is written.
+# A sitecustomize.py: the wall clock steps when the file is written.
 STEPPED = """\
 import time
 real = time.time

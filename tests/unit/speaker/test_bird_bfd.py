@@ -1,4 +1,4 @@
-"""The BFD sidecar: what its BIRD is told, and that it is told nothing else."""
+"""The configuration of the BIRD that speaks BFD: complete, and BFD only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAR = ("{address: 192.0.2.5, peer_as: 65515}", "{address: 192.0.2.5, peer_as: 65
 
 
 def test_every_neighbor_is_in_it_and_bird_accepts_it(tmp_path: Path) -> None:
-    """One hop or many, as the profile has it; neither BGP nor the kernel's routes."""
+    """Single-hop or multihop as in the profile; no BGP and no kernel routes."""
     made = profile(WITH, FAR)
     assert made.bgp.bfd is not None
     text = build_bird_config(made, made.bgp.bfd)
@@ -37,7 +37,7 @@ def test_every_neighbor_is_in_it_and_bird_accepts_it(tmp_path: Path) -> None:
 
 
 def test_it_is_off_unless_the_profile_has_it(tmp_path: Path) -> None:
-    """Then the command says what to write, and ends with 78."""
+    """The command prints what to add to the profile, and ends with 78."""
     assert profile().bgp.bfd is None
     file = tmp_path / "profile.yaml"
     file.write_text(TEXT, encoding="utf-8")
@@ -48,7 +48,7 @@ def test_it_is_off_unless_the_profile_has_it(tmp_path: Path) -> None:
 
 
 def test_azure_has_none() -> None:
-    """Its route server would never answer."""
+    """Azure's route server does not speak BFD."""
     text = TEXT.replace(*WITH).replace("platform: plain", "platform: azure")
     found = [problem for problem in validate(text, "p.yaml").problems if "BFD" in str(problem)]
     assert [problem.warning for problem in found] == [False]

@@ -1,4 +1,4 @@
-"""The speaker: what it writes, whom it refuses, and what it becomes."""
+"""The speaker: its files, what it refuses, and that it becomes ExaBGP."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLAIN = f"{{address: {FIRST}, peer_as: 65515}}"
 
 
 def blocks(text: str) -> dict[str, list[str]]:
-    """Split a configuration into its top blocks: name -> lines, without blanks."""
+    """Return the top blocks of a configuration: name -> stripped lines."""
     found = re.findall(r"^(\w+ \S+) {\n(.*?)^}\n", text, re.MULTILINE | re.DOTALL)
     return {name: [line.strip() for line in body.splitlines()] for name, body in found}
 
@@ -37,7 +37,7 @@ def blocks(text: str) -> dict[str, list[str]]:
 
 
 def test_each_neighbor_gets_its_own_settings() -> None:
-    """Overrides stand at the neighbor that has them; what must always be there always is."""
+    """A neighbor's own settings are in its block only; the fixed settings are in every block."""
     other = f"{{address: {FIRST}, peer_as: 64600, hold_time: 30, multihop: 3}}"
     text = config_module.build_config(
         loopback_profile(9, (PLAIN, other)), directory.lease_command("/run/x"), {}
@@ -65,7 +65,7 @@ def test_each_neighbor_gets_its_own_settings() -> None:
 
 
 def test_ipv6_is_offered_only_where_a_service_needs_it() -> None:
-    """Some route servers have no IPv6: they are not asked for it without a reason."""
+    """Some route servers have no IPv6, so it is not offered without a reason."""
     six = (
         ("203.0.113.10/32", "2001:db8::10/128"),
         ("prepend: 0", 'prepend: 0\n    next_hop: "2001:db8::1"'),
@@ -80,7 +80,7 @@ def test_ipv6_is_offered_only_where_a_service_needs_it() -> None:
 
 
 def test_the_hash_changes_with_the_sessions_only() -> None:
-    """A reload may change services freely; a difference in the sessions needs a restart."""
+    """A reload may change services freely; changed sessions need a reconfiguration."""
     same = config_module.config_hash(loopback_profile())
     services = (("203.0.113.10/32", "203.0.113.99/32"), ("prepend: 0", "prepend: 2"))
     assert config_module.config_hash(loopback_profile(9, *services)) == same
@@ -97,8 +97,8 @@ def test_the_hash_changes_with_the_sessions_only() -> None:
     assert len(changed | {same}) == 6
 
 
-def test_the_lease_is_told_what_it_may_announce() -> None:
-    """The file beside the configuration is all that the lease process ever reads."""
+def test_the_lease_file_has_what_may_be_announced() -> None:
+    """The lease process reads nothing but this file."""
     config = config_module.config_hash(loopback_profile())
     file = directory.build_lease_file(loopback_profile(), "/run/x", config, "/etc/x.yaml")
     assert json.loads(file.dump()) == {
@@ -115,8 +115,8 @@ def test_the_lease_is_told_what_it_may_announce() -> None:
     }
 
 
-def test_exabgp_hears_nothing_from_the_environment_before() -> None:
-    """A variable that was meant for another ExaBGP must not reach ours, however it is written."""
+def test_exabgp_gets_nothing_from_the_environment() -> None:
+    """A variable for another ExaBGP must not reach this one, however it is written."""
     base = {
         "PATH": "/usr/bin",
         "NOTIFY_SOCKET": "/run/systemd/notify",
@@ -134,7 +134,7 @@ def test_exabgp_hears_nothing_from_the_environment_before() -> None:
 
 
 def test_a_directory_that_exabgp_cannot_read_is_refused() -> None:
-    """Better than a lease process that ExaBGP cannot start."""
+    """ExaBGP could not start the lease process from there."""
     with pytest.raises(ExitError, match="cannot read this path") as refused:
         config_module.build_config(loopback_profile(), directory.lease_command('/run/"x'), {})
     assert refused.value.code == 78
@@ -149,7 +149,7 @@ def test_a_directory_that_exabgp_cannot_read_is_refused() -> None:
 def test_md5_passwords_are_what_the_peer_has(
     exabgp_python: str, tmp_path: Path, password: str
 ) -> None:
-    """The kernel drops what is signed by another password: a session proves it is the same."""
+    """The kernel drops segments with another signature, so a session proves the same password."""
     where = tmp_path / "a b"  # ExaBGP reads a path with a space, too
     where.mkdir()
     passwords = {ip_address(FIRST): password}
@@ -165,8 +165,8 @@ def test_md5_passwords_are_what_the_peer_has(
 # The directory -----------------------------------------------------------------------------------
 
 
-def test_files_are_written_for_those_who_need_them(tmp_path: Path) -> None:
-    """The configuration may hold passwords; the others may be read by the group."""
+def test_only_the_group_may_read_the_files_without_passwords(tmp_path: Path) -> None:
+    """exabgp.conf may contain passwords; the group may read the other files."""
     secret = tmp_path / "md5"
     secret.write_text("p4ssword\nnotes\n", encoding="utf-8")
     secret.chmod(0o640)
@@ -186,7 +186,7 @@ def test_files_are_written_for_those_who_need_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "mode", "words"),
+    ("content", "mode", "message"),
     [
         (None, 0, "No such file"),
         (b"", 0o600, "is empty"),
@@ -197,15 +197,15 @@ def test_files_are_written_for_those_who_need_them(tmp_path: Path) -> None:
     ],
 )
 def test_an_md5_file_that_cannot_be_used_is_named(
-    tmp_path: Path, content: bytes | None, mode: int, words: str
+    tmp_path: Path, content: bytes | None, mode: int, message: str
 ) -> None:
-    """The file, the neighbor, and what to do; nothing is written before."""
+    """The message names file, neighbor and remedy; nothing is written before."""
     secret = tmp_path / "md5"
     if content is not None:
         secret.write_bytes(content)
         secret.chmod(mode)
     where = tmp_path / "run"
-    with pytest.raises(ExitError, match=words) as refused:
+    with pytest.raises(ExitError, match=message) as refused:
         directory.prepare_directory(loopback_profile(9, (PLAIN, SECRET % secret)), str(where))
     assert refused.value.code == 78
     assert str(secret) in str(refused.value)
@@ -214,7 +214,7 @@ def test_an_md5_file_that_cannot_be_used_is_named(
 
 
 def test_a_place_that_is_no_directory_is_named(tmp_path: Path) -> None:
-    """One message, with the path in it."""
+    """The message names the path."""
     file = tmp_path / "file"
     file.write_text("", encoding="utf-8")
     with pytest.raises(ExitError, match=str(file)) as refused:
@@ -222,8 +222,8 @@ def test_a_place_that_is_no_directory_is_named(tmp_path: Path) -> None:
     assert refused.value.code == 69
 
 
-def test_a_missing_exabgp_is_told_before_anything_is_written(tmp_path: Path) -> None:
-    """Where ExaBGP is not installed, that is the message, and 69 the code."""
+def test_a_missing_exabgp_is_reported_before_anything_is_written(tmp_path: Path) -> None:
+    """Without ExaBGP, the message names the package to install, and the code is 69."""
     code = (
         "import importlib.util, sys\n"
         "real = importlib.util.find_spec\n"
@@ -239,14 +239,14 @@ def test_a_missing_exabgp_is_told_before_anything_is_written(tmp_path: Path) -> 
         capture_output=True,
         encoding="utf-8",
         check=False,
-        env=ours(),
+        env=environment(),
     )
     assert done.returncode == 69, done.stderr
     assert "apt install python3-exabgp" in done.stdout
     assert not (tmp_path / "run").exists()
 
 
-def ours() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return an environment in which the checkout and the tests' helpers can be imported."""
     path = os.pathsep.join((str(CHECKOUT), str(CHECKOUT / "tests")))
     return dict(os.environ, PYTHONPATH=path)
@@ -267,12 +267,12 @@ except ExitError as error:
 """
 
 
-def test_it_becomes_exabgp_and_holds_its_directory(tmp_path: Path) -> None:
-    """Same pid, a lease process below it, and no second one until the kernel says it is gone."""
+def test_it_becomes_exabgp_and_keeps_its_directory_locked(tmp_path: Path) -> None:
+    """Same pid, with a lease process as child; no second speaker until the first has ended."""
     command = [sys.executable, "-c", BECOME, str(tmp_path)]
     log = tmp_path / "log"
     with log.open("wb") as stream:
-        first = subprocess.Popen(command, env=ours(), stdout=stream, stderr=stream)
+        first = subprocess.Popen(command, env=environment(), stdout=stream, stderr=stream)
     try:
         socket_file = tmp_path / "lease.sock"
         wait_for(socket_file.exists, 15, "the lease's socket")
@@ -282,7 +282,12 @@ def test_it_becomes_exabgp_and_holds_its_directory(tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as agent:
             agent.connect(str(socket_file))
         second = subprocess.run(
-            command, env=ours(), capture_output=True, encoding="utf-8", check=False, timeout=30
+            command,
+            env=environment(),
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+            timeout=30,
         )
         assert second.returncode == 69
         assert f"another speaker (pid {first.pid}) runs here" in second.stdout

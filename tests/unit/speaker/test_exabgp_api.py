@@ -1,4 +1,4 @@
-"""ExaBGP's words: as lines that were captured, and said to and by each real ExaBGP."""
+"""The conversation with ExaBGP: with captured lines, and with each real ExaBGP."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ REASON = ', "reason": "{}"'
 def greeted(
     *commands: Announce | Withdraw | Ping | QuerySessions | QueryAdjRibOut,
 ) -> ApiConversation:
-    """Give a conversation that has said commands and heard the end of its own greeting."""
+    """Return a conversation that has sent commands and received the answer to its greeting."""
     conversation = ApiConversation([FIRST, SECOND], 65010)
     for command in commands:
         conversation.send(command)
@@ -71,7 +71,7 @@ def greeted(
 
 
 def test_the_whole_path_is_written_and_attributes_in_order() -> None:
-    """What is announced is said in full: nothing is left to ExaBGP's choice."""
+    """Every attribute of a route is sent: ExaBGP chooses none."""
     assert format_announce(RICH) == (
         "neighbor 127.0.0.2 announce route 203.0.113.10/32 next-hop 127.0.0.1 "
         "as-path [ 65010 65010 ] med 5 community [ 65010:100 65535:0 65535:65281 ] "
@@ -104,18 +104,20 @@ def test_the_whole_path_is_written_and_attributes_in_order() -> None:
     ids=str,
 )
 def test_what_must_not_leave_is_refused(change: dict[str, object]) -> None:
-    """An empty or foreign path, or anything that is not a value of its kind, raises ValueError."""
+    """An empty or foreign path, and any invalid value, raise ValueError."""
     conversation = ApiConversation([FIRST], 65010)
     bad = replace(ROUTE, **change)  # type: ignore[arg-type]
     if change.get("prefix") == "203.0.113.10":
-        bad = replace(ROUTE, prefix="203.0.113.10/33")  # a bare address is a /32, and well
+        bad = replace(
+            ROUTE, prefix="203.0.113.10/33"
+        )  # an address without length is a /32, and valid
     with pytest.raises(ValueError, match=r"."):
         conversation.send(Announce(bad))
-    assert conversation.send(Ping()).startswith(GREETING), "a refused command says nothing"
+    assert conversation.send(Ping()).startswith(GREETING), "a refused command sends nothing"
 
 
 def test_answers_go_to_the_oldest_command_and_version_overtakes() -> None:
-    """``done`` and ``error`` belong to routes in order, a version's ``done`` to the ping."""
+    """``done`` and ``error`` answer routes in order; after a version, ``done`` answers the ping."""
     conversation = greeted(Announce(ROUTE), Ping(), Announce(OTHER))
     lines = ["exabgp 4.2.25", "done", "done", "error"]
     facts = [fact for line in lines for fact in conversation.receive(line)]
@@ -128,7 +130,7 @@ def test_answers_go_to_the_oldest_command_and_version_overtakes() -> None:
 
 @pytest.mark.parametrize("path", ["[ 65010 65010 ]", "( 65010 65010 )"], ids=["4.2", "5.0"])
 def test_the_rib_of_both_versions_is_read(path: str) -> None:
-    """Rows become routes, one community without brackets and an empty list included."""
+    """Rows become routes, also with one community without brackets and with an empty list."""
     conversation = greeted(QueryAdjRibOut())
     path = f"as-path {path}"
     rich = "community [ 65010:100 65535:0 no-export ] large-community 65010:1:2"
@@ -157,7 +159,7 @@ def test_the_rib_of_both_versions_is_read(path: str) -> None:
 
 
 def test_a_rib_with_something_unknown_is_no_rib() -> None:
-    """What cannot be read is an error, never a rib that lacks a route."""
+    """A row that cannot be read is an error, never a rib without that route."""
     conversation = greeted(QueryAdjRibOut())
     conversation.receive(
         f"{NAME} ipv4 unicast 203.0.113.9/32 next-hop 127.0.0.1 as-path [ 1 ] aigp 5"
@@ -169,7 +171,7 @@ def test_a_rib_with_something_unknown_is_no_rib() -> None:
 
 
 def test_a_summary_names_every_neighbor() -> None:
-    """4.2 leaves out those that are down; "down" stands beside a session's first second."""
+    """4.2 leaves out those that are down, and prints "down" in a session's first second."""
     conversation = greeted(QuerySessions())
     for line in (HEADING, "127.0.0.2       65515        down established           2          0"):
         assert conversation.receive(line) == ()
@@ -185,20 +187,20 @@ def test_a_summary_names_every_neighbor() -> None:
     assert conversation.receive("done") == (Answer(QuerySessions(), sessions=expected),)
 
 
-def test_what_a_dead_child_was_owed_answers_nothing() -> None:
-    """The first lines that a new child reads may be for the one before it."""
+def test_answers_to_a_dead_child_are_ignored() -> None:
+    """The first lines that a new child reads may answer the child before it."""
     conversation = ApiConversation([FIRST], 65010)
     text = conversation.send(Announce(ROUTE))
     assert text == f"{GREETING}{format_announce(ROUTE)}\n"
     row = f"{NAME} ipv4 unicast 203.0.113.9/32 next-hop 127.0.0.1 as-path [ 65010 ]"
-    owed = ["done", "done", row, row, "error", "exabgp 4.2.25", "done", "done", row, "done"]
-    assert not [fact for line in owed for fact in conversation.receive(line)]
+    answers = ["done", "done", row, row, "error", "exabgp 4.2.25", "done", "done", row, "done"]
+    assert not [fact for line in answers for fact in conversation.receive(line)]
     assert not [fact for line in (HEADING, "done") for fact in conversation.receive(line)]
     assert conversation.receive("done") == (Answer(Announce(ROUTE)),)
 
 
 def test_an_answer_that_never_came_is_found_by_the_next_summary() -> None:
-    """4.2 says nothing when a command raises inside it; the order would be off for ever."""
+    """4.2 sends no answer when a command raises inside it; all later answers would be shifted."""
     conversation = greeted(Announce(ROUTE), QuerySessions(), Announce(OTHER))
     assert conversation.receive(HEADING) == (
         Answer(Announce(ROUTE), error="ExaBGP never answered"),
@@ -209,8 +211,8 @@ def test_an_answer_that_never_came_is_found_by_the_next_summary() -> None:
     assert conversation.receive("done") == (Answer(Announce(OTHER)),)
 
 
-def test_sessions_that_change_are_told_once() -> None:
-    """Each failed attempt to connect says "down" again: only the first is news."""
+def test_a_change_of_a_session_is_reported_once() -> None:
+    """Each failed attempt to connect sends "down" again: only the first is reported."""
     conversation = ApiConversation([FIRST])
     down = STATE.format(FIRST, "down", REASON.format("peer reset, message (x) error(y)"))
     first = SessionChanged(FIRST, Session.DOWN, "peer reset, message (x) error(y)")
@@ -225,35 +227,35 @@ def test_sessions_that_change_are_told_once() -> None:
     assert conversation.receive(down) == (first,)
 
 
-def test_the_newest_reason_that_tells_something_is_told() -> None:
-    """A NOTIFICATION in words; that nothing is known replaces it after four attempts in a row."""
+def test_the_newest_clear_reason_is_reported() -> None:
+    """A NOTIFICATION is described; a vague reason replaces it after four attempts in a row."""
     conversation = ApiConversation([FIRST])
 
-    def why(reason: str) -> list[str]:
+    def reported(reason: str) -> list[str]:
         facts = conversation.receive(STATE.format(FIRST, "down", REASON.format(reason)))
         return [fact.detail for fact in facts if isinstance(fact, SessionChanged)]
 
-    assert why("closing connection") == [NO_CONNECTION]
+    assert reported("closing connection") == [NO_CONNECTION]
     bad_as = "closed from here: bad peer AS (2/2); its AS number is not the profile's `peer_as`"
     for _ in range(2):
-        assert why("notification sent (2,2)") in ([bad_as], [])
-        assert [why("closing connection") for _ in range(3)] == [[], [], []]
-    assert why("peer reset, message (notification sent (2,2)) error(OPEN ...)") == []
-    assert why("notification received (6,2)") == [
+        assert reported("notification sent (2,2)") in ([bad_as], [])
+        assert [reported("closing connection") for _ in range(3)] == [[], [], []]
+    assert reported("peer reset, message (notification sent (2,2)) error(OPEN ...)") == []
+    assert reported("notification received (6,2)") == [
         "closed by the neighbor: Cease, administrative shutdown (6/2)"
     ]
-    told = [why("peer reset, message (closing connection) error(x)") for _ in range(5)]
-    assert told == [[], [], [], [NO_CONNECTION], []]
+    later = [reported("peer reset, message (closing connection) error(x)") for _ in range(5)]
+    assert later == [[], [], [], [NO_CONNECTION], []]
 
 
 @given(st.integers(0, 255), st.integers(0, 255), st.booleans())
-def test_every_notification_has_words(code: int, subcode: int, sent: bool) -> None:
-    """Unknown ones as well, with their numbers."""
+def test_every_notification_is_described(code: int, subcode: int, sent: bool) -> None:
+    """Unknown ones too, with their numbers."""
     assert f"({code}/{subcode})" in describe_notification(code, subcode, sent=sent)
 
 
 def test_a_reason_that_breaks_the_json_loses_only_the_reason() -> None:
-    r"""4.2 escapes quotes and nothing else, and a peer may send any text: \x, say."""
+    r"""4.2 escapes quotes only, and a peer may send any text, such as \x."""
     conversation = ApiConversation([FIRST])
     conversation.receive(STATE.format(FIRST, "up", ""))
     line = STATE.format(FIRST, "down", REASON.format(r'bye \x41 "state": "up" '))
@@ -261,7 +263,7 @@ def test_a_reason_that_breaks_the_json_loses_only_the_reason() -> None:
 
 
 def test_exabgps_own_end_takes_every_session_down() -> None:
-    """Whoever writes after that writes to nobody."""
+    """ExaBGP reports its own shutdown, but no change of the sessions."""
     conversation = ApiConversation([FIRST, SECOND])
     conversation.receive(STATE.format(FIRST, "up", ""))
     line = '{ "exabgp": "5.0.0", "time": 1.5, "type": "notification", "notification": "shutdown" }'
@@ -279,8 +281,8 @@ MORE = st.sampled_from(PIECES)
 
 
 @given(st.lists(st.text(max_size=30) | MORE | MORE.map("{} 127.0.0.2 established 1 1".format)))
-def test_no_line_whatever_is_too_much(lines: list[str]) -> None:
-    """Nothing that ExaBGP may ever say ends the lease process."""
+def test_any_line_is_survived(lines: list[str]) -> None:
+    """No line from ExaBGP ends the lease process."""
     conversation = ApiConversation([FIRST], 65010)
     for command in (Ping(), Announce(ROUTE), QuerySessions(), QueryAdjRibOut()):
         conversation.send(command)
@@ -292,8 +294,8 @@ def test_no_line_whatever_is_too_much(lines: list[str]) -> None:
 # With ExaBGP -------------------------------------------------------------------------------------
 
 
-def heard(route: Route) -> Heard:
-    """Give a route as a peer hears it."""
+def as_received(route: Route) -> Heard:
+    """Return a route as a peer receives it."""
     communities = canonicalize(route).communities
     return Heard(
         route.prefix,
@@ -305,21 +307,21 @@ def heard(route: Route) -> Heard:
     )
 
 
-def test_a_route_goes_out_as_it_was_told(exabgp_python: str, tmp_path: Path) -> None:
-    """Announce, the same again, replace, withdraw: one UPDATE, none, one, one; IPv6 as well."""
+def test_a_route_is_sent_as_it_was_announced(exabgp_python: str, tmp_path: Path) -> None:
+    """Announce, repeat, replace, withdraw: one UPDATE, none, one, one; IPv6 too."""
     ipv6 = loopback_profile(9, ("203.0.113.10/32", "2001:db8::10/128"), *NEXT_HOP)
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port, given=ipv6) as exabgp:
         peer.wait_up()
         longer = replace(RICH, as_path=(65010,) * 4, med=None, communities=())
-        for told, count in ((RICH, 1), (RICH, 1), (longer, 2), (SIX, 3)):
-            assert exabgp.ask(Announce(told)) == Answer(Announce(told))
+        for sent, count in ((RICH, 1), (RICH, 1), (longer, 2), (SIX, 3)):
+            assert exabgp.ask(Announce(sent)) == Answer(Announce(sent))
             settle(exabgp, peer, count)
-            assert peer.updates[-1].announced == (heard(told),)
+            assert peer.updates[-1].announced == (as_received(sent),)
             assert peer.updates[-1].withdrawn == ()
-        for told, count in ((longer, 4), (SIX, 5)):
-            assert exabgp.ask(Withdraw(told)) == Answer(Withdraw(told))
+        for sent, count in ((longer, 4), (SIX, 5)):
+            assert exabgp.ask(Withdraw(sent)) == Answer(Withdraw(sent))
             settle(exabgp, peer, count)
-            assert peer.updates[-1].withdrawn == (told.prefix,)
+            assert peer.updates[-1].withdrawn == (sent.prefix,)
         assert peer.table == {}
         assert peer.up
 
@@ -332,8 +334,8 @@ def settle(exabgp: ExaBGP, peer: Peer, count: int) -> None:
     assert len(peer.updates) == count
 
 
-def test_what_was_told_is_found_in_the_rib(exabgp_python: str, tmp_path: Path) -> None:
-    """The rib answers with the very routes that were announced, per neighbor, session or not."""
+def test_the_rib_has_what_was_announced(exabgp_python: str, tmp_path: Path) -> None:
+    """The rib equals the announced routes, for each neighbor, with and without a session."""
     ipv6 = loopback_profile(9, ("203.0.113.10/32", "2001:db8::10/128"), *NEXT_HOP)
     single = replace(OTHER, neighbor=SECOND, communities=("65010:7", "65010:1:2"))
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port, given=ipv6) as exabgp:
@@ -372,8 +374,8 @@ def test_a_refused_command_answers_in_its_place(exabgp_python: str, tmp_path: Pa
         assert refused == [stranger]
 
 
-def test_sessions_are_told_as_they_change(exabgp_python: str, tmp_path: Path) -> None:
-    """Up, down by a NOTIFICATION with an unkind text, up again; a refused dial is not up."""
+def test_changes_of_sessions_are_reported(exabgp_python: str, tmp_path: Path) -> None:
+    """Up, down by a NOTIFICATION with a hostile text, up again; a refused connection is not up."""
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
         exabgp.wait(lambda _: exabgp.changes() == ["up"])
         peer.drop(6, 2, b'\x10done\n"state": "up"\\')
@@ -384,7 +386,7 @@ def test_sessions_are_told_as_they_change(exabgp_python: str, tmp_path: Path) ->
 
 
 def test_half_a_line_of_a_dead_child_announces_nothing(exabgp_python: str, tmp_path: Path) -> None:
-    """A child killed while writing leaves half a line; what comes after it must spoil it."""
+    """A child that is killed while it writes leaves half a line; the greeting makes it invalid."""
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
         peer.wait_up()
         exabgp.ask(Announce(OTHER))

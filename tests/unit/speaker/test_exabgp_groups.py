@@ -1,4 +1,4 @@
-"""Several routes in one line: what is put together, and that each real ExaBGP means the same."""
+"""Several routes in one line: which ones, and that each real ExaBGP announces the same."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from support.exabgp import FIRST, GREETED, LOCAL, NEXT_HOP, SECOND, ExaBGP, loop
 from support.peer import Peer, wait_for
 
 ROUTE = Route(FIRST, "203.0.113.0/32", LOCAL, (65010, 65010))
-MANY = tuple(replace(ROUTE, prefix=f"203.0.113.{number}/32") for number in range(250))
+ROUTES = tuple(replace(ROUTE, prefix=f"203.0.113.{number}/32") for number in range(250))
 RICH = tuple(
-    replace(route, med=5, communities=("65010:100", "65535:0", "65010:1:2")) for route in MANY
+    replace(route, med=5, communities=("65010:100", "65535:0", "65010:1:2")) for route in ROUTES
 )
 SIX = tuple(
     Route(FIRST, f"2001:db8::{number}/128", "2001:db8::1:1", (65010,), med=7)
@@ -25,18 +25,18 @@ SIX = tuple(
 
 
 def lines(*commands: Announce | Withdraw | Ping) -> list[str]:
-    """Say commands to nobody; the lines behind the greeting."""
+    """Return the lines for commands, without the greeting."""
     return ApiConversation([FIRST, SECOND], 65010).send(*commands).splitlines()[3:]
 
 
-def heard(peer: Peer) -> set[tuple[int | None, tuple[str, ...], tuple[str, ...]]]:
-    """Give MED, communities and large ones of all routes that a peer has."""
+def attributes(peer: Peer) -> set[tuple[int | None, tuple[str, ...], tuple[str, ...]]]:
+    """Return MED, communities and large communities of all routes that a peer has."""
     return {(r.med, r.communities, r.large) for r in list(peer.table.values())}
 
 
-def test_what_differs_in_prefix_only_is_one_line() -> None:
-    """Neighbor, next hop, path, MED, communities and family are the same in a line."""
-    one, two, three = MANY[:3]
+def test_routes_that_differ_in_prefix_only_are_one_line() -> None:
+    """All routes of a line have the same neighbor, next hop, attributes and family."""
+    one, two, three = ROUTES[:3]
     other = replace(three, neighbor=SECOND)
     with_all = f"next-hop {LOCAL} as-path [ 65010 65010 ]"
     assert lines(Announce(one), Announce(other), Announce(two)) == [
@@ -52,33 +52,33 @@ def test_what_differs_in_prefix_only_is_one_line() -> None:
     assert len(lines(Announce(one), Announce(mixed))) == 2
 
 
-def test_the_order_of_what_concerns_one_route_stays() -> None:
-    """Withdrawals said first stay first, and nothing overtakes a question."""
-    one, two = MANY[:2]
-    said = lines(Withdraw(one), Withdraw(two), Announce(one), Announce(two), Announce(one))
-    assert [line.split()[2] for line in said] == ["withdraw", "announce", "announce"]
-    said = lines(Announce(one), Ping(), Announce(two))
-    assert ["announce route" in line for line in said] == [True, False, True]
-    assert [line.count("/32") for line in lines(*map(Announce, MANY))] == [
+def test_commands_about_one_route_stay_in_order() -> None:
+    """Withdrawals that are sent first stay first, and nothing overtakes a question."""
+    one, two = ROUTES[:2]
+    sent = lines(Withdraw(one), Withdraw(two), Announce(one), Announce(two), Announce(one))
+    assert [line.split()[2] for line in sent] == ["withdraw", "announce", "announce"]
+    sent = lines(Announce(one), Ping(), Announce(two))
+    assert ["announce route" in line for line in sent] == [True, False, True]
+    assert [line.count("/32") for line in lines(*map(Announce, ROUTES))] == [
         MAX_ROUTES_PER_LINE,
         MAX_ROUTES_PER_LINE,
-        len(MANY) - 2 * MAX_ROUTES_PER_LINE,
+        len(ROUTES) - 2 * MAX_ROUTES_PER_LINE,
     ]
 
 
-def test_one_answer_is_that_of_each() -> None:
+def test_the_answer_to_a_line_counts_for_each_command() -> None:
     """The lease counts routes, not lines."""
     conversation = ApiConversation([FIRST], 65010)
-    commands = [Announce(route) for route in MANY[:3]]
+    commands = [Announce(route) for route in ROUTES[:3]]
     conversation.send(*commands)
     assert not [fact for line in GREETED for fact in conversation.receive(line)]
     assert conversation.receive("done") == tuple(map(Answer, commands))
 
 
 def test_a_line_that_is_refused_is_the_last_of_its_kind() -> None:
-    """Each of its routes counts as refused; said again one by one, the right one will be."""
+    """Each of its routes counts as refused; sent again one by one, only the bad one is."""
     conversation = ApiConversation([FIRST], 65010)
-    commands = [Announce(route) for route in MANY[:3]]
+    commands = [Announce(route) for route in ROUTES[:3]]
     conversation.send(*commands)
     assert not [fact for line in GREETED for fact in conversation.receive(line)]
     facts = conversation.receive("error")
@@ -89,21 +89,21 @@ def test_a_line_that_is_refused_is_the_last_of_its_kind() -> None:
 
 
 def test_exabgp_takes_many_in_a_line(exabgp_python: str, tmp_path: Path) -> None:
-    """At the peer and in the rib they are as if said alone; both ways take each other back."""
+    """Peer and rib have them as if sent one by one; a route of a line can be withdrawn alone."""
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
         peer.wait_up()
-        for routes in (RICH, MANY):
+        for routes in (RICH, ROUTES):
             exabgp.send(*map(Announce, routes))
             exabgp.wait_answered()
             med, small, large = routes[0].med, routes[0].communities[:2], routes[0].communities[2:]
-            peer.wait(lambda peer: heard(peer) == {(med, small, large)}, 5)  # noqa: B023
-            assert len(peer.table) == len(MANY)
+            peer.wait(lambda peer: attributes(peer) == {(med, small, large)}, 5)  # noqa: B023
+            assert len(peer.table) == len(ROUTES)
             assert {route.as_path for route in peer.table.values()} == {(65010, 65010)}
             assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted(routes))
-        exabgp.send_one_per_line(*(Withdraw(route) for route in MANY[:100]))
-        exabgp.send(*map(Withdraw, MANY[100:200]))
-        exabgp.send_one_per_line(*(Announce(route) for route in MANY[200:]))
-        exabgp.send(*map(Withdraw, MANY[200:]))
+        exabgp.send_one_per_line(*(Withdraw(route) for route in ROUTES[:100]))
+        exabgp.send(*map(Withdraw, ROUTES[100:200]))
+        exabgp.send_one_per_line(*(Announce(route) for route in ROUTES[200:]))
+        exabgp.send(*map(Withdraw, ROUTES[200:]))
         exabgp.wait_answered()
         wait_for(lambda: not peer.table, 5, "none of them")
         assert exabgp.ask(QueryAdjRibOut()).rib == ()

@@ -1,4 +1,4 @@
-"""The shim: each mend shown on a real session, beside the same ExaBGP without it."""
+"""The shim: each patch shown on a real session, beside the same ExaBGP without it."""
 
 from __future__ import annotations
 
@@ -43,14 +43,15 @@ subprocess.Popen(sys.argv[1:], env=dict(os.environ, ANYCASTD_PARENT=str(os.getpi
 
 @contextlib.contextmanager
 def stepping(python: str, directory: Path, *, patched: bool) -> Iterator[tuple[Peer, Path]]:
-    """Give a session with hold time 3 s, and the file whose number the wall clock is off by."""
+    """Yield a session with hold time 3 s, and a file: its number is added to the wall clock."""
     hook, mark = directory / "hook", directory / "step"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(STEPPED.format(mark=str(mark)), encoding="utf-8")
-    hold = loopback_profile(3)
     with (
         Peer(FIRST) as peer,
-        ExaBGP(python, directory, peer.port, given=hold, patched=patched, path=[hook]),
+        ExaBGP(
+            python, directory, peer.port, given=loopback_profile(3), patched=patched, path=[hook]
+        ),
     ):
         peer.wait_up()
         yield peer, mark
@@ -70,7 +71,7 @@ def test_a_step_of_the_wall_clock_changes_nothing(exabgp_python: str, tmp_path: 
 def test_without_the_shim_a_step_closes_the_session(
     exabgp_python: str, tmp_path: Path, step: str
 ) -> None:
-    """The proof that the test before would notice."""
+    """Proves that the test before would fail without the patch."""
     with stepping(exabgp_python, tmp_path, patched=False) as (peer, mark):
         mark.write_text(step, encoding="utf-8")
         peer.wait(lambda _: peer.of(Closed), 8)
@@ -81,7 +82,7 @@ def test_without_the_shim_a_step_closes_the_session(
 def test_a_child_that_dies_with_much_to_read_moves_nothing(
     exabgp_python: str, tmp_path: Path, *, patched: bool
 ) -> None:
-    """ExaBGP starts another one and serves its sessions; bare, it is left without any."""
+    """ExaBGP starts another one and serves its sessions; bare, its sessions are lost."""
     many = [
         replace(
             ROUTE,
@@ -94,7 +95,7 @@ def test_a_child_that_dies_with_much_to_read_moves_nothing(
         peer.wait_up()
         exabgp.send(*map(Announce, many))
         exabgp.wait_answered()
-        exabgp.write("show adj-rib out extensive\n" * 4)  # 600 kB, more than all buffers hold
+        exabgp.write("show adj-rib out extensive\n" * 4)  # 600 kB, more than all buffers can take
         wait_for(lambda: exabgp.unread() > 20000, 10, "ExaBGP to be in the middle of its answer")
         os.kill(exabgp.child(), signal.SIGKILL)
         exabgp.meet()
@@ -109,7 +110,7 @@ def test_a_child_that_dies_with_much_to_read_moves_nothing(
 
 
 def test_what_is_offered_to_a_peer(exabgp_python: str, tmp_path: Path) -> None:
-    """Route refresh always, graceful restart never, enhanced refresh where it works; quietly."""
+    """Route refresh always, graceful restart never, enhanced refresh where it works; no log."""
     with (
         Peer(FIRST, refresh="enhanced") as peer,
         Peer(SECOND, peer.port) as second,
@@ -166,13 +167,13 @@ def test_a_redial_never_waits_long(exabgp_python: str) -> None:
         "for _ in range(40): delay.increase()\n"
         "print(delay._next)"
     )
-    mend = "from anycastd.speaker.exabgp import shim; shim.apply_patches()\n"
-    assert run_python(exabgp_python, mend + ask).stdout == "5\n"
+    patch = "from anycastd.speaker.exabgp import shim; shim.apply_patches()\n"
+    assert run_python(exabgp_python, patch + ask).stdout == "5\n"
     assert run_python(exabgp_python, ask).stdout == "60\n"
 
 
 class Slow(Peer):
-    """A peer that takes its time between the connection and its OPEN."""
+    """A peer that waits between the connection and its OPEN."""
 
     def __init__(self, address: str) -> None:
         super().__init__(address)
@@ -185,7 +186,7 @@ class Slow(Peer):
 
 
 def test_what_was_withdrawn_before_a_session_stays_so(exabgp_python: str, tmp_path: Path) -> None:
-    """Announced and withdrawn while it comes up; bare, the session begins with that route."""
+    """Announced and withdrawn while the session comes up; bare, it begins with that route."""
     with Slow(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
         assert peer.connected.wait(15)
         longer = replace(ROUTE, as_path=(65010,) * 7)
@@ -200,7 +201,7 @@ def test_what_was_withdrawn_before_a_session_stays_so(exabgp_python: str, tmp_pa
 
 
 def test_an_unanswered_dial_is_given_up(exabgp_python: str) -> None:
-    """The kernel would go on for two minutes, ever more seldom; two more SYNs are enough."""
+    """The kernel would retry for two minutes at growing intervals; two more SYNs are enough."""
     code = (
         "import socket\n"
         "from anycastd.speaker.exabgp import shim\n"
@@ -213,13 +214,13 @@ def test_an_unanswered_dial_is_given_up(exabgp_python: str) -> None:
     assert run_python(exabgp_python, code).stdout.startswith("None 2\n")
 
 
-def test_nobody_is_asked_for_our_name(exabgp_python: str) -> None:
+def test_no_name_is_looked_up(exabgp_python: str) -> None:
     """A resolver that does not answer must not delay the start."""
     trap = "import socket; socket.getfqdn = lambda *_: print('asked') or 'nva.example.net'\n"
-    mend = "from anycastd.speaker.exabgp import shim; shim.apply_patches()\n"
+    patch = "from anycastd.speaker.exabgp import shim; shim.apply_patches()\n"
     start = "import exabgp.application.main; from exabgp.util.dns import warn; warn()\n"
     assert run_python(exabgp_python, trap + start).stdout == "asked\n"
-    assert run_python(exabgp_python, trap + mend + start).stdout == ""
+    assert run_python(exabgp_python, trap + patch + start).stdout == ""
 
 
 @pytest.mark.parametrize(
@@ -235,7 +236,7 @@ def test_nobody_is_asked_for_our_name(exabgp_python: str) -> None:
     ],
 )
 def test_another_exabgp_is_refused_and_left_alone(exabgp_python: str, change: str) -> None:
-    """All mends or none: one that missed silently would be worse than an ExaBGP that is missing."""
+    """All patches or none: a patch without effect would be worse than a missing ExaBGP."""
     code = (
         f"{change}\n"
         "from anycastd.speaker.exabgp import shim\n"
@@ -252,7 +253,7 @@ def test_another_exabgp_is_refused_and_left_alone(exabgp_python: str, change: st
 
 
 def test_a_missing_exabgp_is_named(exabgp_python: str, tmp_path: Path) -> None:
-    """The message says what to install, and for which interpreter."""
+    """The message names the package, and the interpreter."""
     (tmp_path / "exabgp.py").write_text("raise ImportError('no such thing')", encoding="utf-8")
     command = [
         exabgp_python,
@@ -275,7 +276,7 @@ def test_a_missing_exabgp_is_named(exabgp_python: str, tmp_path: Path) -> None:
 
 
 def test_only_the_standard_library_and_exabgp_are_loaded(exabgp_python: str) -> None:
-    """It must start wherever ExaBGP does, and is never reason to restart it."""
+    """The shim starts wherever ExaBGP does."""
     code = (
         "import sys; from anycastd.speaker.exabgp import shim\n"
         "shim.apply_patches(); print(*sys.modules)"
@@ -301,7 +302,7 @@ def _brought(python: str) -> set[str]:
 
 
 def test_it_ends_with_the_parent_that_asked_for_it(exabgp_python: str, tmp_path: Path) -> None:
-    """In the foreground the sessions must not outlive who owns them, whatever ends that."""
+    """In the foreground the sessions end with the agent, whatever ends it."""
     with Peer(FIRST) as peer:
         exabgp = ExaBGP(exabgp_python, tmp_path, peer.port)
         exabgp.command = [sys.executable, "-c", PARENT, *exabgp.command]

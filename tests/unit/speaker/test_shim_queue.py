@@ -1,4 +1,4 @@
-"""ExaBGP's queue of routes under the shim: the newest word wins, and much leaves at once."""
+"""ExaBGP's queue of routes under the shim: the newest command wins, in large batches."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from support.peer import Peer, wait_for
 
 ROUTE = Route(FIRST, "203.0.113.10/32", LOCAL, (65010,))
 STANDBY = replace(ROUTE, as_path=(65010,) * 7)
-SAID: dict[str, Announce | Withdraw] = {
+COMMANDS: dict[str, Announce | Withdraw] = {
     "announce": Announce(ROUTE),
     "standby": Announce(STANDBY),
     "withdraw": Withdraw(ROUTE),
 }
-ASNS = {"announce": 1, "standby": 7, "withdraw": 0}
-MANY = tuple(replace(ROUTE, prefix=f"203.0.113.{number}/32") for number in range(250))
+LENGTHS = {"announce": 1, "standby": 7, "withdraw": 0}
+ROUTES = tuple(replace(ROUTE, prefix=f"203.0.113.{number}/32") for number in range(250))
 
 
 def asns(peer: Peer) -> int:
-    """How long the path is that a peer has; 0 without a route."""
+    """Return the length of the path that a peer has; 0 without a route."""
     route = peer.table.get(ROUTE.prefix)
     return 0 if route is None else len(route.as_path)
 
 
-def test_the_newest_word_on_a_route_is_the_last(exabgp_python: str, tmp_path: Path) -> None:
-    """Whatever is said of a route while ExaBGP is busy, the last of it is what stands."""
+def test_the_newest_command_about_a_route_wins(exabgp_python: str, tmp_path: Path) -> None:
+    """Whatever is sent about a route while ExaBGP is busy, the peer ends with the last of it."""
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
         peer.wait_up()
-        for first, *words in product(("announce", "withdraw"), *[SAID] * 3):
-            exabgp.ask(SAID["standby"])
-            exabgp.ask(SAID[first])
-            wait_for(lambda: asns(peer) == ASNS[first], 5, f"{first}")  # noqa: B023
+        for first, *names in product(("announce", "withdraw"), *[COMMANDS] * 3):
+            exabgp.ask(COMMANDS["standby"])
+            exabgp.ask(COMMANDS[first])
+            wait_for(lambda: asns(peer) == LENGTHS[first], 5, f"{first}")  # noqa: B023
             os.kill(exabgp.pid, signal.SIGSTOP)
-            exabgp.send(*(SAID[word] for word in words))
+            exabgp.send(*(COMMANDS[name] for name in names))
             os.kill(exabgp.pid, signal.SIGCONT)
             exabgp.wait_answered()
-            wait_for(lambda: asns(peer) == ASNS[words[-1]], 5, f"{first}, {words}")  # noqa: B023
+            wait_for(lambda: asns(peer) == LENGTHS[names[-1]], 5, f"{first}, {names}")  # noqa: B023
         assert exabgp.ask(QueryAdjRibOut()).rib == ()
 
 
 def test_without_the_shim_a_withdrawn_route_stays(exabgp_python: str, tmp_path: Path) -> None:
-    """The proof that the test before would notice: an older path stands, by 5.0 a gone one."""
+    """Proves that the test before would fail without the patch: an older path is sent last."""
     with (
         Peer(FIRST) as peer,
         ExaBGP(exabgp_python, tmp_path, peer.port, patched=False) as exabgp,
     ):
         peer.wait_up()
-        exabgp.ask(SAID["announce"])
+        exabgp.ask(COMMANDS["announce"])
         wait_for(lambda: asns(peer) == 1, 5, "the route")
         os.kill(exabgp.pid, signal.SIGSTOP)
-        exabgp.send(SAID["standby"], SAID["announce"], SAID["standby"])
+        exabgp.send(COMMANDS["standby"], COMMANDS["announce"], COMMANDS["standby"])
         os.kill(exabgp.pid, signal.SIGCONT)
         exabgp.wait_answered()
         peer.wait(lambda _: len(peer.updates) >= 3)
@@ -68,24 +68,24 @@ def test_without_the_shim_a_withdrawn_route_stays(exabgp_python: str, tmp_path: 
 
 
 def test_many_routes_leave_in_few_updates(exabgp_python: str, tmp_path: Path) -> None:
-    """Each is confirmed; bare, ExaBGP says 25 in each turn and sleeps in between."""
+    """Each is confirmed; bare, ExaBGP sends 25 in each turn and sleeps in between."""
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
         peer.wait_up()
         for command in (Announce, Withdraw):
             before = len(peer.updates)
             os.kill(exabgp.pid, signal.SIGSTOP)  # so that it finds all of them waiting
-            exabgp.send_one_per_line(*(command(route) for route in MANY))
+            exabgp.send_one_per_line(*(command(route) for route in ROUTES))
             os.kill(exabgp.pid, signal.SIGCONT)
             exabgp.wait_answered()
-            there = len(MANY) if command is Announce else 0
+            there = len(ROUTES) if command is Announce else 0
             peer.wait(lambda peer: len(peer.table) == there)  # noqa: B023 - waited for here
             assert len(peer.updates) - before <= 4
         answers = [fact for fact in exabgp.facts if isinstance(fact, Answer)]
-        assert [answer.error for answer in answers] == [None] * 2 * len(MANY)
+        assert [answer.error for answer in answers] == [None] * 2 * len(ROUTES)
 
 
 def test_neighbors_share_no_route(exabgp_python: str, tmp_path: Path) -> None:
-    """What is said to both and then taken from one stays at the other, as it was said."""
+    """A route for both that is withdrawn from one stays unchanged at the other."""
     with (
         Peer(FIRST) as peer,
         Peer(SECOND, peer.port) as second,
@@ -105,18 +105,18 @@ def test_neighbors_share_no_route(exabgp_python: str, tmp_path: Path) -> None:
 
 
 def test_a_neighbor_s_copy_has_a_route_of_its_own(exabgp_python: str) -> None:
-    """What is sent may be changed in it, its attributes never are: bare, all of it is copied."""
+    """The route in it may be changed, its attributes never are: bare, all of it is copied."""
     ask = (
         "from types import SimpleNamespace as Some; from exabgp.bgp.neighbor import Neighbor\n"
-        "said = Some(nlri=Some(nexthop=Some(SELF=False)), attributes=[])\n"
-        "its = Neighbor.remove_self(None, said)\n"
-        "print(its.nlri is said.nlri, its.attributes is said.attributes)"
+        "queued = Some(nlri=Some(nexthop=Some(SELF=False)), attributes=[])\n"
+        "copied = Neighbor.remove_self(None, queued)\n"
+        "print(copied.nlri is queued.nlri, copied.attributes is queued.attributes)"
     )
-    mend = "from anycastd.speaker.exabgp import shim; shim.apply_patches()\n"
+    patch = "from anycastd.speaker.exabgp import shim; shim.apply_patches()\n"
     has = "from exabgp.bgp.neighbor import Neighbor as N; print(hasattr(N, 'remove_self'))"
     if run_python(exabgp_python, has).stdout == "False\n":
         pytest.skip("this ExaBGP makes no copies")
-    assert run_python(exabgp_python, mend + ask).stdout == "False True\n"
+    assert run_python(exabgp_python, patch + ask).stdout == "False True\n"
     assert run_python(exabgp_python, ask).stdout == "False False\n"
 
 
@@ -146,9 +146,9 @@ def test_what_is_confirmed_is_sent_before_the_end(
         ExaBGP(exabgp_python, tmp_path, peer.port, patched=patched, path=[hook]) as exabgp,
     ):
         peer.wait_up()
-        exabgp.ask(SAID["announce"])
+        exabgp.ask(COMMANDS["announce"])
         wait_for(lambda: asns(peer) == 1, 5, "the route")
-        assert exabgp.ask(SAID["withdraw"]) == Answer(SAID["withdraw"])
+        assert exabgp.ask(COMMANDS["withdraw"]) == Answer(COMMANDS["withdraw"])
         os.kill(exabgp.pid, signal.SIGTERM)
         (closed,) = peer.wait(lambda _: peer.of(Closed))
         withdrawn = [update.at for update in peer.updates if update.withdrawn]
@@ -167,7 +167,7 @@ def test_what_is_confirmed_is_sent_before_the_end(
     ids=["limit", "copies", "newest", "end"],
 )
 def test_another_queue_is_refused(exabgp_python: str, change: str) -> None:
-    """A mend that would miss is named, and nothing is patched."""
+    """A patch that does not fit is named, and nothing is patched."""
     code = (
         f"{change}\nfrom anycastd.speaker.exabgp import shim\n"
         "print(shim.main(['/nonexistent/exabgp.conf']))"

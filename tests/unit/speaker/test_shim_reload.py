@@ -1,4 +1,4 @@
-"""The shim's mends of a reload and of an end, each beside the same ExaBGP without it."""
+"""The shim's patches of a reload and of an end, each beside the same ExaBGP without it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ shim_and_bare = pytest.mark.parametrize("patched", [True, False], ids=["shim", "
 
 
 def route(neighbor: str) -> Route:
-    """Give a route."""
+    """Return a route."""
     return Route(neighbor, "203.0.113.10/32", LOCAL, (65010, 65010))
 
 
 def write(exabgp: ExaBGP, text: str) -> None:
-    """Give ExaBGP another configuration, its API child as it is, and have it read."""
+    """Write another configuration, with the same API child, and let ExaBGP reload it."""
     conf = exabgp.log.parent / "exabgp.conf"
     run = next(
         line
@@ -42,15 +42,15 @@ def write(exabgp: ExaBGP, text: str) -> None:
 
 
 def configuration(exabgp: ExaBGP, port: int) -> str:
-    """Give the configuration with one neighbor more."""
+    """Return the configuration with one neighbor more."""
     return config_module.build_config(MORE, lease_command(str(exabgp.log.parent)), {}, port=port)
 
 
 @shim_and_bare
-def test_reading_again_says_nothing_to_who_stays(
+def test_a_reload_sends_nothing_to_neighbors_that_stay(
     exabgp_python: str, tmp_path: Path, *, patched: bool
 ) -> None:
-    """A neighbor more: the others' sessions stay; bare, 4.x says every route to them again."""
+    """With one neighbor more, the other sessions stay; bare, 4.x sends all routes to them again."""
     with (
         Peer(FIRST) as peer,
         Peer(THIRD, peer.port) as third,
@@ -72,7 +72,7 @@ def test_reading_again_says_nothing_to_who_stays(
 def test_a_signal_is_not_forgotten_while_a_route_waits(
     exabgp_python: str, tmp_path: Path, *, patched: bool
 ) -> None:
-    """One peer is down, and what is for it waits; bare, the configuration is then not read."""
+    """One peer is down, so a route for it waits; bare, the configuration is not reloaded then."""
     with (
         Peer(FIRST) as peer,
         Peer(THIRD, peer.port) as third,
@@ -81,7 +81,7 @@ def test_a_signal_is_not_forgotten_while_a_route_waits(
         peer.wait_up()
         if exabgp.version().startswith("4.") and not patched:
             pytest.skip("4.x forgets it only in its first turns")
-        exabgp.ask(Announce(route(SECOND)))  # nobody listens there; it waits for the next try
+        exabgp.ask(Announce(route(SECOND)))  # it is down, so the route waits
         write(exabgp, configuration(exabgp, peer.port))
         if patched:
             third.wait_up()
@@ -90,9 +90,9 @@ def test_a_signal_is_not_forgotten_while_a_route_waits(
             assert not third.of(Opened)
 
 
-@pytest.mark.parametrize("broken", ["words", "no file"])
-def test_it_says_what_it_runs(exabgp_python: str, tmp_path: Path, broken: str) -> None:
-    """The hash of what it read, to the child that is there and to the next one; or why not."""
+@pytest.mark.parametrize("broken", ["syntax", "no file"])
+def test_it_reports_what_it_runs(exabgp_python: str, tmp_path: Path, broken: str) -> None:
+    """The hash of what runs, to this API child and to the next one; or why a reload failed."""
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
         peer.wait_up()
         first, config = (
@@ -102,7 +102,7 @@ def test_it_says_what_it_runs(exabgp_python: str, tmp_path: Path, broken: str) -
         assert environment(exabgp.child())["ANYCASTD_LOADED"] == first
         conf = tmp_path / "exabgp.conf"
         sound = conf.read_text(encoding="utf-8")
-        if broken == "words":
+        if broken == "syntax":
             write(exabgp, "# config broken\nneighbor 127.0.0.2 {\n    no-such-word;\n}\n")
         else:
             conf.unlink()
@@ -125,7 +125,7 @@ def test_it_says_what_it_runs(exabgp_python: str, tmp_path: Path, broken: str) -
 def test_a_configuration_that_cannot_be_read_costs_no_child(
     exabgp_python: str, tmp_path: Path, *, patched: bool
 ) -> None:
-    """The lease process is what withdraws: bare, it is ended, and nobody comes after it."""
+    """Without a child nothing is withdrawn: bare, the child is ended and none is started."""
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port, patched=patched) as exabgp:
         peer.wait_up()
         child = exabgp.child()
@@ -141,7 +141,7 @@ def test_a_configuration_that_cannot_be_read_costs_no_child(
 
 
 def environment(pid: int) -> dict[str, str]:
-    """Read what a process was started with."""
+    """Return the environment with which a process was started."""
     pairs = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8").split("\0")
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
@@ -163,7 +163,7 @@ def test_its_end_is_a_cease(exabgp_python: str, tmp_path: Path, *, patched: bool
 def test_a_child_that_hangs_is_replaced_if_it_asked_for_it(
     exabgp_python: str, tmp_path: Path
 ) -> None:
-    """Who did not ask may be silent for as long as it likes."""
+    """A child that did not ask for it may send nothing for ever."""
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
         peer.wait_up()
         before = exabgp.child()
@@ -186,7 +186,7 @@ def test_a_child_that_hangs_is_replaced_if_it_asked_for_it(
     ],
 )
 def test_another_exabgp_is_refused(exabgp_python: str, change: str) -> None:
-    """A mend that would miss is said, and nothing is changed."""
+    """A patch that does not fit is reported, and nothing is patched."""
     code = (
         f"{change}\nfrom anycastd.speaker.exabgp import shim\n"
         "print(shim.main(['/nonexistent/exabgp.conf']))"

@@ -1,4 +1,4 @@
-"""A file that is replaced at once: whole, with its mode, and nothing beside it."""
+"""A file that is replaced at once: complete, with the given mode, and without leftovers."""
 
 from __future__ import annotations
 

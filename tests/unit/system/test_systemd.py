@@ -17,25 +17,25 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
-    """Stand where systemd stands: a datagram socket with a path."""
+    """Yield a datagram socket with a path, as systemd has one."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
         listener.settimeout(5)
         yield listener
 
 
-def test_words_arrive_as_systemd_reads_them(manager: socket.socket) -> None:
-    """Each word is one datagram of KEY=VALUE lines, the status one line whatever is in it."""
+def test_messages_are_as_systemd_reads_them(manager: socket.socket) -> None:
+    """A message is one datagram of KEY=VALUE lines; a status is always one line."""
     notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname()})
-    heard = []
-    for said in (
+    received = []
+    for done in (
         notifier.ready("2 services"),
         notifier.alive(),
         notifier.stopping("web: preferred\nREADY=0"),
     ):
-        assert said
-        heard.append(manager.recv(4096).decode())
-    assert heard == [
+        assert done
+        received.append(manager.recv(4096).decode())
+    assert received == [
         "READY=1\nSTATUS=2 services",
         "WATCHDOG=1",
         "STOPPING=1\nSTATUS=web: preferred READY=0",
@@ -54,7 +54,7 @@ def test_abstract_socket() -> None:
 
 
 def test_variables_are_taken_so_that_no_child_has_them(manager: socket.socket) -> None:
-    """A child that inherited them could speak for us or be taken for us."""
+    """A child that inherited them could speak for the service."""
     environ = {
         "NOTIFY_SOCKET": manager.getsockname(),
         "WATCHDOG_USEC": "15000000",
@@ -65,8 +65,8 @@ def test_variables_are_taken_so_that_no_child_has_them(manager: socket.socket) -
     assert environ == {"PATH": "/usr/bin"}
 
 
-def test_silent_where_nobody_listens(tmp_path: Path) -> None:
-    """Without systemd, or with a socket that is gone, nothing is said and nothing fails."""
+def test_it_does_nothing_without_systemd(tmp_path: Path) -> None:
+    """Without systemd, or with a socket that is gone, nothing is sent and nothing fails."""
     alone = Notifier({"WATCHDOG_USEC": "15000000"})
     assert not alone.ready()
     gone = Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")})
@@ -74,8 +74,8 @@ def test_silent_where_nobody_listens(tmp_path: Path) -> None:
 
 
 def test_a_busy_systemd_does_not_hold_us_up(manager: socket.socket) -> None:
-    """When its queue is full a word is dropped and reported as such: sending never waits."""
+    """When its queue is full, a message is dropped and False is returned: sending never waits."""
     notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname()})
-    said = [notifier.alive() for _ in range(100_000)]
-    assert said[0]
-    assert not said[-1]
+    sent = [notifier.alive() for _ in range(100_000)]
+    assert sent[0]
+    assert not sent[-1]
