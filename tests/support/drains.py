@@ -1,4 +1,4 @@
-"""What the tests of drains share: an appliance with short times, commands, another region."""
+"""Helpers for drains: an appliance with short times, its commands, another region's agent."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ GENTLE = "{{address: 192.0.2.5, peer_as: 65515, graceful_shutdown: true}}"
 def drainable(
     tmp_path: Path, more: str = "", changes: Sequence[tuple[str, str]] = (), **settings: Any
 ) -> Iterator[Appliance]:
-    """Give a running appliance whose drains are short.
+    """Run an appliance whose drains are short.
 
-    ``more`` stands in its profile, ``changes`` are made to it.
+    ``more`` is added to its profile; ``changes`` are (old, new) texts to replace in it.
     """
     profile = PROFILE.replace("bgp:\n", TIMES + more + "bgp:\n").replace(NEIGHBOR, GENTLE)
     for old, new in changes:
@@ -49,7 +49,7 @@ def anycastd(
     *options: str,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command on the appliance as an operator would."""
+    """Run a command on the appliance as an operator does."""
     where = ("--directory", appliance.place("agent"))
     return subprocess.run(
         [sys.executable, "-m", "anycastd", command, *options, *where],
@@ -62,27 +62,27 @@ def anycastd(
 
 
 def drain(appliance: Appliance, *options: str) -> subprocess.CompletedProcess[str]:
-    """Drain for a reason."""
+    """Run `anycastd drain` with a reason."""
     return anycastd(appliance, "drain", "--reason", "new kernel", *options)
 
 
 def web(appliance: Appliance) -> dict[str, Any]:
-    """Give the status of the one service."""
+    """Return the status of the service `web`."""
     service: dict[str, Any] = appliance.status()["services"]["web"]
     return service
 
 
 class Region:
-    """Another region's agent, as far as it can be seen from here: an answer to GET /serving."""
+    """Another region's agent, as this region sees it: it answers GET /serving."""
 
     def __init__(self, name: str = "westeurope", at: str = OTHER) -> None:
         self.serves, self.draining = True, False
-        self.asked = 0
+        self.requests = 0
         region = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                region.asked += 1
+                region.requests += 1
                 vips = {f"{VIP}/32": {"serves": region.serves, "draining": region.draining}}
                 body = json.dumps({"v": 1, "region": name, "vips": vips}).encode()
                 self.send_response(200 if self.path == "/serving" else 404)

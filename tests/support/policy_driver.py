@@ -1,4 +1,4 @@
-"""One service's machine, driven pass by pass."""
+"""Drive the decisions about one service pass by pass."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAP = ("/etc/haproxy/maintenance.map", "web")
 
 @dataclass
 class Machine:
-    """One service's machine with its surroundings; ``at`` runs a pass at a time in seconds."""
+    """The profile, memory and context of one service; ``at`` runs a pass at a time in seconds."""
 
     profile: Profile = field(default_factory=profile)
     memory: Memory = field(default_factory=Memory)
@@ -39,7 +39,7 @@ class Machine:
     def at(
         self, now: float, *servers: Usable, gone: bool = False, entry: str | None = None
     ) -> Decision:
-        """Run a pass at ``now`` on a look that was taken right then; ``entry`` is the map's."""
+        """Run a pass at ``now`` with a look requested at ``now``; ``entry`` is the map's."""
         look: Observation = replace(snapshot(*servers, asked=now), entries={MAP: entry})
         if gone:
             look = Gone(asked_at=now, detail="refused")
@@ -49,14 +49,14 @@ class Machine:
         return decision
 
     def up(self, until: float = 100.0) -> Machine:
-        """Bring it to preferred by ``until`` seconds of health."""
+        """Bring the service to preferred by ``until`` seconds of health."""
         for second in range(int(until)):
             self.at(float(second), YES, YES)
         assert self.at(until, YES, YES).level is Level.PREFERRED
         return self
 
 
-def view(*held: Route, session: Session = Session.UP, connected: bool = True) -> LeaseView:
-    """Give the lease as it looks with these routes held."""
+def view(*leased: Route, session: Session = Session.UP, connected: bool = True) -> LeaseView:
+    """Build the agent's view of a lease with these routes."""
     neighbors = {peer: NeighborReport(session, 10.0) for peer in PEERS}
-    return LeaseView(connected, Report("i", 1, 1, 5.0, neighbors, held), held)
+    return LeaseView(connected, Report("i", 1, 1, 5.0, neighbors, leased), leased)

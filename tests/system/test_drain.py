@@ -1,4 +1,4 @@
-"""Drains on a whole appliance: what the peers hear, and what the operator is told."""
+"""Drains on a whole appliance: what the BGP peers receive, and what the operator is told."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PREFIX = f"{VIP}/32"
 
 
 def test_a_drain_is_a_longer_path_and_then_a_withdrawal(tmp_path: Path) -> None:
-    """One replacement, one withdrawal, `wait` apart, on sessions that stay; then back, gently."""
+    """One replacement, one withdrawal, `wait` apart, without a session reset; then gently back."""
     with drainable(tmp_path) as one:
         wire = Wire(one.peers, PREFIX)
         began = time.monotonic()
@@ -64,7 +64,7 @@ def test_a_drain_is_a_longer_path_and_then_a_withdrawal(tmp_path: Path) -> None:
 
 
 def killed(one: Appliance) -> None:
-    """The agent crashes, and another one starts."""
+    """Kill the agent and start another one."""
     assert one.agent is not None
     one.agent.kill()
     one.agent.wait()
@@ -72,12 +72,12 @@ def killed(one: Appliance) -> None:
 
 
 def reloaded(one: Appliance) -> None:
-    """The agent takes over what is on disk."""
+    """Reload the agent."""
     assert run_reload(one).returncode == 0
 
 
 def restarted(one: Appliance) -> None:
-    """The agent is stopped as systemd does, and started."""
+    """Stop the agent as systemd does, and start it."""
     assert one.agent is not None
     one.agent.send_signal(signal.SIGTERM)
     one.agent.wait(20)
@@ -85,7 +85,7 @@ def restarted(one: Appliance) -> None:
 
 
 def rebooted(one: Appliance) -> None:
-    """Speaker and agent are gone, and start again on another boot with the clock set back."""
+    """Kill speaker and agent, and start them as after a reboot with the clock set back."""
     for process in (one.agent, one.speaker):
         assert process is not None
         process.kill()
@@ -103,7 +103,7 @@ def rebooted(one: Appliance) -> None:
 
 @pytest.mark.parametrize("again", [killed, reloaded, restarted, rebooted])
 def test_a_drain_outlives_the_agent(tmp_path: Path, again: object) -> None:
-    """Nobody hears of the VIP again before `undrain`, whatever happens to the agent."""
+    """The VIP is not announced again before `undrain`, whatever happens to the agent."""
     assert callable(again)
     with drainable(tmp_path) as one:
         wire = Wire(one.peers, PREFIX)
@@ -121,7 +121,7 @@ def test_a_drain_outlives_the_agent(tmp_path: Path, again: object) -> None:
 
 
 def test_a_drain_is_kept_before_it_is_acknowledged(tmp_path: Path) -> None:
-    """The agent is killed right after the answer: the next one goes on with the drain."""
+    """The agent is killed right after its answer: the next one continues the drain."""
     with drainable(tmp_path, changes=[("wait: 1.5", "wait: 300")], ttl=8) as one:
         wire = Wire(one.peers, PREFIX)
         began = time.monotonic()
@@ -141,7 +141,7 @@ def test_a_drain_is_kept_before_it_is_acknowledged(tmp_path: Path) -> None:
 
 
 def test_a_drain_ends_when_it_was_told_to(tmp_path: Path) -> None:
-    """And the log says so."""
+    """By itself, with a line in the log."""
     with drainable(tmp_path) as one:
         assert drain(one, "web", "--for", "4s").returncode == 0
         one.wait_path(0)
@@ -151,7 +151,7 @@ def test_a_drain_ends_when_it_was_told_to(tmp_path: Path) -> None:
 
 
 def test_where_prepends_do_not_steer_a_drain_is_a_withdrawal(tmp_path: Path) -> None:
-    """There is no longer path first, and the command says so; the others get the wait after it."""
+    """There is no longer path first, and the command says so; `wait` follows the withdrawal."""
     unsteered = [("bgp:\n", "bgp:\n  prepends_steer: false\n")]
     with drainable(tmp_path, changes=unsteered) as one:
         wire = Wire(one.peers, PREFIX)
@@ -166,7 +166,7 @@ def test_where_prepends_do_not_steer_a_drain_is_a_withdrawal(tmp_path: Path) -> 
 
 
 def test_what_cannot_be_meant_is_said(tmp_path: Path) -> None:
-    """Each mistake has one message, changes nothing, and its own exit code."""
+    """Each mistake has one message and its own exit code, and changes nothing."""
     with drainable(tmp_path) as one:
 
         def said(command: str, *options: str) -> tuple[int, str]:
@@ -212,7 +212,7 @@ def test_what_cannot_be_meant_is_said(tmp_path: Path) -> None:
 
 
 def test_the_last_region_that_serves_is_not_drained(tmp_path: Path) -> None:
-    """Unreachable, not serving, draining: refused, with the reason; --force is obeyed."""
+    """Unreachable, not serving, draining: refused with the reason; --force is obeyed."""
     with drainable(tmp_path, REGIONS) as one:
 
         def refused() -> str:
@@ -232,7 +232,7 @@ def test_the_last_region_that_serves_is_not_drained(tmp_path: Path) -> None:
 
 
 def test_the_guard_is_asked_again_before_the_withdrawal(tmp_path: Path) -> None:
-    """The other region fails meanwhile: this one waits at the longest path until it is back."""
+    """If the other region fails meanwhile, this one stays at the longest path until it is back."""
     with drainable(tmp_path, REGIONS) as one, Region() as other:
         wire = Wire(one.peers, PREFIX)
         began = time.monotonic()
@@ -240,8 +240,8 @@ def test_the_guard_is_asked_again_before_the_withdrawal(tmp_path: Path) -> None:
         other.serves = False
         wait_for(lambda: web(one)["reason"]["name"] == "drain_waits", 20, one.log())
         assert "westeurope does not serve" in web(one)["reason"]["detail"]
-        before = other.asked
-        wait_for(lambda: other.asked > before + 2, 20, "asked again and again")
+        before = other.requests
+        wait_for(lambda: other.requests > before + 2, 20, "the agent does not ask again")
         assert wire.story(began) == ["7", "7"]
         other.serves = True
         wire.wait(0, 20, one.log())
@@ -249,7 +249,7 @@ def test_the_guard_is_asked_again_before_the_withdrawal(tmp_path: Path) -> None:
 
 
 def test_the_status_is_there_over_http(tmp_path: Path) -> None:
-    """The other regions, and who monitors, see what `status` says; nothing can be done there."""
+    """Other regions and monitoring see what `status` shows; nothing can be changed there."""
     with drainable(tmp_path, REGIONS) as one, Region():
 
         def asked(text: str) -> str:
@@ -278,7 +278,7 @@ def test_the_status_is_there_over_http(tmp_path: Path) -> None:
 
 
 def test_sessions_are_waited_for_and_what_is_left_is_said(tmp_path: Path) -> None:
-    """An open session keeps it from being safe for `linger` seconds; then it is named."""
+    """An open session delays `safe to reboot` for `linger` seconds; then it is mentioned."""
     with drainable(tmp_path) as one, socket.create_connection((VIP, 80), 5):
         wait_for(lambda: web(one)["sessions"] == 1, 10, "the session is seen")
         began = time.monotonic()
@@ -292,7 +292,7 @@ def test_sessions_are_waited_for_and_what_is_left_is_said(tmp_path: Path) -> Non
 
 
 def test_waiting_ends_when_the_drain_does(tmp_path: Path) -> None:
-    """Somebody undrains: whoever waits is told, with a code of its own."""
+    """If the drain is ended, `--wait` ends with an exit code of its own."""
     with drainable(tmp_path) as one, socket.create_connection((VIP, 80), 5):
         words = ("drain", "--reason", "x", "--wait", "--directory", one.place("agent"))
         waiting = subprocess.Popen(
@@ -314,7 +314,7 @@ def test_waiting_ends_when_the_drain_does(tmp_path: Path) -> None:
 
 @pytest.fixture
 def full(tmp_path: Path) -> Iterator[Path]:
-    """Give a directory on a disk without room."""
+    """Return a directory on a full disk."""
     place = tmp_path / "full"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "full", str(place)], check=True)
@@ -327,7 +327,7 @@ def full(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_drain_that_cannot_be_kept_is_never_lost_silently(tmp_path: Path, full: Path) -> None:
-    """It stands, the operator is told, status says so, a reload keeps it; with room it is kept."""
+    """It begins; answer and status report it, a reload keeps it; with room it is saved."""
     state = Path(tmp_path, "state")
     state.symlink_to(full)
     with drainable(tmp_path) as one:
@@ -348,7 +348,7 @@ def test_a_drain_that_cannot_be_kept_is_never_lost_silently(tmp_path: Path, full
 
 @pytest.mark.parametrize("text", ["", "{", '{"v": 9}', '{"v": 1, "boot": "x", "wall": 0}', "[]"])
 def test_a_corrupt_file_is_said_and_put_aside(tmp_path: Path, text: str) -> None:
-    """The agent starts and serves, says what was lost for as long as the file lies there."""
+    """The agent starts and serves, and reports the loss for as long as the renamed file exists."""
     state = tmp_path / "state"
     state.mkdir()
     (state / "drains.json").write_text(text, encoding="utf-8")
@@ -375,7 +375,7 @@ def test_a_corrupt_file_is_said_and_put_aside(tmp_path: Path, text: str) -> None
 def test_a_stop_drains_shortly_and_a_restart_does_not(
     tmp_path: Path, systemctl: str, story: str
 ) -> None:
-    """Systemd's own list of jobs tells them apart; the next start announces again."""
+    """Systemd's list of jobs tells a stop from a restart; the next start announces again."""
     with drainable(tmp_path, REGIONS) as one:  # the guard would refuse: nobody is asked
         tools = tmp_path / "bin"
         tools.mkdir()

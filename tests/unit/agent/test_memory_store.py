@@ -1,4 +1,4 @@
-"""What services have been through, across a restart of the agent."""
+"""The memory of services across a restart of the agent."""
 
 from __future__ import annotations
 
@@ -18,71 +18,77 @@ from support.profiles import profile
 from support.snapshots import NO, snapshot
 
 
-def recall(state: Path, its: Profile, at: float) -> MemoryStore:
-    """Give a recall whose own time begins at ``at``."""
-    return MemoryStore(its, OwnTime(monotonic=lambda: at), str(state))
+def open_store(state: Path, web_profile: Profile, at: float) -> MemoryStore:
+    """Open the store of an agent whose own time begins at ``at``."""
+    return MemoryStore(web_profile, OwnTime(monotonic=lambda: at), str(state))
 
 
-def fails(state: Path, its: Profile) -> None:
-    """An agent sees a failure at 1,000 s, its third, and ends."""
-    before = recall(state, its, 1000.0)
+def save_a_failure(state: Path, web_profile: Profile) -> None:
+    """Save what an agent knows that has seen its third failure, at 1,000 s."""
+    store = open_store(state, web_profile, 1000.0)
     memory = {"web": Memory(failures=2, failed_at=900.0)}
     step = advance(
-        its, memory, Inputs(Evidence({"main": snapshot(NO, asked=1000.0)}), {}, view()), 1000.0
+        web_profile,
+        memory,
+        Inputs(Evidence({"main": snapshot(NO, asked=1000.0)}), {}, view()),
+        1000.0,
     )
     assert step.transitions == ()
-    before.save_if_changed(step, memory, 1000.0)
-    asyncio.run(before.flush())
+    store.save_if_changed(step, memory, 1000.0)
+    asyncio.run(store.flush())
     assert not list(state.glob("*"))  # nothing has happened yet
 
     well = Memory(level=step.decisions["web"].level.PREFERRED, adopted=True)
     memory = {"web": well}
     step = advance(
-        its, memory, Inputs(Evidence({"main": snapshot(NO, asked=1000.0)}), {}, view()), 1000.0
+        web_profile,
+        memory,
+        Inputs(Evidence({"main": snapshot(NO, asked=1000.0)}), {}, view()),
+        1000.0,
     )
     assert step.transitions
-    before.save_if_changed(step, {"web": Memory(failures=3, failed_at=1000.0)}, 1000.0)
-    asyncio.run(before.flush())
+    store.save_if_changed(step, {"web": Memory(failures=3, failed_at=1000.0)}, 1000.0)
+    asyncio.run(store.flush())
 
 
 def test_the_next_agent_knows_of_failures(tmp_path: Path) -> None:
-    """How many, and how long ago by its own clock."""
-    its = profile()
-    fails(tmp_path / "state", its)
-    memory = recall(tmp_path / "state", its, 50.0).load()
+    """Their number, and how long ago the last one was by its own clock."""
+    web_profile = profile()
+    save_a_failure(tmp_path / "state", web_profile)
+    memory = open_store(tmp_path / "state", web_profile, 50.0).load()
     assert memory["web"].failures == 3
     assert memory["web"].failed_at is not None
     assert 50.0 - 60.0 < memory["web"].failed_at <= 50.0
 
 
 def test_what_changes_without_a_change_of_level_is_kept_too(tmp_path: Path) -> None:
-    """A further failure while it is withdrawn."""
-    its = profile()
-    one = recall(tmp_path, its, 1000.0)
+    """Another failure while the service is withdrawn."""
+    web_profile = profile()
+    store = open_store(tmp_path, web_profile, 1000.0)
     for failures in (1, 1, 2):
         memory = {"web": Memory(failures=failures, failed_at=900.0 + failures)}
         look = {"main": snapshot(NO, asked=1000.0)}
-        step = advance(its, memory, Inputs(Evidence(look), {}, view()), 1000.0)
+        step = advance(web_profile, memory, Inputs(Evidence(look), {}, view()), 1000.0)
         assert step.transitions == ()
-        one.save_if_changed(step, memory, 1000.0)
-        asyncio.run(one.flush())
+        store.save_if_changed(step, memory, 1000.0)
+        asyncio.run(store.flush())
         assert (tmp_path / "memory.json").exists() == (failures == 2)
 
 
 def test_a_service_that_is_gone_is_forgotten(tmp_path: Path) -> None:
-    """It is in no decision any more."""
-    fails(tmp_path / "state", profile())
+    """No decision needs it any more."""
+    save_a_failure(tmp_path / "state", profile())
     other = profile(("  web:\n", "  www:\n"))
-    assert recall(tmp_path / "state", other, 50.0).load() == {}
+    assert open_store(tmp_path / "state", other, 50.0).load() == {}
 
 
 @pytest.mark.parametrize("value", ["7", '{"web": 7}', '{"web": {"failures": "x"}}', "null"])
 def test_what_is_no_memory_is_put_aside(tmp_path: Path, value: str) -> None:
-    """The agent begins without one, and says so."""
-    fails(tmp_path, profile())
+    """The agent begins without a memory, and reports it."""
+    save_a_failure(tmp_path, profile())
     file = tmp_path / "memory.json"
     text = file.read_text(encoding="utf-8")
     file.write_text(text.split('"value": ')[0] + f'"value": {value}}}', encoding="utf-8")
-    one = recall(tmp_path, profile(), 50.0)
-    assert one.load() == {}
-    assert "what services have been through" in one.problems()[0]
+    store = open_store(tmp_path, profile(), 50.0)
+    assert store.load() == {}
+    assert "what services have been through" in store.problems()[0]

@@ -1,4 +1,4 @@
-"""The machine that decides what is announced, driven second by second."""
+"""One service's decisions, driven second by second."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WITHDRAWN, STANDBY, DEGRADED, PREFERRED = (
 
 
 def test_start_is_gentle() -> None:
-    """Withdrawn until proved for `after`, then standby, then preferred; each wait is named."""
+    """Withdrawn until proved for `after`, then standby, then preferred; each wait has a reason."""
     machine = Machine()
     first = machine.at(0.0, YES, YES)
     assert (first.level, first.cap.reason) == (WITHDRAWN, Reason.PROVING)
@@ -41,7 +41,7 @@ def test_start_is_gentle() -> None:
 
 @pytest.mark.parametrize("gone", [False, True])
 def test_cannot_serve_is_never_delayed(gone: bool) -> None:
-    """The pass that learns of it withdraws, whatever timers run."""
+    """The pass that sees it withdraws, whatever timers run."""
     machine = Machine().up()
     decision = machine.at(100.001, NO, NO, gone=gone)
     assert decision.level is WITHDRAWN
@@ -56,15 +56,15 @@ def test_return_is_standby_first_and_preferred_after_the_hold_down() -> None:
     machine.at(100.5, NO, NO)
     assert machine.at(101.0, YES, YES).level is WITHDRAWN
     assert machine.at(102.0, YES, YES).level is STANDBY
-    held = machine.at(150.0, YES, YES)
-    assert (held.level, held.cap.reason) == (STANDBY, Reason.HOLD_DOWN)
-    assert held.cap.ends_at == 160.5
+    leased = machine.at(150.0, YES, YES)
+    assert (leased.level, leased.cap.reason) == (STANDBY, Reason.HOLD_DOWN)
+    assert leased.cap.ends_at == 160.5
     assert machine.at(160.4, YES, YES).level is STANDBY
     assert machine.at(160.5, YES, YES).level is PREFERRED
 
 
 def test_hold_down_doubles_up_to_a_cap_and_is_forgotten() -> None:
-    """60, 120, 240, 480, then 900 s for ever; one hour of calm begins again at 60 s."""
+    """60, 120, 240, 480, then always 900 s; after one hour without a failure 60 s again."""
     service = profile().services["web"]
     waits = [hold_down_time(service, failures) for failures in (0, 1, 2, 3, 4, 5, 500)]
     assert waits == [0, 60, 120, 240, 480, 900, 900]
@@ -78,7 +78,7 @@ def test_hold_down_doubles_up_to_a_cap_and_is_forgotten() -> None:
 
 
 def test_serving_with_less_degrades_after_fall_only() -> None:
-    """Below `healthy` for less than `fall` (5 s) moves nothing: a rolling deployment."""
+    """Below `healthy` for less than `fall` (5 s) changes nothing: a rolling deployment."""
     machine = Machine().up()
     falling = machine.at(101.0, YES, NO, NO)
     assert (falling.level, falling.cap.reason) == (PREFERRED, Reason.FALLING)
@@ -94,7 +94,7 @@ def test_serving_with_less_degrades_after_fall_only() -> None:
 
 
 def test_unknown_holds_what_is_announced_and_announces_nothing_new() -> None:
-    """A reload (servers UP, unproved) moves nothing; a start with it stays withdrawn 60 s."""
+    """A reload (servers UP, unproved) changes nothing; a start with it stays withdrawn for 60 s."""
     machine = Machine().up()
     for tenth in range(1, 590):
         assert machine.at(100.0 + tenth / 10, UNPROVED, UNPROVED).level is PREFERRED
@@ -119,7 +119,7 @@ def test_unknown_right_after_a_failure_does_not_announce() -> None:
 
 
 def test_losing_all_sessions_is_a_failure() -> None:
-    """While nobody listens the wanted path is standby, so that a return is gentle."""
+    """Without a session the wanted level is standby, so that the return is gentle."""
     machine = Machine().up()
     machine.context = Context(session_up=False, vip_present=True)
     lost = machine.at(101.0, YES, YES)
@@ -130,14 +130,14 @@ def test_losing_all_sessions_is_a_failure() -> None:
 
 
 def test_not_knowing_the_sessions_changes_nothing() -> None:
-    """A lease process that is being started again is no evidence against a neighbor."""
+    """That a lease process is restarted is no evidence against a neighbor."""
     machine = Machine().up()
     machine.context = Context(session_up=None, vip_present=True)
     assert machine.at(101.0, YES, YES).level is PREFERRED
 
 
 def test_a_vip_that_is_not_there_is_not_announced() -> None:
-    """Packets would come and find no address."""
+    """Packets would arrive and find no address."""
     machine = Machine().up()
     machine.context = Context(session_up=True, vip_present=False)
     gone = machine.at(101.0, YES, YES)
@@ -150,29 +150,29 @@ def test_a_vip_that_is_not_there_is_not_announced() -> None:
 
 
 def test_failed_standby_keeps_the_vip_while_haproxy_lives() -> None:
-    """`failed: standby` answers 503 at the longest path; without a HAProxy it withdraws."""
+    """`failed: standby` answers 503 at the longest path; without a HAProxy it is withdrawn."""
     machine = Machine(profile(("failed: withdraw", "failed: standby"))).up()
     assert machine.at(101.0, NO, NO).level is STANDBY
     assert machine.at(102.0, gone=True).level is WITHDRAWN
 
 
-@pytest.mark.parametrize("held", [PREFERRED, DEGRADED, STANDBY])
-def test_what_the_lease_holds_is_adopted(held: Level) -> None:
-    """An agent that comes back inside its lease moves nothing, if the evidence agrees."""
-    machine = Machine(context=Context(session_up=True, vip_present=True, leased_level=held))
-    first = machine.at(0.0, YES, YES) if held is not DEGRADED else machine.at(0.0, YES, NO, NO)
-    assert first.level is held
+@pytest.mark.parametrize("leased", [PREFERRED, DEGRADED, STANDBY])
+def test_what_the_lease_holds_is_adopted(leased: Level) -> None:
+    """An agent that returns before its lease ends changes nothing, if the evidence agrees."""
+    machine = Machine(context=Context(session_up=True, vip_present=True, leased_level=leased))
+    first = machine.at(0.0, YES, YES) if leased is not DEGRADED else machine.at(0.0, YES, NO, NO)
+    assert first.level is leased
     assert first.transition is None
 
 
 def test_what_the_lease_holds_is_withdrawn_if_the_evidence_disagrees() -> None:
-    """Adoption is no proof."""
+    """Leased routes are no proof."""
     machine = Machine(context=Context(session_up=True, vip_present=True, leased_level=PREFERRED))
     assert machine.at(0.0, NO, NO).level is WITHDRAWN
 
 
 def test_nothing_is_announced_before_the_lease_was_heard() -> None:
-    """Without a speaker there is nobody to announce to, and nothing to adopt from."""
+    """Without a lease process nothing can be announced or adopted."""
     machine = Machine(context=Context())
     decision = machine.at(100.0, YES, YES)
     assert (decision.level, decision.cap.reason) == (WITHDRAWN, Reason.NO_SPEAKER)
@@ -196,7 +196,7 @@ MOMENTS = st.lists(
 def test_whatever_happens_the_promises_hold(
     moments: list[tuple[float, tuple[Usable, ...], bool | None, bool]],
 ) -> None:
-    """Search: failed is withdrawn at once, well is announced, promotions keep their distance."""
+    """Search: withdrawn at once if it fails, announced if well, promotions keep their spacing."""
     machine = Machine()
     now = 0.0
     well_since: float | None = None

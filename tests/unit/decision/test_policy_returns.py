@@ -1,4 +1,4 @@
-"""Ways down and back that a profile may ask for: by hand, by map, unsteered; and restarts."""
+"""Ways down and back: manual return, maintenance, paths that do not steer, restarts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNSTEERED = ("  local_as: 65010", "  prepends_steer: false\n  local_as: 65010")
 
 
 def maintained(then: str) -> tuple[str, str]:
-    """Give the change that gives the service a maintenance map."""
+    """Return the change that gives the service a maintenance map."""
     name, key = MAP
     return (
         "    failed:",
@@ -34,7 +34,7 @@ def maintained(then: str) -> tuple[str, str]:
 
 
 def test_a_manual_return_waits_for_a_person_at_standby() -> None:
-    """After a failure standby lasts until somebody says so; then rise and spacing are enough."""
+    """After a failure it stays at standby until `anycastd return`; then rise and spacing remain."""
     machine = Machine(profile(MANUAL)).up()
     machine.at(101.0, NO, NO)
     machine.at(102.0, YES, YES)
@@ -47,7 +47,7 @@ def test_a_manual_return_waits_for_a_person_at_standby() -> None:
 
 
 def test_a_manual_return_is_for_one_failure() -> None:
-    """What was said before the next failure does not count for it; the start needs nobody."""
+    """A command from before a failure does not count for it; a start needs no command."""
     machine = Machine(profile(MANUAL)).up()
     machine.context = Context(session_up=True, vip_present=True, returned_at=100.5)
     machine.at(101.0, NO, NO)
@@ -56,7 +56,7 @@ def test_a_manual_return_is_for_one_failure() -> None:
 
 
 def test_return_ends_a_hold_down_too() -> None:
-    """A person's word stands for the hold-down, and for nothing else."""
+    """`anycastd return` ends the hold-down, and no other wait."""
     machine = Machine().up()
     machine.at(101.0, NO, NO)
     machine.at(102.0, YES, YES)
@@ -81,7 +81,7 @@ def test_maintenance_steps_back_and_is_no_failure() -> None:
 
 
 def test_maintenance_may_withdraw_and_outlasts_a_silent_haproxy() -> None:
-    """What was planned holds until the map is read again."""
+    """Maintenance continues until the map can be read again."""
     machine = Machine(profile(maintained("withdraw"))).up()
     assert machine.at(101.0, YES, YES, entry="on").level is WITHDRAWN
     machine.at(102.0, gone=True)
@@ -89,7 +89,7 @@ def test_maintenance_may_withdraw_and_outlasts_a_silent_haproxy() -> None:
 
 
 def test_a_dead_haproxy_is_in_no_maintenance() -> None:
-    """It has not switched anything: its end is a failure, with its hold-down."""
+    """It has not switched anything: its end is a failure, with the hold-down."""
     machine = Machine(profile(maintained("standby"))).up()
     dead = machine.at(101.0, gone=True)
     assert (dead.level, dead.cap.reason) == (WITHDRAWN, Reason.HAPROXY_GONE)
@@ -102,7 +102,7 @@ def test_a_dead_haproxy_is_in_no_maintenance() -> None:
 
 
 def test_where_no_path_steers_degraded_is_withdrawn() -> None:
-    """It says so, and comes back only while healthy; a wait still leaves the VIP announced."""
+    """The reason says so; it returns only while healthy; a wait still leaves the VIP announced."""
     machine = Machine(profile(UNSTEERED)).up()
     assert machine.at(101.0, YES, NO, NO).cap.reason is Reason.FALLING
     gone = machine.at(106.0, YES, NO, NO)
@@ -117,13 +117,13 @@ def test_where_no_path_steers_degraded_is_withdrawn() -> None:
 
 
 def test_where_no_path_steers_maintenance_withdraws() -> None:
-    """Standby would go on drawing traffic."""
+    """Standby would still attract traffic."""
     machine = Machine(profile(UNSTEERED, maintained("standby"))).up()
     assert machine.at(101.0, YES, YES, entry="on").level is WITHDRAWN
 
 
 def test_degrading_waits_for_the_spacing() -> None:
-    """One change of the path at a time: a promotion is not followed by another change at once."""
+    """One change of the path at a time: no other change follows a promotion at once."""
     machine = Machine()
     for second in range(37):
         machine.at(float(second), YES, YES)
@@ -136,12 +136,12 @@ def test_degrading_waits_for_the_spacing() -> None:
     assert machine.at(71.0, YES, NO, NO).level is DEGRADED
 
 
-@pytest.mark.parametrize("held", [STANDBY, DEGRADED])
-def test_an_adopted_route_waits_for_the_spacing(held: Level) -> None:
-    """When it last changed is not known after a restart, so it may have been just now."""
-    machine = Machine(context=Context(session_up=True, vip_present=True, leased_level=held))
+@pytest.mark.parametrize("leased", [STANDBY, DEGRADED])
+def test_an_adopted_route_waits_for_the_spacing(leased: Level) -> None:
+    """The time of the last change is not known after a restart, so it may have been just now."""
+    machine = Machine(context=Context(session_up=True, vip_present=True, leased_level=leased))
     for second in range(35):
-        assert machine.at(float(second), YES, YES).level is held
+        assert machine.at(float(second), YES, YES).level is leased
     assert machine.at(60.0, YES, YES).level is PREFERRED
 
 
@@ -157,22 +157,22 @@ def failed_twice() -> Machine:
 
 
 def test_timers_survive_a_restart() -> None:
-    """With what was carried over, the next agent ends the hold-down when this one would have."""
+    """With the saved memory the next agent ends the hold-down when this one would have ended it."""
     before = failed_twice()
     carried = json.loads(json.dumps(dump_memory(before.memory, 130.0)))
     times = {"failed": 10.0, "changed": 8.0, "returned": None}
     assert carried == {"failures": 2, **times, "announced": True}
     after = Machine(memory=load_memory(carried, 4997.0))
     after.context = Context(session_up=True, vip_present=True, leased_level=STANDBY)
-    held = after.at(5000.0, YES, YES)
-    assert (held.level, held.transition) == (STANDBY, None)
+    leased = after.at(5000.0, YES, YES)
+    assert (leased.level, leased.transition) == (STANDBY, None)
     # 120 s of hold-down, of which 13 s are over.
     assert after.at(5106.9, YES, YES).cap.reason is Reason.HOLD_DOWN
     assert after.at(5107.0, YES, YES).level is PREFERRED
 
 
 def test_a_hold_down_survives_a_reboot_and_nothing_is_proved_by_it() -> None:
-    """Nothing is held then: proof begins anew, and the hold-down goes on."""
+    """No route is leased then: the proof starts again, and the hold-down continues."""
     carried = dump_memory(failed_twice().memory, 130.0)
     after = Machine(memory=load_memory(carried, 20.0))
     assert after.at(50.0, YES, YES).level is WITHDRAWN
@@ -182,7 +182,7 @@ def test_a_hold_down_survives_a_reboot_and_nothing_is_proved_by_it() -> None:
 
 
 def test_a_start_without_a_failure_has_no_hold_down() -> None:
-    """What was carried over from a calm agent holds nothing back."""
+    """The memory of an agent without failures delays nothing."""
     after = Machine(memory=load_memory(dump_memory(Machine().up().memory, 200.0), 0.0))
     after.at(0.0, YES, YES)
     after.at(1.0, YES, YES)
@@ -191,7 +191,7 @@ def test_a_start_without_a_failure_has_no_hold_down() -> None:
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_the_end_of_a_lease_is_a_change_of_the_route(*, kept: bool) -> None:
-    """It was announced when the agent died, and is not any more: the spacing counts from there."""
+    """It was announced when the agent died and is not now: the spacing counts from the start."""
     memory = load_memory(dump_memory(Machine().up().memory, 200.0), 200.0) if kept else Memory()
     drained = Cap(WITHDRAWN, Reason.DRAINED)
     machine = Machine(memory=memory, context=Context(True, True, WITHDRAWN, drained))
@@ -210,7 +210,7 @@ TIMES = st.none() | st.floats(allow_nan=True) | st.integers()
 def test_whatever_was_carried_the_hold_down_is_bounded(
     failures: int, **times: float | None
 ) -> None:
-    """Times that cannot be hold back for as long as `hold_down_max`, and never for ever."""
+    """Impossible times delay for at most `hold_down_max`, never for ever."""
     memory = load_memory({"failures": failures, **times}, 1000.0)
     assert memory.level is WITHDRAWN
     assert not memory.adopted
@@ -234,20 +234,20 @@ def test_whatever_was_carried_the_hold_down_is_bounded(
     ],
 )
 def test_what_carry_did_not_give_is_refused(carried: dict[str, object]) -> None:
-    """Whoever keeps it hears that it is none, and begins without."""
+    """The caller gets ValueError, and begins without it."""
     with pytest.raises(ValueError, match="is no"):
         load_memory(carried, 7.0)
 
 
 def test_a_failure_without_its_time_was_just_now() -> None:
-    """The longest wait that it may have been."""
+    """Assume the longest possible wait."""
     assert load_memory({"failures": 1}, 7.0) == Memory(
         level_began_at=7.0, failures=1, failed_at=7.0, restored=True
     )
 
 
 def test_a_drain_caps_whatever_else_is_so() -> None:
-    """It lowers at once, and nothing is promoted while it lasts."""
+    """It lowers the level at once, and nothing is promoted while it lasts."""
     machine = Machine().up()
     machine.context = Context(True, True, None, Cap(STANDBY, Reason.MAINTENANCE))
     drained = machine.at(101.0, YES, YES)
