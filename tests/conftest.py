@@ -1,4 +1,4 @@
-"""What all tests share: who may run what, ExaBGP's versions, and a network of one's own."""
+"""What all tests share: skips without root, ExaBGP's versions, network namespaces, fixtures."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from support.waiting import eventually
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
 
-# A run must be repeatable; `make search` is where chance may find something new.
+# Runs are repeatable; only `make search` uses new random inputs each time.
 settings.register_profile("repeatable", derandomize=True, database=None)
 settings.register_profile("search", max_examples=1000)
 settings.load_profile("search" if os.environ.get("ANYCASTD_SEARCH") else "repeatable")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that asks for ``exabgp_python`` with each ExaBGP that there is.
+    """Run a test that uses ``exabgp_python`` once with each installed ExaBGP.
 
-    ANYCASTD_EXABGP_PYTHONS is a list like PATH of interpreters with one each.  Unset: this one.
+    ANYCASTD_EXABGP_PYTHONS lists the interpreters that have one, like PATH; by default it is the
+    one that runs the tests.
     """
     if "exabgp_python" in metafunc.fixturenames:
         pythons = [
@@ -43,13 +44,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _version(python: str) -> str:
-    ask = "from importlib.metadata import version; print(version('exabgp'))"
-    answer = subprocess.run([python, "-c", ask], capture_output=True, encoding="utf-8", check=False)
+    code = "from importlib.metadata import version; print(version('exabgp'))"
+    answer = subprocess.run(
+        [python, "-c", code], capture_output=True, encoding="utf-8", check=False
+    )
     return answer.stdout.strip() or "missing"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without root, skip what needs it; `make test` never gets here without."""
+    """Skip tests that need root if we are not root (`make test` requires it)."""
     if os.geteuid() == 0:
         return
     for item in items:
@@ -59,16 +62,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No agent of a test remembers what another one went through, or leaves anything behind."""
+    """Give the agents of each test their own state directory, removed with the test."""
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
 
 
 @pytest.fixture
 def in_own_network() -> Callable[[Callable[[], Coroutine[Any, Any, T]]], T]:
-    """Run a coroutine function in a fresh network namespace that vanishes with it.
+    """Return a function that runs a coroutine function in a new network namespace.
 
-    The namespace belongs to one thread: the threads and processes that it starts are in it too,
-    nothing has a name, and nothing is left whatever happens to the test.
+    The namespace belongs to one thread and to the threads and processes that it starts.  It has no
+    name and ends with them, also when the test fails.
     """
 
     def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -95,13 +98,13 @@ def in_own_network() -> Callable[[Callable[[], Coroutine[Any, Any, T]]], T]:
 
 @pytest.fixture(name="eventually")
 def _eventually() -> Callable[..., Awaitable[Any]]:
-    """Give ``eventually(condition, timeout=5)``, to be awaited; see ``waiting``."""
+    """Return ``support.waiting.eventually``, to be awaited."""
     return eventually
 
 
 @pytest.fixture
 def web() -> Iterator[Web]:
-    """Give a backend server."""
+    """Run a backend server."""
     server = Web()
     yield server
     server.stop()
@@ -109,6 +112,6 @@ def web() -> Iterator[Web]:
 
 @pytest.fixture
 def haproxy(tmp_path: Path, web: Web) -> Iterator[HAProxy]:
-    """Give a HAProxy with frontend and backend `web`, one server."""
+    """Run a HAProxy with frontend and backend `web`, one server."""
     with running(tmp_path, one_backend(web)) as it:
         yield it

@@ -1,4 +1,4 @@
-"""Nothing is left of a lab, however it ends."""
+"""Tests that nothing is left of a lab, however it ends."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from support.processes import WITH_ALL_SIGNALS
 
 pytestmark = pytest.mark.root
 
-# A network with routers, and with what is hardest to get rid of: a daemon that forked itself away
-# and ignores every signal it can.
+# A network with routers, and with a daemon that is hard to end: it has left its parent and ignores
+# the usual signals.
 PROGRAM = """
 import signal, sys
 from pathlib import Path
@@ -38,7 +38,7 @@ with Nodes(topology.NODES, Path(sys.argv[1])) as nodes:
 """
 
 
-def inside(pid: int) -> set[int]:
+def pids_in_namespace_of(pid: int) -> set[int]:
     """Return the PIDs of all processes in the PID namespace of a process."""
     space = os.readlink(f"/proc/{pid}/ns/pid")
     found = set()
@@ -52,8 +52,8 @@ def inside(pid: int) -> set[int]:
     return found
 
 
-def holders(directory: Path) -> set[int]:
-    """Return the PIDs of all processes of this machine that see the pins below a directory."""
+def pids_with_mounts_of(directory: Path) -> set[int]:
+    """Return the PIDs of all processes that have a mount of the namespaces in a directory."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -65,11 +65,11 @@ def holders(directory: Path) -> set[int]:
     return found
 
 
-def wait(condition: Callable[[], bool], seconds: float, what: str) -> None:
+def wait(condition: Callable[[], bool], timeout: float, what: str) -> None:
     """Wait for a condition, or fail."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        assert time.monotonic() < deadline, f"not in {timeout} s: {what}"
         time.sleep(0.02)
 
 
@@ -97,7 +97,7 @@ def program(short: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def close(popen: subprocess.Popen[str]) -> None:
-    """Let the program go on to its end."""
+    """Let the program end normally."""
     assert popen.stdin is not None
     popen.stdin.close()
 
@@ -110,20 +110,20 @@ def fail(popen: subprocess.Popen[str]) -> None:
 
 
 def interrupt(popen: subprocess.Popen[str]) -> None:
-    """Send what Ctrl-C sends."""
+    """Send SIGINT, as Ctrl-C does."""
     popen.send_signal(signal.SIGINT)
 
 
 def kill(popen: subprocess.Popen[str]) -> None:
-    """Send what nobody can catch."""
+    """Send SIGKILL."""
     popen.send_signal(signal.SIGKILL)
 
 
 def kill_first_inside(popen: subprocess.Popen[str]) -> None:
     """Kill the first process of the lab's PID namespace, then the program."""
-    keeper = [pid for pid in descendant_pids(popen.pid) if _name(pid) == "unshare"]
-    assert len(keeper) == 1
-    os.kill(keeper[0], signal.SIGKILL)
+    unshare = [pid for pid in descendant_pids(popen.pid) if _name(pid) == "unshare"]
+    assert len(unshare) == 1
+    os.kill(unshare[0], signal.SIGKILL)
     popen.send_signal(signal.SIGKILL)
 
 
@@ -139,13 +139,13 @@ def test_nothing_is_left(
     assert program.stdout is not None
     first = int(program.stdout.readline())
     # The first process and what it waits with, ten routers, the daemon.
-    wait(lambda: len(inside(first)) >= 13, 10, "everything runs")
-    pids = inside(first)
+    wait(lambda: len(pids_in_namespace_of(first)) >= 13, 10, "everything runs")
+    pids = pids_in_namespace_of(first)
     lab = short / "lab"
     assert Path(f"/proc/{first}/mountinfo").read_text(encoding="utf-8").count(f"{lab}/net/") == len(
         topology.NODES
     )
-    assert holders(lab) >= pids
+    assert pids_with_mounts_of(lab) >= pids
     outside = descendant_pids(program.pid)
 
     end(program)
@@ -155,7 +155,7 @@ def test_nothing_is_left(
     wait(lambda: all(has_ended(pid) for pid in outside), 10, "every process outside is gone")
     wait(lambda: not lab.exists(), 10, "the directory is gone")
     # A network namespace without processes, and without a mount namespace that pins it, is none.
-    assert not holders(lab)
+    assert not pids_with_mounts_of(lab)
 
 
 def test_labs_do_not_meet(short: Path) -> None:
@@ -178,7 +178,7 @@ def test_labs_do_not_meet(short: Path) -> None:
 
 
 def test_a_directory_with_something_in_it_is_refused(short: Path) -> None:
-    """The lab removes its directory in the end, so it takes none that holds something."""
+    """The lab removes its directory at the end, so it refuses one that is not empty."""
     (short / "precious").touch()
     with pytest.raises(LabError, match="not empty"):
         Nodes(("a",), short)

@@ -1,4 +1,4 @@
-"""Drains in the lab, under load: two regions whose agents ask each other, and one client."""
+"""Tests of drains under load, in two regions whose agents query each other."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 QUICK = {"rise": 1, "hold_down": 1, "hold_down_max": 1, "spacing": 0}
 DRAIN = {"wait": 2, "linger": 1, "stop": 2}
 RATE = 1000
-"""Requests a second; fewer on a machine that does not give so many."""
-LEAST = 125
+"""Requests a second; fewer on a slow machine."""
+MIN_RATE = 125
 SLOW = 0.05
-"""Seconds for an answer, in the median, at which a machine gives no more."""
-EACH_OTHER = """
+"""Median seconds for an answer above which the rate is too high for the machine."""
+PEERED_AGENTS = """
 web: {listen: "192.0.2.1:1"}
 regions: []
 """
-WHY = ("--reason", "new kernel")
+REASON = ("--reason", "new kernel")
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Build the network once; its profiles have the agents ask each other."""
+    """Build the network once, with profiles whose agents query each other."""
     profiles: dict[str, Path] = {}
     for region in REGIONS:
         file = tmp_path_factory.mktemp("profiles") / region.profile
         text = find_shipped(f"profiles/{region.profile}").read_text(encoding="utf-8")
-        file.write_text(text.rstrip() + "\n" + EACH_OTHER, encoding="utf-8")
+        file.write_text(text.rstrip() + "\n" + PEERED_AGENTS, encoding="utf-8")
         profiles[region.name] = file
     settings = LabSettings(return_timers=QUICK, drain_times=DRAIN, profiles=profiles)
     # A packet that a busy machine drops is sent again after seconds; the drain is not about that.
@@ -48,8 +48,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield made
 
 
-def load(lab: Lab) -> int:
-    """Begin to send at the highest rate that the machine takes, and give it."""
+def start_load(lab: Lab) -> int:
+    """Start to send at the highest rate that the machine can serve, and return the rate."""
     lab.wait_preferred()
     rate = RATE
     while True:
@@ -57,16 +57,16 @@ def load(lab: Lab) -> int:
         lab.client.start()
         lab.wait_answers(PRIMARY, rate // 2, 60)
         took = sorted(each.ended_at - each.due_at for each in lab.client.results()[-rate // 2 :])
-        if took[len(took) // 2] < SLOW or rate <= LEAST:
+        if took[len(took) // 2] < SLOW or rate <= MIN_RATE:
             return rate
         rate //= 2
 
 
-def asked(lab: Lab, since: float) -> list[RequestResult]:
-    """Wait until every request that was sent so far is over, and give those since a moment."""
+def stop_load(lab: Lab, since: float) -> list[RequestResult]:
+    """Stop the client when all requests sent so far have ended; return the results since a time."""
     now = time.monotonic()
     lab.wait(
-        "the requests to be over",
+        "the requests to end",
         lambda: any(answer.sent_at > now for answer in lab.client.results(since)),
         30,
     )
@@ -75,20 +75,20 @@ def asked(lab: Lab, since: float) -> list[RequestResult]:
 
 
 def level(lab: Lab, region: str) -> str:
-    """Return the level of a region's service by its agent's word."""
+    """Return the level of a region's service, as its agent reports it."""
     services = (lab.status(region) or {}).get("services", {})
     return next((str(service["level"]) for service in services.values()), "")
 
 
 def test_a_drain_under_load_loses_no_request(lab: Lab) -> None:
-    """1,000 requests a second, if the machine gives them: every one is answered, there and back.
+    """Every one of 1,000 requests a second is answered, during the drain and the undrain.
 
     One whose handshake the route's change cuts in two is sent once more, as browsers do; there
     are only those that were open in that moment.
     """
-    rate = load(lab)
+    rate = start_load(lab)
     began = time.monotonic()
-    done = lab.primary.run_command("drain", *WHY, "--wait")
+    done = lab.primary.run_command("drain", *REASON, "--wait")
     assert done.returncode == 0, done.stderr
     assert "safe to reboot" in done.stdout.splitlines()[-1]
     assert level(lab, PRIMARY.name) == "withdrawn"
@@ -96,7 +96,7 @@ def test_a_drain_under_load_loses_no_request(lab: Lab) -> None:
     gone = lab.monitors[PRIMARY.node("ars0")].lost_at(began)
     lab.wait_answers(SECONDARY, rate // 2, 60, began)
     # The last region that serves is not drained.
-    refused = lab.secondary.run_command("drain", *WHY)
+    refused = lab.secondary.run_command("drain", *REASON)
     assert refused.returncode == 4
     assert "northeurope does not serve" in refused.stderr
     middle = time.monotonic()
@@ -104,7 +104,7 @@ def test_a_drain_under_load_loses_no_request(lab: Lab) -> None:
     lab.wait_preferred()
     back = lab.monitors["msee"].moved_at(middle, *PRIMARY.gateways)
     lab.wait_answers(PRIMARY, rate // 2, 60, middle)
-    answers = asked(lab, began)
+    answers = stop_load(lab, began)
     assert [answer for answer in answers if not answer.ok] == []
     assert len(answers) > 2 * rate  # the drain alone takes so long
     again = [answer for answer in answers if answer.resent]
@@ -117,11 +117,11 @@ def test_a_drain_under_load_loses_no_request(lab: Lab) -> None:
 
 
 def test_two_regions_that_are_drained_at_once_do_not_both_leave(lab: Lab) -> None:
-    """Whatever the two operators are told, there is a region to answer all the time."""
-    rate = load(lab)
+    """With two drains at once, one region still answers all the time."""
+    rate = start_load(lab)
     began = time.monotonic()
     with ThreadPoolExecutor(2) as both:
-        done = list(both.map(lambda nva: nva.run_command("drain", *WHY), lab.regions.values()))
+        done = list(both.map(lambda nva: nva.run_command("drain", *REASON), lab.regions.values()))
     assert 0 in [each.returncode for each in done], done
     accepted = [name for name, each in zip(lab.regions, done, strict=True) if each.returncode == 0]
     # The one that is listed first leaves, or the only one that was accepted.
@@ -134,7 +134,7 @@ def test_two_regions_that_are_drained_at_once_do_not_both_leave(lab: Lab) -> Non
         assert status is not None
         assert status["services"]["web"]["reason"]["name"] == "drain_waits"
     lab.wait_answers(stays, rate // 2, 60, began)
-    answers = asked(lab, began)
+    answers = stop_load(lab, began)
     assert [answer for answer in answers if not answer.ok] == []
     for nva in lab.regions.values():
         nva.run_command("undrain")
@@ -142,8 +142,8 @@ def test_two_regions_that_are_drained_at_once_do_not_both_leave(lab: Lab) -> Non
 
 
 def test_a_stop_loses_no_request(lab: Lab) -> None:
-    """What `systemctl stop` does (ExecStop, SIGTERM): the longer path first, then away, the end."""
-    rate = load(lab)
+    """A stop (ExecStop, SIGTERM) announces the longest path first, then withdraws, then ends."""
+    rate = start_load(lab)
     began = time.monotonic()
     done = lab.primary.run_command("drain", "--stopping")
     assert done.returncode == 0, done.stderr
@@ -157,15 +157,15 @@ def test_a_stop_loses_no_request(lab: Lab) -> None:
     lab.primary.agent.terminate()
     lab.wait_preferred()  # the lab starts it again, and a stop is over with the agent
     lab.wait_answers(PRIMARY, rate // 2, 60, began)
-    assert [answer for answer in asked(lab, began) if not answer.ok] == []
+    assert [answer for answer in stop_load(lab, began) if not answer.ok] == []
 
 
-def test_a_drain_outlasts_its_agent_and_ends_when_told_to(lab: Lab) -> None:
-    """While it lasts nobody is here, whatever becomes of the agent; then it comes back."""
-    rate = load(lab)
+def test_a_drain_outlasts_its_agent_and_ends_at_its_time(lab: Lab) -> None:
+    """A drain with an end outlasts a crash of its agent; then the traffic comes back."""
+    rate = start_load(lab)
     began = time.monotonic()
     lasts = 12.0
-    done = lab.primary.run_command("drain", *WHY, "--for", f"{lasts:g}s", "--wait")
+    done = lab.primary.run_command("drain", *REASON, "--for", f"{lasts:g}s", "--wait")
     assert done.returncode == 0, done.stderr
     away = time.monotonic()
     assert lab.primary.agent is not None
@@ -175,7 +175,7 @@ def test_a_drain_outlasts_its_agent_and_ends_when_told_to(lab: Lab) -> None:
     back = time.monotonic()
     assert back - began > lasts
     lab.wait_answers(PRIMARY, rate // 2, 60, back)
-    answers = asked(lab, began)
+    answers = stop_load(lab, began)
     assert [answer for answer in answers if not answer.ok] == []
     moved = lab.monitors["msee"].moved_at(away, *PRIMARY.gateways)
     assert moved is not None

@@ -1,4 +1,4 @@
-"""The lab drives the agent from outside only."""
+"""Test that the lab imports nothing of the agent."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import anycastd.lab
 HERE = Path(next(iter(anycastd.lab.__path__)))
 
 
-def imported(file: Path) -> set[str]:
-    """Return the names of all modules that a file imports, wherever in it."""
+def imported_names(file: Path) -> set[str]:
+    """Return the names of all modules that a file imports anywhere."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -29,7 +29,7 @@ def test_the_lab_imports_nothing_else_of_ours() -> None:
     wrong = {
         f"{file.relative_to(HERE)}: {name}"
         for file in files
-        for name in imported(file)
+        for name in imported_names(file)
         if name.partition(".")[0] == "anycastd" and not name.startswith("anycastd.lab.")
     }
     assert not wrong

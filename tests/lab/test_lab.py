@@ -1,4 +1,4 @@
-"""The lab as tests and benches use it: waits that explain themselves, and faults that bite."""
+"""Tests of the lab itself: its waits, its faults and its processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def lab() -> Iterator[Lab]:
 
 
 def test_status_is_what_the_msee_sees(lab: Lab) -> None:
-    """Both agents say that they are preferred, with the paths that the MSEE has."""
+    """Both agents report preferred, with the AS paths that the MSEE has."""
     lab.wait_preferred()
     for region in (PRIMARY, SECONDARY):
         status = lab.status(region.name)
@@ -41,7 +41,7 @@ def test_status_is_what_the_msee_sees(lab: Lab) -> None:
 
 
 def test_an_agent_that_is_killed_comes_back_and_no_route_moves(lab: Lab) -> None:
-    """The agent is another process after its end, and the MSEE saw nothing."""
+    """A killed agent is replaced, and no route changes at the MSEE."""
     lab.wait_preferred()
     assert lab.primary.agent is not None
     before = lab.primary.agent.pid
@@ -56,12 +56,12 @@ def test_an_agent_that_is_killed_comes_back_and_no_route_moves(lab: Lab) -> None
 
 
 def test_a_speaker_that_is_killed_costs_the_routes_and_comes_back(lab: Lab) -> None:
-    """The sessions close with ExaBGP: the MSEE turns to the other region and comes back later."""
+    """A killed speaker closes its sessions: the MSEE uses the other region until it is back."""
     lab.wait_preferred()
     assert lab.primary.speaker is not None
     at = kill_processes([lab.primary.speaker])
     lab.wait(
-        "the MSEE to turn away",
+        "the MSEE to use the other region",
         lambda: lab.monitors["msee"].moved_at(at, *SECONDARY.gateways),
         10,
         lab.describe,
@@ -75,7 +75,7 @@ def set_web_link(lab: Lab, state: str) -> None:
 
 
 def test_a_link_that_is_down_cuts_a_node_off(lab: Lab) -> None:
-    """Without the link to its web servers a region withdraws, and announces again with it."""
+    """Without the link to its web servers a region withdraws; with it it announces again."""
     lab.wait_preferred()
     set_web_link(lab, "down")
     only = expected_paths({SECONDARY.name: 2})
@@ -85,7 +85,7 @@ def test_a_link_that_is_down_cuts_a_node_off(lab: Lab) -> None:
 
 
 def test_a_fault_on_what_is_dead_is_an_error(lab: Lab) -> None:
-    """Killing twice is refused: a test that does so does not do what it thinks."""
+    """Killing a dead process is an error, because a test that does so is wrong."""
     lab.faults.kill_web_servers(PRIMARY.name, "ne-web1")
     with pytest.raises(LabError, match="ne-web ne-web1 is not running"):
         lab.faults.kill_web_servers(PRIMARY.name, "ne-web1")
@@ -94,41 +94,41 @@ def test_a_fault_on_what_is_dead_is_an_error(lab: Lab) -> None:
 
 
 def test_a_wait_that_times_out_says_what_it_saw(lab: Lab) -> None:
-    """The error holds what was awaited, for how long, the table and the sessions."""
+    """The error says what was awaited for how long, and shows the table and the sessions."""
     with pytest.raises(TimedOutError) as caught:
         lab.wait_table("a miracle", lambda rows: not rows, 0.1)
-    said = str(caught.value)
-    assert said.startswith("waited 0.1 s for a miracle; seen instead:\nthe MSEE's table:\n")
-    assert "172.16.158.12" in said
-    assert "ne-ars0: session with the NVA up" in said
-    assert "--- ne-nva agent" in said
+    message = str(caught.value)
+    assert message.startswith("waited 0.1 s for a miracle; seen instead:\nthe MSEE's table:\n")
+    assert "172.16.158.12" in message
+    assert "ne-ars0: session with the NVA up" in message
+    assert "--- ne-nva agent" in message
 
 
 def test_frozen_processes_stop_and_thawed_ones_go_on() -> None:
-    """A frozen program does nothing, a thawed one goes on where it was."""
+    """A frozen program does nothing, and a thawed one continues."""
     with Nodes(("only",)) as nodes:
         # One process: a shell that is stopped as it forks waits for its child, and cannot stop.
         counting = "import time\nwhile True: print(time.sleep(0.01), flush=True)"
         process = nodes.start("only", "counter", sys.executable, "-c", counting)
-        eventually(lambda: length(process.log) > 5)
+        eventually(lambda: count_lines(process.log) > 5)
         process.freeze()
-        eventually(lambda: [state(pid) for pid in process.pids] == ["T"])
-        stopped = length(process.log)
+        eventually(lambda: [process_state(pid) for pid in process.pids] == ["T"])
+        stopped = count_lines(process.log)
         pause = time.monotonic() + 0.1
         eventually(lambda: time.monotonic() > pause)
-        assert length(process.log) == stopped
+        assert count_lines(process.log) == stopped
         process.thaw()
-        eventually(lambda: length(process.log) > stopped + 5)
+        eventually(lambda: count_lines(process.log) > stopped + 5)
         process.kill()
         assert process.wait(5) == -9
 
 
-def length(log: Path) -> int:
+def count_lines(log: Path) -> int:
     """Return how many lines a log has."""
     return log.read_text(encoding="utf-8").count("\n")
 
 
-def state(pid: int) -> str:
+def process_state(pid: int) -> str:
     """Return a process's state letter, as the kernel has it."""
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
 

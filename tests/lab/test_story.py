@@ -1,4 +1,4 @@
-"""`anycastd lab` tells its stories with the shipped profiles and the shipped HAProxy file."""
+"""Tests of `anycastd lab`: its stories with the shipped files, its errors and its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "anycastd", "lab")
 
 
-def lab(*arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def run_lab(*arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
     argv = (*before, *COMMAND, *arguments)
     return subprocess.run(
@@ -32,7 +32,7 @@ def lab(*arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedPr
 
 
 def paths_by_next_hop(table: dict[str, Any]) -> dict[str, str]:
-    """Return a table's AS paths by next hop, as the seed writes them."""
+    """Return a table as next hop -> AS path as text."""
     return {row["next_hop"]: " ".join(map(str, row["path"])) for row in table["rows"]}
 
 
@@ -53,8 +53,8 @@ STANDBY = "65515" + " 65010" * 7
 @pytest.mark.slow
 @pytest.mark.parametrize("checks", ["calm", "fast"])
 def test_the_story(checks: str) -> None:
-    """Every step is seen: baseline, failure and gentle recovery of web servers and of HAProxy."""
-    done = lab("--json", *(["--fast"] if checks == "fast" else []))
+    """Every step of the failover story passes, with the expected tables and times."""
+    done = run_lab("--json", *(["--fast"] if checks == "fast" else []))
     assert done.returncode == 0, done.stderr
     story = json.loads(done.stdout)
     assert story["passed"] is True
@@ -109,8 +109,8 @@ def test_the_story(checks: str) -> None:
 
 @pytest.mark.slow
 def test_the_graded_story() -> None:
-    """Each rule of profiles/graded.yaml moves the traffic, and the way back; see its steps."""
-    done = lab("--story", "graded", "--json")
+    """Each rule of profiles/graded.yaml moves the traffic away and back; see the story's steps."""
+    done = run_lab("--story", "graded", "--json")
     assert done.returncode == 0, done.stderr
     steps = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
     assert all(step["passed"] and step["checks"] for step in steps.values())
@@ -138,8 +138,8 @@ def test_the_graded_story() -> None:
 
 @pytest.mark.slow
 def test_the_story_of_two_circuits() -> None:
-    """Where a weight beats every path, what would be a longer path is a withdrawal."""
-    done = lab("--story", "circuits", "--json")
+    """Where a weight decides, the route is withdrawn instead of announced with a longer path."""
+    done = run_lab("--story", "circuits", "--json")
     assert done.returncode == 0, done.stderr
     steps = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
     assert list(steps) == ["baseline", "less", "servers-back", "drained", "undrained"]
@@ -151,8 +151,8 @@ def test_the_story_of_two_circuits() -> None:
 
 
 def test_a_story_that_is_not_seen_fails() -> None:
-    """With a speaker that cannot start, the lab says so soon and ends with 1."""
-    done = lab("--speaker", "/bin/false")
+    """With a speaker that cannot start, the lab soon says so and exits with 1."""
+    done = run_lab("--speaker", "/bin/false")
     assert done.returncode == 1
     assert "ne-nva speaker ends again and again" in done.stdout
     assert "FAILED: 0 of 7 steps passed" in done.stdout
@@ -160,11 +160,11 @@ def test_a_story_that_is_not_seen_fails() -> None:
 
 
 def test_without_root_it_refuses() -> None:
-    """Without root the lab names the way out, and exits with 77."""
+    """Without root the lab says what to do and exits with 77."""
     # A user who may read this checkout, wherever it lies, and nothing more.
     reads = "+dac_read_search,+dac_override"
-    nobody = ("setpriv", "--reuid=65534", "--clear-groups", f"--inh-caps={reads}")
-    done = lab(before=(*nobody, f"--ambient-caps={reads}"))
+    unprivileged = ("setpriv", "--reuid=65534", "--clear-groups", f"--inh-caps={reads}")
+    done = run_lab(before=(*unprivileged, f"--ambient-caps={reads}"))
     assert done.returncode == 77
     assert done.stderr == (
         "anycastd lab: it needs root to create network namespaces: run it with sudo\n"
@@ -172,22 +172,22 @@ def test_without_root_it_refuses() -> None:
 
 
 def test_root_without_its_power_is_told_so() -> None:
-    """A root that may not make namespaces (a container) is told so, and exits with 77."""
-    done = lab(before=("setpriv", "--bounding-set=-all", "--inh-caps=-all"))
+    """A root that may not create namespaces (in a container) gets a message and exit code 77."""
+    done = run_lab(before=("setpriv", "--bounding-set=-all", "--inh-caps=-all"))
     assert done.returncode == 77
     assert "cannot make network namespaces" in done.stderr
 
 
 def test_a_missing_haproxy_is_named() -> None:
-    """A program that is not there is named with its Debian package, and the lab exits with 69."""
-    done = lab("--haproxy", "/nonexistent/haproxy")
+    """A missing program is named with its Debian package, and the lab exits with 69."""
+    done = run_lab("--haproxy", "/nonexistent/haproxy")
     assert done.returncode == 69
     assert "/nonexistent/haproxy (Debian package haproxy)" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_of_a_story_cut_short(number: signal.Signals) -> None:
-    """In the middle of everything: no process and no file is left after a signal."""
+    """After a signal in the middle of a story no process and no file is left."""
     directory = Path(tempfile.mkdtemp(prefix="lab-"))
     with subprocess.Popen(
         [*WITH_ALL_SIGNALS, *COMMAND, "--directory", str(directory)],

@@ -1,4 +1,4 @@
-"""The rehearsal network behaves as the seed's: told with bare ExaBGP, without our agent."""
+"""Tests of the rehearsal network alone: a bare ExaBGP announces, without our agent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXABGP = shutil.which("exabgp", path=str(Path(sys.executable).parent)) or shutil
 
 
 def exabgp(nodes: Nodes, region: Region, *routes: str) -> Process:
-    """Start the seed's ExaBGP in a region's NVA, with these static routes."""
+    """Start a bare ExaBGP in a region's NVA, with these static routes."""
     assert EXABGP, "ExaBGP is not installed"
     static = "".join(f"route {route};" for route in routes)
     file = nodes.directory / f"{region.short}.exabgp.conf"
@@ -42,31 +42,31 @@ def exabgp(nodes: Nodes, region: Region, *routes: str) -> Process:
 
 
 def vip(region: Region, *path: int) -> str:
-    """Return the seed's static route, with this path."""
+    """Return the static route to the VIP with an AS path."""
     return f"{VIP}/32 next-hop {region.nva} as-path [ {' '.join(map(str, path))} ]"
 
 
 def table(nodes: Nodes, node: str, network: str = f"{VIP}/32") -> tuple[Row, ...]:
-    """Return a router's table; nothing while it does not answer yet."""
+    """Return a router's routes; empty while it does not answer yet."""
     try:
         return routers.read_table(routers.control_socket(nodes, node), network)
     except OSError:
         return ()
 
 
-def wait(condition: Callable[[], bool], seconds: float, saw: Callable[[], object]) -> None:
+def wait(condition: Callable[[], bool], timeout: float, describe: Callable[[], object]) -> None:
     """Wait for a condition, or fail with what was seen."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s; seen: {saw()}"
+        assert time.monotonic() < deadline, f"not in {timeout} s; seen: {describe()}"
         time.sleep(0.02)
 
 
-def wait_paths(nodes: Nodes, wanted: dict[str, tuple[int, ...]], seconds: float = 30) -> None:
+def wait_paths(nodes: Nodes, wanted: dict[str, tuple[int, ...]], timeout: float = 30) -> None:
     """Wait until the MSEE has these paths by next hop."""
     wait(
         lambda: paths_by_next_hop(table(nodes, "msee")) == wanted,
-        seconds,
+        timeout,
         lambda: table(nodes, "msee"),
     )
 
@@ -80,8 +80,8 @@ def nodes() -> Iterator[Nodes]:
         yield made
 
 
-def test_the_seeds_story(nodes: Nodes) -> None:
-    """The MSEE's tables are the seed's: four rows, then two, and four again."""
+def test_the_msee_fails_over_and_back(nodes: Nodes) -> None:
+    """The MSEE has four routes; two after the primary has ended; then four again."""
     primary = exabgp(nodes, PRIMARY, vip(PRIMARY, 65010))
     secondary = exabgp(nodes, SECONDARY, vip(SECONDARY, 65010, 65010, 65010))
     wait_paths(nodes, BASELINE)
@@ -108,7 +108,7 @@ def test_the_seeds_story(nodes: Nodes) -> None:
 
 
 def test_a_route_server_refuses_what_azures_refuses(nodes: Nodes) -> None:
-    """Own VNet space and paths with 65515 are rejected, the rest is taken."""
+    """Prefixes of the own VNet and paths with 65515 are rejected, other routes are accepted."""
     inside, looped, good = "172.16.156.9/32", "203.0.113.11/32", "203.0.113.12/32"
     speaker = exabgp(
         nodes,
@@ -143,7 +143,7 @@ def test_one_route_server_may_go_away(nodes: Nodes) -> None:
 
 
 def test_the_client_reaches_the_vip_and_the_answer_comes_back(nodes: Nodes) -> None:
-    """A connection runs client, MSEE, gateway, NVA and back, by whichever gateway."""
+    """A connection works through client, MSEE, either gateway and NVA, and back."""
     speaker = exabgp(nodes, SECONDARY, vip(SECONDARY, 65010))
     node = SECONDARY.node("nva")
     nodes.run(node, "ip", "address", "add", f"{VIP}/32", "dev", "lo")

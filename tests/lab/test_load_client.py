@@ -1,4 +1,4 @@
-"""The client asks on schedule whatever happens, and tells the truth about each request."""
+"""Tests of the load client: its schedule, and the result of each request."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def nodes() -> Iterator[Nodes]:
         yield made
 
 
-def load(nodes: Nodes, requests: int) -> list[RequestResult]:
-    """Send at least so many requests to 127.0.0.1, one each 10 ms, and return the answers."""
+def run_client(nodes: Nodes, requests: int) -> list[RequestResult]:
+    """Send at least ``requests`` requests to 127.0.0.1, one each 10 ms; return the results."""
     argv = (
         *PYTHON,
         "anycastd.lab.programs.load_client",
@@ -72,10 +72,10 @@ def load(nodes: Nodes, requests: int) -> list[RequestResult]:
 
 
 def test_each_request_is_judged(nodes: Nodes) -> None:
-    """Whole answers are good; errors, cut, missing and reset ones have failed, and say how."""
+    """Only complete answers are good; the results say how the other requests failed."""
     nodes.start("only", "server", sys.executable, "-c", SERVER)
     nodes.run("only", "sh", "-c", "until ss -ltn | grep -q :80; do sleep 0.01; done")
-    answers = load(nodes, 100)
+    answers = run_client(nodes, 100)
     seen = Counter((answer.ok, answer.detail) for answer in answers)
     assert set(seen) == {
         (True, ""),
@@ -89,32 +89,32 @@ def test_each_request_is_judged(nodes: Nodes) -> None:
 
 
 def test_it_asks_on_schedule_whatever_the_answers(nodes: Nodes) -> None:
-    """Nobody answers: each request is still due 10 ms after the last, and given up in time."""
+    """Without any answer, requests are still 10 ms apart and end at their timeout."""
     silent = "import socket, time; s = socket.create_server(('127.0.0.1', 80)); time.sleep(100)"
     nodes.start("only", "server", sys.executable, "-c", silent)
     nodes.run("only", "sh", "-c", "until ss -ltn | grep -q :80; do sleep 0.01; done")
-    answers = load(nodes, 100)
+    answers = run_client(nodes, 100)
     assert [answer.number for answer in answers] == list(range(len(answers)))
     steps = [later.due_at - one.due_at for one, later in itertools.pairwise(answers)]
     assert all(abs(step - 0.01) < 1e-6 for step in steps)
     assert all(0.2 <= answer.ended_at - answer.sent_at < 0.5 for answer in answers)
     late = sorted(answer.sent_at - answer.due_at for answer in answers)
-    # The middle one: a busy machine may hold us up now and then.
+    # The median: a busy machine may delay single requests.
     assert late[len(late) // 2] < 0.005
 
 
 def test_refused_connections_fail_at_once(nodes: Nodes) -> None:
-    """Without a server each request fails, long before it would be given up."""
-    answers = load(nodes, 20)
+    """Without a server each request fails long before its timeout."""
+    answers = run_client(nodes, 20)
     assert {answer.detail for answer in answers} == {"connection refused"}
     assert sorted(answer.ended_at - answer.sent_at for answer in answers)[10] < 0.05
 
 
 def test_requests_on_their_way_are_still_judged_after_the_end(nodes: Nodes) -> None:
-    """SIGTERM ends the sending; what is on its way is still judged."""
+    """After SIGTERM the requests under way still get a result."""
     silent = "import socket, time; s = socket.create_server(('127.0.0.1', 80)); time.sleep(100)"
     nodes.start("only", "server", sys.executable, "-c", silent)
     nodes.run("only", "sh", "-c", "until ss -ltn | grep -q :80; do sleep 0.01; done")
-    answers = load(nodes, 1)
+    answers = run_client(nodes, 1)
     assert answers[-1].detail == "no whole answer in 200 ms"
     assert answers[-1].due_at - answers[0].due_at > 0.1

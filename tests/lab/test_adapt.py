@@ -1,4 +1,4 @@
-"""The shipped profiles get the lab's addresses, and nothing else of them changes."""
+"""Tests that the shipped files get the lab's addresses and that nothing else in them changes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_shipped_profile_becomes_the_regions(region: Region) -> None:
 
 
 def test_the_graded_profile_becomes_a_storys() -> None:
-    """Its limit is one that the lab can reach, its map the lab's; a person is still waited for."""
+    """The session limit and the map are the lab's; the return stays manual."""
     text = shipped_files.find_shipped("profiles/graded.yaml").read_text(encoding="utf-8")
     filled = yaml.safe_load(adapt.profile(text, PRIMARY, SOCKET, adapt.RETURN_TIMERS))
     (service,) = filled["services"].values()
@@ -85,7 +85,7 @@ services:
 
 
 def test_a_return_by_hand_stays_one_in_its_short_form() -> None:
-    """`return: manual` is as good as the long form."""
+    """`return: manual` becomes the long form with `manual: true`."""
     text = shipped_files.find_shipped("profiles/primary.yaml").read_text(encoding="utf-8")
     back = text[text.index("    return: {") :].splitlines()[0]
     filled = yaml.safe_load(
@@ -102,8 +102,8 @@ def test_timers_may_stay() -> None:
     assert filled["services"]["web"]["return"] == wanted
 
 
-def test_a_profile_of_another_shape_is_refused_in_words() -> None:
-    """A profile that the lab cannot fill in names what it lacks, as a wrong profile (78)."""
+def test_a_profile_of_another_shape_is_refused() -> None:
+    """An unsuitable profile is refused with the missing key and exit code 78."""
     text = shipped_files.find_shipped("profiles/primary.yaml").read_text(encoding="utf-8")
     with pytest.raises(LabError, match=r"no 'bgp\.local_address'") as caught:
         adapt.profile(text.replace("local_address:", "elsewhere:"), PRIMARY, SOCKET)
@@ -114,7 +114,7 @@ def test_a_profile_of_another_shape_is_refused_in_words() -> None:
 def test_the_shipped_haproxy_file_becomes_the_regions(fast: bool) -> None:
     """Sockets, map, servers, user and the chosen checks are the lab's; all else stays."""
     shipped = shipped_files.find_shipped("haproxy/haproxy.cfg").read_text(encoding="utf-8")
-    # What the lab takes out of its comment.
+    # The comments that the lab turns into settings.
     for line in ("stats socket /run/haproxy/admin.sock", "http-request return status 503"):
         assert shipped.count(f"#{line}") == 1
         shipped = shipped.replace(f"#{line}", line)
@@ -123,8 +123,8 @@ def test_the_shipped_haproxy_file_becomes_the_regions(fast: bool) -> None:
     changed = [
         (before, after)
         for before, after in zip(
-            [words for words in old if words and words[:2] != ["log", "/dev/log"]],
-            [words for words in new if words],
+            [columns for columns in old if columns and columns[:2] != ["log", "/dev/log"]],
+            [columns for columns in new if columns],
             strict=True,
         )
         if before != after
@@ -137,12 +137,17 @@ def test_the_shipped_haproxy_file_becomes_the_regions(fast: bool) -> None:
     assert servers == [f"{address}:80" for address in PRIMARY.web]
     backends = [after[-1] for before, after in changed if before[0] == "backend"]
     assert backends == (["fast"] if fast else [])
-    others = {before[0] for before, _ in changed} - {"stats", "server", "backend", "http-request"}
-    assert others == {"user", "group"}
+    other_keywords = {before[0] for before, _ in changed} - {
+        "stats",
+        "server",
+        "backend",
+        "http-request",
+    }
+    assert other_keywords == {"user", "group"}
 
 
-def test_a_haproxy_file_of_another_shape_is_refused_in_words() -> None:
-    """A file with three servers is no lab's."""
+def test_a_haproxy_file_of_another_shape_is_refused() -> None:
+    """A file with three servers is refused with exit code 78."""
     text = shipped_files.find_shipped("haproxy/haproxy.cfg").read_text(encoding="utf-8")
     with pytest.raises(LabError, match="3 servers") as caught:
         adapt.haproxy(text + "\n    server more 10.0.3.13:80\n", PRIMARY, SOCKET, fast=False)
@@ -150,7 +155,7 @@ def test_a_haproxy_file_of_another_shape_is_refused_in_words() -> None:
 
 
 def test_a_missing_file_says_where_it_was_looked_for() -> None:
-    """Neither the checkout nor the installation has it: both places are named."""
+    """If neither the source tree nor the installation has the file, both paths are named."""
     with pytest.raises(
         shipped_files.MissingFileError, match=r"neither .*/profiles/nosuch\.yaml nor .*"
     ):
