@@ -196,7 +196,7 @@ class Appliance:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment of all commands: they use this checkout, whatever their Python has installed."""
+        """Environment of all commands: they use this checkout and not an installed anycastd."""
         return os.environ | {
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
             "STATE_DIRECTORY": self.place("state"),

@@ -59,7 +59,7 @@ def edit_profile(appliance: Appliance, *changes: tuple[str, str]) -> None:
 
 
 def read_instance(appliance: Appliance) -> str:
-    """Read which agent answers, once it is ready: each reload makes a new one, with the same pid."""
+    """Read the id of the agent that answers; empty until it is ready.  A reload changes it."""
     with contextlib.suppress(ControlError):
         running = ask_agent(appliance.place("agent"), "running")
         if running["ready"]:

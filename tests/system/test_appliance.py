@@ -1,4 +1,4 @@
-"""One whole appliance on real parts: HAProxy, agent, lease, ExaBGP, and what two peers heard."""
+"""One whole appliance with real parts: HAProxy, agent, lease, ExaBGP, and two peers."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture
 def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
-    """Give a running appliance whose peers have the preferred route."""
+    """Run an appliance whose peers have the preferred route."""
     with own_network(), Appliance(tmp_path, python=exabgp_python, ttl=2, deadline=1) as one:
         one.start()
         yield one
 
 
-def updates(appliance: Appliance) -> list[int]:
-    """How many UPDATEs each peer has heard."""
+def count_updates(appliance: Appliance) -> list[int]:
+    """Count the UPDATEs that each peer has received."""
     return [len(peer.of(Update)) for peer in appliance.peers]
 
 
-def child(pid: int, name: str) -> int:
+def find_child(pid: int, name: str) -> int:
     """Find the child of ``pid`` whose command line has ``name``; 0 while there is none."""
     listing = subprocess.run(
         ["ps", "-o", "pid=,args=", "--ppid", str(pid)],
@@ -59,15 +59,18 @@ def start_foreground(one: Appliance) -> subprocess.Popen[bytes]:
 
 
 def test_backends_die_and_return(appliance: Appliance) -> None:
-    """Withdrawn by one UPDATE a peer, back at standby, then at the preferred path."""
+    """Each peer receives one withdrawal; then the path of standby, then the preferred path."""
     status = appliance.status()
     assert status["services"]["web"]["level"] == "preferred"
     assert status["services"]["web"]["in_sync"], status
-    before = updates(appliance)
+    before = count_updates(appliance)
     for backend in appliance.backends:
         backend.stop()
     appliance.wait_path(0)
-    assert [now - then for now, then in zip(updates(appliance), before, strict=True)] == [1, 1]
+    assert [now - then for now, then in zip(count_updates(appliance), before, strict=True)] == [
+        1,
+        1,
+    ]
     status = appliance.status()
     assert status["services"]["web"]["reason"]["name"] == "too_few_servers"
     for backend in appliance.backends:
@@ -77,7 +80,7 @@ def test_backends_die_and_return(appliance: Appliance) -> None:
 
 
 def test_haproxy_dies_and_returns(appliance: Appliance) -> None:
-    """No process, no route; a new one is believed after its checks have run."""
+    """Without a process there is no route; a new process counts once its checks have run."""
     appliance.haproxy.kill()
     appliance.wait_path(0)
     assert appliance.status()["services"]["web"]["reason"]["name"] == "haproxy_gone"
@@ -87,7 +90,7 @@ def test_haproxy_dies_and_returns(appliance: Appliance) -> None:
 
 
 def test_haproxy_hangs(appliance: Appliance) -> None:
-    """A stopped HAProxy is found by two missed looks and the deadline, 1 s here."""
+    """Two unanswered looks and the deadline, 1 s here, withdraw the route."""
     appliance.haproxy.signal(signal.SIGSTOP)
     appliance.wait_path(0)
     assert appliance.status()["services"]["web"]["reason"]["name"] == "haproxy_silent"
@@ -96,32 +99,32 @@ def test_haproxy_hangs(appliance: Appliance) -> None:
 
 
 def test_haproxy_reloads(appliance: Appliance) -> None:
-    """The verdict is held until the new worker has proved its servers: nothing on the wire."""
-    before = updates(appliance)
+    """The last verdict counts until the new worker has checked its servers: no UPDATE."""
+    before = count_updates(appliance)
     worker = appliance.haproxy.worker
     appliance.haproxy.reload()
     until(lambda: appliance.haproxy.worker != worker)
     until(lambda: appliance.status()["haproxy"]["main"]["pid"] == appliance.haproxy.worker)
     assert appliance.status()["services"]["web"]["level"] == "preferred"
-    assert updates(appliance) == before
+    assert count_updates(appliance) == before
 
 
 def test_agent_dies_and_comes_back_inside_its_lease(appliance: Appliance) -> None:
-    """It adopts what is held: nothing on the wire."""
-    before = updates(appliance)
+    """The new agent adopts the leased routes: no UPDATE."""
+    before = count_updates(appliance)
     assert appliance.agent is not None
     appliance.agent.kill()
     appliance.agent.wait()
     appliance.start_agent()
     expires = time.monotonic() + 4  # twice the lease
     until(lambda: time.monotonic() > expires, 10)
-    assert updates(appliance) == before
+    assert count_updates(appliance) == before
     assert appliance.status()["services"]["web"]["level"] == "preferred"
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_agent_that_stays_away_loses_its_routes(appliance: Appliance, how: signal.Signals) -> None:
-    """Dead or frozen is the same: the lease runs out, 2 s here."""
+    """A dead and a stopped agent are the same: the lease expires, after 2 s here."""
     assert appliance.agent is not None
     started = time.monotonic()
     appliance.agent.send_signal(how)
@@ -130,17 +133,17 @@ def test_agent_that_stays_away_loses_its_routes(appliance: Appliance, how: signa
 
 
 def test_lease_process_dies(appliance: Appliance) -> None:
-    """ExaBGP starts it again, it inherits the routes, the agent renews: nothing on the wire."""
-    before = updates(appliance)
+    """ExaBGP starts it again, it inherits the routes, the agent renews them: no UPDATE."""
+    before = count_updates(appliance)
     assert appliance.speaker is not None
-    keeper = child(appliance.speaker.pid, "anycastd.speaker.lease_process")
-    os.kill(keeper, signal.SIGKILL)
+    lease_process = find_child(appliance.speaker.pid, "anycastd.speaker.lease_process")
+    os.kill(lease_process, signal.SIGKILL)
     speaker = appliance.speaker.pid
-    until(lambda: child(speaker, "anycastd.speaker.lease_process") not in (0, keeper))
+    until(lambda: find_child(speaker, "anycastd.speaker.lease_process") not in (0, lease_process))
     until(lambda: appliance.status()["lease"]["connected"])
     expires = time.monotonic() + 4
     until(lambda: time.monotonic() > expires, 10)
-    assert updates(appliance) == before
+    assert count_updates(appliance) == before
     assert appliance.status()["services"]["web"]["in_sync"]
 
 
@@ -154,8 +157,8 @@ def test_exabgp_hangs(appliance: Appliance) -> None:
 
 
 def test_vip_is_put_back(appliance: Appliance) -> None:
-    """An address that was removed by hand is back before anybody had to notice."""
-    before = updates(appliance)
+    """The agent restores an address that was removed by hand, without an UPDATE."""
+    before = count_updates(appliance)
     subprocess.run(["ip", "address", "del", f"{VIP}/32", "dev", "lo"], check=True)
 
     def there() -> bool:
@@ -168,10 +171,10 @@ def test_vip_is_put_back(appliance: Appliance) -> None:
 
 
 def test_foreground_withdraws_and_leaves_nothing(tmp_path: Path) -> None:
-    """`anycastd run` alone owns its speaker: SIGTERM withdraws, ends both, and the sockets go."""
+    """SIGTERM to `anycastd run` withdraws, ends agent and speaker, and removes their sockets."""
     with own_network(), Appliance(tmp_path, ttl=2) as one:
         agent = start_foreground(one)
-        speaker = child(agent.pid, "anycastd.speaker.exabgp.shim")
+        speaker = find_child(agent.pid, "anycastd.speaker.exabgp.shim")
         agent.terminate()
         assert agent.wait(15) == 0, one.log()
         for peer in one.peers:
@@ -184,7 +187,7 @@ def test_foreground_withdraws_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_foreground_killed_takes_its_speaker_along(tmp_path: Path) -> None:
-    """SIGKILL of the agent closes the sessions: the kernel ends its ExaBGP."""
+    """SIGKILL to the agent closes the sessions: the kernel ends its ExaBGP."""
     with own_network(), Appliance(tmp_path, ttl=2) as one:
         agent = start_foreground(one)
         agent.kill()

@@ -1,4 +1,4 @@
-"""One change at a time, always by replacing: seen from behind a window that holds changes back."""
+"""Routes behind a window that delays changes: each change arrives, in order and soon enough."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.peer import wait_for
 from support.route_log import Change, Wire
 
 WINDOW = 3.0
-"""Seconds; Azure's is 30.  The profile's times stand to it as the shipped ones do to that."""
+"""Seconds; Azure's window is 30 s.  The profile's times are scaled down in the same ratio."""
 TIMES = [
     ("wait: 1.5", "wait: 4.5"),
     (
@@ -27,14 +27,14 @@ TIMES = [
 
 
 def route(at: float, asns: int) -> Change:
-    """Give a change of one peer."""
+    """Build a change at one peer; ``asns`` is the length of the path, 0 for a withdrawal."""
     path = tuple([65010] * asns)
     heard = Heard(f"{VIP}/32", path, "192.0.2.10", None, (), ()) if asns else None
     return Change(at, 0, heard)
 
 
 def test_the_window_of_this_test() -> None:
-    """The first change passes, the second is held, a third takes its place, a fourth waits."""
+    """The first change passes, the second is delayed, a third replaces it, a fourth passes."""
     changes = [route(0, 1), route(1, 7), route(2, 0), route(9, 1)]
     told = {
         reading: [(far.at, far.asns) for far in far_side(changes, 3.0, reading)]
@@ -47,7 +47,7 @@ def test_the_window_of_this_test() -> None:
 @pytest.mark.root
 @pytest.mark.slow
 def test_the_far_side_can_follow(tmp_path: Path) -> None:
-    """A drain right after a return, and a failure: what each peer heard, under both readings.
+    """A drain right after a return, then a failure: what the far side sees, by both readings.
 
     Each change is one UPDATE.  The far side has left the preferred path before it hears of the
     withdrawal, though the path became longer inside the window.  What happens when nothing has
@@ -55,17 +55,17 @@ def test_the_far_side_can_follow(tmp_path: Path) -> None:
     """
     with drainable(tmp_path, changes=TIMES) as one:
         wire = Wire(one.peers, f"{VIP}/32")
-        began = calm(wire)
+        began = wait_calm(wire)
         before = [len(peer.of(Update)) for peer in one.peers]
         assert drain(one, "--wait").returncode == 0
-        calm(wire)
+        wait_calm(wire)
         assert anycastd(one, "undrain").returncode == 0
         wire.wait(1, 30, one.log())
         assert drain(one, "--wait").returncode == 0  # inside the window of the return
-        calm(wire)
+        wait_calm(wire)
         assert anycastd(one, "undrain").returncode == 0
         wire.wait(1, 30, one.log())
-        failed = calm(wire)
+        failed = wait_calm(wire)
         one.haproxy.kill()
         wire.wait(0, 10, one.log())
         one.haproxy.start()
@@ -88,8 +88,8 @@ def test_the_far_side_can_follow(tmp_path: Path) -> None:
                 assert next(each.late for each in far if each.at > failed) == 0
 
 
-def calm(wire: Wire) -> float:
-    """Wait until nothing has changed for longer than window and spacing; the moment then."""
+def wait_calm(wire: Wire) -> float:
+    """Wait until no route has changed for longer than window and spacing; return the time."""
 
     def quiet() -> bool:
         return time.monotonic() - max(each.at for each in wire.changes()) > WINDOW + 1

@@ -1,4 +1,4 @@
-"""Peers that restart, refuse, are somebody else, have another password, or flap.
+"""Peers that restart, refuse, have another AS number or password, or flap.
 
 The agent carries on, the other peer's route stays as it is, and ``status`` says why in words.
 """
@@ -20,12 +20,12 @@ from support.peer import Peer
 pytestmark = pytest.mark.root
 
 STAYS, GOES = PEERS
-"""The second peer is the one that the tests play with."""
+"""The second peer; the tests change it."""
 
 
 @pytest.fixture(scope="module")
 def one(exabgp_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
-    """Give an appliance that runs; each test begins and ends with the second peer away."""
+    """Run an appliance; each test begins and ends without the second peer."""
     place = tmp_path_factory.mktemp("peers")
     with own_network(), Appliance(place, python=exabgp_python, ttl=3, deadline=1.5) as it:
         it.peers[1].close()
@@ -36,24 +36,24 @@ def one(exabgp_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             it.peers[0].wait(
                 lambda peer: [len(each.as_path) for each in peer.table.values()] == [1], 30
             )
-            wait_for_words(it, "no connection", "MD5")
+            wait_for_text(it, "no connection", "MD5")
         yield it
 
 
-def neighbor(appliance: Appliance) -> dict[str, Any]:
-    """What status says of the second peer."""
+def read_neighbor(appliance: Appliance) -> dict[str, Any]:
+    """Read what the status reports about the second peer."""
     found: dict[str, Any] = appliance.status()["neighbors"][GOES]
     return found
 
 
-def wait_for_words(appliance: Appliance, *words: str) -> None:
-    """Wait until status has these words for the second peer; a person sees them, too."""
+def wait_for_text(appliance: Appliance, *words: str) -> None:
+    """Wait until the status has these texts for the second peer, as JSON and as text."""
 
-    def said() -> bool:
-        found = neighbor(appliance)
+    def is_reported() -> bool:
+        found = read_neighbor(appliance)
         return found["session"] == "down" and all(word in found["why"] for word in words)
 
-    until(said, 20, 0.1)
+    until(is_reported, 20, 0.1)
     text = subprocess.run(
         [sys.executable, "-m", "anycastd", "status", "--directory", appliance.place("agent")],
         capture_output=True,
@@ -66,8 +66,8 @@ def wait_for_words(appliance: Appliance, *words: str) -> None:
     assert all(word in text.stdout for word in words)
 
 
-def undisturbed(appliance: Appliance, before: int) -> None:
-    """Hold that the first peer heard nothing since it had heard ``before`` UPDATEs."""
+def assert_undisturbed(appliance: Appliance, before: int) -> None:
+    """Assert that the first peer received nothing after its first ``before`` UPDATEs."""
     assert len(appliance.peers[0].of(Update)) == before
     assert not appliance.peers[0].of(Closed)
     status = appliance.status()
@@ -76,7 +76,7 @@ def undisturbed(appliance: Appliance, before: int) -> None:
 
 @pytest.mark.usefixtures("one")
 def test_a_peer_with_another_password() -> None:
-    """It answers nothing at all, and status says so (see ``one``); as it should be, it is found."""
+    """Such a peer does not answer, and the status says so (see ``one``)."""
     with Peer(GOES, 179) as peer:
         peer.wait_up(20)
         peer.wait(lambda it: it.table, 5, "the route")
@@ -94,15 +94,15 @@ def test_a_peer_with_another_password() -> None:
 def test_a_peer_that_cannot_be_one(
     one: Appliance, peer: Callable[[], Peer | None], words: tuple[str, ...]
 ) -> None:
-    """The reason that tells most is shown, in words, with what to do."""
+    """The status shows the most specific reason, and what to do."""
     before = len(one.peers[0].of(Update))
     it = peer()
     if it is None:
-        wait_for_words(one, *words)
+        wait_for_text(one, *words)
     else:
         with it:
-            wait_for_words(one, *words)
-    undisturbed(one, before)
+            wait_for_text(one, *words)
+    assert_undisturbed(one, before)
 
 
 @pytest.mark.parametrize(
@@ -110,32 +110,34 @@ def test_a_peer_that_cannot_be_one(
     [((6, 2), "Cease, administrative shutdown (6/2)"), ((4, 0), "hold timer expired (4/0)")],
 )
 def test_a_peer_that_restarts(one: Appliance, notification: tuple[int, int], words: str) -> None:
-    """Its own word for it is shown; when it is there again it has the present route at once."""
+    """The status shows the peer's reason; after its return it gets the present route at once."""
     before = len(one.peers[0].of(Update))
     with Peer(GOES, 179) as peer:
         peer.wait(lambda it: it.table, 15, "the route")
         peer.accepting = False
         peer.drop(*notification)
-        wait_for_words(one, words, "closed by the neighbor")
+        wait_for_text(one, words, "closed by the neighbor")
         peer.accepting = True
         opened = len(peer.updates)
         peer.wait(lambda it: it.up and len(it.updates) > opened, 15, "the route again")
         assert [len(each.as_path) for each in peer.table.values()] == [1]
-        until(lambda: neighbor(one)["session"] == "up" and not neighbor(one)["why"], 5, 0.1)
-    undisturbed(one, before)
+        until(
+            lambda: read_neighbor(one)["session"] == "up" and not read_neighbor(one)["why"], 5, 0.1
+        )
+    assert_undisturbed(one, before)
 
 
 def test_a_peer_that_flaps(one: Appliance) -> None:
-    """It is named for ten minutes, also while its session is up; nobody else is disturbed."""
+    """The status names it for ten minutes, also while its session is up; the other peer stays."""
     before = len(one.peers[0].of(Update))
     named = f"neighbor {GOES}: its session was lost"
     with Peer(GOES, 179) as peer:
         for losses in range(4):
             peer.wait(lambda it: it.up and it.table, 15, "a session")
-            until(lambda: neighbor(one)["session"] == "up", 5, 0.1)
+            until(lambda: read_neighbor(one)["session"] == "up", 5, 0.1)
             if any(named in problem for problem in one.status()["problems"]):
                 break
             assert losses < 3, "three losses by now, and tests before may have made some"
             peer.drop(6, 4)
             peer.wait(lambda it: not it.up, 5, "its end")
-    undisturbed(one, before)
+    assert_undisturbed(one, before)

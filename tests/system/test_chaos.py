@@ -1,4 +1,4 @@
-"""A short random run of all faults; its judge; and that both notice what is wrong.
+"""A short random run of all faults; its judge; and that both find violations.
 
 `make chaos` is the long one.  ANYCASTD_CHAOS_SEED repeats a run.
 """
@@ -29,7 +29,7 @@ COUNT = 40
 @pytest.mark.root
 @pytest.mark.slow
 def test_a_short_run(tmp_path: Path) -> None:
-    """No stale route beyond its bound, no unneeded change, all back by itself, memory flat."""
+    """No route stays too long or changes without need, all recovers, memory does not grow."""
     print_line(f"seed {SEED}, {COUNT} faults")
     pythons = os.environ.get("ANYCASTD_EXABGP_PYTHONS", sys.executable).split(os.pathsep)
     with own_network(), Machine(Appliance(tmp_path, python=pythons[0])) as machine:
@@ -46,7 +46,7 @@ def test_a_short_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_plan_is_its_seeds(seed: int) -> None:
-    """The same seed, the same faults; all kinds of them; and never a crash loop by themselves."""
+    """The same seed gives the same faults, of all kinds, and never a crash loop."""
     episodes = plan(seed, 300)
     assert episodes == plan(seed, 300)
     steps = [step for episode in episodes for step in episode.steps]
@@ -68,18 +68,18 @@ def test_a_plan_is_its_seeds(seed: int) -> None:
 # What is judged -----------------------------------------------------------------------------------
 
 
-def judged(journal: list[Entry], *changes: Change, wrong: tuple[float, ...] = ()) -> Judgement:
-    """Judge what peer 0 saw after a route that stood from the beginning; peer 1 saw the same."""
+def judged(journal: list[Entry], *changes: Change, failed: tuple[float, ...] = ()) -> Judgement:
+    """Judge what peer 0 received after a first route; peer 1 received the same."""
     both = [
         [Change(each.at, peer, each.route) for each in (PREFERRED, *changes)] for peer in (0, 1)
     ]
-    requests = [Request(at, 0.01, "refused") for at in wrong]
+    requests = [Request(at, 0.01, "refused") for at in failed]
     bounds = Bounds(ttl=5, deadline=3)
     return judge(journal, both, requests, began_at=1.0, ended_at=100.0, bounds=bounds)
 
 
 def change(at: float, asns: int) -> Change:
-    """Give a change to a path of ``asns`` ASNs; 0 is none."""
+    """Build a change to a path of ``asns`` ASNs; 0 is a withdrawal."""
     path = (65010,) * asns
     route = Heard("203.0.113.10/32", path, "192.0.2.10", None, (), (), None) if asns else None
     return Change(at, 0, route)
@@ -90,8 +90,8 @@ DEAD = [Entry(10.0, "haproxy", "down"), Entry(20.0, "haproxy", "up")]
 
 
 def test_a_withdrawal_in_time_and_a_return_in_two_steps_is_right() -> None:
-    """And a request that failed meanwhile has its reason."""
-    found = judged(DEAD, change(10.1, 0), change(20.5, 7), change(21.5, 1), wrong=(15.0,))
+    """A request that failed meanwhile is explained."""
+    found = judged(DEAD, change(10.1, 0), change(20.5, 7), change(21.5, 1), failed=(15.0,))
     assert found.violations == []
     assert (found.changes, found.failed, found.unexplained) == (6, 1, [])
     assert found.stale["haproxy dead"] == pytest.approx(0.1)
@@ -118,12 +118,12 @@ def test_a_withdrawal_in_time_and_a_return_in_two_steps_is_right() -> None:
     ],
 )
 def test_what_is_wrong_is_found(journal: list[Entry], changes: list[Change], word: str) -> None:
-    """Too late, too soon, for nothing: each is a violation, and the word for it is said."""
+    """A change too late, too soon or without need is a violation with its own text."""
     found = judged(journal, *changes)
     assert found.violations
     assert {each.split(":")[0] for each in found.violations} == {word}
 
 
 def test_a_failure_without_a_reason_is_found() -> None:
-    """Or the journal is not the truth."""
-    assert [each.sent_at for each in judged(DEAD[:0], wrong=(50.0,)).unexplained] == [50.0]
+    """Such a failure means that the journal is incomplete."""
+    assert [each.sent_at for each in judged(DEAD[:0], failed=(50.0,)).unexplained] == [50.0]

@@ -1,4 +1,4 @@
-"""What ExaBGP has is what is wanted: whatever was changed there is found, repaired, and shown."""
+"""A route that something else changed in ExaBGP is found, repaired and reported."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ FOREIGN = "198.51.100.0/24"
 
 @pytest.fixture
 def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
-    """Give a running appliance whose peers have the preferred route."""
+    """Run an appliance whose peers have the preferred route."""
     with own_network(), Appliance(tmp_path, python=exabgp_python, ttl=3) as one:
         one.start()
         yield one
 
 
-def behind_our_back(appliance: Appliance, *lines: str) -> None:
-    """Write to ExaBGP's API past the lease process, through the pipe that it writes to."""
+def write_to_exabgp(appliance: Appliance, *lines: str) -> None:
+    """Write to ExaBGP's API through the pipe of the lease process, without its knowledge."""
     text = "".join(f"neighbor {line}\n" for line in lines)
     Path(f"/proc/{find_lease_process(appliance)}/fd/1").write_bytes(text.encode())
 
 
 def test_what_was_changed_behind_our_back_is_repaired(appliance: Appliance) -> None:
-    """A route that was taken away comes back, one that nobody wants goes; both are counted.
+    """A route that was removed comes back, one that is not wanted goes; both are counted.
 
     The adj-rib-out is read at a slow rhythm, and soon after each change: a session that begins
     anew is one.
     """
     first, second = appliance.peers
-    behind_our_back(
+    write_to_exabgp(
         appliance,
         f"{PEERS[1]} withdraw route {VIP}/32 next-hop 192.0.2.10",
         f"{PEERS[1]} announce route {FOREIGN} next-hop 192.0.2.10 as-path [ 65010 ]",

@@ -1,4 +1,4 @@
-"""What HAProxy and its operator can do, on a whole appliance: what two peers saw, what is said."""
+"""Faults of HAProxy and its operator, on a whole appliance: what peers see, what is reported."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from support.route_log import Wire
 pytestmark = pytest.mark.root
 
 DEADLINE = 0.5
-"""The least that a profile may say."""
-AT_ONCE = 0.5
-"""Seconds; the benches say how soon it really is, a test must not depend on a calm machine."""
+"""Seconds; the smallest deadline that a profile may have."""
+SLACK = 0.5
+"""Seconds that a busy machine may add to a bound; the benches measure the real times."""
 BACK = "x 7 1"
 
 
 class Watched:
-    """An appliance that runs, and what its peers see."""
+    """A running appliance, and what its peers see."""
 
     def __init__(self, appliance: Appliance) -> None:
         self.appliance = appliance
@@ -38,32 +38,32 @@ class Watched:
         self.wire = Wire(appliance.peers, f"{VIP}/32")
         self.config = appliance.haproxy.config.read_text(encoding="utf-8")
 
-    def calm(self, since: float, seconds: float) -> None:
-        """Hold that nothing changes from ``since`` until ``seconds`` after it."""
+    def assert_calm(self, since: float, seconds: float) -> None:
+        """Assert that no route changes from ``since`` until ``seconds`` after it."""
         until(lambda: time.monotonic() - since > seconds, seconds + 5)
         assert self.wire.story(since) == ["nothing", "nothing"], self.appliance.log()
 
-    def well(self) -> None:
-        """Wait until both peers have the preferred route, and the agent says that all is well."""
+    def wait_well(self) -> None:
+        """Wait until both peers have the preferred route and the agent reports no problem."""
         self.wire.wait(1, 20, self.appliance.log())
         until(lambda: self.service()["level"] == "preferred", 5, 0.05)
 
     def service(self) -> dict[str, Any]:
-        """What status says of the service."""
+        """Read what the status reports about the service."""
         found: dict[str, Any] = self.appliance.status()["services"]["web"]
         return found
 
-    def wait_reason(self, name: str, *words: str) -> None:
-        """Wait until the service is where it is for this reason, with these words of evidence."""
+    def wait_reason(self, name: str, *texts: str) -> None:
+        """Wait until the service has this reason, with these texts in its detail."""
 
-        def said() -> bool:
+        def is_reported() -> bool:
             reason = self.service()["reason"]
-            return reason["name"] == name and all(word in reason["detail"] for word in words)
+            return reason["name"] == name and all(word in reason["detail"] for word in texts)
 
-        wait_for(said, 5, f"{name}: {words}; {self.service()['reason']}")
+        wait_for(is_reported, 5, f"{name}: {texts}; {self.service()['reason']}")
 
     def reload(self, *changes: tuple[str, str]) -> float:
-        """Reload HAProxy with another configuration; when."""
+        """Reload HAProxy with another configuration; return the time."""
         text = self.config
         for old, new in changes:
             assert old in text
@@ -76,7 +76,7 @@ class Watched:
 
 @contextlib.contextmanager
 def watched(place: Path, **settings: Any) -> Iterator[Watched]:
-    """Give an appliance in a network of its own."""
+    """Run an appliance in a network of its own."""
     values = {"ttl": 3, "deadline": DEADLINE} | settings
     with own_network(), Appliance(place, **values) as it:
         it.start()
@@ -85,7 +85,7 @@ def watched(place: Path, **settings: Any) -> Iterator[Watched]:
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Give an appliance for all tests of this file; below two servers it is degraded."""
+    """Run one appliance for all tests of this file; below two servers it is degraded."""
     profile = PROFILE.replace("usable: 50%", "usable: 2")
     with watched(tmp_path_factory.mktemp("one"), profile=profile) as it:
         yield it
@@ -94,12 +94,12 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 @pytest.fixture
 def here(one: Watched) -> Watched:
     """Give it once it is well."""
-    one.well()
+    one.wait_well()
     return one
 
 
 def anycastd(one: Appliance, *words: str) -> str:
-    """What a command says."""
+    """Run a command; return what it prints."""
     done = subprocess.run(
         [sys.executable, "-m", "anycastd", *words],
         capture_output=True,
@@ -111,7 +111,7 @@ def anycastd(one: Appliance, *words: str) -> str:
 
 
 def test_half_a_second_is_a_deadline(here: Watched) -> None:
-    """A stopped HAProxy is found after two missed looks and 0.5 s, and not before."""
+    """A stopped HAProxy counts as silent after two unanswered looks and 0.5 s, not before."""
     began = time.monotonic()
     here.haproxy.signal(signal.SIGSTOP)
     try:
@@ -121,24 +121,24 @@ def test_half_a_second_is_a_deadline(here: Watched) -> None:
         here.haproxy.signal(signal.SIGCONT)
     gone = [at - began for at in here.wire.first(began)]
     assert min(gone) > 0.4
-    assert max(gone) < DEADLINE + DEADLINE / 3 + AT_ONCE
-    here.well()
+    assert max(gone) < DEADLINE + DEADLINE / 3 + SLACK
+    here.wait_well()
     assert here.wire.story(began) == [BACK, BACK]
 
 
 def test_a_reload_without_the_backend(here: Watched) -> None:
-    """A rule's backend is not there any more: withdrawn, and the backend is named."""
+    """The backend of a rule is missing: withdrawn, and the status names the backend."""
     began = here.reload(("backend web\n", "backend other\n"))
     here.wire.wait(0, 2)
     here.wait_reason("backend_missing", "backend web")
     assert "correct the name" in here.service()["reason"]["remedy"]
     here.reload()
-    here.well()
+    here.wait_well()
     assert here.wire.story(began) == [BACK, BACK]
 
 
 def test_a_reload_without_a_server(here: Watched) -> None:
-    """`healthy` asks for two: degraded after `fall`, with the evidence; back where it is back."""
+    """`healthy` needs two servers: degraded after `fall`; preferred again once it is back."""
     line = next(each for each in here.config.splitlines(keepends=True) if "server s2" in each)
     began = here.reload((line, ""))
     here.wire.wait(4, 5)
@@ -146,7 +146,7 @@ def test_a_reload_without_a_server(here: Watched) -> None:
     (rule,) = [each for each in here.service()["rules"] if each["truth"] == "false"]
     assert [server["name"] for server in rule["servers"]] == ["s1"]
     here.reload()
-    here.well()
+    here.wait_well()
     assert here.wire.story(began) == ["4 1", "4 1"]
 
 
@@ -157,13 +157,13 @@ def test_a_reload_with_a_broken_file(here: Watched) -> None:
     assert process is not None
     os.kill(process.pid, signal.SIGUSR2)
     until(lambda: "Error(s) found in configuration file" in here.haproxy.log(), 5)
-    here.calm(began, 2.5)
+    here.assert_calm(began, 2.5)
     assert here.haproxy.worker == worker
-    here.calm(here.reload(), 1.5)
+    here.assert_calm(here.reload(), 1.5)
 
 
 def test_servers_that_come_and_go_at_run_time(here: Watched) -> None:
-    """Added, it counts when its check has passed; deleted, it is not there; no route moves."""
+    """An added server counts once its check has passed; a deleted one does not count."""
 
     def third() -> list[str]:
         rules = here.service()["rules"]
@@ -180,11 +180,11 @@ def test_servers_that_come_and_go_at_run_time(here: Watched) -> None:
     here.haproxy.ask("set server web/s3 state maint")
     assert "deleted" in here.haproxy.ask("del server web/s3")
     until(lambda: third() == [], 5, 0.1)
-    here.calm(began, 1.0)
+    here.assert_calm(began, 1.0)
 
 
 def test_a_queue_takes_nothing_away(here: Watched) -> None:
-    """Servers that hang with one connection each, and clients that queue: nothing moves."""
+    """Servers hang with one connection each and clients queue: no route changes."""
     answers = [backend.answer for backend in here.appliance.backends]
     for number, backend in enumerate(here.appliance.backends, 1):
         backend.answer = None
@@ -195,7 +195,7 @@ def test_a_queue_takes_nothing_away(here: Watched) -> None:
         for client in clients:
             client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         until(lambda: int(here.haproxy.row("web", "BACKEND")["qcur"]) > 10, 3)
-        here.calm(began, 3)
+        here.assert_calm(began, 3)
     finally:
         for client in clients:
             client.close()
@@ -217,7 +217,7 @@ TWO = (
 
 
 def test_two_haproxies(tmp_path: Path) -> None:
-    """A rule names its HAProxy: each one's death is noticed, and named."""
+    """A rule names its HAProxy: the death of each is found, and the status names it."""
     place = tmp_path / "other"
     place.mkdir()
     with own_network():
@@ -232,14 +232,14 @@ def test_two_haproxies(tmp_path: Path) -> None:
                     began = time.monotonic()
                     haproxy.kill()
                     one.wire.wait(0, 2)
-                    assert max(one.wire.first(began)) - began < AT_ONCE
+                    assert max(one.wire.first(began)) - began < SLACK
                     one.wait_reason("haproxy_gone", f"{haproxy.socket}: ")
                     states = {
                         each: it["state"] for each, it in appliance.status()["haproxy"].items()
                     }
                     assert states == {"main": "answers", "other": "answers"} | {name: "gone"}
                     haproxy.start()
-                    one.well()
+                    one.wait_well()
                     assert one.wire.story(began) == [BACK, BACK]
             finally:
                 other.kill()
@@ -257,7 +257,7 @@ LINES = "add a section `ring {0}` with `format raw`, `log ring@{0} format raw lo
     ids=["not in the profile", "not in HAProxy"],
 )
 def test_without_a_ring(tmp_path: Path, ring: str, said: str) -> None:
-    """It is polled: slower, and `status` and `check` say so with the lines to add."""
+    """HAProxy is polled, which is slower; `status` and `check` print the lines to add."""
     profile = PROFILE.replace(", ring: {ring}", ring)
     said = said.format("elsewhere" if ring else "anycastd")
     with watched(tmp_path, profile=profile) as one:
@@ -269,10 +269,10 @@ def test_without_a_ring(tmp_path: Path, ring: str, said: str) -> None:
         for backend in one.appliance.backends:
             backend.stop()
         one.wire.wait(0, 3)
-        assert max(one.wire.first(began)) - began < 0.25 + AT_ONCE
+        assert max(one.wire.first(began)) - began < 0.25 + SLACK
 
 
 def test_with_a_ring_nothing_is_said(here: Watched) -> None:
-    """Neither by `status` nor by `check`."""
+    """Neither `status` nor `check` mentions the ring."""
     assert here.appliance.status()["problems"] == []
     assert "not event-driven" not in anycastd(here.appliance, "check", str(here.appliance.profile))

@@ -1,4 +1,4 @@
-"""What hangs, on real parts: the lease process, the agent with it, and both with ExaBGP's help."""
+"""Processes that hang, with real parts: the lease process alone, and together with the agent."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture
 def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
-    """Give a running appliance whose peers have the preferred route."""
+    """Run an appliance whose peers have the preferred route."""
     with own_network(), Appliance(tmp_path, python=exabgp_python, ttl=2, deadline=1) as one:
         one.start()
         yield one
 
 
 def test_a_lease_process_that_hangs_is_replaced(appliance: Appliance) -> None:
-    """ExaBGP misses its word for 5 s and starts another; the agent renews: not one UPDATE."""
+    """ExaBGP receives nothing for 5 s and starts another; the agent renews: no UPDATE."""
     before = [len(peer.of(Update)) for peer in appliance.peers]
     hung = find_lease_process(appliance)
     began = time.monotonic()
@@ -43,7 +43,7 @@ def test_a_lease_process_that_hangs_is_replaced(appliance: Appliance) -> None:
 
 
 def test_agent_and_lease_process_hang_together(appliance: Appliance) -> None:
-    """Nobody is left to withdraw but what ExaBGP starts: it inherits, for one lease."""
+    """The lease process that ExaBGP starts inherits the routes, and withdraws after one lease."""
     assert appliance.agent is not None
     appliance.agent.send_signal(signal.SIGSTOP)
     os.kill(find_lease_process(appliance), signal.SIGSTOP)

@@ -28,14 +28,14 @@ def ip(*words: str) -> str:
 
 
 def addresses() -> list[str]:
-    """What addresses the interface has."""
+    """List the global addresses of the interface."""
     (link,) = json.loads(ip("-json", "address", "show", "dev", LINK))
     return [each["local"] for each in link["addr_info"] if each["scope"] == "global"]
 
 
 @pytest.fixture
 def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
-    """Give an appliance that announces an IPv6 VIP over IPv4 sessions."""
+    """Run an appliance that announces an IPv6 VIP over IPv4 sessions."""
     profile = PROFILE.replace("203.0.113.10/32", f"{VIP}/128").replace(
         "    prepend: 0\n", f"    interface: {LINK}\n    next_hop: {HOP}\n    prepend: 0\n"
     )
@@ -52,7 +52,7 @@ def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
 
 
 def test_an_ipv6_vip(appliance: Appliance) -> None:
-    """Announced with its own next hop; healed, untouched or withdrawn as an IPv4 one is."""
+    """It is announced with its own next hop, and restored or withdrawn as an IPv4 VIP is."""
     wire = Wire(appliance.peers, f"{VIP}/128")
     wire.wait(1, 30, appliance.log())
     assert [each.route.next_hop for each in wire.histories if each.route is not None] == [HOP] * 2

@@ -1,4 +1,4 @@
-"""Faults that take long to judge, on machines of their own, a few of them at a time.
+"""Faults that take long to judge, each on a machine of its own, a few at a time.
 
 Agent, lease process and ExaBGP, two of them killed or stopped at once, in any order; pauses of the
 whole machine; steps of the wall clock; an agent that wedges, or crashes again and again.
@@ -35,10 +35,10 @@ from support.peer import wait_for
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 TTL, DEADLINE, HOLD = 3.0, 1.5, 9.0
-AT_ONCE = 1.0
-"""Seconds; several machines share these CPUs."""
+SLACK = 1.0
+"""Seconds that a busy machine may add to a bound; several machines share these CPUs."""
 MACHINES = 5
-"""At a time; all they do is wait for each other's time-outs."""
+"""Machines that run at the same time; most of their time they wait for timeouts."""
 PYTHONS = os.environ.get("ANYCASTD_EXABGP_PYTHONS", sys.executable).split(os.pathsep)
 
 # Two at once --------------------------------------------------------------------------------------
@@ -48,13 +48,13 @@ PAIRS = [
     for one, other in itertools.combinations(("agent", "lease", "exabgp"), 2)
     for how, also in itertools.product(("killed", "stopped"), repeat=2)
 ]
-BOUNDS = Bounds(ttl=TTL, deadline=DEADLINE, slack=AT_ONCE, recovery=15.0)
+BOUNDS = Bounds(ttl=TTL, deadline=DEADLINE, slack=SLACK, recovery=15.0)
 LASTS = 6.0
-"""Seconds that a stop lasts; longer than a lease and than what finding a hang takes."""
+"""Seconds that a stop lasts: longer than a lease, and than it takes to find a hang."""
 
 
 def two_at_once(place: Path, number: int) -> None:
-    """Break both; which is first, and by how much, is another for each pair and always the same."""
+    """Break both parts; the order and the delay depend on the pair and are always the same."""
     chance = random.Random(number)  # noqa: S311 - no secret
     first, second = chance.sample(PAIRS[number], 2)
     steps = tuple(
@@ -79,7 +79,7 @@ def two_at_once(place: Path, number: int) -> None:
 
 
 def pauses(place: Path) -> None:
-    """Pause ten times, a long one soon after both peers heard a keepalive.
+    """Pause ten times; a long pause begins soon after both peers have received a keepalive.
 
     BGP itself would not survive it otherwise, with a hold time of 9 s.
     """
@@ -99,22 +99,22 @@ def pauses(place: Path) -> None:
 
 
 def wait_for_keepalives(machine: Machine, max_age: float) -> None:
-    """Wait until each peer has heard a keepalive in the last ``max_age`` seconds."""
+    """Wait until each peer has received a keepalive in the last ``max_age`` seconds."""
     counts = [peer.keepalives for peer in machine.appliance.peers]
-    heard = [0.0 for _ in counts]
+    received_at = [0.0 for _ in counts]
 
     def fresh() -> bool:
         now = time.monotonic()
         for number, peer in enumerate(machine.appliance.peers):
             if peer.keepalives != counts[number]:
-                counts[number], heard[number] = peer.keepalives, now
-        return now - min(heard) < max_age
+                counts[number], received_at[number] = peer.keepalives, now
+        return now - min(received_at) < max_age
 
     until(fresh, 10)
 
 
 def steps_of_the_clock(place: Path) -> None:
-    """Step it in agent, lease process and ExaBGP, and watch for longer than the hold time of 3 s.
+    """Step the clock of agent, lease process and ExaBGP, and watch for longer than the hold time.
 
     The clock of the machine is not ours to step, and no namespace has its own: what Python asks is
     stepped.
@@ -166,7 +166,7 @@ PARTS = {
 
 
 def wedge(place: Path, part: str) -> None:
-    """Let a part stand still; ask for the status, and have a session come and go meanwhile."""
+    """Let a part hang; meanwhile read the status, and have a session close and return."""
     owner, method, bound = PARTS[part]
     script, mark = place / "wedged.py", place / "wedge"
     script.write_text(WEDGED.format(owner=owner, method=method, mark=str(mark)), encoding="utf-8")
@@ -182,13 +182,13 @@ def wedge(place: Path, part: str) -> None:
         wedged = time.monotonic()
         it.peers[1].drop(6, 4)
         wait_for(lambda: it.status() and not it.peers[0].table, bound + 3)
-        assert time.monotonic() - wedged < bound + AT_ONCE
+        assert time.monotonic() - wedged < bound + SLACK
         assert it.agent.poll() is None
         wait_for(lambda: not it.peers[1].table, 3, "no route at the other peer")
 
 
 def crashes(place: Path) -> None:
-    """Kill each agent once it holds the lease, five times."""
+    """Kill each agent once it owns the lease, five times."""
     with running(place, PYTHONS[0], ttl=TTL, deadline=DEADLINE) as machine:
         machine.wait_settled()
         began = time.monotonic()
@@ -201,7 +201,7 @@ def crashes(place: Path) -> None:
 
 
 def problems(machine: Machine) -> list[str]:
-    """What status says is not as wanted; nothing while no agent answers."""
+    """Read the problems in the status; none while no agent answers."""
     with contextlib.suppress(AssertionError):
         found: list[str] = machine.appliance.status()["problems"]
         return found
@@ -224,7 +224,7 @@ Running = Mapping[str, Future[None]]
 def scenes(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Running]:
-    """Start the scenes of all tests that were chosen; each test waits for its own."""
+    """Start the scenes of all selected tests; each test waits for its own scene."""
     chosen = " ".join(item.nodeid for item in request.session.items)
     place = tmp_path_factory.mktemp("scenes")
     with ThreadPoolExecutor(MACHINES) as pool:
@@ -242,29 +242,29 @@ def _made(place: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["pauses"])
 def test_pauses_of_the_whole_machine(scenes: Running, name: str) -> None:
-    """Every process stops for 1 to 6 s, ten times: BGP survives it, and so do we."""
+    """Every process stops for 1 to 6 s, ten times: no session closes, no route changes."""
     scenes[name].result()
 
 
 @pytest.mark.parametrize("name", ["clock"])
 def test_steps_of_the_wall_clock(scenes: Running, name: str) -> None:
-    """A minute forth, back, and back again: nothing moves, no session closes."""
+    """A minute forward, back, and back again: no route changes, no session closes."""
     scenes[name].result()
 
 
 @pytest.mark.parametrize("name", ["crashes"])
 def test_an_agent_that_crashes_again_and_again(scenes: Running, name: str) -> None:
-    """Each of five lives renewed what the next one could not watch: nobody adopts a sixth time."""
+    """Five agents crash in a row: a sixth one may not adopt the routes, they are withdrawn."""
     scenes[name].result()
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_nothing_but_a_pass_on_fresh_evidence_renews(scenes: Running, name: str) -> None:
-    """The watcher, or the deciding loop, stands still and all else runs: the route must go."""
+    """The watcher or the decision loop hangs while all else runs: the route is withdrawn."""
     scenes[name].result()
 
 
 @pytest.mark.parametrize("name", [" and ".join(pair) for pair in PAIRS])
 def test_two_at_once(scenes: Running, name: str) -> None:
-    """No route stands beyond its bound, nothing changes without need, everything comes back."""
+    """No route stays beyond its bound, none changes without need, everything recovers."""
     scenes[name].result()

@@ -1,4 +1,4 @@
-"""A reload, on real parts: what two peers hear while the agent becomes another one."""
+"""A reload with real parts: what two peers receive while a new agent takes over."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture
 def appliance(tmp_path: Path) -> Iterator[Appliance]:
-    """Give a running appliance, in the two-process form, whose peers have the preferred route."""
+    """Run an appliance, in the two-process form, whose peers have the preferred route."""
     with own_network(), Appliance(tmp_path, ttl=2, deadline=1) as one:
         one.start()
         yield one
@@ -41,7 +41,7 @@ def appliance(tmp_path: Path) -> Iterator[Appliance]:
 
 @pytest.fixture
 def each_appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
-    """Give one with each ExaBGP."""
+    """Run an appliance with each ExaBGP."""
     with own_network(), Appliance(tmp_path, python=exabgp_python, ttl=2, deadline=1) as one:
         one.start()
         yield one
@@ -51,7 +51,7 @@ def each_appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
 
 
 def test_a_reload_moves_nothing(each_appliance: Appliance) -> None:
-    """Another agent in the same process, the same routes, not one UPDATE."""
+    """Another agent in the same process has the same routes: no UPDATE."""
     appliance = each_appliance
     assert appliance.agent is not None
     before, was = count_updates(appliance), read_instance(appliance)
@@ -67,7 +67,7 @@ def test_a_reload_moves_nothing(each_appliance: Appliance) -> None:
 
 
 def test_a_new_path_is_one_update(each_appliance: Appliance) -> None:
-    """What differs is replaced: no withdrawal first, and nothing else."""
+    """The route is replaced by one UPDATE, without a withdrawal."""
     appliance = each_appliance
     before = count_updates(appliance)
     edit_profile(appliance, ("prepend: 0", "prepend: 1"))
@@ -82,20 +82,20 @@ def test_a_new_path_is_one_update(each_appliance: Appliance) -> None:
 
 @pytest.mark.parametrize("how", ["command", "signal"])
 def test_an_invalid_profile_is_refused(appliance: Appliance, how: str) -> None:
-    """The problems come back in words, and the agent goes on with what it has."""
+    """The problems are printed, and the agent goes on with the old profile."""
     assert appliance.agent is not None
     before, was = count_updates(appliance), read_instance(appliance)
     edit_profile(appliance, ("prepend: 0", "prepend: none"))
     if how == "command":
         done = run_reload(appliance)
         assert done.returncode == 78
-        said = done.stderr
+        printed = done.stderr
     else:
         appliance.agent.send_signal(signal.SIGHUP)
         until(lambda: "reload refused" in appliance.log(), 10)
-        said = appliance.log()
-    assert "profile.yaml:" in said
-    assert "services.web.prepend" in said
+        printed = appliance.log()
+    assert "profile.yaml:" in printed
+    assert "services.web.prepend" in printed
     assert read_instance(appliance) == was
     assert count_updates(appliance) == before
     edit_profile(appliance, ("prepend: none", "prepend: 0"))
@@ -103,7 +103,7 @@ def test_an_invalid_profile_is_refused(appliance: Appliance, how: str) -> None:
 
 
 def test_signals_one_after_the_other(appliance: Appliance) -> None:
-    """What is on disk when the last signal comes is what runs in the end."""
+    """The profile that is on disk at the last signal runs in the end."""
     assert appliance.agent is not None
     pid = appliance.agent.pid
     for prepend in (1, 2, 1, 2):
@@ -121,7 +121,7 @@ def test_signals_one_after_the_other(appliance: Appliance) -> None:
 
 
 def test_a_successor_that_does_not_start_is_a_withdrawal(tmp_path: Path) -> None:
-    """Judged well and dead all the same: the lease runs out, later than usual but soon."""
+    """The successor was validated but dies: the lease expires, later than usual but soon."""
     with own_network(), HookedAppliance(tmp_path, ttl=2) as one:
         one.start()
         assert one.agent is not None
@@ -135,7 +135,7 @@ def test_a_successor_that_does_not_start_is_a_withdrawal(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_nobody_is_there_waits(tmp_path: Path, number: signal.Signals) -> None:
-    """It comes when the old agent has gone and the new one does not hear yet."""
+    """It arrives when the old agent has ended and the new one has no handler yet."""
 
     class Slow(HookedAppliance):
         code = f"import time; open({str(tmp_path / 'there')!r}, 'w'); time.sleep(1)"
@@ -156,7 +156,7 @@ def test_a_signal_while_nobody_is_there_waits(tmp_path: Path, number: signal.Sig
 
 
 def test_a_signal_while_the_first_is_refused_is_heard(appliance: Appliance) -> None:
-    """The mistake is mended before the judge has found it."""
+    """The profile is corrected before the validation of the wrong one has ended."""
     assert appliance.agent is not None
     edit_profile(appliance, ("    prepend: 0", "    prepend: x"))
     appliance.agent.send_signal(signal.SIGHUP)
@@ -168,7 +168,7 @@ def test_a_signal_while_the_first_is_refused_is_heard(appliance: Appliance) -> N
 
 
 def test_what_was_judged_is_what_starts(tmp_path: Path) -> None:
-    """Somebody saves nonsense a moment after: the successor does not see it."""
+    """The profile is overwritten after the validation: the successor does not read that."""
 
     class Saved(HookedAppliance):
         code = f"open({str(tmp_path / 'profile.yaml')!r}, 'w').write('nonsense')"
@@ -183,7 +183,7 @@ def test_what_was_judged_is_what_starts(tmp_path: Path) -> None:
 
 
 def test_who_asks_during_a_reload_only_waits(appliance: Appliance) -> None:
-    """Monitoring does not see that the agent is another one."""
+    """Monitoring gets an answer to every request during three reloads."""
     over = threading.Event()
     failures: list[str] = []
     answers: set[str] = set()
@@ -208,7 +208,7 @@ def test_who_asks_during_a_reload_only_waits(appliance: Appliance) -> None:
 
 
 def test_what_dies_during_a_reload_is_noticed(appliance: Appliance) -> None:
-    """The successor looks before it says anything."""
+    """The successor looks at HAProxy before it renews the lease."""
     assert appliance.agent is not None
     appliance.agent.send_signal(signal.SIGHUP)
     appliance.haproxy.kill()
@@ -217,7 +217,7 @@ def test_what_dies_during_a_reload_is_noticed(appliance: Appliance) -> None:
 
 @pytest.mark.parametrize("form", ["two processes", "foreground"])
 def test_a_stop_during_a_reload_stops(tmp_path: Path, form: str) -> None:
-    """Whichever it overtakes: the agent ends in order, and not as another one."""
+    """SIGTERM during a reload ends the agent in order; no successor starts."""
     with contextlib.ExitStack() as stack:
         if form == "foreground":
             one = stack.enter_context(foreground(tmp_path))
@@ -233,7 +233,7 @@ def test_a_stop_during_a_reload_stops(tmp_path: Path, form: str) -> None:
 
 
 def test_systemd_hears_of_a_reload(tmp_path: Path) -> None:
-    """The way to systemd is kept: READY, RELOADING, and READY from the successor."""
+    """The notify socket receives READY, RELOADING, and READY from the successor."""
 
     class Notified(Appliance):
         @property
@@ -268,7 +268,7 @@ def collect(systemd: socket.socket, received: list[str]) -> None:
 
 
 def test_in_the_foreground_the_speaker_outlives_a_reload(tmp_path: Path) -> None:
-    """It is adopted: not one UPDATE, the same ExaBGP, and it still ends with its parent."""
+    """The new agent adopts the same ExaBGP without an UPDATE, and it still ends with the agent."""
     with foreground(tmp_path) as one:
         assert one.agent is not None
         before, speaker = (

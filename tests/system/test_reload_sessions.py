@@ -1,4 +1,4 @@
-"""Other sessions and VIPs by a reload, and the end of sessions, on real parts."""
+"""A reload that changes sessions or VIPs, and the end of sessions, with real parts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECOND_LINE = "    - {address: 192.0.2.5, peer_as: 65515}\n"
 
 @pytest.fixture
 def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
-    """Give a running appliance, in the two-process form, whose peers have the preferred route."""
+    """Run an appliance, in the two-process form, whose peers have the preferred route."""
     with own_network(), Appliance(tmp_path, python=exabgp_python, ttl=2, deadline=1) as one:
         one.start()
         yield one
@@ -39,7 +39,7 @@ def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
 
 
 def test_a_neighbor_is_added_and_removed(appliance: Appliance) -> None:
-    """It gets the route, and a Cease at its end; the others hear nothing."""
+    """The new neighbor gets the route, and a Cease at its end; the others receive nothing."""
     subprocess.run(["ip", "address", "add", f"{THIRD}/32", "dev", "lo"], check=True)
     before = count_updates(appliance)
     line = SECOND_LINE.replace("192.0.2.5", THIRD)
@@ -61,7 +61,7 @@ def test_a_neighbor_is_added_and_removed(appliance: Appliance) -> None:
 
 
 def test_sessions_that_must_reset_do_so_one_at_a_time(appliance: Appliance) -> None:
-    """Another hold time for both: at each moment one of them has the route."""
+    """The hold time of both changes: at each moment one of them has the route."""
     edit_profile(appliance, ("local_as: 65010\n", "local_as: 65010\n  hold_time: 30\n"))
     assert run_reload(appliance).returncode == 0
     for peer in appliance.peers:
@@ -77,7 +77,7 @@ def test_sessions_that_must_reset_do_so_one_at_a_time(appliance: Appliance) -> N
 
 
 def test_a_vip_is_added_and_removed(appliance: Appliance) -> None:
-    """The lease process learns of it, and no session notices."""
+    """The lease process takes the VIP over without a change to any session."""
     text = appliance.profile.read_text(encoding="utf-8")
     service = text[text.index("  web:") :]
     second = service.replace("  web:", "  two:").replace(VIP, "203.0.113.11")
@@ -95,7 +95,7 @@ def test_a_vip_is_added_and_removed(appliance: Appliance) -> None:
 
 
 def test_a_plan_says_what_would_be_and_does_nothing(appliance: Appliance) -> None:
-    """Sessions that reset, with the reason, and routes that change, for each neighbor."""
+    """It prints sessions that reset, with the reason, and routes that change."""
     before, was = count_updates(appliance), read_instance(appliance)
     assert "no change" in run_reload(appliance, "--plan").stdout
     line = SECOND_LINE.replace("192.0.2.5", THIRD)
@@ -127,7 +127,7 @@ def test_a_plan_says_what_would_be_and_does_nothing(appliance: Appliance) -> Non
 
 
 def test_a_speaker_that_is_stopped_says_cease(appliance: Appliance) -> None:
-    """RFC 4486: administrative shutdown, and not just an end of the connection."""
+    """A Cease with the subcode administrative shutdown (RFC 4486)."""
     assert appliance.speaker is not None
     appliance.speaker.terminate()
     assert appliance.speaker.wait(10) == 0
@@ -137,7 +137,7 @@ def test_a_speaker_that_is_stopped_says_cease(appliance: Appliance) -> None:
 
 
 def test_in_the_foreground_it_withdraws_first(tmp_path: Path) -> None:
-    """Withdrawn, then Cease."""
+    """The withdrawal is sent before the Cease."""
     with foreground(tmp_path) as one:
         assert one.agent is not None
         one.agent.terminate()

@@ -1,4 +1,4 @@
-"""Rules on real parts: what a map, weights and limits do to what the peers have."""
+"""Rules with real parts: what a map, weights and limits change at the peers."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ FAILED = "    failed: withdraw\n"
 HEALTHY = "healthy: {{backend: web, usable: 50%}}"
 
 
-def changed(old: str, new: str) -> str:
-    """Give the appliance's profile with one text replaced."""
+def replace_in_profile(old: str, new: str) -> str:
+    """Return the appliance's profile with one text replaced."""
     assert old in PROFILE, old
     return PROFILE.replace(old, new)
 
 
 @pytest.fixture
 def mapped(tmp_path: Path) -> Iterator[Appliance]:
-    """Give a running appliance whose HAProxy has a maintenance map."""
+    """Run an appliance whose HAProxy has a maintenance map."""
     path = tmp_path / "maintenance.map"
     path.write_text("", encoding="utf-8")
     body = MAPPED.replace("{map}", str(path))
-    with_map = changed(FAILED, f"    maintenance: {{{{map: {path}, key: web}}}}\n{FAILED}")
+    with_map = replace_in_profile(
+        FAILED, f"    maintenance: {{{{map: {path}, key: web}}}}\n{FAILED}"
+    )
     with own_network(), Appliance(tmp_path, body=body, profile=with_map, ttl=2) as one:
         one.start()
         yield one
 
 
 def test_a_map_takes_a_service_out_and_brings_it_back(mapped: Appliance) -> None:
-    """An entry is standby, its end the way back without a hold-down: no word of a failure."""
+    """An entry means standby; after its removal the service returns without a hold-down."""
     path = mapped.directory / "maintenance.map"
     mapped.haproxy.ask(f"add map {path} web on")
     mapped.wait_path(7)
@@ -49,8 +51,8 @@ def test_a_map_takes_a_service_out_and_brings_it_back(mapped: Appliance) -> None
 
 
 def test_weight_taken_away_degrades(tmp_path: Path) -> None:
-    """A server that is up and hardly used is hardly there."""
-    weighed = changed(HEALTHY, "healthy: {{backend: web, usable: 75%, by: weight}}")
+    """A server with little weight counts little."""
+    weighed = replace_in_profile(HEALTHY, "healthy: {{backend: web, usable: 75%, by: weight}}")
     with own_network(), Appliance(tmp_path, profile=weighed, ttl=2) as one:
         one.start()
         one.haproxy.ask("set weight web/s1 1%")
@@ -61,8 +63,8 @@ def test_weight_taken_away_degrades(tmp_path: Path) -> None:
 
 
 def test_load_degrades_and_never_withdraws(tmp_path: Path) -> None:
-    """More sessions than the limit: a longer path, and the VIP stays announced."""
-    limited = changed(HEALTHY, "healthy: {{frontend: web, sessions_below: 3}}")
+    """More sessions than the limit: the path is longer, but the VIP stays announced."""
+    limited = replace_in_profile(HEALTHY, "healthy: {{frontend: web, sessions_below: 3}}")
     with own_network(), Appliance(tmp_path, profile=limited, ttl=2) as one:
         one.start()
         clients = [socket.create_connection((VIP, 80)) for _ in range(5)]

@@ -1,4 +1,4 @@
-"""The control socket: asked rightly, asked wrongly, and not there."""
+"""The control socket: valid requests, invalid requests, and no agent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anycastd.agent.control_client import ControlError, ask_agent, socket_path
 from anycastd.agent.control_server import Answer, Arguments, ControlServer
 
 
-def served(directory: Path, question: Callable[[], Any]) -> Any:
+def run_with_server(directory: Path, question: Callable[[], Any]) -> Any:
     """Run ``question`` in a thread while an agent answers in ``directory``."""
 
     async def status(_: Arguments) -> Answer:
@@ -34,15 +34,18 @@ def served(directory: Path, question: Callable[[], Any]) -> Any:
 
 
 def test_a_question_is_answered(tmp_path: Path) -> None:
-    """And nothing is left behind."""
-    assert served(tmp_path, lambda: ask_agent(str(tmp_path), "status")) == {"v": 1, "fine": True}
+    """The socket file is removed at the end."""
+    assert run_with_server(tmp_path, lambda: ask_agent(str(tmp_path), "status")) == {
+        "v": 1,
+        "fine": True,
+    }
     assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_question_is_refused_with_words(tmp_path: Path) -> None:
-    """It names the questions that there are."""
+    """The answer lists the valid requests."""
     with pytest.raises(ControlError, match="unknown question 'dance'; there are: status"):
-        served(tmp_path, lambda: ask_agent(str(tmp_path), "dance"))
+        run_with_server(tmp_path, lambda: ask_agent(str(tmp_path), "dance"))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,7 @@ def test_an_unknown_question_is_refused_with_words(tmp_path: Path) -> None:
     ],
 )
 def test_garbage_gets_an_answer_in_words(tmp_path: Path, line: bytes) -> None:
-    """And does not disturb the agent."""
+    """Invalid input gets an error, and the agent goes on."""
 
     def question() -> bytes:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -66,11 +69,11 @@ def test_garbage_gets_an_answer_in_words(tmp_path: Path, line: bytes) -> None:
             connection.sendall(line)
             return connection.recv(4096)
 
-    assert b'"error"' in served(tmp_path, question)
+    assert b'"error"' in run_with_server(tmp_path, question)
 
 
 def test_no_agent_is_said_with_what_to_do(tmp_path: Path) -> None:
-    """A missing socket and one that nobody listens on are the same to an operator."""
+    """A missing socket and a socket without a listener get the same message."""
     with pytest.raises(ControlError, match="no agent answers there; start it"):
         ask_agent(str(tmp_path), "status")
     with socket.socket(socket.AF_UNIX) as dead:
@@ -80,7 +83,7 @@ def test_no_agent_is_said_with_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_stuck_agent_is_said_within_the_time(tmp_path: Path) -> None:
-    """It accepts and never answers."""
+    """An agent accepts the connection and never answers."""
     with socket.socket(socket.AF_UNIX) as stuck:
         stuck.bind(socket_path(str(tmp_path)))
         stuck.listen()
@@ -89,27 +92,27 @@ def test_a_stuck_agent_is_said_within_the_time(tmp_path: Path) -> None:
 
 
 def test_a_second_agent_is_refused(tmp_path: Path) -> None:
-    """One agent a directory; a dead one's socket is taken over."""
+    """One agent per directory; the socket of a dead agent is replaced."""
 
     async def second() -> None:
         await ControlServer(socket_path(str(tmp_path)), {}).start()
 
     with pytest.raises(ControlError, match="another agent answers there"):
-        served(tmp_path, lambda: asyncio.run(second()))
+        run_with_server(tmp_path, lambda: asyncio.run(second()))
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(socket_path(str(tmp_path)))
-    assert served(tmp_path, lambda: ask_agent(str(tmp_path), "status"))
+    assert run_with_server(tmp_path, lambda: ask_agent(str(tmp_path), "status"))
 
 
 def test_only_owner_and_group_may_ask(tmp_path: Path) -> None:
-    """The status names servers and neighbors."""
-    mode = served(tmp_path, lambda: os.stat(socket_path(str(tmp_path))).st_mode & 0o777)
+    """The status names servers and neighbors, so the socket is not public."""
+    mode = run_with_server(tmp_path, lambda: os.stat(socket_path(str(tmp_path))).st_mode & 0o777)
     assert mode == 0o660
 
 
 @pytest.mark.parametrize("turns", range(6))
 def test_a_connection_that_comes_as_the_agent_ends_is_closed(tmp_path: Path, turns: int) -> None:
-    """It sees an end, and nothing of it is left to the garbage collector."""
+    """The connection is closed, and not left to the garbage collector."""
 
     async def scene() -> bytes:
         control = ControlServer(socket_path(str(tmp_path)), {})

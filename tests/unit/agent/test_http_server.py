@@ -1,4 +1,4 @@
-"""The status over HTTP: bounded in every direction."""
+"""The status over HTTP: answers, and limits on time, size and connections."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from support.peer import free_port
 GET = b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def served(scene: Callable[[int], Awaitable[Any]], max_age: float = 0.0) -> tuple[Any, list[int]]:
-    """Run ``scene`` with a server's port; what it gave, and how often the page was computed."""
+def run_with_server(
+    scene: Callable[[int], Awaitable[Any]], max_age: float = 0.0
+) -> tuple[Any, list[int]]:
+    """Run ``scene`` with the port of a server; return its result and one item per computation."""
     computed: list[int] = []
 
     def page() -> dict[str, int]:
@@ -39,7 +41,7 @@ def served(scene: Callable[[int], Awaitable[Any]], max_age: float = 0.0) -> tupl
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect as soon as somebody listens."""
+    """Connect as soon as the server listens."""
     while True:
         try:
             return await asyncio.open_connection("127.0.0.1", port)
@@ -48,7 +50,7 @@ async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
 
 
 async def ask(port: int, request: bytes) -> bytes:
-    """Ask, and read to the end."""
+    """Send a request and read the answer to its end."""
     reader, writer = await connect(port)
     writer.write(request)
     answer = await reader.read()
@@ -57,8 +59,8 @@ async def ask(port: int, request: bytes) -> bytes:
 
 
 def test_a_page_is_given() -> None:
-    """As JSON with its length, and the connection ends."""
-    answer, _ = served(lambda port: ask(port, GET))
+    """A page is JSON with its length, and the connection ends."""
+    answer, _ = run_with_server(lambda port: ask(port, GET))
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert f"Content-Length: {len(body)}".encode() in head
@@ -77,13 +79,13 @@ def test_a_page_is_given() -> None:
     ],
 )
 def test_anything_else_is_refused_in_words(request_: bytes, status: bytes) -> None:
-    """There is nothing to be done here but to read."""
-    answer, _ = served(lambda port: ask(port, request_))
+    """Only GET of an existing page is answered."""
+    answer, _ = run_with_server(lambda port: ask(port, request_))
     assert answer.startswith(b"HTTP/1.1 " + status + b"\r\n")
 
 
 def test_a_head_without_end_is_cut() -> None:
-    """Nobody fills our memory."""
+    """A head without an end is not stored without limit."""
 
     async def scene(port: int) -> bytes:
         reader, writer = await connect(port)
@@ -97,21 +99,21 @@ def test_a_head_without_end_is_cut() -> None:
         finally:
             writer.close()
 
-    assert served(scene)[0] == b""
+    assert run_with_server(scene)[0] == b""
 
 
 def test_whoever_asks_often_gets_the_same_answer() -> None:
-    """A page is computed once in a while, however many ask."""
+    """A page is computed once per ``max_age``, however many requests arrive."""
 
     async def scene(port: int) -> list[bytes]:
         return [await ask(port, GET) for _ in range(20)]
 
-    answers, computed = served(scene, max_age=60.0)
+    answers, computed = run_with_server(scene, max_age=60.0)
     assert len(set(answers)) == len(computed) == 1
 
 
 def test_connections_are_counted() -> None:
-    """Those that say nothing keep others away only until they are too many, in words."""
+    """With too many idle connections, a new one gets 503 at once."""
 
     async def scene(port: int) -> bytes:
         idle = [await connect(port) for _ in range(MAX_CONNECTIONS)]
@@ -121,13 +123,13 @@ def test_connections_are_counted() -> None:
             for _, writer in idle:
                 writer.close()
 
-    assert served(scene)[0].startswith(b"HTTP/1.1 503 ")
+    assert run_with_server(scene)[0].startswith(b"HTTP/1.1 503 ")
 
 
 def test_an_address_that_is_not_there_yet_is_said(
     eventually: Callable[..., Awaitable[object]],
 ) -> None:
-    """The agent goes on without it, and listens when it can."""
+    """The agent reports the problem, goes on, and listens later."""
 
     async def scene() -> tuple[str, ...]:
         web = HttpServer(Endpoint(IPv4Address("192.0.2.77"), free_port()), {})
