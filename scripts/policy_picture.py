@@ -12,7 +12,7 @@ from anycastd.decision.levels import CapKind, CapSource, Level
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "policy.md"
 BEGIN = "<!-- drawn by scripts/policy_picture.py from the code's table: begin -->"
 END = "<!-- end -->"
-WIDTH = max(len(source.word) for source in CapSource)
+WIDTH = max(len(source.label) for source in CapSource)
 
 
 def draw_picture() -> str:
@@ -23,20 +23,20 @@ def draw_picture() -> str:
 def _draw_lines() -> Iterator[str]:
     for level in sorted(Level, reverse=True):
         if level is not Level.PREFERRED:
-            yield f"   v  down to {level.word} at once, when one of these is so"
+            yield f"   v  down to {level.label} at once, when one of these is so"
             yield from _draw_rows("   v", CapKind.FACT, level)
-            yield f"   ^  up from {level.word}, when all of these are so"
+            yield f"   ^  up from {level.label}, when all of these are so"
             yield from _draw_rows("   ^", CapKind.WAIT, level)
-        yield f"[{level.word.upper()}]"
+        yield f"[{level.label.upper()}]"
         if level is Level.PREFERRED:
-            yield f"   |  still {level.word}, while this is so"
+            yield f"   |  still {level.label}, while this is so"
             yield from _draw_rows("   |", CapKind.WAIT, level)
 
 
 def _draw_rows(margin: str, kind: CapKind, level: Level) -> Iterator[str]:
     for source in CapSource:
         if (source.kind, source.level) == (kind, level):
-            yield f"{margin}    {source.word.ljust(WIDTH)}  {source.when}"
+            yield f"{margin}    {source.label.ljust(WIDTH)}  {source.when}"
 
 
 def insert_picture(page: str) -> str:

@@ -94,7 +94,7 @@ class Answers:
             "profile": self._identity.profile_path,
             "text": self._identity.profile_text,
             "ready": result is not None and result.wanted is not None,
-            "levels": {name: decision.level.word for name, decision in levels.items()},
+            "levels": {name: decision.level.label for name, decision in levels.items()},
             "held": [asdict(route) for route in lease.leased or ()],
             "sessions": {address: peer.session.value for address, peer in neighbors.items()},
             "speaker": "" if lease.report is None else lease.report.reload,

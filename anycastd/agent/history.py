@@ -81,7 +81,7 @@ def describe_transition(transition: Transition) -> str:
             took = _ms(transition.sent_at, transition.acknowledged_at)
             stages.append(f"acknowledged {took} later")
     return (
-        f"{transition.service}: {transition.old.word} -> {transition.new.word}: "
+        f"{transition.service}: {transition.old.label} -> {transition.new.label}: "
         f"{transition.reason.sentence}{detail}; {', '.join(stages)}"
     )
 

@@ -14,7 +14,7 @@ class Level(IntEnum):
     PREFERRED = 3
 
     @property
-    def word(self) -> str:
+    def label(self) -> str:
         """The level's name in the status, in the log and in messages."""
         return self.name.lower()
 
@@ -55,6 +55,6 @@ class CapSource(Enum):
         self.when = when
 
     @property
-    def word(self) -> str:
+    def label(self) -> str:
         """The source's name in `anycastd explain` and in docs/policy.md."""
         return self.name.lower().replace("_", "-")

@@ -125,7 +125,7 @@ def explain_service(
     failures = memory[name].failures if name in memory else 0
     return Explanation(
         vip=service.prefix,
-        level=level.word,
+        level=level.label,
         since=round(now - decision.level_began_at, 3),
         as_path=path,
         prepend=None if path is None else count_prepends(service, level),
@@ -152,9 +152,9 @@ def _rule(found: Finding) -> RuleView:
 
 def _cap(cap: Cap, now: float) -> CapView:
     return CapView(
-        source="" if cap.source is None else cap.source.word,
+        source="" if cap.source is None else cap.source.label,
         kind="" if cap.source is None else cap.source.kind.value,
-        level=cap.level.word,
+        level=cap.level.label,
         reason=view_reason(cap.reason, cap.detail),
         ends=None if cap.ends_at is None else round(max(0.0, cap.ends_at - now), 1),
     )
@@ -162,7 +162,7 @@ def _cap(cap: Cap, now: float) -> CapView:
 
 def _next(after: float, decision: Decision) -> ForecastView:
     reason = view_reason(decision.cap.reason, decision.cap.detail)
-    return ForecastView(round(after, 1), decision.level.word, reason)
+    return ForecastView(round(after, 1), decision.level.label, reason)
 
 
 def _change(each: Transition, now: float) -> TransitionView:
@@ -171,8 +171,8 @@ def _change(each: Transition, now: float) -> TransitionView:
 
     return TransitionView(
         ago=round(now - each.decided_at, 1),
-        old=each.old.word,
-        new=each.new.word,
+        old=each.old.label,
+        new=each.new.label,
         reason=view_reason(each.reason, each.detail),
         decided=between(each.evidence_at, each.decided_at) or 0.0,
         sent=between(each.decided_at, each.sent_at),

@@ -135,11 +135,11 @@ def _plan_service(
     for route in wanted_routes(new, [(service, level)], draining):
         was = have.get(route.neighbor)
         if was is None:
-            what = f"announced once its session is up ({level.word}): {_format_path(route)}"
+            what = f"announced once its session is up ({level.label}): {_format_path(route)}"
         elif was == route:
             continue
         else:
-            what = f"replaced ({level.word}): {_describe_changes(was, route)}"
+            what = f"replaced ({level.label}): {_describe_changes(was, route)}"
         yield RoutePlan(name, vip, f"{route.neighbor}: {what}")
 
 

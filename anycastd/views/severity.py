@@ -19,13 +19,13 @@ def severity(status: Mapping[str, Any]) -> int:
     lost = [
         service
         for service in status["services"].values()
-        if service["level"] == Level.WITHDRAWN.word and not service.get("drains")
+        if service["level"] == Level.WITHDRAWN.label and not service.get("drains")
     ]
     levels = [service["level"] for service in status["services"].values()]
     sessions = [neighbor["session"] for neighbor in status["neighbors"].values()]
     if lost or Session.UP.value not in sessions:
         return 2
-    preferred = all(level == Level.PREFERRED.word for level in levels)
+    preferred = all(level == Level.PREFERRED.label for level in levels)
     all_up = all(session == Session.UP.value for session in sessions)
     synced = all(service["in_sync"] for service in status["services"].values())
     return 0 if preferred and all_up and synced and not status["problems"] else 1

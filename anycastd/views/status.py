@@ -253,7 +253,7 @@ def _service(
     caps = sorted(decision.caps, key=lambda cap: cap.level)
     return ServiceStatus(
         vip=service.prefix,
-        level=level.word,
+        level=level.label,
         reason=view_timed_reason(
             decision.cap.reason, decision.cap.detail, decision.cap.ends_at, now
         ),

@@ -22,10 +22,10 @@ def test_every_source_is_in_the_picture_once(source: CapSource) -> None:
     """Whatever can cap a level has its place, and its words."""
     rows = [line for line in policy_picture.draw_picture().splitlines() if source.when in line]
     assert len(rows) == 1
-    assert re.search(rf" {source.word} ", rows[0])
+    assert re.search(rf" {source.label} ", rows[0])
 
 
 def test_levels_stand_best_first() -> None:
     """From preferred down to withdrawn."""
     boxes = re.findall(r"^\[(\w+)\]$", policy_picture.draw_picture(), re.MULTILINE)
-    assert boxes == [level.word.upper() for level in sorted(Level, reverse=True)]
+    assert boxes == [level.label.upper() for level in sorted(Level, reverse=True)]

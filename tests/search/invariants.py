@@ -88,7 +88,7 @@ class Onlooker:
         after = self.noted(seen.weather, now).counted(seen)
         for holds, broken in after.checks(seen):
             if not holds:
-                moved = f"{self.told.word} -> {level.word} at {now:g} s"
+                moved = f"{self.told.label} -> {level.label} at {now:g} s"
                 raise BrokenError(f"{broken}: {moved}")
         if level is self.told:
             return after

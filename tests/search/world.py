@@ -282,7 +282,7 @@ class World:
         world = world.until(world.now + SETTLES)
         told, right = world.seen.told, fits(world.weather)
         if told is not right:
-            raise BrokenError(f"it stays {told.word}, and {right.word} would fit")
+            raise BrokenError(f"it stays {told.label}, and {right.label} would fit")
         return world
 
     def rest(self) -> World:

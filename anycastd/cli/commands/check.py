@@ -158,7 +158,7 @@ def _decisions(
             asns = "" if path is None else f" with {' '.join(map(str, path))}"
             cap = step.decision.cap
             detail = f" ({cap.detail})" if cap.detail else ""
-            what = f"{level.word}{asns}: {cap.reason.sentence}{detail}"
+            what = f"{level.label}{asns}: {cap.reason.sentence}{detail}"
             yield f"    {name} {service.vip} {when}: {what}"
 
 

@@ -99,8 +99,8 @@ def test_what_comes_next_is_what_then_happens(
     while now < 300.0:
         step = advance(its, memory, inputs(*servers, now=now), now)
         memory = dict(step.memory)
-        if step.decisions["web"].level.word != level:
-            level = step.decisions["web"].level.word
+        if step.decisions["web"].level.label != level:
+            level = step.decisions["web"].level.label
             seen.append((now - 103.0, level))
         now += 0.5
     assert seen == levels
