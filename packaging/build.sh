@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 out=$1
 version=${2-}
 
-# Third-party code that goes along: fetched once, checked by its hash, kept outside the source.
+# Third-party code in the packages: downloaded once, checked by its hash, kept outside the source.
 fetched=build/vendor
 if ! (cd $fetched 2>/dev/null && sed -n 's/^\([^#=]*\)==\([^ ]*\) --hash=sha256:\(.*\)$/\3  \1-\2.tar.gz/p' \
     ../../packaging/vendor.txt | sha256sum --check --quiet 2>/dev/null); then
@@ -29,7 +29,7 @@ trap 'rm -rf "$stage"' EXIT
 trap 'exit 1' HUP INT TERM
 source=$stage/anycastd
 mkdir "$source"
-# What is committed or would be; without git (a source archive) all that is there.
+# Committed files and new ones that are not ignored; without git (a source archive) all files.
 if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
     git ls-files -z --cached --others --exclude-standard
 else
@@ -50,11 +50,11 @@ if [ -n "$version" ]; then
     sed -i "s/^__version__ = .*/__version__ = \"$version\"/" anycastd/__init__.py
     sed -i "1s/(.*)/($version)/" debian/changelog
 fi
-# Neither the times nor the modes of this checkout get into the packages.
+# The packages must not depend on the times and modes of this checkout.
 chmod -R u=rwX,go=rX .
 chmod 755 debian/rules
 find . -exec touch --no-dereference --date="$date" {} +
-# All but the compilers that every build is said to need: nothing is compiled here.
+# Without the build-essential packages (-I): nothing is compiled here.
 dpkg-checkbuilddeps -I
 if ! env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$stage" LC_ALL=C.UTF-8 \
     dpkg-buildpackage --build=binary --no-sign --no-check-builddeps >"$stage/log" 2>&1; then

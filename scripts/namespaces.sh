@@ -1,5 +1,5 @@
 #!/bin/sh
-# Say what is missing where this machine does not let us build a network of namespaces.
+# Check that this machine can create the network namespaces of the lab, and say what is missing.
 set -eu
 
 if [ "$(id -u)" -ne 0 ]; then

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install Debian packages without letting their services start: scripts/packages.sh PACKAGE...
 #
-# Does nothing, and needs neither root nor a network, where all of them are there.
+# Does nothing, and needs neither root nor a network, if all of them are installed.
 set -eu
 
 say() { printf '%s\n' "$*" >&2; }
@@ -25,8 +25,8 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 1
 fi
 
-# policy-rc.d tells Debian's package scripts whether a service may start.  An own one is kept
-# aside meanwhile, and found again even when an earlier run was cut off in between.
+# policy-rc.d tells Debian's package scripts whether a service may start.  An existing one is renamed
+# meanwhile, and restored even if an earlier run was interrupted.
 policy=/usr/sbin/policy-rc.d
 kept=$policy.kept-by-anycastd
 restore() {
@@ -55,7 +55,7 @@ if ! apt install --no-install-recommends $missing; then
     exit 1
 fi
 
-# Installed is enough: they would start at the next boot otherwise, with Debian's own settings.
+# Otherwise they would start at the next boot, with Debian's own settings.
 if command -v systemctl >/dev/null 2>&1; then
     for package in $missing; do
         case $package in

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Write the locks in requirements/ anew, with the newest versions that they allow.
+# Rewrite the locks in requirements/ with the newest versions that are allowed.
 set -eu
 
 cd "$(dirname "$0")/.."

@@ -2,10 +2,10 @@
 # Make a virtual environment with this checkout in it: scripts/venv.sh DIRECTORY LOCK
 #                                                  or: scripts/venv.sh DIRECTORY --newest
 #
-# LOCK is a file of requirements/ with exact versions and hashes; nothing else gets in, not even
-# what builds a package.  With --newest the newest of everything is taken, each time anew.
-# PYTHON is the interpreter to make it from.  A stamp in the environment says what it was made of;
-# when nothing of that has changed, nothing is done.
+# LOCK is a file of requirements/ with exact versions and hashes; nothing else is installed, and the
+# tools that build packages are locked too.  --newest installs the newest versions each time.
+# PYTHON is the interpreter to use.  A stamp in the environment says what it was made from; if none
+# of that has changed, nothing is done.
 set -eu
 
 say() { printf '%s\n' "$*" >&2; }
@@ -38,7 +38,7 @@ else
 fi
 
 say "setting up $directory (what Python packages it needs comes from your package index)"
-# One that was made otherwise may hold what does not belong there.
+# An older environment may contain other packages.
 rm -rf "$directory"
 "$python" -m venv "$directory"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore

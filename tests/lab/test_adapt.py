@@ -41,7 +41,7 @@ def test_the_graded_profile_becomes_a_storys() -> None:
 
 
 def test_everything_else_stays_to_the_letter() -> None:
-    """Comments, block style and words that YAML's versions read differently are kept."""
+    """Comments, block style and values that YAML versions read differently are kept."""
     text = """\
 region: here  # a comment
 bgp:

@@ -171,7 +171,7 @@ def test_without_root_it_refuses() -> None:
     )
 
 
-def test_root_without_its_power_is_told_so() -> None:
+def test_root_without_capabilities_gets_a_message() -> None:
     """A root that may not create namespaces (in a container) gets a message and exit code 77."""
     done = run_lab(before=("setpriv", "--bounding-set=-all", "--inh-caps=-all"))
     assert done.returncode == 77

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Make a small Debian system for boot.sh, once: base.sh SUITE DIRECTORY PACKAGE-FILE...
 #
-# It comes from where this machine's own packages come from, and has what the package files need
-# among its downloads, so that they can be installed in a system without a network.
+# It comes from the mirror of this machine's own packages.  The dependencies of the package files are
+# downloaded into it, so that they can be installed in a system without a network.
 set -eu
 
 say() { printf '%s\n' "$*" >&2; }
@@ -13,7 +13,7 @@ shift 2
 
 # shellcheck source=/dev/null
 . /etc/os-release
-# shellcheck disable=SC2016  # apt's words, not the shell's
+# shellcheck disable=SC2016  # apt expands these, not the shell
 mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(CODENAME)' 'Created-By: Packages' \
     'Component: main' | awk -v here="$VERSION_CODENAME" '$2 == here || $3 == here { print $1; exit }')
 if [ -z "$mirror" ]; then
@@ -32,7 +32,7 @@ if [ ! -e "$base/made" ]; then
 fi
 root=$base/root
 
-# All its commands see this machine's way to the packages, and nothing else of it.
+# Its commands use this machine's network and nothing else of it.
 inside() {
     unshare --mount --propagation private sh -c '
         root=$1

@@ -1,19 +1,19 @@
 #!/bin/sh
 # Boot a Debian system with systemd as PID 1 in the network namespace that we are called in:
 #
-#   boot.sh boot NAME BASE     BASE is a directory with a whole system, which is not written to
-#   boot.sh sweep NAME         remove what is left of its cgroups when everything is over
-#   boot.sh probe NAME         end with 0 if this machine lets us have cgroups, which it needs
+#   boot.sh boot NAME BASE     BASE is a directory with a whole system; it is not changed
+#   boot.sh sweep NAME         remove its cgroups after its end
+#   boot.sh probe NAME         exit with 0 if this machine allows the cgroups that it needs
 #
 # The system has its own processes, mounts, IPC, host name and cgroup tree; what it writes is kept
-# in memory.  It goes with whoever started it.  A reboot inside starts it again, with its files, and
-# with a loopback as after a real one; a power-off ends this.
+# in memory.  It ends with the process that started it.  A reboot inside starts it again with its
+# files and with the loopback of a fresh boot; a power-off ends this script.
 set -eu
 
 action=$1
 name=$2
 
-# Its cgroup: the second hierarchy alone, below a group of its own, wherever this machine has it.
+# Its cgroup: a new group in the cgroup2 hierarchy, wherever this machine has that.
 tree=$(mktemp -d)
 mount -t cgroup2 cgroup2 "$tree"
 group=$tree/$name
@@ -50,7 +50,7 @@ mount --rbind . .
 cd "$2"
 mount -t proc proc proc
 mount --bind proc/sys proc/sys
-mount -o remount,bind,ro proc/sys          # its sysctls would be those of everybody
+mount -o remount,bind,ro proc/sys          # its sysctls belong to the whole machine
 mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs dev
@@ -68,21 +68,21 @@ ln -s /proc/self/fd dev/fd
 if pivot_root . mnt 2>/dev/null; then
     umount -l /mnt
 else
-    mount --move . /                       # we are in a chroot
+    mount --move . /                       # in a chroot
 fi
-chroot . mount --make-rshared /            # systemd leaves that to whoever makes a container
+chroot . mount --make-rshared /            # the container manager has to do it
 exec chroot . setpriv \
     --bounding-set=-sys_module,-sys_time,-sys_rawio,-syslog,-audit_control,-audit_write,-mac_admin,-mac_override \
     env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin /sbin/init
 '
 
 while :; do
-    # What a real reboot forgets: addresses on the loopback, and the routes behind them.
+    # A real reboot removes the addresses on the loopback, and their routes.
     ip address flush dev lo scope global 2>/dev/null || true
     ip -4 route flush type unreachable 2>/dev/null || true
     ip -6 route flush type unreachable 2>/dev/null || true
     status=0
-    # The shell puts itself into the group first, so that the namespace has it as its root.
+    # The shell joins the group first, so that the group is the root of the cgroup namespace.
     # shellcheck disable=SC2016
     sh -c 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"' sh "$group" \
         unshare --cgroup --mount --pid --ipc --uts --fork --kill-child --propagation private \

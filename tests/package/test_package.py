@@ -141,9 +141,9 @@ def test_the_units_have_no_more_power_than_they_need(site: Site) -> None:
             assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == capabilities
             assert fields["Uid"].split()[0] == system.run("id -u anycastd")
         for unit in UNITS:
-            said = system.run(f"systemd-analyze security --no-pager {unit}.service")
-            overall = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
-            assert overall and float(overall[1]) <= 1.6, said  # noqa: PT018
+            output = system.run(f"systemd-analyze security --no-pager {unit}.service")
+            overall = re.search(r"Overall exposure level for \S+: ([\d.]+)", output)
+            assert overall and float(overall[1]) <= 1.6, output  # noqa: PT018
 
 
 def test_restart_and_crash_of_the_agent_are_not_noticed(site: Site) -> None:
@@ -210,15 +210,15 @@ def test_upgrade_and_downgrade_are_not_noticed(site: Site, packages: list[Path])
     """
     system = site.primary
     kept = system.main_pid("anycastd"), system.main_pid("anycastd-speaker")
-    said = []
-    assert_unnoticed(site, lambda: said.append(install(system, packages[1])))
-    assert "speaker" not in said[0]
+    output = []
+    assert_unnoticed(site, lambda: output.append(install(system, packages[1])))
+    assert "speaker" not in output[0]
     assert site.status(system)["version"] == version_of(packages[1])
     system.run("echo another >/run/anycastd-speaker/code")
     system.run(f"cp /packages/{packages[0].name} /root")
     command = f"apt-get install -y --allow-downgrades /root/{packages[0].name}"
-    assert_unnoticed(site, lambda: said.append(system.run(command)))
-    assert "systemctl restart anycastd-speaker" in said[1]
+    assert_unnoticed(site, lambda: output.append(system.run(command)))
+    assert "systemctl restart anycastd-speaker" in output[1]
     assert site.status(system)["version"] == version_of(packages[0])
     assert (system.main_pid("anycastd"), system.main_pid("anycastd-speaker")) == kept
 
@@ -227,9 +227,9 @@ def test_an_upgrade_that_cannot_take_over_changes_nothing(site: Site, packages: 
     """The new code refuses the profile on disk: apt says so, the old agent goes on."""
     system = site.primary
     system.run("cp /etc/anycastd/profile.yaml /root; echo nonsense: 1 >>/etc/anycastd/profile.yaml")
-    said = []
-    assert_unnoticed(site, lambda: said.append(install(system, packages[1])))
-    assert "could not take over" in said[0]
+    output = []
+    assert_unnoticed(site, lambda: output.append(install(system, packages[1])))
+    assert "could not take over" in output[0]
     assert site.status(system)["version"] == version_of(packages[0])
     system.run("cp /root/profile.yaml /etc/anycastd/profile.yaml")
     assert_unnoticed(site, lambda: system.run("systemctl reload anycastd"))
@@ -308,8 +308,8 @@ def test_bfd_notices_the_silent_death_of_the_host(site: Site) -> None:
     try:
         wait_for(up, 30, "BFD to be up on both route servers")
     except AssertionError as error:
-        said = system.try_run("journalctl", "--no-pager", "-u", "anycastd-bfd").stdout
-        raise AssertionError(f"{error}\n{said}") from None
+        output = system.try_run("journalctl", "--no-pager", "-u", "anycastd-bfd").stdout
+        raise AssertionError(f"{error}\n{output}") from None
     site.wait_table(BASELINE)
     vnet, began_at = PRIMARY.node("vnet"), time.monotonic()
     site.nodes.run(vnet, "ip", "link", "set", "nva", "down")
@@ -335,7 +335,7 @@ def test_bfd_notices_the_silent_death_of_the_host(site: Site) -> None:
 def test_the_lab_is_a_package_of_its_own(site: Site) -> None:
     """Without it `anycastd lab` names it; with it both regions come up as installed.
 
-    What becomes of them later is told by tests/lab.
+    tests/lab has the tests of the other steps.
     """
     system = site.secondary
     done = system.try_run("anycastd", "lab")
