@@ -25,7 +25,7 @@ from anycastd.lease.effects import Effect, SendReport
 from anycastd.lease.machine import LeaseMachine
 from anycastd.lease.messages import Report, Want
 from search.effort import thorough
-from support.lease_rig import PEERS, VIPS, Bed
+from support.lease_rig import PEERS, VIPS, LeaseRig
 from support.profiles import profile
 from support.snapshots import NO, UNPROVED, YES, snapshot
 
@@ -86,7 +86,7 @@ class Whole(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bed = Bed()
+        self.rig = LeaseRig()
         self.instances = 0
         self._begin_lease()
         self.shown = "well"
@@ -94,28 +94,28 @@ class Whole(RuleBasedStateMachine):
         self.last: tuple[int, bytes] | None = None
         self.deaf = False
         self.newest = (0, 0)
-        self.granted = self.bed.now
+        self.granted = self.rig.now
         self.lapsed: float | None = None
         self.epochs = 0
         self.agent = self._another()
 
     def _begin_lease(self) -> None:
         self.instances += 1
-        settings = replace(self.bed.lease.settings, instance=f"lease {self.instances}")
-        self.bed.lease = self.lease(settings, self.bed.now)
-        self.bed.exabgp.asked.clear()
+        settings = replace(self.rig.lease.settings, instance=f"lease {self.instances}")
+        self.rig.lease = self.lease(settings, self.rig.now)
+        self.rig.exabgp.outstanding.clear()
 
     def _another(self) -> Agent:
         self.epochs += 1
         now = 1000.0 if self.epochs == 1 else self.agent.now
         agent = self.agent = Agent(self.epochs, now, 10 * self.epochs)
-        self._back(self.bed.lease.on_connected(agent.connection, self.bed.now))
-        self._back(self.bed.lease.start(self.bed.now))
+        self._back(self.rig.lease.on_connected(agent.connection, self.rig.now))
+        self._back(self.rig.lease.start(self.rig.now))
         return agent
 
     def _back(self, effects: list[Effect]) -> None:
         """Carry out what the lease asks for; the agent hears of it, unless it is deaf."""
-        for effect in self.bed.do(effects):
+        for effect in self.rig.carry_out(effects):
             if (
                 isinstance(effect, SendReport)
                 and effect.to == self.agent.connection
@@ -138,8 +138,8 @@ class Whole(RuleBasedStateMachine):
         said = Want.load(line)
         if (said.epoch, said.serial) > self.newest:
             self.newest = (said.epoch, said.serial)
-            self.granted = self.bed.now + TTL
-        self._back(self.bed.lease.on_message(connection, line, self.bed.now))
+            self.granted = self.rig.now + TTL
+        self._back(self.rig.lease.on_message(connection, line, self.rig.now))
 
     @initialize(settled=st.booleans())
     def begin(self, *, settled: bool) -> None:
@@ -170,12 +170,12 @@ class Whole(RuleBasedStateMachine):
         )
 
     def _time(self, agents: float, leases: float) -> None:
-        began, expirations = self.agent.now, self.bed.lease.expirations
+        began, expirations = self.agent.now, self.rig.lease.expirations
         self.agent.now += agents
         for _ in range(round(leases / TICK)):
-            self.bed.now += TICK
-            self._back(self.bed.lease.tick(self.bed.now))
-        if self.bed.lease.expirations > expirations:
+            self.rig.now += TICK
+            self._back(self.rig.lease.tick(self.rig.now))
+        if self.rig.lease.expirations > expirations:
             self.lapsed = began
         self._pass()
 
@@ -210,7 +210,7 @@ class Whole(RuleBasedStateMachine):
     def agent_dies(self, known: bool) -> None:
         """Another one comes; of the first, the lease hears at once or never."""
         if known:
-            self.bed.lease.on_disconnected(self.agent.connection)
+            self.rig.lease.on_disconnected(self.agent.connection)
         self.deaf = False
         self._another()
 
@@ -221,53 +221,53 @@ class Whole(RuleBasedStateMachine):
         self.newest = (0, 0)
         self.wire.clear()
         self.last = None
-        self.granted = self.bed.now + self.bed.lease.settings.inherit_ttl
+        self.granted = self.rig.now + self.rig.lease.settings.inherit_ttl
         self.agent.connection += 1
         # Nothing is said on a connection before its first report.
         deaf, self.deaf = self.deaf, False
-        self._back(self.bed.lease.on_connected(self.agent.connection, self.bed.now))
-        self._back(self.bed.lease.start(self.bed.now))
+        self._back(self.rig.lease.on_connected(self.agent.connection, self.rig.now))
+        self._back(self.rig.lease.start(self.rig.now))
         self.deaf = deaf
 
     @rule(peer=st.sampled_from(PEERS), session=st.sampled_from([Session.UP, Session.DOWN]))
     def session(self, peer: str, session: Session) -> None:
         """A session comes or goes."""
-        self._back(self.bed.lease.on_fact(SessionChanged(peer, session), self.bed.now))
+        self._back(self.rig.lease.on_fact(SessionChanged(peer, session), self.rig.now))
 
     @rule()
     def calm(self) -> None:
         """Everything arrives in order: what stands is what the agent wants, and rightly."""
         self.deaf = False
         self.wire.clear()
-        self._back(self.bed.lease.on_connected(self.agent.connection, self.bed.now))
+        self._back(self.rig.lease.on_connected(self.agent.connection, self.rig.now))
         for _ in range(2):
             self._pass()
             while self.wire:
                 self._deliver(*self.wire.pop(0))
         if self.shown in {"failed", "gone"}:
-            assert not self.bed.exabgp.rib, "nobody serves, and it is announced"
+            assert not self.rig.exabgp.rib, "nobody serves, and it is announced"
 
     @invariant()
     def nothing_is_held_past_its_time(self) -> None:
         """Each route that stands was wanted by a message that was new, a short time ago."""
-        rib = self.bed.exabgp.rib
-        assert set(rib.values()) == set(self.bed.lease.adj_rib_out.permitted.values())
+        rib = self.rig.exabgp.rib
+        assert set(rib.values()) == set(self.rig.lease.adj_rib_out.permitted.values())
         if rib:
-            assert self.bed.now <= self.granted + TICK + 1e-6, "held past its time"
+            assert self.rig.now <= self.granted + TICK + 1e-6, "held past its time"
 
     @invariant()
     def what_ran_out_comes_back_at_standby(self) -> None:
         """Whatever was on its way meanwhile; better paths wait for the spacing."""
         if self.lapsed is not None and self.agent.now - self.lapsed < SPACING:
-            for stands in self.bed.exabgp.rib.values():
+            for stands in self.rig.exabgp.rib.values():
                 assert len(stands.as_path) == STANDBY, "it comes back as if nothing had happened"
 
     def teardown(self) -> None:
         """The agent is gone for good: so is what it announced, after its time."""
-        for _ in range(round(self.bed.lease.settings.ttl_max / TICK) + 1):
-            self.bed.now += TICK
-            self._back(self.bed.lease.tick(self.bed.now))
-        assert not self.bed.exabgp.rib, "it outlives its agent"
+        for _ in range(round(self.rig.lease.settings.ttl_max / TICK) + 1):
+            self.rig.now += TICK
+            self._back(self.rig.lease.tick(self.rig.now))
+        assert not self.rig.exabgp.rib, "it outlives its agent"
 
 
 def search(lease: type[LeaseMachine], examples: int, *, shrink: bool = True) -> None:

@@ -53,11 +53,11 @@ def test_a_fault_at_the_bottom_reaches_the_lease() -> None:
     copies = anew(TOGETHER, lowest, lambda source: f"{source}\nNO_CONNECTION = 'planted'\n")
 
     def said(machine: ModuleType, leases: ModuleType) -> set[str]:
-        bed = leases.Bed()
-        assert type(bed.lease) is machine.Lease
-        bed.exabgp.up.clear()
-        bed.do(bed.lease.start(bed.now))
-        return {peer.detail for peer in bed.lease.neighbors.values()}
+        rig = leases.LeaseRig()
+        assert type(rig.lease) is machine.Lease
+        rig.exabgp.up.clear()
+        rig.carry_out(rig.lease.start(rig.now))
+        return {peer.detail for peer in rig.lease.neighbors.values()}
 
     assert said(copies[top], copies["leases"]) == {"planted"}
     assert "planted" not in said(import_module(top), import_module("leases"))

@@ -16,7 +16,7 @@ from anycastd.lease.messages import Want
 from search.effort import LONG, PATIENCE
 from search.lease_world import search
 from search.planting import TOGETHER, planted
-from support.lease_rig import Bed, route, want
+from support.lease_rig import LeaseRig, route, want
 
 
 @pytest.mark.timeout(PATIENCE)
@@ -127,13 +127,13 @@ def test_the_search_finds_faults_in_every_part(part: str, old: str, new: str, br
 
 def test_a_message_that_comes_again_renews_nothing() -> None:
     """Repeated or overtaken, it is answered, and changes neither the set nor its time."""
-    bed = Bed()
+    rig = LeaseRig()
     first, second = want(1, route()), want(2, route(asns=3))
-    bed.say(1, first)
-    bed.say(1, second)
-    bed.wait(4.0)
+    rig.send(1, first)
+    rig.send(1, second)
+    rig.advance(4.0)
     for line in (second, first):
-        assert bed.say(1, line)
-    assert bed.exabgp.rib == {route().key: route(asns=3)}
-    bed.wait(1.1)
-    assert not bed.exabgp.rib
+        assert rig.send(1, line)
+    assert rig.exabgp.rib == {route().key: route(asns=3)}
+    rig.advance(1.1)
+    assert not rig.exabgp.rib

@@ -1,4 +1,4 @@
-"""A lease without any I/O for tests: its machine, and an ExaBGP by hand that answers it."""
+"""A lease without I/O for tests: its state machine, and a fake ExaBGP that answers it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VIPS = ("203.0.113.10/32", "203.0.113.11/32")
 
 
 def route(vip: str = VIPS[0], neighbor: str = PEERS[0], asns: int = 1) -> Route:
-    """Give a route of ours with ``asns`` times our ASN."""
+    """Build a route whose path has our ASN ``asns`` times."""
     return Route(neighbor, vip, "192.0.2.10", (65010,) * asns)
 
 
@@ -38,32 +38,33 @@ def want(
     pid: int = 7,
     expirations: int | None = None,
 ) -> bytes:
-    """Give a Want as it comes over the socket."""
+    """Build a Want as one line of the socket."""
     return Want(serial, ttl, routes, epoch, pid, expirations=expirations).dump()
 
 
 @dataclass
 class Exabgp:
-    """An ExaBGP by hand: answers what it is asked, in order, and keeps an adj-rib-out.
+    """A fake ExaBGP: it answers commands in order, and keeps an adj-rib-out.
 
-    It fails loudly where the real one would: an unknown command is a bug of the test.
+    ``rib`` is its adj-rib-out, ``up`` the neighbors with a session, ``outstanding`` the commands
+    without an answer, ``received`` all commands.  It fails where a command makes no sense.
     """
 
     rib: dict[tuple[str, str], Route] = field(default_factory=dict)
     up: set[str] = field(default_factory=lambda: set(PEERS))
-    asked: deque[Command] = field(default_factory=deque)
-    heard: list[Command] = field(default_factory=list)
+    outstanding: deque[Command] = field(default_factory=deque)
+    received: list[Command] = field(default_factory=list)
 
-    def take(self, effects: list[Effect]) -> None:
-        """Hear what the lease says."""
+    def receive(self, effects: list[Effect]) -> None:
+        """Receive the commands among the effects of the lease."""
         for effect in effects:
             if isinstance(effect, SendCommand):
-                self.asked.append(effect.command)
-                self.heard.append(effect.command)
+                self.outstanding.append(effect.command)
+                self.received.append(effect.command)
 
-    def answer(self) -> Answer:
-        """Do and answer the oldest command."""
-        match command := self.asked.popleft():
+    def answer_next(self) -> Answer:
+        """Carry out the oldest command and return its answer."""
+        match command := self.outstanding.popleft():
             case Announce(one):
                 self.rib[one.key] = one
                 return Answer(command)
@@ -80,12 +81,15 @@ class Exabgp:
         raise AssertionError(command)
 
 
-class Bed:
-    """A lease with an ExaBGP that answers at once."""
+class LeaseRig:
+    """A lease with a fake ExaBGP that answers at once.
 
-    def __init__(self, *held: Route) -> None:
+    ``leased`` are the routes that the lease process before it left in ExaBGP.
+    """
+
+    def __init__(self, *leased: Route) -> None:
         self.now = 100.0
-        self.exabgp = Exabgp({one.key: one for one in held})
+        self.exabgp = Exabgp({one.key: one for one in leased})
         self.lease = LeaseMachine(
             Settings(
                 instance="test",
@@ -99,32 +103,32 @@ class Bed:
         )
         self.effects: list[Effect] = []
         self.lease.on_connected(1, self.now)
-        self.do(self.lease.start(self.now))
+        self.carry_out(self.lease.start(self.now))
 
-    def do(self, effects: list[Effect]) -> list[Effect]:
-        """Carry effects out until ExaBGP has answered everything; give all of them."""
+    def carry_out(self, effects: list[Effect]) -> list[Effect]:
+        """Carry out effects until ExaBGP has answered everything; return all effects."""
         done = list(effects)
-        self.exabgp.take(effects)
-        while self.exabgp.asked:
-            more = self.lease.on_fact(self.exabgp.answer(), self.now)
-            self.exabgp.take(more)
+        self.exabgp.receive(effects)
+        while self.exabgp.outstanding:
+            more = self.lease.on_fact(self.exabgp.answer_next(), self.now)
+            self.exabgp.receive(more)
             done += more
         self.effects += done
         return done
 
-    def say(self, connection: int, line: bytes) -> list[Effect]:
-        """Let an agent say something."""
-        return self.do(self.lease.on_message(connection, line, self.now))
+    def send(self, connection: int, line: bytes) -> list[Effect]:
+        """Send a line of an agent to the lease."""
+        return self.carry_out(self.lease.on_message(connection, line, self.now))
 
-    def wait(self, seconds: float) -> list[Effect]:
-        """Let time pass in ticks of 50 ms."""
+    def advance(self, seconds: float) -> list[Effect]:
+        """Advance time in ticks of 50 ms."""
         done: list[Effect] = []
         for _ in range(round(seconds / 0.05)):
             self.now += 0.05
-            done += self.do(self.lease.tick(self.now))
+            done += self.carry_out(self.lease.tick(self.now))
         return done
 
 
-def reports(effects: list[Effect]) -> list[Report]:
-    """Pick the reports."""
+def reports_in(effects: list[Effect]) -> list[Report]:
+    """Return the reports among effects."""
     return [effect.report for effect in effects if isinstance(effect, SendReport)]

@@ -21,15 +21,15 @@ from anycastd.lease.reconfigure import (
 from anycastd.profile.model import Profile
 from anycastd.speaker.directory import lease_command
 from anycastd.speaker.exabgp import config as config_module
-from support.lease_rig import PEERS, VIPS, Bed, reports, route, want
+from support.lease_rig import PEERS, VIPS, LeaseRig, reports_in, route, want
 from support.profiles import profile
 
 THIRD = "192.0.2.6"
 BOTH = ("192.0.2.4", "192.0.2.5")
 
 
-class Changing(Bed):
-    """A bed whose speaker can take over other sessions; it runs the configuration ``old``."""
+class ReloadableRig(LeaseRig):
+    """A rig whose speaker can take over other sessions; it runs the configuration ``old``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,13 +37,13 @@ class Changing(Bed):
             replace(self.lease.settings, can_reload=True, config="old", ttl_max=300.0), self.now
         )
         self.lease.on_connected(1, self.now)
-        self.do(self.lease.start(self.now))
-        self.say(1, want(1, route(), route(neighbor=PEERS[1]), ttl=300.0))
+        self.carry_out(self.lease.start(self.now))
+        self.send(1, want(1, route(), route(neighbor=PEERS[1]), ttl=300.0))
         self.effects.clear()
 
     def ask(self) -> list[Effect]:
         """Have an agent ask for the sessions of the profile."""
-        return self.say(1, Reload().dump())
+        return self.send(1, Reload().dump())
 
     def written(
         self,
@@ -57,11 +57,11 @@ class Changing(Bed):
         """Have the files written."""
         settings = replace(self.lease.settings, neighbors=neighbors, prefixes=frozenset(VIPS))
         step = WriteResult(config, file_changed, changed, deferred)
-        return self.do(self.lease.on_written(step, settings, self.now))
+        return self.carry_out(self.lease.on_written(step, settings, self.now))
 
     def loaded(self, config: str = "new", error: str | None = None) -> list[Effect]:
         """Have ExaBGP say what it runs."""
-        return self.do(self.lease.on_fact(ConfigLoaded(config, error), self.now))
+        return self.carry_out(self.lease.on_fact(ConfigLoaded(config, error), self.now))
 
     def session(self, neighbor: str, session: Session) -> list[Effect]:
         """Have a session change."""
@@ -69,7 +69,7 @@ class Changing(Bed):
             self.exabgp.up.add(neighbor)
         else:
             self.exabgp.up.discard(neighbor)
-        return self.do(self.lease.on_fact(SessionChanged(neighbor, session), self.now))
+        return self.carry_out(self.lease.on_fact(SessionChanged(neighbor, session), self.now))
 
 
 def steps(effects: list[Effect]) -> list[Effect]:
@@ -77,176 +77,178 @@ def steps(effects: list[Effect]) -> list[Effect]:
     return [effect for effect in effects if isinstance(effect, WriteConfig | ReloadConfig)]
 
 
-def word(bed: Bed) -> str:
+def word(rig: LeaseRig) -> str:
     """What the newest report says of the change."""
-    return reports(bed.effects)[-1].reload
+    return reports_in(rig.effects)[-1].reload
 
 
 def test_a_speaker_that_cannot_says_so() -> None:
     """One whose shim or files are older: nothing happens, and the words say what to do."""
-    bed = Bed()
-    done = bed.say(1, Reload().dump())
+    rig = LeaseRig()
+    done = rig.send(1, Reload().dump())
     assert not steps(done)
-    assert reports(done)[-1].reload == ""
-    assert "restart it" in reports(done)[-1].problems[0]
+    assert reports_in(done)[-1].reload == ""
+    assert "restart it" in reports_in(done)[-1].problems[0]
 
 
 def test_what_disturbs_nobody_is_done_in_one_step() -> None:
     """Written, read, said to whom is new; then the lease runs the new configuration."""
-    bed = Changing()
-    assert steps(bed.ask()) == [WriteConfig()]
-    assert word(bed) == "busy"
-    assert steps(bed.written(changed=(THIRD,), neighbors=(*PEERS, THIRD))) == [ReloadConfig()]
-    bed.exabgp.heard.clear()
-    bed.loaded()
-    assert bed.exabgp.heard == [QuerySessions()], "nobody wants a route for it yet"
+    rig = ReloadableRig()
+    assert steps(rig.ask()) == [WriteConfig()]
+    assert word(rig) == "busy"
+    assert steps(rig.written(changed=(THIRD,), neighbors=(*PEERS, THIRD))) == [ReloadConfig()]
+    rig.exabgp.received.clear()
+    rig.loaded()
+    assert rig.exabgp.received == [QuerySessions()], "nobody wants a route for it yet"
     third = route(neighbor=THIRD)
-    bed.say(1, want(2, route(), route(neighbor=PEERS[1]), third, ttl=300.0))
-    assert bed.exabgp.heard[1:] == [Announce(third)]
-    bed.wait(0.1)
-    assert word(bed) == "ready"
-    assert reports(bed.effects)[-1].config == "new"
+    rig.send(1, want(2, route(), route(neighbor=PEERS[1]), third, ttl=300.0))
+    assert rig.exabgp.received[1:] == [Announce(third)]
+    rig.advance(0.1)
+    assert word(rig) == "ready"
+    assert reports_in(rig.effects)[-1].config == "new"
 
 
 def test_what_waited_for_a_neighbor_is_said_as_soon_as_exabgp_knows_it() -> None:
     """The agent wants it before; it is left out and named until then."""
-    bed = Changing()
+    rig = ReloadableRig()
     third = route(neighbor=THIRD)
-    done = bed.say(1, want(2, route(), third, ttl=300.0))
-    assert reports(done)[-1].problems == (f"{THIRD} is not a neighbor of the speaker",)
-    bed.ask()
-    bed.written(changed=(THIRD,), neighbors=(*PEERS, THIRD))
-    assert third.key not in bed.exabgp.rib
-    done = bed.loaded()
-    assert bed.exabgp.rib[third.key] == third
-    assert reports(done)[-1].problems == ()
+    done = rig.send(1, want(2, route(), third, ttl=300.0))
+    assert reports_in(done)[-1].problems == (f"{THIRD} is not a neighbor of the speaker",)
+    rig.ask()
+    rig.written(changed=(THIRD,), neighbors=(*PEERS, THIRD))
+    assert third.key not in rig.exabgp.rib
+    done = rig.loaded()
+    assert rig.exabgp.rib[third.key] == third
+    assert reports_in(done)[-1].problems == ()
 
 
 def test_other_vips_need_no_reading() -> None:
     """ExaBGP's own file is the same: nothing is asked of it."""
-    bed = Changing()
-    bed.ask()
-    settings = replace(bed.lease.settings, prefixes=frozenset({VIPS[0], "203.0.113.99/32"}))
-    done = bed.do(bed.lease.on_written(WriteResult("old", file_changed=False), settings, bed.now))
+    rig = ReloadableRig()
+    rig.ask()
+    settings = replace(rig.lease.settings, prefixes=frozenset({VIPS[0], "203.0.113.99/32"}))
+    done = rig.carry_out(
+        rig.lease.on_written(WriteResult("old", file_changed=False), settings, rig.now)
+    )
     assert not steps(done)
-    assert word(bed) == "ready"
-    bed.say(1, want(2, route("203.0.113.99/32"), ttl=300.0))
-    assert set(bed.exabgp.rib) == {(PEERS[0], "203.0.113.99/32")}
+    assert word(rig) == "ready"
+    rig.send(1, want(2, route("203.0.113.99/32"), ttl=300.0))
+    assert set(rig.exabgp.rib) == {(PEERS[0], "203.0.113.99/32")}
 
 
 def test_what_was_written_and_never_read_is_read() -> None:
     """The lease process before us ended in between: the file is right, ExaBGP runs another."""
-    bed = Changing()
-    bed.ask()
-    assert steps(bed.written(file_changed=False)) == [ReloadConfig()]
+    rig = ReloadableRig()
+    rig.ask()
+    assert steps(rig.written(file_changed=False)) == [ReloadConfig()]
 
 
 def test_sessions_close_one_at_a_time() -> None:
     """The second one when the first is up again, not when it is merely not down yet."""
-    bed = Changing()
-    bed.ask()
-    assert steps(bed.written(file_changed=False, config="old", deferred=BOTH)) == [
+    rig = ReloadableRig()
+    rig.ask()
+    assert steps(rig.written(file_changed=False, config="old", deferred=BOTH)) == [
         WriteConfig(BOTH[:1])
     ]
-    assert steps(bed.written("new-1", changed=BOTH[:1], deferred=BOTH[1:])) == [ReloadConfig()]
-    assert not steps(bed.loaded("new-1"))
-    assert not steps(bed.wait(1.0)), "its old session is still up"
-    bed.session(BOTH[0], Session.DOWN)
-    assert not steps(bed.wait(5.0))
-    bed.exabgp.heard.clear()
-    bed.session(BOTH[0], Session.UP)
-    assert Announce(route()) in bed.exabgp.heard, "it is told everything again"
-    assert steps(bed.wait(0.1)) == [WriteConfig(BOTH[1:])]
-    assert steps(bed.written("new", changed=BOTH[1:])) == [ReloadConfig()]
-    bed.loaded("new")
-    bed.wait(0.1)
-    assert word(bed) == "ready"
+    assert steps(rig.written("new-1", changed=BOTH[:1], deferred=BOTH[1:])) == [ReloadConfig()]
+    assert not steps(rig.loaded("new-1"))
+    assert not steps(rig.advance(1.0)), "its old session is still up"
+    rig.session(BOTH[0], Session.DOWN)
+    assert not steps(rig.advance(5.0))
+    rig.exabgp.received.clear()
+    rig.session(BOTH[0], Session.UP)
+    assert Announce(route()) in rig.exabgp.received, "it is told everything again"
+    assert steps(rig.advance(0.1)) == [WriteConfig(BOTH[1:])]
+    assert steps(rig.written("new", changed=BOTH[1:])) == [ReloadConfig()]
+    rig.loaded("new")
+    rig.advance(0.1)
+    assert word(rig) == "ready"
 
 
 def test_who_gets_another_session_is_told_everything_again() -> None:
     """ExaBGP takes a neighbor with another AS number for one that it has never seen."""
-    bed = Changing()
-    bed.ask()
-    bed.written(changed=BOTH[:1])
-    bed.exabgp.heard.clear()
-    bed.exabgp.rib.clear()
-    bed.loaded()
-    assert bed.exabgp.heard == [Announce(route()), QuerySessions()]
+    rig = ReloadableRig()
+    rig.ask()
+    rig.written(changed=BOTH[:1])
+    rig.exabgp.received.clear()
+    rig.exabgp.rib.clear()
+    rig.loaded()
+    assert rig.exabgp.received == [Announce(route()), QuerySessions()]
 
 
 def test_a_session_that_is_down_anyway_goes_first() -> None:
     """And where it does not come up, the one that is up is kept as it is, with words."""
-    bed = Changing()
-    bed.session(BOTH[1], Session.DOWN)
-    bed.ask()
-    assert steps(bed.written(file_changed=False, config="old", deferred=BOTH)) == [
+    rig = ReloadableRig()
+    rig.session(BOTH[1], Session.DOWN)
+    rig.ask()
+    assert steps(rig.written(file_changed=False, config="old", deferred=BOTH)) == [
         WriteConfig(BOTH[1:])
     ]
-    bed.written("new-1", changed=BOTH[1:], deferred=BOTH[:1])
-    bed.loaded("new-1")
-    assert not steps(bed.wait(UP_TIMEOUT + 1))
-    assert word(bed) == "ready"
-    (problem,) = reports(bed.effects)[-1].problems
+    rig.written("new-1", changed=BOTH[1:], deferred=BOTH[:1])
+    rig.loaded("new-1")
+    assert not steps(rig.advance(UP_TIMEOUT + 1))
+    assert word(rig) == "ready"
+    (problem,) = reports_in(rig.effects)[-1].problems
     assert BOTH[0] in problem
     assert "no other one is up" in problem
-    bed.session(BOTH[1], Session.UP)
-    bed.ask()
-    done = bed.written("new-1", file_changed=False, deferred=BOTH[:1])
+    rig.session(BOTH[1], Session.UP)
+    rig.ask()
+    done = rig.written("new-1", file_changed=False, deferred=BOTH[:1])
     assert steps(done) == [WriteConfig(BOTH[:1])], "asked again, it goes on"
 
 
 def test_the_only_session_of_all_is_closed_without_another() -> None:
     """There is no other to wait for."""
-    bed = Changing()
-    bed.ask()
-    bed.written("mid", neighbors=BOTH[:1], deferred=BOTH[:1])
-    bed.loaded("mid")
-    assert steps(bed.wait(0.1)) == [WriteConfig(BOTH[:1])]
+    rig = ReloadableRig()
+    rig.ask()
+    rig.written("mid", neighbors=BOTH[:1], deferred=BOTH[:1])
+    rig.loaded("mid")
+    assert steps(rig.advance(0.1)) == [WriteConfig(BOTH[:1])]
 
 
 @pytest.mark.parametrize("how", ["not written", "not taken", "not heard"])
 def test_a_change_that_fails_is_said_and_changes_nothing(how: str) -> None:
     """The files cannot be written, ExaBGP refuses them, or says nothing."""
-    bed = Changing()
-    before = dict(bed.exabgp.rib)
-    bed.ask()
+    rig = ReloadableRig()
+    before = dict(rig.exabgp.rib)
+    rig.ask()
     if how == "not written":
-        done = bed.do(bed.lease.on_write_failed("md5: cannot be read", bed.now))
+        done = rig.carry_out(rig.lease.on_write_failed("md5: cannot be read", rig.now))
     else:
-        bed.written(changed=(THIRD,), neighbors=(*PEERS, THIRD))
+        rig.written(changed=(THIRD,), neighbors=(*PEERS, THIRD))
         done = (
-            bed.loaded("old", "syntax error")
+            rig.loaded("old", "syntax error")
             if how == "not taken"
-            else bed.wait(READ_TIMEOUT + 0.1)
+            else rig.advance(READ_TIMEOUT + 0.1)
         )
-    (problem,) = reports(done)[-1].problems
+    (problem,) = reports_in(done)[-1].problems
     words = {"not written": "md5: cannot", "not taken": "syntax error", "not heard": "did not read"}
     assert words[how] in problem
-    assert (word(bed), reports(done)[-1].config) == ("ready", "old")
-    assert bed.exabgp.rib == before
-    assert set(bed.lease.neighbors) == set(PEERS)
-    assert steps(bed.ask()) == [WriteConfig()], "asked again, it tries again"
+    assert (word(rig), reports_in(done)[-1].config) == ("ready", "old")
+    assert rig.exabgp.rib == before
+    assert set(rig.lease.neighbors) == set(PEERS)
+    assert steps(rig.ask()) == [WriteConfig()], "asked again, it tries again"
 
 
 def test_asked_during_a_change_there_is_another_one_after_it() -> None:
     """The file may have been saved once more."""
-    bed = Changing()
-    bed.ask()
-    assert not steps(bed.ask())
-    bed.written()
-    bed.loaded()
-    assert steps(bed.wait(0.1)) == [WriteConfig()]
+    rig = ReloadableRig()
+    rig.ask()
+    assert not steps(rig.ask())
+    rig.written()
+    rig.loaded()
+    assert steps(rig.advance(0.1)) == [WriteConfig()]
 
 
 def test_a_neighbor_that_goes_takes_its_routes_along() -> None:
     """Nothing is said to a neighbor that ExaBGP does not know any more."""
-    bed = Changing()
-    bed.ask()
-    bed.written(neighbors=BOTH[:1])
-    bed.exabgp.heard.clear()
-    bed.exabgp.rib = {key: one for key, one in bed.exabgp.rib.items() if key[0] == BOTH[0]}
-    done = bed.loaded()
-    assert bed.exabgp.heard == [QuerySessions()]
+    rig = ReloadableRig()
+    rig.ask()
+    rig.written(neighbors=BOTH[:1])
+    rig.exabgp.received.clear()
+    rig.exabgp.rib = {key: one for key, one in rig.exabgp.rib.items() if key[0] == BOTH[0]}
+    done = rig.loaded()
+    assert rig.exabgp.received == [QuerySessions()]
     told = [effect.report for effect in done if isinstance(effect, SendReport)]
     assert told[-1].leased == (route(),)
     assert set(told[-1].neighbors) == {BOTH[0]}
