@@ -134,7 +134,7 @@ class Answers:
             if requested in (None, name) and any(cap.source in _RELEASABLE for cap in decision.caps)
         ]
         for name in waiting:
-            loop.inbox.said_return(name, loop.clock.now())
+            loop.inbox.request_return(name, loop.clock.now())
             log.warning("%s: an operator released it with `anycastd return`", name)
         return {"v": VERSION, "returned": waiting}
 

@@ -232,7 +232,7 @@ class Daemon:
         """Take a new state of the lease: what is acknowledged, and what a pass has to know."""
         if view.report is not None and view.connected:
             self.history.record_acknowledged(view.report.acked, self.clock.now())
-        self.inbox.leased(view)
+        self.inbox.lease_changed(view)
 
     def _on_lease_silent(self) -> None:
         """End the foreground form's speaker: its lease process does not answer any more."""

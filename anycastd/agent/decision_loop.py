@@ -70,7 +70,7 @@ class DecisionLoop:
             self._send(result)
             if result.wanted is not None:
                 self._notify_alive()
-            await self.inbox.news(
+            await self.inbox.wait_for_news(
                 None if result.wake_at is None else max(0.0, result.wake_at - now)
             )
 

@@ -1,4 +1,7 @@
-"""The newest value of every source, and what of it is news: what the daemon's loop waits for."""
+"""The newest value of every source, and whether a new pass is due.
+
+Sources call its methods; the decision loop waits for news and takes a copy for each pass.
+"""
 
 from __future__ import annotations
 
@@ -24,67 +27,67 @@ class Inbox:
         self.vips: dict[str, VipState] = {}
         self.lease = LeaseView()
         self.self_tests: dict[str, Probe] = {}
-        self.returns: dict[str, float] = {}
+        self.returned_at: dict[str, float] = {}
         self.drains: Table = {}
         self.region_reports: Mapping[str, RegionReport] = {}
         self._news = asyncio.Event()
 
     def look(self, instance: str, observation: Observation) -> None:
-        """Take a look at HAProxy."""
+        """Store the newest look at a HAProxy."""
         self.haproxy[instance] = observation
         self._news.set()
 
     def vip(self, vip: Network, address: VipAddress) -> None:
-        """Take the state of a VIP on its interface."""
+        """Store the state of a VIP on its interface."""
         self.vips[str(vip)] = VipState(address.usable, address.detail)
         self._news.set()
 
     def probe(self, service: str, probe: Probe) -> None:
-        """Take a self-test; only what changes a verdict is news, or each test would cost a pass."""
+        """Store the newest self-test; it is news only if it changes the verdict of a pass."""
         before = self.self_tests.get(service)
         self.self_tests[service] = probe
         if before is None or before.decision_key != probe.decision_key:
             self._news.set()
 
-    def leased(self, view: LeaseView) -> None:
-        """Take the state of the lease; only what a decision depends on is news.
+    def lease_changed(self, view: LeaseView) -> None:
+        """Store the state of the lease; it is news only if a decision depends on the change.
 
-        Each pass sends a Want and each Want is answered by a report: were that news, the two
-        would chase each other for ever.
+        Each pass sends a Want, and a report answers each Want.  If every report were news, passes
+        would follow each other without a pause.
         """
         before, self.lease = self.lease, view
-        if _matters(before) != _matters(view):
+        if _decision_relevant(before) != _decision_relevant(view):
             self._news.set()
 
-    def said_return(self, service: str, now: float) -> None:
-        """Take somebody's word that a service may return."""
-        self.returns[service] = now
+    def request_return(self, service: str, now: float) -> None:
+        """Store that an operator let a service return at ``now``."""
+        self.returned_at[service] = now
         self._news.set()
 
     def wake(self) -> None:
-        """Ask for a pass: something else in here is another one."""
+        """Request a pass, because an attribute was changed."""
         self._news.set()
 
-    async def news(self, within: float | None) -> None:
-        """Wait for news, at most ``within`` seconds (None: for ever)."""
+    async def wait_for_news(self, timeout: float | None) -> None:
+        """Wait for news, at most ``timeout`` seconds (None: without a limit)."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(timeout):
                 await self._news.wait()
         self._news.clear()
 
     def inputs(self) -> Inputs:
-        """Give a copy for one pass."""
+        """Copy everything for one pass."""
         return Inputs(
             Evidence(dict(self.haproxy), dict(self.self_tests)),
             dict(self.vips),
             self.lease,
             self.drains,
             self.region_reports,
-            returns=dict(self.returns),
+            returned_at=dict(self.returned_at),
         )
 
 
-def _matters(view: LeaseView) -> tuple[object, ...]:
+def _decision_relevant(view: LeaseView) -> tuple[object, ...]:
     report = view.report
     sessions = (
         ()

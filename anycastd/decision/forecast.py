@@ -1,4 +1,4 @@
-"""What would happen next if nothing changed: the same pure core, run forward."""
+"""What happens next if nothing changes: the same passes, run forward in time (pure)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_STEPS = 1000
 
 @dataclass(frozen=True, slots=True)
 class ForecastStep:
-    """From ``after`` seconds on, this is a service's decision."""
+    """The decision for a service from ``after`` seconds on."""
 
     after: float
     decision: Decision
@@ -25,25 +25,28 @@ class ForecastStep:
 def forecast(
     profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now: float, ahead: float
 ) -> dict[str, tuple[ForecastStep, ...]]:
-    """Run the core ``ahead`` seconds forward from ``now`` on ever the same evidence.
+    """Run passes from ``now`` on for ``ahead`` seconds, always on the same evidence.
 
-    Gives for each service its decisions, the present one first, then one for each change of level.
+    Returns for each service its present decision, then one for each change of level.
     """
-    stages: dict[str, list[ForecastStep]] = {name: [] for name in profile.services}
+    steps: dict[str, list[ForecastStep]] = {name: [] for name in profile.services}
     at = now
-    # As if they were taken over and over: never too old, so that only true timers wake a pass.
-    others = {
-        name: replace(other, asked_at=now + ahead) for name, other in inputs.region_reports.items()
+    # Evidence never becomes too old here, so that only the policy's timers wake a pass.
+    reports = {
+        name: replace(report, asked_at=now + ahead)
+        for name, report in inputs.region_reports.items()
     }
-    inputs = replace(inputs, evidence=inputs.evidence.refreshed(now + ahead), region_reports=others)
+    inputs = replace(
+        inputs, evidence=inputs.evidence.refreshed(now + ahead), region_reports=reports
+    )
     for _ in range(MAX_STEPS):
         step = advance(profile, memory, inputs, at)
         memory = step.memory
         inputs = replace(inputs, drains=step.drains)
         for name, decision in step.decisions.items():
-            if not stages[name] or stages[name][-1].decision.level is not decision.level:
-                stages[name].append(ForecastStep(at - now, decision))
+            if not steps[name] or steps[name][-1].decision.level is not decision.level:
+                steps[name].append(ForecastStep(at - now, decision))
         if step.wake_at is None or step.wake_at > now + ahead:
             break
         at = step.wake_at
-    return {name: tuple(found) for name, found in stages.items()}
+    return {name: tuple(found) for name, found in steps.items()}

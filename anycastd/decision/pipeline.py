@@ -1,7 +1,7 @@
-"""advance(): the only composition of the stages.
+"""advance(): the only composition of the stages (pure).
 
-Level, not edge: each pass derives the whole wanted set from what is known now; events only say
-that a pass is due.
+Each pass derives the whole set of wanted routes from the newest inputs.  Events only say that a
+pass is due; none of them is a cause by itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from anycastd.profile.model import Profile
 
 @dataclass(frozen=True, slots=True)
 class VipState:
-    """Whether a VIP stands usable on its interface; ``why`` in words."""
+    """Whether a VIP is usable on its interface; ``detail`` is for people."""
 
     usable: bool
     detail: str = ""
@@ -35,9 +35,10 @@ class VipState:
 
 @dataclass(frozen=True, slots=True)
 class LeaseView:
-    """The lease as the agent sees it: connected or not, the newest report, and what is held.
+    """The lease as the agent sees it.
 
-    ``leased`` is None until the first report has come; it outlives a lost connection.
+    ``leased`` are the routes that the lease has.  It is None before the first report, and stays as
+    it is when the connection is lost.
     """
 
     connected: bool = False
@@ -47,11 +48,11 @@ class LeaseView:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All that a pass sees: the newest value of every source, by name.
+    """Everything that a pass depends on, besides the profile, its memory and the time.
 
     ``vips``: prefix -> VipState.  ``drains``: as the last pass left them.
-    ``others``: region name -> its newest answer.  ``returns``: service name -> when somebody last
-    said `anycastd return`.
+    ``region_reports``: name of the region -> its newest answer.  ``returned_at``: name of the
+    service -> when an operator last said `anycastd return` (own time, seconds).
     """
 
     evidence: Evidence = field(default_factory=Evidence)
@@ -59,17 +60,17 @@ class Inputs:
     lease: LeaseView = LeaseView()
     drains: Table = field(default_factory=dict)
     region_reports: Mapping[str, RegionReport] = field(default_factory=dict)
-    returns: Mapping[str, float] = field(default_factory=dict)
+    returned_at: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    """What a pass gives.
+    """The outcome of a pass.
 
-    ``wanted`` is None while there is nothing to say yet: some HAProxy has not been looked at, so
-    what the lease holds must be neither renewed nor withdrawn.  ``wake_at`` is when time alone
-    may change the outcome (None: never).  ``drains`` are those that go on, ``holds`` what they do
-    to each service.
+    ``wanted`` are all routes to announce.  It is None before every HAProxy was looked at once: the
+    lease must be neither renewed nor withdrawn then.  ``wake_at`` is when time alone may change the
+    outcome (None: never; own time, seconds).  ``drains`` are those that go on, ``drain_effects``
+    what they do to each service.
     """
 
     memory: Mapping[str, Memory]
@@ -88,44 +89,49 @@ class PassResult:
 def advance(
     profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now: float
 ) -> PassResult:
-    """Run one pass at ``now`` (seconds, own time) over everything known."""
+    """Run one pass at ``now`` (own time, seconds)."""
     complete = all(name in inputs.evidence.haproxy for name in profile.haproxy)
     sessions = _sessions(inputs.lease)
     adopting = _adopting(profile, memory, inputs.lease.leased) if complete else {}
     levels_before = {name: each.level for name, each in memory.items() if each.adopted}
     unsteered = {name for name, each in profile.services.items() if not each.prepends_steer}
-    going, holds = draining.advance_drains(
+    going, effects = draining.advance_drains(
         profile, inputs.drains, levels_before, inputs.region_reports, now, unsteered=unsteered
     )
     decisions: dict[str, Decision] = {}
     remembered: dict[str, Memory] = {}
     for name, service in profile.services.items():
         verdict = judge_service(profile, service, inputs.evidence, now)
-        held = adopting.get(name)
         vip = inputs.vips.get(service.prefix)
-        there = None if vip is None else vip.usable
-        drain = holds[name][0].cap if name in holds else None
-        around = Context(sessions, there, held, drain, returned_at=inputs.returns.get(name))
+        vip_usable = None if vip is None else vip.usable
+        drain = effects[name][0].cap if name in effects else None
+        context = Context(
+            sessions,
+            vip_usable,
+            adopting.get(name),
+            drain,
+            returned_at=inputs.returned_at.get(name),
+        )
         before = memory.get(name) or Memory(level_began_at=now)
-        decisions[name], remembered[name] = decide(service, verdict, around, before, now)
+        decisions[name], remembered[name] = decide(service, verdict, context, before, now)
     wake = [d.wake_at for d in decisions.values() if d.wake_at is not None]
     wake += draining.wake_times(going)
     levels = [(profile.services[name], d.level) for name, d in decisions.items()]
     ready = complete and inputs.lease.leased is not None
     return PassResult(
         memory=remembered,
-        wanted=wanted_routes(profile, levels, holds) if ready else None,
+        wanted=wanted_routes(profile, levels, effects) if ready else None,
         decisions=decisions,
         wake_at=min(wake, default=None),
         drains=going,
-        drain_effects=holds,
+        drain_effects=effects,
     )
 
 
 def restart_at_withdrawn(memory: Mapping[str, Memory], now: float) -> Mapping[str, Memory]:
-    """Give other memories to those that think they are announced, once the lease ran out.
+    """After an expiry of the lease, give new memories for all services that were announced.
 
-    Nothing is held any more, so they come back step by step.
+    Nothing is announced any more, so they return step by step, from withdrawn.
     """
     return {
         name: replace(each, level=Level.WITHDRAWN, level_began_at=now, changed_at=now)
@@ -135,20 +141,20 @@ def restart_at_withdrawn(memory: Mapping[str, Memory], now: float) -> Mapping[st
 
 
 def _adopting(
-    profile: Profile, memory: Mapping[str, Memory], held: tuple[Route, ...] | None
+    profile: Profile, memory: Mapping[str, Memory], leased: tuple[Route, ...] | None
 ) -> dict[str, Level]:
-    """Find the levels at which the lease holds the services that have not adopted theirs yet."""
+    """Find the levels at which services are leased that have not adopted their level yet."""
     new = [
         s for name, s in profile.services.items() if name not in memory or not memory[name].adopted
     ]
-    if held is None or not new:
+    if leased is None or not new:
         return {}
-    found = index_by_prefix(held)
-    return {each.name: leased_level(profile, each, found.get(each.prefix, ())) for each in new}
+    routes = index_by_prefix(leased)
+    return {each.name: leased_level(profile, each, routes.get(each.prefix, ())) for each in new}
 
 
 def _sessions(lease: LeaseView) -> bool | None:
-    """Whether any session is up; None while the lease cannot tell."""
+    """Tell whether any session is up; None while the lease does not know."""
     if not lease.connected or lease.report is None:
         return None
     states = [peer.session for peer in lease.report.neighbors.values()]

@@ -205,7 +205,7 @@ class World:
             weather.lease(self.held),
             drains=self.drains,
             region_reports={} if answer is None else {OTHER: answer},
-            returns={} if self.returned is None else {"web": self.returned},
+            returned_at={} if self.returned is None else {"web": self.returned},
         )
         step = advance(its, self.memory, inputs, now)
         if step.memory != self.memory or step.drains != self.drains:

@@ -50,23 +50,25 @@ def describe(condition: Condition | Maintenance) -> str:
 
 
 def evaluate_rule(
-    ref: RuleRef, rule: Rule, instance: Instance, look: Observation | None, now: float
+    rule_ref: RuleRef, rule: Rule, instance: Instance, look: Observation | None, now: float
 ) -> Finding:
     """Evaluate ``rule`` on the newest look at its HAProxy (None: there was no look yet)."""
     if isinstance(look, Snapshot):
         changes_at = look.asked_at + instance.deadline
         if now < changes_at:
-            return _EVALUATORS[type(rule)](ref, rule, look, changes_at)
+            return _EVALUATORS[type(rule)](rule_ref, rule, look, changes_at)
         return _without_answer(
-            ref, f"asked {now - look.asked_at:.1f} s ago", Reason.EVIDENCE_STALE, look.asked_at
+            rule_ref, f"asked {now - look.asked_at:.1f} s ago", Reason.EVIDENCE_STALE, look.asked_at
         )
     if isinstance(look, Gone):
-        return _without_answer(ref, look.detail, Reason.HAPROXY_GONE, look.asked_at)
+        return _without_answer(rule_ref, look.detail, Reason.HAPROXY_GONE, look.asked_at)
     if isinstance(look, Unreadable):
-        return _evaluate_unreadable(ref, look, instance.deadline, now)
+        return _evaluate_unreadable(rule_ref, look, instance.deadline, now)
     # As for one that is silent: no look yet proves nothing bad either.
     reason, believe_for = Reason.NOT_LOOKED, 2 * instance.deadline
-    return Finding(ref, _UNKNOWN, "", reason, alive=False, asked_at=now, believe_for=believe_for)
+    return Finding(
+        rule_ref, _UNKNOWN, "", reason, alive=False, asked_at=now, believe_for=believe_for
+    )
 
 
 def _without_answer(ref: RuleRef, detail: str, reason: Reason, asked_at: float) -> Finding:

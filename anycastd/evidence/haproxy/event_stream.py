@@ -15,7 +15,9 @@ from anycastd.profile.model import Instance
 
 MAX_LINE = 1 << 16
 """Bytes of a line of events."""
-NO_RING = f"the profile gives it no `ring`: write `ring: anycastd`, and {events.ring_setup_hint('anycastd')}"
+NO_RING = "the profile gives it no `ring`: write `ring: anycastd`, and " + events.ring_setup_hint(
+    "anycastd"
+)
 
 
 async def why_not_event_driven(instance: Instance, timeout: float) -> str:

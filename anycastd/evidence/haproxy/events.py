@@ -10,25 +10,21 @@ from anycastd.evidence.haproxy.stats import parse_worker
 
 
 class Event(Enum):
-    """What a line of the event ring asks for."""
+    """What to do about a line of the event ring."""
 
     NOTHING = "nothing"
     LOOK = "look"
     STOPPING = "stopping"
 
 
-# The lines reach us as `format raw`, or behind whatever header the operator's ring writes.
+# Lines come as `format raw`, or after whatever header the operator's ring writes.
 _SERVER = re.compile(r"(?:Server|(?:Health|Agent) check for (?:backup )?server) ([^\s/]+)/\S+ ")
-
-
 _PROXY = re.compile(r"(?:Paused|Resumed) \S+ (\S+)\.|(\S+) has no server available!")
-
-
 _STOPPED = re.compile(r"Proxy (\S+) (?:hard-)?stopped \(")
 
 
 def classify_event(line: str) -> tuple[Event, str]:
-    """A line of the event ring -> what it asks for, and the proxy that it names (or empty)."""
+    """Classify a line of the event ring: what to do, and the proxy that it names (or empty)."""
     if match := _STOPPED.search(line):
         return Event.STOPPING, match[1]
     if match := _SERVER.search(line):
@@ -39,12 +35,12 @@ def classify_event(line: str) -> tuple[Event, str]:
 
 
 def build_stream_request(ring: str) -> str:
-    """The request line whose answer is ``show info`` and then the ring's new lines, for ever."""
+    """Build the request whose answer is ``show info``, then each new line of the ring."""
     return f"show info;show events {ring} -w -n\n"
 
 
 def ring_setup_hint(name: str) -> str:
-    """What to write into HAProxy's configuration so that it has a ring, and we its events."""
+    """Describe what to write into haproxy.cfg, so that HAProxy gives its events."""
     return (
         f"add a section `ring {name}` with `format raw`, "
         f"`log ring@{name} format raw local0 notice` to `global` and `log global` to `defaults`"
@@ -52,9 +48,9 @@ def ring_setup_hint(name: str) -> str:
 
 
 def parse_stream_start(text: str) -> tuple[Worker, str] | None:
-    """The start of a stream's answer -> its worker and the rest; None while incomplete.
+    """Parse the start of a stream: its worker and the rest of ``text``; None while incomplete.
 
-    Raises GarbageError when it is no answer to ``stream``.
+    Raises MalformedAnswerError when it is not an answer to ``build_stream_request``.
     """
     info, end, rest = text.partition("\n\n")
     if not end:
@@ -63,7 +59,7 @@ def parse_stream_start(text: str) -> tuple[Worker, str] | None:
 
 
 def explain_refusal(answer: str, ring_name: str) -> str:
-    """HAProxy's refusal of an event stream -> what is wrong and what to write."""
+    """Explain why HAProxy refused an event stream, and what to write."""
     if "No such event sink" in answer:
         return f"it has no ring named {ring_name}: {ring_setup_hint(ring_name)}"
     if "Permission denied" in answer:

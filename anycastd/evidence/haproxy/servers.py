@@ -18,9 +18,11 @@ class Usable(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server row: ``status``, ``check`` and ``last`` are HAProxy's own words, ``why`` is ours.
+    """One server row.
 
-    ``last`` is what the last check said, ``tracked`` is ``backend/server`` or empty.
+    ``status`` and ``check`` are HAProxy's own words, ``detail`` says for people why the server
+    counts or not.  ``checked``: HAProxy checks it at all.  ``tracked`` is the server that it
+    tracks, as ``backend/server``, or empty.
     """
 
     name: str
@@ -31,12 +33,14 @@ class Server:
     weight: int
     backup: bool
     checked: bool
-    last: str = ""
     tracked: str = ""
 
 
 class Tally(NamedTuple):
-    """How many servers are proved, unproved, of the latter not even checked, and no backups."""
+    """Numbers of a backend's servers.
+
+    ``unchecked`` are those of ``unproved`` that HAProxy does not check; ``active`` are no backups.
+    """
 
     proved: int
     unproved: int
@@ -44,16 +48,9 @@ class Tally(NamedTuple):
     active: int
 
 
-# What counts ---------------------------------------------------------------------------------
-
 _PASSED = {"L4OK", "L6OK", "L7OK", "L7OKC", "PROCOK"}
-
-
 _NEVER = {"INI", "UNK"}
-
-
 _AGENT_ANSWERS = {"L7OK", "CHECKED"}
-
 
 # Statuses in which a server gets no new traffic, by their first word.
 _OUT = {
@@ -65,32 +62,33 @@ _OUT = {
 
 
 def judge_server(
-    status: str, check: str, agent: str, weight: int, said: str
+    status: str, check: str, agent: str, weight: int, check_text: str
 ) -> tuple[Usable, bool, str]:
-    """Judge one server: (usable, checked, why), by the table at the top.
+    """Judge one server by the table in ``snapshot``.  Returns (usable, checked, detail).
 
-    ``check`` and ``agent`` are results without their "* ", ``said`` is what the last check said.
+    ``check`` and ``agent`` are the results without their "* ", ``check_text`` is the text of the
+    last check.
     """
     word, _, rest = status.partition(" ")
     checked = bool(check or agent)
     if word in _OUT:
-        why = _OUT[word] + (f" {rest}" if rest else "") + (f": {said}" if said else "")
-        return Usable.NO, checked, why
+        detail = _OUT[word] + (f" {rest}" if rest else "")
+        return Usable.NO, checked, detail + (f": {check_text}" if check_text else "")
     if status != "no check" and word != "UP":
-        return Usable.NO, checked, f"status {status}, which we do not know"
+        return Usable.NO, checked, f"unknown status {status}"
     if weight == 0:
         return Usable.NO, checked, "weight 0: gets no new traffic"
-    return _by_check(check, rest, said) if check else _by_agent(agent)
+    return _by_check(check, rest, check_text) if check else _by_agent(agent)
 
 
-def _by_check(check: str, going_down: str, said: str) -> tuple[Usable, bool, str]:
+def _by_check(check: str, going_down: str, check_text: str) -> tuple[Usable, bool, str]:
     if check in _PASSED:
         return Usable.YES, True, f"up, check passed ({check})"
     if check in _NEVER:
         return Usable.UNPROVED, True, "shown as up, its first check has not finished"
     if going_down:
-        return Usable.YES, True, f"up {going_down}, last check failed: {said}"
-    return Usable.UNPROVED, True, f"shown as up although its check failed: {said}"
+        return Usable.YES, True, f"up {going_down}, last check failed: {check_text}"
+    return Usable.UNPROVED, True, f"shown as up although its check failed: {check_text}"
 
 
 def _by_agent(agent: str) -> tuple[Usable, bool, str]:
@@ -102,12 +100,12 @@ def _by_agent(agent: str) -> tuple[Usable, bool, str]:
 
 
 def demote_backups(servers: Iterable[Server]) -> tuple[Server, ...]:
-    """Take a backend's servers, each judged alone: backups count only where no active one does."""
+    """Judge backups: they count only while no active server of their backend does."""
     servers = tuple(servers)
     if not any(s.usable is not Usable.NO and not s.backup for s in servers):
         return servers
-    why = "backup, and an active server is up"
+    detail = "backup, and an active server is up"
     return tuple(
-        replace(s, usable=Usable.NO, detail=why) if s.backup and s.usable is not Usable.NO else s
+        replace(s, usable=Usable.NO, detail=detail) if s.backup and s.usable is not Usable.NO else s
         for s in servers
     )

@@ -1,11 +1,11 @@
-"""What a look at HAProxy finds, and which of its servers count.
+"""What one look at HAProxy finds, and which of its servers count (pure).
 
 Which server counts
 -------------------
 HAProxy shows every server as UP from its start, and after each reload, until the first check
-has run.  So UP alone proves nothing: what proves is a check of this worker that passed.  A
-server's ``usable`` is YES (proved), NO, or UNPROVED (HAProxy would use it, on its word alone).
-``why`` says the reason, ``checked`` whether HAProxy checks the server at all.
+has run.  So UP alone proves nothing; a check of this worker that passed does.  A server's
+``usable`` is YES (proved), NO, or UNPROVED (HAProxy would use it, but no check confirms it).
+``checked`` is whether HAProxy checks the server at all.
 
 The table (tests are generated from it; ``-`` is an empty column, ``n/m`` any two numbers)::
 
@@ -27,7 +27,7 @@ The table (tests are generated from it; ``-`` is an empty column, ``n/m`` any tw
     UP                  INI       -        1       unproved  yes      set up by hand, unchecked
     UP                  UNK       -        1       unproved  yes      no check result
     UP                  L4CON     -        1       unproved  yes      set up by hand, it fails
-    UP                  -         -        1       unproved  no       no check's word at all
+    UP                  -         -        1       unproved  no       no result of any check
     no check            -         -        1       unproved  no       HAProxy does not check it
     no check            -         L7OK     1       yes       yes      its agent says up
     no check            -         CHECKED  1       yes       yes      its agent answers
@@ -54,7 +54,7 @@ proof when it replaces a check's result.
 
 * A server that *tracks* another has no check of its own: the check columns of the server at the
   end of the chain stand for its own.  If that row was not asked for, it is UNPROVED;
-  ``stats.untold()`` names the backends to ask for as well.
+  ``query.missing_tracked_backends()`` names the backends to ask for as well.
 * *Backup* servers count only while no active server of their backend does (neither proved nor
   unproved), since HAProxy uses them only then.  Every usable backup counts; without ``option
   allbackups`` HAProxy uses one at a time.
@@ -72,10 +72,11 @@ from anycastd.evidence.haproxy.servers import Server, Tally, Usable
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """``asked`` is when its rows were asked for, ``number`` is HAProxy's own for it.
+    """A backend and its servers.
 
-    ``queued`` is what waits in its queues.  ``weights``, where they were asked for: server ->
-    (the weight that it has now, the one that haproxy.cfg gives it).
+    ``asked_at`` is when the rows were asked for (own time, seconds), ``number`` is HAProxy's own
+    for it, ``queued_requests`` is what waits in all its queues.  ``weights``, where the query asks
+    for them: server -> (its weight now, its weight in haproxy.cfg).
     """
 
     name: str
@@ -89,7 +90,7 @@ class Backend:
     tally: Tally = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Count once a look: several rules ask in each pass, of thousands of servers."""
+        """Count once for each look: several rules ask in each pass, of thousands of servers."""
         yes, unproved = Usable.YES, Usable.UNPROVED
         open_ = [server for server in self.servers if server.usable is unproved]
         tally = Tally(
@@ -103,7 +104,7 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Frontend:
-    """``open`` is also true while it is full: overload is no reason to leave."""
+    """A frontend; ``is_open`` is true also while it is full: overload is no reason to withdraw."""
 
     name: str
     is_open: bool
@@ -115,7 +116,7 @@ class Frontend:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """The HAProxy worker that answered; ``uptime`` in seconds, ``started`` in Unix time."""
+    """The HAProxy worker that answered; ``uptime`` in seconds, ``started_at`` in Unix time."""
 
     pid: int
     uptime: float
@@ -124,16 +125,16 @@ class Worker:
     started_at: int = 0
 
     def is_same_process(self, other: Worker) -> bool:
-        """Whether this is the same process (a pid alone may come back, in a container)."""
+        """Tell whether both are one process; a pid alone may come back, in a container."""
         return self.pid == other.pid and self.started_at == other.started_at
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One look at one HAProxy process; ``asked`` is when the question was asked (seconds).
+    """A complete answer of one HAProxy; ``asked_at`` is when it was asked (own time, seconds).
 
-    A name that a rule needs and HAProxy does not have is simply absent.  ``polling`` says why
-    changes are found by asking again and again; empty while HAProxy's events wake us.
+    A name that HAProxy does not have is absent.  ``polling`` says why HAProxy is polled; empty
+    while its events arrive.
     ``entries``: (map, key) -> its value, None where the map has no such key.
     """
 
@@ -147,7 +148,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Refused or missing on a new connection: there is no HAProxy process; ``why`` in words."""
+    """No HAProxy process: a new connection was refused, or there is no socket."""
 
     asked_at: float
     detail: str
@@ -155,10 +156,10 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """No usable answer (time-out, permission, garbage): cannot see.
+    """No usable answer (timeout, permission, malformed): HAProxy may still serve.
 
-    ``since`` is when the first of the unanswered questions was asked, ``missed`` how many there
-    were, ``asked`` the newest.
+    ``missed`` looks in a row found none: the first was asked at ``began_at``, the newest at
+    ``asked_at`` (own time, seconds).
     """
 
     asked_at: float

@@ -1,8 +1,7 @@
-"""HAProxy's stats and event text -> Snapshot.  Its words stand here and in `haproxy` only.
+"""HAProxy's answer to the request of one look -> Snapshot (pure).
 
-One look is one connection, one request line and one answer: ``question()`` writes the line,
-``parse()`` reads the answer.  The event stream only says when to look: ``stream()`` asks for it,
-``attached()`` reads its beginning, ``concerns()`` each of its lines.
+``query.build_request`` writes the request.  The formats are described in HAProxy's management
+guide, section 9.3: `show stat`, `show info`, `show servers state` and `get map`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Work
 
 
 class MalformedAnswerError(ValueError):
-    """An answer that we do not understand; the message says what was wrong with it."""
+    """An answer in an unknown format; the message quotes what is wrong."""
 
 
 class TruncatedAnswerError(MalformedAnswerError):
@@ -47,7 +46,7 @@ _FIELD = re.compile(r'"((?:[^"]|"")*)"|([^",]*)')
 
 
 class _Row(NamedTuple):
-    """The columns of a row that we read, in the order of ``_COLUMNS``."""
+    """The columns of a row that are read, in the order of ``_COLUMNS``."""
 
     pxname: str
     svname: str
@@ -101,10 +100,10 @@ def parse_answer(text: str, asked_at: float, query: Query) -> Snapshot:
             head.status,
             demote_backups(_server(row, servers) for row in servers.get(name, {}).values()),
             asked_at,
-            _whole(head.iid),
-            _whole(head.scur),
+            _count(head.iid),
+            _count(head.scur),
             # A backend's own row has only what no server's queue holds.
-            _whole(head.qcur) + sum(_whole(row.qcur) for row in servers.get(name, {}).values()),
+            _count(head.qcur) + sum(_count(row.qcur) for row in servers.get(name, {}).values()),
             weights.get(name, {}) if name in query.weights else {},
         )
         for name, head in heads.items()
@@ -112,7 +111,7 @@ def parse_answer(text: str, asked_at: float, query: Query) -> Snapshot:
     return Snapshot(asked_at, worker, found, fronts, entries=entries)
 
 
-# The version of the format, a line before its header.
+# The version of the format: the line before the header.
 _STATE = "1"
 _VALUE = re.compile(r'found=yes.*, value="([^"]*)"')
 
@@ -127,9 +126,11 @@ def _weights(block: list[str], weights: dict[str, dict[str, tuple[int, int]]]) -
         for line in block[2:]:
             fields = line.split()
             backend, server, now, configured = (fields[each] for each in at)
-            weights.setdefault(backend, {})[server] = (_whole(now), _whole(configured))
+            weights.setdefault(backend, {})[server] = (_count(now), _count(configured))
     except (ValueError, IndexError) as error:
-        raise MalformedAnswerError(f"`show servers state` without what we need: {error}") from None
+        raise MalformedAnswerError(
+            f"`show servers state` without a needed field: {error}"
+        ) from None
 
 
 _STATE_COLUMNS = ("be_name", "srv_name", "srv_uweight", "srv_iweight")
@@ -149,7 +150,7 @@ def _entries(blocks: list[list[str]], query: Query) -> dict[tuple[str, str], str
 
 
 def _blocks(text: str) -> list[list[str]]:
-    """Part the answers to the commands of one request: each ends with an empty line."""
+    """Split an answer by commands: the answer to each ends with an empty line."""
     blocks: list[list[str]] = []
     block: list[str] = []
     quotes = '"' in text
@@ -168,6 +169,7 @@ def _blocks(text: str) -> list[list[str]]:
 
 
 def parse_worker(lines: list[str]) -> Worker:
+    """Parse the answer to ``show info``; raises MalformedAnswerError."""
     info = dict(line.split(": ", 1) for line in lines if ": " in line)
     if info.get("Name") is None or "Pid" not in info:
         raise MalformedAnswerError(f"expected the answer to `show info`, got: {_excerpt(lines)}")
@@ -180,21 +182,21 @@ def parse_worker(lines: list[str]) -> Worker:
             started_at=int(info.get("Start_time_sec", "0")),
         )
     except (KeyError, ValueError) as error:
-        raise MalformedAnswerError(f"`show info` without what we need: {error}") from None
+        raise MalformedAnswerError(f"`show info` without a needed field: {error}") from None
 
 
 @lru_cache(maxsize=8)
 def _header(line: str) -> tuple[int, tuple[int, ...]]:
-    """The number of columns, and where ours are."""
+    """Parse a header: the number of columns, and the positions of ``_COLUMNS``."""
     names = line.removeprefix("# ").split(",")
     try:
         return len(names), tuple(names.index(name) for name in _COLUMNS)
     except ValueError as error:
-        raise MalformedAnswerError(f"`show stat` without a column that we need: {error}") from None
+        raise MalformedAnswerError(f"`show stat` without a needed column: {error}") from None
 
 
-def _rows(block: list[str], kept: frozenset[str]) -> Iterator[_Row]:
-    """The rows of one ``show stat`` whose proxy is in ``kept``."""
+def _rows(block: list[str], proxies: frozenset[str]) -> Iterator[_Row]:
+    """Yield the rows of one ``show stat`` whose proxy is in ``proxies``."""
     first = block[0]
     if not first.startswith("# pxname,"):
         if first.startswith("No such proxy"):
@@ -203,13 +205,13 @@ def _rows(block: list[str], kept: frozenset[str]) -> Iterator[_Row]:
     count, wanted = _header(first)
     last = max(wanted) + 1
     for line in block[1:]:
-        if line.partition(",")[0] not in kept:
+        if line.partition(",")[0] not in proxies:
             continue
         if '"' in line:
             fields = _quoted(line)
             found = len(fields)
         else:
-            fields = line.split(",", last)  # the columns that we read are among the first third
+            fields = line.split(",", last)  # the columns that are read are in the first third
             found = line.count(",") + 1
         if found != count:
             raise MalformedAnswerError(
@@ -219,13 +221,13 @@ def _rows(block: list[str], kept: frozenset[str]) -> Iterator[_Row]:
 
 
 def _quoted(line: str) -> list[str]:
-    """The fields of a row of which some are quoted."""
+    """Split a row of which some fields are quoted."""
     fields: list[str] = []
     at = 0
     while at <= len(line):
         match = _FIELD.match(line, at)
         if match is None or line[match.end() : match.end() + 1] not in ("", ","):
-            raise MalformedAnswerError(f"quotes that do not end: {line[:80]}")
+            raise MalformedAnswerError(f"unbalanced quotes: {line[:80]}")
         quoted, plain = match.groups()
         fields.append(plain if quoted is None else quoted.replace('""', '"'))
         at = match.end() + 1
@@ -236,8 +238,8 @@ def _excerpt(lines: list[str]) -> str:
     return repr(lines[0][:80]) if lines else "nothing"
 
 
-def _whole(text: str) -> int:
-    """A count; an empty column is 0."""
+def _count(text: str) -> int:
+    """Parse a count; an empty column is 0."""
     if not text:
         return 0
     if text.isdecimal():
@@ -245,42 +247,42 @@ def _whole(text: str) -> int:
     raise MalformedAnswerError(f"expected a number, got {text[:40]!r}")
 
 
-def _frontend(row: _Row, asked: float) -> Frontend:
+def _frontend(row: _Row, asked_at: float) -> Frontend:
     is_open = row.status in ("OPEN", "FULL", "WAITING")
-    return Frontend(row.pxname, is_open, row.status, _whole(row.scur), asked, _whole(row.iid))
+    return Frontend(row.pxname, is_open, row.status, _count(row.scur), asked_at, _count(row.iid))
 
 
 def _server(row: _Row, servers: Mapping[str, Mapping[str, _Row]]) -> Server:
-    """A row -> Server, its backend's other servers not yet considered."""
-    # "* " says that a check runs now; the word behind it is the result of the one before.
+    """Build a Server of its row alone, without regard to the other servers of its backend."""
+    # "* " means that a check runs now; the word after it is the result of the previous check.
     check, agent = row.check.removeprefix("* "), row.agent.removeprefix("* ")
     last = row.last_chk or row.last_agt
     target = _target(row, servers) if row.tracked else None
     if target is not None:
         check, agent = target.check.removeprefix("* "), target.agent.removeprefix("* ")
         last = target.last_chk or target.last_agt
-    said = last or check or agent
-    counts, checked, why = judge_server(row.status, check, agent, _whole(row.weight), said)
+    check_text = last or check or agent
+    weight = _count(row.weight)
+    usable, checked, detail = judge_server(row.status, check, agent, weight, check_text)
     if row.tracked:
-        if target is None and counts is Usable.UNPROVED:
-            checked, why = True, "of which we know nothing yet"
-        why = f"tracks {row.tracked}, {why}"
+        if target is None and usable is Usable.UNPROVED:
+            checked, detail = True, "which is not known yet"
+        detail = f"tracks {row.tracked}, {detail}"
     return Server(
         name=row.svname,
-        usable=counts,
-        detail=why,
+        usable=usable,
+        detail=detail,
         status=row.status,
         check=row.check,
-        weight=_whole(row.weight),
+        weight=weight,
         backup=row.bck == "1",
         checked=checked,
-        last=last,
         tracked=row.tracked,
     )
 
 
 def _target(row: _Row, servers: Mapping[str, Mapping[str, _Row]]) -> _Row | None:
-    """The row at the end of a chain of tracking servers; None if it was not asked for."""
+    """Find the row at the end of a chain of tracking servers; None if it was not asked for."""
     for _ in range(64):  # HAProxy refuses loops; a garbled answer might have one
         backend, _, name = row.tracked.partition("/")
         target = servers.get(backend, {}).get(name)
@@ -288,6 +290,3 @@ def _target(row: _Row, servers: Mapping[str, Mapping[str, _Row]]) -> _Row | None
             return target
         row = target
     return None
-
-
-# Events --------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ class Watcher:
         # Around connecting and the first proof only: after each loss the delay begins anew.
         prove = AsyncRetrying(
             retry=retry_if_not_result(lambda seen: isinstance(seen, Snapshot)),
-            # 2.0, not 2: after days of absence an integer power of 2 would have thousands of digits.
+            # 2.0, not 2: after days an integer power of 2 would have thousands of digits.
             wait=wait_exponential(
                 MIN_RETRY_DELAY, max=min(MAX_RETRY_DELAY, self._interval), exp_base=2.0
             )

@@ -1,9 +1,9 @@
-"""The VIPs on their interface: put in place, watched, healed, and not taken away by a stop.
+"""The VIPs on their interfaces: added, watched and repaired; a stop does not remove them (I/O).
 
 Packets for the VIP arrive for seconds after a withdrawal, and HAProxy may need the address to
-start: so it stays when the agent leaves.  Behind each VIP stands an ``unreachable`` route of the
-worst metric: while the address is gone, packets for it are refused here instead of looping to the
-router and back.
+start, so it stays when the agent stops.  Each VIP also gets an ``unreachable`` route of nearly the
+worst metric: while the address is missing, the kernel refuses its packets instead of sending them
+back to the router, which would be a loop.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from anycastd.evidence.vip.netlink import DAD_FAILED, TENTATIVE, Changes, Kernel
 from anycastd.profile.model import Network
 
 _log = logging.getLogger(__name__)
-_RETRY = 1.0  # seconds between tries while a VIP is not usable
-_RECHECK = 30.0  # seconds between looks that nothing asked for; they heal the routes too
+_RETRY = 1.0  # seconds between attempts while a VIP is not usable
+_RECHECK = 30.0  # seconds between checks without a reason; they repair the routes too
 _REMEDY = "run as root or give it CAP_NET_ADMIN (AmbientCapabilities= in its unit)"
 
 
 class NoPrivilegeError(PermissionError):
-    """The kernel does not let this process do its work; the message says what to give it."""
+    """The kernel denies what is needed; the message says which privilege to give."""
 
 
 @dataclass(frozen=True, slots=True)
 class VipAddress:
-    """What is known of one VIP on its interface.
+    """The state of one VIP on its interface.
 
-    ``present``: the address is there.  ``usable``: and packets for it are accepted.  ``why`` is a
-    sentence for people.  ``since`` is when the three became so (``time.monotonic()``, seconds).
+    ``present``: the address is there.  ``usable``: and packets for it are accepted.  ``detail`` is
+    a sentence for people.  ``changed_at`` is when the three changed (``time.monotonic()``, s).
     """
 
     vip: Network
@@ -46,9 +46,9 @@ class VipAddress:
 
 
 class Loopback:
-    """Keeps VIPs on their interfaces: inert when built, acts from :meth:`start` on.
+    """Keep VIPs on their interfaces; nothing happens before :meth:`start`.
 
-    ``emit(vip, Address)`` is called for each VIP at the start and whenever its state changes, in
+    ``emit(vip, VipAddress)`` is called for each VIP at the start and whenever its state changes, in
     the thread of the event loop.
     """
 
@@ -60,38 +60,38 @@ class Loopback:
         self._states: dict[Network, VipAddress] = {}
         self._notes: dict[Network, str] = {}
         self._healed: dict[Network, int] = {}
-        self._added: dict[Network, int] = {}  # those that we put there: the interface's index
-        self._routed: set[Network] = set()  # those behind which we put a route
-        self._behind: set[Network] = set()  # those that are known to have one
-        self._denied: str | None = None
+        self._added: dict[Network, int] = {}  # those that this object added: the interface's index
+        self._routed: set[Network] = set()  # those for which this object added a route
+        self._with_route: set[Network] = set()  # those whose route is known to be there
+        self._permission_error: str | None = None
         self._kernel: Kernel | None = None
         self._changes: Changes | None = None
-        self._turn = threading.Lock()  # a pass in its thread, and stopping: one at a time
+        self._lock = threading.Lock()  # a check in its thread, or close(): one at a time
 
     def start(self) -> None:
-        """Put what is missing in place, once, and tell the state of every VIP.
+        """Add what is missing, once, and emit the state of every VIP.
 
         Raises NoPrivilegeError where that is not allowed; nothing is left behind then.
         """
         try:
-            self._changes = Changes()  # before the first look, so that no change falls between
+            self._changes = Changes()  # before the first check, so that no change is missed
             self._kernel = Kernel()
         except OSError as error:
             self.close()
             text = f"cannot open a netlink socket: {error.strerror}; allow AF_NETLINK in the unit"
             raise NoPrivilegeError(error.errno, f"{text} (RestrictAddressFamilies=)") from error
         try:
-            states = self._settle()
-            if self._denied:
-                raise NoPrivilegeError(errno.EPERM, self._denied)
-            self._tell(states)
+            states = self._read_and_repair()
+            if self._permission_error:
+                raise NoPrivilegeError(errno.EPERM, self._permission_error)
+            self._report_changes(states)
         except BaseException:
-            self._undo()
+            self._remove_added()
             self.close()
             raise
 
     async def run(self) -> None:
-        """Watch and heal until cancelled, then close.  Starts first where needed.
+        """Watch and repair until cancelled, then close.  Starts first if that was not done.
 
         Raises NoPrivilegeError at the start only: later it is a state like any other.
         """
@@ -111,25 +111,25 @@ class Loopback:
                     async with asyncio.timeout(_RECHECK if usable else _RETRY):
                         await wake.wait()
                 except TimeoutError:
-                    self._behind.clear()  # nobody tells us of routes: ask for each again
+                    self._with_route.clear()  # the kernel reports no routes: check each again
                 wake.clear()
-                # In a thread: whoever holds the kernel's routing lock may hold it for seconds.
-                self._tell(await asyncio.to_thread(self._settle))
+                # In a thread: the kernel's routing lock may be taken for seconds.
+                self._report_changes(await asyncio.to_thread(self._read_and_repair))
         finally:
             loop.remove_reader(changes)
             self.close()
 
     def close(self) -> None:
-        """Stop looking; nothing changes on the interface."""
-        with self._turn:
+        """Stop watching; nothing changes on the interfaces."""
+        with self._lock:
             for end in (self._changes, self._kernel):
                 if end is not None:
                     end.close()
             self._changes = self._kernel = None
 
     async def remove(self) -> None:
-        """Take away what this object itself put in place; call it after :meth:`close`."""
-        await asyncio.to_thread(self._undo)
+        """Remove what this object added; call it after :meth:`close`."""
+        await asyncio.to_thread(self._remove_added)
 
     def _read(self, changes: Changes, wake: asyncio.Event) -> None:
         changed = changes.read()
@@ -139,7 +139,7 @@ class Loopback:
         elif any(vip.network_address in changed or name in changed for vip, name in self._vips):
             wake.set()
 
-    def _tell(self, states: Iterable[VipAddress]) -> None:
+    def _report_changes(self, states: Iterable[VipAddress]) -> None:
         for state in states:
             before = self._states.get(state.vip)
             if before and _facts(before) == _facts(state):
@@ -149,17 +149,17 @@ class Loopback:
                 _log.warning("%s: %s", state.vip, state.detail)
             self._emit(state.vip, state)
 
-    def _settle(self) -> list[VipAddress]:
-        """Read everything, put back what is missing, and return how each VIP stands now."""
-        with self._turn:
+    def _read_and_repair(self) -> list[VipAddress]:
+        """Read all addresses, add what is missing, and return the state of each VIP."""
+        with self._lock:
             if self._changes is None:
-                return []  # stopped meanwhile
+                return []  # closed meanwhile
             try:
                 self._kernel = self._kernel or Kernel()
-                links = {name: self._kernel.link(name) for _, name in self._vips}
-                held = self._kernel.addresses()
+                links = {name: self._kernel.find_link(name) for _, name in self._vips}
+                addresses = self._kernel.list_addresses()
             except OSError as error:
-                # What was known stays known; a fresh conversation, in case this one is out of step.
+                # States stay as they are; a new socket, in case answers and requests do not match.
                 _log.warning("cannot read the addresses of this host: %s", error)
                 if self._kernel:
                     self._kernel.close()
@@ -169,48 +169,50 @@ class Loopback:
             states = []
             for vip, name in self._vips:
                 link = links[name]
-                flags = held.get((link.index, vip.network_address)) if link else None
+                flags = addresses.get((link.index, vip.network_address)) if link else None
                 states.append(
-                    VipAddress(vip, *self._look(self._kernel, vip, name, link, flags), now)
+                    VipAddress(vip, *self._check_vip(self._kernel, vip, name, link, flags), now)
                 )
             return states
 
-    def _look(
+    def _check_vip(
         self, kernel: Kernel, vip: Network, name: str, link: Link | None, flags: int | None
     ) -> tuple[bool, bool, str]:
-        """Return present, usable and why; ``flags`` None: the address is missing."""
+        """Repair one VIP (``flags`` None: it is missing); returns (present, usable, detail)."""
         if link is None:
             return _absent(f"there is no interface {name}: create it, or correct the profile")
         if flags is None:
             try:
                 kernel.add_address(link.index, vip)
             except OSError as error:
-                why = f"cannot put {vip} on {name}: {_hint(error)}"
+                detail = f"cannot put {vip} on {name}: {_hint(error)}"
                 if error.errno == errno.EPERM:
-                    self._denied = why
-                return _absent(why)
+                    self._permission_error = detail
+                return _absent(detail)
             self._added[vip] = link.index
             if vip in self._notes:
                 times = self._healed[vip] = self._healed.get(vip, 0) + 1
                 self._notes[vip] = f"went missing from {name} and was put back ({times} so far)"
             else:
                 self._notes[vip] = f"put on {name}"
-        why = self._notes.setdefault(vip, f"on {name}")
+        detail = self._notes.setdefault(vip, f"on {name}")
         if not link.up or flags is None:
-            self._behind.discard(vip)  # the kernel may have dropped it together with the address
+            self._with_route.discard(
+                vip
+            )  # the kernel may have dropped it together with the address
         try:
-            if vip not in self._behind and kernel.add_unreachable(vip):
+            if vip not in self._with_route and kernel.add_unreachable(vip):
                 self._routed.add(vip)
-            self._behind.add(vip)
+            self._with_route.add(vip)
         except OSError as error:
-            why += f"; no unreachable route behind it: {_hint(error)}"
+            detail += f"; no unreachable route behind it: {_hint(error)}"
         trouble = _trouble(link, vip, name, flags or 0)
-        return (True, trouble is None, trouble or why)
+        return (True, trouble is None, trouble or detail)
 
-    def _undo(self) -> None:
+    def _remove_added(self) -> None:
         if not self._added and not self._routed:
             return
-        with self._turn:
+        with self._lock:
             kernel = Kernel()
             try:
                 for vip, index in self._added.items():
@@ -226,7 +228,7 @@ class Loopback:
 
 
 def remove_vips(vips: Iterable[tuple[Network, str]]) -> None:
-    """Take VIPs off their interfaces, and the routes behind them; what is not there is no harm.
+    """Remove VIPs from their interfaces, and their unreachable routes, where they exist.
 
     Raises NoPrivilegeError.
     """
@@ -234,7 +236,7 @@ def remove_vips(vips: Iterable[tuple[Network, str]]) -> None:
         kernel = Kernel()
         try:
             for vip, name in vips:
-                link = kernel.link(name)
+                link = kernel.find_link(name)
                 if link is not None:
                     kernel.delete_address(link.index, vip)
                 kernel.delete_unreachable(vip)
@@ -248,12 +250,12 @@ def _facts(state: VipAddress) -> tuple[bool, bool, str]:
     return (state.present, state.usable, state.detail)
 
 
-def _absent(why: str) -> tuple[bool, bool, str]:
-    return (False, False, why)
+def _absent(detail: str) -> tuple[bool, bool, str]:
+    return (False, False, detail)
 
 
 def _trouble(link: Link, vip: Network, name: str, flags: int) -> str | None:
-    """Return why an address that is there takes no packets, None when it does."""
+    """Return why an address that is present accepts no packets; None if it does."""
     if not link.up:
         return f"{name} is down: ip link set {name} up"
     if flags & DAD_FAILED:

@@ -1,4 +1,4 @@
-"""The kernel's addresses and routes, asked and told through rtnetlink (RFC 3549, rtnetlink(7)).
+"""The kernel's addresses and routes, read and changed by rtnetlink (RFC 3549, rtnetlink(7)).
 
 Only what a loopback address needs.  pyroute2 can do it as well; importing any part of it costs the
 agent 11 to 13 MB of the 60 that it may have, this file costs next to nothing (DESIGN.md).
@@ -38,8 +38,8 @@ _TABLE_MAIN, _BY_ADMINISTRATOR, _UNREACHABLE = 254, 4, 7
 _GROUPS = 0x1 | 0x10 | 0x100  # links, IPv4 addresses, IPv6 addresses
 
 DAD_FAILED, TENTATIVE = 0x08, 0x40
-METRIC = 4294967294  # the worst but one: any route that somebody set on purpose wins
-_ANSWER_TIMEOUT = 5.0  # seconds; the kernel answers before send returns, so this is never spent
+METRIC = 4294967294  # the worst but one: any route that was set on purpose wins
+_ANSWER_TIMEOUT = 5.0  # seconds; the kernel answers before send returns, so it never passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class Link:
 
 
 class Kernel:
-    """One conversation with the kernel; every call blocks, so keep it off the event loop.
+    """A netlink socket for requests.  Every call blocks, so call it outside the event loop.
 
-    Every call raises OSError with the kernel's own words where it gave some.
+    Every call raises OSError, with the kernel's own text where it gave one.
     """
 
     def __init__(self) -> None:
@@ -64,14 +64,14 @@ class Kernel:
         self._sequence = 0
 
     def close(self) -> None:
-        """End the conversation."""
+        """Close the socket."""
         self._socket.close()
 
-    def link(self, name: str) -> Link | None:
-        """Return the interface of that name, None where there is none."""
+    def find_link(self, name: str) -> Link | None:
+        """Find the interface of that name; None if there is none."""
         body = _LINK.pack(0, 0, 0, 0, 0) + _attribute(_LINK_NAME, name.encode() + b"\0")
         try:
-            for kind, answer in self._ask(_GETLINK, _ACK, body):
+            for kind, answer in self._request(_GETLINK, _ACK, body):
                 if kind == _NEWLINK:
                     _, _, index, flags, _ = _LINK.unpack_from(answer)
                     return Link(index, bool(flags & _UP))
@@ -80,25 +80,25 @@ class Kernel:
                 raise
         return None
 
-    def addresses(self) -> dict[tuple[int, Address], int]:
-        """Return every address of this host: (interface's index, address) -> flags."""
-        held = {}
-        for kind, answer in self._ask(_GETADDR, _DUMP, _ADDR.pack(0, 0, 0, 0, 0)):
+    def list_addresses(self) -> dict[tuple[int, Address], int]:
+        """List every address of this host: (interface's index, address) -> flags."""
+        addresses = {}
+        for kind, answer in self._request(_GETADDR, _DUMP, _ADDR.pack(0, 0, 0, 0, 0)):
             if kind == _NEWADDR and (address := _address(answer)) is not None:
                 _, _, flags, _, index = _ADDR.unpack_from(answer)
-                held[index, address] = flags
-        return held
+                addresses[index, address] = flags
+        return addresses
 
     def add_address(self, index: int, vip: Network) -> None:
-        """Put ``vip`` on an interface; no harm where it is already."""
+        """Add ``vip`` to an interface, if it is not there."""
         self._change(_NEWADDR, _CREATE | _EXCLUSIVE, _address_body(index, vip), errno.EEXIST)
 
     def delete_address(self, index: int, vip: Network) -> None:
-        """Take ``vip`` off an interface; no harm where it is gone."""
+        """Remove ``vip`` from an interface, if it is there."""
         self._change(_DELADDR, 0, _address_body(index, vip), errno.EADDRNOTAVAIL)
 
     def add_unreachable(self, vip: Network) -> bool:
-        """Refuse ``vip`` where nothing better is known; tell whether that was new."""
+        """Add the unreachable route for ``vip``; returns whether it was missing."""
         return self._change(_NEWROUTE, _CREATE | _EXCLUSIVE, _route_body(vip), errno.EEXIST)
 
     def delete_unreachable(self, vip: Network) -> None:
@@ -107,14 +107,14 @@ class Kernel:
 
     def _change(self, kind: int, flags: int, body: bytes, harmless: int) -> bool:
         try:
-            self._ask(kind, flags | _ACK, body)
+            self._request(kind, flags | _ACK, body)
         except OSError as error:
             if error.errno != harmless:
                 raise
             return False
         return True
 
-    def _ask(self, kind: int, flags: int, body: bytes) -> list[tuple[int, bytes]]:
+    def _request(self, kind: int, flags: int, body: bytes) -> list[tuple[int, bytes]]:
         while True:
             self._sequence += 1
             length = _HEADER.size + len(body)
@@ -124,7 +124,7 @@ class Kernel:
             while not done:
                 for kind_, flags_, sequence, answer in _messages(self._socket.recv(1 << 16)):
                     if sequence != self._sequence:
-                        continue  # the rest of an answer that nobody waited for
+                        continue  # the rest of an earlier answer
                     interrupted |= bool(flags_ & _INTERRUPTED)
                     if kind_ in {_ERROR, _DONE}:
                         _raise(answer)
@@ -136,7 +136,7 @@ class Kernel:
 
 
 class Changes:
-    """What changes on this host's interfaces and addresses, as it happens; never blocks."""
+    """The kernel's messages about changes of interfaces and addresses; never blocks."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(
@@ -145,7 +145,7 @@ class Changes:
         self._socket.bind((0, _GROUPS))
 
     def fileno(self) -> int:
-        """Return what an event loop waits for."""
+        """Return the file descriptor for an event loop."""
         return self._socket.fileno()
 
     def close(self) -> None:
@@ -205,13 +205,13 @@ def _address(body: bytes) -> Address | None:
 
 
 def _raise(answer: bytes) -> None:
-    """Raise OSError if the kernel said no; its own words follow the error in an attribute."""
+    """Raise OSError if the kernel refused; its own text is an attribute after the error."""
     (number,) = struct.unpack_from("=i", answer) if len(answer) >= 4 else (0,)  # noqa: PLR2004
     if number < 0:
-        words = dict(_attributes(answer[4 + _HEADER.size :])).get(_ERROR_TEXT, b"")
+        texts = dict(_attributes(answer[4 + _HEADER.size :])).get(_ERROR_TEXT, b"")
         text = os.strerror(-number)
-        said = words.rstrip(b"\0").decode(errors="replace").strip(" .")
-        raise OSError(-number, f"{text} ({said})" if said else text)
+        detail = texts.rstrip(b"\0").decode(errors="replace").strip(" .")
+        raise OSError(-number, f"{text} ({detail})" if detail else text)
 
 
 def _address_body(index: int, vip: Network) -> bytes:

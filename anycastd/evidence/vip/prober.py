@@ -1,8 +1,8 @@
-"""A request to the VIP through the loopback -> observations: `selftest` says what they prove.
+"""Self-test requests to the VIP -> Probes; ``selftest`` says what they prove (I/O).
 
-One request at a time, from the VIP to the VIP, each on a connection of its own.  A request that
-is slow delays the next one, so a HAProxy that is full gets one connection of ours per `timeout`
-and no more.  All times are own time (`anycastd.system.clock`), in seconds: somebody must tick the clock.
+It sends one request at a time, from the VIP to the VIP, each on a new connection.  A slow request
+delays the next one, so a full HAProxy gets at most one such connection in each `timeout`.  All
+times are own time (`anycastd.system.clock`), in seconds.  The caller ticks the clock.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from anycastd.system.clock import OwnTime
 from anycastd.system.ticker import ticking
 
 RETRY_DELAY = 0.02
-"""Seconds until a refusal is asked for again: long enough for a listener that moves, short enough
-for a withdrawal."""
+"""Seconds between a first refusal and the request that confirms it: long enough for a listener that
+is replaced, short enough for a fast withdrawal."""
 MAX_ANSWER = 1 << 16
-"""Bytes of an answer that are read; its status is in the first few."""
+"""Bytes of an answer that are read at most; its status is in the first few."""
 
 # Python's socket module has it from 3.12 on; linux/in.h calls it IP_BIND_ADDRESS_NO_PORT.
 _BIND_ADDRESS_NO_PORT = 24
@@ -34,7 +34,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Prober:
-    """A source: emits one Probe per request, for as long as ``run()`` runs.
+    """Source of Probes: emits one for each request while ``run()`` runs.
 
     ``emit`` is called in the loop and must not block.
     """
@@ -47,61 +47,65 @@ class Prober:
         self._test = test
         self._clock = clock
         self._emit = emit
-        self._last: Probe | None = None
+        self._last_probe: Probe | None = None
 
     async def run(self) -> NoReturn:
-        """Ask for ever; whatever happens to a request is an observation, not an error."""
+        """Send requests until cancelled; a request that fails is an observation, not an error."""
         while True:
-            first = self._last is None
-            probe = await self.ask()
+            first = self._last_probe is None
+            probe = await self.send_request()
             self._emit(probe)
             rest = self._test.every
-            if first:  # so that many services do not ask in one breath
+            if first:  # so that many services do not ask at the same moment
                 rest *= random.random()  # noqa: S311 - no secret
             if probe.outcome is Outcome.REFUSED and not probe.confirmed:
                 rest = RETRY_DELAY
             await asyncio.sleep(max(0.0, probe.asked_at + rest - self._clock.now()))
 
-    async def ask(self) -> Probe:
-        """Ask once, in at most ``timeout`` seconds (twice that where we ourselves stalled)."""
-        asked, lost = self._clock.now(), self._clock.stalled
-        outcome, why = await self._ask(asked)
-        if outcome is Outcome.SLOW and self._clock.stalled - lost >= self._clock.interval:
-            # We were away, and HAProxy perhaps as well: that proves nothing, ask again.
-            asked = self._clock.now()
-            outcome, why = await self._ask(asked)
-        self._last = selftest.next_probe(self._last, asked, outcome, why)
-        return self._last
+    async def send_request(self) -> Probe:
+        """Send one request, in at most ``timeout`` seconds (twice that if this process stalled)."""
+        asked_at, stalled = self._clock.now(), self._clock.stalled
+        outcome, detail = await self._exchange_in_time(asked_at)
+        if outcome is Outcome.SLOW and self._clock.stalled - stalled >= self._clock.interval:
+            # This process stalled, and HAProxy perhaps as well: it proves nothing, ask again.
+            asked_at = self._clock.now()
+            outcome, detail = await self._exchange_in_time(asked_at)
+        self._last_probe = selftest.next_probe(self._last_probe, asked_at, outcome, detail)
+        return self._last_probe
 
-    async def _ask(self, asked: float) -> tuple[Outcome, str]:
+    async def _exchange_in_time(self, asked_at: float) -> tuple[Outcome, str]:
         try:
             connection = socket.socket(self._family, socket.SOCK_STREAM)
         except OSError as error:
-            return Outcome.NOT_ATTEMPTED, _words(error)
-        heard = bytearray()
+            return Outcome.NOT_ATTEMPTED, _describe_error(error)
+        received = bytearray()
         with connection:
-            exchange = asyncio.ensure_future(self._exchange(connection, heard))
+            exchange = asyncio.ensure_future(self._exchange(connection, received))
             try:
-                while not exchange.done() and self._clock.now() < asked + self._test.timeout:
+                while not exchange.done() and self._clock.now() < asked_at + self._test.timeout:
                     await asyncio.wait([exchange], timeout=self._clock.interval)
                 # An answer that has begun was in time, however long the rest of it is.
                 result = (
-                    exchange.result() if exchange.done() else selftest.parse_response(bytes(heard))
+                    exchange.result()
+                    if exchange.done()
+                    else selftest.parse_response(bytes(received))
                 )
             finally:
                 exchange.cancel()
-                await asyncio.wait([exchange])  # it lets go of the socket before that is closed
+                await asyncio.wait([exchange])  # it must end before its socket is closed
             if result is None or self._test.http is None:
-                # Leave nothing behind: neither a wait of the kernel's nor work for HAProxy.
+                # Reset: no TIME_WAIT in the kernel, no work left for HAProxy.
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         return result or (Outcome.SLOW, f"no answer within {self._test.timeout:g} s")
 
-    async def _exchange(self, connection: socket.socket, heard: bytearray) -> tuple[Outcome, str]:
-        """Connect, ask, and read to the end; ``heard`` grows while the answer comes."""
+    async def _exchange(
+        self, connection: socket.socket, received: bytearray
+    ) -> tuple[Outcome, str]:
+        """Connect, send and read to the end; ``received`` grows while the answer arrives."""
         loop = asyncio.get_running_loop()
         try:
             connection.setblocking(False)
-            with contextlib.suppress(OSError):  # else a port is taken for all destinations
+            with contextlib.suppress(OSError):  # else the port would be in use for all destinations
                 connection.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
             connection.bind((self._vip, 0))
             await loop.sock_connect(connection, (self._vip, self._test.port))
@@ -110,29 +114,31 @@ class Prober:
         except ConnectionError as error:
             # It was accepted, and reset at once (`tcp-request connection reject`, a rate limit).
             if self._test.http is not None:
-                return Outcome.FAILED, _words(error)
+                return Outcome.FAILED, _describe_error(error)
         except OSError as error:
-            return Outcome.NOT_ATTEMPTED, _words(error)
+            return Outcome.NOT_ATTEMPTED, _describe_error(error)
         if self._test.http is None:
             return Outcome.PASSED, "connected"
-        why = "closed without an answer"
+        detail = "closed without an answer"
         try:
             await loop.sock_sendall(connection, selftest.build_request(self._test, self._vip))
-            while len(heard) < MAX_ANSWER and (data := await loop.sock_recv(connection, 1 << 14)):
-                heard += data
+            while len(received) < MAX_ANSWER and (
+                data := await loop.sock_recv(connection, 1 << 14)
+            ):
+                received += data
         except OSError as error:
-            why = _words(error)
-        return selftest.parse_response(bytes(heard)) or (Outcome.FAILED, why)
+            detail = _describe_error(error)
+        return selftest.parse_response(bytes(received)) or (Outcome.FAILED, detail)
 
 
-def _words(error: OSError) -> str:
-    """Say an error as the system does; asyncio's own words are of its calls."""
+def _describe_error(error: OSError) -> str:
+    """Describe an error in the system's words; asyncio's own texts name its calls."""
     return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 async def probe_once(vip: Network, test: SelfTest, clock: OwnTime) -> Probe:
-    """Ask until the result counts, as a Prober does; ticks ``clock`` itself."""
+    """Send requests until the result counts, as a Prober does; ticks ``clock``."""
     prober = Prober(vip, test, clock=clock, emit=lambda _: None)
     async with ticking(clock):
-        first = await prober.ask()
-        return first if first.confirmed else await prober.ask()
+        first = await prober.send_request()
+        return first if first.confirmed else await prober.send_request()

@@ -1,31 +1,31 @@
 """What a request to the VIP from this machine finds, and what it proves.
 
-A service's statistics may be fine while nobody listens on its VIP; only a request to the VIP
-sees that.  But a request is also a load meter, and overload must never take the VIP away from
-everybody.  So what comes back is put into classes, and only one of them can withdraw::
+HAProxy's statistics may be fine while nothing listens on the VIP; only a request to the VIP finds
+that.  But a request also measures load, and overload must never withdraw the VIP in every region.
+So each result belongs to one class, and only one class can withdraw::
 
-    what happens to the request                     class     it proves
-    the connection stands (`tcp`), or the answer's  PASSED    somebody listens and answers
-    status is 2xx or 3xx (`http`)
-    the connection is refused                       REFUSED   nobody listens: not served from here
-    reset or closed without an answer, no HTTP,     FAILED    somebody listens; degraded at most
-    any other status
-    nothing within `timeout`                        SLOW      likewise: full, queueing, hung behind
-    we could not even ask (no address, no port,     UNASKED   nothing: unknown
-    no descriptor, a firewall's word)
+    what happens to the request                 class          it proves
+    connected (`tcp`), or the answer's status   PASSED         the VIP is served
+    is 2xx or 3xx (`http`)
+    the connection is refused                   REFUSED        nothing listens: it is not served
+    reset or closed without an answer, no       FAILED         something listens: degraded at most
+    HTTP, any other status
+    no answer before `timeout`                  SLOW           likewise: full, queueing, or hung
+    it could not be sent (no address, no port,  NOT_ATTEMPTED  nothing: unknown
+    no descriptor, a firewall's refusal)
 
-* One request proves nothing bad: a class counts when a second request in a row agrees.
-* **A 503 never withdraws.**  It says the same for a queue that is full and for servers that are
-  all dead, and HAProxy's counters do not tell the two apart in time either: `econ` of a backend
-  counts time-outs in its queue too, and that of a server grows only after the last retry (3 s
-  by default).  So HAProxy's word on its servers decides; with `observe layer4` the requests are
-  the traffic that makes it look (docs/self-test.md has the lines and the figures).
-* A reset is no refusal: firewalls, rate limits and full queues reset what they accepted before.
-  The kernel of a machine without a listener refuses.
+* A single bad result proves nothing: a class counts when a second request in a row agrees.
+* **A 503 never withdraws.**  It is the same for a full queue and for servers that are all dead,
+  and HAProxy's counters do not tell the two apart in time either: `econ` of a backend counts
+  timeouts in its queue too, and that of a server grows only after the last retry (3 s by default).
+  So HAProxy's checks decide; with `observe layer4` the requests are the traffic that it observes
+  (docs/self-test.md has the lines and the figures).
+* A reset is not a refusal: firewalls, rate limits and full queues reset accepted connections.
+  Without a listener the kernel refuses.
 
-Requests come from the VIP itself.  Nobody else's can, since the answers never leave this machine:
-so HAProxy knows a self-test by its source address, and where the VIP is not here, no other
-region's answer can be taken for ours.
+Requests have the VIP as their source address.  No other machine can do that, since the answers
+never leave this machine.  So HAProxy can tell self-tests by their source, and where the VIP is not
+on this machine, no other region can answer instead.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR, Finding, RuleRef, Tr
 from anycastd.profile.model import SelfTest
 from anycastd.reasons import Reason
 
-CONFIRMED = 2
+MIN_AGREEING = 2
 """Requests in a row that must agree before anything but a pass counts."""
-OUTDATED = 3
-"""A result is too old when that many requests would have had the time to fail after it."""
+MAX_AGE_REQUESTS = 3
+"""A result is too old after the time in which so many more requests would have failed."""
 
 
 class Outcome(Enum):
-    """What became of a request; the table at the top says what each proves."""
+    """The class of a result; the table at the top says what each proves."""
 
     PASSED = "passed"
     REFUSED = "refused"
@@ -56,10 +56,11 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The newest result: ``asked`` is when its question was asked (seconds), ``why`` in words.
+    """The newest result.
 
-    ``count`` results in a row had this outcome, the first of them asked at ``since``.  ``missed``
-    is how many were asked and not passed since the last pass, whatever their outcome.
+    ``asked_at`` is when its request was sent (own time, seconds), ``detail`` is for people.
+    ``count`` results in a row had this outcome, the first of them at ``began_at``.  ``missed``
+    requests were sent and did not pass since the last that did, whatever their outcome.
     """
 
     asked_at: float
@@ -71,11 +72,11 @@ class Probe:
 
     @property
     def confirmed(self) -> bool:
-        """Whether it may be believed: a pass at once, nobody listening after the second time."""
+        """Whether it counts: PASSED at once, anything else when the next request agrees."""
         if self.outcome is Outcome.PASSED:
             return True
         agreeing = self.count if self.outcome is Outcome.REFUSED else self.missed
-        return agreeing >= CONFIRMED
+        return agreeing >= MIN_AGREEING
 
     @property
     def decision_key(self) -> tuple[Outcome, bool]:
@@ -83,23 +84,23 @@ class Probe:
         return self.outcome, self.confirmed
 
 
-def next_probe(last: Probe | None, asked: float, outcome: Outcome, why: str) -> Probe:
-    """Put a result behind the one before it."""
+def next_probe(last: Probe | None, asked_at: float, outcome: Outcome, detail: str) -> Probe:
+    """Count a new result after ``last``, the one before it."""
     missed = 0
     if outcome is not Outcome.PASSED:
         missed = (last.missed if last else 0) + (outcome is not Outcome.NOT_ATTEMPTED)
     if last is None or last.outcome is not outcome:
-        return Probe(asked, outcome, why, asked, 1, missed)
-    return Probe(asked, outcome, why, last.began_at, last.count + 1, missed)
+        return Probe(asked_at, outcome, detail, asked_at, 1, missed)
+    return Probe(asked_at, outcome, detail, last.began_at, last.count + 1, missed)
 
 
 def max_age(test: SelfTest) -> float:
-    """Seconds for which a result proves anything."""
-    return OUTDATED * (test.every + test.timeout)
+    """Compute for how many seconds a result counts."""
+    return MAX_AGE_REQUESTS * (test.every + test.timeout)
 
 
 def describe_target(test: SelfTest) -> str:
-    """Say what is asked: ``tcp/80``, or ``http/80`` with the path."""
+    """Describe the target for people: ``tcp/80``, or ``http/80`` with the path."""
     return f"tcp/{test.port}" if test.http is None else f"http/{test.port}{test.path}"
 
 
@@ -111,14 +112,14 @@ _SERVED = range(200, 400)
 
 
 def build_request(test: SelfTest, vip: str) -> bytes:
-    """The HTTP request, for a connection that ends with its answer (RFC 9112)."""
+    """Build the HTTP request; the server closes the connection after its answer (RFC 9112)."""
     host = test.host or (f"[{vip}]" if ":" in vip else vip)
     lines = (f"GET {test.path} HTTP/1.1", f"Host: {host}", "User-Agent: anycastd", "Accept: */*")
     return "\r\n".join((*lines, "Connection: close", "", "")).encode()
 
 
 def parse_response(answer: bytes) -> tuple[Outcome, str] | None:
-    """Judge the beginning of an HTTP answer; None while its status has not come."""
+    """Parse the beginning of an HTTP answer; None while its status has not arrived."""
     while match := _STATUS.match(answer):
         status = int(match[1])
         if status >= _SERVED.start:

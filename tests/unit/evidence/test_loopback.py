@@ -330,10 +330,10 @@ def test_a_thousand_addresses(in_own_network: InOwnNetwork, eventually: Eventual
         vips = [ip_network(f"198.18.{n // 250}.{n % 250}/32") for n in range(1000)]
         kernel = Kernel()
         async with running(*((vip, "lo") for vip in vips)) as watched:
-            assert len(kernel.addresses()) >= 1000
+            assert len(kernel.list_addresses()) >= 1000
             ip("addr", "flush", "dev", "lo", "scope", "host")
             await eventually(lambda: all("put back" in watched.now(vip).detail for vip in vips))
-            assert len(kernel.addresses()) >= 1000
+            assert len(kernel.list_addresses()) >= 1000
         kernel.close()
 
     in_own_network(work)

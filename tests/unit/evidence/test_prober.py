@@ -123,7 +123,7 @@ def test_requests_leave_nothing_behind() -> None:
             ticking = asyncio.create_task(tick(clock))
             for test in tests:
                 for _ in range(20):
-                    await Prober(HERE, test, clock=clock, emit=lambda _: None).ask()
+                    await Prober(HERE, test, clock=clock, emit=lambda _: None).send_request()
             assert len(os.listdir("/proc/self/fd")) <= before + 1
             assert len(asyncio.all_tasks()) == 2
             ticking.cancel()
@@ -211,7 +211,7 @@ def test_a_stall_of_our_own_is_no_evidence() -> None:
         thread.start()
         port = listener.getsockname()[1]
         prober = Prober(HERE, http(port), clock=OwnTime(), emit=lambda _: None)
-        request = asyncio.create_task(prober.ask())
+        request = asyncio.create_task(prober.send_request())
         await heard.wait()
         done = time.monotonic() + 1
         while time.monotonic() < done:

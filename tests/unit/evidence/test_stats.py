@@ -111,13 +111,13 @@ def test_a_quoted_field_may_hold_commas_and_quotes() -> None:
     """A check's output moves no column: HAProxy quotes what has commas in it."""
     snapshot = parse_answer(capture("states", "2.6"), 0.0, query({"traffic", "http"}))
     errors = snapshot.backends["traffic"].servers[0]
-    assert errors.last.startswith("Detected 1 consecutive errors, last one was: ")
+    assert "Detected 1 consecutive errors, last one was: " in errors.detail
     assert errors.check == "HANA"
     bad = next(server for server in snapshot.backends["http"].servers if server.name == "bad")
-    assert bad.last == "Broken, badly"
+    assert bad.detail.endswith(": Broken, badly")
     text = capture("states", "2.6").replace("Broken, badly", 'a ""b"", c\n\nd')
     again = parse_answer(text, 0.0, query({"http"})).backends["http"]
-    assert next(s for s in again.servers if s.name == "bad").last == 'a "b", c\n\nd'
+    assert next(s for s in again.servers if s.name == "bad").detail.endswith(': a "b", c\n\nd')
     assert [server.name for server in again.servers][-1] == "bad"
 
 
@@ -156,7 +156,7 @@ def test_a_truncated_answer_is_noticed_wherever_it_ends(version: str) -> None:
         ("Permission denied\n\nName: HAProxy\nPid: 1\nUptime_sec: 1\nVersion: 2\n\n", "show stat"),
         ("HTTP/1.0 400 Bad Request\r\n\n\n", "show info.*400 Bad"),
         ("\n\n", "got: nothing"),
-        ("Name: HAProxy\nPid: x\nUptime_sec: 1\nVersion: 2\n\n", "without what we need"),
+        ("Name: HAProxy\nPid: x\nUptime_sec: 1\nVersion: 2\n\n", "without a needed field"),
         ("Name: HAProxy\nPid: 1\nVersion: 2\n\n", "Uptime_sec"),
         ("# pxname,svname\nweb,a\n\nName: HAProxy\nPid: 1\nUptime_sec: 1\nVersion: 2\n\n", "scur"),
     ],
