@@ -1,7 +1,7 @@
-"""What a person and a restart wait for: `anycastd status`, and an agent's first Want.
+"""The duration of `anycastd status`, and of an agent's start until its first Want.
 
-The first Want is timed from before exec to its arrival at the lease's socket, where a program in
-between forwards every byte and stamps the line.  The interpreter alone is measured in the same run.
+The first Want is measured from before exec to its arrival at a proxy in front of the lease's
+socket, which forwards every byte.  The interpreter alone is measured in the same run.
 """
 
 from __future__ import annotations
@@ -26,12 +26,15 @@ RUNS = 20
 """Runs of each command for each of ``--times``."""
 
 
-class Tap:
-    """A socket in front of the lease's: forwards both ways, stamps the first Want it sees."""
+class LeaseProxy:
+    """A proxy in front of the lease's socket.
+
+    ``first_want_at`` is when the first Want passed it (``time.monotonic()``), None before.
+    """
 
     def __init__(self, path: Path, lease: Path) -> None:
         self.path = path
-        self.first: float | None = None
+        self.first_want_at: float | None = None
         self._lease = lease
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -51,24 +54,24 @@ class Tap:
                 for pair in ((agent, lease, True), (lease, agent, False)):
                     threading.Thread(target=self._forward, args=pair, daemon=True).start()
 
-    def _forward(self, one: socket.socket, other: socket.socket, from_agent: bool) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket, from_agent: bool) -> None:
         with contextlib.suppress(OSError):
-            while data := one.recv(1 << 20):
-                if from_agent and self.first is None and b'"routes"' in data:
-                    self.first = time.monotonic()
-                other.sendall(data)
-            other.shutdown(socket.SHUT_WR)
+            while data := source.recv(1 << 20):
+                if from_agent and self.first_want_at is None and b'"routes"' in data:
+                    self.first_want_at = time.monotonic()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
 
 
-def timed(command: Sequence[str], environment: dict[str, str]) -> float:
+def time_command(command: Sequence[str], environment: dict[str, str]) -> float:
     """Run a command to its end and return the seconds that it took."""
-    began = time.monotonic()
+    began_at = time.monotonic()
     subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
-    return time.monotonic() - began
+    return time.monotonic() - began_at
 
 
 @contextlib.contextmanager
-def agent_stopped(appliance: Appliance) -> Iterator[None]:
+def stopped_agent(appliance: Appliance) -> Iterator[None]:
     """Kill the agent, and wait until it has ended."""
     assert appliance.agent is not None
     appliance.agent.kill()
@@ -76,22 +79,22 @@ def agent_stopped(appliance: Appliance) -> Iterator[None]:
     yield
 
 
-def first_want(appliance: Appliance, number: int) -> float:
-    """Restart the agent behind a tap; return the seconds from before exec to its first Want."""
-    tap = Tap(appliance.directory / f"tap{number}.sock", appliance.lease)
-    with agent_stopped(appliance):
-        began = time.monotonic()
-        appliance.start_agent("--lease", str(tap.path))
-        wait_for(lambda: tap.first, 20, f"a first Want\n{appliance.log()}")
-        tap.close()
-    assert tap.first is not None
-    return tap.first - began
+def time_first_want(appliance: Appliance, number: int) -> float:
+    """Restart the agent behind a proxy; return the seconds from before exec to its first Want."""
+    proxy = LeaseProxy(appliance.directory / f"proxy{number}.sock", appliance.lease)
+    with stopped_agent(appliance):
+        began_at = time.monotonic()
+        appliance.start_agent("--lease", str(proxy.path))
+        wait_for(lambda: proxy.first_want_at, 20, f"a first Want\n{appliance.log()}")
+        proxy.close()
+    assert proxy.first_want_at is not None
+    return proxy.first_want_at - began_at
 
 
 def measure(directory: Path, python: str, times: int) -> dict[str, Any]:
     """Measure commands and restarts; print and return the figures."""
     figures: dict[str, Any] = {}
-    print_line("what a person and a restart wait for, milliseconds")
+    print_line("duration of commands and restarts, milliseconds")
     print_line(f"{'':34}  median     p99     max")
     with Appliance(directory, python=python) as appliance:
         appliance.start()
@@ -104,14 +107,14 @@ def measure(directory: Path, python: str, times: int) -> dict[str, Any]:
         found: dict[str, list[float]] = {label: [] for label in rows}
         for _ in range(RUNS * times):
             for label, command in rows.items():
-                found[label].append(timed(command, appliance.environment))
+                found[label].append(time_command(command, appliance.environment))
         restarts = []
         for number in range(4 * times):
-            restarts.append(first_want(appliance, number))
+            restarts.append(time_first_want(appliance, number))
             appliance.wait_path(1)
-            # Five deaths within a minute would be a crash loop: four, then a rest.
+            # Five deaths in a minute would be a crash loop: four, then a pause.
             if number % 4 == 3 and number + 1 < 4 * times:
-                wait_for(pause(61.0), 70, "the end of the window in which crashes count")
+                wait_for(pause(61.0), 70, "the end of the crash loop's window")
         found["an agent: exec to first Want"] = restarts
     for label, values in found.items():
         row = summarize(values)
@@ -122,5 +125,5 @@ def measure(directory: Path, python: str, times: int) -> dict[str, Any]:
 
 def pause(seconds: float) -> Any:
     """Return a condition that becomes true after so many seconds."""
-    until = time.monotonic() + seconds
-    return lambda: time.monotonic() >= until
+    ends_at = time.monotonic() + seconds
+    return lambda: time.monotonic() >= ends_at

@@ -54,9 +54,7 @@ def set_last_server_down(appliance: Appliance) -> float:
         at = time.monotonic()
         # In one request: a check that passes in between would set the first one up again.
         appliance.haproxy.ask("set server web/s1 health down;set server web/s2 health down")
-        wait_for(
-            lambda: time.monotonic() > at + CHECK_DURATION, 1, "health checks that were under way"
-        )  # noqa: B023
+        wait_for(lambda: time.monotonic() > at + CHECK_DURATION, 1, "running checks")  # noqa: B023
         if are_servers_down(appliance):
             break
         appliance.wait_path(1)  # a check has passed meanwhile: they were down only briefly
