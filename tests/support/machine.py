@@ -10,18 +10,16 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from support.appliance import VIP, Appliance, own_network
 from support.haproxy import until
 from support.http_load import HttpLoad
-from support.peer import Peer
+from support.pressure import CpuBurners, IdleClients
 from support.processes import (
     list_children,
     list_processes,
@@ -34,8 +32,6 @@ from support.units import Unit
 
 IDLE_CONNECTIONS = 60  # more than the stats socket takes
 FULL = 100  # connections that its frontend takes
-CPU_BURNERS = 8
-BURN_CPU = "while True: pass"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +70,8 @@ class Machine:
         self.agent = Unit("agent", self._start_agent, watchdog)
         self.speaker = Unit("speaker", self._start_speaker, watchdog)
         self._environment = dict(environment or {})
-        self._burners: list[subprocess.Popen[bytes]] = []
-        self._idle_connections: list[socket.socket] = []
+        self._burners = CpuBurners()
+        self._idle_clients = IdleClients()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -85,12 +81,7 @@ class Machine:
         self._stack.enter_context(self.traffic)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end_starvation()
         self.free_stats_socket()
         send_signal(signal.SIGCONT, list_processes())
@@ -241,10 +232,7 @@ class Machine:
         """Stop a server, or start it."""
         at = self.record(f"server {number}", "up" if running else "down")
         backend = self.appliance.backends[number]
-        if running:
-            backend.start()
-        else:
-            backend.stop()
+        (backend.start if running else backend.stop)()
         return at
 
     def remove_vip(self) -> float:
@@ -307,34 +295,23 @@ class Machine:
     def starve(self) -> float:
         """Start processes that burn all the CPU there is."""
         at = self.record("cpu", "down")
-        self._burners = [
-            subprocess.Popen(["setpriv", "--pdeathsig", "KILL", sys.executable, "-c", BURN_CPU])
-            for _ in range(CPU_BURNERS)
-        ]
+        self._burners.start()
         return at
 
     def end_starvation(self) -> float:
         """End what burns CPU."""
-        for burner in self._burners:
-            burner.kill()
-            burner.wait()
-        self._burners = []
+        self._burners.stop()
         return self.record("cpu", "up")
 
     def occupy_stats_socket(self) -> float:
         """Open all connections that the stats socket accepts, and send nothing on them."""
         at = self.record("cli", "down")
-        for _ in range(IDLE_CONNECTIONS):
-            connection = socket.socket(socket.AF_UNIX)
-            connection.setblocking(False)
-            self._idle_connections.append(connection)
-            with contextlib.suppress(OSError):
-                connection.connect(str(self.appliance.haproxy.socket))
+        self._idle_clients.open_unix(str(self.appliance.haproxy.socket), IDLE_CONNECTIONS)
         return at
 
     def free_stats_socket(self) -> float:
         """Close the connections of ``occupy_stats_socket``."""
-        self._close_connections()
+        self._idle_clients.close()
         return self.record("cli", "up")
 
     def fill_haproxy(self) -> float:
@@ -343,22 +320,13 @@ class Machine:
         Idle clients do that: HAProxy 2.6 may hang for ever when its limit is changed.
         """
         at = self.record("haproxy", "full")
-        for _ in range(2 * FULL):
-            connection = socket.socket()
-            connection.setblocking(False)
-            connection.connect_ex((VIP, 80))
-            self._idle_connections.append(connection)
+        self._idle_clients.open_tcp(VIP, 80, 2 * FULL)
         return at
 
     def empty_haproxy(self) -> float:
         """Close the connections of ``fill_haproxy``."""
-        self._close_connections()
+        self._idle_clients.close()
         return self.record("haproxy", "free")
-
-    def _close_connections(self) -> None:
-        for connection in self._idle_connections:
-            connection.close()
-        self._idle_connections = []
 
     # What it comes to ---------------------------------------------------------------------------
 
@@ -413,10 +381,6 @@ class Machine:
             f"{entry.at - now:9.3f} s  {entry.part}: {entry.what}"
             for entry in self.journal[-count:]
         )
-
-    def peers(self) -> Iterator[Peer]:
-        """Iterate over the peers."""
-        yield from self.appliance.peers
 
 
 @contextlib.contextmanager
