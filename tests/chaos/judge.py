@@ -353,7 +353,7 @@ def _needless(
                 continue
             found.changes += 1
             if not any(span.start <= change.at <= span.end for span in excuses):
-                why = f" ({change.closed.why or change.closed})" if change.closed else ""
+                why = f" ({change.closed.detail or change.closed})" if change.closed else ""
                 found.violations.append(
                     f"needless: peer {peer}'s route became '{change}'{why} "
                     f"at {change.at - began_at:.3f} s"

@@ -93,7 +93,7 @@ def watch(
     machine.wire.refresh()
     found = judge(
         machine.journal,
-        [history.changes for history in machine.wire.histories],
+        [log.changes for log in machine.wire.logs],
         machine.traffic.requests,
         began_at=began_at,
         ended_at=ended_at,
@@ -110,7 +110,7 @@ def describe_episode(machine: Machine, episode: Episode, since: float) -> str:
         (entry.at, f"{entry.part}: {entry.what}") for entry in machine.journal if entry.at > since
     ]
     for change in machine.wire.changes(since):
-        closed = f", closed: {change.closed.why or change.closed}" if change.closed else ""
+        closed = f", closed: {change.closed.detail or change.closed}" if change.closed else ""
         events.append((change.at, f"    peer {change.peer} has '{change}'{closed}"))
     lines += [f"{at - since:8.3f} s  {text}" for at, text in sorted(events)]
     return "\n".join(lines)

@@ -1,6 +1,7 @@
-"""BGP-4 on the wire, as far as tests need it (RFC 4271, 1997, 4760, 5492, 6793, 7313, 8092).
+"""Decoder of BGP messages, as far as tests need it.
 
-Raises ValueError on anything malformed, and on anything that an announcer of VIPs should not say.
+RFC 4271, 1997, 4760, 5492, 6793, 7313 and 8092.  Raises ValueError on what is malformed, and on
+what an announcer of VIPs should not send.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ AS_TRANS = 23456
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A route as it stood in an UPDATE; ``large`` and ``communities`` in the order of the wire."""
+class ReceivedRoute:
+    """A route of an UPDATE.  ``large`` and ``communities`` are in the order of the message."""
 
     prefix: str
     as_path: tuple[int, ...]
@@ -31,10 +32,10 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """An UPDATE: what it announced and withdrew, when it was read, and its bytes."""
+    """An UPDATE that was read ``at`` a time; ``raw`` is its body."""
 
     at: float
-    announced: tuple[Heard, ...]
+    announced: tuple[ReceivedRoute, ...]
     withdrawn: tuple[str, ...]
     raw: bytes
 
@@ -52,12 +53,12 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The session is gone: by NOTIFICATION (``code``, ``subcode``) or without one (None)."""
+    """The session ended: with a NOTIFICATION (``code``, ``subcode``) or without one (None)."""
 
     at: float
     code: int | None
     subcode: int | None
-    why: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class EndOfRib:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """A mark around the answer to a refresh (RFC 7313): 1 it begins, 2 it has ended."""
+    """A mark around the answer to a refresh (RFC 7313): 1 begins it, 2 ends it."""
 
     at: float
     subtype: int
@@ -80,7 +81,7 @@ Event = Update | Opened | Closed | EndOfRib | Refreshed
 
 
 def message(kind: int, body: bytes = b"") -> bytes:
-    """Give a body its header (RFC 4271, 4.1)."""
+    """Build a message: header (RFC 4271 section 4.1) and body."""
     return MARKER + struct.pack("!HB", 19 + len(body), kind) + body
 
 
@@ -170,7 +171,7 @@ def _unreach(out: _Attributes, value: bytes, _: int) -> None:
 def _as4_path(out: _Attributes, value: bytes, width: int) -> None:
     if width != 2:
         raise ValueError("AS4_PATH between speakers of four octets (RFC 6793)")
-    out.as_path = _as_path(value, 4)  # nothing was added on the way to us
+    out.as_path = _as_path(value, 4)  # no AS between us added its number
 
 
 _DECODERS: dict[int, Callable[[_Attributes, bytes, int], None]] = {
@@ -209,9 +210,9 @@ def _attributes(data: bytes, width: int) -> _Attributes:
 
 
 def decode_update(body: bytes, at: float, width: int = 4) -> Update | EndOfRib:
-    """Decode an UPDATE's body; ``width`` is the octets of an ASN in AS_PATH.
+    """Decode the body of an UPDATE.  ``width``: octets of an ASN in AS_PATH.
 
-    Raises ValueError on anything malformed or not expected from an announcer of VIPs.
+    Raises ValueError on what is malformed, or not expected from an announcer of VIPs.
     """
     (length,) = struct.unpack("!H", body[:2])
     withdrawn = _prefixes(body[2 : 2 + length], AFI_IPV4)
@@ -237,7 +238,7 @@ def decode_update(body: bytes, at: float, width: int = 4) -> Update | EndOfRib:
         if next_hop is None:
             raise ValueError(f"{prefix} without a next hop")
         heard.append(
-            Heard(
+            ReceivedRoute(
                 prefix,
                 attributes.as_path or (),
                 next_hop,
@@ -251,7 +252,7 @@ def decode_update(body: bytes, at: float, width: int = 4) -> Update | EndOfRib:
 
 
 def decode_open(body: bytes, at: float) -> Opened:
-    """Decode an OPEN's body."""
+    """Decode the body of an OPEN."""
     version, peer_as, hold, router, length = struct.unpack("!BHH4sB", body[:10])
     if version != 4 or length != len(body) - 10:
         raise ValueError(f"malformed OPEN: {body.hex()}")

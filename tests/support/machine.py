@@ -27,7 +27,7 @@ from support.processes import (
     read_state,
     send_signal,
 )
-from support.route_log import Wire
+from support.route_log import RouteLog
 from support.units import Unit
 
 IDLE_CONNECTIONS = 60  # more than the stats socket takes
@@ -65,7 +65,7 @@ class Machine:
     ) -> None:
         self.appliance = appliance
         self.journal: list[Entry] = []
-        self.wire = Wire(appliance.peers, f"{VIP}/32")
+        self.wire = RouteLog(appliance.peers, f"{VIP}/32")
         self.traffic = HttpLoad(VIP, rate)
         self.agent = Unit("agent", self._start_agent, watchdog)
         self.speaker = Unit("speaker", self._start_speaker, watchdog)

@@ -1,6 +1,6 @@
-"""A passive BGP peer for tests and benches: it holds a session, decodes and stamps UPDATEs.
+"""A passive BGP peer for tests and benches: it decodes UPDATEs and records when they came.
 
-It raises on anything that it does not understand.  Times are ``time.monotonic()`` seconds.
+It raises on what it does not understand.  Times are ``time.monotonic()`` seconds.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from support.bgp_wire import (
     Closed,
     EndOfRib,
     Event,
-    Heard,
     Opened,
+    ReceivedRoute,
     Refreshed,
     Update,
     decode_open,
@@ -55,7 +55,7 @@ def wait_for(condition: Callable[[], T], deadline: float = 10.0, what: str = "co
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """Find a TCP port that nobody listens on at the moment."""
+    """Find a TCP port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         return int(probe.getsockname()[1])
@@ -64,9 +64,9 @@ def free_port(address: str = "127.0.0.1") -> int:
 class Peer:
     """A passive BGP peer on ``address:port``, run by a thread; a context manager.
 
-    ``refresh`` is what it says of route refresh: None, "plain" (RFC 2918) or "enhanced" (RFC
-    7313 as well).  ``events`` is everything in order, ``table`` what stands now.  An error in the
-    thread (something malformed, something unknown) is raised by the next call of a method.
+    ``refresh`` is its capability for route refresh: None, "plain" (RFC 2918) or "enhanced" (RFC
+    7313 too).  ``events`` are all events in order, ``table`` the routes now.  An error in the
+    thread (a message that is malformed or unknown) is raised by the next call of a method.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class Peer:
         self.address, self.asn, self.hold_time = address, asn, hold_time
         self.refresh, self.four_octets, self.ipv6 = refresh, four_octets, ipv6
         self.events: list[Event] = []
-        self.table: dict[str, Heard] = {}
+        self.table: dict[str, ReceivedRoute] = {}
         self.up = False
         self.accepting = True
         self.keepalives = 0
         self._opened: Opened | None = None
-        self._hold = 0.0
+        self._negotiated_hold_time = 0.0
         self._error: BaseException | None = None
         self._stop = threading.Event()
         self._connection: socket.socket | None = None
@@ -105,7 +105,7 @@ class Peer:
         self._thread = threading.Thread(target=self._run, name=f"peer-{address}", daemon=True)
 
     def _sign(self, neighbor: str, password: str) -> None:
-        """RFC 2385 signatures for packets of ``neighbor``."""
+        """Use MD5 signatures (RFC 2385) with ``neighbor``."""
         key = password.encode()
         where = struct.pack("!HH4s8x", socket.AF_INET, 0, socket.inet_aton(neighbor))
         where = struct.pack("=H", socket.AF_INET) + where[2:]
@@ -122,16 +122,16 @@ class Peer:
             self.check()
 
     def close(self) -> None:
-        """Leave: close the listener and the session, end the thread."""
+        """Close the listener and the session, and end the thread."""
         self._stop.set()
         self._thread.join(10)
 
     def check(self) -> None:
-        """Raise what went wrong in the thread."""
+        """Raise the error of the thread, if there is one."""
         if self._error is not None:
             raise self._error
 
-    # What tests ask ------------------------------------------------------------------------------
+    # For tests: reading -------------------------------------------------------------------------
 
     def of(self, kind: type[T]) -> list[T]:
         """Return the events of one kind."""
@@ -153,7 +153,7 @@ class Peer:
         return wait_for(checked, deadline, what or f"peer {self.address}: {self.events[-3:]}")
 
     def wait_up(self, deadline: float = 20.0) -> None:
-        """Wait for an established session whose initial update has ended."""
+        """Wait until a session is established and its initial routing update has ended."""
         self.wait(lambda _: self.up and self._ended(), deadline, f"session at {self.address}")
 
     def _ended(self) -> bool:
@@ -161,10 +161,10 @@ class Peer:
         last = max(i for i, event in enumerate(events) if isinstance(event, Opened))
         return any(isinstance(event, EndOfRib) for event in events[last:])
 
-    # What tests do -------------------------------------------------------------------------------
+    # For tests: acting --------------------------------------------------------------------------
 
     def send(self, data: bytes) -> None:
-        """Send bytes as they are on the current session."""
+        """Send raw bytes on the current session."""
         with self._send_lock:
             if self._connection is None:
                 raise AssertionError("there is no session")
@@ -175,7 +175,7 @@ class Peer:
         self.send(message(ROUTE_REFRESH, struct.pack("!HBB", afi, 0, UNICAST)))
 
     def drop(self, code: int | None = None, subcode: int = 0, data: bytes = b"") -> None:
-        """End the session, by a NOTIFICATION where ``code`` is given; the listener stays."""
+        """End the session, with a NOTIFICATION where ``code`` is given; the listener stays open."""
         if code is not None:
             self.send(message(NOTIFICATION, bytes([code, subcode]) + data))
         connection = self._connection
@@ -225,7 +225,7 @@ class Peer:
         self.table.clear()
         closed: Closed | None = None
         try:
-            closed = self._talk(connection)
+            closed = self._run_session(connection)
         except OSError as error:
             closed = Closed(time.monotonic(), None, None, str(error))
         finally:
@@ -234,30 +234,34 @@ class Peer:
                 self._connection = None
         self.events.append(closed)
 
-    def _talk(self, connection: socket.socket) -> Closed:
+    def _run_session(self, connection: socket.socket) -> Closed:
         self.send(self._open())
-        self._opened, self._hold = None, float(self.hold_time)
-        heard_at = said_at = time.monotonic()
+        self._opened, self._negotiated_hold_time = None, float(self.hold_time)
+        received_at = sent_at = time.monotonic()
         for at, kind, body in self._messages(connection):
             if kind is not None:
-                heard_at = at
-            elif self._hold and at - heard_at > self._hold:
+                received_at = at
+            elif self._negotiated_hold_time and at - received_at > self._negotiated_hold_time:
                 self.send(message(NOTIFICATION, bytes([4, 0])))
                 return Closed(at, 4, 0, "our hold timer expired")
-            if self.up and self._hold and at - said_at > self._hold / 3:
-                said_at = at
+            if (
+                self.up
+                and self._negotiated_hold_time
+                and at - sent_at > self._negotiated_hold_time / 3
+            ):
+                sent_at = at
                 self.send(message(KEEPALIVE))
             if kind == NOTIFICATION:
                 return Closed(at, body[0], body[1], body[2:].decode("utf-8", "replace"))
             if kind is not None:
-                self._hear(at, kind, body)
+                self._handle(at, kind, body)
         return Closed(time.monotonic(), None, None, "end of file")
 
-    def _hear(self, at: float, kind: int, body: bytes) -> None:
+    def _handle(self, at: float, kind: int, body: bytes) -> None:
         self.keepalives += kind == KEEPALIVE
         if kind == OPEN:
             self._opened = decode_open(body, at)
-            self._hold = float(min(self.hold_time, self._opened.hold_time))
+            self._negotiated_hold_time = float(min(self.hold_time, self._opened.hold_time))
             self.send(message(KEEPALIVE))
         elif kind == KEEPALIVE and self._opened is not None:
             if not self.up:
@@ -265,13 +269,13 @@ class Peer:
                 self.up = True
         elif kind == UPDATE and self._opened is not None:
             width = 4 if self.four_octets and 65 in self._opened.capabilities else 2
-            self._take(decode_update(body, at, width))
+            self._record(decode_update(body, at, width))
         elif kind == ROUTE_REFRESH and self.refresh == "enhanced":
             self.events.append(Refreshed(at, body[2]))
         else:
             raise ValueError(f"BGP message of type {kind}: {body.hex()}")
 
-    def _take(self, event: Update | EndOfRib) -> None:
+    def _record(self, event: Update | EndOfRib) -> None:
         if isinstance(event, Update):
             for prefix in event.withdrawn:
                 self.table.pop(prefix, None)
@@ -280,7 +284,7 @@ class Peer:
         self.events.append(event)
 
     def _messages(self, connection: socket.socket) -> Iterator[tuple[float, int | None, bytes]]:
-        """(time, type, body) per message; (time, None, b"") when there was nothing for 50 ms."""
+        """Yield (time, type, body) per message; (time, None, b"") after 50 ms without one."""
         buffer = b""
         while not self._stop.is_set():
             if not select.select([connection], [], [], 0.05)[0]:

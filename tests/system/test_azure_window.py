@@ -10,10 +10,10 @@ import pytest
 
 from support.appliance import VIP
 from support.azure_window import Reading, far_side
-from support.bgp_wire import Heard, Update
+from support.bgp_wire import ReceivedRoute, Update
 from support.drains import anycastd, drain, drainable
 from support.peer import wait_for
-from support.route_log import Change, Wire
+from support.route_log import Change, RouteLog
 
 WINDOW = 3.0
 """Seconds; Azure's window is 30 s.  The profile's times are scaled down in the same ratio."""
@@ -29,7 +29,7 @@ TIMES = [
 def route(at: float, asns: int) -> Change:
     """Build a change at one peer; ``asns`` is the length of the path, 0 for a withdrawal."""
     path = tuple([65010] * asns)
-    heard = Heard(f"{VIP}/32", path, "192.0.2.10", None, (), ()) if asns else None
+    heard = ReceivedRoute(f"{VIP}/32", path, "192.0.2.10", None, (), ()) if asns else None
     return Change(at, 0, heard)
 
 
@@ -54,7 +54,7 @@ def test_the_far_side_can_follow(tmp_path: Path) -> None:
     changed for a while happens there at once, and nothing is ever later than the window.
     """
     with drainable(tmp_path, changes=TIMES) as one:
-        wire = Wire(one.peers, f"{VIP}/32")
+        wire = RouteLog(one.peers, f"{VIP}/32")
         began = wait_calm(wire)
         before = [len(peer.of(Update)) for peer in one.peers]
         assert drain(one, "--wait").returncode == 0
@@ -88,7 +88,7 @@ def test_the_far_side_can_follow(tmp_path: Path) -> None:
                 assert next(each.late for each in far if each.at > failed) == 0
 
 
-def wait_calm(wire: Wire) -> float:
+def wait_calm(wire: RouteLog) -> float:
     """Wait until no route has changed for longer than window and spacing; return the time."""
 
     def quiet() -> bool:

@@ -16,7 +16,7 @@ from chaos.judge import Bounds, Judgement, judge
 from chaos.plan import CALM, plan
 from chaos.run import print_line, run
 from support.appliance import Appliance, own_network
-from support.bgp_wire import Heard
+from support.bgp_wire import ReceivedRoute
 from support.faults import CRASH_LOOP_WINDOW, FAULTS, MAX_DEATHS
 from support.http_load import Request
 from support.machine import Entry, Machine
@@ -81,7 +81,9 @@ def judged(journal: list[Entry], *changes: Change, failed: tuple[float, ...] = (
 def change(at: float, asns: int) -> Change:
     """Build a change to a path of ``asns`` ASNs; 0 is a withdrawal."""
     path = (65010,) * asns
-    route = Heard("203.0.113.10/32", path, "192.0.2.10", None, (), (), None) if asns else None
+    route = (
+        ReceivedRoute("203.0.113.10/32", path, "192.0.2.10", None, (), (), None) if asns else None
+    )
     return Change(at, 0, route)
 
 

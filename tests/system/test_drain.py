@@ -18,7 +18,7 @@ from support.bgp_wire import Closed
 from support.drains import REGIONS, Region, anycastd, drain, drainable, web
 from support.peer import wait_for
 from support.reloads import run_reload
-from support.route_log import Wire
+from support.route_log import RouteLog
 
 pytestmark = pytest.mark.root
 
@@ -28,7 +28,7 @@ PREFIX = f"{VIP}/32"
 def test_a_drain_is_a_longer_path_and_then_a_withdrawal(tmp_path: Path) -> None:
     """One replacement, one withdrawal, `wait` apart, without a session reset; then gently back."""
     with drainable(tmp_path) as one:
-        wire = Wire(one.peers, PREFIX)
+        wire = RouteLog(one.peers, PREFIX)
         began = time.monotonic()
         done = drain(one, "--wait")
         assert done.returncode == 0, done.stderr
@@ -106,7 +106,7 @@ def test_a_drain_outlives_the_agent(tmp_path: Path, again: object) -> None:
     """The VIP is not announced again before `undrain`, whatever happens to the agent."""
     assert callable(again)
     with drainable(tmp_path) as one:
-        wire = Wire(one.peers, PREFIX)
+        wire = RouteLog(one.peers, PREFIX)
         assert drain(one, "--wait", "--for", "1h").returncode == 0
         began = time.monotonic()
         again(one)
@@ -123,7 +123,7 @@ def test_a_drain_outlives_the_agent(tmp_path: Path, again: object) -> None:
 def test_a_drain_is_kept_before_it_is_acknowledged(tmp_path: Path) -> None:
     """The agent is killed right after its answer: the next one continues the drain."""
     with drainable(tmp_path, changes=[("wait: 1.5", "wait: 300")], ttl=8) as one:
-        wire = Wire(one.peers, PREFIX)
+        wire = RouteLog(one.peers, PREFIX)
         began = time.monotonic()
         assert drain(one).returncode == 0
         killed(one)
@@ -154,7 +154,7 @@ def test_where_prepends_do_not_steer_a_drain_is_a_withdrawal(tmp_path: Path) -> 
     """There is no longer path first, and the command says so; `wait` follows the withdrawal."""
     unsteered = [("bgp:\n", "bgp:\n  prepends_steer: false\n")]
     with drainable(tmp_path, changes=unsteered) as one:
-        wire = Wire(one.peers, PREFIX)
+        wire = RouteLog(one.peers, PREFIX)
         began = time.monotonic()
         done = drain(one, "--wait")
         assert done.returncode == 0, done.stderr
@@ -234,7 +234,7 @@ def test_the_last_region_that_serves_is_not_drained(tmp_path: Path) -> None:
 def test_the_guard_is_asked_again_before_the_withdrawal(tmp_path: Path) -> None:
     """If the other region fails meanwhile, this one stays at the longest path until it is back."""
     with drainable(tmp_path, REGIONS) as one, Region() as other:
-        wire = Wire(one.peers, PREFIX)
+        wire = RouteLog(one.peers, PREFIX)
         began = time.monotonic()
         assert drain(one).returncode == 0
         other.serves = False
@@ -381,7 +381,7 @@ def test_a_stop_drains_shortly_and_a_restart_does_not(
         tools.mkdir()
         (tools / "systemctl").write_text(f"#!/bin/sh\n{systemctl}\n", encoding="utf-8")
         (tools / "systemctl").chmod(0o755)
-        wire = Wire(one.peers, PREFIX)
+        wire = RouteLog(one.peers, PREFIX)
         began = time.monotonic()
         path = {"PATH": f"{tools}:{os.environ['PATH']}"}
         done = anycastd(one, "drain", "--stopping", environment=path)

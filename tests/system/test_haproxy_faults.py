@@ -18,7 +18,7 @@ import pytest
 from support.appliance import PROFILE, VIP, Appliance, own_network
 from support.haproxy import HAProxy, one_backend, until
 from support.peer import wait_for
-from support.route_log import Wire
+from support.route_log import RouteLog
 
 pytestmark = pytest.mark.root
 
@@ -35,7 +35,7 @@ class Watched:
     def __init__(self, appliance: Appliance) -> None:
         self.appliance = appliance
         self.haproxy = appliance.haproxy
-        self.wire = Wire(appliance.peers, f"{VIP}/32")
+        self.wire = RouteLog(appliance.peers, f"{VIP}/32")
         self.config = appliance.haproxy.config.read_text(encoding="utf-8")
 
     def assert_calm(self, since: float, seconds: float) -> None:

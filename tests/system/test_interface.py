@@ -12,7 +12,7 @@ import pytest
 
 from support.appliance import BODY, PROFILE, Appliance, own_network
 from support.haproxy import until
-from support.route_log import Wire
+from support.route_log import RouteLog
 
 pytestmark = pytest.mark.root
 
@@ -53,9 +53,9 @@ def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
 
 def test_an_ipv6_vip(appliance: Appliance) -> None:
     """It is announced with its own next hop, and restored or withdrawn as an IPv4 VIP is."""
-    wire = Wire(appliance.peers, f"{VIP}/128")
+    wire = RouteLog(appliance.peers, f"{VIP}/128")
     wire.wait(1, 30, appliance.log())
-    assert [each.route.next_hop for each in wire.histories if each.route is not None] == [HOP] * 2
+    assert [each.route.next_hop for each in wire.logs if each.route is not None] == [HOP] * 2
 
     began = time.monotonic()
     ip("address", "del", f"{VIP}/128", "dev", LINK)

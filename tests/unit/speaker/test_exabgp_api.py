@@ -22,7 +22,7 @@ from anycastd.lease.commands import (
 )
 from anycastd.speaker.exabgp.api import ApiConversation
 from anycastd.speaker.exabgp.lines import format_announce, format_withdraw
-from support.bgp_wire import Heard
+from support.bgp_wire import ReceivedRoute
 from support.exabgp import (
     FIRST,
     GREETED,
@@ -294,10 +294,10 @@ def test_any_line_is_survived(lines: list[str]) -> None:
 # With ExaBGP -------------------------------------------------------------------------------------
 
 
-def as_received(route: Route) -> Heard:
+def as_received(route: Route) -> ReceivedRoute:
     """Return a route as a peer receives it."""
     communities = canonicalize(route).communities
-    return Heard(
+    return ReceivedRoute(
         route.prefix,
         route.as_path,
         route.next_hop,

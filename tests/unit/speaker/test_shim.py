@@ -179,10 +179,10 @@ class Slow(Peer):
         super().__init__(address)
         self.connected, self.ready = threading.Event(), threading.Event()
 
-    def _talk(self, connection: socket.socket) -> Closed:
+    def _run_session(self, connection: socket.socket) -> Closed:
         self.connected.set()
         self.ready.wait(15)
-        return super()._talk(connection)
+        return super()._run_session(connection)
 
 
 def test_what_was_withdrawn_before_a_session_stays_so(exabgp_python: str, tmp_path: Path) -> None:
