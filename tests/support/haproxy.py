@@ -41,11 +41,11 @@ defaults
 """
 
 
-def until(condition: Callable[[], object], within: float = 5.0, every: float = 0.005) -> None:
+def until(condition: Callable[[], object], timeout: float = 5.0, every: float = 0.005) -> None:
     """Wait for ``condition``; AssertionError when it is not true within ``within`` seconds."""
-    end = time.monotonic() + within
+    end = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < end, f"not within {within} s: {condition}"
+        assert time.monotonic() < end, f"not within {timeout} s: {condition}"
         time.sleep(every)
 
 
@@ -57,7 +57,7 @@ def without(power: str) -> tuple[str, ...]:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
+    """A TCP port of 127.0.0.1 on which nothing listens."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]

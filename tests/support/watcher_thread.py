@@ -1,7 +1,7 @@
 """A watcher at work, for tests: in a thread of its own, or as a process of its own.
 
 As a program, ``watcher_thread.py SOCKET RING INTERVAL``, it prints one line per observation of backend
-``web``: the time, the kind, and why.
+``web``: the time, the kind, and the detail.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Watching:
         self.seen.append(seen)
 
     def until(
-        self, kind: type[T], that: Callable[[T], bool] = lambda _: True, within: float = 5.0
+        self, kind: type[T], that: Callable[[T], bool] = lambda _: True, timeout: float = 5.0
     ) -> T:
         """Wait for an observation, the newest or one to come, and return it."""
         start = max(0, len(self.seen) - 1)
@@ -104,7 +104,7 @@ class Watching:
             found.extend(s for s in self.seen[start:] if isinstance(s, kind) and that(s))
             return bool(found)
 
-        until(came, within)
+        until(came, timeout)
         return found[0]
 
     def last(self) -> Snapshot:
@@ -114,7 +114,7 @@ class Watching:
         return seen
 
     def settled(self) -> Snapshot:
-        """Wait until events are heard, everything is proved and nothing is pending."""
+        """Wait until events arrive and no observation has come for 0.1 s."""
 
         def quiet() -> bool:
             assert self.error is None, self.error
@@ -135,8 +135,8 @@ async def _main(path: str, ring: str, interval: float) -> None:
     clock = OwnTime(TICK)
 
     def emit(seen: Observation) -> None:
-        why = "" if isinstance(seen, Snapshot) else seen.detail
-        print(f"{time.monotonic():.4f} {type(seen).__name__} {why}", flush=True)  # noqa: T201
+        detail = "" if isinstance(seen, Snapshot) else seen.detail
+        print(f"{time.monotonic():.4f} {type(seen).__name__} {detail}", flush=True)  # noqa: T201
 
     instance = Instance("main", path, ring, 3 * interval, 0.25)
     watcher = Watcher(instance, query({"web"}), clock=clock, emit=emit, interval=interval)

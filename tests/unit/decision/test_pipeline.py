@@ -36,24 +36,24 @@ def test_nothing_is_said_before_the_lease_was_heard() -> None:
 def test_what_is_held_is_renewed_unchanged_when_the_evidence_agrees() -> None:
     """An agent that was started again moves nothing."""
     its = profile()
-    held = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
+    leased = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
     inputs = Inputs(
-        Evidence({"main": snapshot(YES, YES, asked=0.0)}), {VIP: VipState(True)}, view(*held)
+        Evidence({"main": snapshot(YES, YES, asked=0.0)}), {VIP: VipState(True)}, view(*leased)
     )
     step = advance(its, {}, inputs, 0.0)
-    assert step.wanted == held
+    assert step.wanted == leased
     assert step.transitions == ()
 
 
 def test_a_lost_connection_to_the_lease_moves_nothing() -> None:
     """The lease process is being started again: sessions are not known, not down."""
     its = profile()
-    held = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
+    leased = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
     looks = {"main": snapshot(YES, YES, asked=0.0)}
-    step = advance(its, {}, Inputs(Evidence(looks), {}, view(*held)), 0.0)
-    gone = view(*held, connected=False)
+    step = advance(its, {}, Inputs(Evidence(looks), {}, view(*leased)), 0.0)
+    gone = view(*leased, connected=False)
     step = advance(its, step.memory, Inputs(Evidence(looks), {}, gone), 1.0)
-    assert step.wanted == held
+    assert step.wanted == leased
 
 
 def test_a_pass_wakes_itself_for_its_timers() -> None:
@@ -77,14 +77,14 @@ def test_the_same_inputs_give_the_same_step() -> None:
 
 
 def test_each_service_adopts_its_own_routes_once() -> None:
-    """The level of what is held is asked for until it is adopted, and never again."""
+    """The level of what is leased is asked for until it is adopted, and never again."""
     more = "serve: {frontend: web}, standby: {prepend: 6}"
     more = f"  other: {{vip: 203.0.113.11/32, prepend: 0, failed: withdraw, {more}}}"
     its = profile(("services:\n", f"services:\n{more}\n"))
     other = tuple(Route(peer, "203.0.113.11/32", "192.0.2.10", (65010,) * 7) for peer in PEERS)
-    held = (*(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS), *other)
+    leased = (*(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS), *other)
     looks = {"main": snapshot(YES, YES, asked=0.0)}
-    step = advance(its, {}, Inputs(Evidence(looks), {}, view(*held)), 0.0)
+    step = advance(its, {}, Inputs(Evidence(looks), {}, view(*leased)), 0.0)
     assert step.decisions["web"].level is Level.PREFERRED
     assert step.decisions["other"].level is Level.STANDBY
     step = advance(its, step.memory, Inputs(Evidence(looks), {}, view(*other)), 0.1)
@@ -94,22 +94,22 @@ def test_each_service_adopts_its_own_routes_once() -> None:
 def test_what_nobody_has_looked_at_is_not_unhealthy() -> None:
     """An agent that comes back right after HAProxy's reload withdraws nothing by what it lacks."""
     its = profile(("  local_as: 65010", "  prepends_steer: false\n  local_as: 65010"))
-    held = tuple(Route(peer, VIP, "192.0.2.10", (65010,) * 7) for peer in PEERS)
+    leased = tuple(Route(peer, VIP, "192.0.2.10", (65010,) * 7) for peer in PEERS)
     step = advance(its, {}, Inputs(), 0.0)
     for second in range(60):
         looks = {"main": snapshot(UNPROVED, UNPROVED, asked=float(second))}
-        step = advance(its, step.memory, Inputs(Evidence(looks), {}, view(*held)), float(second))
-        assert step.wanted == held
+        step = advance(its, step.memory, Inputs(Evidence(looks), {}, view(*leased)), float(second))
+        assert step.wanted == leased
 
 
 def test_a_pass_is_due_when_the_first_of_two_drains_ends_its_wait() -> None:
     """Whatever the order in which they were asked for."""
     its = profile()
     long, short = Drain("x", "me", 1.0, 10.0, stopping=True), Drain("x", "me", 1.0, 6.0)
-    held = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
+    leased = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
     looks = {"main": snapshot(YES, YES, asked=6.0)}
     for table in ({"*stop": long, "*": short}, {"*": short, "*stop": long}):
-        inputs = Inputs(Evidence(looks), {}, view(*held), drains=table)
+        inputs = Inputs(Evidence(looks), {}, view(*leased), drains=table)
         assert advance(its, {}, inputs, 6.0).wake_at == 7.0
 
 

@@ -168,3 +168,39 @@ def test_unknown_in_two_ways_ends_as_the_worse_or_the_better(kind: str, then: Tr
     }
     found = judge_service(its, its.services["web"], Evidence(looks), 0.0).serve
     assert (found.truth, found.believe_then, found.reason) == (UNKNOWN, then, Reason.UNPROVED)
+
+
+def test_a_finding_names_its_rule_by_its_place_in_the_profile() -> None:
+    """A rule that stands in both conditions is evaluated once, and its finding has both places."""
+    both = "{all: [{backend: web, usable: 1}, {frontend: web}]}"
+    its = profile(
+        ("healthy: {backend: web, usable: 50%}", f"healthy: {{any: [{both}, {{backend: spare}}]}}"),
+        ("    serve:", "    self_test: {tcp: 80}\n    serve:"),
+    )
+    look = Evidence({"main": snapshot(YES, YES, asked=0.0)})
+    found = judge_service(its, its.services["web"], look, 0.0)
+    assert [finding.rule.paths for finding in found.findings] == [
+        ("serve.all[0]", "healthy.any[0].all[0]"),
+        ("serve.all[1]", "healthy.any[0].all[1]"),
+        ("self_test.listens",),
+        ("healthy.any[1]",),
+        ("self_test.answers",),
+    ]
+    assert {finding.rule.service for finding in found.findings} == {"web"}
+    assert found.findings[0].rule.conditions == ("serve", "healthy")
+
+
+def test_backends_of_one_name_in_two_haproxies_are_two_rules() -> None:
+    """The instance tells their findings apart."""
+    rules = ", ".join(f"{{haproxy: {name}, backend: web, usable: 1}}" for name in ("main", "two"))
+    its = profile(
+        ("haproxy:\n", "haproxy:\n  two: {socket: /run/haproxy/two.sock}\n"),
+        ("{all: [{backend: web, usable: 1}, {frontend: web}]}", f"{{all: [{rules}]}}"),
+        ("healthy: {", "healthy: {haproxy: main, "),
+    )
+    looks = {"main": snapshot(YES, asked=0.0), "two": snapshot(NO, asked=0.0)}
+    found = judge_service(its, its.services["web"], Evidence(looks), 0.0)
+    assert [(each.rule.instance, each.truth) for each in found.findings[:2]] == [
+        ("main", TRUE),
+        ("two", FALSE),
+    ]

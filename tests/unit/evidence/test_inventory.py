@@ -72,7 +72,7 @@ def test_a_hung_haproxy(haproxy: HAProxy) -> None:
 
 
 @pytest.mark.parametrize(
-    ("serve", "said"),
+    ("serve", "message"),
     [
         (drip, "no answer within 0.5 s"),
         (lambda it, _: it.sendall(b"hello: there\n"), "not an answer of HAProxy"),
@@ -80,13 +80,13 @@ def test_a_hung_haproxy(haproxy: HAProxy) -> None:
     ids=["drip", "garbage"],
 )
 def test_somebody_else_on_the_socket(
-    tmp_path: Path, serve: Callable[[socket.socket, bytes], object], said: str
+    tmp_path: Path, serve: Callable[[socket.socket, bytes], object], message: str
 ) -> None:
     """A program that drips does not hold us; one that says something else is named."""
     path = tmp_path / "s"
     with impostor(path, serve):
         began = time.monotonic()
-        with pytest.raises(InventoryError, match=said):
+        with pytest.raises(InventoryError, match=message):
             read_inventory(str(path), 0.5)
         assert time.monotonic() - began < 1.5
 

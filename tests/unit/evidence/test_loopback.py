@@ -41,15 +41,15 @@ def on(interface: str, vip: Network) -> bool:
 
 
 class Watched:
-    """A running Loopback with everything that it said, newest last."""
+    """A running Loopback with every state that it emitted, newest last."""
 
     def __init__(self, *vips: tuple[Network, str]) -> None:
-        self.said: dict[Network, list[VipAddress]] = {vip: [] for vip, _ in vips}
-        self.loopback = Loopback(vips, lambda vip, state: self.said[vip].append(state))
+        self.states: dict[Network, list[VipAddress]] = {vip: [] for vip, _ in vips}
+        self.loopback = Loopback(vips, lambda vip, state: self.states[vip].append(state))
 
     def now(self, vip: Network) -> VipAddress:
-        """Return what was said last of a VIP."""
-        return self.said[vip][-1]
+        """Return the newest state of a VIP."""
+        return self.states[vip][-1]
 
 
 @asynccontextmanager
@@ -127,11 +127,11 @@ async def monitored() -> AsyncIterator[asyncio.StreamReader]:
     )
     assert monitor.stdout is not None
     try:
-        heard = asyncio.create_task(monitor.stdout.readline())
-        while not heard.done():
+        line = asyncio.create_task(monitor.stdout.readline())
+        while not line.done():
             ip("addr", "add", "192.0.2.1/32", "dev", "lo")
             ip("addr", "del", "192.0.2.1/32", "dev", "lo")
-            await asyncio.wait([heard], timeout=0.02)
+            await asyncio.wait([line], timeout=0.02)
         yield monitor.stdout
     finally:
         monitor.kill()
@@ -153,7 +153,7 @@ async def stamp(lines: asyncio.StreamReader, beginning: str) -> float:
 def test_an_address_removed_by_hand_is_back_within_10_ms(
     in_own_network: InOwnNetwork, eventually: Eventually
 ) -> None:
-    """Put back at once and said so, each time; the times are an independent ``ip monitor``'s."""
+    """Put back at once and reported, each time; the times are an independent ``ip monitor``'s."""
 
     async def work() -> None:
         ip("link", "set", "lo", "up")
@@ -164,11 +164,13 @@ def test_an_address_removed_by_hand_is_back_within_10_ms(
                 ip("addr", "del", "203.0.113.10/32", "dev", "lo")
                 gone = await stamp(lines, "Deleted 1: lo")
                 gaps.append((await stamp(lines, "1: lo") - gone) % 3600)
-                said = f"went missing from lo and was put back ({times} so far)"
-                told.append(said)
-                await eventually(lambda said=said: watched.now(V4).detail == said, what=said)
+                detail = f"went missing from lo and was put back ({times} so far)"
+                told.append(detail)
+                await eventually(
+                    lambda detail=detail: watched.now(V4).detail == detail, what=detail
+                )
                 assert watched.now(V4).usable
-            assert [state.detail for state in watched.said[V4]] == told  # and nothing twice
+            assert [state.detail for state in watched.states[V4]] == told  # and nothing twice
         assert statistics.median(gaps) < 0.010, gaps
 
     in_own_network(work)
@@ -198,7 +200,7 @@ def test_interface_down_is_not_usable(in_own_network: InOwnNetwork, eventually: 
 def test_interface_that_comes_and_goes(
     in_own_network: InOwnNetwork, eventually: Eventually
 ) -> None:
-    """A missing interface is said with a remedy; once there it gets the VIP, each time anew."""
+    """A missing interface is reported with a remedy; once there it gets the VIP, each time anew."""
 
     async def work() -> None:
         ip("link", "set", "lo", "up")
@@ -234,9 +236,9 @@ def test_another_host_with_the_same_ipv6_address(
         ip("addr", "add", "2001:db8::10/128", "dev", "here")
         async with running((V6, "here")) as watched:
             await eventually(lambda: "duplicate address" in watched.now(V6).detail, timeout=10)
-            whys = [state.detail for state in watched.said[V6]]
-            assert any("tentative" in why for why in whys), whys
-            assert not any(state.usable for state in watched.said[V6])
+            details = [state.detail for state in watched.states[V6]]
+            assert any("tentative" in detail for detail in details), details
+            assert not any(state.usable for state in watched.states[V6])
             ip("addr", "del", "2001:db8::10/128", "dev", "here")
             await eventually(lambda: watched.now(V6).usable)  # ours does not ask the link
 

@@ -59,7 +59,7 @@ def asked(test: SelfTest, vip: str = "127.0.0.1/32") -> Probe:
 
 
 @pytest.mark.parametrize(
-    ("answer", "outcome", "why"),
+    ("answer", "outcome", "detail"),
     [
         (Web.OK, Outcome.PASSED, "HTTP 200"),
         (b"HTTP/1.1 503 No\r\n\r\n", Outcome.FAILED, "HTTP 503"),
@@ -70,11 +70,11 @@ def asked(test: SelfTest, vip: str = "127.0.0.1/32") -> Probe:
         (b"HTTP/1.1 200 OK\r\n\r\n" + bytes(1 << 20), Outcome.PASSED, "HTTP 200"),
     ],
 )
-def test_an_answer_has_its_outcome(answer: bytes | None, outcome: Outcome, why: str) -> None:
+def test_an_answer_has_its_outcome(answer: bytes | None, outcome: Outcome, detail: str) -> None:
     """By HTTP the status decides; by TCP it is enough that somebody listens."""
     with web(answer) as it:
         found = asked(http(it.port))
-        assert (found.outcome, found.detail) == (outcome, why)
+        assert (found.outcome, found.detail) == (outcome, detail)
         assert asked(tcp(it.port)).outcome is Outcome.PASSED
 
 

@@ -150,7 +150,7 @@ def test_a_truncated_answer_is_noticed_wherever_it_ends(version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("Permission denied\n\nPermission denied\n\n", "show info.*Permission denied"),
         ("Permission denied\n\nName: HAProxy\nPid: 1\nUptime_sec: 1\nVersion: 2\n\n", "show stat"),
@@ -161,9 +161,9 @@ def test_a_truncated_answer_is_noticed_wherever_it_ends(version: str) -> None:
         ("# pxname,svname\nweb,a\n\nName: HAProxy\nPid: 1\nUptime_sec: 1\nVersion: 2\n\n", "scur"),
     ],
 )
-def test_what_is_no_answer_is_named(text: str, said: str) -> None:
+def test_what_is_no_answer_is_named(text: str, message: str) -> None:
     """Each error quotes what came instead."""
-    with pytest.raises(MalformedAnswerError, match=said):
+    with pytest.raises(MalformedAnswerError, match=message):
         parse_answer(text, 0.0, query({"web"}))
 
 

@@ -85,7 +85,7 @@ def test_a_killed_haproxy_is_gone_at_once(haproxy: HAProxy) -> None:
         watching.settled()
         killed = time.monotonic()
         haproxy.signal(signal.SIGKILL)
-        gone = watching.until(Gone, within=0.5)
+        gone = watching.until(Gone, timeout=0.5)
         assert "refused" in gone.detail
         first = next(n for n, seen in enumerate(watching.seen) if isinstance(seen, Gone))
         assert watching.times[first] - killed < 0.1
@@ -112,7 +112,7 @@ def test_absence_is_no_error_and_no_busy_loop(tmp_path: Path, web: Web) -> None:
                 watching.until(Snapshot, up, 1.0)
                 assert up(watching.settled())
                 haproxy.kill()
-                watching.until(Gone, within=0.5)
+                watching.until(Gone, timeout=0.5)
                 assert watching.times[-1] - watching.times[-2] < 0.3
     finally:
         haproxy.kill()
@@ -136,7 +136,7 @@ def test_a_hung_haproxy_is_unreadable_and_each_miss_is_counted(haproxy: HAProxy)
         watching.until(Snapshot, up, 1)
         haproxy.signal(signal.SIGSTOP)
         try:
-            again = watching.until(Unreadable, within=1)
+            again = watching.until(Unreadable, timeout=1)
             assert again.missed == 1, "counted anew"
             assert again.began_at > second.began_at
         finally:
@@ -151,7 +151,7 @@ def test_a_hung_haproxy_that_dies_is_gone_at_once(haproxy: HAProxy) -> None:
         until(lambda: time.monotonic() > watching.times[-1] + 2.3)
         killed = time.monotonic()
         haproxy.signal(signal.SIGKILL)
-        watching.until(Gone, within=1)
+        watching.until(Gone, timeout=1)
         assert time.monotonic() - killed < 0.3
 
 
@@ -260,14 +260,14 @@ def test_a_haproxy_that_takes_no_more_connections_is_gone(tmp_path: Path, web: W
         watching.settled()
         worker = haproxy.worker
         os.kill(worker, signal.SIGUSR1)
-        watching.until(Gone, within=1)
+        watching.until(Gone, timeout=1)
         assert Path(f"/proc/{worker}").exists(), "its client is still served"
         client.close()
         until(lambda: not Path(f"/proc/{worker}").exists(), 2)
 
 
 @pytest.mark.parametrize(
-    ("ring", "head", "said"),
+    ("ring", "head", "message"),
     [
         (None, HEAD, "the profile gives it no `ring`"),
         ("other", HEAD, "log ring@other format raw local0 notice"),
@@ -275,14 +275,14 @@ def test_a_haproxy_that_takes_no_more_connections_is_gone(tmp_path: Path, web: W
     ],
 )
 def test_without_events_it_polls_and_says_why(
-    tmp_path: Path, web: Web, ring: str | None, head: str, said: str
+    tmp_path: Path, web: Web, ring: str | None, head: str, message: str
 ) -> None:
     """No ring, or a HAProxy without it: changes are found every `poll` seconds, with the remedy."""
     with (
         running(tmp_path, one_backend(web), head) as haproxy,
         Watching(haproxy.socket, ring=ring, poll=0.1) as watching,
     ):
-        watching.until(Snapshot, lambda seen: said in seen.polling, 2)
+        watching.until(Snapshot, lambda seen: message in seen.polling, 2)
         start, began = len(watching.seen), time.monotonic()
         until(lambda: time.monotonic() > began + 1)
         assert 7 <= len(watching.seen) - start <= 12
@@ -291,7 +291,7 @@ def test_without_events_it_polls_and_says_why(
         watching.until(Snapshot, down, 2)
         only_snapshots(watching)
         haproxy.kill()
-        watching.until(Gone, within=0.5)
+        watching.until(Gone, timeout=0.5)
 
 
 def test_a_ring_that_a_reload_brings_is_heard(tmp_path: Path, web: Web) -> None:
@@ -354,7 +354,7 @@ def test_several_questions_at_a_busy_haproxy_cost_one_connection_each(haproxy: H
 
 
 @pytest.mark.parametrize(
-    ("serve", "said"),
+    ("serve", "message"),
     [
         (lambda it, _: it.sendall(b"HTTP/1.0 400 no\n\n"), "show info"),
         (lambda *_: None, "closed without an answer"),
@@ -365,13 +365,13 @@ def test_several_questions_at_a_busy_haproxy_cost_one_connection_each(haproxy: H
     ids=["garbage", "silent", "half", "drip", "flood"],
 )
 def test_what_is_not_haproxys_answer_is_unreadable(
-    tmp_path: Path, serve: Callable[[socket.socket, bytes], object], said: str
+    tmp_path: Path, serve: Callable[[socket.socket, bytes], object], message: str
 ) -> None:
     """Garbage, silence, half an answer, a drip and a flood: cannot see, in time, in bounds."""
     path = tmp_path / "s"
     with impostor(path, serve), Watching(path, interval=0.5) as watching:
-        seen = watching.until(Unreadable, within=3)
-        assert said in seen.detail
+        seen = watching.until(Unreadable, timeout=3)
+        assert message in seen.detail
         assert str(path) in seen.detail
         began, start = time.monotonic(), len(watching.seen)
         until(lambda: time.monotonic() > began + 1)
@@ -406,20 +406,20 @@ def test_a_socket_that_was_taken_away_is_unreadable(haproxy: HAProxy) -> None:
 
     Its end is: with the stream gone, nothing speaks for it any more.
     """
-    elsewhere = haproxy.socket.with_name("moved")
+    moved = haproxy.socket.with_name("moved")
     with Watching(haproxy.socket, interval=0.3) as watching:
         watching.settled()
-        haproxy.socket.rename(elsewhere)
+        haproxy.socket.rename(moved)
         seen = watching.until(Unreadable)
         assert "a worker still runs" in seen.detail
-        elsewhere.rename(haproxy.socket)
+        moved.rename(haproxy.socket)
         watching.until(Snapshot, up)
         watching.settled()
-        haproxy.socket.rename(elsewhere)
+        haproxy.socket.rename(moved)
         watching.until(Unreadable)
         assert not any(isinstance(seen, Gone) for seen in watching.seen)
         haproxy.kill()
-        watching.until(Gone, within=0.5)
+        watching.until(Gone, timeout=0.5)
 
 
 def test_one_look_by_itself(haproxy: HAProxy, tmp_path: Path) -> None:
