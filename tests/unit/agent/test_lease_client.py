@@ -1,4 +1,4 @@
-"""The agent's end of the lease, against a lease process that the test plays on a real socket."""
+"""The client of the lease process, against a fake lease process on a real socket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Eventually = Callable[..., Awaitable[Any]]
 
 
 def report(serial: int = 0, **more: Any) -> Report:
-    """Give a report of a lease whose session is up."""
+    """Build a report of a lease whose session is up."""
     up = {PEER: NeighborReport(Session.UP, 1.0)}
     values = {"instance": "one", "config": "sessions", "vips": "vips", "reload": "ready"}
     return Report(
@@ -32,7 +32,7 @@ def report(serial: int = 0, **more: Any) -> Report:
 
 
 def routes(count: int = 1, asns: int = 1) -> tuple[Route, ...]:
-    """Give routes that differ in their path."""
+    """Build routes to ``count`` VIPs, with a path of ``asns`` ASNs."""
     return tuple(
         Route(PEER, f"203.0.{113 + n // 250}.{n % 250}/32", "192.0.2.10", (65010,) * asns)
         for n in range(count)
@@ -40,7 +40,7 @@ def routes(count: int = 1, asns: int = 1) -> tuple[Route, ...]:
 
 
 class Play:
-    """A lease process that greets, and then does what ``scene`` says with each connection."""
+    """A fake lease process: on each connection it sends a report, and then runs ``scene``."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Play:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[LeaseClient]:
-        """Run both ends, and the clock."""
+        """Run client, server and clock."""
         tasks: set[asyncio.Task[Any]] = set()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,7 +101,7 @@ async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 def test_of_what_waits_only_the_newest_is_said(tmp_path: Path, eventually: Eventually) -> None:
-    """A lease process that was stopped hears what was under way, and the last state."""
+    """A lease process that was stopped reads what was under way, and the newest state."""
     heard: list[Want] = []
     read = asyncio.Event()
 
@@ -132,7 +132,7 @@ def test_of_what_waits_only_the_newest_is_said(tmp_path: Path, eventually: Event
 def test_a_lease_that_refuses_is_not_asked_without_a_pause(
     tmp_path: Path, eventually: Eventually
 ) -> None:
-    """It hangs up at each Want: a connection now and then, not thousands; the words are kept."""
+    """It disconnects at each Want: reconnect now and then, not thousands of times; keep the text."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
@@ -192,7 +192,7 @@ def test_a_lease_that_does_not_answer_is_noticed(tmp_path: Path, eventually: Eve
 def test_a_speaker_that_runs_something_else_is_asked_once(
     tmp_path: Path, eventually: Eventually, told: dict[str, Any], *, asks: bool
 ) -> None:
-    """Where it can; an older one is never told what it would take for garbage."""
+    """Where it can reload; an older one never gets a message that it would refuse."""
     heard: list[Want | Reload] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -313,7 +313,7 @@ def test_a_lapse_is_noticed_whatever_crosses_it(tmp_path: Path, eventually: Even
 
 
 def test_what_is_confirmed_is_what_was_wanted_last(tmp_path: Path, eventually: Eventually) -> None:
-    """The end waits for the confirmation of its own withdrawal."""
+    """``withdraw`` waits for the confirmation of its own Want."""
 
     async def scene() -> None:
         play = Play(tmp_path, answers)

@@ -1,4 +1,4 @@
-"""Who holds which routes for how long: the lease's machine, without any I/O."""
+"""State machine of the lease, without any I/O."""
 
 from __future__ import annotations
 

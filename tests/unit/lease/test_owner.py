@@ -1,4 +1,4 @@
-"""Agents that come and go: which of them may announce."""
+"""Owner of the lease: which of several agents may announce."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other sessions and VIPs in a running speaker: the machine's steps, and the files' text."""
+"""Reconfiguration of a running speaker: steps, answer, and text of the files."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from support.peer import wait_for
 PEER = "192.0.2.4"
 CHECKOUT = Path(__file__).resolve().parents[3]
 
-# Stands where ExaBGP does: the parent that the lease process watches, and may end.
+# In place of ExaBGP: the parent of the lease process, which it may kill.
 PARENT = """\
 import subprocess, sys
 subprocess.Popen(sys.argv[1:]).wait()
@@ -36,7 +36,7 @@ SUMMARY = "Peer  AS  up/down  state  #sent  #recvd\n{peer} 65515 0:00:05 establi
 
 
 def vip(number: int) -> str:
-    """Give the VIP with a number."""
+    """Return the VIP with a number."""
     return f"203.0.{113 + number // 250}.{number % 250}/32"
 
 
@@ -49,7 +49,7 @@ def want(
     epoch: int = 1,
     alike: bool = True,
 ) -> bytes:
-    """Give a Want of ``count`` routes; those that are not alike take a line of ExaBGP's each."""
+    """Build a Want of ``count`` routes; those that are not ``alike`` need one command each."""
     routes = tuple(
         Route(PEER, vip(n), "192.0.2.10", (65010,) * asns, None if alike else n)
         for n in range(count)
@@ -57,10 +57,10 @@ def want(
     return Want(serial, ttl, routes, epoch, 7).dump()
 
 
-class Bench:
-    """A lease process, and ExaBGP played by a thread that answers all that it hears.
+class Rig:
+    """A lease process, and a thread that plays ExaBGP and answers every command.
 
-    ``heard`` is every command so far; ``deaf`` stops the thread from reading.
+    ``received`` are all commands so far; ``paused`` stops the thread from reading.
     """
 
     def __init__(self, directory: Path, **environment: str) -> None:
@@ -77,7 +77,7 @@ class Bench:
             "inherit": 5.0,
         }
         (directory / "lease.json").write_text(json.dumps(settings), encoding="utf-8")
-        keeper = [
+        command = [
             sys.executable,
             "-P",
             "-m",
@@ -85,22 +85,22 @@ class Bench:
             str(directory / "lease.json"),
         ]
         self.parent = subprocess.Popen(
-            [sys.executable, "-c", PARENT, *keeper],
+            [sys.executable, "-c", PARENT, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": str(CHECKOUT), "ANYCASTD_LOADED": ""} | environment,
         )
-        self.heard: list[str] = []
-        self.deaf = threading.Event()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._play, daemon=True)
+        self.received: list[str] = []
+        self.paused = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         until(self.socket.exists, 10)
 
     def close(self) -> None:
-        """End everything."""
-        self._over.set()
+        """Stop the thread and all processes."""
+        self._stop.set()
         self._thread.join(5)
         self.parent.kill()
         self.parent.wait()
@@ -111,31 +111,33 @@ class Bench:
 
     @property
     def pid(self) -> int:
-        """The lease process's own."""
+        """Return the pid of the lease process."""
         where = Path(f"/proc/{self.parent.pid}/task/{self.parent.pid}/children")
         return int(wait_for(where.read_text, 5).split()[0])
 
-    def tell(self, text: str) -> None:
-        """Say something as ExaBGP."""
+    def write(self, text: str) -> None:
+        """Write a text as ExaBGP."""
         assert self.parent.stdin is not None
         self.parent.stdin.write(text.encode())
         self.parent.stdin.flush()
 
     def event(self, state: str) -> None:
-        """Say as ExaBGP that the session changed."""
+        """Write, as ExaBGP, that the session changed."""
         neighbor = {"address": {"local": "192.0.2.10", "peer": PEER}, "state": state}
-        self.tell(json.dumps({"type": "state", "neighbor": neighbor}) + "\n")
+        self.write(json.dumps({"type": "state", "neighbor": neighbor}) + "\n")
 
-    def said(self, *words: str) -> list[str]:
-        """Give the commands so far that begin a route's change."""
-        return [line for line in list(self.heard) if line.split()[2:3] and line.split()[2] in words]
+    def commands(self, *verbs: str) -> list[str]:
+        """Return the commands so far that have one of ``verbs``."""
+        return [
+            line for line in list(self.received) if line.split()[2:3] and line.split()[2] in verbs
+        ]
 
-    def _play(self) -> None:
+    def _run(self) -> None:
         assert self.parent.stdout is not None
         rest = b""
-        while not self._over.is_set():
-            if self.deaf.is_set() or not select.select([self.parent.stdout], [], [], 0.02)[0]:
-                self._over.wait(0.01)
+        while not self._stop.is_set():
+            if self.paused.is_set() or not select.select([self.parent.stdout], [], [], 0.02)[0]:
+                self._stop.wait(0.01)
                 continue
             data = os.read(self.parent.stdout.fileno(), 65536)
             if not data:
@@ -145,22 +147,22 @@ class Bench:
                 self._answer(line.decode())
 
     def _answer(self, line: str) -> None:
-        self.heard.append(line)
+        self.received.append(line)
         with contextlib.suppress(OSError):
             if line == "version":
-                self.tell("exabgp 5.0.15\ndone\n")
+                self.write("exabgp 5.0.15\ndone\n")
             elif line == "show neighbor summary":
-                self.tell(SUMMARY.format(peer=PEER))
+                self.write(SUMMARY.format(peer=PEER))
             elif not line.startswith("#"):
-                self.tell("done\n")
+                self.write("done\n")
 
 
 class Agent:
     """A connection to the lease process."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, rig: Rig) -> None:
         self.connection = socket.socket(socket.AF_UNIX)
-        self.connection.connect(str(bench.socket))
+        self.connection.connect(str(rig.socket))
         self.connection.settimeout(10)
         self.stream = self.connection.makefile("rb")
 
@@ -171,22 +173,22 @@ class Agent:
         self.stream.close()
         self.connection.close()
 
-    def say(self, line: bytes) -> None:
-        """Say a line."""
+    def send(self, line: bytes) -> None:
+        """Send a line."""
         self.connection.sendall(line)
 
-    def report(self) -> Report:
-        """Hear the next report."""
+    def read_report(self) -> Report:
+        """Read the next report."""
         return Report.load(self.stream.readline())
 
-    def confirmed(self, serial: int) -> Report:
-        """Hear reports until one confirms ``serial``."""
-        while (report := self.report()).acked != serial:
+    def read_until_acked(self, serial: int) -> Report:
+        """Read reports until one confirms ``serial``."""
+        while (report := self.read_report()).acked != serial:
             pass
         return report
 
-    def ended(self) -> bool:
-        """Whether the lease process closes the connection, after whatever it still says."""
+    def is_closed(self) -> bool:
+        """Read to the end; True once the lease process has closed the connection."""
         try:
             while self.stream.readline():
                 pass
@@ -196,162 +198,162 @@ class Agent:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    """Give a lease process that has asked its first questions."""
-    one = Bench(tmp_path)
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """Yield a lease process that has sent its first queries."""
+    one = Rig(tmp_path)
     try:
-        until(lambda: "show adj-rib out extensive" in one.heard, 10)
+        until(lambda: "show adj-rib out extensive" in one.received, 10)
         yield one
     finally:
         one.close()
 
 
-def test_a_want_may_come_in_pieces(bench: Bench) -> None:
-    """A line is taken when it is whole, and not before."""
-    with Agent(bench) as agent:
-        assert agent.report().leased == ()
+def test_a_want_may_come_in_pieces(rig: Rig) -> None:
+    """A line is handled when it is complete, and not before."""
+    with Agent(rig) as agent:
+        assert agent.read_report().leased == ()
         line = want(1)
         for byte in line[:-1]:
-            agent.say(bytes([byte]))
-        with Agent(bench) as other:  # it has been served after all those pieces
-            assert other.report().leased == ()
-        assert not bench.said("announce")
-        agent.say(line[-1:])
-        assert agent.confirmed(1).neighbors[PEER].unconfirmed == 0
-        assert len(bench.said("announce")) == 1
+            agent.send(bytes([byte]))
+        with Agent(rig) as other:  # it has been served after all those pieces
+            assert other.read_report().leased == ()
+        assert not rig.commands("announce")
+        agent.send(line[-1:])
+        assert agent.read_until_acked(1).neighbors[PEER].unconfirmed == 0
+        assert len(rig.commands("announce")) == 1
 
 
-def test_what_waited_during_a_stall_is_one_state(bench: Bench) -> None:
-    """The newest counts: ExaBGP never hears of the ones before it."""
-    with Agent(bench) as agent:
-        agent.report()
-        os.kill(bench.pid, signal.SIGSTOP)
+def test_what_waited_during_a_stall_is_one_state(rig: Rig) -> None:
+    """Only the newest Want counts: no command is sent for those before it."""
+    with Agent(rig) as agent:
+        agent.read_report()
+        os.kill(rig.pid, signal.SIGSTOP)
         for serial in range(1, 51):
-            agent.say(want(serial, asns=1 + serial % 2))
-        agent.say(want(51, count=0, ttl=0))
-        os.kill(bench.pid, signal.SIGCONT)
-        agent.confirmed(51)
-    assert not bench.said("announce", "withdraw")
+            agent.send(want(serial, asns=1 + serial % 2))
+        agent.send(want(51, count=0, ttl=0))
+        os.kill(rig.pid, signal.SIGCONT)
+        agent.read_until_acked(51)
+    assert not rig.commands("announce", "withdraw")
 
 
-def test_a_verb_and_a_state_that_came_together_both_count(bench: Bench) -> None:
-    """Neither takes the other's place; the file that cannot be read is named."""
-    with Agent(bench) as agent:
-        assert agent.report().reload == "ready"
-        agent.say(want(1) + Reload().dump())
-        report = agent.report()
+def test_a_verb_and_a_state_that_came_together_both_count(rig: Rig) -> None:
+    """Neither replaces the other; the profile that cannot be read is named."""
+    with Agent(rig) as agent:
+        assert agent.read_report().reload == "ready"
+        agent.send(want(1) + Reload().dump())
+        report = agent.read_report()
         while not report.problems:
-            report = agent.report()
+            report = agent.read_report()
         assert "profile.yaml: cannot be read" in report.problems[0]
         assert (report.acked, report.reload) == (1, "ready")
-    assert len(bench.said("announce")) == 1
+    assert len(rig.commands("announce")) == 1
 
 
-def test_the_last_word_of_an_agent_that_leaves_is_heard(bench: Bench) -> None:
-    """It writes and closes at once; the lease is kept for the time that it said."""
-    with Agent(bench) as agent:
-        agent.report()
-        agent.say(want(1, ttl=1.0))
-    until(lambda: bench.said("announce"), 5)
+def test_the_last_word_of_an_agent_that_leaves_is_heard(rig: Rig) -> None:
+    """It writes and closes at once; the lease lasts for the ttl of that Want."""
+    with Agent(rig) as agent:
+        agent.read_report()
+        agent.send(want(1, ttl=1.0))
+    until(lambda: rig.commands("announce"), 5)
     began = time.monotonic()
-    until(lambda: bench.said("withdraw"), 5)
+    until(lambda: rig.commands("withdraw"), 5)
     assert 0.8 <= time.monotonic() - began <= 2.0
 
 
-def test_an_exabgp_that_reads_late_is_waited_for(bench: Bench) -> None:
-    """More than a pipe holds: agents are served meanwhile, and no line is torn."""
-    with Agent(bench) as agent:
-        agent.report()
-        bench.deaf.set()
-        agent.say(want(1, count=1000, asns=20, alike=False))
-        assert agent.report().neighbors[PEER].unconfirmed == 1000
-        with Agent(bench) as other:
-            assert len(other.report().leased or ()) == 1000
-        bench.deaf.clear()
-        agent.confirmed(1)
-    lines = bench.said("announce")
+def test_an_exabgp_that_reads_late_is_waited_for(rig: Rig) -> None:
+    """More commands than a pipe takes: agents are served meanwhile, and no line is cut."""
+    with Agent(rig) as agent:
+        agent.read_report()
+        rig.paused.set()
+        agent.send(want(1, count=1000, asns=20, alike=False))
+        assert agent.read_report().neighbors[PEER].unconfirmed == 1000
+        with Agent(rig) as other:
+            assert len(other.read_report().leased or ()) == 1000
+        rig.paused.clear()
+        agent.read_until_acked(1)
+    lines = rig.commands("announce")
     assert [line.split()[4] for line in lines] == [vip(n) for n in range(1000)]
     assert [line.split()[-2:] for line in lines] == [["med", str(n)] for n in range(1000)]
 
 
-def test_who_does_not_read_is_let_go(bench: Bench) -> None:
-    """An onlooker that takes nothing costs a bounded amount, and nobody else anything."""
-    with Agent(bench) as idle, Agent(bench) as agent:
-        agent.report()
+def test_who_does_not_read_is_let_go(rig: Rig) -> None:
+    """A connection that reads nothing costs bounded memory, and does not disturb others."""
+    with Agent(rig) as idle, Agent(rig) as agent:
+        agent.read_report()
         serial = 0
         while serial < 200 and "closed" not in _state(idle):
             serial += 1
-            agent.say(want(serial, count=1000, asns=40 + serial % 2))
-            agent.confirmed(serial)
-            bench.event("down")
-            bench.event("up")
-        assert idle.ended()
+            agent.send(want(serial, count=1000, asns=40 + serial % 2))
+            agent.read_until_acked(serial)
+            rig.event("down")
+            rig.event("up")
+        assert idle.is_closed()
         assert serial < 200
         serial += 1
-        agent.say(want(serial, count=1))
-        assert agent.confirmed(serial).serial == serial
+        agent.send(want(serial, count=1))
+        assert agent.read_until_acked(serial).serial == serial
 
 
 def _state(agent: Agent) -> str:
-    """Whether the other end has closed, without reading."""
+    """Return whether the other end has closed, without reading."""
     poll = select.poll()
     poll.register(agent.connection, select.POLLRDHUP)
     return "closed" if poll.poll(0) else "open"
 
 
-def test_there_is_always_room_for_an_agent(bench: Bench) -> None:
-    """The oldest of those that only look on has to go, not the newcomer and not the holder."""
+def test_there_is_always_room_for_an_agent(rig: Rig) -> None:
+    """The oldest connection that does not own the lease is closed, not the newest one."""
     with contextlib.ExitStack() as stack:
-        holder = stack.enter_context(Agent(bench))
-        holder.report()
-        holder.say(want(1))
-        holder.confirmed(1)
-        idle = [stack.enter_context(Agent(bench)) for _ in range(15)]
+        owner = stack.enter_context(Agent(rig))
+        owner.read_report()
+        owner.send(want(1))
+        owner.read_until_acked(1)
+        idle = [stack.enter_context(Agent(rig)) for _ in range(15)]
         for one in idle:
-            one.report()
-        newcomer = stack.enter_context(Agent(bench))
-        assert newcomer.report().leased
-        assert idle[0].ended()
-        holder.say(want(2))
-        assert holder.confirmed(2).serial == 2
-        newcomer.say(want(1, epoch=2))
-        assert newcomer.confirmed(1).serial == 1
-        assert holder.ended()
+            one.read_report()
+        newcomer = stack.enter_context(Agent(rig))
+        assert newcomer.read_report().leased
+        assert idle[0].is_closed()
+        owner.send(want(2))
+        assert owner.read_until_acked(2).serial == 2
+        newcomer.send(want(1, epoch=2))
+        assert newcomer.read_until_acked(1).serial == 1
+        assert owner.is_closed()
 
 
-def test_another_version_is_refused_with_words(bench: Bench) -> None:
-    """Who speaks it hears why, before the connection is closed."""
-    with Agent(bench) as agent:
-        agent.report()
-        agent.say(want(1).replace(b'"v":1', b'"v":2'))
-        assert agent.report().refused == (
+def test_another_version_is_refused_with_words(rig: Rig) -> None:
+    """The agent is told why, before its connection is closed."""
+    with Agent(rig) as agent:
+        agent.read_report()
+        agent.send(want(1).replace(b'"v":1', b'"v":2'))
+        assert agent.read_report().refused == (
             "version 2 of the lease's messages; version 1 is spoken here"
         )
-        assert agent.ended()
-    assert not bench.said("announce")
+        assert agent.is_closed()
+    assert not rig.commands("announce")
 
 
-def test_a_line_without_an_end_is_cut_off(bench: Bench) -> None:
-    """Nobody fills our memory."""
-    with Agent(bench) as agent:
-        agent.report()
+def test_a_line_without_an_end_is_cut_off(rig: Rig) -> None:
+    """A connection cannot fill the memory."""
+    with Agent(rig) as agent:
+        agent.read_report()
         with contextlib.suppress(OSError):
-            agent.say(b"x" * (MAX_MESSAGE + (1 << 20)))
-        assert agent.ended()
-    with Agent(bench) as agent:
-        assert agent.report().instance
+            agent.send(b"x" * (MAX_MESSAGE + (1 << 20)))
+        assert agent.is_closed()
+    with Agent(rig) as agent:
+        assert agent.read_report().instance
 
 
 def test_systemd_is_told_what_exabgp_answers(tmp_path: Path) -> None:
-    """Ready at its first answer, the watchdog fed by each, and by nothing else."""
+    """Ready at its first answer; each answer feeds the watchdog, and nothing else does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(10)
-        one = Bench(tmp_path, NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="30000000")
+        one = Rig(tmp_path, NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="30000000")
         try:
             assert systemd.recv(100) == b"READY=1\nSTATUS=ExaBGP 5.0.15"
             assert systemd.recv(100) == b"WATCHDOG=1"
-            one.deaf.set()
+            one.paused.set()
             while select.select([systemd], [], [], 0.2)[0]:
                 systemd.recv(100)  # what was on its way
             one.event("down")
