@@ -132,7 +132,7 @@ def test_of_what_waits_only_the_newest_is_said(tmp_path: Path, eventually: Event
 def test_a_lease_that_refuses_is_not_asked_without_a_pause(
     tmp_path: Path, eventually: Eventually
 ) -> None:
-    """It disconnects at each Want: reconnect now and then, not thousands of times; keep the text."""
+    """It disconnects at each Want: reconnect now and then, not at once; keep the text."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()

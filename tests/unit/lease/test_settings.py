@@ -52,7 +52,7 @@ def test_what_exabgp_runs_comes_before_what_the_file_says(loaded: str | None) ->
 )
 def test_a_file_that_is_none_is_refused(text: str) -> None:
     """The text says what to do."""
-    with pytest.raises(LeaseStartError, match="cannot be used: .*; restart the speaker"):
+    with pytest.raises(LeaseStartError, match=r"cannot be used: .*; restart the speaker"):
         LeaseFile.load(text)
 
 
