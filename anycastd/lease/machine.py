@@ -234,10 +234,10 @@ class LeaseMachine:
             return []
         if self.adj_rib_out.known:
             return self.outstanding.send((Ping(),), now)
-        return self._query_again(now)
+        return self._retry_query(now)
 
-    def _query_again(self, now: float) -> list[Effect]:
-        """Query once more what the process before this one left; without it nothing is certain."""
+    def _retry_query(self, now: float) -> list[Effect]:
+        """Query the adj-rib-out once more; kill ExaBGP if it could not be read for too long."""
         if now - self._started_at < self.settings.inherit_ttl + self.settings.answer_timeout:
             return self.outstanding.send((QueryAdjRibOut(),), now)
         self._started_at = now
