@@ -1,4 +1,4 @@
-"""The agent's core and the lease's machine together, over a wire that loses, repeats and reorders."""
+"""Agent and lease together, over a connection that loses, repeats and reorders messages."""
 
 from __future__ import annotations
 

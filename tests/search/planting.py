@@ -27,17 +27,20 @@ import anycastd
 # The modules in which faults are planted: when one is moved, its name here is all that changes.
 MODULES = {
     "reasons": "anycastd.reasons",
-    "haproxy": "anycastd.evidence.haproxy.snapshot",
-    "findings": "anycastd.evidence.haproxy.conditions",
-    "health": "anycastd.decision.verdict",
-    "known": "anycastd.decision.last_known",
+    "finding": "anycastd.evidence.finding",
+    "snapshot": "anycastd.evidence.haproxy.snapshot",
+    "conditions": "anycastd.evidence.haproxy.conditions",
+    "verdict": "anycastd.decision.verdict",
+    "last_known": "anycastd.decision.last_known",
+    "memory": "anycastd.decision.memory",
+    "caps": "anycastd.decision.caps",
     "policy": "anycastd.decision.policy",
     "drains": "anycastd.decision.drains",
     "routes": "anycastd.decision.routes",
     "pipeline": "anycastd.decision.pipeline",
-    "closing": "anycastd.bgp.session",
+    "session": "anycastd.bgp.session",
     "messages": "anycastd.lease.messages",
-    "holder": "anycastd.lease.owner",
+    "owner": "anycastd.lease.owner",
     "machine": "anycastd.lease.machine",
 }
 DECISIONS = "search.world"

@@ -13,7 +13,6 @@ from anycastd.decision.region_report import RegionReport, VipReport
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
-from support.policy_driver import MAP
 from support.profiles import profile
 from support.snapshots import NO, UNPROVED, YES, snapshot
 
@@ -22,6 +21,8 @@ PEERS = ("192.0.2.4", "192.0.2.5")
 GENTLE = PEERS[1]
 """The neighbor that is told of drains (RFC 8326)."""
 OTHER = "westeurope"
+MAP = ("/etc/haproxy/maintenance.map", "web")
+"""The maintenance map, and the key of the service in it."""
 DEADLINE = 3.0
 AHEAD = 1e9
 """Looks go on all the time, so none of them gets too old: each is dated so far ahead."""

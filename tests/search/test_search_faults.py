@@ -24,65 +24,65 @@ FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what 
         "tuple(waits)",
     ),
     (
-        "policy",
+        "caps",
         "the hold-down never ends",
         "    doublings = min(failures - 1, 32)",
         "    return 1e9\n    doublings = min(failures - 1, 32)",
     ),
     (
-        "policy",
+        "caps",
         "the hold-down does not double",
         "float(2**doublings)",
         "1.0",
     ),
     (
-        "policy",
+        "caps",
         "the spacing is ignored",
-        "if memory.changed is not None and now < (spaced := memory.changed + back.spacing):",
-        "if memory.changed is not None and now < (spaced := memory.changed):",
+        "now < (spaced := memory.changed_at + timers.spacing):",
+        "now < (spaced := memory.changed_at):",
     ),
     (
-        "policy",
+        "caps",
         "the spacing is ignored on the way down",
         "        ends = max(ends, spaced)\n",
         "",
     ),
     (
-        "policy",
+        "caps",
         "unknown promotes",
-        "    if verdict.serve.truth is Truth.UNKNOWN and not expired(",
-        "    if not verdict and not expired(",
+        "    if verdict.serve.truth is Truth.UNKNOWN and not is_expired(",
+        "    if not verdict and not is_expired(",
     ),
     (
         "policy",
         "unknown holds for ever",
-        "serve = learn(memory.serve, verdict.serve, verdict.hold, now)",
-        "serve = learn(memory.serve, verdict.serve, 1e9, now)",
+        "serve = update_from_finding(memory.serve, verdict.serve, verdict.believe_for, now)",
+        "serve = update_from_finding(memory.serve, verdict.serve, 1e9, now)",
     ),
     (
-        "policy",
+        "caps",
         "announced while drained",
-        "    if around.drain is not None:\n        yield replace(",
-        "    if around.drain is not None and not memory.serve.value:\n        yield replace(",
+        "    if context.drain is not None:\n        yield replace(",
+        "    if context.drain is not None and not memory.serve.value:\n        yield replace(",
     ),
     (
-        "policy",
+        "caps",
         "a failure waits for the spacing",
         "    elif not memory.serve.value:\n        floor = Level.WITHDRAWN\n",
         (
             "    elif not memory.serve.value:\n"
-            "        floor = memory.level if memory.changed and now < memory.changed + 35 else "
-            "Level.WITHDRAWN\n"
+            "        spaced = memory.changed_at is not None and now < memory.changed_at + 35\n"
+            "        floor = memory.level if spaced else Level.WITHDRAWN\n"
         ),
     ),
     (
-        "policy",
+        "caps",
         "`fall` is ignored",
-        "memory.healthy.since + service.degraded.fall, Reason.FALLING",
-        "memory.healthy.since, Reason.FALLING",
+        "memory.healthy.began_at + service.degraded.fall, Reason.FALLING",
+        "memory.healthy.began_at, Reason.FALLING",
     ),
     (
-        "policy",
+        "caps",
         "the hold-down keeps a route withdrawn",
         "yield Cap(Level.STANDBY, Reason.HOLD_DOWN,",
         "yield Cap(Level.WITHDRAWN, Reason.HOLD_DOWN,",
@@ -90,19 +90,19 @@ FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what 
     (
         "policy",
         "an agent that comes back forgets that nothing is announced",
-        "return replace(memory, changed=now) if unseen else memory",
-        "return replace(memory, serve=Known(True, 0.0))",
+        "return replace(memory, changed_at=now) if unseen else memory",
+        "return replace(memory, serve=LastKnown(True, 0.0))",
     ),
     (
         "policy",
         "an agent that comes back forgets the spacing",
-        "        memory = replace(memory, changed=now)\n    return",
+        "        memory = replace(memory, changed_at=now)\n    return",
         "    return",
     ),
     (
         "policy",
         "it does not wake itself",
-        "wake_at=min(ahead) if ahead else None,",
+        "wake_at=_next_wake(verdict, memory, caps, now),",
         "wake_at=None,",
     ),
     (
@@ -114,20 +114,20 @@ FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what 
     (
         "pipeline",
         "it speaks before it has heard the lease",
-        "ready = complete and inputs.lease.held is not None",
+        "ready = complete and inputs.lease.leased is not None",
         "ready = complete",
     ),
     (
         "pipeline",
         "drains are not handed on",
-        "drain = holds[name][0].cap if name in holds else None",
+        "drain = effects[name][0].cap if name in effects else None",
         "drain = None",
     ),
     (
         "pipeline",
         "a drained service is told like any other",
-        "wanted=wanted(profile, levels, holds) if ready",
-        "wanted=wanted(profile, levels) if ready",
+        "wanted=wanted_routes(profile, levels, effects) if ready",
+        "wanted=wanted_routes(profile, levels) if ready",
     ),
     (
         "pipeline",
@@ -138,13 +138,13 @@ FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what 
     (
         "pipeline",
         "after the end of the lease it comes back as it was",
-        "replace(each, level=Level.WITHDRAWN, level_since=now, changed=now)",
-        "replace(each, level_since=now)",
+        "replace(each, level=Level.WITHDRAWN, level_began_at=now, changed_at=now)",
+        "replace(each, level_began_at=now)",
     ),
     (
         "pipeline",
         "it does not wake for the end of a drain",
-        "    wake += draining.wakes(going)\n",
+        "    wake += draining.wake_times(going)\n",
         "",
     ),
     (
@@ -156,32 +156,35 @@ FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what 
     (
         "drains",
         "a drain does not wait",
-        "waited = now >= drain.since + drain.wait or not steers",
+        "waited = now >= drain.began_at + drain.wait or not steers",
         "waited = True",
     ),
     (
         "drains",
         "a drained service comes back when another region fails",
-        "    if name in drain.gone:\n        cap =",
-        "    if name in drain.gone and (guard is None or guard.serves):\n        cap =",
+        "    if name in drain.withdrawn_at:\n        cap =",
+        "    if name in drain.withdrawn_at and (guard is None or guard.serves):\n        cap =",
     ),
     (
         "drains",
         "an answer counts for ever",
-        "other.asked <= since + STALE or now - other.asked > FRESH",
-        "other.asked <= since + STALE",
+        (
+            "            or report.asked_at <= began_at + REPORT_MARGIN\n"
+            "            or now - report.asked_at > REPORT_LIFETIME\n"
+        ),
+        "            or report.asked_at <= began_at + REPORT_MARGIN\n",
     ),
     (
         "drains",
         "an answer from before the drain counts",
-        "other.asked <= since + STALE or now - other.asked > FRESH",
-        "now - other.asked > FRESH",
+        "            or report.asked_at <= began_at + REPORT_MARGIN\n",
+        "",
     ),
     (
         "drains",
         "a region that is drained itself counts",
-        "        elif not one.draining:\n",
-        "        elif one:\n",
+        "        elif not vip.draining:\n",
+        "        elif vip:\n",
     ),
     (
         "drains",
@@ -198,68 +201,68 @@ FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what 
     (
         "drains",
         "a drain does not end",
-        "if d.until is None or now < d.until",
-        "if d.until is None or now",
+        "if d.ends_at is None or now < d.ends_at",
+        "if d.ends_at is None or now",
     ),
     (
         "drains",
         "the higher of two drains counts",
-        "key=lambda hold: (hold.cap.level,",
-        "key=lambda hold: (-hold.cap.level,",
+        "key=lambda effect: (effect.cap.level,",
+        "key=lambda effect: (-effect.cap.level,",
     ),
     (
         "drains",
         "another agent begins to wait anew",
-        '"age": now - drain.since',
+        '"age": now - drain.began_at',
         '"age": 0.0',
     ),
     (
         "drains",
         "another agent does not know what was withdrawn",
-        "{name: now - since for name, since in drain.gone.items()}",
+        "{name: now - at for name, at in drain.withdrawn_at.items()}",
         "{}",
     ),
     (
         "drains",
         "another agent lets a drain last for ever",
-        '"left": None if drain.until is None else drain.until - now',
+        '"left": None if drain.ends_at is None else drain.ends_at - now',
         '"left": None',
     ),
     (
         "drains",
         "an answer counts for longer than is said",
-        "FRESH = 5.0",
-        "FRESH = 500.0",
+        "REPORT_LIFETIME = 5.0",
+        "REPORT_LIFETIME = 500.0",
     ),
     (
-        "haproxy",
+        "snapshot",
         "a server counts whatever its check says",
         "proved=[server.usable for server in self.servers].count(yes)",
         "proved=len(self.servers)",
     ),
     (
-        "findings",
+        "conditions",
         "servers without proof count as proved",
         "    elif proved < needed:\n",
         "    elif possible < needed:\n",
     ),
     (
-        "findings",
+        "conditions",
         "a look counts for ever",
-        "        if now < until:\n",
-        "        if until:\n",
+        "        if now < changes_at:\n",
+        "        if changes_at:\n",
     ),
     (
-        "health",
+        "finding",
         "any rule is enough",
         "if part.truth < decisive.truth if every else",
         "if part.truth > decisive.truth if every else",
     ),
     (
-        "known",
+        "last_known",
         "what is unknown is believed at once",
-        "    return ends is not None and now >= ends\n",
-        "    return ends is not None\n",
+        "    return ends_at is not None and now >= ends_at\n",
+        "    return ends_at is not None\n",
     ),
 ]
 
@@ -303,7 +306,7 @@ def test_random_days_find_planted_faults(stage: str, old: str, new: str) -> None
 
 def test_interruptions_show_what_an_agent_does_not_keep() -> None:
     """Each pass of the next agent is right by what it knows; only the end differs."""
-    worlds = faulty("policy", '"returned": ago(memory.returned_at)', '"returned": None')
+    worlds = faulty("memory", '"returned": age(memory.returned_at)', '"returned": None')
     world = beginnings(worlds, "manual")["failed"]
     every_sequence(world, 2, ("return", INTERRUPTION, "wait 40"))
     with pytest.raises(BrokenError, match="comes to something else"):

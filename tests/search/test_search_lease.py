@@ -80,12 +80,12 @@ FAULTS = [  # in one of planting.MODULES: words, its text, what is there instead
     (
         "messages",
         "the lease forgets what an agent knows",
-        'lapses = data.get("lapses")\n            want =',
-        "lapses = None\n            want =",
+        'expirations = data.get("lapses")\n            want =',
+        "expirations = None\n            want =",
         ANEW,
     ),
     (
-        "holder",
+        "owner",
         "nobody remembers which agent holds the lease",
         "self.connection, self.epoch, self.pid = connection, want.epoch, want.pid",
         "self.connection, self.pid = connection, want.pid",
@@ -101,15 +101,15 @@ FAULTS = [  # in one of planting.MODULES: words, its text, what is there instead
     (
         "machine",
         "what was inherited is held for ever",
-        "self.expires = now + self.settings.inherit if rib else None",
-        "self.expires = None",
+        "self.expires_at = now + self.settings.inherit_ttl if rib else None",
+        "self.expires_at = None",
         OUTLIVES,
     ),
     (
         "pipeline",
         "after the end of the lease it comes back as it was",
-        "replace(each, level=Level.WITHDRAWN, level_since=now, changed=now)",
-        "replace(each, level_since=now)",
+        "replace(each, level=Level.WITHDRAWN, level_began_at=now, changed_at=now)",
+        "replace(each, level_began_at=now)",
         ANEW,
     ),
 ]
