@@ -74,7 +74,7 @@ class AgentPaths:
 
 
 class Daemon:
-    """One agent; inert when built.  ``run()`` returns when the agent was told to stop.
+    """One agent.  Nothing starts before ``run()``, which returns after a stop.
 
     ``text`` is the text of ``profile``.  ``speaker`` is the foreground form's own speaker, None
     where another service runs it.
@@ -243,7 +243,7 @@ class Daemon:
     # Stop ----------------------------------------------------------------------------------------
 
     async def _leave(self) -> bool:
-        """Send the last word to the lease; return whether the successor takes over."""
+        """Send the last message to the lease; return whether the successor takes over."""
         if not self._stop_requested and await self._hand_over():
             return True
         if self.speaker is None:
