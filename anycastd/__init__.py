@@ -10,8 +10,8 @@ One event, from HAProxy's socket to the UPDATE (ten functions, in this order):
         the answer -> Snapshot (or Gone, or Unreadable)
    4  agent/inbox                     Inbox.look
         the newest value of every source; wakes the loop
-   5  decision/pipeline               advance
-        one pass: profile, memory, inputs and now -> what to announce, and the next memory
+   5  agent/decision_loop             DecisionLoop.run
+        one pass: decision/pipeline.advance(profile, memory, inputs, now)
    6  decision/verdict                judge_service
         Snapshot and rules -> Findings (true, false, unknown) -> Verdict
    7  decision/policy                 decide
@@ -41,7 +41,7 @@ The folders, each using only those that its line names:
     lab        a rehearsal network that drives the rest from outside; uses nothing
 
 Each folder's ``__init__`` lists its files in order: a file imports only files above it there.
-``tests/house/test_tour.py`` reads all of this and holds the imports against it.
+``tests/house/test_tour.py`` reads all of this and compares it with the imports.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Routes and sessions, in no speaker's own words: what both processes share.  Pure, stdlib only.
+"""Routes and sessions, the values that agent and lease process share.  Pure, stdlib only.
 
 route      a route as one neighbor is to receive it
 session    a neighbor's session, and why it was closed

@@ -1,6 +1,6 @@
 """The protocol between agent and speaker, and the dead man's switch.  Pure, stdlib only.
 
-commands     commands to a speaker and facts from it, in no speaker's own words
+commands     commands to a speaker and facts from it, in a form that any speaker can use
 messages     Want (agent -> lease) and Report (lease -> agent), as lines of JSON
 settings     lease.json, the lease process's only argument: both ends of the format
 effects      what the machine asks its process to do

@@ -4,11 +4,11 @@ Pure (with yaml and jsonschema); of this folder the running agent loads ``model`
 
     model          the values: Profile, Neighbor, Service, rules; what all other folders import
     yaml_reader    YAML text -> plain values with the line of each
-    schema_errors  what jsonschema found, in our words
+    schema_errors  what jsonschema found, described
     document       text and schema -> Document: complete values, each problem with its line
     formats        parsers of the schema's formats: addresses, prefixes, communities
     build          Document -> Profile
-    rules/         rules across fields that a schema cannot say
+    rules/         rules across several fields, which a schema cannot express
     validate       text -> Profile, or everything that is wrong with it
     best_path      which region wins for each combination of levels
     compare        problems between the profiles of several regions, with proposals

@@ -1,7 +1,7 @@
 """ExaBGP: its configuration, its patches, and the child that keeps the lease.
 
     bird_bfd       Profile -> the configuration of a BIRD that speaks BFD and nothing else
-    exabgp/        ExaBGP's words and configuration, and how we start it
+    exabgp/        ExaBGP's API and configuration, and its start
 
 I/O:
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -179,6 +180,16 @@ def test_the_way_of_one_event(capsys: pytest.CaptureFixture[str]) -> None:
         assert any(called in each.read_text(encoding="utf-8") for each in near if each.is_file()), (
             f"step {step.number} does not lead to {called}: {text[:80]}"
         )
+
+
+def test_the_design_has_the_same_way() -> None:
+    """DESIGN.md tells the ten steps of the tour, with the same files and functions."""
+    page = (ROOT / "DESIGN.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| (\d+) \| `(\S+)` \| `(\S+)` \|", page, re.MULTILINE)
+    assert told == [
+        (str(step.number), str(step.path.relative_to(PACKAGE)), step.function)
+        for step in tours.steps()
+    ]
 
 
 def _has(path: Path, function: str) -> bool:

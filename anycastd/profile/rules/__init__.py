@@ -1,4 +1,4 @@
-"""Rules across fields that a schema cannot say; each yields problems with their lines.
+"""Rules across several fields, which a schema cannot express; each yields problems with lines.
 
 sections    what several rules need: a profile's sections, the clouds' constants
 bgp         AS numbers, addresses, sessions

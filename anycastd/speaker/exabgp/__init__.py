@@ -1,4 +1,4 @@
-"""ExaBGP 4.2 and 5.0: the words of its API, its configuration, and the patches it runs with.
+"""ExaBGP 4.2 and 5.0: its API, its configuration, and the patches that we apply.
 
     contract   what shim, configuration and lease process agree on: names, lines, events
     lines      one route, session or reason <-> one line of the API
