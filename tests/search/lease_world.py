@@ -126,7 +126,7 @@ class Whole(RuleBasedStateMachine):
     def _look(self) -> Observation:
         if self.shown == "gone":
             return Gone(self.agent.now, "refused")
-        return SHOWN[self.shown](asked=self.agent.now)
+        return SHOWN[self.shown](asked_at=self.agent.now)
 
     def _pass(self) -> None:
         line = self.agent.act(self._look())

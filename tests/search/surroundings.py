@@ -85,7 +85,7 @@ def _look(shown: Shown, *, planned: bool) -> Observation:
     }.get(shown)
     if servers is None:
         return Gone(AHEAD, "refused")
-    return replace(snapshot(*servers, asked=AHEAD), entries={MAP: "on" if planned else None})
+    return replace(snapshot(*servers, asked_at=AHEAD), entries={MAP: "on" if planned else None})
 
 
 @cache

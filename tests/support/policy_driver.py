@@ -40,7 +40,7 @@ class Machine:
         self, now: float, *servers: Usable, gone: bool = False, entry: str | None = None
     ) -> Decision:
         """Run a pass at ``now`` with a look requested at ``now``; ``entry`` is the map's."""
-        look: Observation = replace(snapshot(*servers, asked=now), entries={MAP: entry})
+        look: Observation = replace(snapshot(*servers, asked_at=now), entries={MAP: entry})
         if gone:
             look = Gone(asked_at=now, detail="refused")
         service = self.profile.services["web"]

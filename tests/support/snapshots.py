@@ -1,4 +1,4 @@
-"""Observations of HAProxy for tests of the stages: what a look would have found."""
+"""Observations of HAProxy for tests without a HAProxy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ YES, NO, UNPROVED = Usable.YES, Usable.NO, Usable.UNPROVED
 
 
 def server(name: str, usable: Usable, *, backup: bool = False, checked: bool = True) -> Server:
-    """Give a server row with the words that HAProxy would show for ``usable``."""
+    """Build a server row as HAProxy shows it for ``usable``."""
     status = {YES: "UP", NO: "DOWN", UNPROVED: "UP"}[usable]
     check = {YES: "L4OK", NO: "L4CON", UNPROVED: "INI"}[usable]
     return Server(
@@ -28,17 +28,17 @@ def server(name: str, usable: Usable, *, backup: bool = False, checked: bool = T
 
 
 def query(backends: Iterable[str] = (), frontends: Iterable[str] = ()) -> Query:
-    """Give a query for rows alone."""
+    """Build a query for rows only."""
     return Query(frozenset(backends), frozenset(frontends))
 
 
 def snapshot(
-    *servers: Usable, asked: float, frontend: str = "OPEN", pid: int = 100, backend: str = "web"
+    *servers: Usable, asked_at: float, frontend: str = "OPEN", pid: int = 100, backend: str = "web"
 ) -> Snapshot:
-    """Give a look at backend and frontend `web`, with one server per value."""
+    """Build a snapshot of backend and frontend `web`, with one server for each value."""
     rows = tuple(server(f"s{number}", usable) for number, usable in enumerate(servers, 1))
     return Snapshot(
-        asked_at=asked,
+        asked_at=asked_at,
         worker=Worker(pid=pid, uptime=100.0, stopping=False, version="2.6.12"),
         backends={backend: Backend(name=backend, status="UP", servers=rows)},
         frontends={

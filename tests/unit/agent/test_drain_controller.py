@@ -43,7 +43,7 @@ class Agent:
 
     def run_pass(self, *servers: Usable) -> Level:
         """Run a pass on a look that was taken right now; the level that it decides."""
-        self.inbox.look("main", snapshot(*servers, asked=self.now))
+        self.inbox.look("main", snapshot(*servers, asked_at=self.now))
         step = advance(self.profile, self.memory, self.inbox.inputs(), self.now)
         self.memory = dict(step.memory)
         self.drains.apply_pass_result(step)

@@ -30,7 +30,7 @@ def save_a_failure(state: Path, web_profile: Profile) -> None:
     step = advance(
         web_profile,
         memory,
-        Inputs(Evidence({"main": snapshot(NO, asked=1000.0)}), {}, view()),
+        Inputs(Evidence({"main": snapshot(NO, asked_at=1000.0)}), {}, view()),
         1000.0,
     )
     assert step.transitions == ()
@@ -43,7 +43,7 @@ def save_a_failure(state: Path, web_profile: Profile) -> None:
     step = advance(
         web_profile,
         memory,
-        Inputs(Evidence({"main": snapshot(NO, asked=1000.0)}), {}, view()),
+        Inputs(Evidence({"main": snapshot(NO, asked_at=1000.0)}), {}, view()),
         1000.0,
     )
     assert step.transitions
@@ -67,7 +67,7 @@ def test_what_changes_without_a_change_of_level_is_kept_too(tmp_path: Path) -> N
     store = open_store(tmp_path, web_profile, 1000.0)
     for failures in (1, 1, 2):
         memory = {"web": Memory(failures=failures, failed_at=900.0 + failures)}
-        look = {"main": snapshot(NO, asked=1000.0)}
+        look = {"main": snapshot(NO, asked_at=1000.0)}
         step = advance(web_profile, memory, Inputs(Evidence(look), {}, view()), 1000.0)
         assert step.transitions == ()
         store.save_if_changed(step, memory, 1000.0)

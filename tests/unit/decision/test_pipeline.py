@@ -28,7 +28,7 @@ def test_nothing_is_said_before_haproxy_was_looked_at() -> None:
 def test_nothing_is_said_before_the_lease_was_heard() -> None:
     """There may be routes to adopt."""
     its = profile()
-    step = advance(its, {}, Inputs(Evidence({"main": snapshot(YES, asked=0.0)})), 0.0)
+    step = advance(its, {}, Inputs(Evidence({"main": snapshot(YES, asked_at=0.0)})), 0.0)
     assert step.wanted is None
     assert step.decisions["web"].cap.reason is Reason.NO_SPEAKER
 
@@ -38,7 +38,7 @@ def test_what_is_held_is_renewed_unchanged_when_the_evidence_agrees() -> None:
     its = profile()
     leased = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
     inputs = Inputs(
-        Evidence({"main": snapshot(YES, YES, asked=0.0)}), {VIP: VipState(True)}, view(*leased)
+        Evidence({"main": snapshot(YES, YES, asked_at=0.0)}), {VIP: VipState(True)}, view(*leased)
     )
     step = advance(its, {}, inputs, 0.0)
     assert step.wanted == leased
@@ -49,7 +49,7 @@ def test_a_lost_connection_to_the_lease_moves_nothing() -> None:
     """The lease process is being started again: sessions are not known, not down."""
     its = profile()
     leased = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
-    looks = {"main": snapshot(YES, YES, asked=0.0)}
+    looks = {"main": snapshot(YES, YES, asked_at=0.0)}
     step = advance(its, {}, Inputs(Evidence(looks), {}, view(*leased)), 0.0)
     gone = view(*leased, connected=False)
     step = advance(its, step.memory, Inputs(Evidence(looks), {}, gone), 1.0)
@@ -59,10 +59,12 @@ def test_a_lost_connection_to_the_lease_moves_nothing() -> None:
 def test_a_pass_wakes_itself_for_its_timers() -> None:
     """wake_at is the first moment at which time alone changes something."""
     its = profile()
-    step = advance(its, {}, Inputs(Evidence({"main": snapshot(YES, asked=0.0)}), {}, view()), 0.0)
+    step = advance(
+        its, {}, Inputs(Evidence({"main": snapshot(YES, asked_at=0.0)}), {}, view()), 0.0
+    )
     assert step.wake_at == 1.0
     step = advance(
-        its, step.memory, Inputs(Evidence({"main": snapshot(YES, asked=1.0)}), {}, view()), 1.0
+        its, step.memory, Inputs(Evidence({"main": snapshot(YES, asked_at=1.0)}), {}, view()), 1.0
     )
     assert step.decisions["web"].level is Level.STANDBY
     assert step.wake_at == 4.0  # the look is too old then, sooner than any timer ends
@@ -72,7 +74,7 @@ def test_the_same_inputs_give_the_same_step() -> None:
     """A pass has no hidden state: memory in, memory out."""
     its = profile()
     memory = {"web": Memory(adopted=True, level=Level.PREFERRED)}
-    inputs = Inputs(Evidence({"main": snapshot(NO, NO, asked=5.0)}), {}, view())
+    inputs = Inputs(Evidence({"main": snapshot(NO, NO, asked_at=5.0)}), {}, view())
     assert advance(its, memory, inputs, 5.0) == advance(its, memory, inputs, 5.0)
 
 
@@ -83,7 +85,7 @@ def test_each_service_adopts_its_own_routes_once() -> None:
     its = profile(("services:\n", f"services:\n{more}\n"))
     other = tuple(Route(peer, "203.0.113.11/32", "192.0.2.10", (65010,) * 7) for peer in PEERS)
     leased = (*(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS), *other)
-    looks = {"main": snapshot(YES, YES, asked=0.0)}
+    looks = {"main": snapshot(YES, YES, asked_at=0.0)}
     step = advance(its, {}, Inputs(Evidence(looks), {}, view(*leased)), 0.0)
     assert step.decisions["web"].level is Level.PREFERRED
     assert step.decisions["other"].level is Level.STANDBY
@@ -97,7 +99,7 @@ def test_what_nobody_has_looked_at_is_not_unhealthy() -> None:
     leased = tuple(Route(peer, VIP, "192.0.2.10", (65010,) * 7) for peer in PEERS)
     step = advance(its, {}, Inputs(), 0.0)
     for second in range(60):
-        looks = {"main": snapshot(UNPROVED, UNPROVED, asked=float(second))}
+        looks = {"main": snapshot(UNPROVED, UNPROVED, asked_at=float(second))}
         step = advance(its, step.memory, Inputs(Evidence(looks), {}, view(*leased)), float(second))
         assert step.wanted == leased
 
@@ -107,7 +109,7 @@ def test_a_pass_is_due_when_the_first_of_two_drains_ends_its_wait() -> None:
     its = profile()
     long, short = Drain("x", "me", 1.0, 10.0, stopping=True), Drain("x", "me", 1.0, 6.0)
     leased = tuple(Route(peer, VIP, "192.0.2.10", (65010,)) for peer in PEERS)
-    looks = {"main": snapshot(YES, YES, asked=6.0)}
+    looks = {"main": snapshot(YES, YES, asked_at=6.0)}
     for table in ({"*stop": long, "*": short}, {"*": short, "*stop": long}):
         inputs = Inputs(Evidence(looks), {}, view(*leased), drains=table)
         assert advance(its, {}, inputs, 6.0).wake_at == 7.0
@@ -119,7 +121,7 @@ def test_what_ran_out_begins_anew_at_standby() -> None:
     memory = {"web": Memory(adopted=True, level=Level.PREFERRED, serve=LastKnown(True, 0.0))}
     assert not restart_at_withdrawn({"web": Memory(adopted=True)}, 100.0)
     anew = restart_at_withdrawn(memory, 100.0)
-    looks = {"main": snapshot(YES, YES, asked=100.0)}
+    looks = {"main": snapshot(YES, YES, asked_at=100.0)}
     step = advance(its, anew, Inputs(Evidence(looks), {}, view()), 100.0)
     assert step.decisions["web"].level is Level.STANDBY
     assert anew["web"].changed_at == 100.0

@@ -1,4 +1,4 @@
-"""What a look at HAProxy says of a service."""
+"""Evidence and the rules of a service -> Verdict."""
 
 from __future__ import annotations
 
@@ -44,34 +44,34 @@ def test_usable_servers_are_an_interval(
     servers: tuple[Usable, ...], serve: Truth, healthy: Truth
 ) -> None:
     """A threshold above the interval is false, below it true, inside it unknown."""
-    found = verdict(snapshot(*servers, asked=0.0))
+    found = verdict(snapshot(*servers, asked_at=0.0))
     assert (found.serve.truth, found.healthy.truth) == (serve, healthy)
 
 
 def test_unproved_believes_haproxy_after_a_bounded_time() -> None:
     """Servers whose checks have not run hold the last verdict 60 s; then HAProxy's word counts."""
-    found = verdict(snapshot(UNPROVED, UNPROVED, asked=0.0))
+    found = verdict(snapshot(UNPROVED, UNPROVED, asked_at=0.0))
     assert found.serve.reason is Reason.UNPROVED
     assert (found.believe_for, found.serve.believe_then) == (60.0, TRUE)
 
 
 def test_a_closed_frontend_does_not_serve() -> None:
     """All of the rules have to hold, and the one that does not is named."""
-    found = verdict(snapshot(YES, YES, asked=0.0, frontend="STOP"))
+    found = verdict(snapshot(YES, YES, asked_at=0.0, frontend="STOP"))
     assert found.serve.truth is FALSE
     assert found.serve.reason is Reason.FRONTEND_CLOSED
     assert found.alive
 
 
 def test_a_backend_that_haproxy_lacks_is_named() -> None:
-    """A wrong name is its own reason, since its remedy is another one."""
-    found = verdict(snapshot(YES, asked=0.0, backend="other"))
+    """A wrong name has a reason of its own, since its remedy is another one."""
+    found = verdict(snapshot(YES, asked_at=0.0, backend="other"))
     assert found.serve.truth is FALSE
     assert found.serve.reason is Reason.BACKEND_MISSING
 
 
 def test_gone_is_false_at_once_and_not_alive() -> None:
-    """No process behind the socket needs no second look."""
+    """Without a process behind the socket one look is enough."""
     found = verdict(Gone(asked_at=0.0, detail="refused"))
     assert found.serve.truth is FALSE
     assert found.serve.reason is Reason.HAPROXY_GONE
@@ -92,9 +92,9 @@ def test_silence_is_false_after_two_looks_and_the_deadline(
 
 def test_old_evidence_proves_nothing() -> None:
     """A look as old as the deadline is no proof, however good it was."""
-    look = snapshot(YES, YES, asked=0.0)
+    look = snapshot(YES, YES, asked_at=0.0)
     assert verdict(look, 2.9).serve.truth is TRUE
-    stale = verdict(look, 3.0)  # who wakes at `until` must see it
+    stale = verdict(look, 3.0)  # a pass at `changes_at` must see it
     assert stale.serve.truth is FALSE
     assert stale.serve.reason is Reason.EVIDENCE_STALE
     assert verdict(look, 1.0).changes_at == 3.0
@@ -138,11 +138,11 @@ def test_any_is_true_by_its_best_rule() -> None:
         )
     )
     service = its.services["web"]
-    look = snapshot(YES, YES, asked=0.0)
+    look = snapshot(YES, YES, asked_at=0.0)
     assert judge_service(its, service, Evidence({"main": look}), 0.0).serve.truth is TRUE
-    look = snapshot(YES, NO, asked=0.0)
+    look = snapshot(YES, NO, asked_at=0.0)
     assert judge_service(its, service, Evidence({"main": look}), 0.0).serve.truth is FALSE
-    look = snapshot(YES, UNPROVED, asked=0.0)
+    look = snapshot(YES, UNPROVED, asked_at=0.0)
     assert judge_service(its, service, Evidence({"main": look}), 0.0).serve.truth is UNKNOWN
     assert Query.of([service], "main") == query({"web", "spare"})
     assert describe(service.serve) == (
@@ -152,7 +152,7 @@ def test_any_is_true_by_its_best_rule() -> None:
 
 @pytest.mark.parametrize(("kind", "then"), [("all", FALSE), ("any", TRUE)])
 def test_unknown_in_two_ways_ends_as_the_worse_or_the_better(kind: str, then: Truth) -> None:
-    """A silent HAProxy is not believed in the end, servers that nobody could prove are."""
+    """In the end a silent HAProxy counts as false, and servers without a check result as true."""
     servers, silent = "{haproxy: main, backend: web, usable: 1}", "{haproxy: two, frontend: web}"
     its = profile(
         ("haproxy:\n", "haproxy:\n  two: {socket: /run/haproxy/two.sock}\n"),
@@ -163,7 +163,7 @@ def test_unknown_in_two_ways_ends_as_the_worse_or_the_better(kind: str, then: Tr
         ("healthy: {", "healthy: {haproxy: main, "),
     )
     looks: dict[str, Observation] = {
-        "main": snapshot(UNPROVED, asked=0.0),
+        "main": snapshot(UNPROVED, asked_at=0.0),
         "two": Unreadable(0.0, 0.0, 1, "no answer"),
     }
     found = judge_service(its, its.services["web"], Evidence(looks), 0.0).serve
@@ -177,7 +177,7 @@ def test_a_finding_names_its_rule_by_its_place_in_the_profile() -> None:
         ("healthy: {backend: web, usable: 50%}", f"healthy: {{any: [{both}, {{backend: spare}}]}}"),
         ("    serve:", "    self_test: {tcp: 80}\n    serve:"),
     )
-    look = Evidence({"main": snapshot(YES, YES, asked=0.0)})
+    look = Evidence({"main": snapshot(YES, YES, asked_at=0.0)})
     found = judge_service(its, its.services["web"], look, 0.0)
     assert [finding.rule.paths for finding in found.findings] == [
         ("serve.all[0]", "healthy.any[0].all[0]"),
@@ -198,7 +198,7 @@ def test_backends_of_one_name_in_two_haproxies_are_two_rules() -> None:
         ("{all: [{backend: web, usable: 1}, {frontend: web}]}", f"{{all: [{rules}]}}"),
         ("healthy: {", "healthy: {haproxy: main, "),
     )
-    looks = {"main": snapshot(YES, asked=0.0), "two": snapshot(NO, asked=0.0)}
+    looks = {"main": snapshot(YES, asked_at=0.0), "two": snapshot(NO, asked_at=0.0)}
     found = judge_service(its, its.services["web"], Evidence(looks), 0.0)
     assert [(each.rule.instance, each.truth) for each in found.findings[:2]] == [
         ("main", TRUE),

@@ -96,7 +96,7 @@ def test_what_is_not_proved_is_an_interval_of_weights_too() -> None:
         rows = tuple(server(name, each) for name, each in zip("ab", states, strict=True))
         weights = {"a": (10, 10), "b": (90, 90)}
         backend = Backend("web", "UP", rows, weights=weights)
-        snap = Snapshot(0.0, snapshot(asked=0.0).worker, {"web": backend}, {})
+        snap = Snapshot(0.0, snapshot(asked_at=0.0).worker, {"web": backend}, {})
         assert judge_service(its, service, Evidence({"main": snap}), 0.0).healthy.truth is truth, (
             states
         )
@@ -185,7 +185,7 @@ def test_no_question_is_longer_than_haproxy_reads() -> None:
     names = frozenset(f"a-backend-of-some-length-{n}" for n in range(499))
     entries = frozenset(("/etc/haproxy/a.map", f"k{n}") for n in range(300))
     also = Query(names, weights=names, entries=entries)
-    last = snapshot(asked=0.0)
+    last = snapshot(asked_at=0.0)
     asked = build_request(also, last)
     assert len(asked) < 16_000
     assert asked.startswith("show stat -1 7 -1;show servers state;get map /etc/haproxy/a.map k0;")

@@ -47,11 +47,13 @@ assert TEST is not None
 LIFETIME = max_age(TEST)
 
 
-def results(*outcomes: Outcome, asked: float = 0.0, every: float = 0.0) -> Probe | None:
+def results(*outcomes: Outcome, asked_at: float = 0.0, every: float = 0.0) -> Probe | None:
     """Give the newest of these results, ``every`` seconds apart, the last one at ``asked``."""
     probe = None
     for number, outcome in enumerate(outcomes, 1):
-        probe = next_probe(probe, asked - every * (len(outcomes) - number), outcome, outcome.value)
+        probe = next_probe(
+            probe, asked_at - every * (len(outcomes) - number), outcome, outcome.value
+        )
     return probe
 
 
@@ -62,7 +64,7 @@ def evidence(looks: Mapping[str, Observation], probe: Probe | None) -> Evidence:
 
 def verdict(probe: Probe | None, *servers: Usable, now: float = 0.0) -> Verdict:
     """Judge the service by these servers, two usable ones by default, and a self-test."""
-    look = snapshot(*(servers or (YES, YES)), asked=now)
+    look = snapshot(*(servers or (YES, YES)), asked_at=now)
     return judge_service(ITS, ITS.services["web"], evidence({"main": look}, probe), now)
 
 
@@ -144,7 +146,7 @@ def test_an_odd_result_changes_nothing_where_haproxys_word_is_all_there_is() -> 
     around = Context(session_up=True, vip_present=True, leased_level=Level.PREFERRED)
 
     def at(now: float, memory: Memory, *outcomes: Outcome) -> tuple[Decision, Memory]:
-        found = verdict(results(*outcomes, asked=now), UNPROVED, UNPROVED, now=now)
+        found = verdict(results(*outcomes, asked_at=now), UNPROVED, UNPROVED, now=now)
         return decide(service, found, around, memory, now)
 
     _, memory = at(0.0, Memory(), PASSED)
@@ -163,7 +165,7 @@ def test_nobody_listening_is_no_503_page() -> None:
     its = profile(ADDED, ("failed: withdraw", "failed: standby"))
     service = its.services["web"]
     around = Context(session_up=True, vip_present=True, leased_level=Level.PREFERRED)
-    look = {"main": snapshot(YES, YES, asked=0.0)}
+    look = {"main": snapshot(YES, YES, asked_at=0.0)}
     found = judge_service(its, service, evidence(look, results(REFUSED, REFUSED)), 0.0)
     decision, _ = decide(service, found, around, Memory(), 0.0)
     assert decision.level is Level.WITHDRAWN
@@ -178,7 +180,7 @@ def test_slow_degrades_after_fall_and_a_pass_ends_it() -> None:
     levels = {}
     for second in range(-40, 8):
         outcomes = (SLOW, SLOW) if second >= 0 else (PASSED,)
-        found = verdict(results(*outcomes, asked=float(second)), now=float(second))
+        found = verdict(results(*outcomes, asked_at=float(second)), now=float(second))
         decision, memory = decide(service, found, around, memory, float(second))
         levels[second] = decision.level
     assert [levels[s] for s in (-1, 4, 5, 7)] == [Level.PREFERRED] * 2 + [Level.DEGRADED] * 2
@@ -195,15 +197,15 @@ def view() -> LeaseView:
 
 def test_a_pass_judges_each_service_by_its_own_self_test() -> None:
     """The inbox has one by the service's name; without a result nothing new is announced."""
-    looks = {"main": snapshot(YES, YES, asked=5.0)}
+    looks = {"main": snapshot(YES, YES, asked_at=5.0)}
     memory = {"web": Memory(adopted=True)}
     step = advance(ITS, memory, Inputs(Evidence(looks), {}, view()), 5.0)
     assert step.decisions["web"].cap.reason is Reason.NOT_TESTED
-    refused = results(REFUSED, REFUSED, asked=5.0)
+    refused = results(REFUSED, REFUSED, asked_at=5.0)
     assert refused is not None
     step = advance(ITS, memory, Inputs(Evidence(looks, {"web": refused}), {}, view()), 5.0)
     assert step.decisions["web"].cap.reason is Reason.VIP_REFUSES
-    passed = results(PASSED, asked=5.0)
+    passed = results(PASSED, asked_at=5.0)
     assert passed is not None
     inputs = Inputs(Evidence(looks, {"web": passed}), {}, view())
     assert advance(ITS, memory, inputs, 5.0).decisions["web"].cap.reason is Reason.PROVING
@@ -214,9 +216,9 @@ def test_a_pass_judges_each_service_by_its_own_self_test() -> None:
 def test_status_says_what_no_level_shows() -> None:
     """Without `healthy` slow answers change no level, so they are a problem of their own."""
     its = profile(ADDED, WITHOUT_HEALTHY)
-    slow = results(SLOW, SLOW, asked=5.0)
+    slow = results(SLOW, SLOW, asked_at=5.0)
     assert slow is not None
-    inputs = Inputs(Evidence({"main": snapshot(YES, asked=5.0)}, {"web": slow}), {}, view())
+    inputs = Inputs(Evidence({"main": snapshot(YES, asked_at=5.0)}, {"web": slow}), {}, view())
     memory = {"web": Memory(adopted=True, level=Level.PREFERRED)}
     step = advance(its, memory, inputs, 5.0)
     assert step.decisions["web"].level is Level.PREFERRED

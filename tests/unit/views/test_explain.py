@@ -39,7 +39,7 @@ def inputs(*servers: Any, now: float, up: Session = Session.UP) -> Inputs:
     """Give what a pass sees at ``now``."""
     neighbors = {peer: NeighborReport(up, 1.0) for peer in PEERS}
     lease = LeaseView(True, Report("i", 1, 1, 5.0, neighbors, ()), ())
-    looks = {"main": snapshot(*servers, asked=now)}
+    looks = {"main": snapshot(*servers, asked_at=now)}
     return Inputs(Evidence(looks), {f"{VIP}/32": VipState(True)}, lease)
 
 

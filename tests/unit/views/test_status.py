@@ -56,7 +56,7 @@ def status(
 
 def look(*servers: Usable) -> Observation:
     """Give a look taken at 100 s."""
-    return snapshot(*servers, asked=100.0)
+    return snapshot(*servers, asked_at=100.0)
 
 
 def test_a_map_that_haproxy_lacks_is_a_problem() -> None:
