@@ -75,7 +75,13 @@ def test_the_story(checks: str) -> None:
     assert paths_by_next_hop(table) == NORTH | WEST
     assert best(table) in NORTH
     assert set(steps["baseline"]["answers"]) == {"northeurope ne-web1", "northeurope ne-web2"}
+    check_failures(steps)
+    check_returns(steps)
+    check_drain(steps)
 
+
+def check_failures(steps: dict[str, Any]) -> None:
+    """Check the tables and times of the steps in which the primary region fails."""
     for name in ("backends-killed", "haproxy-killed"):
         (table,) = steps[name]["tables"]
         assert paths_by_next_hop(table) == WEST
@@ -88,6 +94,9 @@ def test_the_story(checks: str) -> None:
         if steps[name]["failed"] or name == "backends-killed":
             assert 0 < times["outage"] == steps[name]["outage"] < 3
 
+
+def check_returns(steps: dict[str, Any]) -> None:
+    """Check that the primary region returns at standby first, without a failed request."""
     for name in ("backends-back", "haproxy-back"):
         standby, preferred = steps[name]["tables"]
         assert paths_by_next_hop(standby) == dict.fromkeys(NORTH, STANDBY) | WEST
@@ -98,6 +107,9 @@ def test_the_story(checks: str) -> None:
         assert times["standby-ne-ars0"] < times["switched"]
         assert not steps[name]["failed"]
 
+
+def check_drain(steps: dict[str, Any]) -> None:
+    """Check that a drain moves the traffic before it withdraws the route."""
     longest, after = steps["drained"]["tables"]
     assert paths_by_next_hop(longest) == dict.fromkeys(NORTH, STANDBY) | WEST
     assert paths_by_next_hop(after) == WEST
