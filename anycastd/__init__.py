@@ -33,9 +33,9 @@ The folders, each using only those that its line names:
     evidence   what is known of this machine; uses reasons, system and profile
     bgp        routes and sessions, the values that both processes share; uses nothing
     lease      the protocol between them, and the dead man's switch; uses bgp
-    decision   evidence -> verdict -> level -> routes; uses reasons, profile, evidence, bgp and lease
-    views      what people and programs are shown; uses reasons, profile, evidence, bgp, lease and decision
-    speaker    ExaBGP: its configuration, its patches, its child; uses system, profile, bgp and lease
+    decision   evidence -> level -> routes; uses reasons, profile, evidence, bgp and lease
+    views      what is shown; uses reasons, profile, evidence, bgp, lease and decision
+    speaker    ExaBGP: configuration, patches, child; uses system, profile, bgp and lease
     agent      the loop, its sources and its sinks; uses all above
     cli        the command line, one file for each command; uses all above
     lab        a rehearsal network that drives the rest from outside; uses nothing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -161,10 +162,10 @@ def test_the_way_of_one_event(capsys: pytest.CaptureFixture[str]) -> None:
     """
     found = tours.steps()
     assert [step.number for step in found] == list(range(1, 11))
+    told = [f"  {step.number:2}  {name_of(step.path)}: {step.function}\n" for step in found]
     with capsys.disabled():
-        print("\nThe way of one event, from HAProxy's socket to the UPDATE:")
-        for step in found:
-            print(f"  {step.number:2}  {name_of(step.path)}: {step.function}")
+        sys.stdout.write("\nThe way of one event, from HAProxy's socket to the UPDATE:\n")
+        sys.stdout.writelines(told)
     for step in found:
         assert step.path.is_file(), f"step {step.number}: {name_of(step.path)} is gone"
         assert _has(step.path, step.function), f"step {step.number}: {step.function} is gone"

@@ -79,7 +79,7 @@ def tour(folder: Path) -> Tour:
 
 
 def folders() -> list[Path]:
-    """Return every folder of the package that has an ``__init__.py``, the package's own left out."""
+    """Return every folder below the package that has an ``__init__.py``."""
     return sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
 
 

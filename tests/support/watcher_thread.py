@@ -1,7 +1,7 @@
 """A watcher at work, for tests: in a thread of its own, or as a process of its own.
 
-As a program, ``watcher_thread.py SOCKET RING INTERVAL``, it prints one line per observation of backend
-``web``: the time, the kind, and the detail.
+As a program, ``watcher_thread.py SOCKET RING INTERVAL``, it prints one line per observation of
+backend ``web``: the time, the kind, and the detail.
 """
 
 from __future__ import annotations

@@ -19,12 +19,15 @@ from anycastd.system.clock import OwnTime
 from support.policy_driver import view
 from support.profiles import profile
 from support.snapshots import NO, YES, snapshot
+from support.waiting import eventually
 
 # No agent listens there, so the other region never counts as serving.
 REGIONS = (
     "platform: plain\n",
-    'platform: plain\nregions: [{name: northeurope, agent: "127.0.0.1:2"}, '
-    '{name: westeurope, agent: "127.0.0.1:1"}]\n',
+    (
+        'platform: plain\nregions: [{name: northeurope, agent: "127.0.0.1:2"}, '
+        '{name: westeurope, agent: "127.0.0.1:1"}]\n'
+    ),
 )
 
 
@@ -53,8 +56,7 @@ class Agent:
         """Ask for a drain as the control socket does; run the pass that it waits for."""
         self.run_pass(*servers)
         asking = asyncio.create_task(self.drains.drain({"reason": "new kernel", **arguments}))
-        while not self.inbox.drains and not asking.done():
-            await asyncio.sleep(0.01)
+        await eventually(lambda: self.inbox.drains or asking.done())
         self.run_pass(*servers)
         answer = await asking
         assert "refused" not in answer, answer
@@ -77,8 +79,10 @@ def test_a_withdrawn_service_may_return_while_no_other_region_serves(tmp_path: P
         agent = Agent(profile(REGIONS), tmp_path)
         said = await agent.drain(NO, NO)
         assert said == [
-            "web: is withdrawn already, and stays so once another region is known to serve; "
-            "until then it may return at standby"
+            (
+                "web: is withdrawn already, and stays so once another region is known to serve; "
+                "until then it may return at standby"
+            )
         ]
         assert returns(agent) is Level.STANDBY
 
