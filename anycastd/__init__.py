@@ -8,7 +8,7 @@ One event, from HAProxy's socket to the UPDATE (ten functions, in this order):
         one new connection, one request (query), one answer, stamped when it was asked
    3  evidence/haproxy/stats          parse_answer
         the answer -> Snapshot (or Gone, or Unreadable)
-   4  agent/inbox                     Inbox.look
+   4  agent/inbox                     Inbox.store_observation
         the newest value of every source; wakes the loop
    5  agent/decision_loop             DecisionLoop.run
         one pass: decision/pipeline.advance(profile, memory, inputs, now)

@@ -55,31 +55,31 @@ class Answers:
         self._watchers = watchers
         self._problems = problems
 
-    def handlers(self, reload: Handler) -> dict[str, Handler]:
+    def build_handlers(self, reload: Handler) -> dict[str, Handler]:
         """Map the name of each request to its handler; ``reload`` is that of a reload."""
         drains = self._loop.sinks.drains
         return {
-            "status": self.status,
-            "running": self.running,
-            "explain": self.explain,
-            "return": self.return_to_service,
+            "status": self.answer_status,
+            "running": self.answer_running,
+            "explain": self.answer_explain,
+            "return": self.answer_return,
             "drain": drains.drain,
             "undrain": drains.undrain,
             "reload": reload,
         }
 
-    def pages(self) -> dict[str, Page]:
+    def build_pages(self) -> dict[str, Page]:
         """Map the path of each page of the HTTP server to the page."""
         return {
             "/status": Page(self.build_status, STATUS_MAX_AGE),
             REPORT_PATH: Page(self._build_report, REPORT_MAX_AGE),
         }
 
-    async def status(self, _: Arguments) -> Answer:
+    async def answer_status(self, _: Arguments) -> Answer:
         """Answer `anycastd status`."""
         return self.build_status()
 
-    async def running(self, _: Arguments) -> Answer:
+    async def answer_running(self, _: Arguments) -> Answer:
         """Answer `anycastd reload`: the profile that runs, and what a new one may change."""
         lease = self._loop.inbox.lease
         result = self._loop.last_result
@@ -99,10 +99,10 @@ class Answers:
             "sessions": {address: peer.session.value for address, peer in neighbors.items()},
             "speaker": "" if lease.report is None else lease.report.reload,
             "draining": sorted(sinks.drains.draining_services()),
-            "problems": sinks.lease.problems(),
+            "problems": sinks.lease.list_problems(),
         }
 
-    async def explain(self, _: Arguments) -> Answer:
+    async def answer_explain(self, _: Arguments) -> Answer:
         """Answer `anycastd explain`: every service, one at a time, so that passes need not wait."""
         loop = self._loop
         services = {}
@@ -110,13 +110,13 @@ class Answers:
         for name in loop.profile.services:
             transitions = loop.sinks.history.list_transitions(name)
             view = explain_service(
-                loop.profile, name, memory, loop.inbox.inputs(), loop.clock.now(), transitions
+                loop.profile, name, memory, loop.inbox.copy_inputs(), loop.clock.now(), transitions
             )
             services[name] = view.to_json()
             await asyncio.sleep(0)
         return {"v": VERSION, "region": loop.profile.region, "services": services}
 
-    async def return_to_service(self, arguments: Arguments) -> Answer:
+    async def answer_return(self, arguments: Arguments) -> Answer:
         """Answer `anycastd return`: release services from hold-down or from a manual wait.
 
         Services that do not wait are ignored, so the command cannot take effect later by surprise.
@@ -141,7 +141,7 @@ class Answers:
     def build_status(self) -> dict[str, Any]:
         """Build the status as JSON."""
         loop = self._loop
-        inputs, now = loop.inbox.inputs(), loop.clock.now()
+        inputs, now = loop.inbox.copy_inputs(), loop.clock.now()
         result = loop.last_result or advance(loop.profile, loop.memory, inputs, now)
         polling = {
             name: watcher.polling for name, watcher in self._watchers.items() if watcher.polling

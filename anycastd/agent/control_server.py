@@ -36,7 +36,7 @@ class ControlServer:
 
     ``handlers`` maps the name of a request to the function that computes its answer.  A handler may
     take its time; it goes on when the client disconnects.  ``inherited`` is the descriptor that
-    ``inheritable_socket`` gave to the previous agent in this process.
+    ``duplicate_socket`` gave to the previous agent in this process.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ControlServer:
         # Not start_unix_server: from Python 3.13 on, it would remove the successor's socket file.
         self._server = await asyncio.start_server(self._connections.accept, sock=listener)
 
-    def inheritable_socket(self) -> int | None:
+    def duplicate_socket(self) -> int | None:
         """Duplicate the listening socket for a successor in this process; None if not listening."""
         if self._server is None or not self._server.sockets:
             return None

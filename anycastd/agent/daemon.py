@@ -105,7 +105,9 @@ class Daemon:
         self.memory_store = MemoryStore(profile, self.clock, paths.state)
         self.notifier = Notifier()
         sinks = Sinks(self.lease_client, self.history, self.drains, self.memory_store)
-        self.loop = DecisionLoop(profile, self.clock, self.inbox, sinks, self.notifier.alive)
+        self.loop = DecisionLoop(
+            profile, self.clock, self.inbox, sinks, self.notifier.send_watchdog
+        )
         self.watchers = {name: self._build_watcher(name) for name in profile.haproxy}
         self.probers = {
             name: self._build_prober(service, service.self_test)
@@ -113,17 +115,17 @@ class Daemon:
             if service.self_test is not None
         }
         vips = [(service.vip, service.interface) for service in profile.services.values()]
-        self.loopback = Loopback(vips, self.inbox.vip)
+        self.loopback = Loopback(vips, self.inbox.store_vip_state)
         answers = Answers(
             AgentIdentity(os.urandom(8).hex(), context.profile_path, text),
             self.loop,
             self.watchers,
             self._problems,
         )
-        self.http_server = HttpServer(profile.web, answers.pages())
+        self.http_server = HttpServer(profile.web, answers.build_pages())
         self.control = ControlServer(
             socket_path(paths.directory),
-            answers.handlers(self.reloader.answer),
+            answers.build_handlers(self.reloader.answer_reload),
             context.control_fd,
         )
 
@@ -179,7 +181,7 @@ class Daemon:
                     name: group.create_task(self._run_part(part), name=name)
                     for name, part in self._parts().items()
                 }
-                self.notifier.ready("watching")
+                self.notifier.send_ready("watching")
                 if self.reloader.context.repeat:
                     self.reloader.reload_by_signal()
                 try:
@@ -226,13 +228,13 @@ class Daemon:
     def _problems(self) -> list[str]:
         """List what is wrong with the parts, for the status."""
         parts = (self.lease_client, self.drains, self.memory_store, self.http_server)
-        return [problem for part in parts for problem in part.problems()]
+        return [problem for part in parts for problem in part.list_problems()]
 
     def _on_lease(self, view: LeaseView) -> None:
         """Take a new state of the lease: what is acknowledged, and what a pass has to know."""
         if view.report is not None and view.connected:
             self.history.record_acknowledged(view.report.acked, self.clock.now())
-        self.inbox.lease_changed(view)
+        self.inbox.store_lease_view(view)
 
     def _on_lease_silent(self) -> None:
         """End the foreground form's speaker: its lease process does not answer any more."""
@@ -247,10 +249,10 @@ class Daemon:
         if not self._stop_requested and await self._hand_over():
             return True
         if self.speaker is None:
-            self.notifier.stopping("handing over")
+            self.notifier.send_stopping("handing over")
             await self.loop.send_last_want(self.profile.ttl)
         else:
-            self.notifier.stopping("withdrawing")
+            self.notifier.send_stopping("withdrawing")
             await self._withdraw()
         return False
 
@@ -258,7 +260,7 @@ class Daemon:
         """Renew the lease for the time of a start; return False if a stop came meanwhile."""
         successor = self.reloader.successor
         allowance = 0.0 if successor is None else successor.start_allowance
-        self.notifier.reloading()
+        self.notifier.send_reloading()
         await self.loop.send_last_want(self.profile.ttl + allowance)
         reload.block_signals()
         await asyncio.sleep(0)  # handle the signals that came before they were blocked
@@ -282,7 +284,7 @@ class Daemon:
         self.history.close()
         await self.reloader.stop()
         await asyncio.gather(self.drains.flush(), self.memory_store.flush())
-        control_fd = self.control.inheritable_socket() if keep_for_successor else None
+        control_fd = self.control.duplicate_socket() if keep_for_successor else None
         await self.control.stop(leave_socket=keep_for_successor)
         if self.speaker is not None and not keep_for_successor:
             await self.speaker.stop(SPEAKER_TIMEOUT)
@@ -321,7 +323,7 @@ class Daemon:
             instance,
             Query.of(self.profile.services.values(), name),
             clock=self.clock,
-            emit=lambda observation: self.inbox.look(name, observation),
+            emit=lambda observation: self.inbox.store_observation(name, observation),
             interval=min(instance.deadline / 3, self.profile.ttl / 4),
         )
 
@@ -330,5 +332,5 @@ class Daemon:
             service.vip,
             test,
             clock=self.clock,
-            emit=lambda probe: self.inbox.probe(service.name, probe),
+            emit=lambda probe: self.inbox.store_self_test(service.name, probe),
         )

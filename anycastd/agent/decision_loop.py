@@ -91,7 +91,7 @@ class DecisionLoop:
         now = self.clock.now()
         if self.sinks.lease.acknowledge_expiry():
             self._restart_announced(now)
-        result = advance(self.profile, self.memory, self.inbox.inputs(), now)
+        result = advance(self.profile, self.memory, self.inbox.copy_inputs(), now)
         self.last_result = result
         self.memory = dict(result.memory)
         self.sinks.drains.apply_pass_result(result)

@@ -133,7 +133,7 @@ class DrainController:
         """Write what is not on disk yet, before the agent ends."""
         await self._file.flush()
 
-    def problems(self) -> tuple[str, ...]:
+    def list_problems(self) -> tuple[str, ...]:
         """List the problems of storing drains, for the status."""
         found = [self._file.quarantine_notice()]
         if self._file.problem:

@@ -84,7 +84,7 @@ class HttpServer:
                 server.close()
                 await self._connections.close()
 
-    def problems(self) -> tuple[str, ...]:
+    def list_problems(self) -> tuple[str, ...]:
         """Describe why the server cannot listen; empty if it can."""
         return (self._problem,) if self._problem else ()
 

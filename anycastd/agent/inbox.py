@@ -32,24 +32,24 @@ class Inbox:
         self.region_reports: Mapping[str, RegionReport] = {}
         self._news = asyncio.Event()
 
-    def look(self, instance: str, observation: Observation) -> None:
+    def store_observation(self, instance: str, observation: Observation) -> None:
         """Store the newest look at a HAProxy."""
         self.haproxy[instance] = observation
         self._news.set()
 
-    def vip(self, vip: Network, address: VipAddress) -> None:
+    def store_vip_state(self, vip: Network, address: VipAddress) -> None:
         """Store the state of a VIP on its interface."""
         self.vips[str(vip)] = VipState(address.usable, address.detail)
         self._news.set()
 
-    def probe(self, service: str, probe: Probe) -> None:
+    def store_self_test(self, service: str, probe: Probe) -> None:
         """Store the newest self-test; it is news only if it changes the verdict of a pass."""
         before = self.self_tests.get(service)
         self.self_tests[service] = probe
         if before is None or before.decision_key != probe.decision_key:
             self._news.set()
 
-    def lease_changed(self, view: LeaseView) -> None:
+    def store_lease_view(self, view: LeaseView) -> None:
         """Store the state of the lease; it is news only if a decision depends on the change.
 
         Each pass sends a Want, and a report answers each Want.  If every report were news, passes
@@ -75,7 +75,7 @@ class Inbox:
                 await self._news.wait()
         self._news.clear()
 
-    def inputs(self) -> Inputs:
+    def copy_inputs(self) -> Inputs:
         """Copy everything for one pass."""
         return Inputs(
             Evidence(dict(self.haproxy), dict(self.self_tests)),

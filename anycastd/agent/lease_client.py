@@ -163,7 +163,7 @@ class LeaseClient:
                     await self._view_changed.wait()
         return False
 
-    def problems(self) -> tuple[str, ...]:
+    def list_problems(self) -> tuple[str, ...]:
         """Describe, for operators, what is wrong with the lease."""
         report = self.view.report if self.view.connected else None
         if report is None:

@@ -66,7 +66,7 @@ class MemoryStore:
         """Write what is not on disk yet, before the agent ends."""
         await self._file.flush()
 
-    def problems(self) -> tuple[str, ...]:
+    def list_problems(self) -> tuple[str, ...]:
         """List the problems to show in the status: a file that could not be read."""
         notice = self._file.quarantine_notice()
         return (notice,) if notice else ()

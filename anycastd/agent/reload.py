@@ -140,7 +140,7 @@ class Reloader:
         else:
             self._task = asyncio.create_task(self._reload_quietly())
 
-    async def answer(self, _: Mapping[str, Any]) -> dict[str, Any]:
+    async def answer_reload(self, _: Mapping[str, Any]) -> dict[str, Any]:
         """Answer `anycastd reload`: accepted with warnings, or refused with all problems."""
         try:
             successor = await self._validate_successor()

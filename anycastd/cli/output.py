@@ -38,7 +38,7 @@ def describe_path(path: Sequence[int] | None, prepends: int | None) -> str:
     return f"{' '.join(map(str, path))} ({prepends} prepend{'' if prepends == 1 else 's'})"
 
 
-def count_sessions(number: int | None) -> str:
+def format_session_count(number: int | None) -> str:
     """Write a number of sessions: ``1 session``, ``2 sessions``, ``? sessions`` (not known)."""
     return f"{'?' if number is None else number} session{'' if number == 1 else 's'}"
 

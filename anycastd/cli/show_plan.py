@@ -36,11 +36,11 @@ def show_plan(running: Mapping[str, Any]) -> int:
     up = [address for address, state in running["sessions"].items() if state == Session.UP.value]
     leased = [_parse_route(item) for item in running["held"]]
     plan = plan_reload(old, new, leased, up, running.get("draining", ()))
-    print("\n".join(render(plan, running)))
+    print("\n".join(format_plan(plan, running)))
     return DONE
 
 
-def render(plan: ReloadPlan, running: Mapping[str, Any]) -> Iterator[str]:
+def format_plan(plan: ReloadPlan, running: Mapping[str, Any]) -> Iterator[str]:
     """Give the plan as lines for a person."""
     yield f"{running['profile']}: what a reload of pid {running['pid']} would change"
     yield "sessions"

@@ -25,7 +25,7 @@ MAX_PASSWORD = 80  # octets, Linux's TCP_MD5SIG_MAXKEYLEN
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedDirectory:
     """A prepared directory: exabgp.conf, exabgp.env, lease.json, and the lock's open descriptor."""
 
     conf: Path
@@ -63,7 +63,7 @@ def lease_command(directory: str) -> list[str]:
 
 def prepare_directory(
     profile: Profile, directory: str, path: str | None = None, *, port: int = 179
-) -> Prepared:
+) -> PreparedDirectory:
     """Lock the directory and write the files of ExaBGP and the lease process into it.
 
     ``path`` is the profile's, ``port`` the neighbors' TCP port.
@@ -80,7 +80,7 @@ def prepare_directory(
     where = Path(directory).absolute()
     text = build_config(profile, lease_command(str(where)), read_passwords(profile), port=port)
     lease_file = build_lease_file(profile, str(where), config_hash(profile), path)
-    files = Prepared(where / "exabgp.conf", where / "exabgp.env", where / "lease.json", -1)
+    files = PreparedDirectory(where / "exabgp.conf", where / "exabgp.env", where / "lease.json", -1)
     try:
         where.mkdir(mode=0o750, parents=True, exist_ok=True)
         lock = _lock(where / "speaker.lock")

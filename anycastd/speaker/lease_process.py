@@ -151,8 +151,8 @@ class LeaseProcess:
         if isinstance(fact, Answer) and isinstance(fact.command, Ping):
             if not self.is_ready:
                 self.is_ready = True
-                self.notifier.ready(f"ExaBGP {fact.version}")
-            self.notifier.alive()
+                self.notifier.send_ready(f"ExaBGP {fact.version}")
+            self.notifier.send_watchdog()
 
     # Agents ---------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from anycastd.profile.model import Profile
-from anycastd.speaker.directory import Prepared, prepare_directory
+from anycastd.speaker.directory import PreparedDirectory, prepare_directory
 from anycastd.speaker.exabgp.config import OPEN_WAIT
 from anycastd.system.exit_codes import EX_UNAVAILABLE, ExitError
 
@@ -55,7 +55,7 @@ def build_environment(directory: str, base: Mapping[str, str], user: str) -> dic
     }
 
 
-def build_command(prepared: Prepared) -> list[str]:
+def build_command(prepared: PreparedDirectory) -> list[str]:
     """Return the command line of ExaBGP; ``-P`` keeps the current directory out of its imports."""
     return [sys.executable, "-P", "-m", "anycastd.speaker.exabgp.shim", str(prepared.conf)]
 

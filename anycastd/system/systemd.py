@@ -28,19 +28,19 @@ class Notifier:
             self._address = "\0" + path[1:] if path.startswith("@") else path
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
-    def ready(self, status: str = "") -> bool:
+    def send_ready(self, status: str = "") -> bool:
         """Report that the service works; ``status`` is a line for ``systemctl status``."""
         return self._send("READY=1", status)
 
-    def alive(self) -> bool:
+    def send_watchdog(self) -> bool:
         """Feed the watchdog; call this only where the service's real work was done."""
         return self._send("WATCHDOG=1")
 
-    def reloading(self) -> bool:
+    def send_reloading(self) -> bool:
         """Report that a reload begins; it ends with ``ready`` (for Type=notify-reload)."""
         return self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
-    def stopping(self, status: str = "") -> bool:
+    def send_stopping(self, status: str = "") -> bool:
         """Report that the service stops; ``status`` as in ``ready``."""
         return self._send("STOPPING=1", status)
 

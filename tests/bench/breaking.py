@@ -16,7 +16,7 @@ from support.appliance import Appliance
 from support.faults import CRASH_LOOP_WINDOW, FAULTS, MAX_DEATHS
 from support.haproxy import until
 from support.machine import Machine, pass_time
-from support.route_log import common
+from support.route_log import find_most_common
 
 NOTHING = "nothing"
 RETURNED = "x 7 1"
@@ -287,7 +287,7 @@ def _table_line(it: Row, found: list[Trial], base: Spread) -> str:
         if promise.startswith("F + "):
             over = [one - other for one, other in zip(_ms(times), _ms(base), strict=True)]
             promise += f"; it is F {over[0]:+.1f} median, {over[1]:+.1f} p99"
-    seen = common([_what_peers_saw(one) for one in found])
+    seen = find_most_common([_what_peers_saw(one) for one in found])
     back = max(one.recovery for one in found)
     columns = " ".join(f"{text:>8}" for text in shown)
     return (

@@ -17,7 +17,7 @@ def test_the_shipped_profile_becomes_the_regions(region: Region) -> None:
     """Addresses, socket and timers are the lab's; every other value is the shipped one."""
     text = shipped_files.find_shipped(f"profiles/{region.profile}").read_text(encoding="utf-8")
     wanted = yaml.safe_load(text)
-    filled = yaml.safe_load(adapt.profile(text, region, SOCKET, adapt.RETURN_TIMERS))
+    filled = yaml.safe_load(adapt.adapt_profile(text, region, SOCKET, adapt.RETURN_TIMERS))
     wanted["region"] = region.name
     wanted["networks"] = [region.vnet]
     wanted["bgp"]["router_id"] = wanted["bgp"]["local_address"] = region.nva
@@ -32,7 +32,7 @@ def test_the_shipped_profile_becomes_the_regions(region: Region) -> None:
 def test_the_graded_profile_becomes_a_storys() -> None:
     """The session limit and the map are the lab's; the return stays manual."""
     text = shipped_files.find_shipped("profiles/graded.yaml").read_text(encoding="utf-8")
-    filled = yaml.safe_load(adapt.profile(text, PRIMARY, SOCKET, adapt.RETURN_TIMERS))
+    filled = yaml.safe_load(adapt.adapt_profile(text, PRIMARY, SOCKET, adapt.RETURN_TIMERS))
     (service,) = filled["services"].values()
     (limit,) = [one for one in service["healthy"]["all"] if "sessions_below" in one]
     assert limit["sessions_below"] == adapt.SESSION_LIMIT
@@ -62,7 +62,7 @@ services:
     failed: withdraw
 """
     assert (
-        adapt.profile(text, SECONDARY, SOCKET, {"rise": 1})
+        adapt.adapt_profile(text, SECONDARY, SOCKET, {"rise": 1})
         == """\
 region: westeurope  # a comment
 bgp:
@@ -89,7 +89,7 @@ def test_a_return_by_hand_stays_one_in_its_short_form() -> None:
     text = shipped_files.find_shipped("profiles/primary.yaml").read_text(encoding="utf-8")
     back = text[text.index("    return: {") :].splitlines()[0]
     filled = yaml.safe_load(
-        adapt.profile(text.replace(back, "    return: manual"), PRIMARY, SOCKET)
+        adapt.adapt_profile(text.replace(back, "    return: manual"), PRIMARY, SOCKET)
     )
     assert filled["services"]["web"]["return"] == {"manual": True, **adapt.RETURN_TIMERS}
 
@@ -98,7 +98,7 @@ def test_timers_may_stay() -> None:
     """Without return timers to fill in, the profile's own stay."""
     text = shipped_files.find_shipped("profiles/primary.yaml").read_text(encoding="utf-8")
     wanted = yaml.safe_load(text)["services"]["web"]["return"]
-    filled = yaml.safe_load(adapt.profile(text, PRIMARY, SOCKET, None))
+    filled = yaml.safe_load(adapt.adapt_profile(text, PRIMARY, SOCKET, None))
     assert filled["services"]["web"]["return"] == wanted
 
 
@@ -106,7 +106,7 @@ def test_a_profile_of_another_shape_is_refused() -> None:
     """An unsuitable profile is refused with the missing key and exit code 78."""
     text = shipped_files.find_shipped("profiles/primary.yaml").read_text(encoding="utf-8")
     with pytest.raises(LabError, match=r"no 'bgp\.local_address'") as caught:
-        adapt.profile(text.replace("local_address:", "elsewhere:"), PRIMARY, SOCKET)
+        adapt.adapt_profile(text.replace("local_address:", "elsewhere:"), PRIMARY, SOCKET)
     assert caught.value.code == 78
 
 
@@ -119,7 +119,10 @@ def test_the_shipped_haproxy_file_becomes_the_regions(fast: bool) -> None:
         assert shipped.count(f"#{line}") == 1
         shipped = shipped.replace(f"#{line}", line)
     old = [line.split("#")[0].split() for line in shipped.splitlines()]
-    new = [line.split() for line in adapt.haproxy(shipped, PRIMARY, SOCKET, fast=fast).splitlines()]
+    new = [
+        line.split()
+        for line in adapt.adapt_haproxy_file(shipped, PRIMARY, SOCKET, fast=fast).splitlines()
+    ]
     changed = [
         (before, after)
         for before, after in zip(
@@ -150,7 +153,9 @@ def test_a_haproxy_file_of_another_shape_is_refused() -> None:
     """A file with three servers is refused with exit code 78."""
     text = shipped_files.find_shipped("haproxy/haproxy.cfg").read_text(encoding="utf-8")
     with pytest.raises(LabError, match="3 servers") as caught:
-        adapt.haproxy(text + "\n    server more 10.0.3.13:80\n", PRIMARY, SOCKET, fast=False)
+        adapt.adapt_haproxy_file(
+            text + "\n    server more 10.0.3.13:80\n", PRIMARY, SOCKET, fast=False
+        )
     assert caught.value.code == 78
 
 

@@ -14,7 +14,7 @@ from anycastd.lab.network import routers, topology
 from anycastd.lab.network.appliance import PYTHON
 from anycastd.lab.network.lab import expected_paths, paths_by_next_hop
 from anycastd.lab.network.namespaces import Nodes, Process
-from anycastd.lab.network.routers import Row
+from anycastd.lab.network.routers import TableRow
 from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, VIP, Region
 
 pytestmark = pytest.mark.root
@@ -46,7 +46,7 @@ def vip(region: Region, *path: int) -> str:
     return f"{VIP}/32 next-hop {region.nva} as-path [ {' '.join(map(str, path))} ]"
 
 
-def table(nodes: Nodes, node: str, network: str = f"{VIP}/32") -> tuple[Row, ...]:
+def table(nodes: Nodes, node: str, network: str = f"{VIP}/32") -> tuple[TableRow, ...]:
     """Return a router's routes; empty while it does not answer yet."""
     try:
         return routers.read_table(routers.control_socket(nodes, node), network)

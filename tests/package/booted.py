@@ -176,7 +176,7 @@ def reconfigure(site: Site, region: Region, *changes: tuple[str, str]) -> None:
     """Reconfigure both route servers of a region: the lab's configuration with texts replaced."""
     for role in ("ars0", "ars1"):
         node = region.node(role)
-        text = routers.bird_configuration(node)
+        text = routers.build_bird_config(node)
         for old, new in changes:
             assert old in text
             text = text.replace(old, new)

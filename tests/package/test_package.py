@@ -114,7 +114,7 @@ def test_the_documented_way_brings_both_regions_up(site: Site) -> None:
         system.run(copy.replace("primary.yaml", region.profile))
         text = system.run("cat /etc/anycastd/profile.yaml") + "\n"
         socket = "/run/haproxy/anycastd.sock"
-        system.write("/etc/anycastd/profile.yaml", adapt.profile(text, region, socket))
+        system.write("/etc/anycastd/profile.yaml", adapt.adapt_profile(text, region, socket))
         system.run(judge)
         start, status = documented_commands("Start")
         system.run(start)

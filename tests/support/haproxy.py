@@ -49,7 +49,7 @@ def until(condition: Callable[[], object], timeout: float = 5.0, every: float = 
         time.sleep(every)
 
 
-def without(power: str) -> tuple[str, ...]:
+def without_capability(power: str) -> tuple[str, ...]:
     """Give the command that takes a capability away from root, who stays able to read all this."""
     if os.geteuid() != 0:
         return ()

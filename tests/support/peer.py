@@ -42,15 +42,15 @@ TCP_MD5SIG = 14
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], deadline: float = 10.0, what: str = "condition") -> T:
-    """Poll until ``condition()`` is true and return it; AssertionError after ``deadline`` s."""
-    end = time.monotonic() + deadline
+def wait_for(condition: Callable[[], T], timeout: float = 10.0, what: str = "condition") -> T:
+    """Poll until ``condition()`` is true and return it; AssertionError after ``timeout`` s."""
+    end = time.monotonic() + timeout
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"not within {deadline} s: {what}")
+            raise AssertionError(f"not within {timeout} s: {what}")
         time.sleep(0.002)
 
 
@@ -143,18 +143,18 @@ class Peer:
         """Return the UPDATEs so far."""
         return self.of(Update)
 
-    def wait(self, condition: Callable[[Peer], T], deadline: float = 10.0, what: str = "") -> T:
+    def wait(self, condition: Callable[[Peer], T], timeout: float = 10.0, what: str = "") -> T:
         """Wait until ``condition(self)`` is true and return it."""
 
         def checked() -> T:
             self.check()
             return condition(self)
 
-        return wait_for(checked, deadline, what or f"peer {self.address}: {self.events[-3:]}")
+        return wait_for(checked, timeout, what or f"peer {self.address}: {self.events[-3:]}")
 
-    def wait_up(self, deadline: float = 20.0) -> None:
+    def wait_up(self, timeout: float = 20.0) -> None:
         """Wait until a session is established and its initial routing update has ended."""
-        self.wait(lambda _: self.up and self._ended(), deadline, f"session at {self.address}")
+        self.wait(lambda _: self.up and self._ended(), timeout, f"session at {self.address}")
 
     def _ended(self) -> bool:
         events = list(self.events)

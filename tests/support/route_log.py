@@ -134,7 +134,7 @@ class RouteLog:
         return [" ".join(each) or "nothing" for each in lengths]
 
 
-def common(stories: Sequence[str]) -> str:
+def find_most_common(stories: Sequence[str]) -> str:
     """Return the most frequent story, and how many differ from it."""
     counted = Counter(stories).most_common()
     others = len(stories) - counted[0][1]

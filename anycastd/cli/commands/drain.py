@@ -12,7 +12,7 @@ from typing import Any
 
 from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_agent_directory
-from anycastd.cli.output import count_sessions, format_duration, print_error
+from anycastd.cli.output import format_duration, format_session_count, print_error
 from anycastd.system.exit_codes import DONE, ENDED_EARLY, EX_UNAVAILABLE, NOT_STORED, REFUSED, USAGE
 
 CODES = """\
@@ -156,7 +156,11 @@ def describe_progress(service: Mapping[str, Any]) -> str:
     if not service["in_sync"]:
         return "withdrawing: not confirmed for every neighbor yet"
     sessions = service["sessions"]
-    left = "sessions cannot be counted" if sessions is None else f"{count_sessions(sessions)} left"
+    left = (
+        "sessions cannot be counted"
+        if sessions is None
+        else f"{format_session_count(sessions)} left"
+    )
     return f"withdrawn, {left}"
 
 
@@ -167,7 +171,7 @@ def _describe_sessions(services: Mapping[str, Mapping[str, Any]]) -> Iterator[st
         if sessions is None:
             yield f"{name}: its sessions cannot be counted, because no rule names a frontend"
         elif sessions:
-            yield f"{name}: {count_sessions(sessions)} still open, which a reboot cuts"
+            yield f"{name}: {format_session_count(sessions)} still open, which a reboot cuts"
 
 
 def parse_duration(text: str) -> float:

@@ -48,11 +48,15 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(answer, indent=2))
     else:
-        print("\n\n".join("\n".join(render(name, each)) for name, each in services.items()))
+        print(
+            "\n\n".join(
+                "\n".join(format_explanation(name, each)) for name, each in services.items()
+            )
+        )
     return DONE
 
 
-def render(name: str, it: Mapping[str, Any]) -> Iterator[str]:
+def format_explanation(name: str, it: Mapping[str, Any]) -> Iterator[str]:
     """Give one service's explanation as lines for a person."""
     yield f"{name}  {it['vip']}  {it['level'].upper()} for {format_duration(it['since'])}"
     yield f"  because {_reason(it['reason'])}"

@@ -112,25 +112,25 @@ def _play(args: argparse.Namespace) -> int:
     )
     lab = Lab(settings, directory=args.directory, progress=progress)
     about = _describe_settings(settings)
-    text_report.line(
+    text_report.write_line(
         f"anycastd lab: two regions, one anycast address ({VIP}), a client on premises"
     )
-    text_report.line()
+    text_report.write_line()
     for name, text in about["notes"].items():
-        text_report.line(f"  {name:<15}{text}")
+        text_report.write_line(f"  {name:<15}{text}")
     with lab:
 
         def on_begin(title: str) -> None:
             progress.clear()
-            text_report.heading(title)
+            text_report.write_heading(title)
 
         def on_end(step: StepReport) -> None:
             progress.clear()
-            text_report.step(step)
+            text_report.write_step(step)
 
         steps = steps_module.play_story(lab, story.steps, on_begin, on_end)
         seconds = time.monotonic() - began_at
-        text_report.verdict(steps, len(story.steps), seconds)
+        text_report.write_verdict(steps, len(story.steps), seconds)
         passed = len(steps) == len(story.steps) and all(step.passed for step in steps)
         report = build_document(steps, {**about, "seconds": seconds})
         if args.json:
@@ -169,22 +169,22 @@ def _version(program: str, option: str) -> str:
 
 def _keep_up(lab: Lab, text_report: TextReport) -> None:
     enter = lab.nodes.directory / "in"
-    text_report.heading("The network stays up until Ctrl-C")
-    text_report.line(f"  nodes            {' '.join(lab.nodes.names)}")
-    text_report.line(f"  enter one        {enter} NODE [COMMAND...]")
+    text_report.write_heading("The network stays up until Ctrl-C")
+    text_report.write_line(f"  nodes            {' '.join(lab.nodes.names)}")
+    text_report.write_line(f"  enter one        {enter} NODE [COMMAND...]")
     for name, nva in lab.regions.items():
         status = shlex.join(nva.status_command())
-        text_report.line(f"  {name:<15}  {enter} {nva.node} {status}")
+        text_report.write_line(f"  {name:<15}  {enter} {nva.node} {status}")
     birdc = shutil.which("birdc") or "birdc"
     control = routers.control_socket(lab.nodes, "msee")
-    text_report.line(f"  the MSEE         {birdc} -s {control} show route all")
+    text_report.write_line(f"  the MSEE         {birdc} -s {control} show route all")
     fetch = "curl" if shutil.which("curl") or not shutil.which("wget") else "wget -qO-"
-    text_report.line(f"  ask the VIP      {enter} client {fetch} http://{VIP}/")
-    text_report.line(f"  logs             {lab.nodes.directory}/log")
-    text_report.line("  take it down     Ctrl-C here, or: kill " + str(os.getpid()))
+    text_report.write_line(f"  ask the VIP      {enter} client {fetch} http://{VIP}/")
+    text_report.write_line(f"  logs             {lab.nodes.directory}/log")
+    text_report.write_line("  take it down     Ctrl-C here, or: kill " + str(os.getpid()))
     try:
         while True:
             signal.pause()
     except KeyboardInterrupt:
-        text_report.line()
-        text_report.line("removed")
+        text_report.write_line()
+        text_report.write_line("removed")

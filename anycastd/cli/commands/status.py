@@ -12,9 +12,9 @@ from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_agent_directory
 from anycastd.cli.output import (
     NO_STEERING,
-    count_sessions,
     describe_path,
     format_duration,
+    format_session_count,
     format_table,
     print_error,
 )
@@ -50,11 +50,11 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(status, indent=2))
     else:
-        print("\n".join(render(status, colour=sys.stdout.isatty())))
+        print("\n".join(format_status(status, colour=sys.stdout.isatty())))
     return severity(status)
 
 
-def render(status: Mapping[str, Any], *, colour: bool = False) -> Iterator[str]:
+def format_status(status: Mapping[str, Any], *, colour: bool = False) -> Iterator[str]:
     """Give the status as lines for a person: at most 100 columns, unless names are long."""
     lease = status["lease"]
     speaker = f"ExaBGP {lease['exabgp'] or '?'}" if lease["connected"] else "no speaker"
@@ -114,7 +114,7 @@ def _drains(service: Mapping[str, Any]) -> Iterator[str]:
         yield f"  drain  {drain['what']}, for {since}: {drain['phase']}{left}{ends}"
         yield f"         {drain['reason']}{by}"
     safe = "; safe to reboot" if service["safe"] else ""
-    yield f"         {count_sessions(service['sessions'])} left{safe}"
+    yield f"         {format_session_count(service['sessions'])} left{safe}"
 
 
 def _server(row: Mapping[str, str]) -> tuple[str, ...]:

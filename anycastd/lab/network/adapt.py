@@ -29,7 +29,7 @@ class _Edit:
     text: str
 
 
-def profile(
+def adapt_profile(
     text: str,
     region: Region,
     socket: str,
@@ -185,7 +185,7 @@ def _leaves(node: yaml.Node) -> Iterator[yaml.Node]:
             yield from _leaves(child)
 
 
-def haproxy(text: str, region: Region, socket: str, *, fast: bool) -> str:
+def adapt_haproxy_file(text: str, region: Region, socket: str, *, fast: bool) -> str:
     """Return the HAProxy file's text with a region's addresses and socket, run as root.
 
     The servers get the addresses of the region's web servers in order.  With ``fast`` the backends

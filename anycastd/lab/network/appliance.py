@@ -89,7 +89,7 @@ class Appliance:
             encoding="utf-8"
         )
         socket = self.socket
-        filled = adapt.profile(
+        filled = adapt.adapt_profile(
             text, self.region, socket, settings.return_timers, settings.drain_times
         )
         self.profile.write_text(filled, encoding="utf-8")
@@ -103,7 +103,8 @@ class Appliance:
             settings.haproxy_file or shipped_files.find_shipped("haproxy/haproxy.cfg")
         ).read_text(encoding="utf-8")
         self.haproxy_config.write_text(
-            adapt.haproxy(text, self.region, socket, fast=settings.fast), encoding="utf-8"
+            adapt.adapt_haproxy_file(text, self.region, socket, fast=settings.fast),
+            encoding="utf-8",
         )
         Path(adapt.maintenance_map(socket)).touch()
         self._nodes.run(self.node, "ip", "address", "add", f"{VIP}/32", "dev", "lo")

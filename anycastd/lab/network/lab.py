@@ -21,7 +21,7 @@ from anycastd.lab.network.outage import (
     last_answered_by,
 )
 from anycastd.lab.network.route_monitor import RouteMonitor
-from anycastd.lab.network.routers import Row
+from anycastd.lab.network.routers import TableRow
 from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, VIP, Region
 
 T = TypeVar("T")
@@ -200,11 +200,11 @@ class Lab:
         services = [one for nva in self.regions.values() for one in (nva.speaker, nva.agent) if one]
         return {service.name: service.restarts for service in services}
 
-    def read_table(self, node: str = "msee") -> tuple[Row, ...]:
+    def read_table(self, node: str = "msee") -> tuple[TableRow, ...]:
         """Return a router's routes to the VIP."""
         return routers.read_table(routers.control_socket(self.nodes, node))
 
-    def msee_table(self) -> tuple[Row, ...]:
+    def msee_table(self) -> tuple[TableRow, ...]:
         """Return the MSEE's routes to the VIP, the best one marked."""
         return self.read_table("msee")
 
@@ -223,23 +223,23 @@ class Lab:
         return self.regions[region].status()
 
     def wait_table(
-        self, what: str, good: Callable[[tuple[Row, ...]], bool], timeout: float
-    ) -> tuple[Row, ...]:
+        self, what: str, good: Callable[[tuple[TableRow, ...]], bool], timeout: float
+    ) -> tuple[TableRow, ...]:
         """Wait until ``good`` is true of the MSEE's table and return the table."""
 
-        def look() -> tuple[tuple[Row, ...]] | None:
+        def look() -> tuple[tuple[TableRow, ...]] | None:
             rows = self.msee_table()
             return (rows,) if good(rows) else None
 
         return self.wait(what, look, timeout, self.describe)[0]
 
-    def wait_preferred(self, timeout: float = 60) -> tuple[Row, ...]:
+    def wait_preferred(self, timeout: float = 60) -> tuple[TableRow, ...]:
         """Wait until both regions are preferred; return the MSEE's table."""
         return self.wait_levels(timeout)
 
     def wait_levels(
         self, timeout: float, levels: Mapping[str, str] = _PREFERRED
-    ) -> tuple[Row, ...]:
+    ) -> tuple[TableRow, ...]:
         """Wait until each region has the path of its level; return the MSEE's table.
 
         ``levels``: region name -> level; a region that is not in it is preferred.
@@ -288,7 +288,7 @@ class Lab:
         return "\n".join(parts)
 
 
-def paths_by_next_hop(rows: tuple[Row, ...]) -> dict[str, tuple[int, ...]]:
+def paths_by_next_hop(rows: tuple[TableRow, ...]) -> dict[str, tuple[int, ...]]:
     """Return the AS paths of a table: next hop -> AS path."""
     return {row.next_hop: row.path for row in rows}
 

@@ -42,7 +42,7 @@ template bgp peering {{
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One route of a router's table; ``path`` is the AS path as the router has it."""
 
     network: str
@@ -56,7 +56,7 @@ class Row:
         return f"{self.network:<19}{hop:<20}{self.weight:<10}{' '.join(map(str, self.path))}"
 
 
-def bird_configuration(node: str, *, weights: bool = False) -> str:
+def build_bird_config(node: str, *, weights: bool = False) -> str:
     """Return a router's BIRD configuration; ``weights`` as in ``LabSettings``."""
     for region in REGIONS:
         if node in (region.node("ars0"), region.node("ars1")):
@@ -186,7 +186,7 @@ def start_routers(nodes: Nodes, *, weights: bool = False) -> dict[str, Process]:
     started = {}
     for node in ROUTERS:
         file = nodes.directory / f"{node}.bird.conf"
-        file.write_text(bird_configuration(node, weights=weights), encoding="utf-8")
+        file.write_text(build_bird_config(node, weights=weights), encoding="utf-8")
         control = str(control_socket(nodes, node))
         started[node] = nodes.start(node, "bird", "bird", "-f", "-c", str(file), "-s", control)
     return started
@@ -224,7 +224,7 @@ def query_bird(control: Path, command: str) -> list[str]:
     raise OSError(f"{control}: BIRD closed the connection")
 
 
-def read_table(control: Path, network: str = f"{VIP}/32") -> tuple[Row, ...]:
+def read_table(control: Path, network: str = f"{VIP}/32") -> tuple[TableRow, ...]:
     """Return a router's routes to a network, ordered by next hop."""
     rows = _parse_rows(query_bird(control, f"show route {network} all"))
     return tuple(sorted(rows, key=lambda row: row.next_hop))
@@ -241,7 +241,7 @@ def read_sessions(control: Path) -> dict[str, bool]:
 _HEAD = re.compile(r"^(?P<network>\S+)?\s+(unicast|unreachable)\s+\[[^]]*\]\s*(?P<best>\*)?")
 
 
-def _parse_rows(lines: list[str]) -> Iterator[Row]:
+def _parse_rows(lines: list[str]) -> Iterator[TableRow]:
     network, best = "", False
     path: tuple[int, ...] = ()
     for line in lines:
@@ -252,4 +252,4 @@ def _parse_rows(lines: list[str]) -> Iterator[Row]:
         if name == "BGP.as_path":
             path = tuple(int(number) for number in re.findall(r"\d+", value))
         elif name == "BGP.next_hop":
-            yield Row(network, value.split()[0], path, best)
+            yield TableRow(network, value.split()[0], path, best)

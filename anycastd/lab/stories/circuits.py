@@ -39,11 +39,11 @@ def _drain(lab: Lab, step: StepReport) -> None:
     at = time.monotonic()
     done = lab.primary.run_command("drain", "--reason", "the story's maintenance")
     switched = wait_moved(lab, step, at, SECONDARY, "withdrawn", "preferred")
-    step.check(
+    step.add_check(
         "the command is accepted", done.returncode == 0, done.stderr.strip() or "exit status 0"
     )
     took = (switched or math.inf) - at
-    step.check(
+    step.add_check(
         "the route moves at once, without a wait at a longer path",
         took < adapt.DRAIN_TIMES["wait"] / 2,
         format_seconds(took),

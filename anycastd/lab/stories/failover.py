@@ -39,18 +39,20 @@ def _failure(lab: Lab, step: StepReport, fault: Callable[[str], float]) -> None:
     outage = lab.client.outage(at)
     if outage:
         step.outage = outage.seconds
-        step.time("first-failure", "first failed request sent", outage.began_at - at)
+        step.add_time("first-failure", "first failed request sent", outage.began_at - at)
     for node, moment in servers.items():
-        step.time(f"withdrawn-{node}", f"route withdrawn at {node}", seconds_after(at, moment))
-    step.time("switched", f"the MSEE sends to {SECONDARY.title}", seconds_after(at, switched))
+        step.add_time(f"withdrawn-{node}", f"route withdrawn at {node}", seconds_after(at, moment))
+    step.add_time("switched", f"the MSEE sends to {SECONDARY.title}", seconds_after(at, switched))
     if outage:
-        step.time("good-again", "first good answer after the last failure", outage.ended_at - at)
+        step.add_time(
+            "good-again", "first good answer after the last failure", outage.ended_at - at
+        )
     step.times.sort(key=lambda one: one.seconds)
     if outage:
-        step.time("outage", "outage, as the client sees it", outage.seconds)
-    step.table("after", TABLE, rows)
+        step.add_time("outage", "outage, as the client sees it", outage.seconds)
+    step.add_table("after", TABLE, rows)
     count_requests(lab, step, at)
-    step.check(
+    step.add_check(
         f"{PRIMARY.title}'s routes are gone from its route servers and from the MSEE",
         None not in servers.values() and switched is not None,
         f"{len(rows)} routes are left, all of {SECONDARY.title}",
@@ -58,7 +60,7 @@ def _failure(lab: Lab, step: StepReport, fault: Callable[[str], float]) -> None:
     check_best(step, rows, SECONDARY)
     check_agents(lab, step, "withdrawn")
     saw = format_seconds(step.outage) if step.outage else "none seen"
-    step.check(
+    step.add_check(
         f"{SECONDARY.title} answers after an outage shorter than {MAX_OUTAGE:g} s",
         last_answered_by(lab.client.results(at), SECONDARY.name, GOOD_ANSWERS)
         and (step.outage or 0) < MAX_OUTAGE,
@@ -78,27 +80,27 @@ def _recovery(lab: Lab, step: StepReport, repair: Callable[[str], float]) -> Non
     servers = {node: lab.monitors[node].moved_at(at, PRIMARY.nva) for node in _ROUTE_SERVERS}
     switched = lab.monitors["msee"].moved_at(at, *PRIMARY.gateways)
     for node, moment in servers.items():
-        step.time(
+        step.add_time(
             f"standby-{node}",
             f"announced at {node}, with the standby path",
             seconds_after(at, moment),
         )
-    step.time("switched", f"the MSEE sends to {PRIMARY.title}", seconds_after(at, switched))
+    step.add_time("switched", f"the MSEE sends to {PRIMARY.title}", seconds_after(at, switched))
     outage = lab.client.outage(at)
     step.outage = outage.seconds if outage else None
-    step.table("standby", f"{TABLE}, standby first", standby)
-    step.table("preferred", "after the return timers", rows)
+    step.add_table("standby", f"{TABLE}, standby first", standby)
+    step.add_table("preferred", "after the return timers", rows)
     count_requests(lab, step, at)
     announced = [moment for moment in servers.values() if moment is not None]
     prepended = [len(paths_by_next_hop(standby)[gateway]) for gateway in PRIMARY.gateways]
     secondary = [len(paths_by_next_hop(standby).get(gateway, ())) for gateway in SECONDARY.gateways]
-    step.check(
+    step.add_check(
         f"{PRIMARY.title} is first announced at standby, with a path longer than that of "
         f"{SECONDARY.title}, so that no traffic moves",
         min(prepended) > max(secondary) > 0 and best_next_hop(standby) in SECONDARY.gateways,
         f"{min(prepended)} ASNs against {max(secondary)}, best is {best_next_hop(standby)}",
     )
-    step.check(
+    step.add_check(
         "it becomes preferred later, with its own path",
         paths_by_next_hop(rows) == lab.expected_paths()
         and switched is not None
@@ -124,16 +126,16 @@ def _drain(lab: Lab, step: StepReport) -> None:
     wait_requests_ended(lab, at)
     switched = lab.monitors["msee"].moved_at(at, *SECONDARY.gateways)
     gone = {node: lab.monitors[node].lost_at(moved_at) for node in _ROUTE_SERVERS}
-    step.time("switched", f"the MSEE sends to {SECONDARY.title}", seconds_after(at, switched))
+    step.add_time("switched", f"the MSEE sends to {SECONDARY.title}", seconds_after(at, switched))
     for node, moment in gone.items():
-        step.time(f"withdrawn-{node}", f"route withdrawn at {node}", seconds_after(at, moment))
-    step.table("longest", f"{TABLE}, the longest path first", standby)
-    step.table("after", "after the wait of the drain", rows)
+        step.add_time(f"withdrawn-{node}", f"route withdrawn at {node}", seconds_after(at, moment))
+    step.add_table("longest", f"{TABLE}, the longest path first", standby)
+    step.add_table("after", "after the wait of the drain", rows)
     count_requests(lab, step, at)
-    step.check(
+    step.add_check(
         "the command is accepted", done.returncode == 0, done.stderr.strip() or "exit status 0"
     )
-    step.check(
+    step.add_check(
         f"the client is served by {SECONDARY.title} before the route is withdrawn",
         switched is not None and None not in gone.values(),
         f"{format_seconds(moved_at - at)} after the command",
@@ -155,10 +157,10 @@ def _undrain(lab: Lab, step: StepReport) -> None:
     lab.wait_answers(PRIMARY, 2 * GOOD_ANSWERS, 20)
     wait_requests_ended(lab, at)
     switched = lab.monitors["msee"].moved_at(at, *PRIMARY.gateways)
-    step.time("switched", f"the MSEE sends to {PRIMARY.title}", seconds_after(at, switched))
-    step.table("preferred", TABLE, rows)
+    step.add_time("switched", f"the MSEE sends to {PRIMARY.title}", seconds_after(at, switched))
+    step.add_table("preferred", TABLE, rows)
     count_requests(lab, step, at)
-    step.check(
+    step.add_check(
         "the command is accepted", done.returncode == 0, done.stderr.strip() or "exit status 0"
     )
     check_best(step, rows, PRIMARY)

@@ -102,12 +102,12 @@ def _no_region_serves(lab: Lab, step: StepReport) -> None:
         return len(last) == GOOD_ANSWERS and all(result.detail == _ERROR_PAGE for result in last)
 
     lab.wait("the client to get the 503 page each time", pages, 20, lab.describe)
-    step.table("after", TABLE, rows)
+    step.add_table("after", TABLE, rows)
     count_requests(lab, step, at)
     check_best(step, rows, SECONDARY)
     check_agents(lab, step, "withdrawn", "standby")
     last = {result.detail or "a good answer" for result in lab.client.results(at)[-GOOD_ANSWERS:]}
-    step.check(
+    step.add_check(
         f"the client gets the 503 page of {SECONDARY.title} at once",
         last == {_ERROR_PAGE},
         ", ".join(last),
@@ -118,7 +118,7 @@ def _waits_for_operator(lab: Lab, step: StepReport) -> None:
     at = _start_all(lab)
     wait_moved(lab, step, at, SECONDARY, "standby", "preferred", timeout=40)
     explanation = lab.primary.read_explain()
-    step.check(
+    step.add_check(
         "`anycastd explain` says that the region waits for an operator and for nothing else",
         explanation.get("reason", {}).get("name") == "manual" and explanation.get("next") == [],
         f"{explanation.get('reason', {}).get('sentence')}; next: {explanation.get('next')}",

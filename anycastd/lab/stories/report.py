@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from time import monotonic
 from typing import Any, TextIO
 
-from anycastd.lab.network.routers import Row
+from anycastd.lab.network.routers import TableRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Table:
 
     name: str
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
 
 @dataclass(slots=True)
@@ -64,16 +64,16 @@ class StepReport:
         """Whether every criterion was met."""
         return bool(self.checks) and all(check.passed for check in self.checks)
 
-    def time(self, name: str, title: str, seconds: float | None) -> None:
+    def add_time(self, name: str, title: str, seconds: float | None) -> None:
         """Add a measured time; None means that it was not seen and is ignored."""
         if seconds is not None:
             self.times.append(Time(name, title, seconds))
 
-    def table(self, name: str, title: str, rows: tuple[Row, ...]) -> None:
+    def add_table(self, name: str, title: str, rows: tuple[TableRow, ...]) -> None:
         """Add a table of the MSEE."""
         self.tables.append(Table(name, title, rows))
 
-    def check(self, criterion: str, passed: bool, saw: str) -> None:
+    def add_check(self, criterion: str, passed: bool, saw: str) -> None:
         """Add a criterion's result."""
         self.checks.append(Check(criterion, passed, saw))
 
@@ -129,43 +129,43 @@ class TextReport:
         self._stream = stream
         self._use_color = stream.isatty() and "NO_COLOR" not in os.environ
 
-    def line(self, text: str = "") -> None:
+    def write_line(self, text: str = "") -> None:
         """Write a line."""
         self._stream.write(f"{text}\n")
         self._stream.flush()
 
-    def heading(self, text: str) -> None:
+    def write_heading(self, text: str) -> None:
         """Write a heading, with an empty line before it."""
-        self.line()
-        self.line(self._color("1", text))
+        self.write_line()
+        self.write_line(self._color("1", text))
 
-    def step(self, step: StepReport) -> None:
+    def write_step(self, step: StepReport) -> None:
         """Write the report of a step, below its heading."""
         if step.times:
             width = max(len(time.title) for time in step.times)
             for time in step.times:
-                self.line(f"  {time.title:<{width}}  {format_seconds(time.seconds):>10}")
+                self.write_line(f"  {time.title:<{width}}  {format_seconds(time.seconds):>10}")
         for table in step.tables:
-            self.line(f"  {table.title}")
+            self.write_line(f"  {table.title}")
             for row in table.rows or ("(no route)",):
-                self.line(f"    {row}")
+                self.write_line(f"    {row}")
         if step.answers or step.failed:
             good, bad = sum(step.answers.values()), sum(step.failed.values())
-            self.line(f"  the client's requests: {good} good, {bad} failed")
+            self.write_line(f"  the client's requests: {good} good, {bad} failed")
             for what, number in (*step.answers.items(), *step.failed.items()):
-                self.line(f"    {number:>5}  {what}")
+                self.write_line(f"    {number:>5}  {what}")
         for region, reason in step.agents.items():
-            self.line(f"  the agent of {region} reports {reason}")
+            self.write_line(f"  the agent of {region} reports {reason}")
         for check in step.checks:
             verdict = self._color("32", "pass") if check.passed else self._color("31", "FAIL")
-            self.line(f"  {verdict}  {check.criterion}: {check.saw}")
+            self.write_line(f"  {verdict}  {check.criterion}: {check.saw}")
 
-    def verdict(self, steps: Sequence[StepReport], planned: int, seconds: float) -> None:
+    def write_verdict(self, steps: Sequence[StepReport], planned: int, seconds: float) -> None:
         """Write the last line: how many of the ``planned`` steps passed, in how many seconds."""
         good = sum(step.passed for step in steps)
         word = self._color("32", "PASSED") if good == planned else self._color("31", "FAILED")
-        self.line()
-        self.line(f"{word}: {good} of {planned} steps passed in {seconds:.0f} s")
+        self.write_line()
+        self.write_line(f"{word}: {good} of {planned} steps passed in {seconds:.0f} s")
 
     def _color(self, code: str, text: str) -> str:
         return f"\033[{code}m{text}\033[0m" if self._use_color else text

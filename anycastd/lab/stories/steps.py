@@ -11,7 +11,7 @@ from typing import NamedTuple
 from anycastd.lab.network.lab import Lab, TimedOutError, paths_by_next_hop
 from anycastd.lab.network.namespaces import LabError
 from anycastd.lab.network.outage import RequestResult, count_by_server
-from anycastd.lab.network.routers import Row
+from anycastd.lab.network.routers import TableRow
 from anycastd.lab.network.topology import PRIMARY, SECONDARY, Region
 from anycastd.lab.stories.report import StepReport, format_seconds
 
@@ -63,7 +63,7 @@ def play_story(
         try:
             step.play(lab, report)
         except TimedOutError as error:
-            report.check("every wait ends in time", passed=False, saw=str(error))
+            report.add_check("every wait ends in time", passed=False, saw=str(error))
         reports.append(report)
         on_end(report)
         if not report.passed:
@@ -78,9 +78,9 @@ def baseline(lab: Lab, step: StepReport) -> None:
     lab.wait_answers(PRIMARY, GOOD_ANSWERS, 20)
     lab.client.start()
     lab.wait_answers(PRIMARY, 2 * GOOD_ANSWERS, 20)
-    step.table("baseline", TABLE, rows)
+    step.add_table("baseline", TABLE, rows)
     count_requests(lab, step, 0.0)
-    step.check(
+    step.add_check(
         "the MSEE has both regions' routes from all gateways, with the profiles' paths",
         paths_by_next_hop(rows) == lab.expected_paths(),
         f"{len(rows)} routes",
@@ -93,14 +93,14 @@ def baseline(lab: Lab, step: StepReport) -> None:
         for servers in nva.server_states().values()
         for server, status in servers.items()
     }
-    step.check(
+    step.add_check(
         "in both regions HAProxy reports its web servers as up",
         len(ups) == sum(len(nva.web_servers) for nva in lab.regions.values())
         and all(status == "UP" for status in ups.values()),
         ", ".join(f"{name} {status}" for name, status in ups.items()),
     )
     servers = {name.split()[-1] for name in step.answers}
-    step.check(
+    step.add_check(
         f"every answer comes from {PRIMARY.title}, from both its web servers",
         not step.failed and servers == set(lab.primary.web_servers),
         summarize_requests(step),
@@ -119,12 +119,12 @@ def wait_moved(
     lab.wait_answers(region, GOOD_ANSWERS, 20, at)
     wait_requests_ended(lab, at)
     switched = lab.monitors["msee"].moved_at(at, *region.gateways)
-    step.time("switched", f"the MSEE sends to {region.title}", seconds_after(at, switched))
-    step.table("after", TABLE, rows)
+    step.add_time("switched", f"the MSEE sends to {region.title}", seconds_after(at, switched))
+    step.add_table("after", TABLE, rows)
     outage = lab.client.outage(at)
     if outage:
         step.outage = outage.seconds
-        step.time("outage", "outage, as the client sees it", outage.seconds)
+        step.add_time("outage", "outage, as the client sees it", outage.seconds)
     count_requests(lab, step, at)
     check_best(step, rows, region)
     check_agents(lab, step, *levels)
@@ -162,7 +162,7 @@ def seconds_after(at: float, moment: float | None) -> float | None:
     return None if moment is None else moment - at
 
 
-def best_next_hop(rows: tuple[Row, ...]) -> str:
+def best_next_hop(rows: tuple[TableRow, ...]) -> str:
     """Return the next hop of a table's best route."""
     return next((row.next_hop for row in rows if row.best), "none")
 
@@ -188,10 +188,10 @@ def _was_open_at(result: RequestResult, moment: float | None) -> bool:
     )
 
 
-def check_best(step: StepReport, rows: tuple[Row, ...], region: Region) -> None:
+def check_best(step: StepReport, rows: tuple[TableRow, ...], region: Region) -> None:
     """Check that a table's best route is that of a region."""
     hop = best_next_hop(rows)
-    step.check(
+    step.add_check(
         f"the MSEE's best route is {region.title}'s", hop in region.gateways, f"best is {hop}"
     )
 
@@ -204,7 +204,7 @@ def check_agents(lab: Lab, step: StepReport, level: str, other: str = "preferred
         for service in status.get("services", {}).values():
             levels[region.name] = service["level"]
             step.agents[region.title] = f"{service['level']}: {service['reason']['sentence']}"
-    step.check(
+    step.add_check(
         f"the agents report {PRIMARY.title} {level} and {SECONDARY.title} {other}",
         levels == {PRIMARY.name: level, SECONDARY.name: other},
         ", ".join(levels.get(region.name, "no answer") for region in (PRIMARY, SECONDARY)),
@@ -219,7 +219,7 @@ def check_lost(lab: Lab, step: StepReport, at: float, switched: float | None) ->
     """
     results = lab.client.results(at)
     lost = [result for result in results if not result.ok and not _was_open_at(result, switched)]
-    step.check(
+    step.add_check(
         "no request fails, except one that was open when the route moved",
         not lost,
         summarize_requests(step),
@@ -229,14 +229,16 @@ def check_lost(lab: Lab, step: StepReport, at: float, switched: float | None) ->
 def check_outage(step: StepReport) -> None:
     """Check that the outage was short enough."""
     saw = format_seconds(step.outage) if step.outage else "none seen"
-    step.check(f"the outage is shorter than {MAX_OUTAGE:g} s", (step.outage or 0) < MAX_OUTAGE, saw)
+    step.add_check(
+        f"the outage is shorter than {MAX_OUTAGE:g} s", (step.outage or 0) < MAX_OUTAGE, saw
+    )
 
 
 def check_rule(lab: Lab, step: StepReport, rule: str) -> None:
     """Check that `anycastd explain` shows a rule as false."""
     rules = lab.primary.read_explain().get("rules", [])
     false = [f"{each['rule']}: {each['value']}" for each in rules if each["truth"] == "false"]
-    step.check(
+    step.add_check(
         "`anycastd explain` names the rule that is false",
         any(rule in each for each in false),
         "; ".join(false) or "no rule is false",

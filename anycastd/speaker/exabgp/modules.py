@@ -10,7 +10,7 @@ from types import FunctionType, ModuleType
 KNOWN_RELEASES = ("4.2.", "5.0.")
 """Beginnings of the releases that the patches were measured with: 4.2.21, 4.2.25, 5.0.15."""
 
-Apply = Callable[[], None]
+ApplyPatch = Callable[[], None]
 """Changes ExaBGP.  A patch is a function that checks first and returns this."""
 
 

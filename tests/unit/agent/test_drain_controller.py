@@ -46,8 +46,8 @@ class Agent:
 
     def run_pass(self, *servers: Usable) -> Level:
         """Run a pass on a look that was taken right now; the level that it decides."""
-        self.inbox.look("main", snapshot(*servers, asked_at=self.now))
-        step = advance(self.profile, self.memory, self.inbox.inputs(), self.now)
+        self.inbox.store_observation("main", snapshot(*servers, asked_at=self.now))
+        step = advance(self.profile, self.memory, self.inbox.copy_inputs(), self.now)
         self.memory = dict(step.memory)
         self.drains.apply_pass_result(step)
         return step.decisions["web"].level

@@ -134,10 +134,10 @@ def test_an_address_that_is_not_there_yet_is_said(
     async def scene() -> tuple[str, ...]:
         web = HttpServer(Endpoint(IPv4Address("192.0.2.77"), free_port()), {})
         task = asyncio.create_task(web.run())
-        await eventually(web.problems, 10)
+        await eventually(web.list_problems, 10)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        return web.problems()
+        return web.list_problems()
 
     (problem,) = asyncio.run(scene())
     assert "web: cannot listen on 192.0.2.77:" in problem

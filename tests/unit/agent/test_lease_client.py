@@ -145,8 +145,8 @@ def test_a_lease_that_refuses_is_not_asked_without_a_pause(
             while time.monotonic() < ends:
                 client.renew(routes())
                 await asyncio.sleep(0.005)
-            await eventually(client.problems)
-            assert "not a set of wanted routes" in client.problems()[0]
+            await eventually(client.list_problems)
+            assert "not a set of wanted routes" in client.list_problems()[0]
         return play.connections
 
     assert 2 <= asyncio.run(scene()) <= 6
@@ -209,7 +209,7 @@ def test_a_speaker_that_runs_something_else_is_asked_once(
             await eventually(lambda: len(play.views) >= 4)
             client.renew(routes())
             assert await client.wait_confirmed(5)
-            return client.problems()
+            return client.list_problems()
 
     problems = asyncio.run(scene())
     assert [isinstance(line, Reload) for line in heard] == ([True, False] if asks else [False])
@@ -230,8 +230,8 @@ def test_a_speaker_with_another_profile_is_named(tmp_path: Path, eventually: Eve
     async def scene() -> None:
         play = Play(tmp_path, other)
         async with play.running() as client:
-            await eventually(client.problems)
-            assert "the same --profile" in client.problems()[0]
+            await eventually(client.list_problems)
+            assert "the same --profile" in client.list_problems()[0]
 
     asyncio.run(scene())
 

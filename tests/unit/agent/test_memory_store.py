@@ -91,4 +91,4 @@ def test_what_is_no_memory_is_put_aside(tmp_path: Path, value: str) -> None:
     file.write_text(text.split('"value": ')[0] + f'"value": {value}}}', encoding="utf-8")
     store = open_store(tmp_path, profile(), 50.0)
     assert store.load() == {}
-    assert "what services have been through" in store.problems()[0]
+    assert "what services have been through" in store.list_problems()[0]

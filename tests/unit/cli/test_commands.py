@@ -12,7 +12,7 @@ import pytest
 
 from anycastd.cli.main import COMMANDS
 from support.appliance import Appliance, own_network
-from support.haproxy import without
+from support.haproxy import without_capability
 from support.profiles import TEXT
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -113,7 +113,7 @@ def test_no_privilege_for_the_loopback_is_code_77(profile: Path, tmp_path: Path)
         done = anycastd(
             *("run", "--profile", str(profile), "--directory", str(tmp_path / "run")),
             *("--lease", str(tmp_path / "lease.sock")),
-            before=without("net_admin"),
+            before=without_capability("net_admin"),
         )
     assert done.returncode == 77, done.stderr
     assert "CAP_NET_ADMIN" in done.stderr

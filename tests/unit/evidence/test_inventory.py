@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from anycastd.evidence.haproxy.inventory import InventoryError, read_inventory
-from support.haproxy import HAProxy, drip, free_port, impostor, running, without
+from support.haproxy import HAProxy, drip, free_port, impostor, running, without_capability
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -100,7 +100,7 @@ def test_no_permission(haproxy: HAProxy) -> None:
         "read_inventory(sys.argv[1])"
     )
     done = subprocess.run(
-        [*without("dac_override"), sys.executable, "-c", code, str(haproxy.socket)],
+        [*without_capability("dac_override"), sys.executable, "-c", code, str(haproxy.socket)],
         capture_output=True,
         encoding="utf-8",
         check=False,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.haproxy import HAProxy, until, without
+from support.haproxy import HAProxy, until, without_capability
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -86,7 +86,7 @@ def test_a_socket_that_it_may_not_open_is_unreadable(tmp_path: Path, haproxy: HA
     """Wrong permissions are not HAProxy's death: cannot see, and the words say why."""
     output = tmp_path / "seen"
     haproxy.socket.chmod(0)
-    with process(haproxy.socket, 0.5, output, *without("dac_override")):
+    with process(haproxy.socket, 0.5, output, *without_capability("dac_override")):
         until(lambda: output.read_text(encoding="utf-8").count("\n") >= 3, 10)
     assert all("Unreadable" in line for line in output.read_text(encoding="utf-8").splitlines())
     assert "Permission denied" in output.read_text(encoding="utf-8")

@@ -29,9 +29,9 @@ def test_messages_are_as_systemd_reads_them(manager: socket.socket) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname()})
     received = []
     for done in (
-        notifier.ready("2 services"),
-        notifier.alive(),
-        notifier.stopping("web: preferred\nREADY=0"),
+        notifier.send_ready("2 services"),
+        notifier.send_watchdog(),
+        notifier.send_stopping("web: preferred\nREADY=0"),
     ):
         assert done
         received.append(manager.recv(4096).decode())
@@ -49,7 +49,7 @@ def test_abstract_socket() -> None:
         listener.bind("\0" + name)
         listener.settimeout(5)
         notifier = Notifier({"NOTIFY_SOCKET": "@" + name})
-        assert notifier.ready()
+        assert notifier.send_ready()
         assert listener.recv(64) == b"READY=1"
 
 
@@ -68,14 +68,14 @@ def test_variables_are_taken_so_that_no_child_has_them(manager: socket.socket) -
 def test_it_does_nothing_without_systemd(tmp_path: Path) -> None:
     """Without systemd, or with a socket that is gone, nothing is sent and nothing fails."""
     alone = Notifier({"WATCHDOG_USEC": "15000000"})
-    assert not alone.ready()
+    assert not alone.send_ready()
     gone = Notifier({"NOTIFY_SOCKET": str(tmp_path / "gone")})
-    assert not gone.alive()
+    assert not gone.send_watchdog()
 
 
 def test_a_busy_systemd_does_not_hold_us_up(manager: socket.socket) -> None:
     """When its queue is full, a message is dropped and False is returned: sending never waits."""
     notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname()})
-    sent = [notifier.alive() for _ in range(100_000)]
+    sent = [notifier.send_watchdog() for _ in range(100_000)]
     assert sent[0]
     assert not sent[-1]

@@ -14,7 +14,7 @@ import pytest
 
 from anycastd.agent.history import ACKNOWLEDGE_TIMEOUT, History, describe_transition
 from anycastd.bgp.session import Session
-from anycastd.cli.commands.explain import render
+from anycastd.cli.commands.explain import format_explanation
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance
@@ -120,7 +120,7 @@ def test_nothing_is_foretold_of_a_person() -> None:
 def test_a_person_reads_it_in_lines() -> None:
     """Every part has its place, and prepends that do not steer are said."""
     text = "\n".join(
-        render("web", json.loads(json.dumps(explained(profile(), YES, YES).to_json())))
+        format_explanation("web", json.loads(json.dumps(explained(profile(), YES, YES).to_json())))
     )
     for part in (
         r"^web  203\.0\.113\.10/32  STANDBY for 1\.0 s$",
@@ -132,7 +132,7 @@ def test_a_person_reads_it_in_lines() -> None:
     ):
         assert re.search(part, text, re.MULTILINE), f"{part}\n{text}"
     unsteered = profile(("  local_as: 65010", "  prepends_steer: false\n  local_as: 65010"))
-    lines = render("web", explained(unsteered, YES, YES).to_json())
+    lines = format_explanation("web", explained(unsteered, YES, YES).to_json())
     assert any("prepends do not steer here" in line for line in lines)
 
 

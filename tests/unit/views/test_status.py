@@ -9,7 +9,7 @@ import pytest
 
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
-from anycastd.cli.commands.status import render
+from anycastd.cli.commands.status import format_status
 from anycastd.cli.output import format_duration
 from anycastd.decision.last_known import LastKnown
 from anycastd.decision.levels import Level
@@ -73,8 +73,8 @@ def test_that_prepends_do_not_steer_is_said() -> None:
     unsteered = ("  local_as: 65010", "  prepends_steer: false\n  local_as: 65010")
     found = status(look(YES, YES), changes=(unsteered,))
     assert found["services"]["web"]["prepends_steer"] is False
-    assert any("prepends do not steer here" in line for line in render(found))
-    assert not any("steer" in line for line in render(status(look(YES, YES))))
+    assert any("prepends do not steer here" in line for line in format_status(found))
+    assert not any("steer" in line for line in format_status(status(look(YES, YES))))
 
 
 def test_all_is_well() -> None:
@@ -105,7 +105,7 @@ def test_codes_for_monitoring(found: dict[str, Any], code: int) -> None:
 
 def test_text_says_what_why_and_what_to_do() -> None:
     """An operator sees level, reason, evidence, remedy and path at a glance."""
-    text = "\n".join(render(status(look(NO, NO))))
+    text = "\n".join(format_status(status(look(NO, NO))))
     assert "web  203.0.113.10/32  WITHDRAWN for 0.0 s" in text
     assert "a backend has too few usable servers to serve (backend web has" in text
     assert "do     bring its servers back" in text
@@ -118,8 +118,8 @@ def test_text_says_what_why_and_what_to_do() -> None:
 def test_text_has_colour_on_a_terminal_only() -> None:
     """What is piped into a file stays readable."""
     found = status(look(YES, YES))
-    assert "\033[" not in "\n".join(render(found))
-    assert "\033[1;32mPREFERRED\033[0m" in "\n".join(render(found, colour=True))
+    assert "\033[" not in "\n".join(format_status(found))
+    assert "\033[1;32mPREFERRED\033[0m" in "\n".join(format_status(found, colour=True))
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from anycastd.speaker.exabgp.contract import WATCH_COMMENT
-from anycastd.speaker.exabgp.modules import Apply, load_module, require_names
+from anycastd.speaker.exabgp.modules import ApplyPatch, load_module, require_names
 
 MAX_SILENCE = 5.0  # seconds; a child that asks to be watched sends something every second
 MAX_TURN = 0.1  # seconds that one turn of ExaBGP's loop counts at most
 
 
-def survive_child_death() -> Apply:
+def survive_child_death() -> ApplyPatch:
     """Drop what cannot be written to an API child that has died.
 
     Otherwise a child that dies while much is written to it makes ExaBGP end, or keep its
@@ -68,7 +68,7 @@ class ChildWatchdog:
         return True
 
 
-def kill_hanging_child() -> Apply:
+def kill_hanging_child() -> ApplyPatch:
     """Kill an API child that asked to be watched and sends nothing for ``MAX_SILENCE`` seconds.
 
     ExaBGP then starts another one.  It never does anything about a child that hangs.

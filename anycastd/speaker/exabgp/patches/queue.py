@@ -8,13 +8,13 @@ from contextlib import suppress
 from copy import copy
 from typing import Any
 
-from anycastd.speaker.exabgp.modules import Apply, load_module, require_names
+from anycastd.speaker.exabgp.modules import ApplyPatch, load_module, require_names
 
 MAX_STEPS = 2000  # in one turn of the loop, two for a route: at most 0.2 s
 MAX_LAST_TURNS = 100  # of a peer at ExaBGP's end; one sends up to 25 UPDATEs
 
 
-def raise_batch_size() -> Apply:
+def raise_batch_size() -> ApplyPatch:
     """Let one turn of ExaBGP's loop take ``MAX_STEPS`` steps from the queue.
 
     ExaBGP takes 25 routes, then sleeps for up to 10 ms: 1,000 routes take 0.8 to 1 s.  With this
@@ -29,7 +29,7 @@ def raise_batch_size() -> Apply:
     return apply
 
 
-def copy_routes_shallow() -> Apply:
+def copy_routes_shallow() -> ApplyPatch:
     """Copy only what differs when a route is queued for each neighbor.
 
     ExaBGP copies the whole of it, attributes included.  4.2.21 (Debian 12) makes no copies.
@@ -53,7 +53,7 @@ def copy_routes_shallow() -> Apply:
     return apply
 
 
-def drop_superseded_routes() -> Apply:
+def drop_superseded_routes() -> ApplyPatch:
     """Keep only the newest queued command about each route.
 
     ExaBGP sends what is queued in the order in which the attributes were first seen.  So of a
@@ -85,7 +85,7 @@ def drop_superseded_routes() -> Apply:
     return apply
 
 
-def send_queue_at_end() -> Apply:
+def send_queue_at_end() -> ApplyPatch:
     """Send what is queued for a peer before ExaBGP ends and closes the session.
 
     ExaBGP confirms a withdrawal when it is queued and sends it in its next turn.  A SIGTERM that

@@ -14,10 +14,10 @@ from anycastd.speaker.exabgp.contract import (
     dump_loaded_event,
     parse_config_line,
 )
-from anycastd.speaker.exabgp.modules import Apply, load_module, require_names
+from anycastd.speaker.exabgp.modules import ApplyPatch, load_module, require_names
 
 
-def report_reload() -> Apply:
+def report_reload() -> ApplyPatch:
     """Reload on every signal, report the result to the API child, survive a broken file.
 
     ExaBGP forgets the signal while a route waits to be sent, and reports nothing.  Here the
@@ -71,7 +71,7 @@ def read_config_hash(conf: str) -> str:
     return ""
 
 
-def keep_routes_on_reload() -> Apply:
+def keep_routes_on_reload() -> ApplyPatch:
     """Send nothing again to the peers that stay when 4.x reads its configuration again.
 
     4.x sends every route again to every peer.

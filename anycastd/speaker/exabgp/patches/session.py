@@ -7,10 +7,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from anycastd.speaker.exabgp.modules import Apply, load_module, require_names
+from anycastd.speaker.exabgp.modules import ApplyPatch, load_module, require_names
 
 
-def send_cease() -> Apply:
+def send_cease() -> ApplyPatch:
     """Send a Cease before a connection is closed on purpose.
 
     ExaBGP only closes the connection, at its end and for a neighbor that was removed.  The Cease
@@ -39,7 +39,7 @@ def send_cease() -> Apply:
     return apply
 
 
-def offer_plain_route_refresh() -> Apply:
+def offer_plain_route_refresh() -> ApplyPatch:
     """Let 4.x offer plain route refresh (RFC 2918) only.
 
     It offers enhanced route refresh (RFC 7313) too, but closes the session when a peer that

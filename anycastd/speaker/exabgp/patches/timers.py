@@ -8,7 +8,7 @@ import socket
 import time
 from typing import Any
 
-from anycastd.speaker.exabgp.modules import Apply, load_module, require_names
+from anycastd.speaker.exabgp.modules import ApplyPatch, load_module, require_names
 
 MAX_REDIAL_DELAY = 5  # seconds
 SYN_RETRIES = 2  # after 1 and 3 s at the latest; the kernel gives up within 7 s
@@ -27,7 +27,7 @@ class _Clock:
     time = staticmethod(time.monotonic)
 
 
-def use_monotonic_clock() -> Apply:
+def use_monotonic_clock() -> ApplyPatch:
     """Let the hold, keepalive and redial timers read the monotonic clock.
 
     ExaBGP reads the wall clock there, so a step of it closes the sessions.
@@ -48,7 +48,7 @@ def use_monotonic_clock() -> Apply:
     return apply
 
 
-def limit_redial_delay() -> Apply:
+def limit_redial_delay() -> ApplyPatch:
     """Let the wait before a redial end after ``MAX_REDIAL_DELAY`` seconds.
 
     In ExaBGP it grows with every lost session or refused connection, up to 60 s, and never
@@ -70,7 +70,7 @@ def limit_redial_delay() -> Apply:
     return apply
 
 
-def limit_connect_time() -> Apply:
+def limit_connect_time() -> ApplyPatch:
     """Let the kernel give up an unanswered connection within 7 s; ExaBGP then dials anew.
 
     Where a neighbor's host is down, the kernel retries for two minutes at growing intervals, so
@@ -90,7 +90,7 @@ def limit_connect_time() -> Apply:
     return apply
 
 
-def skip_name_lookup() -> Apply:
+def skip_name_lookup() -> ApplyPatch:
     """Give ExaBGP a domain name, so that it does not look up its own name in DNS.
 
     It does so at its start, which takes as long as a resolver that does not answer lets it.
