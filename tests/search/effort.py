@@ -1,6 +1,7 @@
-"""How far searches go: briefly with every run of the tests, far with `make search`.
+"""How far the searches go: short in every run of the tests, long with `make search`.
 
-It imports nothing of ours, so that what a search raises is the same for whatever code it searches.
+This module imports nothing of ours.  So a search raises the same class of error, whichever copy of
+the code it searches.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ import os
 from hypothesis import HealthCheck, Phase, settings
 
 LONG = bool(os.environ.get("ANYCASTD_SEARCH"))
-PATIENCE = 3600 if LONG else 120
-"""Seconds that a search may take."""
+SEARCH_TIMEOUT = 3600 if LONG else 120
+"""Seconds that one search may take."""
 
 
-class BrokenError(AssertionError):
-    """What a search has found: something that must hold does not."""
+class InvariantError(AssertionError):
+    """An invariant does not hold."""
 
 
-def thorough(examples: int, *, shrink: bool = True) -> settings:
-    """Give the settings of a random search; a short one finds the same in each run."""
+def search_settings(examples: int, *, shrink: bool = True) -> settings:
+    """Return the settings of a random search; a short search does the same in each run."""
     return settings(
         max_examples=examples,
         stateful_step_count=40 if LONG else 25,

@@ -1,7 +1,7 @@
-"""Who watches one service's machine from outside, and knows what must hold.
+"""The invariants of the decision about one service, checked from outside after every pass.
 
-An onlooker sees what surrounds the machine and what it announces.  Of the code under search he
-uses nothing but its words: what he holds against it, he has counted himself.
+An `Observer` sees the surroundings of the service and what is announced.  It uses the types of the
+code under search, and none of its functions: all times it has measured itself.
 """
 
 from __future__ import annotations
@@ -17,361 +17,378 @@ from anycastd.decision.pipeline import PassResult
 from anycastd.decision.policy import Decision
 from anycastd.decision.region_report import RegionReport
 from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR, Truth
-from search.effort import BrokenError
-from search.surroundings import DEADLINE, GENTLE, OTHER, PEERS, VIP, Shown, Weather, searched
+from search.effort import InvariantError
+from search.surroundings import (
+    DEADLINE,
+    GRACEFUL_NEIGHBOR,
+    NEIGHBORS,
+    OTHER_REGION,
+    VIP,
+    HaproxyState,
+    Surroundings,
+    build_profile,
+)
 
-AFTER, FALL, RISE, HOLD_DOWN, HOLD_DOWN_MAX, SPACING = 1.0, 5.0, 10.0, 60.0, 900.0, 35.0
-CALM = 3600.0
-HUNG_HOLD = 2 * DEADLINE
-MOMENT = 1e-6
-"""What comparisons of sums of seconds are worth."""
+STANDBY_AFTER, FALL, RISE = 1.0, 5.0, 10.0
+HOLD_DOWN, HOLD_DOWN_MAX, SPACING = 60.0, 900.0, 35.0
+HOLD_DOWN_RESET = 3600.0
+BELIEVE_SILENT_FOR = 2 * DEADLINE
+TOLERANCE = 1e-6
+"""Seconds by which sums of the same times may differ."""
 PREPENDS = {Level.PREFERRED: 0, Level.DEGRADED: 3, Level.STANDBY: 6}
-# What these cap at depends on the profile.
-_OTHERWISE = (CapSource.SERVE, CapSource.MAINTENANCE, CapSource.HEALTHY, CapSource.HEALTH)
+# The levels of these caps depend on the profile.
+_PROFILE_DEPENDENT = (CapSource.SERVE, CapSource.MAINTENANCE, CapSource.HEALTHY, CapSource.HEALTH)
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A pass as it can be seen: when, in what weather, with which answer, and what it gave.
+    """One pass as seen from outside: its time, its surroundings, and its result.
 
-    ``adopted``: the agent knew what it announces.
+    ``report`` is the newest report of the other region.  ``adopted``: the agent had the level of
+    the leased routes before the pass.
     """
 
     now: float
-    weather: Weather
-    answer: RegionReport | None
+    surroundings: Surroundings
+    report: RegionReport | None
     adopted: bool
-    step: PassResult
+    result: PassResult
 
     @property
     def decision(self) -> Decision:
-        """What was decided about the one service."""
-        return self.step.decisions["web"]
+        """The decision about the one service."""
+        return self.result.decisions["web"]
 
     @property
     def level(self) -> Level:
-        """The level that was decided."""
+        """The decided level."""
         return self.decision.level
 
 
 @dataclass(frozen=True, slots=True)
-class Onlooker:
-    """What somebody outside has seen until now.
+class Observer:
+    """What was seen from outside until now; times are own time, in seconds.
 
-    ``told`` is the level that stands on the wire, ``changed`` when it last changed, ``failed`` when
-    (and how often in a row) it was withdrawn for not serving.  ``drains`` are those that operators
-    asked for and that are not over, ``may_go`` and ``must_go`` those that were free, or bound, to
-    withdraw it at some pass.
+    ``announced``: the level of the routes that are announced; it last changed at ``changed_at``.
+    ``failed_at``: when the service was last withdrawn because it could not serve, for the
+    ``failures``-th time in a row.  The times ``..._began_at`` are None while the state is another.
+    ``proved``: the service could serve when that was last certain.
+    ``drains`` are those that operators asked for and that have not ended.  ``may_withdraw`` are the
+    keys of the drains that were allowed to withdraw the service in some pass, ``must_withdraw`` of
+    those that had to.
     """
 
-    told: Level = Level.WITHDRAWN
-    changed: float | None = None
-    failed: float | None = None
+    announced: Level = Level.WITHDRAWN
+    changed_at: float | None = None
+    failed_at: float | None = None
     failures: int = 0
-    returned: float | None = None
-    good_since: float | None = None
-    proof_since: float | None = None
-    healthy_since: float | None = None
-    less_since: float | None = None
-    unknown_since: float | None = None
+    returned_at: float | None = None
+    good_began_at: float | None = None
+    proof_began_at: float | None = None
+    healthy_began_at: float | None = None
+    degraded_began_at: float | None = None
+    unknown_began_at: float | None = None
     proved: bool = False
-    planned: bool = False
+    maintenance: bool = False
     drains: Mapping[str, Drain] = field(default_factory=dict)
-    may_go: frozenset[str] = frozenset()
-    must_go: frozenset[str] = frozenset()
+    may_withdraw: frozenset[str] = frozenset()
+    must_withdraw: frozenset[str] = frozenset()
 
-    # What he sees ---------------------------------------------------------------------------------
+    # What it observes -----------------------------------------------------------------------------
 
-    def sees(self, seen: Pass) -> Onlooker:
-        """Take a pass; raises BrokenError where it breaks what must hold."""
+    def observe(self, seen: Pass) -> Observer:
+        """Observe a pass; raises InvariantError where an invariant does not hold."""
         now, level = seen.now, seen.level
-        after = self.noted(seen.weather, now).counted(seen)
-        for holds, broken in after.checks(seen):
+        after = self.update_times(seen.surroundings, now).update_drains(seen)
+        for holds, problem in after.check(seen):
             if not holds:
-                moved = f"{self.told.label} -> {level.label} at {now:g} s"
-                raise BrokenError(f"{broken}: {moved}")
-        if level is self.told:
+                change = f"{self.announced.label} -> {level.label} at {now:g} s"
+                raise InvariantError(f"{problem}: {change}")
+        if level is self.announced:
             return after
-        failed = level is Level.WITHDRAWN and (after.known(seen) is False or not seen.weather.vip)
-        # Who keeps its 503 page at standby may never have served.
-        if failed and self.proof_since is not None and not after.planned:
-            calm = self.failed is None or now - self.failed >= CALM
-            after = replace(after, failed=now, failures=1 if calm else self.failures + 1)
-        return replace(after, told=level, changed=now)
+        cannot_serve = after.serves(seen) is False or not seen.surroundings.vip
+        failed = level is Level.WITHDRAWN and cannot_serve
+        # A service with `failed: standby` may be at standby without ever having served.
+        if failed and self.proof_began_at is not None and not after.maintenance:
+            reset = self.failed_at is None or now - self.failed_at >= HOLD_DOWN_RESET
+            after = replace(after, failed_at=now, failures=1 if reset else self.failures + 1)
+        return replace(after, announced=level, changed_at=now)
 
-    def asked(self, drain: Drain) -> Onlooker:
-        """Hear that an operator, or systemd, asks for a drain."""
+    def add_drain(self, drain: Drain) -> Observer:
+        """Observe that an operator, or systemd, asks for a drain."""
         return replace(self, drains={**self.drains, drain.key: drain})
 
-    def undrained(self, *keys: str) -> Onlooker:
-        """Hear that drains are over."""
+    def end_drains(self, *keys: str) -> Observer:
+        """Observe that drains have ended."""
         return replace(
             self,
             drains={key: each for key, each in self.drains.items() if key not in keys},
-            may_go=self.may_go.difference(keys),
-            must_go=self.must_go.difference(keys),
+            may_withdraw=self.may_withdraw.difference(keys),
+            must_withdraw=self.must_withdraw.difference(keys),
         )
 
-    def lost(self, now: float) -> Onlooker:
-        """See the lease run out: everything is withdrawn."""
-        if self.told is Level.WITHDRAWN:
+    def expire_lease(self, now: float) -> Observer:
+        """Observe that the lease expires: everything is withdrawn."""
+        if self.announced is Level.WITHDRAWN:
             return self
-        return replace(self, told=Level.WITHDRAWN, changed=now)
+        return replace(self, announced=Level.WITHDRAWN, changed_at=now)
 
-    def restarted(self, now: float, *, kept: bool) -> Onlooker:
-        """See another agent begin, which knows of failures only if that was ``kept``."""
-        adopted = self.told is not Level.WITHDRAWN
+    def restart_agent(self, now: float, *, kept: bool) -> Observer:
+        """Observe the start of another agent.  ``kept``: it has the memory of the one before it."""
+        adopted = self.announced is not Level.WITHDRAWN
         return replace(
-            self.undrained(STOP),
-            failed=self.failed if kept else None,
+            self.end_drains(STOP),
+            failed_at=self.failed_at if kept else None,
             failures=self.failures if kept else 0,
-            good_since=None,
+            good_began_at=None,
             # What was announced a moment ago had been proved.
-            proof_since=now - AFTER if adopted else None,
-            healthy_since=None,
-            less_since=None,
-            unknown_since=None,
+            proof_began_at=now - STANDBY_AFTER if adopted else None,
+            healthy_began_at=None,
+            degraded_began_at=None,
+            unknown_began_at=None,
             proved=adopted,
-            planned=False,
+            maintenance=False,
         )
 
-    def noted(self, weather: Weather, now: float) -> Onlooker:
-        """Note since when it is well, serves with less, or is unknown."""
-        known = weather.known(now) if weather.vip else False
-        less, proof, unknown = self.less_since, self.proof_since, self.unknown_since
-        if known is None:
+    def update_times(self, surroundings: Surroundings, now: float) -> Observer:
+        """Update since when the service is good, healthy, degraded or unknown."""
+        state = surroundings.haproxy
+        serves = surroundings.serves(now) if surroundings.vip else False
+        degraded, proof = self.degraded_began_at, self.proof_began_at
+        unknown = self.unknown_began_at
+        if serves is None:
             unknown = now if unknown is None else unknown
-            hung = weather.shown in (Shown.SILENT, Shown.HUNG)
-            if hung and now - unknown >= HUNG_HOLD - MOMENT:
+            silent = state in (HaproxyState.SILENT, HaproxyState.MISSED)
+            if silent and now - unknown >= BELIEVE_SILENT_FOR - TOLERANCE:
                 proof = None
-            elif weather.shown is Shown.UNPROVED and proof is None:
-                # In the end HAProxy's word is believed.
-                ends = unknown + BELIEVE_UNPROVED_FOR
-                proof = ends if now >= ends - MOMENT else None
+            elif state is HaproxyState.UNPROVED and proof is None:
+                # After this time, servers without proof count as usable.
+                believed_at = unknown + BELIEVE_UNPROVED_FOR
+                proof = believed_at if now >= believed_at - TOLERANCE else None
         else:
             unknown = None
-            begun = now if less is None else less
-            less = begun if weather.shown is Shown.LESS else None
-            begun = now if proof is None else proof
-            proof = begun if known else None
-        well = known is True and weather.blind is None
-        good = now if self.good_since is None else self.good_since
-        healthy = now if self.healthy_since is None else self.healthy_since
+            degraded = now if degraded is None else degraded
+            degraded = degraded if state is HaproxyState.DEGRADED else None
+            proof = now if proof is None else proof
+            proof = proof if serves else None
+        is_good = serves is True and surroundings.looks_stopped_at is None
+        is_healthy = is_good and state is HaproxyState.HEALTHY
+        good = now if self.good_began_at is None else self.good_began_at
+        healthy = now if self.healthy_began_at is None else self.healthy_began_at
         return replace(
             self,
-            good_since=good if well else None,
-            proof_since=proof,
-            healthy_since=healthy if well and weather.shown is Shown.WELL else None,
-            less_since=less,
-            unknown_since=unknown,
-            proved=self.proved if known is None else known,
-            planned=weather.planned if weather.shown.answers else self.planned,
+            good_began_at=good if is_good else None,
+            proof_began_at=proof,
+            healthy_began_at=healthy if is_healthy else None,
+            degraded_began_at=degraded,
+            unknown_began_at=unknown,
+            proved=self.proved if serves is None else serves,
+            maintenance=surroundings.maintenance if state.answers else self.maintenance,
         )
 
-    def counted(self, seen: Pass) -> Onlooker:
-        """Note which drains have ended, and which were free or bound to withdraw it."""
-        now, going = seen.now, seen.step.drains
-        over = [
+    def update_drains(self, seen: Pass) -> Observer:
+        """Remove the drains that have ended, and update which may or must withdraw."""
+        now, active = seen.now, seen.result.drains
+        ended = [
             key
             for key, each in self.drains.items()
             if each.ends_at is not None
-            and now >= each.ends_at + (-MOMENT if key not in going else MOMENT)
+            and now >= each.ends_at + (-TOLERANCE if key not in active else TOLERANCE)
         ]
-        left = self.undrained(*over) if over else self
-        if not left.drains:
-            return left
-        may, must = set(left.may_go), set(left.must_go)
-        for key, drain in left.drains.items():
+        after = self.end_drains(*ended) if ended else self
+        if not after.drains:
+            return after
+        may, must = set(after.may_withdraw), set(after.must_withdraw)
+        unsteered = seen.surroundings.variant == "unsteered"
+        for key, drain in after.drains.items():
             waited = now - drain.began_at - drain.wait
-            gone = seen.weather.variant == "unsteered" or self.told is Level.WITHDRAWN
-            if (gone or waited >= -MOMENT) and self._elsewhere(drain, seen, 0.0):
+            no_wait = unsteered or self.announced is Level.WITHDRAWN
+            if (no_wait or waited >= -TOLERANCE) and self._guard_allows(drain, seen, 0.0):
                 may.add(key)
-            known = seen.adopted or seen.weather.variant == "unsteered"
-            bound = (gone and known) or waited >= MOMENT
-            if bound and self._elsewhere(drain, seen, REPORT_MARGIN + MOMENT):
+            due = (no_wait and (seen.adopted or unsteered)) or waited >= TOLERANCE
+            if due and self._guard_allows(drain, seen, REPORT_MARGIN + TOLERANCE):
                 must.add(key)
-        return replace(left, may_go=frozenset(may), must_go=frozenset(must))
+        return replace(after, may_withdraw=frozenset(may), must_withdraw=frozenset(must))
 
     @staticmethod
-    def _elsewhere(drain: Drain, seen: Pass, later: float) -> bool:
-        """Whether nobody has to be asked, or an answer from after the drain's begin allows it."""
-        regions = [region.name for region in searched(seen.weather.variant).regions]
+    def _guard_allows(drain: Drain, seen: Pass, margin: float) -> bool:
+        """Tell whether the drain may withdraw, as far as other regions are concerned.
+
+        ``margin``: a report counts if it was requested this many seconds after the drain began.
+        """
+        regions = [region.name for region in build_profile(seen.surroundings.variant).regions]
         if drain.force or drain.stopping or not regions:
             return True
-        answer = seen.answer
+        report = seen.report
         if (
-            answer is None
-            or seen.now - answer.asked_at > REPORT_LIFETIME
-            or answer.asked_at - drain.began_at <= later
+            report is None
+            or seen.now - report.asked_at > REPORT_LIFETIME
+            or report.asked_at - drain.began_at <= margin
         ):
             return False
-        said = answer.vips.get(VIP)
-        if said is None or not said.serves:
+        vip = report.vips.get(VIP)
+        if vip is None or not vip.serves:
             return False
-        # Of two that are drained, the one that is listed first leaves.
-        stays = (
-            regions[-1] == OTHER
-            and answer.asked_at - drain.began_at >= SETTLE_TIME - MOMENT + later
-        )
-        return stays or not said.draining
+        # If both regions are drained, the one that is listed first may leave.
+        settled_at = SETTLE_TIME - TOLERANCE + margin
+        stays = regions[-1] == OTHER_REGION and report.asked_at - drain.began_at >= settled_at
+        return stays or not vip.draining
 
-    # What must hold -------------------------------------------------------------------------------
+    # The invariants -------------------------------------------------------------------------------
 
-    def checks(self, seen: Pass) -> Iterator[tuple[bool, str]]:
-        """Say of each invariant whether it holds; ``told`` is what stood before this pass."""
-        level, now, weather = seen.level, seen.now, seen.weather
-        yield self._kept_low(seen), "announced while drained"
-        yield self._left(seen), "withdrawn by a drain that may not do that yet"
-        yield self.drains.keys() == seen.step.drains.keys(), "a drain was lost, or did not end"
-        yield self._fresh(seen), "announced without fresh proof"
-        yield self._proved_for(seen), "announced after too short a proof"
-        yield self._failed(seen), "announced although nobody serves"
-        yield self._well(seen), "well, and not announced"
-        yield self._calm(level, now), "changed inside the spacing"
-        yield self._needed(seen), "lowered for nothing"
-        yield self._held_down(level, now), "promoted inside the hold-down"
-        yield self._fell(seen), "degraded before `fall`"
-        yield self._lowered(seen.decision), "lowered by a wait"
-        yield self._tabled(seen.decision, weather.variant), "caps otherwise than the table says"
-        yield seen.step.wanted == routes(level, leaving=bool(self.drains)), "wants other routes"
+    def check(self, seen: Pass) -> Iterator[tuple[bool, str]]:
+        """Check each invariant; ``announced`` is the level before this pass."""
+        level, now, variant = seen.level, seen.now, seen.surroundings.variant
+        wanted = build_routes(level, draining=bool(self.drains))
+        same_drains = self.drains.keys() == seen.result.drains.keys()
+        yield self._limited_by_drains(seen), "announced while drained"
+        yield self._withdrawn_by_allowed_drain(seen), "withdrawn by a drain that may not do it yet"
+        yield same_drains, "a drain was lost, or did not end"
+        yield self._has_fresh_proof(seen), "announced without fresh proof"
+        yield self._proved_long_enough(seen), "announced after too short a proof"
+        yield self._withdrawn_if_failed(seen), "announced although it cannot serve"
+        yield self._announced_if_good(seen), "it can serve, and is not announced"
+        yield self._respects_spacing(level, now), "changed before the end of the spacing"
+        yield self._lowered_with_cause(seen), "lowered without a cause"
+        yield self._respects_hold_down(level, now), "promoted during the hold-down"
+        yield self._respects_fall(seen), "degraded before `fall`"
+        yield self._lowered_by_fact(seen.decision), "lowered by a wait"
+        yield self._matches_cap_table(seen.decision, variant), "a cap differs from the table"
+        yield seen.result.wanted == wanted, "wants other routes"
 
-    def _kept_low(self, seen: Pass) -> bool:
-        """A drain leaves it the longest path at most; what it has withdrawn stays withdrawn."""
-        unsteered = seen.weather.variant == "unsteered"
-        if self.planned and seen.level > (Level.WITHDRAWN if unsteered else Level.STANDBY):
+    def _limited_by_drains(self, seen: Pass) -> bool:
+        """A drained service is at standby at most, and stays withdrawn once it was withdrawn."""
+        unsteered = seen.surroundings.variant == "unsteered"
+        if self.maintenance and seen.level > (Level.WITHDRAWN if unsteered else Level.STANDBY):
             return False
-        if self.must_go:
+        if self.must_withdraw:
             return seen.level is Level.WITHDRAWN
         return not self.drains or seen.level <= Level.STANDBY
 
-    def _left(self, seen: Pass) -> bool:
-        """No drain withdraws before its wait is over, or the last one that serves."""
-        drained = (each for each in seen.decision.caps if each.source is CapSource.DRAIN)
-        if not self.may_go and any(each.level is Level.WITHDRAWN for each in drained):
+    def _withdrawn_by_allowed_drain(self, seen: Pass) -> bool:
+        """No drain withdraws before its wait is over, nor while no other region serves."""
+        caps = (each for each in seen.decision.caps if each.source is CapSource.DRAIN)
+        if not self.may_withdraw and any(each.level is Level.WITHDRAWN for each in caps):
             return False
-        return self.may_go.issuperset(
-            key for key, each in seen.step.drains.items() if each.withdrawn_at
+        return self.may_withdraw.issuperset(
+            key for key, each in seen.result.drains.items() if each.withdrawn_at
         )
 
-    def _fresh(self, seen: Pass) -> bool:
-        """Unknown promotes nothing for as long as it may be held, and then has an end."""
-        shown = seen.weather.shown
-        if not seen.weather.vip or self.unknown_since is None:
+    def _has_fresh_proof(self, seen: Pass) -> bool:
+        """While it is unknown, nothing is promoted; after a bounded time the last value ends."""
+        unproved = seen.surroundings.haproxy is HaproxyState.UNPROVED
+        if not seen.surroundings.vip or self.unknown_began_at is None:
             return True
-        lasted = seen.now - self.unknown_since
-        hold = BELIEVE_UNPROVED_FOR if shown is Shown.UNPROVED else HUNG_HOLD
-        if lasted < hold - MOMENT:
-            before = self.told
-            return seen.level <= before and (self.proved or seen.level <= _floor(seen.weather))
-        return shown is Shown.UNPROVED or seen.level is Level.WITHDRAWN
+        believe_for = BELIEVE_UNPROVED_FOR if unproved else BELIEVE_SILENT_FOR
+        if seen.now - self.unknown_began_at < believe_for - TOLERANCE:
+            before = self.announced
+            proved = self.proved or seen.level <= level_without_servers(seen.surroundings)
+            return seen.level <= before and proved
+        return unproved or seen.level is Level.WITHDRAWN
 
-    def _proved_for(self, seen: Pass) -> bool:
-        if self.told is not Level.WITHDRAWN or seen.level <= _floor(seen.weather):
+    def _proved_long_enough(self, seen: Pass) -> bool:
+        floor = level_without_servers(seen.surroundings)
+        if self.announced is not Level.WITHDRAWN or seen.level <= floor:
             return True
-        return self.proof_since is not None and seen.now - self.proof_since >= AFTER - MOMENT
+        began_at = self.proof_began_at
+        return began_at is not None and seen.now - began_at >= STANDBY_AFTER - TOLERANCE
 
-    def _failed(self, seen: Pass) -> bool:
-        if seen.weather.vip and seen.weather.shown is Shown.FAILED and seen.weather.blind is None:
-            return seen.level <= _floor(seen.weather)
-        serving = self.known(seen) is not False and seen.weather.vip
-        return serving or seen.level <= _floor(seen.weather)
+    def _withdrawn_if_failed(self, seen: Pass) -> bool:
+        around = seen.surroundings
+        is_low = seen.level <= level_without_servers(around)
+        failed = around.haproxy is HaproxyState.FAILED and around.looks_stopped_at is None
+        if around.vip and failed:
+            return is_low
+        return (self.serves(seen) is not False and around.vip) or is_low
 
-    def known(self, seen: Pass) -> bool | None:
-        """What the looks prove, with an end to what is held while they prove nothing."""
-        known = seen.weather.known(seen.now)
-        if known is None and seen.weather.shown is not Shown.UNPROVED:
-            since = seen.now if self.unknown_since is None else self.unknown_since
-            return False if seen.now - since >= HUNG_HOLD - MOMENT else None
-        return known
+    def serves(self, seen: Pass) -> bool | None:
+        """Tell whether the service can serve; the last value counts for a bounded time only."""
+        serves = seen.surroundings.serves(seen.now)
+        if serves is None and seen.surroundings.haproxy is not HaproxyState.UNPROVED:
+            began_at = seen.now if self.unknown_began_at is None else self.unknown_began_at
+            return False if seen.now - began_at >= BELIEVE_SILENT_FOR - TOLERANCE else None
+        return serves
 
-    def _well(self, seen: Pass) -> bool:
-        good = self.good_since is not None and seen.now - self.good_since > AFTER + MOMENT
-        capped = bool(self.may_go)
-        if seen.weather.variant == "unsteered":
-            # Without a longer path it is announced while it is healthy, or not at all.
-            since = self.healthy_since
-            healthy = since is not None and seen.now - since > AFTER + MOMENT
-            capped = capped or self.planned or not healthy
+    def _announced_if_good(self, seen: Pass) -> bool:
+        after = STANDBY_AFTER + TOLERANCE
+        good = self.good_began_at is not None and seen.now - self.good_began_at > after
+        capped = bool(self.may_withdraw)
+        if seen.surroundings.variant == "unsteered":
+            # Without longer paths, it is announced only while it is healthy.
+            began_at = self.healthy_began_at
+            healthy = began_at is not None and seen.now - began_at > after
+            capped = capped or self.maintenance or not healthy
         return not good or capped or seen.level is not Level.WITHDRAWN
 
-    def _calm(self, level: Level, now: float) -> bool:
-        """Nothing but standby, or a withdrawal, comes soon after another change."""
-        if level is self.told or level <= Level.STANDBY or self.changed is None:
+    def _respects_spacing(self, level: Level, now: float) -> bool:
+        """Only standby, or a withdrawal, may follow soon after another change."""
+        if level is self.announced or level <= Level.STANDBY or self.changed_at is None:
             return True
-        return now - self.changed >= SPACING - MOMENT
+        return now - self.changed_at >= SPACING - TOLERANCE
 
-    def _needed(self, seen: Pass) -> bool:
-        """What lowers can be named from outside; what nobody knows lowers nothing."""
-        weather = seen.weather
+    def _lowered_with_cause(self, seen: Pass) -> bool:
+        """Every step down has a cause outside the agent; what is unknown is no cause."""
         return (
-            seen.level >= self.told
-            or self.known(seen) is False
-            or not self.proved  # a 503 page at standby needs somebody who shows it
-            or not weather.vip
-            or self.planned
+            seen.level >= self.announced
+            or self.serves(seen) is False
+            or not self.proved  # standby with `failed: standby` needs a HAProxy that answers
+            or not seen.surroundings.vip
+            or self.maintenance
             or bool(self.drains)
-            or weather.sessions == "down"
-            or self.less_since is not None
+            or seen.surroundings.sessions == "down"
+            or self.degraded_began_at is not None
         )
 
-    def _held_down(self, level: Level, now: float) -> bool:
-        if self.failed is None or level <= Level.STANDBY:
+    def _respects_hold_down(self, level: Level, now: float) -> bool:
+        if self.failed_at is None or level <= Level.STANDBY:
             return True
-        if self.returned is not None and self.returned >= self.failed:
+        if self.returned_at is not None and self.returned_at >= self.failed_at:
             return True
-        least = min(HOLD_DOWN * float(2 ** (self.failures - 1)), HOLD_DOWN_MAX)
-        return now - self.failed >= least - MOMENT
+        hold_down = min(HOLD_DOWN * float(2 ** (self.failures - 1)), HOLD_DOWN_MAX)
+        return now - self.failed_at >= hold_down - TOLERANCE
 
-    def _fell(self, seen: Pass) -> bool:
-        if self.told is not Level.PREFERRED or seen.level is not Level.DEGRADED:
+    def _respects_fall(self, seen: Pass) -> bool:
+        if self.announced is not Level.PREFERRED or seen.level is not Level.DEGRADED:
             return True
-        held = seen.decision.verdict.healthy.truth is Truth.UNKNOWN
-        return held or (self.less_since is not None and seen.now - self.less_since >= FALL - MOMENT)
+        unknown = seen.decision.verdict.healthy.truth is Truth.UNKNOWN
+        began_at = self.degraded_began_at
+        return unknown or (began_at is not None and seen.now - began_at >= FALL - TOLERANCE)
 
-    def _lowered(self, decision: Decision) -> bool:
-        if decision.level >= self.told:
+    def _lowered_by_fact(self, decision: Decision) -> bool:
+        if decision.level >= self.announced:
             return True
         source = decision.cap.source
         return isinstance(source, CapSource) and source.kind is CapKind.FACT
 
-    def _tabled(self, decision: Decision, variant: str) -> bool:
-        """Each cap is in the table, at its level; a wait's is at the present one at least."""
+    def _matches_cap_table(self, decision: Decision, variant: str) -> bool:
+        """Each cap is in the table, with its level; that of a wait may be the present level."""
         for cap in decision.caps:
             if cap.source is None:
                 return False
-            least = cap.source.level
-            if variant in {"standby", "unsteered"} and cap.source in _OTHERWISE:
+            if variant in {"standby", "unsteered"} and cap.source in _PROFILE_DEPENDENT:
                 continue
+            level = cap.source.level
             if cap.source.kind is CapKind.WAIT:
-                least = max(least, self.told)
-            if cap.level is not least and cap.source is not CapSource.DRAIN:
+                level = max(level, self.announced)
+            if cap.level is not level and cap.source is not CapSource.DRAIN:
                 return False
         return True
 
 
-def _floor(weather: Weather) -> Level:
-    """Give what may stand while nobody serves behind a live HAProxy."""
-    shows = weather.variant == "standby" and weather.shown.answers
-    return Level.STANDBY if shows else Level.WITHDRAWN
+def level_without_servers(surroundings: Surroundings) -> Level:
+    """Return the highest level that is allowed while no server can serve."""
+    stays = surroundings.variant == "standby" and surroundings.haproxy.answers
+    return Level.STANDBY if stays else Level.WITHDRAWN
 
 
 @cache
-def routes(level: Level, *, leaving: bool) -> tuple[Route, ...]:
-    """Give the routes that a level means: whole, and nothing else."""
+def build_routes(level: Level, *, draining: bool) -> tuple[Route, ...]:
+    """Build the complete set of routes of a level."""
     if level is Level.WITHDRAWN:
         return ()
     path = (65010,) * (1 + PREPENDS[level])
-    gentle = {GENTLE: ("65535:0",)} if leaving else {}
-    return tuple(Route(peer, VIP, "192.0.2.10", path, None, gentle.get(peer, ())) for peer in PEERS)
-
-
-def fits(weather: Weather) -> Level:
-    """Give the level at which it ends in calm weather."""
-    match weather.shown:
-        case Shown.WELL | Shown.UNPROVED:  # HAProxy's word, in the end
-            return Level.PREFERRED
-        case Shown.LESS if weather.variant != "unsteered":
-            return Level.DEGRADED
-        case Shown.FAILED:
-            return _floor(weather)
-    return Level.WITHDRAWN
+    communities = {GRACEFUL_NEIGHBOR: ("65535:0",)} if draining else {}
+    return tuple(
+        Route(address, VIP, "192.0.2.10", path, None, communities.get(address, ()))
+        for address in NEIGHBORS
+    )

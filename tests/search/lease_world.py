@@ -24,19 +24,19 @@ from anycastd.lease.commands import SessionChanged
 from anycastd.lease.effects import Effect, SendReport
 from anycastd.lease.machine import LeaseMachine
 from anycastd.lease.messages import Report, Want
-from search.effort import thorough
+from search.effort import search_settings
 from support.lease_rig import PEERS, VIPS, LeaseRig
 from support.profiles import profile
 from support.snapshots import NO, UNPROVED, YES, snapshot
 
-ITS = profile()
-TTL, TICK = ITS.ttl, 0.05
-SPACING, STANDBY = 35.0, 7
-WHICH = st.sampled_from([0, 1, -1])
-"""Of the messages that are on their way: the oldest ones, or the newest."""
-SHOWN = {
-    "well": partial(snapshot, YES, YES),
-    "less": partial(snapshot, YES, NO, NO),
+PROFILE = profile()
+TTL, TICK = PROFILE.ttl, 0.05
+SPACING, STANDBY_LENGTH = 35.0, 7
+POSITIONS = st.sampled_from([0, 1, -1])
+"""Positions among the messages in transit: one of the oldest, or the newest."""
+LOOKS = {
+    "healthy": partial(snapshot, YES, YES),
+    "degraded": partial(snapshot, YES, NO, NO),
     "failed": partial(snapshot, NO, NO),
     "unproved": partial(snapshot, UNPROVED, UNPROVED),
 }
@@ -44,7 +44,7 @@ SHOWN = {
 
 @dataclass
 class Agent:
-    """The agent's core with a connection; ``now`` is its own time."""
+    """The decisions of an agent, and its end of the connection; ``now`` is its own time."""
 
     epoch: int
     now: float
@@ -53,34 +53,38 @@ class Agent:
     serial: int = 0
     view: LeaseView = field(default_factory=LeaseView)
 
-    def hear(self, line: bytes) -> None:
-        """Take a report."""
+    def receive(self, line: bytes) -> None:
+        """Receive a report."""
         report, before = Report.load(line), self.view.report
         leased = self.view.leased if report.leased is None else report.leased
         if before is not None:
-            lapsed = before.expirations != report.expirations
-            if before.instance != report.instance:  # another process, which may hold nothing
-                lapsed = not leased and report.expires_in is None
-            if lapsed:
+            expired = before.expirations != report.expirations
+            if before.instance != report.instance:  # another process: it may have no routes
+                expired = not leased and report.expires_in is None
+            if expired:
                 self.memory |= restart_at_withdrawn(self.memory, self.now)
         self.view = LeaseView(connected=True, report=report, leased=leased)
 
-    def act(self, look: Observation) -> bytes | None:
-        """Run a pass, and give what it says."""
+    def run_pass(self, look: Observation) -> bytes | None:
+        """Run a pass and return its message to the lease, None where there is none."""
         inputs = Inputs(Evidence({"main": look}), {VIPS[0]: VipState(usable=True)}, self.view)
-        step = advance(ITS, self.memory, inputs, self.now)
-        self.memory = dict(step.memory)
-        if step.wanted is None:
+        result = advance(PROFILE, self.memory, inputs, self.now)
+        self.memory = dict(result.memory)
+        if result.wanted is None:
             return None
         self.serial += 1
         expirations = None if self.view.report is None else self.view.report.expirations
         return Want(
-            self.serial, TTL, step.wanted, self.epoch, self.epoch, expirations=expirations
+            self.serial, TTL, result.wanted, self.epoch, self.epoch, expirations=expirations
         ).dump()
 
 
-class Whole(RuleBasedStateMachine):
-    """One agent at a time, its lease, and what is between them."""
+class AgentAndLease(RuleBasedStateMachine):
+    """One agent at a time, its lease, and the messages in transit from the agent.
+
+    Agent and lease have clocks of their own.  ``renewed_until``: when the lease must expire at the
+    latest, by its clock.  ``expired_at``: the last expiry, by the agent's clock.
+    """
 
     lease: type[LeaseMachine] = LeaseMachine
 
@@ -88,191 +92,196 @@ class Whole(RuleBasedStateMachine):
         super().__init__()
         self.rig = LeaseRig()
         self.instances = 0
-        self._begin_lease()
-        self.shown = "well"
-        self.wire: list[tuple[int, bytes]] = []
-        self.last: tuple[int, bytes] | None = None
-        self.deaf = False
-        self.newest = (0, 0)
-        self.granted = self.rig.now
-        self.lapsed: float | None = None
+        self._start_lease()
+        self.haproxy = "healthy"
+        self.in_transit: list[tuple[int, bytes]] = []
+        self.delivered: tuple[int, bytes] | None = None
+        self.reports_lost = False
+        self.newest_want = (0, 0)
+        self.renewed_until = self.rig.now
+        self.expired_at: float | None = None
         self.epochs = 0
-        self.agent = self._another()
+        self.agent = self._start_agent()
 
-    def _begin_lease(self) -> None:
+    def _start_lease(self) -> None:
         self.instances += 1
         settings = replace(self.rig.lease.settings, instance=f"lease {self.instances}")
         self.rig.lease = self.lease(settings, self.rig.now)
         self.rig.exabgp.outstanding.clear()
 
-    def _another(self) -> Agent:
+    def _start_agent(self) -> Agent:
         self.epochs += 1
         now = 1000.0 if self.epochs == 1 else self.agent.now
         agent = self.agent = Agent(self.epochs, now, 10 * self.epochs)
-        self._back(self.rig.lease.on_connected(agent.connection, self.rig.now))
-        self._back(self.rig.lease.start(self.rig.now))
+        self._carry_out(self.rig.lease.on_connected(agent.connection, self.rig.now))
+        self._carry_out(self.rig.lease.start(self.rig.now))
         return agent
 
-    def _back(self, effects: list[Effect]) -> None:
-        """Carry out what the lease asks for; the agent hears of it, unless it is deaf."""
+    def _carry_out(self, effects: list[Effect]) -> None:
+        """Carry out the effects of the lease; the agent receives the reports to it."""
         for effect in self.rig.carry_out(effects):
             if (
                 isinstance(effect, SendReport)
                 and effect.to == self.agent.connection
-                and not self.deaf
+                and not self.reports_lost
             ):
-                self.agent.hear(effect.report.dump())
+                self.agent.receive(effect.report.dump())
 
     def _look(self) -> Observation:
-        if self.shown == "gone":
+        if self.haproxy == "gone":
             return Gone(self.agent.now, "refused")
-        return SHOWN[self.shown](asked_at=self.agent.now)
+        return LOOKS[self.haproxy](asked_at=self.agent.now)
 
-    def _pass(self) -> None:
-        line = self.agent.act(self._look())
+    def _run_pass(self) -> None:
+        line = self.agent.run_pass(self._look())
         if line is not None:
-            self.wire.append((self.agent.connection, line))
+            self.in_transit.append((self.agent.connection, line))
 
     def _deliver(self, connection: int, line: bytes) -> None:
-        self.last = connection, line
-        said = Want.load(line)
-        if (said.epoch, said.serial) > self.newest:
-            self.newest = (said.epoch, said.serial)
-            self.granted = self.rig.now + TTL
-        self._back(self.rig.lease.on_message(connection, line, self.rig.now))
+        self.delivered = connection, line
+        want = Want.load(line)
+        if (want.epoch, want.serial) > self.newest_want:
+            self.newest_want = (want.epoch, want.serial)
+            self.renewed_until = self.rig.now + TTL
+        self._carry_out(self.rig.lease.on_message(connection, line, self.rig.now))
 
     @initialize(settled=st.booleans())
     def begin(self, *, settled: bool) -> None:
-        """It begins just now, or is at its preferred path already."""
-        self._pass()
+        """Begin with a new agent, or with one at its preferred path."""
+        self._run_pass()
         if settled:
-            self._time(60.0, TICK)
-            self.calm()
+            self._advance(60.0, TICK)
+            self.deliver_in_order()
 
-    @rule(shown=st.sampled_from([*SHOWN, "gone"]))
-    def see(self, shown: str) -> None:
-        """HAProxy shows something else, and the agent looks."""
-        self.shown = shown
-        self._pass()
+    @rule(state=st.sampled_from([*LOOKS, "gone"]))
+    def change_haproxy(self, state: str) -> None:
+        """Change the state of HAProxy, and run a pass."""
+        self.haproxy = state
+        self._run_pass()
 
     @rule(seconds=st.sampled_from([0.05, 0.5, 1.0, 2.0, 4.0, 6.0]))
-    def time_passes(self, seconds: float) -> None:
-        """Both sides live on; nothing that the agent says arrives meanwhile."""
-        self._time(seconds, seconds)
+    def wait(self, seconds: float) -> None:
+        """Let time pass on both sides; no message of the agent arrives meanwhile."""
+        self._advance(seconds, seconds)
 
-    @rule(seconds=st.sampled_from([0.5, 5.0, 60.0]), who=st.sampled_from(["agent", "lease", "all"]))
-    def stall(self, seconds: float, who: str) -> None:
-        """Somebody is away: of that, his own time counts two ticks."""
-        away = 2 * TICK
-        self._time(
-            seconds if who == "lease" else away,
-            seconds if who == "agent" else away,
+    @rule(
+        seconds=st.sampled_from([0.5, 5.0, 60.0]),
+        side=st.sampled_from(["agent", "lease", "both"]),
+    )
+    def stall(self, seconds: float, side: str) -> None:
+        """Stall a side: of that time, its own time counts two ticks."""
+        stalled = 2 * TICK
+        self._advance(
+            seconds if side == "lease" else stalled,
+            seconds if side == "agent" else stalled,
         )
 
-    def _time(self, agents: float, leases: float) -> None:
-        began, expirations = self.agent.now, self.rig.lease.expirations
-        self.agent.now += agents
-        for _ in range(round(leases / TICK)):
+    def _advance(self, agent: float, lease: float) -> None:
+        began_at, expirations = self.agent.now, self.rig.lease.expirations
+        self.agent.now += agent
+        for _ in range(round(lease / TICK)):
             self.rig.now += TICK
-            self._back(self.rig.lease.tick(self.rig.now))
+            self._carry_out(self.rig.lease.tick(self.rig.now))
         if self.rig.lease.expirations > expirations:
-            self.lapsed = began
-        self._pass()
+            self.expired_at = began_at
+        self._run_pass()
 
-    @precondition(lambda self: self.wire)
-    @rule(which=WHICH, again=st.booleans())
-    def arrives(self, which: int, again: bool) -> None:
-        """Any message arrives, and may arrive again."""
-        at = which % len(self.wire)
-        self._deliver(*self.wire[at])
-        if not again:
-            del self.wire[at]
+    @precondition(lambda self: self.in_transit)
+    @rule(position=POSITIONS, keep=st.booleans())
+    def deliver(self, position: int, keep: bool) -> None:
+        """Deliver any message; ``keep`` it in transit, so that it may arrive twice."""
+        index = position % len(self.in_transit)
+        self._deliver(*self.in_transit[index])
+        if not keep:
+            del self.in_transit[index]
 
-    @precondition(lambda self: self.last is not None)
+    @precondition(lambda self: self.delivered is not None)
     @rule()
-    def comes_again(self) -> None:
-        """What arrived last arrives once more."""
-        assert self.last is not None
-        self._deliver(*self.last)
+    def repeat_message(self) -> None:
+        """Deliver the last delivered message once more."""
+        assert self.delivered is not None
+        self._deliver(*self.delivered)
 
-    @precondition(lambda self: self.wire)
-    @rule(which=WHICH)
-    def lost(self, which: int) -> None:
-        """A message never arrives."""
-        del self.wire[which % len(self.wire)]
+    @precondition(lambda self: self.in_transit)
+    @rule(position=POSITIONS)
+    def lose_message(self, position: int) -> None:
+        """Lose a message."""
+        del self.in_transit[position % len(self.in_transit)]
 
-    @rule(deaf=st.booleans())
-    def reports_are_lost(self, deaf: bool) -> None:
-        """What the lease says does not arrive, for a while."""
-        self.deaf = deaf
+    @rule(lost=st.booleans())
+    def lose_reports(self, lost: bool) -> None:
+        """Lose all reports of the lease, until this changes."""
+        self.reports_lost = lost
 
-    @rule(known=st.booleans())
-    def agent_dies(self, known: bool) -> None:
-        """Another one comes; of the first, the lease hears at once or never."""
-        if known:
+    @rule(noticed=st.booleans())
+    def replace_agent(self, noticed: bool) -> None:
+        """Replace the agent; the lease notices the end of the first at once, or never."""
+        if noticed:
             self.rig.lease.on_disconnected(self.agent.connection)
-        self.deaf = False
-        self._another()
+        self.reports_lost = False
+        self._start_agent()
 
     @rule()
-    def lease_dies(self) -> None:
-        """Another lease process inherits what stands in ExaBGP, for a bounded time."""
-        self._begin_lease()
-        self.newest = (0, 0)
-        self.wire.clear()
-        self.last = None
-        self.granted = self.rig.now + self.rig.lease.settings.inherit_ttl
+    def replace_lease(self) -> None:
+        """Replace the lease process: the next one inherits the routes for a bounded time."""
+        self._start_lease()
+        self.newest_want = (0, 0)
+        self.in_transit.clear()
+        self.delivered = None
+        self.renewed_until = self.rig.now + self.rig.lease.settings.inherit_ttl
         self.agent.connection += 1
-        # Nothing is said on a connection before its first report.
-        deaf, self.deaf = self.deaf, False
-        self._back(self.rig.lease.on_connected(self.agent.connection, self.rig.now))
-        self._back(self.rig.lease.start(self.rig.now))
-        self.deaf = deaf
+        # An agent sends nothing on a connection before its first report, so this one arrives.
+        lost, self.reports_lost = self.reports_lost, False
+        self._carry_out(self.rig.lease.on_connected(self.agent.connection, self.rig.now))
+        self._carry_out(self.rig.lease.start(self.rig.now))
+        self.reports_lost = lost
 
-    @rule(peer=st.sampled_from(PEERS), session=st.sampled_from([Session.UP, Session.DOWN]))
-    def session(self, peer: str, session: Session) -> None:
-        """A session comes or goes."""
-        self._back(self.rig.lease.on_fact(SessionChanged(peer, session), self.rig.now))
+    @rule(neighbor=st.sampled_from(PEERS), session=st.sampled_from([Session.UP, Session.DOWN]))
+    def change_session(self, neighbor: str, session: Session) -> None:
+        """Change the session with a neighbor."""
+        self._carry_out(self.rig.lease.on_fact(SessionChanged(neighbor, session), self.rig.now))
 
     @rule()
-    def calm(self) -> None:
-        """Everything arrives in order: what stands is what the agent wants, and rightly."""
-        self.deaf = False
-        self.wire.clear()
-        self._back(self.rig.lease.on_connected(self.agent.connection, self.rig.now))
+    def deliver_in_order(self) -> None:
+        """Deliver everything in order: without a server, nothing is announced after that."""
+        self.reports_lost = False
+        self.in_transit.clear()
+        self._carry_out(self.rig.lease.on_connected(self.agent.connection, self.rig.now))
         for _ in range(2):
-            self._pass()
-            while self.wire:
-                self._deliver(*self.wire.pop(0))
-        if self.shown in {"failed", "gone"}:
-            assert not self.rig.exabgp.rib, "nobody serves, and it is announced"
+            self._run_pass()
+            while self.in_transit:
+                self._deliver(*self.in_transit.pop(0))
+        if self.haproxy in {"failed", "gone"}:
+            assert not self.rig.exabgp.rib, "announced although no server is up"
 
     @invariant()
-    def nothing_is_held_past_its_time(self) -> None:
-        """Each route that stands was wanted by a message that was new, a short time ago."""
+    def routes_end_with_the_lease(self) -> None:
+        """Each announced route was wanted by a new message, at most its time to live ago."""
         rib = self.rig.exabgp.rib
         assert set(rib.values()) == set(self.rig.lease.adj_rib_out.permitted.values())
         if rib:
-            assert self.rig.now <= self.granted + TICK + 1e-6, "held past its time"
+            in_time = self.rig.now <= self.renewed_until + TICK + 1e-6
+            assert in_time, "announced after the lease must have expired"
 
     @invariant()
-    def what_ran_out_comes_back_at_standby(self) -> None:
-        """Whatever was on its way meanwhile; better paths wait for the spacing."""
-        if self.lapsed is not None and self.agent.now - self.lapsed < SPACING:
-            for stands in self.rig.exabgp.rib.values():
-                assert len(stands.as_path) == STANDBY, "it comes back as if nothing had happened"
+    def expired_routes_return_at_standby(self) -> None:
+        """After an expiry, whatever was in transit, a shorter path waits for the spacing."""
+        if self.expired_at is not None and self.agent.now - self.expired_at < SPACING:
+            for announced in self.rig.exabgp.rib.values():
+                at_standby = len(announced.as_path) == STANDBY_LENGTH
+                assert at_standby, "announced at a shorter path soon after an expiry"
 
     def teardown(self) -> None:
-        """The agent is gone for good: so is what it announced, after its time."""
+        """End the agent for good: all routes end with the lease."""
         for _ in range(round(self.rig.lease.settings.ttl_max / TICK) + 1):
             self.rig.now += TICK
-            self._back(self.rig.lease.tick(self.rig.now))
-        assert not self.rig.exabgp.rib, "it outlives its agent"
+            self._carry_out(self.rig.lease.tick(self.rig.now))
+        assert not self.rig.exabgp.rib, "announced after the end of its agent"
 
 
-def search(lease: type[LeaseMachine], examples: int, *, shrink: bool = True) -> None:
-    """Search for a broken promise of agent and lease."""
+def search_lease(lease: type[LeaseMachine], examples: int, *, shrink: bool = True) -> None:
+    """Try ``examples`` random sequences; ``shrink`` a sequence that breaks an invariant."""
     run_state_machine_as_test(
-        type("WholeOfALease", (Whole,), {"lease": lease}),
-        settings=thorough(examples, shrink=shrink),
+        type("AgentAndThisLease", (AgentAndLease,), {"lease": lease}),
+        settings=search_settings(examples, shrink=shrink),
     )

@@ -1,13 +1,13 @@
-"""Faults planted in copies of the sources, so that a search can be seen to find them.
+"""Plant a fault in a copy of the sources, to show that a search finds it.
 
-A fault in one module is a fault of every module that stands on it.  So all modules between the
-faulty one and the search (a *chain*, read from the imports in their sources) are run anew, lowest
-first, each on those that were run anew before it.  The search itself is the last of them: it makes
-its values of the very classes that the code under search knows, so `is` and `isinstance` hold.
-Whatever is not in the chain stays what it is, and what everybody else has imported does too.
+A fault in one module must reach every module that imports it, directly or not.  So all modules from
+the faulty one up to the search (a *chain*, read from the imports in their sources) are executed
+again, the imported ones first.  The search is the last of them, so it uses the same classes as the
+code that it searches, and `is` and `isinstance` work.  Modules outside the chain are not copied,
+and nothing that was imported before changes.
 
-Numbers of the search's own modules stay as they were, wherever they come from: a fault in a number
-must not move what it is held against.
+Numbers in the modules of the search keep their values: the search must not measure a fault in a
+number with the faulty number.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from types import ModuleType
 
 import anycastd
 
-# The modules in which faults are planted: when one is moved, its name here is all that changes.
+# The modules in which faults are planted.
 MODULES = {
     "reasons": "anycastd.reasons",
     "finding": "anycastd.evidence.finding",
@@ -43,71 +43,79 @@ MODULES = {
     "owner": "anycastd.lease.owner",
     "machine": "anycastd.lease.machine",
 }
-DECISIONS = "search.world"
-"""The search of what an agent decides."""
-TOGETHER = "search.lease_world"
+DECISION_SEARCH = "search.world"
+"""The search of the agent's decisions."""
+LEASE_SEARCH = "search.lease_world"
 """The search of agent and lease together."""
 
 TESTS = Path(__file__).resolve().parents[1]
 FOLDERS = (Path(anycastd.__file__).resolve().parents[1], TESTS)
-"""What lies here is ours; nothing else is ever run anew."""
+"""Folders of our own modules; no other module is ever executed again."""
 
 
-def planted(part: str, old: str, new: str, search: str = DECISIONS) -> ModuleType:
-    """Give a search of code with a fault: one text of one of MODULES is replaced."""
-    name = MODULES[part]
-    times = _source(name).count(old)
+def plant_fault(key: str, old: str, new: str, search: str = DECISION_SEARCH) -> ModuleType:
+    """Return a copy of a search whose code has a fault.
+
+    In the source of the module ``key`` of MODULES, ``old`` is replaced by ``new``.  Raises
+    AssertionError if ``old`` is not there exactly once.
+    """
+    name = MODULES[key]
+    times = _read_source(name).count(old)
     if times != 1:
-        others = [each for each in sorted(graph(search)) if each != name and old in _source(each)]
-        moved = f" (but {', '.join(others)} has it)" if others else ""
+        candidates = (each for each in sorted(import_graph(search)) if each != name)
+        having = [each for each in candidates if old in _read_source(each)]
+        moved = f" (but {', '.join(having)} has it)" if having else ""
         raise AssertionError(f"{name} has {times} times{moved}: {old}")
-    return anew(search, name, lambda source: source.replace(old, new))[search]
+    return copy_chain(search, name, lambda source: source.replace(old, new))[search]
 
 
-def anew(search: str, name: str, edit: Callable[[str], str] = str) -> dict[str, ModuleType]:
-    """Run a module's source, edited, and with it its chain up to a search; give the copies."""
-    before = {each: import_module(each) for each in chain(search, name)}
+def copy_chain(search: str, name: str, edit: Callable[[str], str] = str) -> dict[str, ModuleType]:
+    """Execute the edited source of module ``name``, and then its chain up to ``search``.
+
+    Returns module name -> its copy, in the order of execution.
+    """
+    before = {each: import_module(each) for each in find_chain(search, name)}
     for each in before:
-        late = _imports(each, late=True).intersection(before)
-        assert not late, f"{each} imports {late} in a function: it would get what is not planted"
+        late = _list_imports(each, in_functions=True).intersection(before)
+        assert not late, f"{each} imports {late} in a function: it would not get the copy"
     copies: dict[str, ModuleType] = {}
     try:
         for each, original in before.items():
-            source = _source(each)
-            copies[each] = _run(original, edit(source) if each == name else source)
+            source = _read_source(each)
+            copies[each] = _execute(original, edit(source) if each == name else source)
     finally:
         sys.modules.update(before)
         for each, original in before.items():
-            _hang(each, original)
+            _attach(each, original)
     return copies
 
 
-def chain(search: str, name: str) -> list[str]:
-    """Name a module and all that stand on it up to a search, none before what it stands on."""
-    there = graph(search)
-    assert name in there, f"{search} does not run {name}"
+def find_chain(search: str, name: str) -> list[str]:
+    """List a module and all that import it, up to a search; imported modules come first."""
+    graph = import_graph(search)
+    assert name in graph, f"{search} does not run {name}"
     found = [name]
-    for each in TopologicalSorter(there).static_order():
-        if not there[each].isdisjoint(found):
+    for each in TopologicalSorter(graph).static_order():
+        if not graph[each].isdisjoint(found):
             found.append(each)
     return found
 
 
 @cache
-def graph(search: str) -> dict[str, set[str]]:
-    """Give all modules of ours that a search runs, each with those that it imports itself."""
+def import_graph(search: str) -> dict[str, set[str]]:
+    """Return all of our modules that a search runs: name -> the names that it imports itself."""
     found: dict[str, set[str]] = {}
     left = [search]
     while left:
         name = left.pop()
         if name not in found:
-            found[name] = _imports(name)
+            found[name] = _list_imports(name)
             left += found[name]
     return found
 
 
-def _run(original: ModuleType, source: str) -> ModuleType:
-    """Run a source in place of a module of ours that is there already."""
+def _execute(original: ModuleType, source: str) -> ModuleType:
+    """Execute a source as a new module in place of one of ours that is imported already."""
     spec = original.__spec__
     assert spec is not None
     assert spec.origin is not None
@@ -117,49 +125,49 @@ def _run(original: ModuleType, source: str) -> ModuleType:
         if package == spec.name:
             setattr(copy, child, module)
     sys.modules[spec.name] = copy
-    _hang(spec.name, copy)
+    _attach(spec.name, copy)
     exec(compile(source, spec.origin, "exec", dont_inherit=True), vars(copy))  # noqa: S102 - ours
     if Path(spec.origin).is_relative_to(TESTS):
         vars(copy).update({k: v for k, v in vars(original).items() if type(v) in {int, float}})
     return copy
 
 
-def _hang(name: str, module: ModuleType) -> None:
-    """Let a module be found through the package that it is in."""
+def _attach(name: str, module: ModuleType) -> None:
+    """Make a module an attribute of its package."""
     package, _, child = name.rpartition(".")
     if package:
         setattr(sys.modules[package], child, module)
 
 
-def _imports(name: str, *, late: bool = False) -> set[str]:
-    """Name the modules of ours that a module imports, or those that its functions import."""
-    tree = ast.parse(_source(name))
+def _list_imports(name: str, *, in_functions: bool = False) -> set[str]:
+    """List our modules that a module imports, or those that its functions import."""
+    tree = ast.parse(_read_source(name))
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    parts = [n for n in ast.walk(tree) if isinstance(n, functions)] if late else [tree]
-    imported = (each for part in parts for node in ast.walk(part) for each in _imported(node))
-    return {each for each in imported if _file(each) is not None}
+    parts = [n for n in ast.walk(tree) if isinstance(n, functions)] if in_functions else [tree]
+    imported = (each for part in parts for node in ast.walk(part) for each in _iter_imported(node))
+    return {each for each in imported if _find_source(each) is not None}
 
 
-def _imported(node: ast.AST) -> Iterator[str]:
+def _iter_imported(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
         assert node.level == 0, f"relative import; write it in full: {ast.unparse(node)}"
         for alias in node.names:
             module = f"{node.module}.{alias.name}"
-            yield str(node.module) if _file(module) is None else module
+            yield str(node.module) if _find_source(module) is None else module
 
 
-def _source(name: str) -> str:
-    path = _file(name)
+def _read_source(name: str) -> str:
+    path = _find_source(name)
     assert path is not None, f"there is no module {name} of ours"
     return path.read_text(encoding="utf-8")
 
 
 @cache
-def _file(name: str) -> Path | None:
-    """Find the source of a module, None where it is not ours."""
+def _find_source(name: str) -> Path | None:
+    """Find the source of a module; None where it is not ours."""
     path = Path(*name.split("."))
     files = (path.with_suffix(".py"), path / "__init__.py")
-    there = (folder / file for folder in FOLDERS for file in files)
-    return next((file for file in there if file.is_file()), None)
+    candidates = (folder / file for folder in FOLDERS for file in files)
+    return next((file for file in candidates if file.is_file()), None)

@@ -1,4 +1,4 @@
-"""Every sequence of what may happen to a world, from several beginnings."""
+"""Try every sequence of events, from several starts."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from search.effort import BrokenError
+from search.effort import InvariantError
 from search.world import World
 
-INTERRUPTION = "restart in-time kept"
+RESTART = "restart in-time kept"
+"""The restart that must change nothing: before the lease expires, with the agent's memory."""
 EVENTS = (
-    "see well",
-    "see less",
-    "see failed",
-    "see unproved",
-    "see silent",
-    "blind",
+    "haproxy healthy",
+    "haproxy degraded",
+    "haproxy failed",
+    "haproxy unproved",
+    "haproxy silent",
+    "looks stop",
     "vip missing",
-    "vip there",
+    "vip present",
     "sessions down",
     "sessions lost",
     "sessions up",
     "drain",
     "undrain",
-    "lapse",
-    INTERRUPTION,
+    "expire",
+    RESTART,
     "restart in-time forgotten",
     "restart late kept",
     "stall 5",
@@ -33,115 +34,119 @@ EVENTS = (
     "wait 6",
     "wait 40",
 )
-DRAINS = (
+DRAIN_EVENTS = (
     "drain",
     "drain for",
     "drain force",
     "drain own",
     "undrain",
     "undrain own",
-    "other serves",
-    "other fails",
-    "other leaves",
-    "other mute",
-    "see well",
-    "see failed",
-    "lapse",
-    INTERRUPTION,
+    "region serves",
+    "region fails",
+    "region draining",
+    "region hangs",
+    "haproxy healthy",
+    "haproxy failed",
+    "expire",
+    RESTART,
     "restart late kept",
     "wait 0.7",
     "wait 6",
     "wait 40",
 )
-BEGINNINGS = ("drained", "leaving", "failed", "degraded", "preferred", "fresh")
+STARTS = ("drained", "draining", "failed", "degraded", "preferred", "fresh")
 
 
-def beginnings(worlds: type[World], variant: str = "plain") -> dict[str, World]:
-    """Give worlds to begin with: in a drain, after failures, at each level, fresh."""
-    return _beginnings(worlds.begin, variant)
+def build_starts(worlds: type[World], variant: str = "plain") -> dict[str, World]:
+    """Build the worlds that searches begin with: name of the start -> World."""
+    return _build_starts(worlds.begin, variant)
 
 
 @cache
-def _beginnings(begin: Callable[[str], World], variant: str) -> dict[str, World]:
+def _build_starts(begin: Callable[[str], World], variant: str) -> dict[str, World]:
     fresh = begin(variant)
-    settled = fresh.settle()
-    failed = settled
+    preferred = fresh.recover()
+    failed = preferred
     for _ in range(3):
-        for event in ("see failed", "wait 2", "see well", "wait 3"):
-            failed = failed.happen(event)
-    degraded = settled.happen("see less").happen("wait 6")
-    leaving = settled.happen("drain").happen("wait 0.7")
-    drained = leaving.happen("wait 6")
-    worlds = (drained, leaving, failed, degraded, settled, fresh)
-    return dict(zip(BEGINNINGS, worlds, strict=True))
+        for event in ("haproxy failed", "wait 2", "haproxy healthy", "wait 3"):
+            failed = failed.apply(event)
+    degraded = preferred.apply("haproxy degraded").apply("wait 6")
+    draining = preferred.apply("drain").apply("wait 0.7")
+    drained = draining.apply("wait 6")
+    worlds = (drained, draining, failed, degraded, preferred, fresh)
+    return dict(zip(STARTS, worlds, strict=True))
 
 
-def every_sequence(world: World, depth: int, events: tuple[str, ...]) -> int:
-    """Try every sequence of up to ``depth`` events from a world; give how many worlds there are.
+def try_sequences(world: World, depth: int, events: tuple[str, ...]) -> int:
+    """Try every sequence of up to ``depth`` events, and a recovery after each of them.
 
-    Many sequences lead to the same world; it is gone on from once, which halves the time.
+    Returns the number of different worlds.  Many sequences lead to equal worlds; the search
+    continues from one of them only, which halves the time.
     """
     worlds = {world: None}  # a set that keeps its order
     for _ in range(depth):
-        followed = dict(worlds)
+        reached = dict(worlds)
         for each in worlds:
             for event in events:
-                with _told(each, event):
-                    followed[each.happen(event)] = None
-        worlds = followed
+                with _note_events(each, event):
+                    reached[each.apply(event)] = None
+        worlds = reached
     for each in worlds:
-        with _told(each):
-            each.settle()
+        with _note_events(each):
+            each.recover()
     return len(worlds)
 
 
-def every_interruption(world: World, depth: int, events: tuple[str, ...]) -> int:
-    """Try every sequence, interrupted at every point: it comes to the same in the end.
+def try_restarts(world: World, depth: int, events: tuple[str, ...]) -> int:
+    """Try every sequence twice, once with a restart at any point: both must end with equal routes.
 
-    The second of each pair has seen the same, and was interrupted once before.
+    Returns the number of different pairs.
     """
 
     @cache
-    def happen(each: World, event: str) -> World:
-        with _told(each, event):
-            return each.happen(event)
+    def apply(each: World, event: str) -> World:
+        with _note_events(each, event):
+            return each.apply(event)
 
     @cache
-    def rest(each: World) -> World:
-        with _told(each):
-            return each.rest()
+    def wait_until_stable(each: World) -> World:
+        with _note_events(each):
+            return each.wait_until_stable()
 
-    pairs = {(world, happen(world, INTERRUPTION)): None}
+    pairs = {(world, apply(world, RESTART)): None}
     for _ in range(depth):
-        followed = dict(pairs)
-        for one, twin in pairs:
+        reached = dict(pairs)
+        for steady, restarted in pairs:
             for event in events:
-                after = happen(one, event)
-                followed[after, happen(twin, event)] = None
-                followed[after, happen(after, INTERRUPTION)] = None
-        pairs = followed
-    for one, twin in pairs:
-        with _told(twin):
-            if rest(one).routes != rest(twin).routes:
-                raise BrokenError("interrupted, it comes to something else")
+                after = apply(steady, event)
+                reached[after, apply(restarted, event)] = None
+                reached[after, apply(after, RESTART)] = None
+        pairs = reached
+    for steady, restarted in pairs:
+        with _note_events(restarted):
+            if wait_until_stable(steady).routes != wait_until_stable(restarted).routes:
+                raise InvariantError("after a restart it ends with other routes")
     return len(pairs)
 
 
-def search_all(worlds: type[World], stage: str) -> None:
-    """Try every sequence, short ones first, and first where a fault in this stage may show."""
-    drains = stage in {"drains", "routes", "pipeline"}
-    variants = ("first", "last", "plain") if drains else ("plain", "first", "last")
+def search_sequences(worlds: type[World], module: str) -> None:
+    """Try every sequence, the short ones first.
+
+    ``module``: where the fault was planted; the variants that are likely to find it come first.
+    """
+    drains_first = module in {"drains", "routes", "pipeline"}
+    variants = ("first", "last", "plain") if drains_first else ("plain", "first", "last")
     for depth in (1, 2, 3):
         for variant in variants:
-            for world in beginnings(worlds, variant).values():
-                every_sequence(world, depth, EVENTS if variant == "plain" else DRAINS)
+            for world in build_starts(worlds, variant).values():
+                try_sequences(world, depth, EVENTS if variant == "plain" else DRAIN_EVENTS)
 
 
 @contextmanager
-def _told(world: World, *events: str) -> Iterator[None]:
-    """Add to an error what had happened."""
+def _note_events(world: World, *events: str) -> Iterator[None]:
+    """Add to an error which events led to it."""
     try:
         yield
-    except BrokenError as error:
-        error.add_note(" / ".join((world.weather.variant, *world.story, *events)))
+    except InvariantError as error:
+        error.add_note(" / ".join((world.surroundings.variant, *world.events, *events)))
         raise

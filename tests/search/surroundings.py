@@ -1,4 +1,4 @@
-"""What surrounds one service in a search: its profile, HAProxy, neighbors, the other region."""
+"""The surroundings of one service in a search: profile, HAProxy, neighbors, the other region."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from support.profiles import profile
 from support.snapshots import NO, UNPROVED, YES, snapshot
 
 VIP = "203.0.113.10/32"
-PEERS = ("192.0.2.4", "192.0.2.5")
-GENTLE = PEERS[1]
-"""The neighbor that is told of drains (RFC 8326)."""
-OTHER = "westeurope"
-MAP = ("/etc/haproxy/maintenance.map", "web")
-"""The maintenance map, and the key of the service in it."""
+NEIGHBORS = ("192.0.2.4", "192.0.2.5")
+GRACEFUL_NEIGHBOR = NEIGHBORS[1]
+"""The neighbor with `graceful_shutdown` (RFC 8326)."""
+OTHER_REGION = "westeurope"
+MAINTENANCE_MAP = ("/etc/haproxy/maintenance.map", "web")
+"""The map, and the key of the service in it."""
 DEADLINE = 3.0
-AHEAD = 1e9
-"""Looks go on all the time, so none of them gets too old: each is dated so far ahead."""
+FUTURE = 1e9
+"""Looks never stop, so none of them may get too old: each is dated this far in the future."""
 
-_REGIONS = ("northeurope", OTHER)
+_REGIONS = ("northeurope", OTHER_REGION)
 
 
-def _listed(*names: str) -> tuple[str, str]:
-    """Give the change that lists the regions in this order."""
+def _list_regions(*names: str) -> tuple[str, str]:
+    """Return the change of the profile that lists the regions in this order."""
     rows = (f'{{name: {name}, agent: "192.0.2.{len(name)}:80"}}' for name in names)
     return "platform: plain\n", f"platform: plain\nregions: [{', '.join(rows)}]\n"
 
@@ -41,115 +41,130 @@ VARIANTS: dict[str, tuple[tuple[str, str], ...]] = {
     "standby": (("failed: withdraw", "failed: standby"),),
     "manual": (("return: {rise", "return: {manual: true, rise"),),
     "unsteered": (("  local_as: 65010", "  prepends_steer: false\n  local_as: 65010"),),
-    "first": (_listed(*_REGIONS),),
-    "last": (_listed(*reversed(_REGIONS)),),
+    "first": (_list_regions(*_REGIONS),),
+    "last": (_list_regions(*reversed(_REGIONS)),),
 }
-"""Kinds of profiles; in the last two there is another region, and ours is listed there."""
+"""Variants of the profile.  `first` and `last` have another region; they say where ours is listed.
+"""
 
 
 @cache
-def searched(variant: str) -> Profile:
-    """Give the profile under search: the tests' own with all that may move it, and a variant."""
+def build_profile(variant: str) -> Profile:
+    """Build the profile of a search: that of the tests, with maintenance, drains and a variant."""
+    name, key = MAINTENANCE_MAP
+    neighbor = f"{{address: {GRACEFUL_NEIGHBOR}, "
     return profile(
-        ("    failed:", f"    maintenance: {{map: {MAP[0]}, key: {MAP[1]}}}\n    failed:"),
-        (f"{{address: {GENTLE}, peer_as", f"{{address: {GENTLE}, graceful_shutdown: true, peer_as"),
+        ("    failed:", f"    maintenance: {{map: {name}, key: {key}}}\n    failed:"),
+        (f"{neighbor}peer_as", f"{neighbor}graceful_shutdown: true, peer_as"),
         ("platform: plain\n", "platform: plain\ndrain: {wait: 6}\n"),
         *VARIANTS[variant],
     )
 
 
-class Shown(Enum):
-    """What HAProxy shows; ``SILENT`` leaves look after look unanswered, ``HUNG`` a single one."""
+class HaproxyState(Enum):
+    """What a look at HAProxy finds.
 
-    WELL = "well"
-    LESS = "less"
+    ``DEGRADED``: too few servers are up to be healthy.  ``MISSED``: one look got no answer.
+    ``SILENT``: no look gets an answer.
+    """
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
     FAILED = "failed"
     UNPROVED = "unproved"
     GONE = "gone"
     SILENT = "silent"
-    HUNG = "hung"
+    MISSED = "missed"
 
     @property
     def answers(self) -> bool:
-        """Whether there is somebody who answers."""
-        return self not in (Shown.GONE, Shown.SILENT, Shown.HUNG)
+        """Tell whether HAProxy answers."""
+        return self not in (HaproxyState.GONE, HaproxyState.SILENT, HaproxyState.MISSED)
 
 
 @cache
-def _look(shown: Shown, *, planned: bool) -> Observation:
+def _build_look(state: HaproxyState, *, maintenance: bool) -> Observation:
     servers = {
-        Shown.WELL: (YES, YES, YES),
-        Shown.LESS: (YES, NO, NO),
-        Shown.FAILED: (NO, NO, NO),
-        Shown.UNPROVED: (UNPROVED, UNPROVED, UNPROVED),
-    }.get(shown)
+        HaproxyState.HEALTHY: (YES, YES, YES),
+        HaproxyState.DEGRADED: (YES, NO, NO),
+        HaproxyState.FAILED: (NO, NO, NO),
+        HaproxyState.UNPROVED: (UNPROVED, UNPROVED, UNPROVED),
+    }.get(state)
     if servers is None:
-        return Gone(AHEAD, "refused")
-    return replace(snapshot(*servers, asked_at=AHEAD), entries={MAP: "on" if planned else None})
+        return Gone(FUTURE, "refused")
+    entries = {MAINTENANCE_MAP: "on" if maintenance else None}
+    return replace(snapshot(*servers, asked_at=FUTURE), entries=entries)
 
 
 @cache
-def _report(sessions: str) -> Report:
-    one, other = {
+def _build_report(sessions: str) -> Report:
+    first, second = {
         "up": (Session.UP, Session.UP),
         "half": (Session.UP, Session.DOWN),
         "down": (Session.DOWN, Session.DOWN),
         "unknown": (Session.UNKNOWN, Session.DOWN),
     }[sessions]
-    peers = {PEERS[0]: NeighborReport(one, 10.0), PEERS[1]: NeighborReport(other, 10.0)}
-    return Report("search", 1, 1, 5.0, peers)
+    neighbors = {
+        NEIGHBORS[0]: NeighborReport(first, 10.0),
+        NEIGHBORS[1]: NeighborReport(second, 10.0),
+    }
+    return Report("search", 1, 1, 5.0, neighbors)
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
-    """What is so around the service; ``since`` when HAProxy shows what it shows.
+class Surroundings:
+    """The state of everything around the service; times are own time, in seconds.
 
-    ``blind``: since when no look is taken any more.  ``other``: what the other region says when it
-    is asked: that it serves, fails or leaves; that it cannot be reached; or nothing, so that an
-    older answer gets older.
+    ``haproxy_began_at``: when HAProxy took its state.  ``looks_stopped_at``: the time of the last
+    look, None while looks go on.  ``other_region``: what the other region answers when it is asked:
+    `serves`, `fails`, `draining` or `unreachable`; with `hangs` there is no new answer, and an old
+    one gets older.
     """
 
     variant: str = "plain"
-    shown: Shown = Shown.WELL
-    since: float = 0.0
-    blind: float | None = None
+    haproxy: HaproxyState = HaproxyState.HEALTHY
+    haproxy_began_at: float = 0.0
+    looks_stopped_at: float | None = None
     sessions: str = "up"
     vip: bool = True
-    planned: bool = False
-    other: str = "serves"
+    maintenance: bool = False
+    other_region: str = "serves"
 
     def look(self, now: float) -> Observation:
-        """Give what a look at ``now`` finds, or the last one found that was taken."""
-        if self.shown is Shown.HUNG:
-            return Unreadable(now, self.since, 1, "no answer")
-        if self.shown is Shown.SILENT:
-            return Unreadable(now, self.since, 1 + int(now - self.since), "no answer")
-        look = _look(self.shown, planned=self.planned)
-        if self.blind is not None and isinstance(look, Snapshot):
-            return replace(look, asked_at=self.blind)
+        """Return what the newest look at HAProxy found."""
+        began_at = self.haproxy_began_at
+        if self.haproxy is HaproxyState.MISSED:
+            return Unreadable(now, began_at, 1, "no answer")
+        if self.haproxy is HaproxyState.SILENT:
+            return Unreadable(now, began_at, 1 + int(now - began_at), "no answer")
+        look = _build_look(self.haproxy, maintenance=self.maintenance)
+        if self.looks_stopped_at is not None and isinstance(look, Snapshot):
+            return replace(look, asked_at=self.looks_stopped_at)
         return look
 
-    def known(self, now: float) -> bool | None:
-        """Whether the looks prove that somebody serves, that nobody does, or neither."""
-        if self.shown is Shown.SILENT:
-            return False if now - self.since >= DEADLINE else None
-        if self.shown.answers and self.blind is not None and now >= self.blind + DEADLINE:
+    def serves(self, now: float) -> bool | None:
+        """Tell whether the looks prove that the service can serve; None: they prove nothing."""
+        if self.haproxy is HaproxyState.SILENT:
+            return False if now - self.haproxy_began_at >= DEADLINE else None
+        stopped_at = self.looks_stopped_at
+        if self.haproxy.answers and stopped_at is not None and now >= stopped_at + DEADLINE:
             return False
-        if self.shown in (Shown.WELL, Shown.LESS):
+        if self.haproxy in (HaproxyState.HEALTHY, HaproxyState.DEGRADED):
             return True
-        return False if self.shown in (Shown.FAILED, Shown.GONE) else None
+        return False if self.haproxy in (HaproxyState.FAILED, HaproxyState.GONE) else None
 
-    def lease(self, held: tuple[Route, ...] | None) -> LeaseView:
-        """Give the lease as the agent sees it; of a lost connection the last report is left."""
+    def lease_view(self, leased: tuple[Route, ...] | None) -> LeaseView:
+        """Return the lease as the agent sees it; a lost connection leaves the last report."""
         lost = self.sessions == "lost"
-        return LeaseView(not lost, _report("up" if lost else self.sessions), held)
+        return LeaseView(not lost, _build_report("up" if lost else self.sessions), leased)
 
-    def answer(self, now: float) -> RegionReport:
-        """Give the other region's answer to a question at ``now``."""
-        if self.other == "unreachable":
+    def region_report(self, now: float) -> RegionReport:
+        """Return the other region's answer to a request at ``now``."""
+        if self.other_region == "unreachable":
             return RegionReport(now, detail="does not answer")
-        return RegionReport(now, {VIP: VipReport(self.other != "fails", self.other == "leaves")})
+        serves, draining = self.other_region != "fails", self.other_region == "draining"
+        return RegionReport(now, {VIP: VipReport(serves, draining)})
 
-    def calm(self) -> Weather:
-        """Give better weather, HAProxy as it is."""
-        return replace(self, blind=None, sessions="up", vip=True, planned=False)
+    def recover(self) -> Surroundings:
+        """Return surroundings in which all is well; the state of HAProxy stays as it is."""
+        return replace(self, looks_stopped_at=None, sessions="up", vip=True, maintenance=False)

@@ -1,4 +1,4 @@
-"""Faults reach all code that a search runs, and nothing but a fault makes it find something."""
+"""A planted fault reaches all code that a search runs, and a copy without one passes it."""
 
 from __future__ import annotations
 
@@ -12,91 +12,105 @@ from types import FunctionType, ModuleType
 import pytest
 
 from search import planting
-from search.planting import DECISIONS, MODULES, TOGETHER, anew, chain, graph, planted
-from search.sequences import DRAINS, EVENTS, every_sequence
+from search.planting import (
+    DECISION_SEARCH,
+    LEASE_SEARCH,
+    MODULES,
+    copy_chain,
+    find_chain,
+    import_graph,
+    plant_fault,
+)
+from search.sequences import DRAIN_EVENTS, EVENTS, try_sequences
 
 
-def run(search: str) -> list[str]:
-    """Name every module of the package that a search runs."""
-    return sorted(name for name in graph(search) if name.startswith("anycastd."))
+def list_searched(search: str) -> list[str]:
+    """List the modules of the package that a search runs."""
+    return sorted(name for name in import_graph(search) if name.startswith("anycastd."))
 
 
-RUN = [(search, name) for search in (DECISIONS, TOGETHER) for name in run(search)]
+SEARCHED_MODULES = [
+    (search, name) for search in (DECISION_SEARCH, LEASE_SEARCH) for name in list_searched(search)
+]
 
 
-def test_what_is_planted_in_is_run() -> None:
-    """Each name in the table is one of a module that some search runs."""
-    assert set(MODULES.values()) <= {name for _, name in RUN}
+def test_modules_with_faults_are_searched() -> None:
+    """Every module of the table is run by a search."""
+    assert set(MODULES.values()) <= {name for _, name in SEARCHED_MODULES}
 
 
-def test_a_fault_at_the_bottom_reaches_the_pass() -> None:
-    """The composition, and all between, use the module with the fault; nobody else does."""
+def test_a_fault_in_the_lowest_module_reaches_the_decision() -> None:
+    """The copies use the module with the fault; the modules that were imported before do not."""
     lowest, top = MODULES["reasons"], MODULES["pipeline"]
-    assert not graph(DECISIONS)[lowest], f"{lowest} is not at the bottom any more"
+    assert not import_graph(DECISION_SEARCH)[lowest], f"{lowest} imports other modules now"
     old, new = '("every rule is true", "")', '("planted", "")'
-    copies = anew(DECISIONS, lowest, lambda source: source.replace(old, new))
+    copies = copy_chain(DECISION_SEARCH, lowest, lambda source: source.replace(old, new))
 
-    def said(pipeline: ModuleType, weather: ModuleType) -> str:
-        inputs = pipeline.Inputs(pipeline.Evidence({"main": weather.Weather().look(0.0)}))
-        step = pipeline.advance(weather.searched("plain"), {}, inputs, 0.0)
-        sentence: str = step.decisions["web"].verdict.serve.reason.sentence
+    def read_sentence(pipeline: ModuleType, surroundings: ModuleType) -> str:
+        look = surroundings.Surroundings().look(0.0)
+        inputs = pipeline.Inputs(pipeline.Evidence({"main": look}))
+        result = pipeline.advance(surroundings.build_profile("plain"), {}, inputs, 0.0)
+        sentence: str = result.decisions["web"].verdict.serve.reason.sentence
         return sentence
 
-    assert said(copies[top], copies["search.surroundings"]) == "planted"
-    assert said(import_module(top), import_module("search.surroundings")) == "every rule is true"
+    surroundings = "search.surroundings"
+    assert read_sentence(copies[top], copies[surroundings]) == "planted"
+    assert read_sentence(import_module(top), import_module(surroundings)) == "every rule is true"
 
 
-def test_a_fault_at_the_bottom_reaches_the_lease() -> None:
-    """So it is with the lease's machine."""
+def test_a_fault_in_the_lowest_module_reaches_the_lease() -> None:
+    """The same for the state machine of the lease."""
     lowest, top = MODULES["session"], MODULES["machine"]
-    assert not graph(TOGETHER)[lowest], f"{lowest} is not at the bottom any more"
-    copies = anew(TOGETHER, lowest, lambda source: f"{source}\nNO_CONNECTION = 'planted'\n")
+    assert not import_graph(LEASE_SEARCH)[lowest], f"{lowest} imports other modules now"
+    fault = "\nNO_CONNECTION = 'planted'\n"
+    copies = copy_chain(LEASE_SEARCH, lowest, lambda source: source + fault)
 
-    def said(machine: ModuleType, leases: ModuleType) -> set[str]:
-        rig = leases.LeaseRig()
+    def read_details(machine: ModuleType, lease_rig: ModuleType) -> set[str]:
+        rig = lease_rig.LeaseRig()
         assert type(rig.lease) is machine.LeaseMachine
         rig.exabgp.up.clear()
         rig.carry_out(rig.lease.start(rig.now))
-        return {peer.detail for peer in rig.lease.neighbors.values()}
+        return {neighbor.detail for neighbor in rig.lease.neighbors.values()}
 
-    assert said(copies[top], copies["support.lease_rig"]) == {"planted"}
-    assert "planted" not in said(import_module(top), import_module("support.lease_rig"))
+    lease_rig = "support.lease_rig"
+    assert read_details(copies[top], copies[lease_rig]) == {"planted"}
+    assert "planted" not in read_details(import_module(top), import_module(lease_rig))
 
 
-@pytest.mark.parametrize(("search", "name"), RUN)
-def test_nothing_of_a_chain_is_left_in_its_copy(search: str, name: str) -> None:
-    """No function, class or value of a module that was run anew is one of before."""
+@pytest.mark.parametrize(("search", "name"), SEARCHED_MODULES)
+def test_a_copy_uses_nothing_of_the_original(search: str, name: str) -> None:
+    """No function, class or value in the copies is one of the modules that were copied."""
     before = dict(sys.modules)
-    copies = anew(search, name)
-    assert list(copies) == chain(search, name)
+    copies = copy_chain(search, name)
+    assert list(copies) == find_chain(search, name)
     assert all(sys.modules[each] is before[each] for each in copies)
-    old = _made({each: before[each] for each in copies})
-    new = _made(copies)
+    old = _name_objects({each: before[each] for each in copies})
+    new = _name_objects(copies)
     assert set(old.values()) == set(new.values())
-    reached = _reached(copies)
+    reached = _reach_objects(copies)
     assert new.keys() <= reached
     assert not [old[found] for found in reached if found in old]
 
 
-@pytest.mark.parametrize("name", run(DECISIONS))
-def test_without_a_fault_a_copy_keeps_every_promise(name: str) -> None:
-    """What is found in a copy is found for its fault, and not for being one."""
-    worlds = anew(DECISIONS, name)[DECISIONS].World
-    for variant, events in (("plain", EVENTS), ("first", DRAINS)):
+@pytest.mark.parametrize("name", list_searched(DECISION_SEARCH))
+def test_a_copy_without_a_fault_passes_the_decision_search(name: str) -> None:
+    """So what a search finds in a copy is its fault."""
+    worlds = copy_chain(DECISION_SEARCH, name)[DECISION_SEARCH].World
+    for variant, events in (("plain", EVENTS), ("first", DRAIN_EVENTS)):
         world = worlds.begin(variant)
-        assert every_sequence(world, 1, events)
-        assert every_sequence(world.settle().happen(events[0]), 1, events)
+        assert try_sequences(world, 1, events)
+        assert try_sequences(world.recover().apply(events[0]), 1, events)
 
 
-@pytest.mark.parametrize("name", run(TOGETHER))
-def test_without_a_fault_a_copy_of_the_lease_keeps_every_promise(name: str) -> None:
-    """So it is with agent and lease together."""
-    together = anew(TOGETHER, name)[TOGETHER]
-    together.search(together.LeaseMachine, 3, shrink=False)
+@pytest.mark.parametrize("name", list_searched(LEASE_SEARCH))
+def test_a_copy_without_a_fault_passes_the_lease_search(name: str) -> None:
+    """The same for agent and lease together."""
+    copy = copy_chain(LEASE_SEARCH, name)[LEASE_SEARCH]
+    copy.search_lease(copy.LeaseMachine, 3, shrink=False)
 
 
 @pytest.mark.parametrize(
-    ("old", "why"),
+    ("old", "message"),
     [
         ("no such text", "has 0 times: no such text"),
         ("def judge_service(", rf"has 0 times \(but {MODULES['verdict']} has it\): def judge"),
@@ -104,20 +118,22 @@ def test_without_a_fault_a_copy_of_the_lease_keeps_every_promise(name: str) -> N
         ("", r"has \d+ times"),
     ],
 )
-def test_a_fault_whose_text_is_not_there_once_is_none(old: str, why: str) -> None:
-    """A source that has changed must not leave a test that tests nothing."""
-    with pytest.raises(AssertionError, match=why):
-        planted("policy", old, "something else")
+def test_the_text_to_replace_must_be_there_once(old: str, message: str) -> None:
+    """Otherwise a change of the source would leave a test that plants nothing."""
+    with pytest.raises(AssertionError, match=message):
+        plant_fault("policy", old, "something else")
 
 
-def test_a_module_that_is_not_run_takes_no_fault() -> None:
-    """Nobody would find it."""
-    with pytest.raises(AssertionError, match=f"{DECISIONS} does not run {MODULES['machine']}"):
-        anew(DECISIONS, MODULES["machine"])
+def test_a_fault_in_a_module_that_is_not_searched_is_refused() -> None:
+    """The search could not find it."""
+    with pytest.raises(
+        AssertionError, match=f"{DECISION_SEARCH} does not run {MODULES['machine']}"
+    ):
+        copy_chain(DECISION_SEARCH, MODULES["machine"])
 
 
-def test_packages_are_run_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Modules may be in packages, and be imported in all ways there are."""
+def test_modules_of_packages_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules may be in packages, and be imported in every way that Python has."""
     sources = {
         "planting_package/__init__.py": "",
         "planting_package/deep/__init__.py": "from planting_package.deep.low import Low",
@@ -145,7 +161,7 @@ def test_packages_are_run_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return source.replace("sound", "planted")
 
     before = import_module("planting_top")
-    top = anew("planting_top", low, edit)["planting_top"]
+    top = copy_chain("planting_top", low, edit)["planting_top"]
     for each in "abcd":
         sound, faulty = getattr(before, each), getattr(top, each)
         assert (sound.Low.word, faulty.Low.word) == ("sound", "planted")
@@ -154,38 +170,38 @@ def test_packages_are_run_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert import_module(low).Low is before.a.Low
     assert before.c.planting_package.deep.low.Low is before.a.Low
     with pytest.raises(AssertionError, match="in a function"):
-        anew("planting_late", low, edit)
+        copy_chain("planting_late", low, edit)
     with pytest.raises(AssertionError, match="write it in full"):
-        anew("planting_relative", low, edit)
+        copy_chain("planting_relative", low, edit)
 
 
-def _made(modules: Mapping[str, ModuleType]) -> dict[int, str]:
-    """Name what modules make themselves, by its id: classes, functions, values of their classes."""
+def _name_objects(modules: Mapping[str, ModuleType]) -> dict[int, str]:
+    """Name the classes and functions of modules, and values of these classes, by their id."""
     made = {id(module): name for name, module in modules.items()}
     for name, module in modules.items():
         found = vars(module).values()
         classes = [each for each in found if isinstance(each, type) and each.__module__ == name]
         for names in (vars(module), *map(vars, classes)):
-            for word, value in names.items():
+            for attribute, value in names.items():
                 if getattr(value, "__module__", "") == name:
-                    made[id(value)] = f"{name}.{word}"
+                    made[id(value)] = f"{name}.{attribute}"
     return made
 
 
-def _reached(copies: Mapping[str, ModuleType]) -> set[int]:
-    """Give the ids of all that copies hold, and of what they only use: that is not looked into."""
+def _reach_objects(copies: Mapping[str, ModuleType]) -> set[int]:
+    """Return the ids of all objects of the copies, and of the objects that these refer to."""
     reached: dict[int, object] = {}
     left: list[object] = list(copies.values())
     while left:
         value = left.pop()
         if id(value) not in reached:
             reached[id(value)] = value
-            if _holds(value, copies):
+            if _is_of_copies(value, copies):
                 left += gc.get_referents(value)
     return set(reached)
 
 
-def _holds(value: object, copies: Mapping[str, ModuleType]) -> bool:
+def _is_of_copies(value: object, copies: Mapping[str, ModuleType]) -> bool:
     if isinstance(value, ModuleType):
         return copies.get(value.__name__) is value
     if isinstance(value, type | FunctionType):

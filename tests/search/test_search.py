@@ -1,77 +1,71 @@
-"""Search: every short sequence of what may happen, and long random ones, against what must hold.
+"""Search: every short sequence of events, and long random ones, checked against the invariants.
 
-``make search`` searches longer and deeper; so that a run can be repeated, nothing is left to chance
-here.  ``test_search_faults`` shows that the search would find faults.
+`make search` searches longer and deeper.  Without it nothing is random, so that a run can be
+repeated.  ``test_search_faults`` shows that the search finds faults.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from search.effort import LONG, PATIENCE
-from search.random_days import LOSES, search
-from search.sequences import (
-    DRAINS,
-    EVENTS,
-    beginnings,
-    every_interruption,
-    every_sequence,
-)
+from search.effort import LONG, SEARCH_TIMEOUT
+from search.random_search import LOST_BY_RESTART, search_randomly
+from search.sequences import DRAIN_EVENTS, EVENTS, build_starts, try_restarts, try_sequences
 from search.surroundings import VARIANTS
 from search.world import World
 
 DEPTH = 4 if LONG else 3
 EXAMPLES = 5_000 if LONG else 120
-MORE = (
+MORE_EVENTS = (
     *EVENTS,
-    "see hung",
+    "haproxy missed",
     "sessions half",
     "drain stop",
-    "map on",
-    "map off",
+    "maintenance on",
+    "maintenance off",
     "return",
     "restart late forgotten",
     "wait 4000",
 )
 
 
-@pytest.mark.parametrize("begin", ["fresh", "preferred", "degraded", "failed"])
-@pytest.mark.timeout(PATIENCE)
-def test_every_short_sequence(begin: str) -> None:
-    """All of them keep every promise at every pass, and end at the level that fits."""
-    assert every_sequence(beginnings(World)[begin], DEPTH, EVENTS) > len(EVENTS)
+@pytest.mark.parametrize("start", ["fresh", "preferred", "degraded", "failed"])
+@pytest.mark.timeout(SEARCH_TIMEOUT)
+def test_every_short_sequence(start: str) -> None:
+    """Every invariant holds after every pass, and each sequence ends at the level that fits."""
+    assert try_sequences(build_starts(World)[start], DEPTH, EVENTS) > len(EVENTS)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.timeout(PATIENCE)
+@pytest.mark.timeout(SEARCH_TIMEOUT)
 def test_every_sequence_of_every_variant(variant: str) -> None:
-    """With other profiles, and with more that may happen, all shorter sequences."""
-    for begin in ("fresh", "preferred", "failed", "drained"):
-        world = beginnings(World, variant)[begin]
-        assert every_sequence(world, DEPTH - 1, MORE) > len(MORE)
+    """The same with other profiles and more events, and shorter sequences."""
+    for start in ("fresh", "preferred", "failed", "drained"):
+        world = build_starts(World, variant)[start]
+        assert try_sequences(world, DEPTH - 1, MORE_EVENTS) > len(MORE_EVENTS)
 
 
 @pytest.mark.parametrize("variant", ["first", "last"])
-@pytest.mark.timeout(PATIENCE)
+@pytest.mark.timeout(SEARCH_TIMEOUT)
 def test_every_sequence_of_drains(variant: str) -> None:
-    """Operators, another region, restarts; ours is listed first or last."""
-    for begin in ("preferred", "leaving", "drained"):
-        world = beginnings(World, variant)[begin]
-        assert every_sequence(world, DEPTH, DRAINS) > len(DRAINS)
+    """Drains, another region and restarts; our region is listed first or last."""
+    for start in ("preferred", "draining", "drained"):
+        world = build_starts(World, variant)[start]
+        assert try_sequences(world, DEPTH, DRAIN_EVENTS) > len(DRAIN_EVENTS)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.timeout(PATIENCE)
-def test_every_interruption(variant: str) -> None:
-    """The agent is another one at any point, inside its lease: it ends with the same routes."""
-    happens = DRAINS if variant in {"first", "last"} else (*EVENTS, "return")
-    events = tuple(event for event in happens if not event.endswith(LOSES))
-    for begin in ("preferred", "failed", "drained"):
-        world = beginnings(World, variant)[begin]
-        assert every_interruption(world, DEPTH - 1, events) > len(events)
+@pytest.mark.timeout(SEARCH_TIMEOUT)
+def test_every_restart(variant: str) -> None:
+    """A restart of the agent before the lease expires changes no routes in the end."""
+    candidates = DRAIN_EVENTS if variant in {"first", "last"} else (*EVENTS, "return")
+    events = tuple(event for event in candidates if not event.endswith(LOST_BY_RESTART))
+    for start in ("preferred", "failed", "drained"):
+        world = build_starts(World, variant)[start]
+        assert try_restarts(world, DEPTH - 1, events) > len(events)
 
 
-@pytest.mark.timeout(PATIENCE)
-def test_random_days() -> None:
-    """Longer stories than can be enumerated, made by rules, shrunk to the shortest that breaks."""
-    search(World, EXAMPLES)
+@pytest.mark.timeout(SEARCH_TIMEOUT)
+def test_random_sequences() -> None:
+    """Sequences that are too long to be enumerated."""
+    search_randomly(World, EXAMPLES)

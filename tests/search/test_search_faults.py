@@ -1,22 +1,22 @@
-"""What the search is worth: faults planted in copies of the source, each of which it finds."""
+"""The search finds faults: each of these is planted in a copy of the sources, and found."""
 
 from __future__ import annotations
 
 import pytest
 
-from search.effort import BrokenError
-from search.planting import planted
-from search.random_days import search
+from search.effort import InvariantError
+from search.planting import plant_fault
+from search.random_search import search_randomly
 from search.sequences import (
-    INTERRUPTION,
-    beginnings,
-    every_interruption,
-    every_sequence,
-    search_all,
+    RESTART,
+    build_starts,
+    search_sequences,
+    try_restarts,
+    try_sequences,
 )
 from search.world import World
 
-FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what is there instead
+FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, text of the fault
     (
         "policy",
         "a wait lowers",
@@ -55,7 +55,7 @@ FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what 
     ),
     (
         "policy",
-        "unknown holds for ever",
+        "the last known value counts for ever",
         "serve = update_from_finding(memory.serve, verdict.serve, verdict.believe_for, now)",
         "serve = update_from_finding(memory.serve, verdict.serve, 1e9, now)",
     ),
@@ -89,43 +89,43 @@ FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what 
     ),
     (
         "policy",
-        "an agent that comes back forgets that nothing is announced",
+        "a new agent forgets that nothing is announced",
         "return replace(memory, changed_at=now) if unseen else memory",
         "return replace(memory, serve=LastKnown(True, 0.0))",
     ),
     (
         "policy",
-        "an agent that comes back forgets the spacing",
+        "a new agent forgets the spacing",
         "        memory = replace(memory, changed_at=now)\n    return",
         "    return",
     ),
     (
         "policy",
-        "it does not wake itself",
+        "no pass is due when a wait ends",
         "wake_at=_next_wake(verdict, memory, caps, now),",
         "wake_at=None,",
     ),
     (
         "policy",
-        "an agent that comes back does not count the end of the lease as a change",
+        "a new agent does not count the expiry of the lease as a change",
         "unseen = memory.announced or not memory.restored",
         "unseen = False",
     ),
     (
         "pipeline",
-        "it speaks before it has heard the lease",
+        "routes are wanted before the first report of the lease",
         "ready = complete and inputs.lease.leased is not None",
         "ready = complete",
     ),
     (
         "pipeline",
-        "drains are not handed on",
+        "drains have no effect",
         "drain = effects[name][0].cap if name in effects else None",
         "drain = None",
     ),
     (
         "pipeline",
-        "a drained service is told like any other",
+        "a drained service has no community of RFC 8326",
         "wanted=wanted_routes(profile, levels, effects) if ready",
         "wanted=wanted_routes(profile, levels) if ready",
     ),
@@ -137,19 +137,19 @@ FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what 
     ),
     (
         "pipeline",
-        "after the end of the lease it comes back as it was",
+        "after an expiry it returns at its old level",
         "replace(each, level=Level.WITHDRAWN, level_began_at=now, changed_at=now)",
         "replace(each, level_began_at=now)",
     ),
     (
         "pipeline",
-        "it does not wake for the end of a drain",
+        "no pass is due when a drain ends",
         "    wake += draining.wake_times(going)\n",
         "",
     ),
     (
         "routes",
-        "standby is told like degraded",
+        "standby has the path of degraded",
         "return service.standby.prepend",
         "return service.degraded.prepend",
     ),
@@ -161,13 +161,13 @@ FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what 
     ),
     (
         "drains",
-        "a drained service comes back when another region fails",
+        "a drained service returns when another region fails",
         "    if name in drain.withdrawn_at:\n        cap =",
         "    if name in drain.withdrawn_at and (guard is None or guard.serves):\n        cap =",
     ),
     (
         "drains",
-        "an answer counts for ever",
+        "a report counts for ever",
         (
             "            or report.asked_at <= began_at + REPORT_MARGIN\n"
             "            or now - report.asked_at > REPORT_LIFETIME\n"
@@ -176,25 +176,25 @@ FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what 
     ),
     (
         "drains",
-        "an answer from before the drain counts",
+        "a report from before the drain counts",
         "            or report.asked_at <= began_at + REPORT_MARGIN\n",
         "",
     ),
     (
         "drains",
-        "a region that is drained itself counts",
+        "a region that is drained itself counts as serving",
         "        elif not vip.draining:\n",
         "        elif vip:\n",
     ),
     (
         "drains",
-        "of two that are drained both leave",
+        "both of two drained regions withdraw",
         "names[names.index(profile.region) + 1 :] if",
         "names if",
     ),
     (
         "drains",
-        "of two that are drained nobody leaves",
+        "none of two drained regions withdraws",
         "names[names.index(profile.region) + 1 :] if",
         "[] if",
     ),
@@ -206,37 +206,37 @@ FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what 
     ),
     (
         "drains",
-        "the higher of two drains counts",
+        "the higher cap of two drains counts",
         "key=lambda effect: (effect.cap.level,",
         "key=lambda effect: (-effect.cap.level,",
     ),
     (
         "drains",
-        "another agent begins to wait anew",
+        "a new agent begins the wait of a drain again",
         '"age": now - drain.began_at',
         '"age": 0.0',
     ),
     (
         "drains",
-        "another agent does not know what was withdrawn",
+        "a new agent forgets what a drain has withdrawn",
         "{name: now - at for name, at in drain.withdrawn_at.items()}",
         "{}",
     ),
     (
         "drains",
-        "another agent lets a drain last for ever",
+        "a new agent forgets the end of a drain",
         '"left": None if drain.ends_at is None else drain.ends_at - now',
         '"left": None',
     ),
     (
         "drains",
-        "an answer counts for longer than is said",
+        "a report counts for too long",
         "REPORT_LIFETIME = 5.0",
         "REPORT_LIFETIME = 500.0",
     ),
     (
         "snapshot",
-        "a server counts whatever its check says",
+        "a server counts whatever its check finds",
         "proved=[server.usable for server in self.servers].count(yes)",
         "proved=len(self.servers)",
     ),
@@ -248,66 +248,70 @@ FAULTS = [  # in one of planting.MODULES, the fault in words, its text and what 
     ),
     (
         "conditions",
-        "a look counts for ever",
+        "a look at HAProxy counts for ever",
         "        if now < changes_at:\n",
         "        if changes_at:\n",
     ),
     (
         "finding",
-        "any rule is enough",
+        "one of all rules is enough",
         "if part.truth < decisive.truth if every else",
         "if part.truth > decisive.truth if every else",
     ),
     (
         "last_known",
-        "what is unknown is believed at once",
+        "the last known value never counts",
         "    return ends_at is not None and now >= ends_at\n",
         "    return ends_at is not None\n",
     ),
 ]
 
 
-def faulty(stage: str, old: str, new: str) -> type[World]:
-    """Give worlds in which the agent has a fault."""
-    worlds: type[World] = planted(stage, old, new).World
+def build_faulty_worlds(module: str, old: str, new: str) -> type[World]:
+    """Return a class of worlds whose agent has a fault."""
+    worlds: type[World] = plant_fault(module, old, new).World
     return worlds
 
 
 @pytest.mark.parametrize(
-    ("stage", "old", "new"), [(f[0], *f[2:]) for f in FAULTS], ids=[f[1] for f in FAULTS]
+    ("module", "old", "new"), [(f[0], *f[2:]) for f in FAULTS], ids=[f[1] for f in FAULTS]
 )
-def test_the_search_finds_planted_faults(stage: str, old: str, new: str) -> None:
-    """A search that finds nothing proves something only if it would find these."""
-    worlds = faulty(stage, old, new)
-    with pytest.raises(BrokenError):
-        search_all(worlds, stage)
+def test_the_search_finds_planted_faults(module: str, old: str, new: str) -> None:
+    """Every sequence is tried, the short ones first, until an invariant does not hold."""
+    worlds = build_faulty_worlds(module, old, new)
+    with pytest.raises(InvariantError):
+        search_sequences(worlds, module)
 
 
-BY_CHANCE = [
+FOUND_AT_RANDOM = [
     fault
     for fault in [
         *FAULTS[:9],
         *(fault for fault in FAULTS if fault[0] == "drains" and fault[1].startswith("a drain")),
     ]
-    # Chance does not find these each time.
+    # A random search does not find these each time.
     if fault[1] not in {"the spacing is ignored on the way down", "the hold-down does not double"}
 ]
 
 
 @pytest.mark.parametrize(
-    ("stage", "old", "new"), [(f[0], *f[2:]) for f in BY_CHANCE], ids=[f[1] for f in BY_CHANCE]
+    ("module", "old", "new"),
+    [(f[0], *f[2:]) for f in FOUND_AT_RANDOM],
+    ids=[f[1] for f in FOUND_AT_RANDOM],
 )
-def test_random_days_find_planted_faults(stage: str, old: str, new: str) -> None:
-    """Chance finds what is found from many sides; the others are for every sequence."""
-    worlds = faulty(stage, old, new)
-    with pytest.raises(BrokenError):
-        search(worlds, 1_000, shrink=False)
+def test_the_random_search_finds_planted_faults(module: str, old: str, new: str) -> None:
+    """A random search finds the faults that many sequences show."""
+    worlds = build_faulty_worlds(module, old, new)
+    with pytest.raises(InvariantError):
+        search_randomly(worlds, 1_000, shrink=False)
 
 
-def test_interruptions_show_what_an_agent_does_not_keep() -> None:
-    """Each pass of the next agent is right by what it knows; only the end differs."""
-    worlds = faulty("memory", '"returned": age(memory.returned_at)', '"returned": None')
-    world = beginnings(worlds, "manual")["failed"]
-    every_sequence(world, 2, ("return", INTERRUPTION, "wait 40"))
-    with pytest.raises(BrokenError, match="comes to something else"):
-        every_interruption(world, 1, ("return",))
+def test_restarts_show_what_an_agent_does_not_keep() -> None:
+    """No pass breaks an invariant here: only the routes in the end differ."""
+    worlds = build_faulty_worlds(
+        "memory", '"returned": age(memory.returned_at)', '"returned": None'
+    )
+    world = build_starts(worlds, "manual")["failed"]
+    try_sequences(world, 2, ("return", RESTART, "wait 40"))
+    with pytest.raises(InvariantError, match="ends with other routes"):
+        try_restarts(world, 1, ("return",))

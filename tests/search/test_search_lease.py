@@ -1,7 +1,7 @@
-"""Search: the agent's core and the lease's machine together, over a wire that nobody should trust.
+"""Search: agent and lease together, over a connection that loses, repeats and reorders messages.
 
-Messages are lost, repeated and reordered; agents and lease processes die and are started again;
-either side stalls.  Whatever happens, nothing is held past its time.
+Agents and lease processes end and are started again, and either side stalls.  Whatever happens, no
+route is announced longer than its lease.
 """
 
 from __future__ import annotations
@@ -13,120 +13,124 @@ import pytest
 
 from anycastd.lease.machine import LeaseMachine
 from anycastd.lease.messages import Want
-from search.effort import LONG, PATIENCE
-from search.lease_world import search
-from search.planting import TOGETHER, planted
+from search.effort import LONG, SEARCH_TIMEOUT
+from search.lease_world import search_lease
+from search.planting import LEASE_SEARCH, plant_fault
 from support.lease_rig import LeaseRig, route, want
 
 
-@pytest.mark.timeout(PATIENCE)
+@pytest.mark.timeout(SEARCH_TIMEOUT)
 def test_agent_and_lease_together() -> None:
-    """Whatever is lost, repeated or reordered, and whoever dies or stalls."""
-    search(LeaseMachine, 3_000 if LONG else 60)
+    """Every invariant holds, whatever is lost, repeated, reordered, replaced or stalled."""
+    search_lease(LeaseMachine, 3_000 if LONG else 60)
 
 
 class RenewsByRepetition(LeaseMachine):
-    """A lease that takes every message for a new one."""
+    """A lease that accepts every message as a new one."""
 
     def on_message(self, connection: int, line: bytes, now: float) -> list[Any]:
-        """Take a line of an agent's."""
+        """Handle a line from an agent."""
         self.serial = 0
         return super().on_message(connection, line, now)
 
 
-class NeverRunsOut(LeaseMachine):
-    """A lease whose time does not end."""
+class NeverExpires(LeaseMachine):
+    """A lease that does not expire."""
 
     def tick(self, now: float) -> list[Any]:
-        """Let time pass."""
+        """Advance time."""
         if self.expires_at is not None:
             self.expires_at = now + 1.0
         return super().tick(now)
 
 
 class KeepsOnEmpty(LeaseMachine):
-    """A lease that takes an empty set for no news."""
+    """A lease that ignores an empty set of routes."""
 
     def on_message(self, connection: int, line: bytes, now: float) -> list[Any]:
-        """Take a line of an agent's."""
-        said = Want.load(line)
-        if not said.routes and self.adj_rib_out.requested:
-            self.serial = said.serial
+        """Handle a line from an agent."""
+        want = Want.load(line)
+        if not want.routes and self.adj_rib_out.requested:
+            self.serial = want.serial
             return []
         return super().on_message(connection, line, now)
 
 
-class TakesWhatIsOld(LeaseMachine):
-    """A lease that takes what was decided before it ran out."""
+class AcceptsOldDecisions(LeaseMachine):
+    """A lease that accepts a message that was decided before its expiry was received."""
 
     def on_message(self, connection: int, line: bytes, now: float) -> list[Any]:
-        """Take a line of an agent's."""
+        """Handle a line from an agent."""
         return super().on_message(
             connection, replace(Want.load(line), expirations=None).dump(), now
         )
 
 
-@pytest.mark.parametrize("faulty", [RenewsByRepetition, NeverRunsOut, KeepsOnEmpty, TakesWhatIsOld])
+@pytest.mark.parametrize(
+    "faulty", [RenewsByRepetition, NeverExpires, KeepsOnEmpty, AcceptsOldDecisions]
+)
 def test_the_search_finds_planted_faults(faulty: type[LeaseMachine]) -> None:
-    """A search that finds nothing proves something only if it would find these."""
+    """Each of these breaks an invariant."""
     with pytest.raises(AssertionError):
-        search(faulty, 1_000, shrink=False)
+        search_lease(faulty, 1_000, shrink=False)
 
 
-OUTLIVES = "it outlives its agent"
-LATE = "held past its time"
-ANEW = "it comes back as if nothing had happened"
-FAULTS = [  # in one of planting.MODULES: words, its text, what is there instead, what that breaks
+WITHOUT_AGENT = "announced after the end of its agent"
+EXPIRED = "announced after the lease must have expired"
+SHORTER_PATH = "announced at a shorter path soon after an expiry"
+FAULTS = [  # key of planting.MODULES, name, text of the source, text of the fault, broken invariant
     (
         "messages",
-        "the lease forgets what an agent knows",
+        "the lease does not read the expirations that an agent has seen",
         'expirations = data.get("lapses")\n            want =',
         "expirations = None\n            want =",
-        ANEW,
+        SHORTER_PATH,
     ),
     (
         "owner",
-        "nobody remembers which agent holds the lease",
+        "the lease forgets the epoch of its owner",
         "self.connection, self.epoch, self.pid = connection, want.epoch, want.pid",
         "self.connection, self.pid = connection, want.pid",
-        LATE,
+        EXPIRED,
     ),
     (
         "machine",
-        "a lease lasts longer than was asked for",
+        "the lease ignores the requested time to live",
         "now + min(want.ttl, self.settings.ttl_max) if want.routes",
         "now + self.settings.ttl_max if want.routes",
-        LATE,
+        EXPIRED,
     ),
     (
         "machine",
-        "what was inherited is held for ever",
+        "inherited routes do not expire",
         "self.expires_at = now + self.settings.inherit_ttl if rib else None",
         "self.expires_at = None",
-        OUTLIVES,
+        WITHOUT_AGENT,
     ),
     (
         "pipeline",
-        "after the end of the lease it comes back as it was",
+        "after an expiry it returns at its old level",
         "replace(each, level=Level.WITHDRAWN, level_began_at=now, changed_at=now)",
         "replace(each, level_began_at=now)",
-        ANEW,
+        SHORTER_PATH,
     ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("part", "old", "new", "broken"), [(f[0], *f[2:]) for f in FAULTS], ids=[f[1] for f in FAULTS]
+    ("module", "old", "new", "broken"), [(f[0], *f[2:]) for f in FAULTS], ids=[f[1] for f in FAULTS]
 )
-def test_the_search_finds_faults_in_every_part(part: str, old: str, new: str, broken: str) -> None:
-    """However many modules there are between the fault and the machine."""
-    together = planted(part, old, new, TOGETHER)
+def test_the_search_finds_faults_in_every_module(
+    module: str, old: str, new: str, broken: str
+) -> None:
+    """The module with the fault may be far below the state machine of the lease."""
+    faulty = plant_fault(module, old, new, LEASE_SEARCH)
     with pytest.raises(AssertionError, match=broken):
-        together.search(together.LeaseMachine, 1_000, shrink=False)
+        faulty.search_lease(faulty.LeaseMachine, 1_000, shrink=False)
 
 
-def test_a_message_that_comes_again_renews_nothing() -> None:
-    """Repeated or overtaken, it is answered, and changes neither the set nor its time."""
+def test_a_repeated_message_renews_nothing() -> None:
+    """A repeated or overtaken message is answered, and changes neither routes nor expiry."""
     rig = LeaseRig()
     first, second = want(1, route()), want(2, route(asns=3))
     rig.send(1, first)

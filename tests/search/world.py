@@ -1,9 +1,8 @@
-"""A world around one service's machine, for searches: what may happen to it.
+"""A service with its agent, its surroundings and an observer, and all events that may happen to it.
 
-A ``World`` is a value: a search may go on from it in many ways.  Each pass goes through the one
-composition of the stages, and is held against what an ``Onlooker`` knows.  A search begins with a
-class of worlds, so that it can be given one of code with a fault in it (``planting``), and be seen
-to find it.
+A `World` is an immutable value: a search continues from it in many ways.  Each pass is one call of
+`advance`, the only composition of the stages, and the observer checks it.  A search begins with a
+class of worlds, so that it can also be given one of code with a planted fault (``planting``).
 """
 
 from __future__ import annotations
@@ -24,119 +23,130 @@ from anycastd.decision.drains import (
     load_drains,
     needs_region_reports,
 )
+from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory, dump_memory, load_memory
 from anycastd.decision.pipeline import Inputs, VipState, advance, restart_at_withdrawn
 from anycastd.decision.region_report import RegionReport
 from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR
 from anycastd.evidence.sources import Evidence
-from search.effort import BrokenError
+from search.effort import InvariantError
 from search.invariants import (
     HOLD_DOWN_MAX,
-    MOMENT,
     RISE,
     SPACING,
-    Onlooker,
+    TOLERANCE,
+    Observer,
     Pass,
-    fits,
+    level_without_servers,
 )
-from search.surroundings import OTHER, VIP, Shown, Weather, searched
+from search.surroundings import OTHER_REGION, VIP, HaproxyState, Surroundings, build_profile
 
-ASK_EVERY = 1.0
-LASTS = 30.0
-"""Seconds that a drain with `--for` is asked for."""
-SETTLES = HOLD_DOWN_MAX + SPACING + RISE + BELIEVE_UNPROVED_FOR
-WAKES = 200
+REPORT_INTERVAL = 1.0
+DRAIN_TIME = 30.0
+"""Seconds after which a drain with `--for` ends."""
+RECOVERY_TIME = HOLD_DOWN_MAX + SPACING + RISE + BELIEVE_UNPROVED_FOR
+"""Seconds after which no wait is left."""
+MAX_PASSES = 200
+"""Passes that one wait may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The machine with its surroundings, and what an onlooker has seen of it.
+    """The service at ``now`` (own time, seconds).
 
-    ``drains`` are the agent's own, ``answer`` is the other region's newest, ``routes`` are what the
-    agent wants, ``held`` what the lease held when this agent came.
+    ``drains`` and ``memory`` are as the last pass left them.  ``region_report`` is the other
+    region's newest report, ``leased`` the routes on the lease when this agent started, ``routes``
+    the wanted routes.  ``events`` is what has happened until now, for messages.
     """
 
-    weather: Weather = field(default_factory=Weather)
+    surroundings: Surroundings = field(default_factory=Surroundings)
     now: float = 1000.0
     memory: Mapping[str, Memory] = field(default_factory=dict)
     drains: Table = field(default_factory=dict)
-    answer: RegionReport | None = None
-    held: tuple[Route, ...] = ()
+    region_report: RegionReport | None = None
+    leased: tuple[Route, ...] = ()
     routes: tuple[Route, ...] = ()
-    returned: float | None = None
-    seen: Onlooker = field(default_factory=Onlooker)
+    returned_at: float | None = None
+    observer: Observer = field(default_factory=Observer)
     wake_at: float | None = None
-    story: tuple[str, ...] = field(default=(), compare=False)
+    events: tuple[str, ...] = field(default=(), compare=False)
 
     def __hash__(self) -> int:
-        """Tell most worlds apart; tables cannot be hashed."""
-        return hash((self.now, self.weather, self.seen.told, self.memory.get("web")))
+        """Compute a hash from some of the fields; tables cannot be hashed."""
+        announced, memory = self.observer.announced, self.memory.get("web")
+        return hash((self.now, self.surroundings, announced, memory))
 
     @classmethod
     def begin(cls, variant: str = "plain") -> World:
-        """Begin with an agent that is new, in good weather."""
-        return cls(Weather(variant)).look()
+        """Build a world with a new agent, in which all is well."""
+        return cls(Surroundings(variant)).run_pass()
 
-    # What may happen -----------------------------------------------------------------------------
+    # Events ---------------------------------------------------------------------------------------
 
-    def happen(self, what: str) -> World:
-        """Let one thing happen, by its name, and run a pass where it is news."""
-        word, _, argument = what.partition(" ")
+    def apply(self, event: str) -> World:
+        """Apply one event, such as `haproxy failed`, and run a pass.
+
+        The first word of the event names the method, the rest is its argument.
+        """
+        word, _, argument = event.partition(" ")
         world: World = getattr(self, f"_{word}")(argument)
-        return replace(world, story=(*self.story, what))
+        return replace(world, events=(*self.events, event))
 
-    def _see(self, argument: str) -> World:
-        shown = Shown(argument)
-        since = self.weather.since if shown is self.weather.shown else self.now
-        return self._turn(shown=shown, since=since, blind=None)
+    def _haproxy(self, argument: str) -> World:
+        around, state = self.surroundings, HaproxyState(argument)
+        began_at = around.haproxy_began_at if state is around.haproxy else self.now
+        return self._change(haproxy=state, haproxy_began_at=began_at, looks_stopped_at=None)
 
-    def _blind(self, _: str) -> World:
-        """Let the watcher hang: what was seen last gets older."""
-        return self if self.weather.blind is not None else self._turn(blind=self.now)
+    def _looks(self, _: str) -> World:
+        """Stop the looks: the watcher hangs, and the newest look gets older."""
+        if self.surroundings.looks_stopped_at is not None:
+            return self
+        return self._change(looks_stopped_at=self.now)
 
     def _sessions(self, argument: str) -> World:
-        return self._turn(sessions=argument)
+        return self._change(sessions=argument)
 
     def _vip(self, argument: str) -> World:
-        return self._turn(vip=argument == "there")
+        return self._change(vip=argument == "present")
 
-    def _map(self, argument: str) -> World:
-        return self._turn(planned=argument == "on", blind=None)
+    def _maintenance(self, argument: str) -> World:
+        return self._change(maintenance=argument == "on", looks_stopped_at=None)
 
-    def _other(self, argument: str) -> World:
-        return self._turn(other=argument)
+    def _region(self, argument: str) -> World:
+        return self._change(other_region=argument)
 
-    def _turn(self, **changes: Any) -> World:
-        return replace(self, weather=replace(self.weather, **changes)).look()
+    def _change(self, **changes: Any) -> World:
+        return replace(self, surroundings=replace(self.surroundings, **changes)).run_pass()
 
     def _wait(self, argument: str) -> World:
-        return self.until(self.now + float(argument))
+        return self.advance_to(self.now + float(argument))
 
     def _stall(self, argument: str) -> World:
-        """Be away ourselves: of that, own time counts two ticks, whoever else was away."""
-        world = replace(self, now=self.now + min(float(argument), 0.1)).look()
-        if world.seen.told is not self.seen.told and not self.due(world.now):
-            raise BrokenError("a stall of our own changed the level")
+        """Stall this machine: of that time, own time counts two ticks at most."""
+        world = replace(self, now=self.now + min(float(argument), 0.1)).run_pass()
+        changed = world.observer.announced is not self.observer.announced
+        if changed and not self.is_pass_due(world.now):
+            raise InvariantError("a stall of this machine changed the level")
         return world
 
     def _return(self, _: str) -> World:
-        seen = replace(self.seen, returned=self.now)
-        return replace(self, returned=self.now, seen=seen).look()
+        observer = replace(self.observer, returned_at=self.now)
+        return replace(self, returned_at=self.now, observer=observer).run_pass()
 
     def _drain(self, argument: str) -> World:
-        """Ask for a drain as commands do: there is one of everything, of a service, for a stop.
+        """Start a drain as the commands do: of all services, of one service, or for a stop.
 
-        That the command is refused where nobody else serves is no protection: he may stop serving
-        right after it.
+        The command is refused where no other region serves, but that is no protection: the region
+        may fail right after it.  So it is never refused here.
         """
-        times = searched(self.weather.variant).drain
+        timers = build_profile(self.surroundings.variant).drain
         stopping = argument == "stop"
-        lasts = {"for": LASTS, "stop": 2 * times.stop + 60.0}.get(argument)
+        lasts = {"for": DRAIN_TIME, "stop": 2 * timers.stop + 60.0}.get(argument)
         drain = Drain(
             "new kernel",
             "me",
             began_at=self.now,
-            wait=times.stop / 2 if stopping else times.wait,
+            wait=timers.stop / 2 if stopping else timers.wait,
             service="web" if argument == "own" else None,
             ends_at=None if lasts is None else self.now + lasts,
             force=argument == "force",
@@ -145,151 +155,166 @@ class World:
         if drain.key in self.drains:
             return self
         drains = {**self.drains, drain.key: drain}
-        return replace(self, drains=drains, seen=self.seen.asked(drain)).look()
+        return replace(self, drains=drains, observer=self.observer.add_drain(drain)).run_pass()
 
     def _undrain(self, argument: str) -> World:
         keys = {"web"} if argument == "own" else {ALL, STOP}
         drains = {key: each for key, each in self.drains.items() if key not in keys}
-        return replace(self, drains=drains, seen=self.seen.undrained(*keys)).look()
+        return replace(self, drains=drains, observer=self.observer.end_drains(*keys)).run_pass()
 
-    def _lapse(self, _: str) -> World:
-        """Let the lease run out while the agent lives: it hears of that with the next report."""
+    def _expire(self, _: str) -> World:
+        """Let the lease expire while the agent runs: the next report says so."""
         memory = {**self.memory, **restart_at_withdrawn(self.memory, self.now)}
-        return replace(self, memory=memory, routes=(), seen=self.seen.lost(self.now)).look()
+        observer = self.observer.expire_lease(self.now)
+        return replace(self, memory=memory, routes=(), observer=observer).run_pass()
 
     def _restart(self, argument: str) -> World:
-        """Lose the agent: inside its lease or not, and with what it kept or without.
+        """Replace the agent, before the lease expires or after it, with its memory or without.
 
-        Drains are kept in any case: they are on the disk before the command ends.
+        Drains are always kept: they are on the disk before the command ends.
         """
         in_time, kept = argument.startswith("in-time"), argument.endswith("kept")
         now = self.now
         memory = {}
         if kept:
-            carried = {name: dump_memory(each, now) for name, each in self.memory.items()}
-            memory = {name: load_memory(each, now) for name, each in _stored(carried).items()}
-        seen = self.seen if in_time else self.seen.lost(now)
+            dumps = {name: dump_memory(each, now) for name, each in self.memory.items()}
+            memory = {name: load_memory(each, now) for name, each in _pass_json(dumps).items()}
+        observer = self.observer if in_time else self.observer.expire_lease(now)
         world = replace(
             self,
             memory=memory,
-            drains=load_drains(_stored(dump_drains(self.drains, now)), now),
-            answer=None,
-            held=self.routes if in_time else (),
+            drains=load_drains(_pass_json(dump_drains(self.drains, now)), now),
+            region_report=None,
+            leased=self.routes if in_time else (),
             routes=self.routes if in_time else (),
-            returned=None,
-            seen=seen.restarted(now, kept=kept),
+            returned_at=None,
+            observer=observer.restart_agent(now, kept=kept),
         )
-        looks = {"main": world.weather.look(now)}
-        return world.too_soon(Inputs()).too_soon(Inputs(Evidence(looks))).look()
+        looks = {"main": world.surroundings.look(now)}
+        world = world.run_incomplete_pass(Inputs())
+        return world.run_incomplete_pass(Inputs(Evidence(looks))).run_pass()
 
-    def too_soon(self, inputs: Inputs) -> World:
-        """Run a pass before there is all that it needs; it may say nothing."""
-        its = searched(self.weather.variant)
+    def run_incomplete_pass(self, inputs: Inputs) -> World:
+        """Run a pass that lacks inputs; it must not want any set of routes, not even none."""
+        profile = build_profile(self.surroundings.variant)
         inputs = replace(inputs, drains=self.drains)
-        step = advance(its, self.memory, inputs, self.now)
-        if step.wanted is not None:
-            raise BrokenError("it speaks before it has seen HAProxy and heard the lease")
-        return replace(self, memory=step.memory, drains=step.drains)
+        result = advance(profile, self.memory, inputs, self.now)
+        if result.wanted is not None:
+            raise InvariantError("wants routes before a look at HAProxy and a report of the lease")
+        return replace(self, memory=result.memory, drains=result.drains)
 
-    # A pass ---------------------------------------------------------------------------------------
+    # Passes ---------------------------------------------------------------------------------------
 
-    def look(self) -> World:
-        """Run a pass on a look that is taken now, and hold what it does against what must hold."""
-        its, now, weather = searched(self.weather.variant), self.now, self.weather
-        answer = self.answer
-        if self._asking() and weather.other != "mute":
-            answer = weather.answer(now)
+    def run_pass(self) -> World:
+        """Run a pass on a look of this moment, and check its result."""
+        now, around = self.now, self.surroundings
+        profile = build_profile(around.variant)
+        report = self.region_report
+        if self._needs_reports() and around.other_region != "hangs":
+            report = around.region_report(now)
         inputs = Inputs(
-            Evidence({"main": weather.look(now)}),
-            {VIP: VipState(weather.vip)},
-            weather.lease(self.held),
+            Evidence({"main": around.look(now)}),
+            {VIP: VipState(around.vip)},
+            around.lease_view(self.leased),
             drains=self.drains,
-            region_reports={} if answer is None else {OTHER: answer},
-            returned_at={} if self.returned is None else {"web": self.returned},
+            region_reports={} if report is None else {OTHER_REGION: report},
+            returned_at={} if self.returned_at is None else {"web": self.returned_at},
         )
-        step = advance(its, self.memory, inputs, now)
-        if step.memory != self.memory or step.drains != self.drains:
-            again = advance(its, step.memory, replace(inputs, drains=step.drains), now)
-            # A drain takes note of a withdrawal with the pass after it.
-            same = again.drains == step.drains or not step.wanted
-            if (again.wanted, again.memory) != (step.wanted, step.memory) or not same:
-                raise BrokenError("the same pass again decides otherwise")
+        result = advance(profile, self.memory, inputs, now)
+        if result.memory != self.memory or result.drains != self.drains:
+            again = advance(profile, result.memory, replace(inputs, drains=result.drains), now)
+            # A drain notes a withdrawal in the pass after it.
+            same = again.drains == result.drains or not result.wanted
+            if (again.wanted, again.memory) != (result.wanted, result.memory) or not same:
+                raise InvariantError("the same pass, repeated, has another result")
         before = self.memory.get("web")
         adopted = before is not None and before.adopted
         return replace(
             self,
-            memory=step.memory,
-            drains=step.drains,
-            answer=answer,
-            routes=step.wanted or (),
-            seen=self.seen.sees(Pass(now, weather, answer, adopted, step)),
-            wake_at=step.wake_at,
+            memory=result.memory,
+            drains=result.drains,
+            region_report=report,
+            routes=result.wanted or (),
+            observer=self.observer.observe(Pass(now, around, report, adopted, result)),
+            wake_at=result.wake_at,
         )
 
-    def until(self, end: float) -> World:
-        """Let time pass: passes run when the machine itself asked for them, and at the end.
+    def advance_to(self, end: float) -> World:
+        """Advance the time to ``end``, with a pass whenever one is due, and at the end.
 
-        While a drain wants to know, the other region's answers are news as well.
+        A pass is due at `wake_at` of the pass before it, and with a new report of the other region.
         """
         world = self
-        for _ in range(WAKES):
-            at = min(filter(None, (world.wake_at, world.hears_at())), default=end)
+        for _ in range(MAX_PASSES):
+            at = min(filter(None, (world.wake_at, world.next_report_at())), default=end)
             if at >= end:
                 break
-            world = replace(world, now=at).look()
+            world = replace(world, now=at).run_pass()
         else:
-            raise BrokenError("it wakes itself again and again")
-        ended = replace(world, now=end).look()
-        if ended.seen.told is not world.seen.told and not world.due(end):
-            raise BrokenError("something changed with time, and it did not wake itself")
+            raise InvariantError("passes are due without end")
+        ended = replace(world, now=end).run_pass()
+        changed = ended.observer.announced is not world.observer.announced
+        if changed and not world.is_pass_due(end):
+            raise InvariantError("the level changed with time, and no pass was due")
         return ended
 
-    def due(self, now: float) -> bool:
-        """Whether a pass at ``now`` may change something: it is time, or an answer has come."""
-        return self._asking() or (self.wake_at is not None and self.wake_at <= now + MOMENT)
+    def is_pass_due(self, now: float) -> bool:
+        """Tell whether a pass at ``now`` may change the level."""
+        due = self.wake_at is not None and self.wake_at <= now + TOLERANCE
+        return due or self._needs_reports()
 
-    def _asking(self) -> bool:
-        return bool(self.drains) and needs_region_reports(
-            searched(self.weather.variant), self.drains
-        )
+    def _needs_reports(self) -> bool:
+        profile = build_profile(self.surroundings.variant)
+        return bool(self.drains) and needs_region_reports(profile, self.drains)
 
-    def hears_at(self) -> float | None:
-        """When the next answer comes that may say something new; later ones are like it."""
-        if self.weather.other == "mute" or not self._asking():
+    def next_report_at(self) -> float | None:
+        """Return when the next report arrives that may change something; later ones are equal."""
+        if self.surroundings.other_region == "hangs" or not self._needs_reports():
             return None
         settled = max(each.began_at + max(each.wait, SETTLE_TIME) for each in self.drains.values())
-        at = self.now + ASK_EVERY
-        return at if at <= settled + 2 * ASK_EVERY else None
+        at = self.now + REPORT_INTERVAL
+        return at if at <= settled + 2 * REPORT_INTERVAL else None
 
-    # What it must come to -------------------------------------------------------------------------
+    # The end --------------------------------------------------------------------------------------
 
-    def settle(self) -> World:
-        """Let calm weather last: whatever happened before, it ends at the level that fits.
+    def recover(self) -> World:
+        """Make all well around the service and wait: it must end at the level that fits.
 
-        Drains with an end are left to end by themselves.
+        Drains without an end are ended, as by `anycastd undrain`; a manual return is confirmed.
         """
         endless = [key for key, each in self.drains.items() if each.ends_at is None]
         world = replace(
             self,
-            weather=self.weather.calm(),
+            surroundings=self.surroundings.recover(),
             drains={key: each for key, each in self.drains.items() if key not in endless},
-            seen=self.seen.undrained(*endless),
+            observer=self.observer.end_drains(*endless),
         )
-        if self.weather.variant == "manual":
-            seen = replace(world.seen, returned=self.now)
-            world = replace(world, returned=self.now, seen=seen)
-        world = world.look()
-        world = world.until(world.now + SETTLES)
-        told, right = world.seen.told, fits(world.weather)
-        if told is not right:
-            raise BrokenError(f"it stays {told.label}, and {right.label} would fit")
+        if self.surroundings.variant == "manual":
+            observer = replace(world.observer, returned_at=self.now)
+            world = replace(world, returned_at=self.now, observer=observer)
+        world = world.run_pass().wait_until_stable()
+        level, expected = world.observer.announced, _final_level(world.surroundings)
+        if level is not expected:
+            raise InvariantError(f"it stays {level.label} and does not become {expected.label}")
         return world
 
-    def rest(self) -> World:
-        """Let everything be as it is, for so long that nothing is left to come."""
-        return self.until(self.now + SETTLES)
+    def wait_until_stable(self) -> World:
+        """Change nothing until no wait is left."""
+        return self.advance_to(self.now + RECOVERY_TIME)
 
 
-def _stored(value: Any) -> Any:
-    """Give what is left of a value that was on the disk."""
+def _pass_json(value: Any) -> Any:
+    """Return what is left of a value after it was written to the disk and read again."""
     return json.loads(json.dumps(value))
+
+
+def _final_level(surroundings: Surroundings) -> Level:
+    """Return the level that the service must reach when all is well around it."""
+    match surroundings.haproxy:
+        case HaproxyState.HEALTHY | HaproxyState.UNPROVED:  # after a time it counts as usable
+            return Level.PREFERRED
+        case HaproxyState.DEGRADED if surroundings.variant != "unsteered":
+            return Level.DEGRADED
+        case HaproxyState.FAILED:
+            return level_without_servers(surroundings)
+    return Level.WITHDRAWN
