@@ -29,7 +29,11 @@ _RELEASABLE = (CapSource.MANUAL, CapSource.HOLD_DOWN)
 
 @dataclass(frozen=True, slots=True)
 class AgentIdentity:
-    """Which agent this is: a random ``instance``, and the profile it runs (its path, its text)."""
+    """The identity of one agent.
+
+    ``instance`` is random and new with each start; the profile that it runs is given by its path
+    and its text.
+    """
 
     instance: str
     profile_path: str
@@ -37,7 +41,7 @@ class AgentIdentity:
 
 
 class Answers:
-    """Compute all answers of one agent.
+    """The answers of one agent: to requests on its control socket, and pages of its HTTP server.
 
     ``watchers`` maps the name of an HAProxy to its watcher.  ``problems`` lists what is wrong with
     the agent's parts, one line each.
@@ -56,7 +60,7 @@ class Answers:
         self._problems = problems
 
     def build_handlers(self, reload: Handler) -> dict[str, Handler]:
-        """Map the name of each request to its handler; ``reload`` is that of a reload."""
+        """Return request name -> handler; ``reload`` is the handler of a reload."""
         drains = self._loop.sinks.drains
         return {
             "status": self.answer_status,
@@ -69,18 +73,23 @@ class Answers:
         }
 
     def build_pages(self) -> dict[str, Page]:
-        """Map the path of each page of the HTTP server to the page."""
+        """Return path -> page, for the HTTP server."""
         return {
             "/status": Page(self.build_status, STATUS_MAX_AGE),
             REPORT_PATH: Page(self._build_report, REPORT_MAX_AGE),
         }
 
     async def answer_status(self, _: Arguments) -> Answer:
-        """Answer `anycastd status`."""
+        """Answer `anycastd status`, with the JSON of ``build_status``."""
         return self.build_status()
 
     async def answer_running(self, _: Arguments) -> Answer:
-        """Answer `anycastd reload`: the profile that runs, and what a new one may change."""
+        """Answer `anycastd reload`: the profile that runs, and what a new one may change.
+
+        ``ready`` is true once a pass has decided.  ``held`` are the routes in the lease,
+        ``sessions`` maps address -> up, down or unknown, ``speaker`` is the state of its
+        reconfiguration.
+        """
         lease = self._loop.inbox.lease
         result = self._loop.last_result
         sinks = self._loop.sinks
@@ -103,7 +112,10 @@ class Answers:
         }
 
     async def answer_explain(self, _: Arguments) -> Answer:
-        """Answer `anycastd explain`: every service, one at a time, so that passes need not wait."""
+        """Answer `anycastd explain`, with every service.
+
+        Services are explained one at a time, and passes run between them.
+        """
         loop = self._loop
         services = {}
         memory = loop.memory
@@ -119,7 +131,8 @@ class Answers:
     async def answer_return(self, arguments: Arguments) -> Answer:
         """Answer `anycastd return`: release services from hold-down or from a manual wait.
 
-        Services that do not wait are ignored, so the command cannot take effect later by surprise.
+        Services that do not wait are ignored, so that the command has no effect later.  Returns
+        ``returned``, the names of the services, or ``refused``, the reason as text.
         """
         requested = arguments.get("service")
         loop = self._loop
@@ -139,7 +152,7 @@ class Answers:
         return {"v": VERSION, "returned": waiting}
 
     def build_status(self) -> dict[str, Any]:
-        """Build the status as JSON."""
+        """Build the status as JSON, as docs/status.md describes it."""
         loop = self._loop
         inputs, now = loop.inbox.copy_inputs(), loop.clock.now()
         result = loop.last_result or advance(loop.profile, loop.memory, inputs, now)

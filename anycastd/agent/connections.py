@@ -32,7 +32,7 @@ class Connections:
         task.add_done_callback(lambda _: writer.close())
 
     async def close(self, timeout: float = 0.0) -> None:
-        """Close all connections; answers under way have ``timeout`` seconds to end."""
+        """Close all connections, and cancel answers that do not end within ``timeout`` seconds."""
         if self._tasks and timeout:
             await asyncio.wait(self._tasks, timeout=timeout)
         for task in self._tasks:

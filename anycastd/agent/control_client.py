@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 VERSION = 1
+"""Version of requests and answers; both sides must have the same."""
 MAX_ANSWER = 64 * 1024 * 1024
-"""Bytes."""
+"""Bytes of an answer at most."""
 VALIDATE_TIMEOUT = 30.0
 """Seconds that a reload's check of code and profile may take; usually it takes half a second."""
 
@@ -35,7 +36,10 @@ def ask_agent(
 ) -> dict[str, Any]:
     """Ask the agent a question, or give it a command with ``arguments``; return its answer.
 
-    Blocks for at most ``timeout`` seconds for each step of the exchange.  Raises ControlError.
+    Blocks for at most ``timeout`` seconds for each step of the exchange.  Returns the JSON object.
+
+    Raises ControlError where no agent answers in time, it may not be asked, or it answers with an
+    error.  A refusal is no error: the answer then has ``refused``.
     """
     request: dict[str, Any] = {"v": VERSION, "ask": question}
     if arguments is not None:

@@ -27,16 +27,19 @@ CONNECT_TIMEOUT = 1.0
 """Seconds to connect to another agent's socket, to find out whether that agent runs."""
 
 Arguments = Mapping[str, Any]
+"""What a request has under ``with``."""
 Answer = dict[str, Any]
+"""The JSON object that is sent back."""
 Handler = Callable[[Arguments], Awaitable[Answer]]
+"""A function that computes the answer to one kind of request."""
 
 
 class ControlServer:
-    """Answer requests on the Unix socket ``path``.
+    """A server that answers requests on the Unix socket ``path``.
 
     ``handlers`` maps the name of a request to the function that computes its answer.  A handler may
     take its time; it goes on when the client disconnects.  ``inherited`` is the descriptor that
-    ``duplicate_socket`` gave to the previous agent in this process.
+    ``duplicate_socket`` gave to the previous agent in this process (None: there was none).
     """
 
     def __init__(
@@ -49,7 +52,11 @@ class ControlServer:
         self._connections = Connections(self._serve)
 
     async def start(self) -> None:
-        """Listen.  Raises ControlError if another agent listens there or the socket is refused."""
+        """Listen on the socket, and answer from now on.
+
+        Raises ControlError where another agent listens there, or the socket cannot be made; OSError
+        where the inherited descriptor is no socket.
+        """
         if self._inherited is None:
             listener = self._listen()
         else:
@@ -59,7 +66,11 @@ class ControlServer:
         self._server = await asyncio.start_server(self._connections.accept, sock=listener)
 
     def duplicate_socket(self) -> int | None:
-        """Duplicate the listening socket for a successor in this process; None if not listening."""
+        """Duplicate the listening socket for a successor in this process.
+
+        Returns the descriptor, which stays open over an exec; None where the server does not
+        listen.  Raises OSError where the process has too many descriptors.
+        """
         if self._server is None or not self._server.sockets:
             return None
         descriptor = os.dup(self._server.sockets[0].fileno())
@@ -67,7 +78,10 @@ class ControlServer:
         return descriptor
 
     async def stop(self, *, leave_socket: bool = False) -> None:
-        """Stop listening; remove the socket file unless ``leave_socket`` (a successor uses it)."""
+        """Stop listening, and close all connections after ``CLOSE_TIMEOUT`` seconds at most.
+
+        The socket file is removed, unless ``leave_socket``: a successor uses it.
+        """
         if self._server is None:
             return
         # A server that is closed between a connection's arrival and its first turn leaks it.

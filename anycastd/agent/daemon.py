@@ -54,10 +54,14 @@ DECISIONS = "decisions"
 """Name of the part that runs the decision loop."""
 
 Part = Coroutine[Any, Any, None]
+"""A part of the agent: it runs as long as the agent does."""
 
 
 class LostError(Exception):
-    """Another agent took the lease over, or a part of this agent ended: the text says which."""
+    """The agent cannot go on; the text says why.
+
+    Another agent took the lease over, a part ended, or a reload could not execute the new agent.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,8 @@ class AgentPaths:
 class Daemon:
     """One agent.  Nothing starts before ``run()``, which returns after a stop.
 
-    ``text`` is the text of ``profile``.  ``speaker`` is the foreground form's own speaker, None
-    where another service runs it.
+    ``text`` is the text of ``profile``.  ``clock`` is own time.  ``speaker`` is the foreground
+    form's own speaker, None where another service runs it.
     """
 
     def __init__(
@@ -132,8 +136,10 @@ class Daemon:
     async def run(self) -> None:
         """Start, work and stop; after a reload (SIGHUP) this does not return.
 
-        Raises ControlError, NoPrivilegeError or SpeakerEndedError if the agent cannot start, and
-        LostError if another agent took over.  It leaves nothing behind then.
+        Raises ControlError (the control socket), NoPrivilegeError (the VIPs), SpeakerEndedError
+        (the foreground form's speaker) or OSError (the directory) where the agent cannot start.
+        Raises LostError where it cannot go on.  The control socket is removed and the own speaker
+        ended then.
         """
         await self._start()
         successor = False

@@ -30,7 +30,7 @@ CONFIRM_TIMEOUT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Sinks:
-    """What takes the result of a pass."""
+    """The sinks of one agent: what takes the result of a pass."""
 
     lease: LeaseClient
     history: History
@@ -39,11 +39,11 @@ class Sinks:
 
 
 class DecisionLoop:
-    """Run the passes of one agent.
+    """The loop that runs the passes of one agent.
 
-    ``memory`` maps a service to what policy remembers of it; set it before ``run`` starts.
-    ``last_result`` is the result of the newest pass, None before the first.  ``notify_alive`` is
-    called after each pass that renews the lease.
+    ``clock`` is own time.  ``memory`` maps a service to what policy remembers of it; set it before
+    ``run`` starts.  ``last_result`` is the result of the newest pass, None before the first.
+    ``notify_alive`` is called after each pass that renews the lease.
     """
 
     def __init__(
@@ -63,7 +63,10 @@ class DecisionLoop:
         self._notify_alive = notify_alive
 
     async def run(self) -> NoReturn:
-        """Run a pass whenever there is news or its time has come, until cancelled."""
+        """Run a pass whenever there is news or its time has come, until cancelled.
+
+        Its time is the ``wake_at`` (own time) of the pass before.
+        """
         while True:
             now = self.clock.now()
             result = self._run_pass()
@@ -77,6 +80,7 @@ class DecisionLoop:
     async def send_last_want(self, ttl: float) -> None:
         """Run one more pass and renew the lease with it for ``ttl`` seconds, as the last Want.
 
+        It waits ``CONFIRM_TIMEOUT`` seconds at most for the confirmation; without one it logs that.
         Call it after ``run`` was cancelled: no later pass may renew the lease.
         """
         result = self._run_pass()

@@ -55,11 +55,16 @@ MAX_DURATION = 366 * 86400.0
 """Seconds that a drain may last by its ``for``."""
 
 Arguments = Mapping[str, Any]
+"""Arguments of a command, as JSON has them."""
 Reply = dict[str, Any]
+"""The JSON object that is sent back."""
 
 
 class DrainInbox(Protocol):
-    """The part of the inbox that the controller writes; ``wake()`` asks for a pass."""
+    """The part of the inbox that the controller writes.
+
+    ``drains`` maps key -> Drain, ``region_reports`` maps region name -> report.
+    """
 
     drains: Table
     region_reports: Mapping[str, RegionReport]
@@ -69,7 +74,7 @@ class DrainInbox(Protocol):
 
 
 class DrainController:
-    """Handle the drains of one agent; ``drain`` and ``undrain`` answer the control socket.
+    """The drains of one agent; ``drain`` and ``undrain`` answer requests on the control socket.
 
     ``state`` is the directory for the file.  ``inherited`` are drains (the text from
     `unsaved_drains`) that this process could not write to disk before it executed itself anew.
@@ -90,7 +95,11 @@ class DrainController:
         self._file = StateFile(state, "drains", "drains")
 
     def load(self) -> None:
-        """Load the drains that go on, before the first pass: inherited ones, or those on disk."""
+        """Load the drains that go on, before the first pass: inherited ones, or those on disk.
+
+        A file that holds no drains is quarantined.  Raises ValueError where the inherited text
+        holds no drains.
+        """
         now = self._clock.now()
         loaded = self._file.load()
         table: Table = {}
@@ -109,11 +118,14 @@ class DrainController:
         self._file.save_soon(dump_drains(table, now))
 
     async def run(self) -> None:
-        """Write the file, and fetch the other regions' reports while a drain needs them."""
+        """Write the file, and fetch the other regions' reports while a drain needs them.
+
+        It runs until cancelled.
+        """
         await asyncio.gather(self._file.run(), self._poll_regions())
 
     def apply_pass_result(self, step: PassResult) -> None:
-        """Store the table that a pass leaves."""
+        """Store the table that the pass ``step`` leaves, and log the drains whose time is up."""
         self._last_pass = step
         before, after = self._inbox.drains, step.drains
         if after != before:
@@ -130,18 +142,18 @@ class DrainController:
             self._reports_needed.clear()
 
     async def flush(self) -> None:
-        """Write what is not on disk yet, before the agent ends."""
+        """Try once more to write what is not on disk yet, before the agent ends."""
         await self._file.flush()
 
     def list_problems(self) -> tuple[str, ...]:
-        """List the problems of storing drains, for the status."""
+        """List what keeps drains from being stored, for the status: one sentence each."""
         found = [self._file.quarantine_notice()]
         if self._file.problem:
             found.append(self._describe_unsaved())
         return tuple(filter(None, found))
 
     def unsaved_drains(self) -> str:
-        """Return the drains as JSON text if they are not on disk, for this process's successor."""
+        """Return the drains as JSON for this process's successor; empty if they are on disk."""
         if not self._file.problem:
             return ""
         return json.dumps(dump_drains(self._inbox.drains, self._clock.now()))
@@ -158,6 +170,9 @@ class DrainController:
         """Begin a drain: ``service`` (None: all), ``reason``, ``by``, ``for`` (seconds), ``force``.
 
         ``stopping``: it is for a stop of the agent, so no other region is asked.
+
+        Returns ``said`` and ``warnings`` (lines for the operator) and ``stop`` (seconds that a stop
+        may take); or ``refused``, the reason as text, with its ``code``: unknown, already or last.
         """
         async with self._one_command:
             service, fault = self._find_service(arguments)
@@ -187,7 +202,11 @@ class DrainController:
             return self._reply(outlook, warnings, stop=self._profile.drain.stop)
 
     async def undrain(self, arguments: Arguments) -> Reply:
-        """End the drain of ``service``; None: the drain of everything."""
+        """End the drain of ``service``; None: the drain of all services.  ``by`` is who ends it.
+
+        Returns ``said`` and ``warnings`` (lines for the operator); or ``refused``, the reason as
+        text, with its ``code``: unknown or nothing.
+        """
         async with self._one_command:
             service = arguments.get("service")
             table = self._inbox.drains

@@ -20,7 +20,7 @@ MAX_TRANSITIONS = 1000
 
 
 class History:
-    """Keep the changes under way and the last finished ones; times are own time, in seconds.
+    """The changes under way and the last finished ones; all times are own time, in seconds.
 
     ``on_finished`` is called once for each change, when no more will become known about it.
     ``finished`` are these changes, oldest first.
@@ -36,7 +36,7 @@ class History:
     ) -> None:
         """Record what a pass decided.
 
-        It was sent at ``now`` in the Want ``serial``; None: it was not sent.
+        It was sent at ``now`` (own time) in the Want ``serial``; None: it was not sent.
         """
         for transition in transitions:
             if serial is None:
@@ -47,7 +47,7 @@ class History:
             self._finish(self._open.popleft()[1])
 
     def record_acknowledged(self, serial: int, now: float) -> None:
-        """Record that ExaBGP has confirmed all Wants up to ``serial``."""
+        """Record that at ``now`` (own time) ExaBGP had confirmed all Wants up to ``serial``."""
         while self._open and self._open[0][0] <= serial:
             self._finish(replace(self._open.popleft()[1], acknowledged_at=now))
 
@@ -57,7 +57,7 @@ class History:
             self._finish(self._open.popleft()[1])
 
     def list_transitions(self, service: str) -> tuple[Transition, ...]:
-        """List the changes of one service, newest first."""
+        """List the changes of one service, finished or under way, newest first."""
         under_way = [transition for _, transition in self._open]
         newest_first = reversed((*self.finished, *under_way))
         return tuple(each for each in newest_first if each.service == service)
@@ -68,7 +68,7 @@ class History:
 
 
 def describe_transition(transition: Transition) -> str:
-    """Describe a change in one line, with the time that each stage took."""
+    """Describe a change in one line, with the milliseconds of own time that each stage took."""
     detail = f" ({transition.detail})" if transition.detail else ""
     stages = [f"decided {_ms(transition.evidence_at, transition.decided_at)} after the evidence"]
     if transition.sent_at is None:

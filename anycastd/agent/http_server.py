@@ -40,7 +40,7 @@ _REASONS = {
 class Page:
     """One page: ``compute`` builds its JSON; an answer is reused for ``max_age`` seconds.
 
-    Otherwise a client with many requests could keep the agent from its work.
+    Without that a client with many requests could keep the agent from its work.
     """
 
     compute: Callable[[], Mapping[str, Any]]
@@ -48,7 +48,10 @@ class Page:
 
 
 class HttpServer:
-    """Answer GET requests on ``listen`` (None: disabled) with ``pages``, a mapping by path."""
+    """A server that answers HTTP GET requests (RFC 9110, RFC 9112) on ``listen`` (None: disabled).
+
+    ``pages`` maps path -> page.
+    """
 
     def __init__(self, listen: Endpoint | None, pages: Mapping[str, Page]) -> None:
         self._listen = listen
@@ -58,7 +61,10 @@ class HttpServer:
         self._connections = Connections(self._serve)
 
     async def run(self) -> None:
-        """Listen and answer until cancelled; where it cannot listen, try again."""
+        """Listen and answer until cancelled.
+
+        Where it cannot listen, it tries again each ``RETRY_DELAY`` seconds.
+        """
         if self._listen is None:
             await asyncio.Event().wait()
             return
@@ -85,7 +91,7 @@ class HttpServer:
                 await self._connections.close()
 
     def list_problems(self) -> tuple[str, ...]:
-        """Describe why the server cannot listen; empty if it can."""
+        """List the problems, for the status: why the server cannot listen; empty if it can."""
         return (self._problem,) if self._problem else ()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -20,7 +20,12 @@ from anycastd.profile.model import Network
 
 
 class Inbox:
-    """The newest value of every source, and whether there is news since the last pass."""
+    """The newest value of every source, and whether there is news since the last pass.
+
+    ``haproxy`` maps instance name -> observation, ``vips`` prefix -> state, ``self_tests`` service
+    name -> self-test, ``drains`` key -> Drain, ``region_reports`` region name -> report.
+    ``returned_at`` maps service name -> when an operator let it return (own time).
+    """
 
     def __init__(self) -> None:
         self.haproxy: dict[str, Observation] = {}
@@ -33,7 +38,7 @@ class Inbox:
         self._news = asyncio.Event()
 
     def store_observation(self, instance: str, observation: Observation) -> None:
-        """Store the newest look at a HAProxy."""
+        """Store the newest observation of the HAProxy ``instance``."""
         self.haproxy[instance] = observation
         self._news.set()
 
@@ -43,7 +48,7 @@ class Inbox:
         self._news.set()
 
     def store_self_test(self, service: str, probe: Probe) -> None:
-        """Store the newest self-test; it is news only if it changes the verdict of a pass."""
+        """Store the newest self-test of a service; it is news only if it can change a verdict."""
         before = self.self_tests.get(service)
         self.self_tests[service] = probe
         if before is None or before.decision_key != probe.decision_key:
@@ -60,7 +65,7 @@ class Inbox:
             self._news.set()
 
     def request_return(self, service: str, now: float) -> None:
-        """Store that an operator let a service return at ``now``."""
+        """Store that an operator let a service return at ``now`` (own time)."""
         self.returned_at[service] = now
         self._news.set()
 
@@ -76,7 +81,7 @@ class Inbox:
         self._news.clear()
 
     def copy_inputs(self) -> Inputs:
-        """Copy everything for one pass."""
+        """Copy all values for one pass."""
         return Inputs(
             Evidence(dict(self.haproxy), dict(self.self_tests)),
             dict(self.vips),

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 RETRY_MIN, RETRY_MAX = 0.02, 0.5
 """Seconds between attempts to connect to the lease: growing, with jitter."""
 SHORT_CONNECTION = 1.0
-"""A connection that ended within so many seconds counts as a failure: wait before the next one."""
+"""Seconds; a connection that was shorter counts as a failure: wait before the next one."""
 ANSWER_TIMEOUT = 8.0
 """Seconds of own time in which a Want must be answered; ExaBGP itself has 5, the hold time is 9."""
 CHECK_INTERVAL = 1.0
@@ -38,7 +38,7 @@ _OTHER = "the speaker runs other sessions or VIPs than this profile has"
 
 @dataclass(frozen=True, slots=True)
 class ExpectedSpeaker:
-    """What the speaker must run: hashes of the profile's sessions and VIPs.
+    """What the speaker must run: the hashes of the profile's sessions and VIPs.
 
     ``force_reload``: have it read the profile again in any case, since no hash covers the MD5
     passwords.
@@ -50,7 +50,7 @@ class ExpectedSpeaker:
 
 
 class LeaseClient:
-    """Keep a connection to the lease process whose socket is ``path``.
+    """A client of the lease process whose socket is ``path``; it keeps one connection to it.
 
     ``ttl`` (seconds) is the default time to live of a Want.  ``emit`` is called with a LeaseView
     whenever something about the lease changed.  ``on_silence`` is called when the lease process has
@@ -92,7 +92,7 @@ class LeaseClient:
         self._bad_report = ""
 
     async def run(self) -> None:
-        """Connect, read reports, connect again, until the lease is lost to another agent."""
+        """Connect, read reports, connect again; returns when another agent took the lease over."""
         loop = asyncio.get_running_loop()
         while not self.lost:
             reader, writer, first = await self._connect()
@@ -113,7 +113,7 @@ class LeaseClient:
     def renew(
         self, routes: Iterable[Route], ttl: float | None = None, *, leaving: bool = False
     ) -> int | None:
-        """Send the whole set of wanted routes, for ``ttl`` seconds (None: the default).
+        """Send the whole set of wanted routes, to stand for ``ttl`` seconds (None: the default).
 
         ``leaving``: this agent ends in order, and this is its last message.  Returns the serial of
         the message, None while there is no connection: then the lease expires by itself.
@@ -141,17 +141,24 @@ class LeaseClient:
         return self.serial
 
     def acknowledge_expiry(self) -> bool:
-        """Return whether the lease expired since the last call; the caller acts on it."""
+        """Return whether the lease expired since the last call; call it once for each pass."""
         expired, self.expired = self.expired, False
         return expired
 
     async def withdraw(self, timeout: float) -> bool:
-        """Withdraw everything.  Returns True once confirmed, False after ``timeout`` seconds."""
+        """Withdraw all routes, with the last message of this agent.
+
+        Returns True once ExaBGP has confirmed it; False after ``timeout`` seconds, or where there
+        is no connection.
+        """
         self.renew((), ttl=0, leaving=True)
         return await self.wait_confirmed(timeout)
 
     async def wait_confirmed(self, timeout: float) -> bool:
-        """Wait until the newest Want is confirmed.  Returns False after ``timeout`` seconds."""
+        """Wait until ExaBGP has confirmed the newest Want.
+
+        Returns True then; False after ``timeout`` seconds, or where there is no connection.
+        """
         serial = self.serial
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
@@ -164,7 +171,7 @@ class LeaseClient:
         return False
 
     def list_problems(self) -> tuple[str, ...]:
-        """Describe, for operators, what is wrong with the lease."""
+        """List what is wrong with the lease, for the status: one sentence each."""
         report = self.view.report if self.view.connected else None
         if report is None:
             return (self._bad_report,) if self._bad_report else ()

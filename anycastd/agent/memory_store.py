@@ -16,7 +16,7 @@ _REFERENCE_TIME = 1e9
 
 
 class MemoryStore:
-    """Save and load the memory of `policy`.
+    """A store of what policy remembers of each service: the file `memory.json` in ``state``.
 
     Losing it does no harm: an agent without it assumes the longest waits.
     """
@@ -30,7 +30,8 @@ class MemoryStore:
     def load(self) -> dict[str, Memory]:
         """Read what the agent before this one saved.
 
-        Returns service name -> Memory, for the services of the profile only.
+        Returns service name -> Memory, for the services of the profile only; empty where the file
+        is missing or cannot be used.  Its times are this agent's own time.
         """
         loaded = self._file.load()
         if loaded is None:
@@ -47,7 +48,8 @@ class MemoryStore:
     def save_if_changed(self, step: PassResult, memory: Mapping[str, Memory], now: float) -> None:
         """Save ``memory`` (after the pass ``step``) if it differs from that of the last pass.
 
-        A service that is preferred and stays preferred is not compared: it has no waits to keep.
+        ``now`` is own time.  A service that is preferred and stays preferred is not compared: it
+        has no waits to keep.
         """
         dump = {
             name: dump_memory(each, _REFERENCE_TIME)
@@ -63,7 +65,7 @@ class MemoryStore:
         await self._file.run()
 
     async def flush(self) -> None:
-        """Write what is not on disk yet, before the agent ends."""
+        """Try once more to write what is not on disk yet, before the agent ends."""
         await self._file.flush()
 
     def list_problems(self) -> tuple[str, ...]:

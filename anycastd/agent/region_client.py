@@ -20,7 +20,7 @@ MAX_ANSWER = 4 * 1024 * 1024
 
 
 class RegionClient:
-    """Fetch reports from all other regions of a profile at once."""
+    """A client of the agents of all other regions of a profile; ``clock`` is own time."""
 
     def __init__(self, profile: Profile, clock: OwnTime) -> None:
         self._regions = [region for region in profile.regions if region.name != profile.region]
@@ -29,7 +29,8 @@ class RegionClient:
     async def fetch_reports(self) -> Mapping[str, RegionReport]:
         """Fetch the report of every other region; takes ``TIMEOUT`` seconds at most.
 
-        Returns region name -> report.  Where a region gave none, `RegionReport.detail` says why.
+        Returns region name -> report, stamped with the own time of the request.  Where a region
+        gave none, ``RegionReport.detail`` says why; no error is raised.
         """
         reports = await asyncio.gather(
             *(self._fetch_report(region.name, region.agent) for region in self._regions)

@@ -97,7 +97,11 @@ def unblock_signals() -> None:
 
 
 def read_start_context(profile_path: str) -> StartContext:
-    """Read how this process was started; call it before anything changes the environment."""
+    """Read how this process was started; call it before anything changes the environment.
+
+    It takes what a predecessor set out of the environment.  Raises ValueError or OSError where a
+    variable holds no number, or no descriptor of a UTF-8 text.
+    """
     profile_fd = os.environ.pop(PROFILE_FD, "")
     speaker_pid = os.environ.pop(SPEAKER_PID, "")
     control_fd = os.environ.pop(CONTROL_FD, "")
@@ -120,7 +124,7 @@ def read_start_context(profile_path: str) -> StartContext:
 
 
 class Reloader:
-    """Reload on request, one reload at a time.
+    """The reloads of one agent, on request or by SIGHUP, one at a time.
 
     ``on_validated`` is called once a successor may take over; ``successor`` is set then.
     """
@@ -141,7 +145,10 @@ class Reloader:
             self._task = asyncio.create_task(self._reload_quietly())
 
     async def answer_reload(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer `anycastd reload`: accepted with warnings, or refused with all problems."""
+        """Answer `anycastd reload`.
+
+        Returns ``accepted`` with ``said``, the warnings; or ``refused``, all problems, a line each.
+        """
         try:
             successor = await self._validate_successor()
         except ReloadRefusedError as refusal:
@@ -205,7 +212,8 @@ class Reloader:
 async def validate_on_disk(context: StartContext) -> Successor:
     """Validate the profile on disk with the code on disk, by this agent's own command line.
 
-    Raises ReloadRefusedError.
+    Raises ReloadRefusedError where the profile cannot be read, or the validation refuses it, cannot
+    be started, or takes longer than ``VALIDATE_TIMEOUT`` seconds.
     """
     try:
         text = Path(context.profile_path).read_bytes()

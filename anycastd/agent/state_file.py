@@ -30,11 +30,12 @@ RETRY_DELAY = 10.0
 MAX_SIZE = 16 * 1024 * 1024
 """Bytes that are read of a file at most."""
 QUARANTINE_SUFFIX = ".unreadable"
+"""What is added to the name of a file that could not be read."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class StateFile:
-    """Keep one JSON value in the file `NAME.json` of ``directory``.
+    """The file `NAME.json` in ``directory``, which keeps one JSON value.
 
     ``load()`` reads it when the agent starts.  ``save_soon()`` returns at once and leaves the
     writing to ``run()``.  ``save()`` writes before it returns.
@@ -57,8 +58,8 @@ class StateFile:
     def load(self) -> tuple[Any, float] | None:
         """Read the file.
 
-        Returns the value and its age in seconds, or None if there is no file or it cannot be read.
-        A file that cannot be read is quarantined.
+        Returns the value and its age in seconds (time since boot, or wall time after a reboot);
+        None if there is no file or it cannot be read.  A file that cannot be read is quarantined.
         """
         remove_leftovers(self.path)
         try:
@@ -104,13 +105,20 @@ class StateFile:
         self._changed.set()
 
     async def save(self, value: Any) -> str:  # noqa: ANN401 - as above
-        """Write this value now.  Returns the error, or an empty text if it is on disk."""
+        """Write this value now.
+
+        Returns why it could not be written, or an empty text if it is on disk.  Raises TypeError or
+        ValueError for a value that JSON does not have.
+        """
         self.save_soon(value)
         await self._write_newest()
         return self.problem
 
     async def run(self) -> None:
-        """Write each newest value; repeat after ``retry_delay`` while writing fails."""
+        """Write each newest value until cancelled.
+
+        Where that fails, it tries again each ``retry_delay`` seconds.
+        """
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._retry_delay if self.problem else None):

@@ -37,7 +37,7 @@ class SpeakerEndedError(Exception):
 
 
 class Supervisor:
-    """Run one `anycastd speaker` with ``arguments``.
+    """One `anycastd speaker` with ``arguments``, as a child of this process.
 
     ``pid`` is a speaker that the agent before a reload started in this process; it is ignored if it
     is not a child of this process any more.
@@ -50,7 +50,8 @@ class Supervisor:
     async def run(self) -> NoReturn:
         """Start the speaker, and start it again when it ends, until cancelled.
 
-        Raises SpeakerEndedError where another start would fail as well (``NO_RESTART``).
+        Raises SpeakerEndedError where another start would fail as well (``NO_RESTART``), and
+        OSError where the process cannot be started.
         """
         loop = asyncio.get_running_loop()
         delay = MIN_RETRY_DELAY

@@ -7,7 +7,7 @@ import os
 
 
 def add_profile(parser: argparse.ArgumentParser) -> None:
-    """Add ``--profile``."""
+    """Add ``--profile``, which is required."""
     parser.add_argument("--profile", required=True, metavar="FILE", help="the region's profile")
 
 
@@ -17,7 +17,10 @@ def add_agent_directory(parser: argparse.ArgumentParser) -> None:
 
 
 def add_directory(parser: argparse.ArgumentParser, default: str, purpose: str) -> None:
-    """Add ``--directory``: by default systemd's RuntimeDirectory=, else ``default``."""
+    """Add ``--directory``, with ``purpose`` as its help.
+
+    By default it is the first directory of RuntimeDirectory= (systemd.exec(5)), else ``default``.
+    """
     given = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     parser.add_argument(
         "--directory",

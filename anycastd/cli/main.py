@@ -34,14 +34,18 @@ COMMANDS = {
     "bfd": "run a BIRD that speaks only BFD",
     "lab": "rehearse a failover in network namespaces (needs root)",
 }
+"""Command -> what it does, for the help."""
 
-
-# `return` cannot be the name of a module.
 MODULES = {"return": "return_"}
+"""Command -> its module, where the names differ: `return` cannot be the name of a module."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run the command line ``argv`` (None: that of this process) and return its exit code.
+
+    Raises SystemExit (argparse) for the help, the version and a wrong command line, and
+    ModuleNotFoundError where a library is missing.
+    """
     if os.path.isdir(VENDOR) and VENDOR not in sys.path:
         sys.path.append(VENDOR)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -71,7 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
-    """Build the parser of the command ``name``, whose file is ``module``."""
+    """Build the parser of the command ``name``, whose file is ``module``.
+
+    Raises KeyError for a name that is no command.
+    """
     summary = COMMANDS[name]
     parser = argparse.ArgumentParser(
         prog=f"anycastd {name}", description=f"{summary[0].upper()}{summary[1:]}."

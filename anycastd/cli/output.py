@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 NO_STEERING = "prepends do not steer here: degraded and drained services are withdrawn"
+"""What commands print of services whose profile says so."""
 
 
 def print_error(text: str) -> None:
@@ -14,7 +15,7 @@ def print_error(text: str) -> None:
 
 
 def log_to_stderr() -> None:
-    """Log to standard error; with the time only on a terminal, since a journal adds its own."""
+    """Log to standard error, with the wall time on a terminal only: a journal adds its own."""
     import logging  # noqa: PLC0415 - most commands log nothing, and are to start fast
 
     stamp = "%(asctime)s " if sys.stderr.isatty() else ""
@@ -22,7 +23,10 @@ def log_to_stderr() -> None:
 
 
 def format_table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str]:
-    """Give rows as lines with aligned columns; a column that is empty everywhere is left out."""
+    """Format rows as lines with aligned columns, after ``indent`` spaces.
+
+    A column that is empty in every row is left out.  Raises ValueError where rows differ in length.
+    """
     if not rows:
         return
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
@@ -32,19 +36,19 @@ def format_table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str
 
 
 def describe_path(path: Sequence[int] | None, prepends: int | None) -> str:
-    """Describe an AS path as status and explain have it; None: the service is not announced."""
+    """Describe an AS path and its number of prepends; None: the service is not announced."""
     if path is None:
         return "not announced"
     return f"{' '.join(map(str, path))} ({prepends} prepend{'' if prepends == 1 else 's'})"
 
 
 def format_session_count(number: int | None) -> str:
-    """Write a number of sessions: ``1 session``, ``2 sessions``, ``? sessions`` (not known)."""
+    """Format a number of sessions: ``1 session``, ``2 sessions``, ``? sessions`` (not known)."""
     return f"{'?' if number is None else number} session{'' if number == 1 else 's'}"
 
 
 def format_duration(seconds: float) -> str:
-    """Write a duration with at most two units: 0.3 s, 42 s, 5 min 3 s, 2 h 5 min, 3 d 4 h."""
+    """Format a duration with at most two units: 0.3 s, 42 s, 5 min 3 s, 2 h 5 min, 3 d 4 h."""
     if seconds < 10:  # noqa: PLR2004 - below this a tenth matters
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -21,7 +21,7 @@ def read_text(path: str) -> str | None:
 
 
 def read_profile(path: str) -> Validation:
-    """Read and validate one profile; Validation has no profile if the file cannot be read."""
+    """Read and validate one profile; the result is empty if the file cannot be read."""
     text = read_text(path)
     return Validation(None, ()) if text is None else validate(text, path)
 

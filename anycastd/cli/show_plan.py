@@ -20,7 +20,8 @@ from anycastd.views.reload_plan import ReloadPlan, SessionChange, plan_reload
 def show_plan(running: Mapping[str, Any]) -> int:
     """Compare the profile on disk with what runs, print the difference, return the exit code.
 
-    ``running`` is the agent's answer to the question ``running``.
+    ``running`` is the agent's answer to the question ``running``.  The code is 0, or 78 where the
+    profile on disk cannot be used.
     """
     new = load_profile(running["profile"])
     if new is None:
@@ -41,7 +42,7 @@ def show_plan(running: Mapping[str, Any]) -> int:
 
 
 def format_plan(plan: ReloadPlan, running: Mapping[str, Any]) -> Iterator[str]:
-    """Give the plan as lines for a person."""
+    """Format the plan as lines for a person; ``running`` as in ``show_plan``."""
     yield f"{running['profile']}: what a reload of pid {running['pid']} would change"
     yield "sessions"
     for session in plan.sessions:

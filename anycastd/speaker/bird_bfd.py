@@ -12,7 +12,11 @@ from anycastd.profile.model import Bfd, Neighbor, Profile
 
 
 def build_bird_config(profile: Profile, bfd: Bfd) -> str:
-    """Build the text of bird.conf: without BGP, kernel protocol and routes."""
+    """Build the text of bird.conf: BFD sessions, without BGP, kernel protocol and routes.
+
+    A neighbor that the profile reaches over several hops gets a multihop session (RFC 5883), any
+    other a single-hop session (RFC 5881).  The keywords are those of BIRD's manual, "BFD".
+    """
     return "\n".join(_lines(profile, bfd)) + "\n"
 
 

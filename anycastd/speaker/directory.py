@@ -26,7 +26,11 @@ MAX_PASSWORD = 80  # octets, Linux's TCP_MD5SIG_MAXKEYLEN
 
 @dataclass(frozen=True, slots=True)
 class PreparedDirectory:
-    """A prepared directory: exabgp.conf, exabgp.env, lease.json, and the lock's open descriptor."""
+    """A locked directory with all files of a speaker.
+
+    ``conf``, ``env`` and ``lease`` are the paths of exabgp.conf, exabgp.env and lease.json.
+    ``lock`` is the open descriptor of the lock: the directory is locked until it is closed.
+    """
 
     conf: Path
     env: Path
@@ -56,7 +60,10 @@ def build_lease_file(
 
 
 def lease_command(directory: str) -> list[str]:
-    """Return the command line of the lease process; ``-P`` as in ``start.build_command``."""
+    """Return the command line of the lease process of the speaker in ``directory``.
+
+    ``-P`` keeps the current directory out of its imports.
+    """
     module = "anycastd.speaker.lease_process"
     return [sys.executable, "-P", "-m", module, f"{directory}/lease.json"]
 
@@ -69,7 +76,8 @@ def prepare_directory(
     ``path`` is the profile's, ``port`` the neighbors' TCP port.
 
     Raises ExitError: ExaBGP is missing, the directory cannot be used, or another speaker runs
-    there (69); no permission (77); an MD5 file cannot be used (78).
+    there (69); no permission (77); an MD5 file cannot be used, or ExaBGP cannot read the path of
+    the directory or of Python (78).
     """
     if find_spec("exabgp") is None:
         raise ExitError(
@@ -100,7 +108,13 @@ def prepare_directory(
 
 
 def read_passwords(profile: Profile) -> dict[Address, str]:
-    """Read the neighbors' MD5 passwords; raises ExitError (78) where a file cannot be used."""
+    """Read the neighbors' MD5 passwords (RFC 2385), each the first line of its file.
+
+    Returns address -> password, without the neighbors that have no ``md5_file``.
+
+    Raises ExitError (78) where a file cannot be read, is readable by everybody, or holds no
+    password that Linux takes.
+    """
     return {
         neighbor.address: _password(Path(neighbor.md5_file), neighbor.address)
         for neighbor in profile.bgp.neighbors

@@ -14,7 +14,10 @@ from pathlib import Path
 
 
 def find_foreign_exabgps() -> list[str]:
-    """Return a warning for each foreign ExaBGP; one in another network namespace does not count."""
+    """Return a warning for each foreign ExaBGP, in the order of their pids.
+
+    One in another network namespace does not count.  Raises OSError where /proc cannot be read.
+    """
     return [
         f"another ExaBGP runs here (pid {pid}: {line}); it is left alone: see that it does not "
         "announce these VIPs, or speak to these neighbors from the same address"

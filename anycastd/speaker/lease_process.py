@@ -70,9 +70,10 @@ class _Pipe:
 
 
 class LeaseProcess:
-    """The loop: read everything pending, then advance time, then write.
+    """One lease process: a loop that reads everything pending, then advances time, then writes.
 
-    ``path`` is the lease file's, ``lease_file`` its content.
+    ``path`` is the lease file's, ``lease_file`` its content; ``clock`` is own time.  Raises
+    LeaseStartError where it cannot listen on the lease's socket.
     """
 
     def __init__(
@@ -105,7 +106,10 @@ class LeaseProcess:
         self.selector.register(self.stdin.fd, selectors.EVENT_READ)
 
     def run(self) -> None:
-        """Serve until ExaBGP closes our standard input."""
+        """Serve until ExaBGP closes our standard input.
+
+        Raises SystemExit (0) where ExaBGP has closed our standard output.
+        """
         self._carry_out(self.lease.start(self.clock.now()))
         while True:
             for key, events in self.selector.select(TICK):
@@ -362,7 +366,10 @@ def _log(text: str) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Run the lease process.  Its only argument is the path of the lease file."""
+    """Run the lease process for the lease file ``argv[1]``; raises IndexError without one.
+
+    Returns the exit code: 0 after the end of ExaBGP, 69 where the process cannot start.
+    """
     parent = os.getppid()
     # A lease process that is stopped would otherwise outlive its ExaBGP.
     request_parent_death_signal()

@@ -31,7 +31,8 @@ def rewrite_files(
     A change that closes a session is written for the neighbors in ``reset`` only.  ``path`` is the
     profile's.
 
-    Raises ExitError where an MD5 file or the directory cannot be used.
+    Raises ExitError where the directory (69), an MD5 file or a path (78) cannot be used, and
+    UnicodeDecodeError where the exabgp.conf that is there is not ASCII.
     """
     where = Path(directory).absolute()
     conf = where / "exabgp.conf"
@@ -66,7 +67,11 @@ def rewrite_files(
 
 
 def main(argv: list[str]) -> int:
-    """Rewrite the files, and print the result or the problem as JSON; returns 0 in both cases."""
+    """Rewrite the files, and print the result or the problem as one line of JSON.
+
+    ``argv`` is as in the module's text.  Returns 0 in both cases.  Raises ValueError without a
+    profile and a directory.
+    """
     _, path, directory, *reset = argv
     try:
         validation = validate(Path(path).read_text("utf-8"), path)

@@ -16,15 +16,17 @@ TIMEOUT = 30.0
 """Seconds that the process may take; it takes half a second."""
 
 MAX_ANSWER = 1024 * 1024
-"""Bytes of its answer."""
+"""Bytes of its answer at most."""
 
 
 class RewriteJob:
     """One run of the process that writes the files.
 
     ``fd`` becomes readable when ``read`` should be called.  ``ends_at`` (own time, seconds) is when
-    the caller should give up and call ``finish``.  Raises RewriteError where the process cannot be
-    started.
+    the caller should give up and call ``finish``.  ``profile`` and ``directory`` are paths,
+    ``reset`` the addresses of the neighbors whose sessions may close.
+
+    Raises RewriteError where the process cannot be started.
     """
 
     def __init__(
@@ -66,7 +68,8 @@ class RewriteJob:
     def finish(self) -> WriteResult:
         """Kill the process if it still runs, and return what it did.
 
-        Raises RewriteError where it wrote no files or gave no answer.
+        Call it once.  Raises RewriteError where it wrote no files, or gave no answer that can be
+        read.
         """
         os.close(self.fd)
         with contextlib.suppress(ProcessLookupError):

@@ -29,7 +29,8 @@ def build_environment(directory: str, base: Mapping[str, str], user: str) -> dic
     """Return the shim's environment: ``base`` without its settings for another ExaBGP.
 
     ExaBGP runs as ``user``, logs errors to stderr, opens no pipes and no port, and reads
-    DIRECTORY/exabgp.env (which sets nothing) instead of /etc/exabgp/exabgp.env.
+    DIRECTORY/exabgp.env (which sets nothing) instead of /etc/exabgp/exabgp.env.  The names are
+    those of ExaBGP's own settings, which it reads as ``exabgp_SECTION_OPTION``.
     """
     kept = {key: value for key, value in base.items() if not key.lower().startswith("exabgp")}
     # Child processes find an installed package by themselves, a checkout only by PYTHONPATH.
@@ -65,7 +66,8 @@ def exec_exabgp(profile: Profile, directory: str, path: str | None = None) -> No
 
     ``path`` is the profile's: the speaker reads it again for a reconfiguration.
 
-    Raises ExitError as ``prepare_directory`` does, and if ExaBGP cannot be executed (69).
+    Raises ExitError: ExaBGP is missing or cannot be executed, the directory cannot be used, or
+    another speaker runs there (69); no permission (77); an MD5 file or a path cannot be used (78).
     """
     prepared = prepare_directory(
         profile, directory, None if path is None else str(Path(path).absolute())

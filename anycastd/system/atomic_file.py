@@ -14,8 +14,8 @@ def write_atomic(file: Path, text: str, mode: int = 0o640) -> None:
     When this returns, the new text is on disk, so that it survives a crash of the machine.  Several
     writers at once do not disturb each other.  ``mode`` is set whatever the umask is.
 
-    Raises OSError.  The file is then the old one, unless only the last step failed, the
-    synchronization of the directory.
+    Raises OSError, and UnicodeEncodeError where ``text`` has surrogates.  The file is then the old
+    one, unless only the last step failed, the synchronization of the directory.
     """
     descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=_prefix(file))
     try:
@@ -37,7 +37,10 @@ def write_atomic(file: Path, text: str, mode: int = 0o640) -> None:
 
 
 def remove_leftovers(file: Path) -> None:
-    """Remove what writers of ``file`` left that were killed; none may be writing meanwhile."""
+    """Remove the temporary files that killed writers of ``file`` left.
+
+    No other process may be writing it.  What cannot be removed stays, without an error.
+    """
     with contextlib.suppress(OSError):
         for leftover in file.parent.glob(f"{_prefix(file)}*"):
             leftover.unlink()

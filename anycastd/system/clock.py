@@ -29,20 +29,20 @@ class OwnTime:
 
     @property
     def interval(self) -> float:
-        """Seconds between two ticks, as constructed."""
+        """Return the seconds between two ticks, as constructed."""
         return self._max_step / 2
 
     def now(self) -> float:
-        """Return own time in seconds; it never goes back and never passes the system's clock."""
+        """Return own time in seconds; it never goes back and is never ahead of ``monotonic``."""
         return self._own + min(self._monotonic() - self._ticked_at, self._max_step)
 
     def tick(self) -> None:
-        """Count the time since the last tick, two ticks at most."""
+        """Advance own time by the time since the last tick, by two ticks at most."""
         now = self._monotonic()
         self._own += min(now - self._ticked_at, self._max_step)
         self._ticked_at = now
 
     @property
     def stalled(self) -> float:
-        """Seconds of stalls since the start, which were not counted."""
+        """Return the seconds of stalls since the start, which own time did not count."""
         return self._monotonic() - self.now()

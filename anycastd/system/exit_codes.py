@@ -9,6 +9,7 @@ ours.
 from __future__ import annotations
 
 DONE = 0
+"""What the command was to do is done, and all is as wanted."""
 
 NOT_STORED = 1
 """drain, undrain: done, but not written to the disk."""

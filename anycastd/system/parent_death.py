@@ -19,7 +19,10 @@ def request_parent_death_signal() -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have this process killed when ``parent`` (a pid) ends, or now if it has already ended."""
+    """Have this process killed when ``parent`` ends, or now if it has already ended.
+
+    ``parent`` is the pid of the process that started this one.
+    """
     request_parent_death_signal()
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)

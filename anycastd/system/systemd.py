@@ -12,10 +12,10 @@ from collections.abc import MutableMapping
 
 
 class Notifier:
-    """Send notifications to the service manager.
+    """A sender of one service's notifications to systemd: sd_notify(3).
 
-    Takes the manager's variables out of ``environ``, so that no child process can speak for the
-    service.  Every method returns True if systemd has received the message.
+    It takes systemd's variables out of ``environ``, so that no child process can speak for the
+    service.  Every method returns True if the message was handed to systemd, and raises nothing.
     """
 
     def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
@@ -29,19 +29,22 @@ class Notifier:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
     def send_ready(self, status: str = "") -> bool:
-        """Report that the service works; ``status`` is a line for ``systemctl status``."""
+        """Send READY=1: the service works.  ``status`` is a line for ``systemctl status``."""
         return self._send("READY=1", status)
 
     def send_watchdog(self) -> bool:
-        """Feed the watchdog; call this only where the service's real work was done."""
+        """Send WATCHDOG=1 (WatchdogSec=); call this only where the service's real work was done."""
         return self._send("WATCHDOG=1")
 
     def send_reloading(self) -> bool:
-        """Report that a reload begins; it ends with ``ready`` (for Type=notify-reload)."""
+        """Send RELOADING=1: a reload begins, and ends with ``send_ready``.
+
+        Type=notify-reload of systemd.service(5) needs the time of the monotonic clock with it.
+        """
         return self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def send_stopping(self, status: str = "") -> bool:
-        """Report that the service stops; ``status`` as in ``ready``."""
+        """Send STOPPING=1: the service stops.  ``status`` as in ``send_ready``."""
         return self._send("STOPPING=1", status)
 
     def _send(self, message: str, status: str = "") -> bool:

@@ -19,7 +19,7 @@ async def tick_forever(clock: OwnTime) -> NoReturn:
 
 @contextlib.asynccontextmanager
 async def ticking(clock: OwnTime) -> AsyncIterator[None]:
-    """Tick ``clock`` while the body runs: for a command without an agent's loop."""
+    """Tick ``clock`` while the ``with`` block runs: for a command without an agent's loop."""
     ticker = asyncio.create_task(tick_forever(clock))
     try:
         yield

@@ -27,7 +27,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write the configuration and exec BIRD; returns only if that fails."""
+    """Write BIRD's configuration and exec BIRD.
+
+    Returns the exit code after ``--write`` (0) or where that fails: 69 without BIRD or a directory,
+    77 without permission, 78 for a profile that cannot be used or has no `bfd`.
+    """
     profile = load_profile(args.profile)
     if profile is None:
         return EX_CONFIG

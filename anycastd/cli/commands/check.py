@@ -43,7 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Check every file, print every problem, and compare the profiles that can be used."""
+    """Check every file, print every problem, and compare the profiles that can be used.
+
+    Returns the exit code: 0, or 78 where a profile cannot be used or they do not fit together.
+    Raises ExitError where ExaBGP cannot read the path of this Python.
+    """
     validations = {path: read_profile(path) for path in dict.fromkeys(args.files)}
     problems = [problem for each in validations.values() for problem in each.problems]
     usable = [(path, it.profile) for path, it in validations.items() if it.profile is not None]

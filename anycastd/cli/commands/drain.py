@@ -24,6 +24,7 @@ exit codes:
   5   --wait: the drain was ended before it was safe to reboot
   69  no agent answers
 """
+"""The exit codes, for the help of the command."""
 ASK_TIMEOUT = 15.0
 """Seconds for the agent to ask the other regions and to write to the disk."""
 POLL_INTERVAL = 0.25
@@ -68,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Drain, and with ``--wait`` show the progress; return the exit code."""
+    """Drain, and with ``--wait`` show the progress; return one of the exit codes of ``CODES``."""
     if args.stopping:
         return _stop(args.directory, args.stopping)
     if not args.reason or not args.reason.strip():
@@ -89,7 +90,11 @@ def main(args: argparse.Namespace) -> int:
 
 
 def send_command(directory: str, name: str, arguments: Mapping[str, Any]) -> int:
-    """Give the agent a command, print its answer, and return the exit code."""
+    """Give the agent the command ``name``, print its answer, and return the exit code.
+
+    The code is 0, 1 (not written to the disk), 2 (no such service), 4 (refused) or 69 (no agent
+    answers).
+    """
     try:
         answer = ask_agent(directory, name, ASK_TIMEOUT, arguments)
     except ControlError as error:
@@ -108,7 +113,8 @@ def send_command(directory: str, name: str, arguments: Mapping[str, Any]) -> int
 def follow_drain(directory: str, service: str | None, timeout: float | None = None) -> int:
     """Print the progress of a drain until it is safe to reboot; return the exit code.
 
-    After ``timeout`` seconds it stops, which is not an error.
+    ``service`` None: all services.  After ``timeout`` seconds it stops, which is not an error.  The
+    code is 0, 5 (the drain was ended before) or 69 (no agent answers for ``NO_AGENT_TIMEOUT`` s).
     """
     began_at = answered_at = time.monotonic()
     printed: dict[str, str] = {}
@@ -143,7 +149,7 @@ def follow_drain(directory: str, service: str | None, timeout: float | None = No
 
 
 def describe_progress(service: Mapping[str, Any]) -> str:
-    """Describe in one line how far the drain of a service has got."""
+    """Describe in one line how far the drain of a service has got; ``service`` as in the status."""
     if not service["drains"]:
         return "not drained"
     drain = service["drains"][0]
@@ -175,7 +181,10 @@ def _describe_sessions(services: Mapping[str, Mapping[str, Any]]) -> Iterator[st
 
 
 def parse_duration(text: str) -> float:
-    """Parse a duration such as 45s, 10m, 2h, 1h30m or 1d into seconds; raises ArgumentTypeError."""
+    """Parse a duration such as 45s, 10m, 2h, 1h30m or 1d; returns seconds.
+
+    Raises ArgumentTypeError for another text, and for a duration of zero.
+    """
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*(min|[smhd])", text)
     if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*(min|[smhd])|\s", "", text):
         raise argparse.ArgumentTypeError(
@@ -188,7 +197,7 @@ def parse_duration(text: str) -> float:
 
 
 def find_user() -> str:
-    """Return the user's name; with sudo, the name of the user who ran sudo."""
+    """Return the user's name (with sudo, of the user who ran sudo), or ``uid N`` without a name."""
     try:
         return os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):

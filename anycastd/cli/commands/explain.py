@@ -32,7 +32,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Ask the agent and print its answer."""
+    """Ask the agent and print its answer.
+
+    Returns the exit code: 0, 2 (no such service) or 69 (no agent answers).
+    """
     try:
         answer = ask_agent(args.directory, "explain", TIMEOUT)
     except ControlError as error:
@@ -57,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def format_explanation(name: str, it: Mapping[str, Any]) -> Iterator[str]:
-    """Give one service's explanation as lines for a person."""
+    """Format one service's explanation, a part of the agent's answer, as lines for a person."""
     yield f"{name}  {it['vip']}  {it['level'].upper()} for {format_duration(it['since'])}"
     yield f"  because {_reason(it['reason'])}"
     if it["reason"]["remedy"]:

@@ -33,6 +33,7 @@ from anycastd.lab.stories.report import (
 from anycastd.system.exit_codes import DONE, EX_NOPERM, EX_UNAVAILABLE, INTERRUPTED, NOT_SEEN
 
 STORIES = {"failover": failover.STORY, "graded": graded.STORY, "circuits": circuits.STORY}
+"""Story name -> story."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +73,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the story and return the exit code."""
+    """Run the story and return the exit code.
+
+    It is 0 if all was seen that should have been, else 1; 130 after Ctrl-C, SIGTERM or SIGHUP; 77
+    without root; 2, 69, 70 or 78 where the lab cannot be built.
+    """
     if os.geteuid() != 0:
         print_error("it needs root to create network namespaces: run it with sudo")
         return EX_NOPERM

@@ -24,7 +24,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Add the VIPs, or remove them."""
+    """Add the VIPs to their interfaces, or remove them.
+
+    Returns the exit code: 0; 69 where a VIP could not be added; 77 without the privilege; 78 for a
+    profile that cannot be used.
+    """
     log_to_stderr()
     profile = load_profile(args.profile)
     if profile is None:

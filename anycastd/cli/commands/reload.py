@@ -32,7 +32,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Reload the agent, or print what that would change."""
+    """Reload the agent, or print what that would change.
+
+    Returns the exit code: 0; 69 where no agent answers; 78 where the reload is refused.
+    """
     try:
         running = ask_agent(args.directory, "running")
         if args.plan:

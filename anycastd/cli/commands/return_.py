@@ -24,7 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Tell the agent, and print which services may return."""
+    """Tell the agent, and print which services may return.
+
+    Returns the exit code: 0, 2 (no such service) or 69 (no agent answers).
+    """
     try:
         answer = ask_agent(args.directory, "return", arguments={"service": args.service})
     except ControlError as error:

@@ -18,10 +18,15 @@ from anycastd.profile.model import Profile
 from anycastd.system.exit_codes import DONE, EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
 
 STATE = "/var/lib/anycastd"
+"""Directory of the files that outlive the agent, where systemd names none."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
+    """Add the command's arguments.
+
+    By default `--directory` and `--state` are systemd's RuntimeDirectory= and StateDirectory=
+    (systemd.exec(5)).
+    """
     add_profile(parser)
     parser.add_argument(
         "--lease",
@@ -45,7 +50,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the agent until SIGTERM or SIGINT."""
+    """Run the agent until SIGTERM or SIGINT, or with ``--validate`` check its profile only.
+
+    Returns the exit code: 0; 69 where the agent cannot start or go on; 77 where a privilege is
+    missing; 78 for a profile that cannot be used; else that of a speaker that cannot start.
+    """
     if not args.validate:
         reload.block_signals()  # until the agent can act on them
     log_to_stderr()

@@ -23,7 +23,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prepare the directory and exec ExaBGP; returns only if that fails."""
+    """Prepare the directory and exec ExaBGP; returns only if that fails.
+
+    Returns the exit code: 69 where ExaBGP is missing, the directory cannot be used or another
+    speaker runs there; 77 without permission; 78 for a profile or a file that it names.
+    """
     profile = load_profile(args.profile)
     if profile is None:
         return EX_CONFIG

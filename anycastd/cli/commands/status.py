@@ -28,6 +28,7 @@ exit codes, fit for monitoring:
   2  critical: a service is withdrawn and not drained, or no session is up
   3  unknown: no agent answers
 """
+"""The exit codes, for the help of the command."""
 
 _COLOURS = {"preferred": "32", "degraded": "33", "standby": "33", "withdrawn": "31"}
 
@@ -41,7 +42,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Ask the agent, print its answer, and return a code for monitoring."""
+    """Ask the agent, print its answer, and return a code for monitoring.
+
+    The code is one of ``CODES``: 0 to 3, as monitoring plugins return them.
+    """
     try:
         status = ask_agent(args.directory, "status")
     except ControlError as error:
@@ -55,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def format_status(status: Mapping[str, Any], *, colour: bool = False) -> Iterator[str]:
-    """Give the status as lines for a person: at most 100 columns, unless names are long."""
+    """Format the status as lines for a person: at most 100 columns, unless names are long."""
     lease = status["lease"]
     speaker = f"ExaBGP {lease['exabgp'] or '?'}" if lease["connected"] else "no speaker"
     if lease["repairs"]:

@@ -15,6 +15,7 @@ exit codes:
   4   there is no such drain
   69  no agent answers
 """
+"""The exit codes, for the help of the command."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,5 +32,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """End a drain, and print what follows."""
+    """End a drain, and print what follows; return one of the exit codes of ``CODES``."""
     return send_command(args.directory, "undrain", {"service": args.service, "by": find_user()})

@@ -20,6 +20,7 @@ DEGRADED_FALL = 2
 SESSION_LIMIT = 50
 """`sessions_below` of the stories: a number of clients that the lab can connect."""
 WEB_PORT = 9480
+"""TCP port of each agent's HTTP server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,10 @@ def adapt_profile(
     The maintenance map becomes the lab's.  The session limits and, with ``return_timers``, `fall`
     become those of the stories.  ``return_timers`` None keeps the profile's timers, ``drain_times``
     None its times of a drain (s).  Only the values are replaced in the text, so that comments and
-    words that YAML versions read differently stay as written.  Raises LabError when the profile
-    does not have the structure of the shipped ones.
+    words that YAML versions read differently stay as written.
+
+    Raises LabError (78) when the profile does not have the structure of the shipped ones, and
+    yaml.YAMLError when it is no YAML.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     edits = [
@@ -190,8 +193,9 @@ def adapt_haproxy_file(text: str, region: Region, socket: str, *, fast: bool) ->
 
     The servers get the addresses of the region's web servers in order.  With ``fast`` the backends
     use the `fast` defaults instead of the `calm` ones.  The admin socket and the maintenance map,
-    which the shipped file has in comments, are enabled.  Raises LabError when the file does not
-    have the structure of the shipped one.
+    which the shipped file has in comments, are enabled.
+
+    Raises LabError (78) when the file does not have the structure of the shipped one.
     """
     for pattern in (r"stats socket \S*/admin\.sock", r"http-request .*map_str\("):
         text = re.sub(rf"^(\s*)#(?={pattern})", r"\1", text, flags=re.MULTILINE)

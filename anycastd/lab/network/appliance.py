@@ -23,11 +23,12 @@ from anycastd.lab.network.topology import VIP, Region
 from anycastd.lab.programs.web_server import READY
 
 PYTHON = (sys.executable, "-m")
+"""Beginning of a command line that runs a module."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabSettings:
-    """Differences from what is shipped.
+    """The settings of a lab: where it differs from what is shipped.
 
     ``program`` and ``speaker`` are the commands to which `run` and `speaker` are appended.
     ``profiles`` (region name -> file) and ``haproxy_file`` replace the shipped files.
@@ -51,7 +52,8 @@ class Appliance:
     """An NVA and its region's web servers.
 
     ``run_directory`` stands for the NVA's /run and holds all sockets.  ``prepends`` are those of
-    its profile: level -> number of prepended ASNs.
+    its profile: level -> number of prepended ASNs.  Methods that run a command on the NVA raise
+    LabError where it takes longer than 30 s.
     """
 
     def __init__(self, nodes: Nodes, region: Region, settings: LabSettings) -> None:
@@ -73,13 +75,17 @@ class Appliance:
 
     @property
     def socket(self) -> str:
-        """Path of HAProxy's stats socket, as in its configuration and in the profile."""
+        """Return the path of HAProxy's stats socket, as in its configuration and in the profile."""
         return str(self.haproxy_socket)
 
     def prepare(self) -> None:
         """Write the profile and the HAProxy file, and add the VIP to the loopback.
 
         On a real NVA anycastd-vip.service adds the VIP before HAProxy starts.
+
+        Raises LabError where a file does not fit the lab or the VIP cannot be added,
+        MissingFileError where a shipped file is not found, OSError where one cannot be read or
+        written.
         """
         for directory in (self.haproxy_socket.parent, self.agent_directory, self.speaker_directory):
             directory.mkdir(parents=True)
@@ -125,7 +131,7 @@ class Appliance:
                 )
 
     def web_servers_ready(self) -> bool:
-        """Return whether every web server accepts connections."""
+        """Return whether every web server that was started accepts connections."""
         return all(
             READY in process.log.read_text(encoding="utf-8")
             for process in self.web_servers.values()
@@ -166,7 +172,7 @@ class Appliance:
         return (*self._settings.program, "status", "--directory", str(self.agent_directory))
 
     def status(self) -> dict[str, Any] | None:
-        """Return the answer of `anycastd status --json`; None while no agent answers."""
+        """Return the JSON of `anycastd status` (docs/status.md); None while no agent answers."""
         argv = (*self.status_command(), "--json")
         done = self._nodes.try_run(self.node, *argv)
         try:
@@ -189,14 +195,21 @@ class Appliance:
         return dict(next(iter(answer["services"].values())))
 
     def send_to_haproxy(self, command: str) -> None:
-        """Send a command to HAProxy's admin socket; raises LabError if the answer is not empty."""
+        """Send a command to HAProxy's admin socket (HAProxy's management guide, section 9.3).
+
+        Raises LabError if the answer is not empty, ValueError or haproxyadmin's HAProxySocketError
+        if HAProxy does not answer.
+        """
         admin = HAProxy(socket_file=adapt.admin_socket(self.socket))
         answer = "\n".join(line for _, lines in admin.command(command) for line in lines).strip()
         if answer:
             raise LabError(f"{self.node}: HAProxy answers '{command}' with: {answer}")
 
     def server_states(self) -> dict[str, dict[str, str]]:
-        """Return the server states that HAProxy reports: backend -> server -> status."""
+        """Return the server states that HAProxy reports: backend -> server -> status.
+
+        Raises ValueError or haproxyadmin's HAProxySocketError if HAProxy does not answer.
+        """
         admin = HAProxy(socket_file=self.socket)
         return {
             backend.name: {server.name: server.status for server in backend.servers()}
@@ -204,6 +217,6 @@ class Appliance:
         }
 
     def log_tails(self) -> str:
-        """Return the last lines of the logs of agent, speaker and HAProxy."""
+        """Return the last lines of the logs of agent, speaker and HAProxy, as one text."""
         processes = [one for one in (self.agent, self.speaker, self.haproxy) if one]
         return "\n".join(f"--- {one.name}\n{one.log_tail()}" for one in processes)

@@ -15,7 +15,12 @@ from anycastd.lab.network.topology import VIP
 
 
 class Faults:
-    """Kills, freezes and restarts the programs of a region, which is given by name."""
+    """The faults of one lab: methods that break and repair the programs of a region, given by name.
+
+    Each method returns the time of the monotonic clock just before it acted, in seconds.  It raises
+    KeyError for a region or a web server that there is not, and LabError where a program to kill
+    does not run, or a program cannot be started.
+    """
 
     def __init__(self, nodes: Nodes, regions: Mapping[str, Appliance]) -> None:
         self._nodes = nodes
@@ -55,7 +60,7 @@ class Faults:
         return kill_processes([_require_started(self._regions[region].haproxy, region, "HAProxy")])
 
     def start_haproxy(self, region: str) -> float:
-        """Start HAProxy."""
+        """Start HAProxy; raises LabError if it rejects its configuration."""
         now = time.monotonic()
         self._regions[region].start_haproxy()
         return now
@@ -68,14 +73,15 @@ class Faults:
         return now
 
     def disconnect_idle_clients(self) -> float:
-        """Close these connections."""
+        """Close the connections of ``connect_idle_clients``."""
         return kill_processes([_require_started(self._idle_clients, "the client", "idle clients")])
 
 
 def kill_processes(processes: list[Process]) -> float:
     """Kill (SIGKILL) programs and all that they started, and wait for their end.
 
-    Returns the time of the monotonic clock just before.  Raises LabError when one is not running.
+    Returns the time of the monotonic clock just before, in seconds.  Raises LabError when one is
+    not running; then none is killed.
     """
     trees = [process.pids for process in processes]
     for process, tree in zip(processes, trees, strict=True):

@@ -34,6 +34,7 @@ REQUIRED_PROGRAMS = {
     "ip": "iproute2",
     "bird": "bird2",
 }
+"""Program -> the Debian package that has it."""
 
 _PREFERRED: Mapping[str, str] = {}
 _MAX_RESTARTS = 10  # of one service in one wait; more is a crash loop
@@ -45,11 +46,11 @@ class TimedOutError(LabError):
 
 
 class LoadClient:
-    """The on-premises client's load.
+    """The load of the on-premises client.
 
     It sends a request each ``interval`` seconds, each on a new connection and with a timeout of
-    ``timeout`` seconds.  With ``resend`` a request is sent again once after a reset, as by
-    browsers.
+    ``timeout`` seconds.  With ``resend`` a request is sent again once after a reset, as browsers do
+    (RFC 9110, section 9.2.2).  ``since`` is a time of the monotonic clock, in seconds.
     """
 
     def __init__(self, nodes: Nodes, interval: float, timeout: float, *, resend: bool) -> None:
@@ -62,7 +63,7 @@ class LoadClient:
         self._runs = 0
 
     def start(self) -> None:
-        """Start to send requests, with an empty log."""
+        """Start to send requests, with an empty log; a load that runs is stopped first."""
         self.stop()
         self._runs += 1
         argv = (*PYTHON, "anycastd.lab.programs.load_client", VIP)
@@ -73,7 +74,10 @@ class LoadClient:
         self._request_log = RequestLog(self._process.log)
 
     def stop(self) -> list[RequestResult]:
-        """Stop sending, wait for the requests under way and return all results."""
+        """Stop sending, wait for the requests under way and return all results.
+
+        Raises subprocess.TimeoutExpired where the client does not end.
+        """
         if self._process is not None:
             self._process.terminate()
             self._process.wait(self.timeout + 10)
@@ -81,11 +85,14 @@ class LoadClient:
         return self.results()
 
     def results(self, since: float = 0.0) -> list[RequestResult]:
-        """Return the results of the requests that ended since a time."""
+        """Return the results of the requests that ended at ``since`` (monotonic, s) or later."""
         return self._request_log.results(since) if self._request_log else []
 
     def outage(self, since: float = 0.0) -> Outage | None:
-        """Return the outage since a time; None if no request failed."""
+        """Return the outage of the requests that ended at ``since`` (monotonic clock, s) or later.
+
+        None without a failed request.
+        """
         return find_outage(self.results(since), since)
 
 
@@ -95,6 +102,10 @@ class Lab:
     ``regions`` holds the appliances by region name.  ``monitors`` follow the kernel routes of the
     MSEE and of the route servers, ``routers`` are the BIRD processes, both by node name.
     ``interval``, ``timeout`` (s) and ``resend`` are the load client's.
+
+    Raises LabError where a program is missing (69), or the directory cannot be used (2).  Entering
+    the context raises LabError, TimedOutError or MissingFileError where the network does not come
+    up; nothing is left then.
     """
 
     def __init__(
@@ -201,11 +212,17 @@ class Lab:
         return {service.name: service.restarts for service in services}
 
     def read_table(self, node: str = "msee") -> tuple[TableRow, ...]:
-        """Return a router's routes to the VIP."""
+        """Return a router's routes to the VIP, ordered by next hop.
+
+        Raises OSError when the router does not answer, LabError when it refuses.
+        """
         return routers.read_table(routers.control_socket(self.nodes, node))
 
     def msee_table(self) -> tuple[TableRow, ...]:
-        """Return the MSEE's routes to the VIP, the best one marked."""
+        """Return the MSEE's routes to the VIP, the best one marked.
+
+        Raises OSError when the MSEE does not answer, LabError when it refuses.
+        """
         return self.read_table("msee")
 
     def sessions(self, node: str) -> dict[str, bool] | None:
@@ -219,13 +236,16 @@ class Lab:
             return None
 
     def status(self, region: str) -> dict[str, Any] | None:
-        """Return a region's `anycastd status --json`; None while no agent answers."""
+        """Return the JSON of a region's `anycastd status`; None while no agent answers."""
         return self.regions[region].status()
 
     def wait_table(
         self, what: str, good: Callable[[tuple[TableRow, ...]], bool], timeout: float
     ) -> tuple[TableRow, ...]:
-        """Wait until ``good`` is true of the MSEE's table and return the table."""
+        """Wait until ``good`` is true of the MSEE's table and return the table.
+
+        Raises TimedOutError after ``timeout`` seconds, OSError when the MSEE does not answer.
+        """
 
         def look() -> tuple[tuple[TableRow, ...]] | None:
             rows = self.msee_table()
@@ -234,7 +254,10 @@ class Lab:
         return self.wait(what, look, timeout, self.describe)[0]
 
     def wait_preferred(self, timeout: float = 60) -> tuple[TableRow, ...]:
-        """Wait until both regions are preferred; return the MSEE's table."""
+        """Wait until both regions are preferred; return the MSEE's table.
+
+        Raises TimedOutError after ``timeout`` seconds.
+        """
         return self.wait_levels(timeout)
 
     def wait_levels(
@@ -242,7 +265,8 @@ class Lab:
     ) -> tuple[TableRow, ...]:
         """Wait until each region has the path of its level; return the MSEE's table.
 
-        ``levels``: region name -> level; a region that is not in it is preferred.
+        ``levels``: region name -> level; a region that is not in it is preferred.  Raises
+        TimedOutError after ``timeout`` seconds, KeyError for a level that there is not.
         """
         wanted = self.expected_paths(levels)
         what = ", ".join(f"{name} {levels.get(name, 'preferred')}" for name in self.regions)
@@ -251,7 +275,10 @@ class Lab:
         )
 
     def expected_paths(self, levels: Mapping[str, str] = _PREFERRED) -> dict[str, tuple[int, ...]]:
-        """Return next hop -> AS path, as the MSEE must have them; ``levels`` as above."""
+        """Return next hop -> AS path, as the MSEE must have them; ``levels`` as in ``wait_levels``.
+
+        Raises KeyError for a level that there is not.
+        """
         all_levels = {name: levels.get(name, "preferred") for name in self.regions}
         return expected_paths(
             {
@@ -262,7 +289,11 @@ class Lab:
         )
 
     def wait_answers(self, region: Region, count: int, timeout: float, since: float = 0.0) -> None:
-        """Wait until a region answered the last ``count`` requests, all sent since a time."""
+        """Wait until a region answered the last ``count`` requests, all sent at ``since`` or later.
+
+        ``since`` is a time of the monotonic clock (s).  Raises TimedOutError after ``timeout``
+        seconds.
+        """
 
         def describe() -> str:
             results = self.client.results()[-5:]
@@ -277,7 +308,10 @@ class Lab:
         )
 
     def describe(self) -> str:
-        """Return the current state as text: MSEE's table, sessions, last log lines of the NVAs."""
+        """Return the current state as text: MSEE's table, sessions, last log lines of the NVAs.
+
+        Raises OSError when the MSEE does not answer.
+        """
         parts = ["the MSEE's table:", *(f"  {row}" for row in self.msee_table() or ("  (empty)",))]
         for region in REGIONS:
             for number in (0, 1):
@@ -289,7 +323,7 @@ class Lab:
 
 
 def paths_by_next_hop(rows: tuple[TableRow, ...]) -> dict[str, tuple[int, ...]]:
-    """Return the AS paths of a table: next hop -> AS path."""
+    """Return next hop -> AS path for the rows of a table."""
     return {row.next_hop: row.path for row in rows}
 
 

@@ -66,7 +66,7 @@ EX_UNAVAILABLE, EX_SOFTWARE, EX_NOPERM, EX_CONFIG = 69, 70, 77, 78
 
 
 class LabError(Exception):
-    """Something that the lab needs is missing or failed; ``code`` is the exit code."""
+    """Something that the lab needs is missing or failed; ``code`` is the exit code for it."""
 
     def __init__(self, message: str, code: int = EX_SOFTWARE) -> None:
         super().__init__(message)
@@ -114,7 +114,7 @@ class Process:
 
     @property
     def pid(self) -> int | None:
-        """PID of the program in our own PID namespace; None while it is not running."""
+        """Return the PID of the program in our own PID namespace; None while it is not running."""
         found = child_pids(self._popen.pid)
         if found and self._restarted:
             found = [pid for pid in child_pids(found[0]) if _command_name(pid) != "sleep"]
@@ -122,7 +122,7 @@ class Process:
 
     @property
     def pids(self) -> list[int]:
-        """PIDs of the program and of everything that it started; empty while it is not running."""
+        """Return the PIDs of the program and of all that it started; empty if it does not run."""
         pid = self.pid
         return [] if pid is None else [pid, *descendant_pids(pid)]
 
@@ -154,14 +154,14 @@ class Process:
 
     @property
     def restarts(self) -> int:
-        """Number of restarts so far."""
+        """Return the number of restarts so far."""
         try:
             return self.log.read_bytes().count(b"\nlab: ended with status")
         except OSError:
             return 0
 
     def log_tail(self, lines: int = 15) -> str:
-        """Return the last lines of the log."""
+        """Return the last ``lines`` lines of the log; empty where it cannot be read."""
         try:
             text = self.log.read_text(errors="replace", encoding="utf-8")
         except OSError:
@@ -170,7 +170,7 @@ class Process:
 
 
 def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
-    """Send a signal to each of the processes; those that have ended are ignored."""
+    """Send a signal to each of the processes that still run; raises PermissionError."""
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -184,6 +184,10 @@ class Nodes:
     Used as a context manager.  ``directory`` is created, or may exist if it is empty, and is
     removed at the end; by default it is a new one below the system's temporary directory.
     ``environment`` is what the programs get: our own, and PYTHONPATH if we run from a source tree.
+
+    Raises LabError (2) for a directory that is not empty or whose path is too long, OSError for one
+    that cannot be made.  Entering the context raises LabError (77) where the kernel refuses
+    namespaces.
     """
 
     def __init__(self, names: Sequence[str], directory: Path | None = None) -> None:
@@ -239,7 +243,10 @@ class Nodes:
         self.close()
 
     def close(self) -> None:
-        """End every process, and remove the namespaces and the directory."""
+        """End every process, and remove the namespaces and the directory.
+
+        Raises subprocess.TimeoutExpired where that takes longer than 20 s.
+        """
         if self._outer is None:
             return
         os.close(self._lifeline)
@@ -280,7 +287,10 @@ class Nodes:
             raise LabError(f"{node}: {shlex.join(argv)} did not end in 30 s") from None
 
     def run(self, node: str, *argv: str, text: str = "") -> str:
-        """Run a command in a node and return its standard output; raises LabError when it fails."""
+        """Run a command in a node and return its standard output.
+
+        Raises LabError when it fails, or takes longer than 30 s.
+        """
         done = self.try_run(node, *argv, text=text)
         if done.returncode:
             detail = (done.stderr or done.stdout).strip()
@@ -295,7 +305,11 @@ class Nodes:
         restart: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> Process:
-        """Start a program in a node; with ``restart`` it is restarted whenever it ends."""
+        """Start a program in a node, its output in the file ``log/NODE-NAME.log``.
+
+        With ``restart`` it is started again whenever it ends, as by Restart=always and
+        RestartSec=0.1 of systemd.service(5).
+        """
         log = self.directory / "log" / f"{node}-{name}.log"
         command = ("sh", "-c", _RESTART_LOOP, name, *argv) if restart else argv
         with log.open("ab") as out:

@@ -33,7 +33,8 @@ class Outage:
     """An outage as a client sees it.
 
     It begins when the first request that fails is sent.  It ends with the first good answer to a
-    request that was sent after the last failed one; until then ``ended_at`` is infinite.
+    request that was sent after the last failed one; until then ``ended_at`` is infinite.  Both are
+    times of the monotonic clock, in seconds.
     ``failed`` counts the failed requests, ``details`` counts them by reason.
     """
 
@@ -44,12 +45,15 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """Duration in seconds."""
+        """Return the duration in seconds; infinite for an outage that has not ended."""
         return self.ended_at - self.began_at
 
 
 def find_outage(results: Iterable[RequestResult], since: float = 0.0) -> Outage | None:
-    """Return the outage among the requests that ended since a time; None if none failed."""
+    """Return the outage among the requests that ended at ``since`` or later; None if none failed.
+
+    ``since`` is a time of the monotonic clock, in seconds.
+    """
     seen = sorted(
         (result for result in results if result.ended_at >= since), key=lambda one: one.sent_at
     )
@@ -74,7 +78,7 @@ def last_answered_by(
 ) -> bool:
     """Return whether a region answered each of the last ``count`` requests well.
 
-    All of them must have been sent since the given time.
+    All of them must have been sent at ``since`` (the monotonic clock, in seconds) or later.
     """
     last = sorted(results, key=lambda one: one.number)[-count:]
     return len(last) == count and all(
@@ -83,7 +87,7 @@ def last_answered_by(
 
 
 class RequestLog:
-    """Reads the client's results from the file that it writes, one JSON object a line."""
+    """A reader of the results that the client writes to a file, one JSON object a line."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -91,7 +95,11 @@ class RequestLog:
         self._results: list[RequestResult] = []
 
     def results(self, since: float = 0.0) -> list[RequestResult]:
-        """Return the results so far of requests that ended since a time."""
+        """Return the results so far of requests that ended at ``since`` (monotonic, s) or later.
+
+        Raises OSError where the file cannot be read, ValueError or TypeError for a line that is no
+        result.
+        """
         with self._file.open("rb") as file:
             file.seek(self._offset)
             text = file.read()

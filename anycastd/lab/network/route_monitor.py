@@ -31,7 +31,10 @@ class RouteChange:
 
 
 class RouteMonitor:
-    """Follows one router's kernel routes to the VIP, until the nodes are closed."""
+    """A monitor of one router's kernel routes to the VIP, until the nodes are closed.
+
+    All times are of the monotonic clock, in seconds.
+    """
 
     def __init__(self, nodes: Nodes, node: str) -> None:
         self.node = node
@@ -40,18 +43,23 @@ class RouteMonitor:
         threading.Thread(target=self._read, args=(lines,), daemon=True).start()
 
     def changes(self, since: float = 0.0) -> list[RouteChange]:
-        """Return the changes since a time of the monotonic clock, oldest first."""
+        """Return the changes at ``since`` (monotonic clock, s) or later, oldest first."""
         return [change for change in self._changes if change.at >= since]
 
     def moved_at(self, since: float, *next_hops: str) -> float | None:
-        """Return when a route over one of ``next_hops`` was first added since a time, or None."""
+        """Return when a route over one of ``next_hops`` was first added, at ``since`` or later.
+
+        Both are times of the monotonic clock, in seconds.  None: no such route was added.
+        """
         for change in self.changes(since):
             if set(next_hops) & set(change.next_hops):
                 return change.at
         return None
 
     def lost_at(self, since: float) -> float | None:
-        """Return when the route was first deleted since a time, or None.
+        """Return when the route was first deleted, at ``since`` or later; None: it was not.
+
+        Both are times of the monotonic clock, in seconds.
 
         A router that replaces a route deletes the old one and adds the new one: a deletion
         followed by an addition within a millisecond does not count.

@@ -17,6 +17,7 @@ ROUTERS = (
     "msee",
     "ce",
 )
+"""Names of the nodes that run BIRD."""
 
 # The error wait and connect times are far below the defaults of BIRD and of clouds (60 s and more),
 # so that the lab does not wait long for a router to connect again.
@@ -57,7 +58,10 @@ class TableRow:
 
 
 def build_bird_config(node: str, *, weights: bool = False) -> str:
-    """Return a router's BIRD configuration; ``weights`` as in ``LabSettings``."""
+    """Build the BIRD configuration of the router ``node``; ``weights`` as in ``LabSettings``.
+
+    A node that is no route server, gateway or MSEE gets that of the customer edge.
+    """
     for region in REGIONS:
         if node in (region.node("ars0"), region.node("ars1")):
             return _route_server(region, region.ars[int(node[-1])])
@@ -182,7 +186,7 @@ protocol bgp msee from peering {{
 
 
 def start_routers(nodes: Nodes, *, weights: bool = False) -> dict[str, Process]:
-    """Start BIRD on every router; return node -> process."""
+    """Start BIRD on every router; return node -> process.  ``weights`` as in ``LabSettings``."""
     started = {}
     for node in ROUTERS:
         file = nodes.directory / f"{node}.bird.conf"
@@ -200,7 +204,9 @@ def control_socket(nodes: Nodes, node: str) -> Path:
 def query_bird(control: Path, command: str) -> list[str]:
     """Send a command to BIRD's control socket; return the lines of the answer without their codes.
 
-    Raises OSError when BIRD does not answer, LabError when it refuses the command.
+    A network that is not in the table gives no lines.  Raises OSError when BIRD does not answer
+    within 5 s, LabError when it refuses the command.  The codes are those of BIRD's control
+    protocol.
     """
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(5)
@@ -225,13 +231,16 @@ def query_bird(control: Path, command: str) -> list[str]:
 
 
 def read_table(control: Path, network: str = f"{VIP}/32") -> tuple[TableRow, ...]:
-    """Return a router's routes to a network, ordered by next hop."""
+    """Return a router's routes to a network, ordered by next hop; raises as ``query_bird`` does."""
     rows = _parse_rows(query_bird(control, f"show route {network} all"))
     return tuple(sorted(rows, key=lambda row: row.next_hop))
 
 
 def read_sessions(control: Path) -> dict[str, bool]:
-    """Return whether each BGP session of a router is established: protocol name -> bool."""
+    """Return whether each BGP session of a router is established: protocol name -> bool.
+
+    Raises as ``query_bird`` does.
+    """
     found = (line.split() for line in query_bird(control, "show protocols"))
     return {
         columns[0]: columns[-1] == "Established" for columns in found if columns[1:2] == ["BGP"]

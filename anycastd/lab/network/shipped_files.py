@@ -20,7 +20,7 @@ def find_shipped(name: str) -> Path:
     """Return the path of a shipped file such as ``profiles/primary.yaml``.
 
     The source tree that this package was imported from is tried first, then ``share/anycastd`` of
-    the Python installation.  Raises MissingFileError.
+    the Python installation.  Raises MissingFileError where it is in neither.
     """
     candidates = (
         Path(__file__).resolve().parents[3] / name,

@@ -15,21 +15,32 @@ from ipaddress import IPv4Interface, IPv4Network
 from anycastd.lab.network.namespaces import Nodes
 
 VIP = "203.0.113.10"
+"""The anycast address that both regions announce."""
 ARS_AS = 65515
+"""AS number of route servers and gateways, as in Azure."""
 NVA_AS = 65010
+"""AS number of the appliances, `local_as` of the shipped profiles."""
 MSEE_AS = 12076
+"""AS number of Microsoft's edge router, as in Azure."""
 CE_AS = 65020
+"""AS number of the customer edge."""
 MSEE_ADDRESS = "192.0.2.1"
+"""The MSEE's address, to which the gateways have their sessions."""
 MSEE_TO_CE = "192.0.2.5"
+"""The MSEE's end of the link to the customer edge."""
 CE_TO_MSEE = "192.0.2.6"
+"""The customer edge's end of the link to the MSEE."""
 PREMISES = "198.51.100.0/24"
+"""The customer's network, which the customer edge announces."""
 CE_ADDRESS = "198.51.100.1"
+"""The customer edge's address in the customer's network."""
 CLIENT = "198.51.100.10"
+"""The client's address in the customer's network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region.
+    """A region of the lab: its names, addresses and profile.
 
     ``short`` is the prefix of its nodes' names; pairs are (first instance, second instance).
     """
@@ -50,7 +61,7 @@ class Region:
 
     @property
     def addresses(self) -> dict[str, tuple[str, ...]]:
-        """Addresses of the nodes on the VNet's bridge: role -> addresses."""
+        """Return the addresses of the nodes on the VNet's bridge: role -> addresses."""
         return {
             "nva": (self.nva,),
             "web": self.web,
@@ -72,6 +83,7 @@ PRIMARY = Region(
     gateways=("172.16.158.12", "172.16.158.13"),
     profile="primary.yaml",
 )
+"""The region to which the MSEE sends while both are preferred."""
 SECONDARY = Region(
     name="westeurope",
     title="West Europe",
@@ -83,14 +95,18 @@ SECONDARY = Region(
     gateways=("172.16.138.12", "172.16.138.13"),
     profile="secondary.yaml",
 )
+"""The region that takes over."""
 REGIONS = (PRIMARY, SECONDARY)
+"""Both regions, the preferred one first."""
 ROLES = ("vnet", "nva", "web", "ars0", "ars1", "gw0", "gw1")
+"""What the nodes of a region are: its bridge, its appliance, its web servers, its routers."""
 NODES = (
     *(region.node(role) for region in REGIONS for role in ROLES),
     "msee",
     "ce",
     "client",
 )
+"""Names of all nodes."""
 
 # A packet may arrive by one gateway and the answer leave by the other: no reverse-path filter.
 _ALL_SYSCTLS = (
@@ -108,7 +124,7 @@ _NVA_SYSCTLS = ("net.ipv4.tcp_max_tw_buckets=0",)
 
 
 def wire_nodes(nodes: Nodes) -> None:
-    """Create the links, addresses and static routes in new namespaces."""
+    """Create the links, addresses and static routes in new namespaces; raises LabError."""
     for node in NODES:
         routes = node in ("msee", "ce") or node.rpartition("-")[2] in ("gw0", "gw1")
         ends = node.endswith("-nva")

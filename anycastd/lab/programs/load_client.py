@@ -54,7 +54,7 @@ class Request:
 
 
 class Load:
-    """Sends a request to ``address`` each ``interval`` seconds, with ``timeout`` seconds each."""
+    """A load: a request to ``address`` each ``interval`` seconds, with ``timeout`` seconds each."""
 
     def __init__(
         self, address: str, interval: float, timeout: float, *, resend: bool = False
@@ -98,7 +98,7 @@ class Load:
         self.connect(request)
 
     def connect(self, request: Request) -> None:
-        """Start to connect a request's socket."""
+        """Start to connect a request's socket; an error ends the request."""
         with contextlib.suppress(BlockingIOError):
             try:
                 request.sock.connect((self.address, 80))
@@ -110,7 +110,7 @@ class Load:
         self.selector.register(request.sock, selectors.EVENT_WRITE, request)
 
     def on_ready(self, request: Request) -> None:
-        """Send or read, as the request's socket is ready for."""
+        """Send or read, as the request's socket is ready for; an error ends the request."""
         try:
             if not request.sent:
                 error = request.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -189,7 +189,7 @@ def _is_complete(data: bytes) -> bool:
 
 
 def main() -> None:
-    """Run the load until SIGTERM."""
+    """Run the load until SIGTERM; raises SystemExit for a wrong command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("address")
     parser.add_argument("--interval", type=float, required=True)

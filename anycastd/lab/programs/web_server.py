@@ -13,7 +13,11 @@ READY = "listening"
 
 
 async def serve(address: str, region: str, title: str, name: str) -> None:
-    """Answer every request on port 80 of ``address``, with keep-alive, until killed."""
+    """Answer every request on port 80 of ``address``, with keep-alive, until killed.
+
+    ``region`` and ``name`` go into the headers X-Region and X-Server, ``title`` into the text.
+    Raises OSError where it cannot listen there.
+    """
     body = f"I'm running this website in {title} ({name})\n".encode()
     answer = (
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"

@@ -40,7 +40,9 @@ def degrade(
 ) -> None:
     """Make a rule of `healthy` false and check that the other region takes over.
 
-    Unless ``loses``, no request may be lost.
+    ``fault`` breaks something and returns when (monotonic clock, s).  ``rule`` is a part of the
+    rule's text.  Unless ``loses``, no request may be lost.  Raises TimedOutError where the other
+    region does not take over.
     """
     at = fault(lab)
     switched = wait_moved(lab, step, at, SECONDARY, "degraded", "preferred")

@@ -65,7 +65,7 @@ class StepReport:
         return bool(self.checks) and all(check.passed for check in self.checks)
 
     def add_time(self, name: str, title: str, seconds: float | None) -> None:
-        """Add a measured time; None means that it was not seen and is ignored."""
+        """Add a measured time in seconds; None means that it was not seen and is ignored."""
         if seconds is not None:
             self.times.append(Time(name, title, seconds))
 
@@ -74,12 +74,12 @@ class StepReport:
         self.tables.append(Table(name, title, rows))
 
     def add_check(self, criterion: str, passed: bool, saw: str) -> None:
-        """Add a criterion's result."""
+        """Add a criterion, whether it was met, and what was seen."""
         self.checks.append(Check(criterion, passed, saw))
 
 
 def build_document(steps: Sequence[StepReport], about: dict[str, Any]) -> dict[str, Any]:
-    """Return the story as one object for JSON; times in seconds."""
+    """Build one JSON object of a story: the keys of ``about`` and the steps; times in seconds."""
     return {
         "v": 1,
         **about,
@@ -89,7 +89,7 @@ def build_document(steps: Sequence[StepReport], about: dict[str, Any]) -> dict[s
 
 
 class Progress:
-    """Shows what is awaited: one changing line on a terminal, else a line each ``every`` s."""
+    """A display of what is awaited: a changing line on a terminal, else a line each ``every`` s."""
 
     def __init__(self, stream: TextIO, every: float = 5.0) -> None:
         self._stream = stream
@@ -123,7 +123,7 @@ class Progress:
 
 
 class TextReport:
-    """Writes the story as text, with a little colour on a terminal."""
+    """A writer of a story as text, with colours on a terminal unless NO_COLOR is set."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -172,7 +172,7 @@ class TextReport:
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a duration as text, in ms or s."""
+    """Format a duration: in ms below one second, else in s."""
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 

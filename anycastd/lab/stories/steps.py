@@ -20,6 +20,7 @@ GOOD_ANSWERS = 50
 MAX_OUTAGE = 3.0
 """Longest outage (s) that a story accepts; it is no measurement, tests/bench measures."""
 TABLE = "the MSEE's routes to the VIP"
+"""Title of a table."""
 _CLOCK_TOLERANCE = 0.005  # seconds between the kernel's time stamps and the client's
 
 
@@ -53,7 +54,8 @@ def play_story(
     """Play the steps of a story and return their reports.
 
     ``on_begin`` is called with the title before each step, ``on_end`` with the report after it.
-    The story ends early at the first step that fails; a wait that times out is a failure.
+    The story ends early at the first step that fails; a wait that times out is a failure.  Raises
+    LabError where a fault cannot be caused, and OSError where a router does not answer.
     """
     reports: list[StepReport] = []
     lab.client.start()
@@ -73,7 +75,10 @@ def play_story(
 
 
 def baseline(lab: Lab, step: StepReport) -> None:
-    """Wait until both regions are preferred, restart the client and check the initial state."""
+    """Wait until both regions are preferred, restart the client and check the initial state.
+
+    Raises TimedOutError where they do not become preferred.
+    """
     rows = lab.wait_preferred()
     lab.wait_answers(PRIMARY, GOOD_ANSWERS, 20)
     lab.client.start()
@@ -112,7 +117,10 @@ def wait_moved(
 ) -> float | None:
     """Wait until the regions have these levels (in the lab's order) and one of them serves.
 
-    ``at`` is the time of the fault.  Returns when the MSEE switched to that region, or None.
+    ``at`` is the time of the fault.  Returns when the MSEE switched to that region, or None; both
+    are times of the monotonic clock, in seconds.
+
+    Raises TimedOutError after ``timeout`` seconds, ValueError without a level for each region.
     """
     both = dict(zip(lab.regions, levels, strict=True))
     rows = lab.wait_levels(timeout, both)
@@ -132,14 +140,20 @@ def wait_moved(
 
 
 def recover(lab: Lab, step: StepReport, repair: Callable[[Lab], float]) -> None:
-    """Repair the fault and check that the region is preferred again without a lost request."""
+    """Repair the fault and check that the region is preferred again without a lost request.
+
+    ``repair`` returns when it acted (monotonic clock, s).  Raises TimedOutError after 40 s.
+    """
     at = repair(lab)
     switched = wait_moved(lab, step, at, PRIMARY, "preferred", "preferred", timeout=40)
     check_lost(lab, step, at, switched)
 
 
 def run_command(lab: Lab, command: str) -> float:
-    """Run an `anycastd` command in the first region; raises LabError if it fails."""
+    """Run an `anycastd` command in the first region; raises LabError if it fails.
+
+    Returns the time of the monotonic clock just before, in seconds.
+    """
     now = time.monotonic()
     done = lab.primary.run_command(command)
     if done.returncode:
@@ -148,7 +162,10 @@ def run_command(lab: Lab, command: str) -> float:
 
 
 def wait_requests_ended(lab: Lab, at: float) -> None:
-    """Wait until every request that a fault at this time may have affected has ended."""
+    """Wait until every request that a fault at this time may have affected has ended.
+
+    ``at`` is a time of the monotonic clock, in seconds.  Raises TimedOutError after 5 s.
+    """
     last_affected = max(at, time.monotonic() - lab.client.timeout) + lab.client.timeout
 
     def have_ended() -> bool:
@@ -158,17 +175,20 @@ def wait_requests_ended(lab: Lab, at: float) -> None:
 
 
 def seconds_after(at: float, moment: float | None) -> float | None:
-    """Return the seconds from ``at`` to ``moment``; None if there is no ``moment``."""
+    """Return the seconds from ``at`` to ``moment`` (both monotonic); None without ``moment``."""
     return None if moment is None else moment - at
 
 
 def best_next_hop(rows: tuple[TableRow, ...]) -> str:
-    """Return the next hop of a table's best route."""
+    """Return the next hop of a table's best route, or ``none``."""
     return next((row.next_hop for row in rows if row.best), "none")
 
 
 def count_requests(lab: Lab, step: StepReport, since: float) -> None:
-    """Count the requests that ended since a time, by server and by failure, into the report."""
+    """Count the requests by server and by failure, into the report.
+
+    Those are counted that ended at ``since`` (monotonic clock, s) or later.
+    """
     results = lab.client.results(since)
     step.answers = count_by_server(results)
     step.failed = dict(Counter(result.detail for result in results if not result.ok))
@@ -215,7 +235,7 @@ def check_lost(lab: Lab, step: StepReport, at: float, switched: float | None) ->
     """Check that no request failed since ``at``, except those open when the route moved.
 
     Anycast moves packets, not connections: a connection that is open when the route moves is reset
-    (RFC 4786).
+    (RFC 4786).  ``at`` and ``switched`` are times of the monotonic clock, in seconds.
     """
     results = lab.client.results(at)
     lost = [result for result in results if not result.ok and not _was_open_at(result, switched)]
@@ -227,7 +247,7 @@ def check_lost(lab: Lab, step: StepReport, at: float, switched: float | None) ->
 
 
 def check_outage(step: StepReport) -> None:
-    """Check that the outage was short enough."""
+    """Check that the outage was shorter than ``MAX_OUTAGE`` seconds."""
     saw = format_seconds(step.outage) if step.outage else "none seen"
     step.add_check(
         f"the outage is shorter than {MAX_OUTAGE:g} s", (step.outage or 0) < MAX_OUTAGE, saw
@@ -235,7 +255,7 @@ def check_outage(step: StepReport) -> None:
 
 
 def check_rule(lab: Lab, step: StepReport, rule: str) -> None:
-    """Check that `anycastd explain` shows a rule as false."""
+    """Check that `anycastd explain` shows a rule as false; ``rule`` is a part of its text."""
     rules = lab.primary.read_explain().get("rules", [])
     false = [f"{each['rule']}: {each['value']}" for each in rules if each["truth"] == "false"]
     step.add_check(

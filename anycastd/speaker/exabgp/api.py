@@ -92,6 +92,8 @@ class ApiConversation:
 
     The routes in the answer to QueryAdjRibOut equal the announced ones: communities have no
     order, so a route that differs in their order only is given as it was announced.
+
+    Raises ValueError for a neighbor that is no IP address.
     """
 
     def __init__(
@@ -115,7 +117,10 @@ class ApiConversation:
         self._one_per_line = False
 
     def reconfigure(self, neighbors: Iterable[str], local_as: int | None) -> None:
-        """Use other configured neighbors, and another AS number, from now on."""
+        """Use other configured neighbors, and another AS number, from now on.
+
+        Raises ValueError for a neighbor that is no IP address.
+        """
         self._neighbors = tuple(str(ip_address(neighbor)) for neighbor in neighbors)
         self._local_as = local_as
         self._sessions = {
@@ -125,10 +130,10 @@ class ApiConversation:
         }
 
     def send(self, *commands: Command) -> str:
-        """Return the text to write to ExaBGP for ``commands``, and wait for their answers.
+        """Return the text to write to ExaBGP for ``commands``; ``receive`` takes the answers.
 
-        The text ends with a newline.  Routes that fit into one line go into one line, until
-        ExaBGP has refused such a line.
+        Each line ends with a newline; the text is empty without commands.  Routes that fit into
+        one line go into one line, until ExaBGP has refused such a line.
 
         Raises ValueError for a route that must not leave: an empty path, a path that starts with
         a foreign AS number, an invalid value.  Then nothing is sent.
@@ -179,7 +184,10 @@ class ApiConversation:
             raise ValueError(f"{route.prefix}: path {path} is not ours to announce")
 
     def receive(self, line: str) -> tuple[Fact, ...]:
-        """Return the facts in one line from ExaBGP; never raises, whatever the line is."""
+        """Return the facts in one line from ExaBGP: none where the line cannot be read.
+
+        A line may hold no fact, or several: a summary shows that earlier commands get no answer.
+        """
         line = line.strip()
         facts: tuple[Fact, ...] = ()
         if line.startswith("{"):

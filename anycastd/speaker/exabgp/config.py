@@ -28,7 +28,8 @@ def build_config(
     MD5 passwords (RFC 2385), ``port`` is the neighbors' TCP port.  The text has no routes: the
     lease process announces them.
 
-    Raises ExitError (78) for a word of the command line that ExaBGP cannot read.
+    Raises ExitError (78) for a word of the command line that ExaBGP cannot read: one that is not
+    ASCII, or has a quote, a backslash, a newline or a zero byte.
     """
     families = _families(profile)
     neighbors = (
@@ -106,7 +107,7 @@ def config_hash(profile: Profile) -> str:
     """Hash the settings of the sessions: where it differs, the speaker must be reconfigured.
 
     It covers the profile's values, not the text of the template, and the names of the password
-    files, not the passwords.
+    files, not the passwords.  Returns 16 hexadecimal digits.
     """
     neighbors = [
         [
@@ -124,12 +125,12 @@ def config_hash(profile: Profile) -> str:
 
 
 def vips_hash(profile: Profile) -> str:
-    """Hash the prefixes that may be announced."""
+    """Hash the prefixes that may be announced; returns 16 hexadecimal digits."""
     return hashlib.sha256(" ".join(vip_prefixes(profile)).encode()).hexdigest()[:16]
 
 
 def vip_prefixes(profile: Profile) -> list[str]:
-    """Return the prefixes that may be announced, sorted."""
+    """Return the prefixes that may be announced, each once, sorted as text."""
     return sorted({service.prefix for service in profile.services.values()})
 
 
@@ -149,7 +150,7 @@ def parse_neighbor_blocks(text: str) -> dict[str, str]:
 
 
 def parse_session_values(block: str) -> frozenset[tuple[str, str]]:
-    """Return the settings of the session in a neighbor's block.
+    """Return the settings of the session in a neighbor's block: pairs of name and value.
 
     Between two blocks with equal settings the session can stay open.
     """
@@ -163,7 +164,7 @@ def merge_config(
 
     The sessions with the neighbors in ``reset`` may close.  ``config`` is the hash of ``after``.
 
-    Returns the text, and the neighbors whose change is deferred.
+    Returns the text, and the addresses of the neighbors whose change is deferred.
     """
     old = parse_neighbor_blocks(before)
     deferred: list[str] = []

@@ -45,15 +45,15 @@ def parse_config_line(lines: Iterable[str]) -> str:
 def dump_loaded_event(config: str, error: str | None) -> str:
     """Format the line of JSON that the shim sends to the API child after a reload.
 
-    ``config`` is the hash of what ExaBGP runs now.  ``error`` says why a new configuration was
-    not taken, None: it was.
+    The line has no newline.  ``config`` is the hash of what ExaBGP runs now.  ``error`` says why a
+    new configuration was not taken, None: it was.
     """
     event = {"type": _EVENT_TYPE, "loaded": config}
     return json.dumps(event if error is None else event | {"error": error})
 
 
 def parse_loaded_event(event: Mapping[str, Any]) -> tuple[str, str | None] | None:
-    """Return ``config`` and ``error`` of ``dump_loaded_event``; None: another kind of event.
+    """Return ``config`` and ``error`` of ``dump_loaded_event``, or None for another kind of event.
 
     Raises KeyError where the event has no hash.
     """

@@ -12,13 +12,17 @@ from anycastd.bgp.session import Session
 from anycastd.lease.commands import Announce, Command, Withdraw
 
 MAX_ROUTES_PER_LINE = 100
-"""A line of ExaBGP's API may have about 16 kB."""
+"""Routes in one line at most: a line of ExaBGP's API may have about 16 kB."""
 
 _NOTIFIED = re.compile(r"notification (sent|received) \((\d+), ?(\d+)\)")
 
 
 def describe_reason(reason: str) -> str:
-    """Describe why a session is down; a reason that is not known here is returned unchanged."""
+    """Describe why a session is down; a reason that is not known here is returned unchanged.
+
+    ``reason`` is the text of ExaBGP's event.  The codes of a NOTIFICATION are described by
+    ``bgp.session`` (RFC 4271, section 4.5).
+    """
     if 'decode update message of type "3"' in reason:  # 4.2 and a Cease with a text (RFC 9003)
         return session.UNREADABLE
     if found := _NOTIFIED.search(reason):
@@ -29,7 +33,10 @@ def describe_reason(reason: str) -> str:
 def format_announce(*routes: Route) -> str:
     """Format the command that announces or replaces routes that differ in prefix only.
 
-    Raises ValueError as ``canonicalize`` does.
+    Returns one line without a newline, by ExaBGP's manual: ``announce route``, or ``announce
+    attributes`` for several routes.
+
+    Raises ValueError for a route that ``canonicalize`` refuses, and without a route.
     """
     route, *more = map(canonicalize, routes)
     what = "attributes" if more else f"route {route.prefix}"
@@ -47,7 +54,10 @@ def format_announce(*routes: Route) -> str:
 def format_withdraw(*routes: Route) -> str:
     """Format the command that withdraws routes that differ in prefix and path only.
 
-    Raises ValueError as ``canonicalize`` does.
+    Returns one line without a newline, by ExaBGP's manual: ``withdraw route``, or ``withdraw
+    attributes`` for several routes.
+
+    Raises ValueError for a route that ``canonicalize`` refuses, and without a route.
     """
     route, *more = map(canonicalize, routes)
     what = "attributes" if more else f"route {route.prefix}"
@@ -63,7 +73,8 @@ def _nlri(route: Route, more: Iterable[Route]) -> list[str]:
 def group_commands(commands: Iterable[Command]) -> Iterator[list[Command]]:
     """Group the commands that fit into one line each.
 
-    Commands about the same route stay in their order.
+    Yields groups of ``MAX_ROUTES_PER_LINE`` commands at most.  Commands about the same route stay
+    in their order; a command that is about no route is a group of its own.
     """
     groups: dict[object, list[Command]] = {}
     keys: set[tuple[type, tuple[str, str]]] = set()
@@ -92,7 +103,7 @@ def group_commands(commands: Iterable[Command]) -> Iterator[list[Command]]:
 def parse_session_row(line: str) -> tuple[str, Session]:
     """Parse a row of the summary: ``127.0.0.2  65515  1 day, 0:00:03 established  5  0``.
 
-    Returns the neighbor's address and its session.  Raises ValueError for another line.
+    Returns the neighbor's address and its session.  Raises ValueError for any other line.
     """
     # The third column is "down" during a session's first second; the state is right.
     found = re.fullmatch(r"(\S+) .* (\w+) +\d+ +\d+", line)

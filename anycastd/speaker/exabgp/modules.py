@@ -11,7 +11,11 @@ KNOWN_RELEASES = ("4.2.", "5.0.")
 """Beginnings of the releases that the patches were measured with: 4.2.21, 4.2.25, 5.0.15."""
 
 ApplyPatch = Callable[[], None]
-"""Changes ExaBGP.  A patch is a function that checks first and returns this."""
+"""A function that changes ExaBGP.
+
+A patch is a function that checks whether ExaBGP is as it expects, changes nothing, and returns one
+of these.
+"""
 
 
 class UnknownExabgpError(Exception):
@@ -19,7 +23,7 @@ class UnknownExabgpError(Exception):
 
 
 def load_module(name: str) -> ModuleType:
-    """Import a module of ExaBGP; raises UnknownExabgpError where there is none."""
+    """Import a module of ExaBGP; raises UnknownExabgpError where it cannot be imported."""
     try:
         return import_module(name)
     except ImportError as problem:
@@ -30,7 +34,11 @@ def load_module(name: str) -> ModuleType:
 
 
 def read_release() -> str:
-    """Return ExaBGP's release, such as 4.2.25; raises UnknownExabgpError for an unknown one."""
+    """Return ExaBGP's release, such as 4.2.25.
+
+    Raises UnknownExabgpError where ExaBGP is missing, or its release is none of
+    ``KNOWN_RELEASES``; AttributeError where ExaBGP does not say its release.
+    """
     release = str(load_module("exabgp.version").release)
     if not release.startswith(KNOWN_RELEASES):
         raise UnknownExabgpError(f"ExaBGP {release} is not known: install 4.2 or 5.0")
@@ -38,8 +46,9 @@ def read_release() -> str:
 
 
 def require_names(function: FunctionType, *names: str) -> None:
-    """Check that the code of a function uses all ``names``; raises AttributeError.
+    """Check that the code of a function uses all ``names``.
 
+    Raises AttributeError where a name is missing, or ``function`` is not written in Python.
     A patch relies on what the function does, and the names that it uses show this best.
     """
     missing = sorted(set(names) - set(function.__code__.co_names))

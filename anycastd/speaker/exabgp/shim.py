@@ -30,14 +30,17 @@ PATCHES = (
     *session.PATCHES,
     *queue.PATCHES,
 )
+"""Patches for every release, in the order in which they are applied."""
 PATCHES_4 = (*session.PATCHES_4, *reload.PATCHES_4)
+"""Patches for 4.x only; they are applied after the others."""
 _LOG_LEVEL = "exabgp_log_level"
 
 
 def apply_patches() -> str:
     """Patch the ExaBGP that this interpreter imports and return its release, such as 4.2.25.
 
-    Raises UnknownExabgpError and leaves ExaBGP as it is when a patch does not fit.
+    Raises UnknownExabgpError, or AttributeError where ExaBGP does not say its release; no patch is
+    applied then, except for the name lookup.
     """
     release = read_release()
     try:
@@ -59,7 +62,9 @@ def apply_patches() -> str:
 def main(arguments: list[str]) -> int:
     """Run ExaBGP with the configuration file that is the only argument.
 
-    Returns ExaBGP's exit code, or one of ours where ExaBGP was not started.
+    Returns ExaBGP's exit code, or one of ours where ExaBGP was not started: 2 for a wrong command
+    line, 69 for an ExaBGP that is missing or unknown.  Raises ValueError where ``PARENT_VARIABLE``
+    holds no number.
     """
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m anycastd.speaker.exabgp.shim CONF\n")

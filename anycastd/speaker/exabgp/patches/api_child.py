@@ -22,6 +22,8 @@ def survive_child_death() -> ApplyPatch:
     Otherwise a child that dies while much is written to it makes ExaBGP end, or keep its
     sessions without serving them until the peers' hold timers expire.  ExaBGP finds the death by
     itself, when it reads, and starts the child again.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     module = load_module("exabgp.reactor.api.processes")
     processes, error = module.Processes, module.ProcessError
@@ -45,7 +47,11 @@ def survive_child_death() -> ApplyPatch:
 
 
 class ChildWatchdog:
-    """Measures how long an API child has sent nothing; stalls of ExaBGP itself do not count."""
+    """A watchdog of the API child: it measures how long the child has sent nothing.
+
+    It counts at most ``MAX_TURN`` seconds for each call of ``is_expired``, so that stalls of ExaBGP
+    itself do not count.
+    """
 
     def __init__(self) -> None:
         self._armed = False
@@ -53,12 +59,16 @@ class ChildWatchdog:
         self._seen_at = time.monotonic()
 
     def receive(self, command: str) -> None:
-        """Event: the child sent a line.  The line ``WATCH_COMMENT`` arms the watchdog."""
+        """Record that the child sent a line; the line ``WATCH_COMMENT`` arms the watchdog."""
         self._silence = 0.0
         self._armed = self._armed or command.startswith(WATCH_COMMENT)
 
     def is_expired(self) -> bool:
-        """Count the time since the last call; True when the silence was too long, then anew."""
+        """Count the time since the last call, and return whether the silence was too long.
+
+        It is too long after ``MAX_SILENCE`` seconds, once the watchdog is armed.  After it returned
+        True it counts from zero.
+        """
         now = time.monotonic()
         self._silence += min(now - self._seen_at, MAX_TURN)
         self._seen_at = now
@@ -72,6 +82,8 @@ def kill_hanging_child() -> ApplyPatch:
     """Kill an API child that asked to be watched and sends nothing for ``MAX_SILENCE`` seconds.
 
     ExaBGP then starts another one.  It never does anything about a child that hangs.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     processes = load_module("exabgp.reactor.api.processes").Processes
     original = processes.received
@@ -97,3 +109,4 @@ def kill_hanging_child() -> ApplyPatch:
 
 
 PATCHES = (survive_child_death, kill_hanging_child)
+"""Patches of this file for every release, in the order in which they are applied."""

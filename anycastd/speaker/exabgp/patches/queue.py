@@ -19,6 +19,8 @@ def raise_batch_size() -> ApplyPatch:
 
     ExaBGP takes 25 routes, then sleeps for up to 10 ms: 1,000 routes take 0.8 to 1 s.  With this
     patch and ``copy_routes_shallow`` they take a third of that.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     queue = load_module("exabgp.reactor.asynchronous").ASYNC
     require_names(getattr(queue, "_run_async", queue.run), "LIMIT")
@@ -33,6 +35,8 @@ def copy_routes_shallow() -> ApplyPatch:
     """Copy only what differs when a route is queued for each neighbor.
 
     ExaBGP copies the whole of it, attributes included.  4.2.21 (Debian 12) makes no copies.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     neighbor = load_module("exabgp.bgp.neighbor").Neighbor
     if not hasattr(neighbor, "remove_self"):
@@ -60,6 +64,8 @@ def drop_superseded_routes() -> ApplyPatch:
     route that is withdrawn, announced and withdrawn while ExaBGP is busy, the announcement is
     sent last and stays for ever.  The same happens to a route that is withdrawn before a session
     is up, since the first batch of a session has no withdrawals.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     rib = load_module("exabgp.rib.outgoing").OutgoingRIB
     original = rib.add_to_rib
@@ -90,6 +96,8 @@ def send_queue_at_end() -> ApplyPatch:
 
     ExaBGP confirms a withdrawal when it is queued and sends it in its next turn.  A SIGTERM that
     arrives between the two, on a busy machine, closes the session without the withdrawal.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     module = load_module("exabgp.reactor.peer")
     peer, now = module.Peer, module.ACTION.NOW
@@ -116,3 +124,4 @@ def send_queue_at_end() -> ApplyPatch:
 
 
 PATCHES = (raise_batch_size, copy_routes_shallow, drop_superseded_routes, send_queue_at_end)
+"""Patches of this file for every release, in the order in which they are applied."""

@@ -24,6 +24,8 @@ def report_reload() -> ApplyPatch:
     child gets an event with the hash of the configuration that runs, and why a new one was not
     taken.  A child that is started later finds the hash in its environment.  A file that cannot
     be read changes nothing; without this patch it ends the API child for good.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     reactor = load_module("exabgp.reactor.loop").Reactor
     is_5 = hasattr(reactor, "reload")
@@ -65,7 +67,7 @@ def report_reload() -> ApplyPatch:
 
 
 def read_config_hash(conf: str) -> str:
-    """Return the hash in the first lines of an exabgp.conf; empty where there is none."""
+    """Return the hash in the first lines of the file ``conf``; empty where none can be read."""
     with suppress(OSError, UnicodeDecodeError), open(conf, encoding="ascii") as file:
         return parse_config_line((file.readline(), file.readline()))
     return ""
@@ -75,6 +77,8 @@ def keep_routes_on_reload() -> ApplyPatch:
     """Send nothing again to the peers that stay when 4.x reads its configuration again.
 
     4.x sends every route again to every peer.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     peer = load_module("exabgp.reactor.peer").Peer
     rib = load_module("exabgp.rib").RIB
@@ -103,4 +107,6 @@ def keep_routes_on_reload() -> ApplyPatch:
 
 
 PATCHES = (report_reload,)
+"""Patches of this file for every release, in the order in which they are applied."""
 PATCHES_4 = (keep_routes_on_reload,)
+"""Patches of this file for 4.x only."""

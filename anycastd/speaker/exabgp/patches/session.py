@@ -15,6 +15,8 @@ def send_cease() -> ApplyPatch:
 
     ExaBGP only closes the connection, at its end and for a neighbor that was removed.  The Cease
     says why (RFC 4486): 2, administrative shutdown, or 3, peer de-configured.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     peer = load_module("exabgp.reactor.peer").Peer
     fsm = load_module("exabgp.bgp.fsm").FSM
@@ -44,6 +46,8 @@ def offer_plain_route_refresh() -> ApplyPatch:
 
     It offers enhanced route refresh (RFC 7313) too, but closes the session when a peer that
     knows both (BIRD does) asks for a plain one.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     capabilities = load_module("exabgp.bgp.message.open.capability.capabilities").Capabilities
     code = load_module("exabgp.bgp.message.open.capability.capability").Capability.CODE
@@ -62,4 +66,6 @@ def offer_plain_route_refresh() -> ApplyPatch:
 
 
 PATCHES = (send_cease,)
+"""Patches of this file for every release, in the order in which they are applied."""
 PATCHES_4 = (offer_plain_route_refresh,)
+"""Patches of this file for 4.x only."""

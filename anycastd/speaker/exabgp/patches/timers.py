@@ -31,6 +31,8 @@ def use_monotonic_clock() -> ApplyPatch:
     """Let the hold, keepalive and redial timers read the monotonic clock.
 
     ExaBGP reads the wall clock there, so a step of it closes the sessions.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     modules = []
     for name, owner, methods in _CLOCKS:
@@ -53,6 +55,8 @@ def limit_redial_delay() -> ApplyPatch:
 
     In ExaBGP it grows with every lost session or refused connection, up to 60 s, and never
     shrinks.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     delay = load_module("exabgp.reactor.delay").Delay
     probe = delay()
@@ -74,7 +78,9 @@ def limit_connect_time() -> ApplyPatch:
     """Let the kernel give up an unanswered connection within 7 s; ExaBGP then dials anew.
 
     Where a neighbor's host is down, the kernel retries for two minutes at growing intervals, so
-    that a host that is up again would wait for up to a minute.
+    that a host that is up again would wait for up to a minute.  The limit is TCP_SYNCNT of tcp(7).
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     module = load_module("exabgp.reactor.network.outgoing")
     original = module.asynchronous
@@ -95,6 +101,8 @@ def skip_name_lookup() -> ApplyPatch:
 
     It does so at its start, which takes as long as a resolver that does not answer lets it.
     anycastd does not use that name.  5.0 asks as soon as it is imported: apply this first.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     module = load_module("exabgp.util.dns")
     if "__domain_name" not in vars(module):
@@ -107,3 +115,4 @@ def skip_name_lookup() -> ApplyPatch:
 
 
 PATCHES = (use_monotonic_clock, limit_redial_delay, limit_connect_time)
+"""Patches of this file for every release, in the order in which they are applied."""
