@@ -1,6 +1,6 @@
 """Reason: every named reason, its sentence and its remedy.
 
-Every decision has one of these.  The sentence says what is so.  The remedy says what an operator
+Each decision has one reason.  The sentence says what is the case.  The remedy says what an operator
 can do; it is empty only where there is nothing to do but wait.
 """
 
@@ -10,7 +10,10 @@ from enum import Enum
 
 
 class Reason(Enum):
-    """A named reason: ``.sentence`` says what is so, ``.remedy`` what to do (may be empty)."""
+    """A named reason for a level, with text for operators.
+
+    ``sentence`` says what is the case.  ``remedy`` says what to do; it may be empty.
+    """
 
     SERVING = ("every rule is true", "")
     # from HAProxy

@@ -27,8 +27,8 @@ class Route:
     """A route as it is sent to one neighbor.
 
     ``neighbor`` and ``next_hop`` are addresses, ``prefix`` is a CIDR prefix.  ``as_path`` is the
-    complete path in the UPDATE (our own ASN at least once).  ``med`` is None for no MED.
-    ``communities`` are written ``65010:100``, large ones ``65010:1:2``.
+    complete path in the UPDATE (our own ASN at least once, RFC 4271 section 5.1.2).  ``med`` is
+    None for no MED.  ``communities`` are written ``65010:100``, large ones ``65010:1:2``.
     """
 
     neighbor: str
@@ -40,16 +40,17 @@ class Route:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Return (neighbor, prefix): a route replaces the one with the same key."""
+        """Return (neighbor, prefix): a route replaces the one with the same key (RFC 4271, 3.1)."""
         return (self.neighbor, self.prefix)
 
 
 def canonicalize(route: Route) -> Route:
     """Return the route in the form that ExaBGP prints: short addresses, sorted communities.
 
-    Standard communities (``65010:100``) come first, then large ones (``65010:1:2``), each in
-    numeric order; ExaBGP's names of well-known ones become numbers.  Raises ValueError where a
-    field is not a valid address, prefix, ASN, MED or community, or the path is empty.
+    Standard communities (``65010:100``, RFC 1997) come first, then large ones (``65010:1:2``, RFC
+    8092), each in numeric order.  ExaBGP's names of well-known ones become numbers.  Raises
+    ValueError where a field is not a valid address, prefix, ASN, MED or community, where the prefix
+    has host bits set, or where the path is empty.
     """
     if not route.as_path:
         raise ValueError(f"{route.prefix}: the AS path is empty")

@@ -1,6 +1,7 @@
 """State of a BGP session, and why one was closed, with what to do (stdlib only, pure).
 
-RFC 4271 section 4.5, RFC 4486 (Cease), RFC 5492, RFC 9234, RFC 9384 (BFD).
+The codes of NOTIFICATION messages are those of RFC 4271 section 4.5, RFC 4486 and RFC 8538
+(Cease), RFC 5492 (capabilities), RFC 9234 (role mismatch) and RFC 9384 (BFD down).
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ NO_CONNECTION = (
     "reachable, listens on TCP port 179, expects this address, and has the same MD5 password "
     "(or none, as here)"
 )
+"""Text for operators: why a session is down where no NOTIFICATION gives a reason."""
 UNREADABLE = (
     "closed by the neighbor: a NOTIFICATION that this ExaBGP cannot read, "
     "perhaps a Cease with a text"
 )
+"""Text for operators: the neighbor sent a NOTIFICATION that ExaBGP could not parse.
+
+A Cease may carry a text (RFC 9003).
+"""
 
 _OPEN = {
     1: "unsupported BGP version",
@@ -62,7 +68,8 @@ _REMEDIES = {
 def describe_notification(code: int, subcode: int, *, sent: bool) -> str:
     """Describe a NOTIFICATION message (RFC 4271 section 4.5), and what to do about it.
 
-    ``sent``: we sent it; otherwise the neighbor did.
+    ``sent``: we sent it; otherwise the neighbor did.  Returns one line of text for operators, also
+    for codes that no RFC defines.
     """
     if code == 2:  # noqa: PLR2004 - OPEN message error
         error = _OPEN.get(subcode, "OPEN message error")
@@ -76,7 +83,11 @@ def describe_notification(code: int, subcode: int, *, sent: bool) -> str:
 
 
 class Session(Enum):
-    """State of the session with a neighbor; UNKNOWN until the speaker has said it."""
+    """State of the session with a neighbor.
+
+    UP is the state Established of RFC 4271 section 8.2.2, DOWN is any other state.  UNKNOWN: the
+    speaker has not reported it yet.
+    """
 
     UP = "up"
     DOWN = "down"

@@ -5,8 +5,8 @@ last_known     the last known value of a condition, believed for a bounded time
 memory         what one service's decision remembers, and what of it outlives the agent
 verdict        observations and a service's rules -> Verdict
 caps           the facts and waits that cap a level
-policy         the lowest cap is the level: Decision; the machine is explained at its top
-region_report  what regions tell each other of a VIP: both ends of one format
+policy         the lowest cap is the level: Decision; its text explains the whole state machine
+region_report  what regions report to each other of a VIP: both ends of one format
 drains         what an operator drains, the guard, and the cap that follows
 routes         levels -> the wanted routes of each neighbor
 pipeline       advance(): one pass; the only composition of the files above

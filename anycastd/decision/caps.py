@@ -39,7 +39,8 @@ class Context(NamedTuple):
 class Cap:
     """A level that may not be exceeded, with the reason and its source.
 
-    ``ends_at`` (own time): when time alone lifts the cap, None if it does not.
+    ``detail`` is the evidence, as text for operators.
+    ``ends_at`` (own time): when time alone ends the cap, None if it does not.
     ``asked_at`` (own time): when the evidence for it was requested, None if it has none.
     """
 
@@ -54,7 +55,8 @@ class Cap:
 def hold_down_time(service: Service, failures: int) -> float:
     """Compute the hold-down in seconds after ``failures`` failures in a row.
 
-    It doubles with each failure, up to ``return.hold_down_max`` of the profile.
+    It doubles with each failure, up to ``return.hold_down_max`` of the profile; it is 0 without a
+    failure.
     """
     if not failures:
         return 0.0

@@ -37,22 +37,22 @@ from anycastd.profile.model import Profile, Service
 from anycastd.reasons import Reason
 
 ALL = "*"
-"""Key of the drain of all services."""
+"""Key of the drain of all services in the table of drains."""
 STOP = "*stop"
-"""Key of the drain for a stop of the agent."""
+"""Key of the drain for a stop of the agent in the table of drains."""
 REPORT_LIFETIME = 5.0
-"""Seconds after its request for which a report of another region counts."""
+"""Seconds (own time) after its request for which a report of another region counts."""
 REPORT_MARGIN = REPORT_MAX_AGE + 0.05
-"""Seconds after a drain began from which on requested reports count.
+"""Seconds after the beginning of a drain; a report that was requested before that does not count.
 
-Not from 0 on: the other agent may answer with a report that it built before the request.
+It is not 0: the other agent may answer with a report that it built before the request.
 """
 SETTLE_TIME = 2 * REPORT_LIFETIME
 """Seconds after which no other region still acts on a report from before a drain began."""
 
 
 class DrainPhase(Enum):
-    """The phase in which a drain is for one service; the values are shown in the status."""
+    """Phase of a drain for one service; the values are shown in the status."""
 
     LONGER_PATH = "longer path"
     WAITING = "waiting"
@@ -63,10 +63,10 @@ class DrainPhase(Enum):
 class Drain:
     """One drain: of ``service``, or of all services (None).
 
-    ``began_at``, ``ends_at`` (None: it does not end by itself): own time.  ``wait``: seconds at the
-    longest path.  ``force``: the guard is not asked.  ``stopping``: it is for a stop of the agent;
-    the next agent does not go on with it.  ``withdrawn_at``: service name -> when this drain has
-    withdrawn it.
+    ``reason`` and ``by`` are an operator's texts.  ``began_at``, ``ends_at`` (None: it does not end
+    by itself): own time.  ``wait``: seconds at the longest path.  ``force``: the guard is not
+    asked.  ``stopping``: it is for a stop of the agent; the next agent does not continue it.
+    ``withdrawn_at``: service name -> when this drain withdrew it (own time).
     """
 
     reason: str
@@ -81,27 +81,29 @@ class Drain:
 
     @property
     def key(self) -> str:
-        """The key in the table: one drain for each service, one of all, one for a stop."""
+        """Return the key in the table: one drain for each service, one of all, one for a stop."""
         return STOP if self.stopping else self.service or ALL
 
     @property
     def scope(self) -> str:
-        """What the drain covers, for messages: a service's name, or `all services`."""
+        """Return what the drain covers, for messages: a service's name, or `all services`."""
         return "all services" if self.service is None else self.service
 
     def covers(self, service: str) -> bool:
-        """Tell whether the drain covers ``service``."""
+        """Return whether the drain covers ``service`` (its name)."""
         return self.service in (None, service)
 
 
 Table = Mapping[str, Drain]
+"""All drains: ``Drain.key`` -> Drain."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrainEffect:
     """Effect of one drain on one service in this pass.
 
-    ``safe_from`` (own time): earliest moment at which the service may count as empty.
+    ``cap`` is the cap on the service's level.  ``safe_from`` (own time): earliest moment at which
+    the service may count as drained.
     """
 
     drain: Drain
@@ -112,7 +114,10 @@ class DrainEffect:
 
 @dataclass(frozen=True, slots=True)
 class GuardVerdict:
-    """Whether another region serves the VIP; ``detail`` says which, or why none does."""
+    """Answer of the guard: whether another region serves the VIP.
+
+    ``detail`` says which region serves, or why none does; it is a text for operators.
+    """
 
     serves: bool
     detail: str
@@ -130,8 +135,9 @@ def another_region_serves(
 ) -> GuardVerdict:
     """Decide whether another region serves, and is not drained itself.
 
-    ``reports``: region name -> its newest report.  Only reports count that were requested after
-    ``began_at`` and are not older than ``REPORT_LIFETIME``.
+    ``reports``: region name -> its newest report.  Only reports count that were requested more than
+    REPORT_MARGIN after ``began_at`` and are not older than REPORT_LIFETIME.  ``began_at`` and
+    ``now`` are own time in seconds.  Without `regions` in the profile the answer is yes.
     """
     names = [region.name for region in profile.regions]
     if not names:
@@ -191,7 +197,10 @@ def _is_outranked(
 
 
 def needs_region_reports(profile: Profile, table: Table) -> bool:
-    """Tell whether a drain needs reports of the other regions now."""
+    """Return whether a drain needs reports of the other regions now.
+
+    It does until it has withdrawn all services that it covers, unless the guard is not asked.
+    """
     return bool(profile.regions) and any(
         not (drain.force or drain.stopping)
         and any(drain.covers(name) and name not in drain.withdrawn_at for name in profile.services)
@@ -211,7 +220,7 @@ def advance_drains(
     *,
     unsteered: Container[str] = (),
 ) -> tuple[Table, Mapping[str, tuple[DrainEffect, ...]]]:
-    """Advance all drains in one pass at ``now``.
+    """Advance all drains in one pass at ``now`` (own time, seconds).
 
     ``levels``: service name -> its level before the pass, where known.  ``reports``: region name ->
     its newest report.  ``unsteered``: names of the services for which longer paths move no traffic.
@@ -281,7 +290,10 @@ def wake_times(table: Table) -> Iterator[float]:
 
 
 def dump_drains(table: Table, now: float) -> list[dict[str, Any]]:
-    """Convert the drains that outlive this agent into JSON values, with ages instead of times."""
+    """Convert the drains that outlive this agent into JSON values.
+
+    Times become seconds before or after ``now`` (own time).  Drains for a stop are left out.
+    """
     return [
         {
             "service": drain.service,
@@ -299,9 +311,10 @@ def dump_drains(table: Table, now: float) -> list[dict[str, Any]]:
 
 
 def load_drains(items: Iterable[Mapping[str, Any]], saved_at: float) -> dict[str, Drain]:
-    """Convert what `dump_drains` gave back into a table; raises ValueError for anything else.
+    """Convert what `dump_drains` returned back into a table.
 
-    ``saved_at`` (own time of this agent) is when it was dumped.
+    ``saved_at`` (own time of this agent) is when it was dumped.  Raises ValueError for anything
+    else, and OverflowError for a whole number that is too large for a float.
     """
     try:
         drains = [

@@ -11,7 +11,7 @@ from anycastd.decision.policy import Decision
 from anycastd.profile.model import Profile
 
 MAX_STEPS = 1000
-"""Passes to run at most: far more than the few timers of a service can ask for."""
+"""Maximum number of passes: far more than the few timers of a service need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,10 @@ class ForecastStep:
 def forecast(
     profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now: float, ahead: float
 ) -> dict[str, tuple[ForecastStep, ...]]:
-    """Run passes from ``now`` on for ``ahead`` seconds, always on the same evidence.
+    """Run passes from ``now`` (own time) on for ``ahead`` seconds, always on the same evidence.
 
-    Returns for each service its present decision, then one for each change of level.
+    Returns service name -> its present decision, then one for each change of level.  Raises
+    KeyError where a rule names a HAProxy that the profile does not have.
     """
     steps: dict[str, list[ForecastStep]] = {name: [] for name in profile.services}
     at = now

@@ -31,10 +31,10 @@ _TRUE, _UNKNOWN = Truth.TRUE, Truth.UNKNOWN
 def update_from_finding(
     last: LastKnown, finding: Finding, believe_for: float, now: float
 ) -> LastKnown:
-    """Take the truth of a finding as the newest value.
+    """Update the last known value from the truth of a finding, at ``now`` (own time).
 
-    If it is unknown, keep the last value for ``believe_for`` seconds, and then take
-    `Finding.believe_then`.  Returns the same object if nothing is new.
+    If the truth is unknown, the last value counts for ``believe_for`` seconds, and then
+    `Finding.believe_then`.  Returns the same object if nothing changed.
     """
     if finding.truth is not _UNKNOWN:
         return update(last, finding.truth is _TRUE, now)
@@ -49,9 +49,9 @@ def update_from_finding(
 
 
 def update(last: LastKnown, value: bool | None, now: float) -> LastKnown:
-    """Take a value that is known; None changes nothing.
+    """Update the last known value from ``value``, at ``now`` (own time); None changes nothing.
 
-    Returns the same object if nothing is new.
+    Returns the same object if nothing changed.
     """
     if value is None:
         return last
@@ -61,11 +61,11 @@ def update(last: LastKnown, value: bool | None, now: float) -> LastKnown:
 
 
 def believed_until(last: LastKnown, believe_for: float) -> float | None:
-    """Return when (own time) the last known value stops to count; None while it is known."""
+    """Return until when (own time) the last known value counts; None while it is known."""
     return None if last.unknown_began_at is None else last.unknown_began_at + believe_for
 
 
 def is_expired(last: LastKnown, believe_for: float, now: float) -> bool:
-    """Tell whether the condition has been unknown for ``believe_for`` seconds."""
+    """Return whether the condition has been unknown for ``believe_for`` seconds."""
     ends_at = believed_until(last, believe_for)
     return ends_at is not None and now >= ends_at

@@ -6,7 +6,10 @@ from enum import Enum, IntEnum
 
 
 class Level(IntEnum):
-    """The levels, worst first, so that ``min`` finds the lowest cap; ``policy`` explains them."""
+    """Level of a service; ``policy`` explains the four.
+
+    They are ordered, worst first, so that ``min`` finds the lowest cap.
+    """
 
     WITHDRAWN = 0
     STANDBY = 1
@@ -15,22 +18,22 @@ class Level(IntEnum):
 
     @property
     def label(self) -> str:
-        """The level's name in the status, in the log and in messages."""
+        """Return the level's name in the status, in the log and in messages."""
         return self.name.lower()
 
 
 class CapKind(Enum):
-    """The two kinds of caps; ``policy`` explains them."""
+    """Kind of a cap: a fact or a wait; ``policy`` explains them."""
 
     FACT = "fact"
     WAIT = "wait"
 
 
 class CapSource(Enum):
-    """Everything that can cap a level.
+    """Source of a cap: everything that can cap a level.
 
-    Each has its kind, the level at which it caps, and text for docs/policy.md: for a fact when it
-    applies, for a wait when it is over.
+    ``kind``: fact or wait.  ``level``: the level at which it caps.  ``when``: text for
+    docs/policy.md; for a fact it says when the cap applies, for a wait when it is over.
     """
 
     SPEAKER = (CapKind.FACT, Level.WITHDRAWN, "the lease process has not reported yet")
@@ -56,5 +59,5 @@ class CapSource(Enum):
 
     @property
     def label(self) -> str:
-        """The source's name in `anycastd explain` and in docs/policy.md."""
+        """Return the source's name in `anycastd explain` and in docs/policy.md."""
         return self.name.lower().replace("_", "-")

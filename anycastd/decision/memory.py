@@ -1,4 +1,4 @@
-"""Remember one service's state from pass to pass; dump and load it across restarts (pure)."""
+"""The state of one service between two passes; dump and load it across restarts (pure)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from anycastd.decision.levels import Level
 class Memory:
     """The state of one service's machine between two passes; times are own time, in seconds.
 
-    ``adopted``: the level of the leased routes was taken over, since the lease process was heard.
+    ``adopted``: the lease process has reported, and the level of the leased routes was taken over.
     ``serve``, ``healthy``, ``sessions`` (one is up) and ``maintenance`` are the last known values.
-    ``failures`` in a row, the last one at ``failed_at``; ``returned_at`` is the last
-    `anycastd return`.  ``changed_at`` is the last change of level.
-    ``restored``: failures and changes were loaded from disk.  ``announced``: when they were saved,
-    the service was announced.
+    ``failures``: how often it failed in a row, the last time at ``failed_at``.  ``returned_at``:
+    when an operator last ran `anycastd return`.  ``changed_at``: the last change of level.
+    ``restored``: failures and changes were loaded from disk.  ``announced``: the service was
+    announced when they were saved.
     """
 
     level: Level = Level.WITHDRAWN
@@ -56,11 +56,11 @@ def dump_memory(memory: Memory, now: float) -> dict[str, Any]:
 
 
 def load_memory(dump: Mapping[str, Any], saved_at: float) -> Memory:
-    """Convert what `dump_memory` gave back into a Memory.
+    """Convert what `dump_memory` returned back into a Memory.
 
-    ``saved_at`` (own time of this agent) is when it was dumped.  Raises ValueError for anything
-    else.  The level and the conditions are not restored: the level comes from the lease, and the
-    conditions need new evidence.
+    ``saved_at`` (own time of this agent) is when it was dumped.  Raises ValueError where the
+    failures or an age are no number.  The level and the conditions are not restored: the level
+    comes from the lease, and the conditions need new evidence.
     """
 
     def time_of(name: str) -> float | None:

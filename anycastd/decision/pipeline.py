@@ -1,7 +1,7 @@
-"""advance(): the only composition of the stages (pure).
+"""Run one pass: ``advance``, the only composition of the files above (pure).
 
-Each pass derives the whole set of wanted routes from the newest inputs.  Events only say that a
-pass is due; none of them is a cause by itself.
+Each pass computes all wanted routes from the newest inputs.  An event only says that a pass is due;
+what it tells is not used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from anycastd.profile.model import Profile
 
 @dataclass(frozen=True, slots=True)
 class VipState:
-    """Whether a VIP is usable on its interface; ``detail`` is for people."""
+    """State of a VIP on its interface.
+
+    ``usable``: packets for it are accepted.  ``detail`` is for people.
+    """
 
     usable: bool
     detail: str = ""
@@ -35,10 +38,11 @@ class VipState:
 
 @dataclass(frozen=True, slots=True)
 class LeaseView:
-    """The lease as the agent sees it.
+    """The lease, as far as the agent knows it.
 
-    ``leased`` are the routes that the lease has.  It is None before the first report, and stays as
-    it is when the connection is lost.
+    ``connected``: there is a connection to the lease process.  ``report`` is its newest report,
+    ``leased`` are the routes on the lease.  Both are None before the first report, and stay when
+    the connection is lost.
     """
 
     connected: bool = False
@@ -50,9 +54,9 @@ class LeaseView:
 class Inputs:
     """Everything that a pass depends on, besides the profile, its memory and the time.
 
-    ``vips``: prefix -> VipState.  ``drains``: as the last pass left them.
+    ``vips``: prefix -> VipState.  ``drains``: those that go on after the last pass.
     ``region_reports``: name of the region -> its newest answer.  ``returned_at``: name of the
-    service -> when an operator last said `anycastd return` (own time, seconds).
+    service -> when an operator last ran `anycastd return` (own time, seconds).
     """
 
     evidence: Evidence = field(default_factory=Evidence)
@@ -65,12 +69,13 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    """The outcome of a pass.
+    """Result of a pass.
 
-    ``wanted`` are all routes to announce.  It is None before every HAProxy was looked at once: the
-    lease must be neither renewed nor withdrawn then.  ``wake_at`` is when time alone may change the
-    outcome (None: never; own time, seconds).  ``drains`` are those that go on, ``drain_effects``
-    what they do to each service.
+    ``memory``: name of the service -> its memory for the next pass.  ``wanted`` are all routes to
+    announce.  It is None until there is an observation of every HAProxy and a report of the lease:
+    the lease must be neither renewed nor withdrawn then.  ``decisions``: name of the service -> its
+    decision.  ``wake_at`` is when time alone may change the result (None: never; own time,
+    seconds).  ``drains`` are those that go on, ``drain_effects`` what they do to each service.
     """
 
     memory: Mapping[str, Memory]
@@ -82,14 +87,18 @@ class PassResult:
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
-        """The changes of level that this pass decided."""
+        """Return the changes of level that this pass decided."""
         return tuple(d.transition for d in self.decisions.values() if d.transition is not None)
 
 
 def advance(
     profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now: float
 ) -> PassResult:
-    """Run one pass at ``now`` (own time, seconds)."""
+    """Run one pass at ``now`` (own time, seconds).
+
+    ``memory``: name of the service -> its memory of the last pass; a new service has none.  Raises
+    KeyError where a rule names a HAProxy that the profile does not have.
+    """
     complete = all(name in inputs.evidence.haproxy for name in profile.haproxy)
     sessions = _sessions(inputs.lease)
     adopting = _adopting(profile, memory, inputs.lease.leased) if complete else {}
@@ -129,9 +138,10 @@ def advance(
 
 
 def restart_at_withdrawn(memory: Mapping[str, Memory], now: float) -> Mapping[str, Memory]:
-    """After an expiry of the lease, give new memories for all services that were announced.
+    """Set the services that were announced to withdrawn, after an expiry of the lease.
 
-    Nothing is announced any more, so they return step by step, from withdrawn.
+    Nothing is announced any more, so they return step by step.  Returns name of the service -> its
+    new memory, only for those services.  ``now`` is own time in seconds.
     """
     return {
         name: replace(each, level=Level.WITHDRAWN, level_began_at=now, changed_at=now)

@@ -1,6 +1,6 @@
 """Decide the level of one service: the lowest of its caps (pure).
 
-This text explains the whole machine: levels, facts, waits, what is unknown, failures.
+This text explains the whole state machine: levels, facts, waits, what is unknown, failures.
 
 Levels, best first::
 
@@ -54,7 +54,7 @@ from anycastd.profile.model import Service
 from anycastd.reasons import Reason
 
 HOLD_DOWN_RESET = 3600.0
-"""Seconds without a failure after which the doubled hold-down is forgotten."""
+"""Seconds without a failure after which the hold-down begins at its shortest again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,10 @@ class Transition:
 class Decision(NamedTuple):
     """The result of one pass for one service.
 
-    ``cap`` is the lowest of ``caps``: the reason why the level is not higher (Reason.SERVING if
-    there is no cap).  ``wake_at`` (own time) is when time alone may change the decision; None:
-    never.  ``transition`` is set if the level has changed in this pass.
+    ``level_began_at`` (own time) is when this level began.  ``cap`` is the lowest of ``caps``: the
+    reason why the level is not higher (Reason.SERVING if there is no cap).  ``wake_at`` (own time)
+    is when time alone may change the decision; None: never.  ``transition`` is set if the level has
+    changed in this pass.
     """
 
     service: str

@@ -14,16 +14,17 @@ from typing import Any
 REPORT_PATH = "/serving"
 """Path of the report on an agent's HTTP server."""
 REPORT_MAX_AGE = 0.2
-"""Seconds for which an agent may send the same report again before it builds a new one."""
+"""Seconds for which an agent may send the same report before it builds a new one."""
 MAX_TEXT = 200
-"""Characters of an operator's reason or name; more is cut."""
+"""Maximum length of an operator's reason or name, in characters; the rest is cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class VipReport:
     """What a region reports of one VIP.
 
-    ``serves``: it is announced, and no rule is against it.  ``draining``: a drain covers it.
+    ``serves``: it is announced to a neighbor, and `serve` is not false.  ``draining``: a drain
+    covers it.
     """
 
     serves: bool
@@ -44,9 +45,10 @@ class RegionReport:
 
 
 def build_region_report(status: Mapping[str, Any], draining: Container[str]) -> dict[str, Any]:
-    """Build the report of this region from the status as JSON.
+    """Build the report of this region, as JSON values, from the status as JSON values.
 
-    ``draining``: the names of the services that a drain covers now.
+    ``draining``: the names of the services that a drain covers now.  Raises KeyError where
+    ``status`` is not a complete status.
     """
     return {
         "v": status["v"],
@@ -59,7 +61,7 @@ def build_region_report(status: Mapping[str, Any], draining: Container[str]) -> 
 
 
 def parse_region_report(text: str, region: str, asked_at: float) -> RegionReport:
-    """Parse the answer of the agent of ``region`` to a request at ``asked_at``.
+    """Parse the answer of the agent of ``region`` to a request at ``asked_at`` (own time).
 
     Never raises: `RegionReport.detail` says what is wrong.  A value of `serves` or `draining` that
     is not a boolean counts against the region.
@@ -79,6 +81,9 @@ def parse_region_report(text: str, region: str, asked_at: float) -> RegionReport
 
 
 def clean_text(text: object, default: str = "") -> str:
-    """Make text safe to show: one line, printable, cut to ``MAX_TEXT``; ``default`` if empty."""
+    """Return text that is safe to show: one line, printable, cut to ``MAX_TEXT`` characters.
+
+    ``default`` is returned if ``text`` is empty.
+    """
     line = " ".join(str(text or "").split()) or default
     return "".join(each if each.isprintable() else "?" for each in line)[:MAX_TEXT]

@@ -23,7 +23,8 @@ def wanted_routes(
 ) -> tuple[Route, ...]:
     """Build all wanted routes: each announced service's VIP for each neighbor, in this order.
 
-    ``draining``: the names of the services that a drain covers.
+    ``draining``: the names of the services that a drain covers.  Raises ValueError where the
+    profile has a value that is not valid in a route; a validated profile has none.
     """
     return tuple(
         each
@@ -49,7 +50,8 @@ def build_route(
     """Build the route of ``service`` at ``level`` for one neighbor.
 
     ``draining``: a drain covers the service, so a neighbor with `graceful_shutdown` gets the
-    community of RFC 8326, too.  Raises ValueError for the level WITHDRAWN.
+    community of RFC 8326, too.  Raises ValueError for the level WITHDRAWN, and where the profile
+    has a value that is not valid in a route.
     """
     med, communities = service.med, service.communities
     if level is Level.DEGRADED:
@@ -78,7 +80,7 @@ def wanted_path(profile: Profile, service: Service, level: Level) -> tuple[int, 
 
 
 def path_length(service: Service, level: Level, neighbor: Neighbor) -> int:
-    """Compute the length of the AS path of ``service`` at ``level`` for one neighbor.
+    """Compute the length (ASNs) of the AS path of ``service`` at ``level`` for one neighbor.
 
     Raises ValueError for the level WITHDRAWN.
     """
@@ -86,7 +88,7 @@ def path_length(service: Service, level: Level, neighbor: Neighbor) -> int:
 
 
 def count_prepends(service: Service, level: Level) -> int:
-    """Return the prepends of ``service`` at ``level``, without those of a neighbor.
+    """Return the number of prepends of ``service`` at ``level``, without those of a neighbor.
 
     Raises ValueError for the level WITHDRAWN.
     """
@@ -115,9 +117,10 @@ def index_by_prefix(leased: Iterable[Route]) -> dict[str, list[Route]]:
 def leased_level(profile: Profile, service: Service, leased: Iterable[Route]) -> Level:
     """Find the level of a service's leased routes: the lowest of all neighbors.
 
-    A neighbor without a route does not count, because it may be new in this profile.  If a path has
-    the length of no level, because the profile was changed, the level with the nearest length
-    counts: so a reload replaces the route and does not withdraw it first.
+    Returns WITHDRAWN where it has none.  A neighbor without a route does not count, because it may
+    be new in this profile.  If a path has the length of no level, because the profile was changed,
+    the level with the nearest length counts: so a reload replaces the route and does not withdraw
+    it first.
     """
     # Not named `route` here: Python 3.12.3 takes that for another variable.
     by_key = {each.key: each for each in leased}

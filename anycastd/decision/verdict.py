@@ -23,8 +23,9 @@ class Verdict(NamedTuple):
     """What the evidence says of one service.
 
     ``serve`` and ``healthy`` are the findings that decide the two conditions of the profile.
-    ``alive``: everything that a rule asks answered.  ``asked_at`` is when the oldest evidence was
-    asked for, ``changes_at`` when time alone changes the verdict (None: never); own time, seconds.
+    ``alive``: everything that its rules ask has answered.  ``findings``: one for each rule.
+    ``asked_at`` is when the oldest evidence was asked for, ``changes_at`` when time alone changes
+    the verdict (None: never); own time, seconds.
     ``believe_for`` (seconds): for how long the last known value of a condition counts while it is
     unknown.  ``maintenance`` is the finding of the maintenance map, false while the service is in
     maintenance; None without such a map.
@@ -41,7 +42,10 @@ class Verdict(NamedTuple):
 
 
 def judge_service(profile: Profile, service: Service, evidence: Evidence, now: float) -> Verdict:
-    """Judge ``service`` by the newest ``evidence`` at ``now`` (own time, seconds)."""
+    """Judge ``service`` by the newest ``evidence`` at ``now`` (own time, seconds).
+
+    Raises KeyError where a rule names a HAProxy that the profile does not have.
+    """
     plan = _plan(service)
     findings = [evaluate(ref, rule, profile, evidence, now) for ref, rule, evaluate in plan.rules]
     serve = _join(plan.serve, findings)

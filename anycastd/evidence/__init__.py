@@ -2,6 +2,6 @@
 
 finding    what the evidence says of one rule: true, false or unknown; all and any
 haproxy/   HAProxy's stats socket and event ring
-vip/       the VIP: asked by a self-test, kept on its interface
+vip/       the VIP: tested by a self-test, kept on its interface
 sources    every source: its observations, and what evaluates its rules
 """

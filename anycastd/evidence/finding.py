@@ -12,11 +12,14 @@ from typing import NamedTuple
 from anycastd.reasons import Reason
 
 BELIEVE_UNPROVED_FOR = 60.0
-"""Seconds for which the last known value counts while a rule can be neither proved nor refuted."""
+"""Seconds for which the last known value counts while a rule is unknown."""
 
 
 class Truth(IntEnum):
-    """False, unknown, true: in this order, so that `all` is the minimum and `any` the maximum."""
+    """Truth of a rule or a condition: false, unknown or true.
+
+    They are in this order, so that `all` is the minimum and `any` the maximum.
+    """
 
     FALSE = 0
     UNKNOWN = 1
@@ -24,7 +27,7 @@ class Truth(IntEnum):
 
 
 class RuleRef(NamedTuple):
-    """Which rule a finding is about.
+    """Reference to the rule that a finding is about.
 
     ``paths`` are the key paths of the rule in its service's part of the profile, such as ``serve``,
     ``serve.all[0]`` or ``self_test.listens``.  A rule that the profile has twice has two of them.
@@ -39,7 +42,7 @@ class RuleRef(NamedTuple):
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """The keys of the service that the rule stands under, such as ``serve`` and ``healthy``."""
+        """Return the keys of the service that have the rule, such as ``serve`` and ``healthy``."""
         return tuple(dict.fromkeys(path.partition(".")[0] for path in self.paths))
 
 
@@ -52,7 +55,7 @@ class Finding(NamedTuple):
     passing of time alone changes the finding (None: never); own time, seconds.
 
     Where ``truth`` is unknown the last known value counts for ``believe_for`` seconds, and
-    ``believe_then`` after that.  A tuple, because each pass makes thousands.
+    ``believe_then`` after that.  It is a tuple, because each pass makes thousands of them.
     """
 
     rule: RuleRef
@@ -69,15 +72,20 @@ class Finding(NamedTuple):
 
     @property
     def final_truth(self) -> Truth:
-        """What counts after ``believe_for``, if nothing else is found."""
+        """Return what counts after ``believe_for`` seconds, if nothing else is found."""
         return self.believe_then if self.truth is Truth.UNKNOWN else self.truth
 
 
 UNKNOWN = Truth.UNKNOWN
+"""Truth.UNKNOWN, without the cost of looking up a member of an enumeration in Python 3.11."""
 
 
 def join_findings(parts: Sequence[Finding], *, every: bool) -> Finding:
-    """Join findings: the minimum for `all`, the maximum for `any`; the first of equals decides."""
+    """Join findings: the minimum for `all` (``every``), the maximum for `any`.
+
+    Returns the first finding that has this truth.  If it is unknown, its ``believe_then`` is that
+    of the whole condition.  Raises IndexError where ``parts`` is empty.
+    """
     decisive = parts[0]
     for part in parts:
         if part.truth < decisive.truth if every else part.truth > decisive.truth:

@@ -33,7 +33,7 @@ class Evidence:
     self_test: Mapping[str, Probe] = field(default_factory=dict)
 
     def refreshed(self, asked_at: float) -> Evidence:
-        """Give the same evidence as if all of it had been asked for at ``asked_at``."""
+        """Return the same evidence with another time of asking, ``asked_at`` (own time)."""
         return Evidence(
             {name: replace(look, asked_at=asked_at) for name, look in self.haproxy.items()},
             {name: replace(probe, asked_at=asked_at) for name, probe in self.self_test.items()},
@@ -41,6 +41,10 @@ class Evidence:
 
 
 Evaluator = Callable[[RuleRef, Any, Profile, Evidence, float], Finding]
+"""Evaluates one type of rule: (reference, rule, profile, evidence, now in own time) -> Finding.
+
+Raises KeyError where the profile does not have the HAProxy that the rule names.
+"""
 
 
 def _ask_haproxy(
@@ -70,4 +74,4 @@ EVALUATORS: Mapping[type, Evaluator] = {
     ListensRule: _ask_listens,
     AnswersRule: _ask_answers,
 }
-"""Type of a rule -> what evaluates it: (rule's reference, rule, profile, evidence, now)."""
+"""Type of a rule -> what evaluates it."""

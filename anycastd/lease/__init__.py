@@ -4,10 +4,10 @@ commands     commands to a speaker and facts from it, in a form that any speaker
 messages     Want (agent -> lease) and Report (lease -> agent), as lines of JSON
 settings     lease.json, the lease process's only argument: both ends of the format
 effects      what the machine asks its process to do
-owner        which agent owns the lease; agents that crash again and again
+owner        which agent owns the lease; the ban on agents that crash in a loop
 neighbor     what the lease knows of one neighbor
 reconfigure  how a running speaker takes over other sessions, one at a time
 adj_rib_out  requested, permitted and advertised routes, and what differs
 outstanding  commands that the speaker has not answered yet
-machine      who wants which routes for how long: messages, facts and time in, effects out
+machine      the state machine of the lease: messages, facts and time in, effects out
 """

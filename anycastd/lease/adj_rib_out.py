@@ -1,8 +1,8 @@
 """Which routes the speaker is to advertise, and which it does (stdlib only, pure).
 
 A route passes three stages: an agent *requests* it, the speaker's settings *permit* it, and a
-command to the speaker *advertises* it.  The speaker's own adj-rib-out is read back and compared
-with what is advertised; what differs is sent again.
+command to the speaker *advertises* it.  The speaker's own adj-rib-out (RFC 4271 section 3.2) is
+read back and compared with what is advertised; what differs is sent again.
 
 All times are own time, in seconds (``anycastd.system.clock``).
 """
@@ -18,14 +18,15 @@ from anycastd.lease.neighbor import NeighborState
 from anycastd.lease.settings import Settings
 
 MAX_PROBLEMS = 10
-"""Refused routes that a report names; ten are enough for a profile with 1,000 wrong VIPs."""
+"""Maximum number of refused routes that a report describes one by one."""
 
 
 class AdjRibOut:
-    """Routes requested, permitted and advertised; the two mappings by (neighbor, prefix).
+    """The routes of one speaker: requested, permitted and advertised.
 
-    ``known``: what the process before this one left in the speaker's adj-rib-out has been read.
-    ``repairs`` counts the routes that were sent again because they differed there.
+    ``permitted`` and ``advertised``: (neighbor, prefix) -> Route.  ``known``: what the lease
+    process before this one left in the speaker's adj-rib-out has been read.  ``repairs`` counts the
+    routes that were sent again because they differed there.
     """
 
     def __init__(self, now: float) -> None:
@@ -40,9 +41,10 @@ class AdjRibOut:
         self._read_at = now
 
     def update(self, settings: Settings, *, banned: bool, now: float) -> list[Command]:
-        """Filter the requested routes and return the commands that make them advertised.
+        """Filter the requested routes, and advertise those that are permitted.
 
-        ``banned``: agents are banned, so no route is permitted.  Withdrawals come first.
+        ``banned``: agents are banned, so no route is permitted.  Returns the commands to send to
+        the speaker, withdrawals first.
         """
         self._permit(() if banned else self.requested, settings)
         commands: list[Command] = [
@@ -58,7 +60,10 @@ class AdjRibOut:
         return commands
 
     def inherit(self, rib: tuple[Route, ...]) -> None:
-        """Take over the routes that the lease process before this one left in the speaker."""
+        """Take over the routes that the lease process before this one left in the speaker.
+
+        ``rib``: all routes in the speaker's adj-rib-out.
+        """
         self.known = True
         # What was sent since the query is newer than its answer.
         self.advertised = {route.key: route for route in rib} | self.advertised
@@ -68,7 +73,8 @@ class AdjRibOut:
     ) -> list[Command]:
         """Compare the speaker's adj-rib-out with what is advertised.
 
-        Only neighbors whose session is up are compared; each gets its result.  Returns the commands
+        ``rib``: all routes in the adj-rib-out.  ``neighbors``: address -> its state.  Those whose
+        session is up are compared, and the result is stored in their state.  Returns the commands
         that repair the differences.
         """
         found = {route.key: route for route in rib}
@@ -94,21 +100,21 @@ class AdjRibOut:
         return commands
 
     def repeat(self, neighbor: str, now: float) -> list[Command]:
-        """Return the commands that announce all routes of ``neighbor`` again.
+        """Announce all routes of ``neighbor`` again, because its session came up.
 
-        What was sent before its session came up does not count.  ExaBGP sends no UPDATE for a route
-        that the neighbor has already.
+        What was sent before does not count.  ExaBGP sends no UPDATE for a route that the neighbor
+        has already.  Returns the commands to send.
         """
         self._mark_dirty(now)
         return [Announce(route) for route in self.advertised.values() if route.neighbor == neighbor]
 
     def on_refused(self, command: Announce | Withdraw) -> None:
-        """Handle that the speaker refused a command: the next update sends it again."""
+        """Handle that the speaker refused a command: the next ``update`` sends it again."""
         if self.advertised.get(command.route.key) == command.route:
             del self.advertised[command.route.key]
 
     def keep_neighbors(self, neighbors: Collection[str]) -> None:
-        """Forget what is advertised to all neighbors but these."""
+        """Remove the advertised routes of all neighbors but these (addresses)."""
         self.advertised = {
             key: route for key, route in self.advertised.items() if key[0] in neighbors
         }
@@ -118,7 +124,11 @@ class AdjRibOut:
         self._read_at = now
 
     def is_read_due(self, settings: Settings, now: float) -> bool:
-        """Return whether it is time to query the speaker's adj-rib-out."""
+        """Return whether it is time to query the speaker's adj-rib-out.
+
+        It is ``settle_delay`` seconds after the last change, and ``read_interval`` seconds after
+        the last answer; never before the state at the start is known.
+        """
         settled = self._dirty and now >= self._changed_at + settings.settle_delay
         return self.known and (settled or now >= self._read_at + settings.read_interval)
 
@@ -127,7 +137,10 @@ class AdjRibOut:
         self._dirty = False
 
     def describe_refused(self) -> list[str]:
-        """Describe the requested routes that are not permitted, at most MAX_PROBLEMS of them."""
+        """Describe the requested routes that are not permitted.
+
+        Returns at most MAX_PROBLEMS sentences, and then one with the number of the others.
+        """
         more = len(self._refused) - MAX_PROBLEMS
         return self._refused[:MAX_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
 

@@ -11,42 +11,44 @@ from anycastd.bgp.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Announce a route, or replace the one that its neighbor has for the prefix."""
+    """Command: announce a route; it replaces the neighbor's one for the prefix (RFC 4271, 3.1)."""
 
     route: Route
 
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """Withdraw a route that was announced before."""
+    """Command: withdraw a route that was announced before (RFC 4271 section 3.1)."""
 
     route: Route
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Ask for the version; ExaBGP answers this at once."""
+    """Query: the speaker's version; ExaBGP answers this at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuerySessions:
-    """Ask which neighbors have an established session."""
+    """Query: which neighbors have an established session."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryAdjRibOut:
-    """Ask for the routes in the adj-rib-out of all neighbors."""
+    """Query: the routes in the adj-rib-out of all neighbors."""
 
 
 Command = Announce | Withdraw | Ping | QuerySessions | QueryAdjRibOut
+"""A command or a query to the speaker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Answer to ``command``.  ExaBGP's answers carry no id, so they are matched in order.
+    """Fact: the speaker's answer to ``command``.
 
-    ``error`` is None where ExaBGP did it.  ``version`` is set for Ping, ``sessions`` (neighbor ->
-    Session) for QuerySessions, ``rib`` for QueryAdjRibOut.
+    ``error`` is None where ExaBGP did it, else ExaBGP's text.  ``version`` is set for Ping,
+    ``sessions`` (neighbor's address -> Session) for QuerySessions, ``rib`` (all routes) for
+    QueryAdjRibOut.  ExaBGP's answers carry no id, so they are matched in order.
     """
 
     command: Command
@@ -58,7 +60,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class SessionChanged:
-    """The session with ``neighbor`` came up or went down.
+    """Fact: the session with ``neighbor`` (its address) came up or went down.
 
     ``detail`` is the reason that ExaBGP gave, as text; it may be empty.
     """
@@ -70,10 +72,10 @@ class SessionChanged:
 
 @dataclass(frozen=True, slots=True)
 class ConfigLoaded:
-    """ExaBGP has loaded its configuration: ``config`` is the hash of what it runs now.
+    """Fact: ExaBGP has loaded its configuration, or refused it.
 
-    ``error`` is None where it took the new one.  Otherwise it keeps the old one, and ``error``
-    says why.
+    ``config`` is the hash of the configuration that it runs now.  ``error`` is None where it runs
+    the new one.  Otherwise it keeps the old one, and ``error`` says why.
     """
 
     config: str
@@ -81,10 +83,11 @@ class ConfigLoaded:
 
 
 Fact = Answer | SessionChanged | ConfigLoaded
+"""What the speaker reports."""
 
 
 def describe_command(command: Command) -> str:
-    """Describe a command in a few words, for logs and reports."""
+    """Describe a command in a few words, for logs and reports; returns one line."""
     match command:
         case Announce(route):
             return f"announce {route.prefix} to {route.neighbor}"

@@ -10,14 +10,17 @@ from anycastd.lease.messages import Report
 
 @dataclass(frozen=True, slots=True)
 class SendCommand:
-    """Send a command to the speaker.  Commands for routes are answered in the order of sending."""
+    """Effect: send a command to the speaker.
+
+    Commands for routes are answered in the order of sending.
+    """
 
     command: Command
 
 
 @dataclass(frozen=True, slots=True)
 class SendReport:
-    """Send a report to the agent on connection ``to``."""
+    """Effect: send a report to the agent on the connection with the number ``to``."""
 
     report: Report
     to: int
@@ -25,7 +28,7 @@ class SendReport:
 
 @dataclass(frozen=True, slots=True)
 class CloseConnection:
-    """Close a connection; ``detail`` says why."""
+    """Effect: close the connection with the number ``connection``; ``detail`` says why."""
 
     connection: int
     detail: str
@@ -33,9 +36,9 @@ class CloseConnection:
 
 @dataclass(frozen=True, slots=True)
 class WriteConfig:
-    """Write the speaker's files from the profile on disk.
+    """Effect: write the speaker's files from the profile on disk.
 
-    Sessions that must close for their change are changed only where their neighbor is in
+    A session that must close for its change is changed only where its neighbor's address is in
     ``reset``.
     """
 
@@ -44,21 +47,25 @@ class WriteConfig:
 
 @dataclass(frozen=True, slots=True)
 class ReloadConfig:
-    """Have the speaker load its configuration again."""
+    """Effect: have the speaker load its configuration again."""
 
 
 @dataclass(frozen=True, slots=True)
 class KillSpeaker:
-    """Kill the speaker: it does not answer, so its sessions must close.  ``detail`` says why."""
+    """Effect: kill the speaker, so that its sessions close; ``detail`` says why.
+
+    A closed session removes its routes at the neighbor (RFC 4271 section 3.1).
+    """
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Write a line to the log."""
+    """Effect: write one line to the log."""
 
     text: str
 
 
 Effect = SendCommand | SendReport | CloseConnection | WriteConfig | ReloadConfig | KillSpeaker | Log
+"""What the lease process is asked to do; effects are carried out in their order."""

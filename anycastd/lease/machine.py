@@ -23,8 +23,8 @@ It is a dead man's switch: a route is advertised only while an agent renews it.
   known what is advertised: ExaBGP is killed after ``inherit_ttl + answer_timeout`` seconds of that.
 * Other sessions and VIPs are taken over while it runs, step by step (``reconfigure``).
 
-``now`` is always own time, in seconds (``anycastd.system.clock``): a stall of this process does not
-spend it.
+``now`` is always own time, in seconds (``anycastd.system.clock``): it does not pass while this
+process is stalled.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ from anycastd.lease.settings import Settings
 class LeaseMachine:
     """State machine of the lease; it does no I/O itself.
 
-    ``expires_at`` is the end of the lease in own time (None: nothing is leased), ``serial`` the
-    newest Want that was accepted, ``expirations`` how often the lease has expired.
+    Events return the effects to carry out, in their order.  A connection is a number that the
+    caller chooses.  ``expires_at``: end of the lease in own time (None: nothing is leased).
+    ``serial``: of the newest Want that was accepted.  ``expirations``: how often the lease expired.
     """
 
     def __init__(self, settings: Settings, now: float) -> None:
@@ -120,7 +121,7 @@ class LeaseMachine:
         self.owner.disconnect(connection)
 
     def on_message(self, connection: int, line: bytes, now: float) -> list[Effect]:
-        """Handle a line from an agent."""
+        """Handle a line from an agent; a bad one is reported to it, and its connection closed."""
         self._reported.setdefault(connection, None)
         try:
             message = parse_agent_message(line)
@@ -135,7 +136,7 @@ class LeaseMachine:
         return self._on_want(connection, message, now)
 
     def on_fact(self, fact: Fact, now: float) -> list[Effect]:
-        """Handle a fact from ExaBGP."""
+        """Handle a fact from ExaBGP: an answer, a session's new state, a loaded configuration."""
         if isinstance(fact, SessionChanged):
             return self._on_session(fact.neighbor, fact.session, fact.detail, now)
         if isinstance(fact, ConfigLoaded):
@@ -158,7 +159,7 @@ class LeaseMachine:
         return self.reconfiguration.on_write_failed(problem) + self._broadcast(now)
 
     def tick(self, now: float) -> list[Effect]:
-        """Advance time.  Call it often, after everything pending has been read."""
+        """Advance time to ``now``.  Call it often, after everything pending has been read."""
         effects: list[Effect] = []
         if self.expires_at is not None and now >= self.expires_at:
             count = len(self.adj_rib_out.advertised)

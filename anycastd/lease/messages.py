@@ -1,11 +1,10 @@
-"""The two messages between agent and lease, and one verb (stdlib only, pure).
+"""The messages between agent and lease, as lines of JSON (stdlib only, pure).
 
-Both messages are one line of JSON and carry the whole state, never events::
+The first two carry the whole state, never events; the third is a command::
 
     agent -> lease   Want    the whole set of wanted routes, with a time to live
     lease -> agent   Report  the whole state: what is leased, what is confirmed, each session
-
-The verb is Reload: have the speaker take over the sessions and VIPs of the profile on disk.
+    agent -> lease   Reload  have the speaker take over the sessions and VIPs of the profile on disk
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from anycastd.bgp.route import Route, canonicalize
 from anycastd.bgp.session import Session
 
 VERSION = 1
-"""Version of both messages.  Fields are only ever added; unknown ones are ignored."""
+"""Version of all messages.  Fields are only ever added; unknown ones are ignored."""
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """Maximum size of a message in bytes; 10,000 routes need about 600 kB."""
@@ -36,12 +35,13 @@ _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """agent -> lease: the whole set of wanted routes, for ``ttl`` seconds.
+    """Message of an agent to the lease: all wanted routes, for ``ttl`` seconds of own time.
 
-    ``serial`` counts the agent's messages, ``epoch`` orders agents (the newest one owns the
-    lease), ``pid`` is the agent's.  A ``ttl`` of 0 without routes is a clean stop.  ``leaving``:
-    the agent ends in order, and this is its last message.  ``expirations`` is the value of the
-    newest Report that the agent has read (None: it has read none, or does not know the field).
+    ``serial`` counts the agent's messages.  ``epoch`` orders agents: the one with the highest epoch
+    owns the lease.  ``pid`` is the agent's process id.  A ``ttl`` of 0 without routes is a clean
+    stop.  ``leaving``: the agent stops or reloads, and this is its last message.  ``expirations``
+    is the value of the newest Report that the agent has read (None: it has read none, or does not
+    know the field).
     """
 
     serial: int
@@ -70,12 +70,19 @@ class Want:
 
     @classmethod
     def load(cls, line: bytes) -> Want:
-        """Parse one line.  Raises MessageError."""
+        """Parse one line.
+
+        Raises MessageError where it is not JSON of this version, or not a set of valid routes.
+        """
         return cls.from_data(_load_object(line))
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Want:
-        """Build it from a parsed line.  Raises MessageError."""
+        """Build a Want from a parsed line.
+
+        Raises MessageError where a field is missing or invalid, ``ttl`` is negative or not finite,
+        or a neighbor has two routes for one prefix.
+        """
         try:
             routes = tuple(_load_route(item) for item in data["routes"])
             expirations = data.get("lapses")
@@ -99,7 +106,7 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """agent -> lease: have the speaker take over the sessions and VIPs of the profile on disk.
+    """Message of an agent to the lease: take over the sessions and VIPs of the profile on disk.
 
     Send it only to a lease whose Report says that it can reload: an older one refuses the message.
     """
@@ -110,7 +117,10 @@ class Reload:
 
 
 def parse_agent_message(line: bytes) -> Want | Reload:
-    """Parse one line from an agent.  Raises MessageError."""
+    """Parse one line from an agent.
+
+    Raises MessageError where it is not JSON of this version, or neither Reload nor a valid Want.
+    """
     data = _load_object(line)
     return Reload() if data.get("reload") is True else Want.from_data(data)
 
@@ -120,8 +130,9 @@ class NeighborReport:
     """State of one neighbor.
 
     ``session_age``: seconds since the session changed its state.  ``unconfirmed``: number of routes
-    that ExaBGP has not confirmed yet.  ``rib``: ``agrees``, ``differs`` or ``unread``; ``rib_age``:
-    seconds since that comparison.  ``detail``: why the session is as it is, as text.
+    that ExaBGP has not confirmed yet.  ``rib``: ``agrees``, ``differs`` or ``unread``.
+    ``rib_age``: seconds since that comparison (None: there was none).  ``detail``: why the session
+    is in its state, as text; it may be empty.
     """
 
     session: Session
@@ -134,12 +145,13 @@ class NeighborReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """lease -> agent: the whole state.
+    """Message of the lease to an agent: the whole state.
 
     ``instance`` names the lease process.  ``serial`` is the newest Want that was accepted,
-    ``acked`` the newest one of which ExaBGP has confirmed everything.  ``leased``: the routes on
-    the lease (None: the same as in the report before).  ``expires_in``: seconds (None: nothing is
-    leased).  ``expirations``: how often the lease has expired (None: not said).
+    ``acked`` the newest one of which ExaBGP has confirmed everything.  ``neighbors``: address ->
+    its state.  ``leased``: the routes on the lease (None: the same as in the report before).
+    ``expires_in``: seconds (None: nothing is leased).  ``expirations``: how often the lease has
+    expired (None: the lease process is too old to report it).  ``exabgp`` is ExaBGP's version.
 
     ``lost`` says which agent took the lease over, ``refused`` what was wrong with the agent's
     message; both empty where that did not happen.  ``errors`` are refusals of ExaBGP, ``problems``
@@ -202,7 +214,10 @@ class Report:
 
     @classmethod
     def load(cls, line: bytes) -> Report:
-        """Parse one line.  Raises MessageError."""
+        """Parse one line.
+
+        Raises MessageError where it is not JSON of this version, or a field is missing or invalid.
+        """
         data = _load_object(line)
         try:
             leased, expirations = data.get("held"), data.get("lapses")

@@ -11,15 +11,15 @@ from anycastd.bgp.session import Session
 from anycastd.lease.messages import NeighborReport
 
 MAX_LOSSES, FLAP_WINDOW = 3, 600.0
-"""A session that is lost MAX_LOSSES times in FLAP_WINDOW seconds is reported as flapping."""
+"""A session that is lost MAX_LOSSES times within FLAP_WINDOW seconds is reported as flapping."""
 
 
 class NeighborState:
-    """One neighbor.
+    """State of one neighbor.
 
-    ``session`` has its state since ``changed_at``; ``detail`` is the reason as text.  ``rib`` is
-    the result of the newest comparison of its adj-rib-out (``agrees``, ``differs``, ``unread``),
-    ``rib_at`` the time of it.
+    ``session`` is the session's state since ``changed_at``; ``detail`` is the reason as text.
+    ``rib`` is the result of the newest comparison of its adj-rib-out (``agrees``, ``differs``,
+    ``unread``), ``rib_at`` the time of it (None: there was none).  Both times are own time.
     """
 
     def __init__(self, now: float) -> None:
@@ -31,7 +31,10 @@ class NeighborState:
         self._lost_at: deque[float] = deque(maxlen=100)
 
     def set_session(self, session: Session, detail: str, now: float) -> bool:
-        """Set the session's state.  Returns True where the state or its reason is another one."""
+        """Set the session's state, and the reason ``detail``.
+
+        Returns True where the state or its reason changed.
+        """
         if session is self.session:
             changed = bool(detail) and detail != self.detail
             self.detail = detail or self.detail
@@ -48,7 +51,7 @@ class NeighborState:
         self.rib_at = now
 
     def describe_flaps(self, now: float) -> str:
-        """Describe that the session flaps; empty where it does not."""
+        """Describe that the session flaps; returns a sentence, empty where it does not flap."""
         while self._lost_at and now - self._lost_at[0] >= FLAP_WINDOW:
             self._lost_at.popleft()
         count = len(self._lost_at)
@@ -57,7 +60,10 @@ class NeighborState:
         return f"its session was lost {count} times within {FLAP_WINDOW / 60:g} minutes: it flaps"
 
     def report(self, unconfirmed: int, now: float) -> NeighborReport:
-        """Build its report.  ``unconfirmed``: number of routes that ExaBGP has not confirmed."""
+        """Build the report of this neighbor.
+
+        ``unconfirmed``: number of routes that ExaBGP has not confirmed.
+        """
         return NeighborReport(
             session=self.session,
             session_age=now - self.changed_at,

@@ -14,7 +14,7 @@ from anycastd.lease.effects import Effect, SendCommand
 
 
 class OutstandingCommands:
-    """Outstanding commands, oldest first, and the newest Want that is confirmed.
+    """Queue of the commands that are not answered yet, oldest first.
 
     ``acked`` is the serial of the newest Want of which the speaker has answered all commands.
     """
@@ -39,7 +39,7 @@ class OutstandingCommands:
         return effects
 
     def confirm(self, answer: Answer) -> None:
-        """Remove the oldest command that ``answer`` belongs to."""
+        """Remove the oldest command that ``answer`` belongs to; an unknown one changes nothing."""
         for index, (command, _) in enumerate(self._queue):
             if command == answer.command:  # a ping overtakes others: ExaBGP answers it at once
                 del self._queue[index]
@@ -48,7 +48,7 @@ class OutstandingCommands:
             self._confirmed += 1
 
     def mark_want(self, serial: int) -> None:
-        """Note that the Want ``serial`` is confirmed once all that was sent so far is answered."""
+        """Mark that the Want ``serial`` is confirmed once all that was sent so far is answered."""
         self._marks.append((self._sent, serial))
 
     def update_acked(self) -> bool:
@@ -61,7 +61,7 @@ class OutstandingCommands:
         return changed
 
     def reset_acked(self) -> None:
-        """Start again at 0 for another agent, which counts its own serials."""
+        """Reset ``acked`` to 0 for another agent, which counts its own serials."""
         self.acked = 0
         self._marks.clear()
 
@@ -76,7 +76,10 @@ class OutstandingCommands:
         return bool(self._queue)
 
     def pop_overdue(self, timeout: float, now: float) -> Command | None:
-        """Return the oldest command if it is older than ``timeout``, and forget all of them."""
+        """Remove all commands if the oldest one has waited for ``timeout`` seconds.
+
+        Returns the oldest command; None, and removes nothing, where none is overdue.
+        """
         if not self._queue or now - self._queue[0][1] < timeout:
             return None
         command = self._queue[0][0]
@@ -84,5 +87,5 @@ class OutstandingCommands:
         return command
 
     def is_ping_due(self, interval: float, now: float) -> bool:
-        """Return whether nothing was sent for ``interval`` seconds."""
+        """Return whether nothing was sent for ``interval`` seconds, so that a ping is due."""
         return now - self._sent_at >= interval

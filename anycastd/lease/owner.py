@@ -20,12 +20,14 @@ from collections import deque
 from anycastd.lease.messages import Want
 
 MAX_CRASHES, CRASH_WINDOW = 5, 60.0
+"""MAX_CRASHES crashes within CRASH_WINDOW seconds start the ban on agents."""
 
 
 class LeaseOwner:
-    """The owner of the lease: ``connection`` (None: not connected), ``epoch`` and ``pid``.
+    """The agent that owns the lease, and the ban on agents that crash in a loop.
 
-    ``crash_looping``: agents are banned at the moment.
+    ``connection`` is the number of its connection (None: not connected).  ``epoch`` and ``pid`` are
+    those of its newest Want.  ``crash_looping``: agents are banned now.
     """
 
     def __init__(self) -> None:
@@ -56,12 +58,12 @@ class LeaseOwner:
         return loser
 
     def disconnect(self, connection: int) -> None:
-        """Forget a connection; the lease itself stays valid until it expires."""
+        """Handle the end of a connection; the lease itself stays valid until it expires."""
         if connection == self.connection:
             self.connection = None
 
     def tick(self, now: float) -> bool:
-        """Advance time.  Returns True exactly once, when the ban on agents ends."""
+        """Advance time to ``now``; returns True exactly once, when the ban on agents ends."""
         if (
             self.crash_looping
             and self.connection is not None
@@ -73,7 +75,7 @@ class LeaseOwner:
         return False
 
     def ban_message(self, now: float) -> str:
-        """Return the text for operators: why nothing is announced, and for how long."""
+        """Describe the ban for operators: why nothing is announced, and for how many seconds."""
         left = max(0.0, self._began_at + CRASH_WINDOW - now)
         return (
             f"agents crashed {MAX_CRASHES} times within {CRASH_WINDOW:g} s: nothing is announced "

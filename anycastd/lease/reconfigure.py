@@ -35,7 +35,7 @@ _CANNOT_RELOAD = "this speaker cannot take over other sessions while it runs: re
 
 
 class RewriteError(Exception):
-    """The speaker's files could not be written: says why."""
+    """The speaker's files could not be written.  The text says why."""
 
 
 class ReconfigurePhase(Enum):
@@ -49,11 +49,12 @@ class ReconfigurePhase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What one write of the speaker's files did.
+    """Result of one write of the speaker's files.
 
     ``config``: hash of the configuration that ExaBGP is to run now.  ``file_changed``: ExaBGP's
-    file differs from the one before.  ``changed_neighbors``: those that are new, or whose session
-    closes for its change.  ``deferred_neighbors``: those whose change is still to be written.
+    file differs from the one before.  ``changed_neighbors``: addresses of those that are new, or
+    whose session closes for its change.  ``deferred_neighbors``: addresses of those whose change
+    is still to be written.
     """
 
     config: str
@@ -77,7 +78,8 @@ class WriteResult:
     def load(cls, text: str | bytes | bytearray) -> WriteResult:
         """Parse what ``dump`` or ``dump_problem`` wrote.
 
-        Raises RewriteError for a problem, for another version and for what is no answer.
+        Raises RewriteError for a problem, for another version, and for what is not such a line.
+        Lets RecursionError through for JSON that is nested too deep.
         """
         try:
             data = json.loads(text)
@@ -103,9 +105,9 @@ def dump_problem(problem: str) -> str:
 class Reconfiguration:
     """State machine of a reconfiguration.
 
-    ``can_reload``: the speaker can do it at all.  ``loaded_config``: hash of the configuration
-    that ExaBGP runs.  ``problem``: why the newest change was not made, or not completely; empty
-    where there is none.
+    Its methods return the effects to carry out, in their order.  ``can_reload``: the speaker can do
+    it at all.  ``loaded_config``: hash of the configuration that ExaBGP runs.  ``problem``: why the
+    newest change was not made, or not completely; empty where there is none.
     """
 
     def __init__(self, *, can_reload: bool, loaded_config: str) -> None:
@@ -122,7 +124,7 @@ class Reconfiguration:
 
     @property
     def availability(self) -> str:
-        """Return what a Report says of it: ``ready``, ``busy``, or empty where it cannot."""
+        """Return the text for a Report: ``ready``, ``busy``, or empty where it cannot reload."""
         if not self.can_reload:
             return ""
         return "ready" if self.phase is ReconfigurePhase.IDLE else "busy"
@@ -138,13 +140,19 @@ class Reconfiguration:
         return self._write(())
 
     def on_write_failed(self, problem: str) -> list[Effect]:
-        """Handle that the files could not be written; what runs goes on."""
+        """Handle that the files could not be written; the sessions stay as they are.
+
+        ``problem`` says why, as text.
+        """
         return self._end(f"the speaker keeps its sessions as they are: {problem}")
 
     def on_written(
         self, written: WriteResult, sessions: Mapping[str, Session], now: float
     ) -> list[Effect]:
-        """Handle that the files were written.  ``sessions``: neighbor -> its state now."""
+        """Handle that the files were written.
+
+        ``sessions``: neighbor's address -> state of its session now.
+        """
         self._written = written
         deferred = [address for address in self._reset if address in written.deferred_neighbors]
         if deferred:
@@ -177,7 +185,7 @@ class Reconfiguration:
             self._awaited[neighbor] = True
 
     def tick(self, sessions: Mapping[str, Session], now: float) -> list[Effect]:
-        """Advance time.  ``sessions``: neighbor -> its state now."""
+        """Advance time to ``now``.  ``sessions``: neighbor's address -> state of its session."""
         if self.phase is ReconfigurePhase.READING and now >= self._ends_at:
             return self._end(f"ExaBGP did not read its new configuration within {READ_TIMEOUT:g} s")
         if self.phase is ReconfigurePhase.SETTLING:

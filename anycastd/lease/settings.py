@@ -13,7 +13,10 @@ VERSION = 1
 """Version of lease.json."""
 
 MIN_TTL_MAX = 30.0
-"""Seconds: lower bound of ``ttl_max``.  An agent that re-executes itself renews for so long."""
+"""Seconds: lower bound of ``ttl_max``.
+
+An agent that is about to execute itself anew renews the lease for as long.
+"""
 
 
 class LeaseStartError(Exception):
@@ -43,7 +46,7 @@ class LeaseFile:
     vips: str = ""
 
     def dump(self) -> str:
-        """Return the text of the file."""
+        """Return the text of the file: JSON, with a newline at its end."""
         data = {
             "v": VERSION,
             "socket": self.socket,
@@ -62,7 +65,9 @@ class LeaseFile:
     def load(cls, text: str) -> LeaseFile:
         """Parse the text of the file.
 
-        Raises LeaseStartError where it is of another version or cannot be used.
+        Raises LeaseStartError where it is of another version, or a field is missing or invalid.
+        Lets OverflowError through for an infinite number, and RecursionError for JSON that is
+        nested too deep.
         """
         try:
             data = json.loads(text)

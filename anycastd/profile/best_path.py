@@ -1,4 +1,7 @@
-"""Predict which region wins at the far router, for each combination of levels (pure)."""
+"""Predict which region wins at the far router, for each combination of levels (pure).
+
+The far router prefers the shortest AS path (RFC 4271 section 9.1.2.2).
+"""
 
 from __future__ import annotations
 
@@ -11,28 +14,29 @@ from anycastd.profile.document import Problem
 from anycastd.profile.model import Network, Profile, Service
 from anycastd.profile.yaml_reader import Path, find_line, format_key
 
-# Announced levels, best first, with the key in a service that has the number of prepends.
 PREPEND_KEYS: Mapping[str, tuple[str, ...]] = {
     "preferred": ("prepend",),
     "degraded": ("degraded", "prepend"),
     "standby": ("standby", "prepend"),
 }
+"""Announced level, best first -> keys in a service that lead to its number of prepends."""
 WITHDRAWN = "withdrawn"
-# 0 is the best level.
+"""Name of the level without a route."""
 RANKS = {level: rank for rank, level in enumerate((*PREPEND_KEYS, WITHDRAWN))}
+"""Level -> its rank; 0 is the best level."""
 
 MAX_ROWS = 1024
 """Combinations in one matrix: five regions with four levels each.  More are compared in pairs."""
 
-# (level, length of its AS path), best level first.
 Lengths = tuple[tuple[str, int], ...]
+"""(level, length of its AS path) of each announced level, best level first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A region at one level, with the AS path that the far router sees (empty: withdrawn).
+    """A region at one level, with the AS path that the far router receives (empty: withdrawn).
 
-    ``steers`` is False where longer paths do not move traffic.
+    ``path`` has the nearest ASN first.  ``steers`` is False where longer paths do not move traffic.
     """
 
     region: str
@@ -43,9 +47,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """One level of each region, and the result: no winner, one, or several (a tie).
+    """One level of each region, and the result.
 
-    ``sentence`` describes the result for operators.
+    ``winners`` are names of regions: none, one, or several (a tie).  ``sentence`` describes the
+    result for operators.
     """
 
     candidates: tuple[Candidate, ...]
@@ -67,7 +72,8 @@ class Matrix:
 class Offer:
     """A service of one profile, with its candidate at each level.
 
-    ``order`` is the index of the file in the comparison; ``lines`` maps paths to lines of it.
+    ``order`` is the index of the file in the comparison.  ``lines``: key path -> line in the file.
+    ``candidates``: announced level -> its Candidate, best level first.
     """
 
     order: int
@@ -79,20 +85,23 @@ class Offer:
 
     @property
     def lengths(self) -> Lengths:
-        """The length of the AS path at each level, best level first."""
+        """Return the length of the AS path at each level, best level first."""
         return tuple((level, len(each.path)) for level, each in self.candidates.items())
 
     def make_problem(
         self, keys: Path, message: str, remedy: str, *, warning: bool = True
     ) -> Problem:
-        """Return a problem at ``keys`` of this service."""
+        """Build a problem at the key path ``keys`` of this service."""
         path = ("services", self.service.name, *keys)
         line = find_line(self.lines, path)
         return Problem(self.file, line, format_key(path), message, remedy, warning)
 
 
 def build_matrices(offers: Sequence[Offer]) -> Iterator[Matrix]:
-    """Yield one matrix of all offers of a VIP, or one for each pair if there are too many."""
+    """Yield one matrix of all offers of a VIP, or one for each pair if it has too many rows.
+
+    MAX_ROWS says how many are too many.  A single offer gives no matrix.
+    """
     if len(offers) < 2:  # noqa: PLR2004 - one region cannot be compared
         return
     if math.prod(len(offer.candidates) + 1 for offer in offers) > MAX_ROWS:

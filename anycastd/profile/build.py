@@ -39,19 +39,26 @@ from anycastd.profile.model import (
 
 @functools.cache
 def load_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a profile."""
+    """Read the JSON Schema of a profile (draft 2020-12) from ``schema.json``."""
     text = resources.files("anycastd.profile").joinpath("schema.json").read_text("utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
 
 
 def read_profile_document(text: str, file: str) -> Document:
-    """Parse a profile's text and check it by the schema; ``file`` is its name in problems."""
+    """Parse a profile's text and check it by the schema; ``file`` is its name in problems.
+
+    Never raises: all errors are in the Document's ``problems``.
+    """
     return document.read_document(text, file, load_schema(), formats.FORMATS)
 
 
 def build_profile(doc: Document) -> Profile:
-    """Build a Profile from a Document in which neither the schema nor the rules found an error."""
+    """Build a Profile from a Document in which neither the schema nor the rules found an error.
+
+    Raises KeyError, TypeError or ValueError for any other Document, such as one without a key that
+    the schema requires.
+    """
     tree = doc.tree
     bgp = tree["bgp"]
     haproxy = {

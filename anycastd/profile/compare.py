@@ -1,8 +1,8 @@
 """Compare the profiles of several regions: who wins at each level, and what is wrong.
 
 Only the lengths of AS paths are compared.  The far router compares them before everything else
-that a profile can set.  Equal lengths are a tie, which most routers use as ECMP.  Where
-``prepends_steer`` is false, lengths have no effect and are not checked.
+that a profile can set (RFC 4271 section 9.1.2.2).  Equal lengths are a tie, which most routers use
+as ECMP.  Where ``prepends_steer`` is false, lengths have no effect and are not checked.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ from anycastd.profile.yaml_reader import Path, find_line, format_key
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The result: matrices for each VIP, problems with their lines, and notes for operators."""
+    """Result of a comparison: matrices for each VIP, problems with their lines, and notes.
+
+    A note is a sentence for operators about what looks like a problem and is none.
+    """
 
     matrices: tuple[Matrix, ...]
     problems: tuple[Problem, ...]
@@ -44,7 +47,7 @@ def compare_regions(
 ) -> Comparison:
     """Compare the profiles of several regions, given as (file, profile).
 
-    ``lines`` has ``Validation.lines`` of each file; without it, problems are at line 1.
+    ``lines``: file -> its ``Validation.lines``; without it, problems are at line 1.
     """
     found = lines or {}
     regions = [

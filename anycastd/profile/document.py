@@ -17,8 +17,11 @@ from anycastd.profile import yaml_reader
 from anycastd.profile.schema_errors import Schema, describe_error
 from anycastd.profile.yaml_reader import Path, Value, find_line, format_key
 
-# Parser of a schema's ``format``; raises FormatError.
 Format = Callable[[Any], Any]
+"""Parser of a schema's ``format``: value of the file -> value of the Document.
+
+Raises FormatError.
+"""
 
 _INVALID = object()
 
@@ -65,7 +68,7 @@ class Document:
     problems: tuple[Problem, ...]
 
     def get(self, *path: str | int) -> Value:
-        """Return the value at ``path``, or None if it is missing or invalid."""
+        """Return the value at the key path ``path``, or None if it is missing or invalid."""
         value: Value = self.tree
         for step in path:
             if isinstance(value, Mapping):
@@ -81,20 +84,22 @@ class Document:
         return path in self.lines
 
     def find_line(self, path: Path) -> int:
-        """Return the line of ``path``, or of its nearest parent that is in the file."""
+        """Return the line of ``path``, or of its nearest parent that is in the file; else 1."""
         return find_line(self.lines, path)
 
     def make_problem(
         self, path: Path, message: str, remedy: str, *, warning: bool = False
     ) -> Problem:
-        """Return a Problem at ``path`` in this file."""
+        """Build a Problem at ``path`` in this file."""
         return Problem(self.file, self.find_line(path), format_key(path), message, remedy, warning)
 
 
 def read_document(text: str, file: str, schema: Schema, formats: Mapping[str, Format]) -> Document:
     """Parse ``text`` and check it by ``schema``; ``file`` is its name in problems.
 
-    Never raises: all errors are in the Document's ``problems``.
+    ``formats``: format of the schema -> its parser.  Never raises, whatever ``text`` is: all errors
+    are in the Document's ``problems``.  Raises KeyError where the schema has a format without a
+    parser.
     """
     yaml = yaml_reader.read_yaml(text)
     document = Document(file, {}, yaml.lines, ())
@@ -121,7 +126,10 @@ def read_document(text: str, file: str, schema: Schema, formats: Mapping[str, Fo
 
 
 def resolve_ref(schema: Schema, root: Schema) -> Schema:
-    """Replace the ``$ref`` of a schema by its target; keys beside the ``$ref`` win."""
+    """Replace the ``$ref`` of a schema by its target; keys beside the ``$ref`` win.
+
+    ``root`` is the whole schema.  Raises KeyError where it does not have the target.
+    """
     if "$ref" not in schema:
         return schema
     target: Any = root

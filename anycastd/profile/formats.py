@@ -12,7 +12,9 @@ from anycastd.profile.model import Address, Endpoint, Network
 from anycastd.profile.yaml_reader import quote
 
 SELF = "self"
+"""Value of ``next_hop`` in a profile: the local address of each session (RFC 4271, 5.1.3)."""
 MAX_UINT16 = 65535
+"""The highest number of 16 bits: a port, or half of a community (RFC 1997)."""
 # RFC 1997, RFC 8326, RFC 7999.
 _WELL_KNOWN = {
     "no-export": "65535:65281",
@@ -123,3 +125,4 @@ FORMATS: Mapping[str, Format] = {
     "endpoint": _parse_endpoint,
     "path": _parse_path,
 }
+"""Format of the schema -> its parser."""

@@ -1,7 +1,7 @@
 """The values of a profile: what the operator wants, with defaults filled in and every type set.
 
 ``build`` creates them; other code calls ``validate``.  Types, defaults and help of the keys are in
-``schema.json`` only.  All times are in seconds.
+``schema.json`` only.  All durations are in seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
 Address = IPv4Address | IPv6Address
+"""An IP address."""
 Network = IPv4Network | IPv6Network
+"""A CIDR prefix; a VIP is one with the length of an address."""
 
 IPV6 = 6
 """``version`` of IPv6 addresses and networks in ``ipaddress``."""
@@ -33,7 +35,7 @@ class Endpoint(NamedTuple):
 
 
 class Platform(Enum):
-    """The kind of network around the appliance; decides which rules apply."""
+    """The kind of network around the appliance; it decides which rules of a profile apply."""
 
     AZURE = "azure"
     AWS = "aws"
@@ -51,9 +53,11 @@ class FailedAction(Enum):
 class Neighbor:
     """A BGP neighbor; values that it inherits from ``bgp`` are filled in.
 
-    ``multihop`` is the TTL of our packets (None: the system's default).  ``prepend`` is added to
-    each path for this neighbor.  ``med``, ``communities`` and ``next_hop`` replace those of the
-    service where they are not None.
+    ``hold_time`` is in seconds (RFC 4271 section 4.2).  ``multihop`` is the TTL of our packets
+    (None: the system's default).  ``md5_file`` is the path of a file with the password of RFC 2385.
+    ``prepend`` is the number of prepends that is added to each path for this neighbor.  ``med``,
+    ``communities`` and ``next_hop`` replace those of the service where they are not None.
+    ``graceful_shutdown``: a route that is drained gets the community of RFC 8326.
     """
 
     address: Address
@@ -71,7 +75,10 @@ class Neighbor:
 
 @dataclass(frozen=True, slots=True)
 class Bfd:
-    """BFD (RFC 5880): ``multiplier`` missing packets, one per ``interval``, mean down."""
+    """Parameters of BFD (RFC 5880): ``multiplier`` missing packets mean that the neighbor is down.
+
+    ``interval``: seconds between two packets.
+    """
 
     interval: float
     multiplier: int
@@ -81,8 +88,9 @@ class Bfd:
 class Bgp:
     """The BGP speaker and its neighbors.
 
+    ``hold_time`` (seconds) and ``local_address`` are for neighbors without their own.
     ``prepends_steer`` is False where longer paths do not move traffic: degraded means withdrawn
-    there.
+    there.  ``bfd`` is None where BFD is not used.
     """
 
     local_as: int
@@ -96,7 +104,12 @@ class Bgp:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One HAProxy process: its stats socket, and its event ring (None: it is polled)."""
+    """One HAProxy process, the master and its workers.
+
+    ``socket`` is the path of its stats socket, ``ring`` the name of its event ring (None: it is
+    polled).  ``deadline``: seconds without an answer after which it counts as hung.  ``poll``:
+    seconds between two looks while it is polled.
+    """
 
     name: str
     socket: str
@@ -130,7 +143,8 @@ class InstanceRule:
 class BackendRule(InstanceRule):
     """True while ``backend`` has at least ``usable`` usable servers.
 
-    With ``by_weight`` their weights are compared instead of their number.
+    With ``by_weight`` the sum of their weights is compared instead of their number.  With
+    ``count_unchecked`` a server counts as usable although HAProxy does not check it.
     """
 
     backend: str
@@ -140,7 +154,7 @@ class BackendRule(InstanceRule):
 
     @functools.cached_property
     def description(self) -> str:
-        """The rule as a sentence for operators; cached, because each pass uses it."""
+        """Describe the rule as a sentence for operators; cached, because each pass uses it."""
         number, share = self.usable
         least = f"{share:g} %" if number is None else f"{number}"
         of = " of its weight" if self.by_weight else ""
@@ -155,7 +169,7 @@ class FrontendRule(InstanceRule):
 
     @functools.cached_property
     def description(self) -> str:
-        """The rule as a sentence for operators."""
+        """Describe the rule as a sentence for operators."""
         return f"frontend {self._qualify(self.frontend)} is open"
 
 
@@ -167,7 +181,7 @@ class LoadMetric(Enum):
 
     @property
     def counted(self) -> str:
-        """What is counted, for sentences such as ``5 sessions``."""
+        """Return the noun for what is counted, for sentences such as ``5 sessions``."""
         return "requests queued" if self is LoadMetric.QUEUE else "sessions"
 
 
@@ -175,7 +189,8 @@ class LoadMetric(Enum):
 class LimitRule(InstanceRule):
     """True while ``load`` of the frontend or backend ``proxy`` is less than ``below``.
 
-    Only in ``healthy``: overload must not withdraw a VIP in all regions.
+    ``frontend``: the proxy is a frontend.  Such a rule stands only in ``healthy``: overload must
+    not withdraw a VIP in all regions.
     """
 
     proxy: str
@@ -185,7 +200,7 @@ class LimitRule(InstanceRule):
 
     @functools.cached_property
     def description(self) -> str:
-        """The rule as a sentence for operators."""
+        """Describe the rule as a sentence for operators."""
         kind = "frontend" if self.frontend else "backend"
         proxy = self._qualify(self.proxy)
         return f"{kind} {proxy} has fewer than {self.below} {self.load.counted}"
@@ -206,13 +221,15 @@ class AnyOf:
 
 
 Condition = BackendRule | FrontendRule | LimitRule | AllOf | AnyOf
+"""What ``serve`` or ``healthy`` requires: one rule, or a tree of rules."""
 
 
 @dataclass(frozen=True, slots=True)
 class Degraded:
     """The degraded level; ``prepend`` is the total number of prepends at it.
 
-    ``fall`` is how long ``healthy`` must be false before the level is used.
+    ``fall``: seconds for which ``healthy`` must be false before the level is used.  ``med`` and
+    ``communities`` replace those of the service where they are not None or empty.
     """
 
     prepend: int
@@ -225,7 +242,7 @@ class Degraded:
 class Standby:
     """The standby level; ``prepend`` is the total number of prepends at it.
 
-    ``after`` is how long ``serve`` must be true before a withdrawn route is announced.
+    ``after``: seconds for which ``serve`` must be true before a withdrawn route is announced.
     """
 
     prepend: int
@@ -234,7 +251,13 @@ class Standby:
 
 @dataclass(frozen=True, slots=True)
 class ReturnTimers:
-    """Times of the return from standby to preferred; see the schema's help."""
+    """Timers of the return from standby to preferred, in seconds.
+
+    ``rise``: how long the service must be healthy before a shorter path is announced.
+    ``hold_down``: how long it stays at standby after a failure; it doubles with each further
+    failure, up to ``hold_down_max``.  ``spacing``: shortest time between the last change of the
+    route and a step up.  ``manual``: an operator ends the hold-down.
+    """
 
     rise: float
     hold_down: float
@@ -245,7 +268,10 @@ class ReturnTimers:
 
 @dataclass(frozen=True)
 class Maintenance(InstanceRule):
-    """Planned work while ``key`` is in HAProxy's map ``map``; ``then`` is what to do."""
+    """Planned work while ``key`` is in HAProxy's map ``map``.
+
+    ``then`` is what to do with the route.
+    """
 
     map: str
     key: str
@@ -253,18 +279,20 @@ class Maintenance(InstanceRule):
 
     @functools.cached_property
     def description(self) -> str:
-        """The rule as a sentence for operators: True while there is no planned work."""
+        """Describe the rule as a sentence for operators: true while there is no planned work."""
         return f"map {self._qualify(self.map)} has no {self.key}"
 
 
 Rule = BackendRule | FrontendRule | LimitRule | Maintenance
+"""A rule about one HAProxy process."""
 
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
     """A test request to the VIP from this machine; exactly one of ``tcp`` and ``http`` is a port.
 
-    ``host`` is the Host header; None means the VIP.
+    ``path`` is the path of the HTTP request, ``host`` its Host header (None: the VIP).  ``every``:
+    seconds between two requests.  ``timeout``: seconds to wait for an answer.
     """
 
     tcp: int | None
@@ -276,7 +304,7 @@ class SelfTest:
 
     @property
     def port(self) -> int:
-        """The port of the VIP that is tested."""
+        """Return the TCP port of the VIP that is tested."""
         return self.http or self.tcp or 0
 
 
@@ -284,8 +312,9 @@ class SelfTest:
 class Service:
     """A service: a VIP, its conditions, and its route at each level.
 
-    ``next_hop`` None means the local address of each session.  ``prepends_steer`` is a copy of
-    ``Bgp.prepends_steer``.
+    ``prepend`` is the number of prepends at the level preferred.  ``next_hop`` None means the local
+    address of each session.  ``ecmp``: regions may have equal paths, so that traffic is split.
+    ``prepends_steer`` is a copy of ``Bgp.prepends_steer``.
     """
 
     name: str
@@ -312,13 +341,18 @@ class Service:
 
     @functools.cached_property
     def prefix(self) -> str:
-        """The VIP as text."""
+        """Return the VIP as text, such as ``203.0.113.10/32``."""
         return str(self.vip)
 
 
 @dataclass(frozen=True, slots=True)
 class DrainTimes:
-    """Times of a drain; see the schema's help."""
+    """Times of a drain, in seconds.
+
+    ``wait``: at the longest path before the withdrawal.  ``linger``: after the withdrawal, for open
+    sessions to end.  ``stop``: how long a stop of the agent may drain; half of it at the longest
+    path.
+    """
 
     wait: float = 40
     linger: float = 60
@@ -327,7 +361,7 @@ class DrainTimes:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The name of a region, and where its agent answers by HTTP."""
+    """A region: its name, and the endpoint at which its agent answers by HTTP."""
 
     name: str
     agent: Endpoint
@@ -337,9 +371,10 @@ class Region:
 class Profile:
     """A whole profile.
 
-    ``networks`` are the prefixes of the VNet or VPC.  ``ttl`` is the duration of the lease.
-    ``regions`` has all regions including this one, most important first.  ``web`` is where the
-    agent answers by HTTP (None: nowhere).
+    ``networks`` are the prefixes of the VNet or VPC.  ``ttl`` is the duration of the lease in
+    seconds.  ``haproxy``: name -> Instance.  ``services``: name -> Service.  ``regions`` has all
+    regions including this one, most important first.  ``web`` is where the agent answers by HTTP
+    (None: nowhere).
     """
 
     region: str

@@ -11,6 +11,7 @@ from jsonschema.exceptions import ValidationError
 from anycastd.profile.yaml_reader import Path, Value, format_key, quote
 
 Schema = Mapping[str, Any]
+"""A JSON Schema, or a part of one."""
 
 _KINDS = {
     "integer": "a whole number",
@@ -28,7 +29,11 @@ _Problems = Iterator[tuple[Path, str, str]]
 
 
 def describe_error(error: ValidationError) -> _Problems:
-    """Describe an error of jsonschema: yields path, message and remedy of each problem."""
+    """Describe an error of jsonschema: yields (key path, message, remedy) of each problem.
+
+    Raises KeyError where the schema lacks a key that the remedy is made of: ``x-allowed`` beside
+    ``pattern`` and ``propertyNames``, ``minimum`` and ``maximum`` together.
+    """
     path: Path = tuple(error.absolute_path)
     # By the type stubs an error may have no schema; those of a validator always have one.
     keyword, schema = str(error.validator), cast("Schema", error.schema)

@@ -1,4 +1,4 @@
-"""A profile's text by the schema and all rules: the profile, or what is wrong with it."""
+"""Validate a profile's text: the schema and all rules -> the profile, or what is wrong with it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ RULES = (
     *conditions.RULES,
     *drains.RULES,
 )
+"""All rules across several fields: Document -> Problems."""
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """The result: a Profile, or None if there is an error, and all problems ordered by line.
+    """Result of a validation: a Profile (None if there is an error), and all problems by line.
 
-    ``lines`` maps the path of each value to its line, for ``compare_regions``.
+    ``lines``: key path of each value -> its line, for ``compare_regions``.
     """
 
     profile: Profile | None

@@ -16,11 +16,15 @@ from typing import Any
 import yaml
 
 Path = tuple[str | int, ...]
-# None, bool, int, float, str, or a list or dict (with str keys) of these.
+"""Key path of a value in the file: keys, and indexes of lists."""
 Value = Any
+"""None, bool, int, float, str, or a list or dict (with str keys) of these."""
 
-# Debian builds PyYAML with libyaml; the pure Python loader is the same, but five times slower.
 LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+"""PyYAML's loader.  The pure Python one reads the same, but takes five times as long.
+
+Debian builds PyYAML with libyaml.
+"""
 
 _MAX_DEPTH = 32
 _MAX_ALIASED = 100_000
@@ -115,7 +119,7 @@ class YamlProblem:
 
 @dataclass(frozen=True, slots=True)
 class YamlDocument:
-    """A YAML text that was read: its value, the line of each path in it, and its problems.
+    """A YAML text that was read: its value, the line of each key path, and its problems.
 
     ``value`` is None if the text is empty or could not be read (then there is a problem).
     """
@@ -331,7 +335,7 @@ def _describe_unprintable(text: str) -> YamlProblem:
 
 
 def quote(value: object) -> str:
-    """Return a value as text for a one-line message: short, without control characters."""
+    """Return a value as text for a one-line message: 60 characters, no control characters."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

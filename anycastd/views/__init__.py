@@ -1,4 +1,4 @@
-"""What people and programs are shown.  Pure: decisions and reports -> values, as JSON.
+"""What is shown to people and programs.  Pure: decisions and reports -> values, as JSON.
 
 severity        how bad a status is, for monitoring
 drain_progress  how far a drain has got, and whether it is safe to reboot

@@ -13,11 +13,12 @@ from anycastd.profile.model import Profile, Service
 
 @dataclass(frozen=True, slots=True)
 class DrainStatus:
-    """A drain of a service: what it covers (``what``), who began it (``by``), and why.
+    """A drain of a service: what it covers (``what``), who began it (``by``), and why (``reason``).
 
-    Durations in seconds: ``since`` it began, ``left`` of the wait at the longer path, ``until`` it
-    ends by itself (None: an operator ends it).  ``phase``: ``longer path``, ``waiting`` or
-    ``withdrawn``.  The field names are JSON keys.
+    Durations in seconds: ``since`` its beginning, ``left`` of the wait at the longest path,
+    ``until`` it ends by itself (None: an operator ends it).  ``phase``: ``longer path``,
+    ``waiting`` or ``withdrawn``.  ``force``: no other region is asked.  ``stopping``: it is for a
+    stop of the agent.  The field names are JSON keys.
     """
 
     what: str
@@ -32,7 +33,7 @@ class DrainStatus:
 
 
 def describe_drain(effect: DrainEffect, now: float) -> DrainStatus:
-    """Describe what a drain does at ``now`` (own time)."""
+    """Describe the effect of a drain at ``now`` (own time)."""
     drain = effect.drain
     wait_ends_at = effect.cap.ends_at
     return DrainStatus(
@@ -49,9 +50,10 @@ def describe_drain(effect: DrainEffect, now: float) -> DrainStatus:
 
 
 def count_open_sessions(service: Service, looks: Mapping[str, Observation]) -> int | None:
-    """Count the open sessions of the frontends that the rules name.
+    """Count the open sessions of the frontends that the service's rules name.
 
-    Returns None if the rules name no frontend, or if HAProxy did not show one of them.
+    ``looks``: name of the HAProxy -> its newest observation.  Returns None if the rules name no
+    frontend, or if HAProxy did not show one of them.
     """
     total = None
     for instance, look in looks.items():
@@ -75,6 +77,7 @@ def is_drained(
     """Return whether a drained service is withdrawn and the wait for its sessions is over.
 
     That wait is over when no session is left, or `drain.linger` seconds after the withdrawal.
+    ``sessions``: how many are open (None: not known).  ``now`` is own time.
     """
     withdrawn = [effect for effect in effects if effect.phase is DrainPhase.WITHDRAWN]
     if not withdrawn or now < min(effect.safe_from for effect in withdrawn):

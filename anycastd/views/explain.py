@@ -22,9 +22,9 @@ from anycastd.views.reason_view import ReasonView, view_reason
 VERSION = 1
 """Version of the JSON; keys are only ever added."""
 FORECAST_DURATION = 7 * 24 * 3600.0
-"""Seconds of the forecast; the longest timer of a profile has a day."""
+"""Length of the forecast in seconds; the longest timer of a profile is one day."""
 MAX_CHANGES = 5
-"""Past changes that are shown."""
+"""Maximum number of past changes that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class RuleView:
 
 @dataclass(frozen=True, slots=True)
 class CapView:
-    """A cap on the level: its source, and ``kind`` fact or wait.
+    """A cap on the level: its source, its ``kind`` (fact or wait), and the level at which it caps.
 
     ``ends``: seconds until time alone ends it; None: time does not end it.
     """
@@ -63,9 +63,10 @@ class ForecastView:
 
 @dataclass(frozen=True, slots=True)
 class TransitionView:
-    """A past change of level, ``ago`` seconds.
+    """A past change of level, ``ago`` seconds before now.
 
-    ``decided``, ``sent``, ``acknowledged``: seconds since the stage before; None: not reached.
+    ``decided``, ``sent``, ``acknowledged``: seconds since the stage before (for ``decided``: since
+    the evidence was asked for); None: not reached.
     """
 
     ago: float
@@ -81,8 +82,10 @@ class TransitionView:
 class Explanation:
     """The explanation of one service.
 
-    ``since``: seconds at this level.  ``as_path``: without a neighbor's own prepends.
-    ``failures``: how often it failed in a row; ``hold_down``: the seconds that these cost.
+    ``since``: seconds at this level.  ``as_path``, ``prepend``: without a neighbor's own prepends
+    (None: not announced).  ``failures``: how often it failed in a row; ``hold_down``: seconds of
+    the hold-down after them.  ``next``: what comes if nothing changes; ``changes``: past changes,
+    newest first.
     """
 
     vip: str
@@ -114,7 +117,8 @@ def explain_service(
 ) -> Explanation:
     """Explain the service ``name`` from ``memory`` and ``inputs`` at ``now`` (own time).
 
-    ``changes``: its past changes, newest first.
+    ``changes``: its past changes, newest first.  Raises KeyError where the profile does not have
+    the service, or where one of its rules names a HAProxy that the profile does not have.
     """
     service = profile.services[name]
     alone = replace(profile, services={name: service})

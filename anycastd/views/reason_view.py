@@ -9,7 +9,7 @@ from anycastd.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class ReasonView:
-    """A named reason: its sentence, what to do about it, and the evidence (``detail``)."""
+    """A named reason: its sentence, what to do about it, and the evidence (``detail``) as text."""
 
     name: str
     sentence: str

@@ -13,7 +13,10 @@ from anycastd.profile.model import IPV6, Neighbor, Profile, Service
 
 
 class SessionChange(Enum):
-    """What a reload does with a BGP session; the values are printed."""
+    """Change of a BGP session by a reload; the values are printed.
+
+    RESETS: the session closes and is opened anew.
+    """
 
     STAYS = "stays"
     ADDED = "added"
@@ -23,7 +26,10 @@ class SessionChange(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SessionPlan:
-    """What a reload does with the session to ``neighbor``; ``detail`` says why, or is empty."""
+    """What a reload does with the session to ``neighbor`` (its address).
+
+    ``detail`` says why the session resets, or is empty.
+    """
 
     neighbor: str
     change: SessionChange
@@ -32,7 +38,10 @@ class SessionPlan:
 
 @dataclass(frozen=True, slots=True)
 class RoutePlan:
-    """What a reload does with a route of ``service``; ``change`` is a text for operators."""
+    """What a reload does with a route of ``service`` (its name) for ``vip`` (its prefix).
+
+    ``change`` is a text for operators.
+    """
 
     service: str
     vip: str

@@ -14,7 +14,7 @@ def severity(status: Mapping[str, Any]) -> int:
 
     Critical: a service is withdrawn without a drain, or no session is up.  Warning: a service is
     below preferred, a session is down, a neighbor does not have the wanted route, or there is any
-    other problem.
+    other problem.  Raises KeyError where ``status`` is not a complete status.
     """
     lost = [
         service

@@ -37,7 +37,10 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """A server of a rule's backend: whether it is usable and why; HAProxy's status and check."""
+    """A server of a rule's backend; ``status`` and ``check`` are HAProxy's own words.
+
+    ``usable``: ``yes``, ``no`` or ``unproved``; ``why`` says why.
+    """
 
     name: str
     usable: str
@@ -48,7 +51,10 @@ class ServerStatus:
 
 @dataclass(frozen=True, slots=True)
 class RuleStatus:
-    """A rule of the profile: ``truth`` is true, false or unknown, ``value`` is what was found."""
+    """A rule of the profile; ``truth``: ``true``, ``false`` or ``unknown``.
+
+    ``value`` is what was found, ``needed`` what the rule asks for, both as text.
+    """
 
     rule: str
     truth: str
@@ -59,9 +65,10 @@ class RuleStatus:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """The route of one service at one neighbor; ``in_sync``: all four facts are as wanted.
+    """The route of one service at one neighbor.
 
-    ``wanted``, ``acknowledged``: AS paths, None: no route.  ``rib``: agrees, differs or unread.
+    ``wanted``, ``acknowledged`` (by ExaBGP): AS paths, None: no route.  ``rib``: ``agrees``,
+    ``differs`` or ``unread``.  ``in_sync``: wanted, acknowledged, rib and session all agree.
     """
 
     wanted: tuple[int, ...] | None
@@ -75,10 +82,10 @@ class Announcement:
 class ServiceStatus:
     """One service.
 
-    ``since``: seconds at this level.  ``as_path``: without a neighbor's own prepends; None: not
-    announced.  ``serves``: it is announced to a neighbor, and `serve` is not false.  ``sessions``:
-    open at the frontends that its rules name; None: not known.  ``safe``: it is drained, and a
-    reboot cuts nothing that a longer wait would save.
+    ``since``: seconds at this level.  ``as_path``, ``prepend``: without a neighbor's own prepends;
+    None: not announced.  ``waits``: its caps, the lowest first.  ``serves``: it is announced to a
+    neighbor, and `serve` is not false.  ``sessions``: open at the frontends that its rules name;
+    None: not known.  ``safe``: it is drained, and this machine may be rebooted.
     """
 
     vip: str
@@ -100,7 +107,10 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True)
 class NeighborStatus:
-    """One neighbor: ``since`` in seconds (None: not known); ``announced``: prefixes."""
+    """One neighbor; ``session``: ``up``, ``down`` or ``unknown``, and ``why`` (text).
+
+    ``since``: seconds in this state (None: not known).  ``announced``: prefixes.
+    """
 
     peer_as: int
     session: str
@@ -111,7 +121,11 @@ class NeighborStatus:
 
 @dataclass(frozen=True, slots=True)
 class HaproxyStatus:
-    """One HAProxy: ``state`` is answers, gone, silent or unseen; durations in seconds."""
+    """One HAProxy; ``state``: ``answers``, ``gone``, ``silent`` or ``unseen``, and ``why`` (text).
+
+    ``age``: seconds since the newest look was asked (None: no look).  ``uptime``: seconds.
+    ``events``: its events arrive, so that it is not polled.
+    """
 
     socket: str
     state: str
@@ -125,7 +139,7 @@ class HaproxyStatus:
 
 @dataclass(frozen=True, slots=True)
 class LeaseStatus:
-    """The lease: ``expires_in`` seconds; None if no routes are leased."""
+    """The lease, with the fields of Report; ``expires_in``: seconds, None if nothing is leased."""
 
     connected: bool
     expires_in: float | None
@@ -137,7 +151,11 @@ class LeaseStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The whole status at one moment."""
+    """The whole status at one moment.
+
+    ``v`` is the version of this format, ``version`` that of anycastd.  The keys of ``neighbors``
+    are addresses.  ``problems`` are sentences for operators.
+    """
 
     v: int
     version: str

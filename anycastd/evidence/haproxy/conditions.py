@@ -1,10 +1,12 @@
 """A look at HAProxy and one rule -> Finding (pure).
 
-Evidence has three values and so have conditions.  The servers that count for a rule are an
-interval, from those proved up to those plus the ones shown up without proof; a threshold above
-the interval is false, below it true, inside it unknown.  By weight it is the same with the sums of
-their weights; a share is one of what haproxy.cfg gives all of them, so that a server whose weight
-was taken away is missing from it.
+A condition is true, false or unknown.  The usable servers are counted as an interval.  Its lower
+end counts the servers that are proved usable.  Its upper end also counts those that HAProxy shows
+as UP without proof.  The rule is true where the threshold is at or below the lower end, false where
+it is above the upper end, and else unknown.
+
+By weight, the weights of the servers are added up instead.  A share is then a share of the weights
+in haproxy.cfg: a server whose weight was lowered since then counts for less.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from anycastd.profile.model import (
 from anycastd.reasons import Reason
 
 MISSED_LOOKS = 2
-"""Looks without an answer after which a silent HAProxy is hung, if its deadline has passed too."""
+"""Looks without an answer after which HAProxy counts as hung, if its deadline has passed too."""
 
 # A member of an enumeration costs a search in Python 3.11, and these are used all the time.
 _FALSE, _UNKNOWN, _TRUE, _SERVING = Truth.FALSE, Truth.UNKNOWN, Truth.TRUE, Reason.SERVING
@@ -52,7 +54,11 @@ def describe(condition: Condition | Maintenance) -> str:
 def evaluate_rule(
     rule_ref: RuleRef, rule: Rule, instance: Instance, look: Observation | None, now: float
 ) -> Finding:
-    """Evaluate ``rule`` on the newest look at its HAProxy (None: there was no look yet)."""
+    """Evaluate ``rule`` on the newest look at its HAProxy (None: there was no look yet).
+
+    ``now`` is own time in seconds.  An answer counts for ``instance.deadline`` seconds after it was
+    asked for.
+    """
     if isinstance(look, Snapshot):
         changes_at = look.asked_at + instance.deadline
         if now < changes_at:
@@ -203,7 +209,10 @@ _EVALUATORS: Mapping[type, Callable[[RuleRef, Any, Snapshot, float], Finding]] =
 
 
 def usable_servers(backend: Backend, *, count_unchecked: bool = False) -> tuple[int, int]:
-    """Count the usable servers as an interval: (proved, proved and not yet proved)."""
+    """Count the usable servers as an interval: (proved, proved and not yet proved).
+
+    ``count_unchecked``: a server that HAProxy does not check counts as proved.
+    """
     proved, unproved, unchecked, _ = backend.tally
     return (proved + unchecked if count_unchecked else proved), proved + unproved
 
@@ -230,7 +239,10 @@ def _counting(backend: Backend) -> Iterable[Server]:
 
 
 def servers_needed(threshold: Threshold, total: int) -> int:
-    """Count the usable servers that a threshold asks for, of ``total``; a share is rounded up."""
+    """Count the usable servers (or weight) that a threshold asks for, of ``total``.
+
+    A share is rounded up, and is at least 1.
+    """
     if threshold.number is not None:
         return threshold.number
     # Rounded up, and never 0: a share of an empty backend is not served.

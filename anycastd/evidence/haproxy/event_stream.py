@@ -1,4 +1,7 @@
-"""HAProxy's event stream, which stays open: it says when to look (I/O)."""
+"""HAProxy's event stream, a connection that stays open: it says when to look (I/O).
+
+It is the answer to ``show events`` (HAProxy's management manual, section 9.3).
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,18 @@ from anycastd.evidence.haproxy.stats import MalformedAnswerError
 from anycastd.profile.model import Instance
 
 MAX_LINE = 1 << 16
-"""Bytes of a line of events."""
+"""Maximum size of a line of events in bytes; the beginning of a longer one is dropped."""
 NO_RING = "the profile gives it no `ring`: write `ring: anycastd`, and " + events.ring_setup_hint(
     "anycastd"
 )
+"""Text for operators: why a HAProxy without `ring` in the profile is polled, and what to write."""
 
 
 async def why_not_event_driven(instance: Instance, timeout: float) -> str:
-    """Find out why a HAProxy that runs has to be polled; empty where its events come.
+    """Find out why HAProxy has to be polled: opens an event stream for ``timeout`` seconds.
 
-    Takes all of ``timeout`` (seconds) unless HAProxy refuses.
+    Returns a sentence for operators; empty where HAProxy sends its events, and where nothing
+    listens on its stats socket.  Returns early only where HAProxy refuses.
     """
     if instance.ring is None:
         return NO_RING
@@ -42,11 +47,14 @@ async def why_not_event_driven(instance: Instance, timeout: float) -> str:
 
 
 class EventStream:
-    """One worker's event stream: sets ``wake`` when it begins, ends, or has news of ``names``.
+    """Event stream of one HAProxy worker, through the stats socket ``path``.
 
-    ``worker`` is None until the stream is up.  ``over``: the stream has ended.  ``stopping``: its
-    worker said that it stops.  ``refusal`` is what HAProxy answered instead of events.  Raises
-    OSError where nothing listens at ``path``.
+    It sets ``wake`` when the stream begins or ends, and when an event names a proxy of ``names``.
+    ``worker`` is None until the stream is up.  ``over``: the stream has ended.  ``stopping``: an
+    event said that its worker stops.  ``refusal`` is what HAProxy answered instead of events.
+
+    Needs a running event loop.  Raises OSError where nothing listens at ``path``, where its queue
+    of connections is full, and where this process may not use it.
     """
 
     def __init__(self, path: str, ring: str, names: Collection[str], wake: asyncio.Event) -> None:

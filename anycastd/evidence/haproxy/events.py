@@ -1,4 +1,7 @@
-"""Lines of HAProxy's event ring: which of them ask for a look (pure)."""
+"""Lines of HAProxy's event ring: after which of them to look (pure).
+
+They are lines of HAProxy's log, which ``show events`` gives (management manual, section 9.3).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from anycastd.evidence.haproxy.stats import parse_worker
 
 
 class Event(Enum):
-    """What to do about a line of the event ring."""
+    """Class of a line of the event ring: what to do about it.
+
+    NOTHING: ignore it.  LOOK: a server or a proxy changed.  STOPPING: the worker stops.
+    """
 
     NOTHING = "nothing"
     LOOK = "look"
@@ -24,7 +30,7 @@ _STOPPED = re.compile(r"Proxy (\S+) (?:hard-)?stopped \(")
 
 
 def classify_event(line: str) -> tuple[Event, str]:
-    """Classify a line of the event ring: what to do, and the proxy that it names (or empty)."""
+    """Classify a line of the event ring; returns (what to do, name of the proxy or empty)."""
     if match := _STOPPED.search(line):
         return Event.STOPPING, match[1]
     if match := _SERVER.search(line):
@@ -35,12 +41,19 @@ def classify_event(line: str) -> tuple[Event, str]:
 
 
 def build_stream_request(ring: str) -> str:
-    """Build the request whose answer is ``show info``, then each new line of the ring."""
+    """Build the request line that opens an event stream, with its newline.
+
+    Its answer is that to ``show info``, then each new line of the ring.  Both commands are in
+    HAProxy's management manual, section 9.3.
+    """
     return f"show info;show events {ring} -w -n\n"
 
 
 def ring_setup_hint(name: str) -> str:
-    """Describe what to write into haproxy.cfg, so that HAProxy gives its events."""
+    """Describe what to write into haproxy.cfg, so that HAProxy sends its events.
+
+    ``log`` is described in HAProxy's configuration manual, sections 3.1 (`global`) and 4.2.
+    """
     return (
         f"add a section `ring {name}` with `format raw`, "
         f"`log ring@{name} format raw local0 notice` to `global` and `log global` to `defaults`"
@@ -48,9 +61,10 @@ def ring_setup_hint(name: str) -> str:
 
 
 def parse_stream_start(text: str) -> tuple[Worker, str] | None:
-    """Parse the start of a stream: its worker and the rest of ``text``; None while incomplete.
+    """Parse the start of a stream: the answer to ``show info``.
 
-    Raises MalformedAnswerError when it is not an answer to ``build_stream_request``.
+    Returns (worker, the rest of ``text``), or None while the answer is incomplete.  Raises
+    MalformedAnswerError when it is not an answer to ``build_stream_request``.
     """
     info, end, rest = text.partition("\n\n")
     if not end:
@@ -59,7 +73,10 @@ def parse_stream_start(text: str) -> tuple[Worker, str] | None:
 
 
 def explain_refusal(answer: str, ring_name: str) -> str:
-    """Explain why HAProxy refused an event stream, and what to write."""
+    """Explain why HAProxy refused an event stream, and what to write; returns a sentence.
+
+    ``level operator`` is an option of the `stats socket` line (configuration manual, section 5.1).
+    """
     if "No such event sink" in answer:
         return f"it has no ring named {ring_name}: {ring_setup_hint(ring_name)}"
     if "Permission denied" in answer:

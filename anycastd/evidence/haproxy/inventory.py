@@ -25,7 +25,11 @@ class InventoryError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What a HAProxy has: its version, its worker's pid, servers by backend, frontends."""
+    """What a HAProxy has.
+
+    ``version``; ``pid`` of its worker; ``backends``: name -> names of its servers; ``frontends``:
+    names.
+    """
 
     version: str
     pid: int
@@ -34,9 +38,11 @@ class Inventory:
 
 
 def read_inventory(socket: str, timeout: float = 5.0) -> Inventory:
-    """Ask the HAProxy behind the stats socket ``socket`` what it has, in ``timeout`` seconds.
+    """Ask the HAProxy behind the stats socket ``socket`` what it has.
 
-    Raises InventoryError.
+    It blocks: each step may take ``timeout`` seconds, usually there are two.  Raises InventoryError
+    where the path is no socket, is missing or forbidden, where nothing listens, and
+    where HAProxy gives no answer in time or one that haproxyadmin cannot read.
     """
     _reach(socket, timeout)
     outcome: list[Inventory | Exception] = []

@@ -14,23 +14,29 @@ from anycastd.system.clock import OwnTime
 from anycastd.system.ticker import ticking
 
 MAX_ANSWER = 64 << 20
-"""Bytes of an answer; 10,000 servers have 3 MB."""
+"""Maximum size of an answer in bytes; 10,000 servers have 3 MB."""
 RETRY_FOR, RETRY_DELAY = 0.03, 0.0005
-"""Seconds: a look that a dying or stopping worker spoilt is repeated for so long, so soon."""
+"""Seconds.  A look that ends early because its worker ends is repeated for RETRY_FOR at most.
+
+RETRY_DELAY is the time between two attempts.
+"""
 
 
 async def look_once(path: str, query: Query, clock: OwnTime, timeout: float) -> Observation:
-    """Take one look, of ``timeout`` seconds, at the stats socket ``path``; ticks ``clock``."""
+    """Take one look at the stats socket ``path``, as Looker.look does; ticks ``clock``.
+
+    ``timeout`` is in seconds of own time.  Never raises for a HAProxy that is absent or silent.
+    """
     async with ticking(clock):
         return await Looker(path, query, clock, timeout).look()
 
 
 class Looker:
-    """Takes looks at one HAProxy, and remembers what makes the next look cheaper.
+    """Client of one HAProxy's stats socket; it keeps what makes the next look cheaper.
 
-    ``timeout`` is in seconds of own time.  ``worker_lives`` tells whether something else proves
+    ``timeout`` is in seconds of own time.  ``worker_lives`` returns whether something else proves
     that a worker runs: a refused connection is not Gone then.  ``names`` are the proxies that the
-    last look was about.
+    last look asked for.
     """
 
     def __init__(
@@ -53,7 +59,11 @@ class Looker:
         self._missed = 0
 
     async def look(self) -> Observation:
-        """Take one look, in at most ``timeout`` seconds (twice that if this process stalled)."""
+        """Take one look, in at most ``timeout`` seconds (twice that if this process stalled).
+
+        Never raises for a HAProxy that is absent, silent or sends garbage: that is Gone or
+        Unreadable.
+        """
         began, lost, stalled = self._clock.now(), self._clock.stalled, False
         while True:
             may_retry = self._clock.now() - began < RETRY_FOR

@@ -1,4 +1,7 @@
-"""What one look asks a HAProxy instance for, and its request line (pure)."""
+"""What one look asks a HAProxy instance for, and its request line (pure).
+
+The commands are described in HAProxy's management manual, section 9.3.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,12 @@ from anycastd.profile.model import (
 )
 
 MAX_NAMES = 500
-"""Proxies to ask for by number, at most: such a line has about 9 kB."""
+"""Maximum number of proxies to ask for one by one: such a line has about 9 kB."""
 MAX_REQUEST = 15_000
-"""Bytes of the rows' part of a request; HAProxy's buffer for a request has 16 kB."""
+"""Maximum size of a request in bytes.
+
+HAProxy's buffer for it has 16 kB (``tune.bufsize``, configuration manual, section 3.2).
+"""
 
 _NAME = re.compile(r"[-A-Za-z0-9_.:]+")
 
@@ -31,8 +37,8 @@ _NAME = re.compile(r"[-A-Za-z0-9_.:]+")
 class Query:
     """What a look asks one HAProxy instance for.
 
-    ``backends`` and ``frontends`` are names.  ``weights`` names the backends whose weights are
-    needed as haproxy.cfg gives them.  ``entries`` are (map, key).
+    ``backends`` and ``frontends`` are names.  ``weights`` are the names of the backends whose
+    servers' weights in haproxy.cfg are needed.  ``entries`` are (map, key).
     """
 
     backends: frozenset[str] = frozenset()
@@ -67,7 +73,7 @@ class Query:
 
     @property
     def proxies(self) -> frozenset[str]:
-        """The names of all backends and frontends."""
+        """Return the names of all backends and frontends."""
         return self.backends | self.frontends
 
 
@@ -94,10 +100,10 @@ def build_request(query: Query, last: Snapshot | None = None) -> str:
     """Build the request line (with its newline) for one look on one connection.
 
     Without ``last``, or with many names, it asks for everything that HAProxy has.  With ``last``,
-    an earlier answer of the *same worker*, it asks by HAProxy's own numbers: a frontend and a
-    backend may share a name, and ``show stat NAME`` gives only one of the two.  What HAProxy did
-    not have is asked for by name.  ``show info`` stands last: an answer whose last block is whole
-    is whole.
+    an earlier answer of the *same worker*, it asks by HAProxy's own numbers (``show stat #ID``): a
+    frontend and a backend may have the same name, and ``show stat NAME`` gives only one of the two.
+    What HAProxy did not have is asked for by name.  ``show info`` stands last, so that an answer
+    that ends with it is complete.
     """
     end = _build_extra_commands(query) + "show info\n"
     if last is None or len(query.backends) + len(query.frontends) > MAX_NAMES:
@@ -126,7 +132,10 @@ def _build_extra_commands(query: Query) -> str:
 
 
 def missing_tracked_backends(snapshot: Snapshot) -> frozenset[str]:
-    """Find the backends, absent from ``snapshot``, whose servers are tracked by servers in it."""
+    """Find the backends, absent from ``snapshot``, whose servers are tracked by servers in it.
+
+    Returns their names.  ``track`` is described in HAProxy's configuration manual, section 5.2.
+    """
     tracked = {
         server.tracked.partition("/")[0]
         for backend in snapshot.backends.values()

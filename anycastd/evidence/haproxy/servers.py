@@ -9,7 +9,11 @@ from typing import NamedTuple
 
 
 class Usable(Enum):
-    """Whether a server counts: proved usable, not usable, or usable by HAProxy's word alone."""
+    """Whether a server counts as usable.
+
+    YES: a check has proved it.  NO: HAProxy would not use it.  UNPROVED: HAProxy would use it, but
+    no check has proved it.
+    """
 
     YES = "yes"
     NO = "no"
@@ -18,11 +22,12 @@ class Usable(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One server row.
+    """One server, as its row in ``show stat`` shows it.
 
-    ``status`` and ``check`` are HAProxy's own words, ``detail`` says for people why the server
-    counts or not.  ``checked``: HAProxy checks it at all.  ``tracked`` is the server that it
-    tracks, as ``backend/server``, or empty.
+    ``status`` and ``check`` are HAProxy's own words (management manual, section 9.1: ``status``,
+    ``check_status``).  ``detail`` says for people why the server counts or not.  ``weight`` is the
+    weight now.  ``backup``: it is a backup server.  ``checked``: HAProxy checks it at all.
+    ``tracked`` is the server that it tracks, as ``backend/server``, or empty.
     """
 
     name: str
@@ -37,9 +42,10 @@ class Server:
 
 
 class Tally(NamedTuple):
-    """Numbers of a backend's servers.
+    """How many servers of a backend are proved usable, unproved, unchecked and active.
 
-    ``unchecked`` are those of ``unproved`` that HAProxy does not check; ``active`` are no backups.
+    ``unchecked`` counts those of ``unproved`` that HAProxy does not check.  ``active`` counts the
+    servers that are no backups, usable or not.
     """
 
     proved: int
@@ -66,8 +72,8 @@ def judge_server(
 ) -> tuple[Usable, bool, str]:
     """Judge one server by the table in ``snapshot``.  Returns (usable, checked, detail).
 
-    ``check`` and ``agent`` are the results without their "* ", ``check_text`` is the text of the
-    last check.
+    ``status``, ``check`` and ``agent`` are columns of ``show stat`` (HAProxy's management manual,
+    section 9.1), the last two without their "* ".  ``check_text`` is the text of the last check.
     """
     word, _, rest = status.partition(" ")
     checked = bool(check or agent)
@@ -100,7 +106,11 @@ def _by_agent(agent: str) -> tuple[Usable, bool, str]:
 
 
 def demote_backups(servers: Iterable[Server]) -> tuple[Server, ...]:
-    """Judge backups: they count only while no active server of their backend does."""
+    """Judge the backups among the servers of one backend; returns all of its servers.
+
+    A backup counts only while no active server does (``backup``, HAProxy's configuration manual,
+    section 5.2).
+    """
     servers = tuple(servers)
     if not any(s.usable is not Usable.NO and not s.backup for s in servers):
         return servers

@@ -5,7 +5,8 @@ Which server counts
 HAProxy shows every server as UP from its start, and after each reload, until the first check
 has run.  So UP alone proves nothing; a check of this worker that passed does.  A server's
 ``usable`` is YES (proved), NO, or UNPROVED (HAProxy would use it, but no check confirms it).
-``checked`` is whether HAProxy checks the server at all.
+``checked`` is whether HAProxy checks the server at all.  The columns are described in HAProxy's
+management manual, section 9.1.
 
 The table (tests are generated from it; ``-`` is an empty column, ``n/m`` any two numbers)::
 
@@ -74,9 +75,10 @@ from anycastd.evidence.haproxy.servers import Server, Tally, Usable
 class Backend:
     """A backend and its servers.
 
-    ``asked_at`` is when the rows were asked for (own time, seconds), ``number`` is HAProxy's own
-    for it, ``queued_requests`` is what waits in all its queues.  ``weights``, where the query asks
-    for them: server -> (its weight now, its weight in haproxy.cfg).
+    ``asked_at`` is when the rows were asked for (own time, seconds).  ``number`` is HAProxy's own
+    number for it.  ``sessions`` are open now.  ``queued_requests`` wait in its queue and in those
+    of its servers.  ``weights``, where the query asks for them: server -> (its weight now, its
+    weight in haproxy.cfg).  ``tally`` counts its servers.
     """
 
     name: str
@@ -104,7 +106,12 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Frontend:
-    """A frontend; ``is_open`` is true also while it is full: overload is no reason to withdraw."""
+    """A frontend.
+
+    ``is_open`` is true also while it is full: overload is no reason to withdraw.  ``status`` is
+    HAProxy's own word.  ``sessions`` are open now.  ``asked_at`` is own time in seconds.
+    ``number`` is HAProxy's own number for it.
+    """
 
     name: str
     is_open: bool
@@ -116,7 +123,11 @@ class Frontend:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """The HAProxy worker that answered; ``uptime`` in seconds, ``started_at`` in Unix time."""
+    """The HAProxy worker that answered.
+
+    ``uptime`` is in seconds, ``started_at`` in wall time (whole seconds since 1970; 0: not known).
+    ``stopping``: it only finishes its open connections.
+    """
 
     pid: int
     uptime: float
@@ -125,7 +136,7 @@ class Worker:
     started_at: int = 0
 
     def is_same_process(self, other: Worker) -> bool:
-        """Tell whether both are one process; a pid alone may come back, in a container."""
+        """Return whether both are one process; in a container the same pid may be used again."""
         return self.pid == other.pid and self.started_at == other.started_at
 
 
@@ -148,7 +159,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """No HAProxy process: a new connection was refused, or there is no socket."""
+    """No HAProxy process: a new connection was refused, or there is no socket.
+
+    ``asked_at`` is own time in seconds; ``detail`` is for people.
+    """
 
     asked_at: float
     detail: str
@@ -159,7 +173,7 @@ class Unreadable:
     """No usable answer (timeout, permission, malformed): HAProxy may still serve.
 
     ``missed`` looks in a row found none: the first was asked at ``began_at``, the newest at
-    ``asked_at`` (own time, seconds).
+    ``asked_at`` (own time, seconds).  ``detail`` is for people.
     """
 
     asked_at: float
@@ -169,3 +183,4 @@ class Unreadable:
 
 
 Observation = Snapshot | Gone | Unreadable
+"""Result of one look."""

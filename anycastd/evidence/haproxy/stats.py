@@ -1,7 +1,8 @@
 """HAProxy's answer to the request of one look -> Snapshot (pure).
 
 ``query.build_request`` writes the request.  The formats are described in HAProxy's management
-guide, section 9.3: `show stat`, `show info`, `show servers state` and `get map`.
+manual: the columns of `show stat` in section 9.1, `show info`, `show servers state` and `get map`
+in section 9.3.
 """
 
 from __future__ import annotations
@@ -169,7 +170,10 @@ def _blocks(text: str) -> list[list[str]]:
 
 
 def parse_worker(lines: list[str]) -> Worker:
-    """Parse the answer to ``show info``; raises MalformedAnswerError."""
+    """Parse the lines of the answer to ``show info`` (HAProxy's management manual, section 9.3).
+
+    Raises MalformedAnswerError where they are something else, or a needed field is missing.
+    """
     info = dict(line.split(": ", 1) for line in lines if ": " in line)
     if info.get("Name") is None or "Pid" not in info:
         raise MalformedAnswerError(f"expected the answer to `show info`, got: {_excerpt(lines)}")

@@ -37,12 +37,14 @@ from anycastd.profile.model import Instance
 from anycastd.system.clock import OwnTime
 
 COSTLY_LOOK, MAX_PAUSE = 0.005, 0.05
-"""Seconds.  After a look that took longer than the first, HAProxy has as long to itself, the second
-at most: the thread that answers us serves no traffic meanwhile."""
+"""Seconds.  A look that takes longer than COSTLY_LOOK is followed by a pause of the same length.
+
+The pause is MAX_PAUSE at most.  The thread of HAProxy that answers serves no traffic meanwhile.
+"""
 MIN_RETRY_DELAY, MAX_RETRY_DELAY = 0.02, 0.5
-"""Seconds between looks while there is no proof: doubling from the first to the second."""
+"""Seconds between two looks while there is no Snapshot: doubling from the first to the second."""
 STREAM_RETRY_DELAY = 0.1
-"""Seconds between two streams, so that one that ends again and again costs little."""
+"""Seconds between the starts of two streams, so that streams that end at once cost little."""
 STREAM_TIMEOUT = 0.5
 """Seconds for which the old worker's stream is kept while the new worker's is not up."""
 REFUSED_RETRY_DELAY = 10.0
@@ -52,9 +54,9 @@ REFUSED_RETRY_DELAY = 10.0
 class Watcher:
     """Source of observations: emits one for each look at one HAProxy while ``run()`` runs.
 
-    ``interval`` (seconds) is the longest time between two looks.  ``emit`` is called in the loop,
-    with Gone, Unreadable or Snapshot, and must not block.  ``polling`` says why HAProxy is polled;
-    it is empty while its events come.
+    ``interval`` (seconds of own time) is the longest time between two looks.  ``emit`` is called in
+    the event loop, with Gone, Unreadable or Snapshot, and must not block.  ``polling`` says why
+    HAProxy is polled; it is empty while its events arrive.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class Watcher:
 
     @property
     def event_driven(self) -> bool:
-        """Whether HAProxy's events arrive, so that it need not be polled."""
+        """Return whether HAProxy's events arrive, so that it need not be polled."""
         return self._stream is not None and not self._stream.over
 
     async def run(self) -> None:

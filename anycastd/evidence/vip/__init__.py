@@ -1,4 +1,4 @@
-"""The VIP on this machine: asked by a self-test, kept on its interface.
+"""The VIP on this machine: tested by a self-test, kept on its interface.
 
     selftest   a request to the VIP: what each outcome proves, as findings
 

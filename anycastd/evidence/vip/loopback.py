@@ -34,8 +34,9 @@ class NoPrivilegeError(PermissionError):
 class VipAddress:
     """The state of one VIP on its interface.
 
-    ``present``: the address is there.  ``usable``: and packets for it are accepted.  ``detail`` is
-    a sentence for people.  ``changed_at`` is when the three changed (``time.monotonic()``, s).
+    ``present``: the address is there.  ``usable``: it is there, and packets for it are accepted.
+    ``detail`` is a sentence for people.  ``changed_at`` is when the three changed, in seconds of
+    the system's monotonic clock (neither own time nor wall time).
     """
 
     vip: Network
@@ -46,10 +47,10 @@ class VipAddress:
 
 
 class Loopback:
-    """Keep VIPs on their interfaces; nothing happens before :meth:`start`.
+    """Manager of the VIPs on their interfaces; it does nothing before :meth:`start`.
 
-    ``emit(vip, VipAddress)`` is called for each VIP at the start and whenever its state changes, in
-    the thread of the event loop.
+    ``vips`` are (VIP, name of its interface).  ``emit(vip, VipAddress)`` is called for each VIP at
+    the start and whenever its state changes, in the thread of the event loop.
     """
 
     def __init__(
@@ -69,9 +70,11 @@ class Loopback:
         self._lock = threading.Lock()  # a check in its thread, or close(): one at a time
 
     def start(self) -> None:
-        """Add what is missing, once, and emit the state of every VIP.
+        """Add the missing addresses and routes, once, and emit the state of every VIP.
 
-        Raises NoPrivilegeError where that is not allowed; nothing is left behind then.
+        It blocks.  Raises NoPrivilegeError where the kernel refuses that for lack of a privilege,
+        or gives no netlink socket; what was added is removed then.  Any other failure is a state
+        of the VIP.
         """
         try:
             self._changes = Changes()  # before the first check, so that no change is missed
@@ -91,9 +94,10 @@ class Loopback:
             raise
 
     async def run(self) -> None:
-        """Watch and repair until cancelled, then close.  Starts first if that was not done.
+        """Watch and repair the VIPs until cancelled, then close.
 
-        Raises NoPrivilegeError at the start only: later it is a state like any other.
+        Calls :meth:`start` first if that was not done.  Raises NoPrivilegeError at the start only:
+        later a lack of privilege is a state of the VIP.
         """
         if self._changes is None:
             self.start()
@@ -128,7 +132,10 @@ class Loopback:
             self._changes = self._kernel = None
 
     async def remove(self) -> None:
-        """Remove what this object added; call it after :meth:`close`."""
+        """Remove the addresses and routes that this object added; call it after :meth:`close`.
+
+        Raises OSError where the kernel gives no netlink socket.
+        """
         await asyncio.to_thread(self._remove_added)
 
     def _read(self, changes: Changes, wake: asyncio.Event) -> None:
@@ -230,7 +237,8 @@ class Loopback:
 def remove_vips(vips: Iterable[tuple[Network, str]]) -> None:
     """Remove VIPs from their interfaces, and their unreachable routes, where they exist.
 
-    Raises NoPrivilegeError.
+    ``vips`` are (VIP, name of its interface).  Raises NoPrivilegeError where the kernel refuses it
+    for lack of a privilege, and OSError where it refuses it for another reason.
     """
     try:
         kernel = Kernel()

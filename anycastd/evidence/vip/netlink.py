@@ -38,13 +38,18 @@ _TABLE_MAIN, _BY_ADMINISTRATOR, _UNREACHABLE = 254, 4, 7
 _GROUPS = 0x1 | 0x10 | 0x100  # links, IPv4 addresses, IPv6 addresses
 
 DAD_FAILED, TENTATIVE = 0x08, 0x40
-METRIC = 4294967294  # the worst but one: any route that was set on purpose wins
+"""Flags of an address (linux/if_addr.h): a duplicate was found, or is still searched (RFC 4862)."""
+METRIC = 4294967294
+"""Metric of an unreachable route: the worst but one, so that any other route wins."""
 _ANSWER_TIMEOUT = 5.0  # seconds; the kernel answers before send returns, so it never passes
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network interface; ``up`` is what its administrator wants, not whether a cable is in."""
+    """A network interface.
+
+    ``up``: its administrator has set it up (IFF_UP); this says nothing about its cable.
+    """
 
     index: int
     up: bool
@@ -53,7 +58,8 @@ class Link:
 class Kernel:
     """A netlink socket for requests.  Every call blocks, so call it outside the event loop.
 
-    Every call raises OSError, with the kernel's own text where it gave one.
+    The constructor and every request raise OSError where the kernel refuses, with the kernel's own
+    text where it gave one, and where it does not answer within 5 seconds.
     """
 
     def __init__(self) -> None:
@@ -68,7 +74,7 @@ class Kernel:
         self._socket.close()
 
     def find_link(self, name: str) -> Link | None:
-        """Find the interface of that name; None if there is none."""
+        """Find the interface of that name; returns None if there is none.  Raises OSError."""
         body = _LINK.pack(0, 0, 0, 0, 0) + _attribute(_LINK_NAME, name.encode() + b"\0")
         try:
             for kind, answer in self._request(_GETLINK, _ACK, body):
@@ -81,7 +87,10 @@ class Kernel:
         return None
 
     def list_addresses(self) -> dict[tuple[int, Address], int]:
-        """List every address of this host: (interface's index, address) -> flags."""
+        """List every address of this host.  Raises OSError.
+
+        Returns (interface's index, address) -> flags, such as TENTATIVE.
+        """
         addresses = {}
         for kind, answer in self._request(_GETADDR, _DUMP, _ADDR.pack(0, 0, 0, 0, 0)):
             if kind == _NEWADDR and (address := _address(answer)) is not None:
@@ -90,19 +99,22 @@ class Kernel:
         return addresses
 
     def add_address(self, index: int, vip: Network) -> None:
-        """Add ``vip`` to an interface, if it is not there."""
+        """Add ``vip`` to the interface ``index``, if it is not there.  Raises OSError."""
         self._change(_NEWADDR, _CREATE | _EXCLUSIVE, _address_body(index, vip), errno.EEXIST)
 
     def delete_address(self, index: int, vip: Network) -> None:
-        """Remove ``vip`` from an interface, if it is there."""
+        """Remove ``vip`` from the interface ``index``, if it is there.  Raises OSError."""
         self._change(_DELADDR, 0, _address_body(index, vip), errno.EADDRNOTAVAIL)
 
     def add_unreachable(self, vip: Network) -> bool:
-        """Add the unreachable route for ``vip``; returns whether it was missing."""
+        """Add the unreachable route for ``vip``.
+
+        Returns whether it was missing.  Raises OSError.
+        """
         return self._change(_NEWROUTE, _CREATE | _EXCLUSIVE, _route_body(vip), errno.EEXIST)
 
     def delete_unreachable(self, vip: Network) -> None:
-        """Take the route of :meth:`add_unreachable` away; no harm where it is gone."""
+        """Delete the unreachable route for ``vip``, if it is there.  Raises OSError."""
         self._change(_DELROUTE, 0, _route_body(vip), errno.ESRCH)
 
     def _change(self, kind: int, flags: int, body: bytes, harmless: int) -> bool:
@@ -136,7 +148,10 @@ class Kernel:
 
 
 class Changes:
-    """The kernel's messages about changes of interfaces and addresses; never blocks."""
+    """A netlink socket with the kernel's messages about changes of interfaces and addresses.
+
+    It never blocks.  The constructor raises OSError where the kernel gives no such socket.
+    """
 
     def __init__(self) -> None:
         self._socket = socket.socket(
@@ -149,13 +164,14 @@ class Changes:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Close the socket."""
         self._socket.close()
 
     def read(self) -> set[str | Address] | None:
         """Return the interfaces' names and the addresses that changed since the last call.
 
-        None: the kernel had to drop some (ENOBUFS), so that anything may have changed.
+        None: the kernel had to drop some (ENOBUFS), so that anything may have changed.  Raises
+        OSError where the socket fails in another way.
         """
         changed: set[str | Address] = set()
         whole = True

@@ -1,4 +1,4 @@
-"""Self-test requests to the VIP -> Probes; ``selftest`` says what they prove (I/O).
+"""Send the self-test's requests to the VIP -> Probes; ``selftest`` says what they prove (I/O).
 
 It sends one request at a time, from the VIP to the VIP, each on a new connection.  A slow request
 delays the next one, so a full HAProxy gets at most one such connection in each `timeout`.  All
@@ -23,10 +23,12 @@ from anycastd.system.clock import OwnTime
 from anycastd.system.ticker import ticking
 
 RETRY_DELAY = 0.02
-"""Seconds between a first refusal and the request that confirms it: long enough for a listener that
-is replaced, short enough for a fast withdrawal."""
+"""Seconds between a first refusal and the request that confirms it.
+
+It is long enough for a reload to replace the listener, and short enough for a fast withdrawal.
+"""
 MAX_ANSWER = 1 << 16
-"""Bytes of an answer that are read at most; its status is in the first few."""
+"""Maximum size of an answer in bytes; its status is at its beginning."""
 
 # Python's socket module has it from 3.12 on; linux/in.h calls it IP_BIND_ADDRESS_NO_PORT.
 _BIND_ADDRESS_NO_PORT = 24
@@ -36,7 +38,7 @@ _RESET = struct.pack("ii", 1, 0)
 class Prober:
     """Source of Probes: emits one for each request while ``run()`` runs.
 
-    ``emit`` is called in the loop and must not block.
+    ``emit`` is called in the event loop and must not block.
     """
 
     def __init__(
@@ -63,7 +65,10 @@ class Prober:
             await asyncio.sleep(max(0.0, probe.asked_at + rest - self._clock.now()))
 
     async def send_request(self) -> Probe:
-        """Send one request, in at most ``timeout`` seconds (twice that if this process stalled)."""
+        """Send one request, in at most ``timeout`` seconds (twice that if this process stalled).
+
+        Never raises for a request that fails: the Probe says how it failed.
+        """
         asked_at, stalled = self._clock.now(), self._clock.stalled
         outcome, detail = await self._exchange_in_time(asked_at)
         if outcome is Outcome.SLOW and self._clock.stalled - stalled >= self._clock.interval:
@@ -137,7 +142,10 @@ def _describe_error(error: OSError) -> str:
 
 
 async def probe_once(vip: Network, test: SelfTest, clock: OwnTime) -> Probe:
-    """Send requests until the result counts, as a Prober does; ticks ``clock``."""
+    """Send one request to the VIP, and a second one if the first result does not count yet.
+
+    Returns the newest Probe.  Ticks ``clock``.
+    """
     prober = Prober(vip, test, clock=clock, emit=lambda _: None)
     async with ticking(clock):
         first = await prober.send_request()

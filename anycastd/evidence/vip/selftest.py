@@ -41,11 +41,11 @@ from anycastd.reasons import Reason
 MIN_AGREEING = 2
 """Requests in a row that must agree before anything but a pass counts."""
 MAX_AGE_REQUESTS = 3
-"""A result is too old after the time in which so many more requests would have failed."""
+"""A result is too old after the time that this number of further requests may take."""
 
 
 class Outcome(Enum):
-    """The class of a result; the table at the top says what each proves."""
+    """The class of a result; the table at the top of this file says what each proves."""
 
     PASSED = "passed"
     REFUSED = "refused"
@@ -56,11 +56,11 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The newest result.
+    """The newest result of a self-test.
 
     ``asked_at`` is when its request was sent (own time, seconds), ``detail`` is for people.
-    ``count`` results in a row had this outcome, the first of them at ``began_at``.  ``missed``
-    requests were sent and did not pass since the last that did, whatever their outcome.
+    ``count`` results in a row had this outcome, the first of them at ``began_at`` (own time).
+    ``missed`` requests were sent and did not pass since the last one that passed.
     """
 
     asked_at: float
@@ -72,7 +72,7 @@ class Probe:
 
     @property
     def confirmed(self) -> bool:
-        """Whether it counts: PASSED at once, anything else when the next request agrees."""
+        """Return whether it counts: PASSED at once, anything else when the next request agrees."""
         if self.outcome is Outcome.PASSED:
             return True
         agreeing = self.count if self.outcome is Outcome.REFUSED else self.missed
@@ -80,12 +80,15 @@ class Probe:
 
     @property
     def decision_key(self) -> tuple[Outcome, bool]:
-        """What a verdict depends on, besides the time."""
+        """Return what a verdict depends on, besides the time: (outcome, whether it counts)."""
         return self.outcome, self.confirmed
 
 
 def next_probe(last: Probe | None, asked_at: float, outcome: Outcome, detail: str) -> Probe:
-    """Count a new result after ``last``, the one before it."""
+    """Build the Probe of a new result; ``last`` is the one before it (None: it is the first).
+
+    ``asked_at`` is own time in seconds.
+    """
     missed = 0
     if outcome is not Outcome.PASSED:
         missed = (last.missed if last else 0) + (outcome is not Outcome.NOT_ATTEMPTED)
@@ -95,7 +98,7 @@ def next_probe(last: Probe | None, asked_at: float, outcome: Outcome, detail: st
 
 
 def max_age(test: SelfTest) -> float:
-    """Compute for how many seconds a result counts."""
+    """Compute for how many seconds of own time a result counts."""
     return MAX_AGE_REQUESTS * (test.every + test.timeout)
 
 
@@ -112,14 +115,18 @@ _SERVED = range(200, 400)
 
 
 def build_request(test: SelfTest, vip: str) -> bytes:
-    """Build the HTTP request; the server closes the connection after its answer (RFC 9112)."""
+    """Build the HTTP request; the server closes the connection after it (RFC 9112 section 9.6)."""
     host = test.host or (f"[{vip}]" if ":" in vip else vip)
     lines = (f"GET {test.path} HTTP/1.1", f"Host: {host}", "User-Agent: anycastd", "Accept: */*")
     return "\r\n".join((*lines, "Connection: close", "", "")).encode()
 
 
 def parse_response(answer: bytes) -> tuple[Outcome, str] | None:
-    """Parse the beginning of an HTTP answer; None while its status has not arrived."""
+    """Parse the beginning of an HTTP answer: its status line (RFC 9112 section 4).
+
+    Returns (outcome, detail), or None while the final status has not arrived (RFC 9110 section
+    15.2: a 1xx answer comes before it).
+    """
     while match := _STATUS.match(answer):
         status = int(match[1])
         if status >= _SERVED.start:
@@ -135,27 +142,27 @@ def parse_response(answer: bytes) -> tuple[Outcome, str] | None:
 
 @dataclass(frozen=True)
 class ListensRule:
-    """True while something listens on the VIP: a part of `serve`."""
+    """Rule of `serve`: true while something listens on the VIP."""
 
     test: SelfTest
     instance: str = ""
 
     @property
     def description(self) -> str:
-        """The rule as a sentence for operators."""
+        """Describe the rule as a sentence for operators."""
         return f"VIP listens on {describe_target(self.test)}"
 
 
 @dataclass(frozen=True)
 class AnswersRule:
-    """True while the VIP answers well and in time: a part of `healthy`."""
+    """Rule of `healthy`: true while the VIP answers in time, with a 2xx or 3xx for HTTP."""
 
     test: SelfTest
     instance: str = ""
 
     @property
     def description(self) -> str:
-        """The rule as a sentence for operators."""
+        """Describe the rule as a sentence for operators."""
         return f"VIP answers on {describe_target(self.test)}"
 
 
@@ -170,14 +177,20 @@ _TRUTHS = {
 
 
 def evaluate_listens(ref: RuleRef, rule: ListensRule, probe: Probe | None, now: float) -> Finding:
-    """Evaluate whether something listens on the VIP, by the newest result (None: none yet)."""
+    """Evaluate whether something listens on the VIP, by the newest result (None: none yet).
+
+    ``now`` is own time in seconds.
+    """
     finding = _evaluate(ref, rule.test, probe, now, 0)
     # Where nothing listens, no 503 page is shown either: not alive.
     return finding._replace(alive=finding.truth is not Truth.FALSE)
 
 
 def evaluate_answers(ref: RuleRef, rule: AnswersRule, probe: Probe | None, now: float) -> Finding:
-    """Evaluate whether the VIP answers well, by the newest result (None: none yet)."""
+    """Evaluate whether the VIP answers well, by the newest result (None: none yet).
+
+    ``now`` is own time in seconds.
+    """
     return _evaluate(ref, rule.test, probe, now, 1)
 
 

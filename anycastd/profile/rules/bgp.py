@@ -47,7 +47,10 @@ _PAIR = 2
 
 
 def check_local_as(doc: Document) -> Iterator[Problem]:
-    """Refuse a reserved local AS number, and those that Azure Route Server does not accept."""
+    """Refuse a reserved local AS number, and those that Azure Route Server does not accept.
+
+    Reserved are AS_TRANS (RFC 6793) and the last numbers of 16 and of 32 bits (RFC 7300).
+    """
     at: Path = ("bgp", "local_as")
     asn = doc.get(*at)
     if asn is None:
@@ -74,7 +77,11 @@ def check_bfd(doc: Document) -> Iterator[Problem]:
 
 
 def check_peer_as(doc: Document) -> Iterator[Problem]:
-    """Refuse a reserved peer AS, iBGP (prepends have no effect there), and a wrong one on Azure."""
+    """Refuse a reserved peer AS, iBGP, and any peer AS but 65515 on Azure.
+
+    Over iBGP a speaker sends its own routes with an empty AS path (RFC 4271 section 5.1.2), so
+    prepends have no effect there.
+    """
     local = doc.get("bgp", "local_as")
     for path, neighbor in iter_neighbors(doc):
         at = (*path, "peer_as")
@@ -118,7 +125,7 @@ def check_addresses(doc: Document) -> Iterator[Problem]:
 
 
 def check_duplicate_neighbors(doc: Document) -> Iterator[Problem]:
-    """Refuse two neighbors with one address: ExaBGP would open two sessions to it."""
+    """Refuse two neighbors with the same address: ExaBGP would open two sessions to it."""
     seen: dict[Address, Path] = {}
     for path, neighbor in iter_neighbors(doc):
         at = (*path, "address")
@@ -174,10 +181,11 @@ def check_route_server_pair(doc: Document) -> Iterator[Problem]:
 
 
 def check_hold_time(doc: Document) -> Iterator[Problem]:
-    """Require a hold time of 3 s or more that is longer than the lease; warn if slow on Azure.
+    """Require a hold time of 3 s or more that is longer than the lease.
 
-    A process that hangs is found by the lease, after ``ttl`` seconds; the session must not end
-    before that.
+    RFC 4271 section 4.2 allows 0 or at least 3 seconds; 0 would turn off the detection of a dead
+    host.  A process that hangs is found by the lease, after ``ttl`` seconds; the session must not
+    end before that.  On Azure, warn of more than 30 seconds.
     """
     lease_at: Path = ("lease", "ttl")
     ttl = doc.get(*lease_at)
@@ -206,7 +214,7 @@ def check_hold_time(doc: Document) -> Iterator[Problem]:
 
 
 def check_transport(doc: Document) -> Iterator[Problem]:
-    """Refuse MD5 passwords on clouds, and a multihop of 1 on Azure."""
+    """Refuse MD5 passwords (RFC 2385) on clouds, and a multihop of 1 on Azure."""
     for path, neighbor in iter_neighbors(doc):
         if "md5_file" in neighbor and get_platform(doc) in CLOUDS:
             message = (
@@ -219,7 +227,10 @@ def check_transport(doc: Document) -> Iterator[Problem]:
 
 
 def check_communities(doc: Document) -> Iterator[Problem]:
-    """Refuse communities by which Azure drops a route or does not pass it on."""
+    """Refuse communities by which Azure drops a route or does not pass it on.
+
+    The second kind is NO_ADVERTISE (RFC 1997).
+    """
     if get_platform(doc) != AZURE:
         return
     paths: list[Path] = [(*path, "communities") for path, _ in iter_neighbors(doc)]
@@ -255,3 +266,4 @@ RULES = (
     check_transport,
     check_communities,
 )
+"""All rules of this file: Document -> Problems."""

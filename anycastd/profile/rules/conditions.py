@@ -26,7 +26,11 @@ _MAX_REQUEST = 10_000
 
 
 def check_conditions(doc: Document) -> Iterator[Problem]:
-    """Check each condition under ``serve`` and ``healthy``."""
+    """Require one kind for each condition under ``serve`` and ``healthy``, and keys that fit it.
+
+    Also refuse thresholds that are always true or never true, limits under ``serve``, and names of
+    HAProxy processes that the profile does not have.
+    """
     for path, service in iter_services(doc):
         for key in ("serve", "healthy"):
             if key in service:
@@ -110,7 +114,10 @@ def _check_instance(doc: Document, at: Path, name: str | None) -> Iterator[Probl
 
 
 def check_maintenance(doc: Document) -> Iterator[Problem]:
-    """Check the HAProxy of each map, and that all entries fit into one request to HAProxy."""
+    """Check the HAProxy of each map, and that all entries fit into one request to HAProxy.
+
+    HAProxy reads a request of at most 16 kB (``tune.bufsize``, configuration manual, section 3.2).
+    """
     size, requests = 0, set()
     for path, service in iter_services(doc):
         if "maintenance" not in service:
@@ -167,3 +174,4 @@ def _iter_limits(
 
 
 RULES = (check_conditions, check_maintenance, check_steering)
+"""All rules of this file: Document -> Problems."""

@@ -14,7 +14,7 @@ from anycastd.profile.yaml_reader import Path, quote
 
 
 def check_drain_wait(doc: Document) -> Iterator[Problem]:
-    """Warn of a wait that may end before Azure has taken over the longer path."""
+    """Warn of a wait (seconds) that may end before Azure has taken over the longer path."""
     wait = doc.get("drain", "wait")
     if get_platform(doc) == AZURE and wait is not None and wait < AZURE_WINDOW:
         message = f"Azure may delay the longer path for {AZURE_WINDOW} seconds"
@@ -23,7 +23,7 @@ def check_drain_wait(doc: Document) -> Iterator[Problem]:
 
 
 def check_graceful_shutdown(doc: Document) -> Iterator[Problem]:
-    """Warn of ``graceful_shutdown`` on Azure, which does not document support for it."""
+    """Warn of ``graceful_shutdown`` (RFC 8326) on Azure, which does not document support for it."""
     for path, neighbor in iter_neighbors(doc):
         if get_platform(doc) == AZURE and neighbor.get("graceful_shutdown"):
             message = "Azure does not document support for 65535:0, so only the longer path counts"
@@ -63,3 +63,4 @@ def check_regions(doc: Document) -> Iterator[Problem]:
 
 
 RULES = (check_drain_wait, check_graceful_shutdown, check_regions)
+"""All rules of this file: Document -> Problems."""

@@ -8,8 +8,11 @@ from anycastd.profile.document import Document
 from anycastd.profile.yaml_reader import Path, Value
 
 AZURE = "azure"
+"""Value of ``platform``: Azure Route Server."""
 AWS = "aws"
+"""Value of ``platform``: VPC Route Server."""
 CLOUDS = (AZURE, AWS)
+"""Values of ``platform`` that are clouds."""
 
 AZURE_ROUTE_SERVER = 65515
 """The AS number of every Azure Route Server."""
@@ -25,13 +28,13 @@ def get_platform(doc: Document) -> str | None:
 
 
 def iter_neighbors(doc: Document) -> Iterator[tuple[Path, dict[str, Value]]]:
-    """Yield path and block of each valid neighbor."""
+    """Yield (key path, block of keys) of each valid neighbor, in the order of the file."""
     for index, neighbor in enumerate(doc.get("bgp", "neighbors") or ()):
         if neighbor is not None:
             yield ("bgp", "neighbors", index), neighbor
 
 
 def iter_services(doc: Document) -> Iterator[tuple[Path, dict[str, Value]]]:
-    """Yield path and block of each valid service."""
+    """Yield (key path, block of keys) of each valid service, in the order of the file."""
     for name, service in (doc.get("services") or {}).items():
         yield ("services", name), service

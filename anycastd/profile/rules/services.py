@@ -27,8 +27,8 @@ from anycastd.profile.yaml_reader import Path, quote
 _MAX_SOCKET_PATH = 107
 # HAProxy counts as hung after two unanswered looks, so two must fit into the deadline.
 _LOOKS = 2
-# No cloud documents a limit; common filters drop paths that are longer than this.
 MAX_PATH_LENGTH = 10
+"""ASNs in a path at most.  No cloud documents a limit; common filters drop longer paths."""
 _SELF_TEST_KINDS = ("tcp", "http")
 
 
@@ -36,7 +36,7 @@ _SELF_TEST_KINDS = ("tcp", "http")
 
 
 def check_sockets(doc: Document) -> Iterator[Problem]:
-    """Refuse socket paths that are too long to bind, or that two instances share."""
+    """Refuse socket paths that are too long to bind (unix(7)), or that two instances share."""
     seen: dict[str, Path] = {}
     for name, instance in (doc.get("haproxy") or {}).items():
         at: Path = ("haproxy", name, "socket")
@@ -54,7 +54,7 @@ def check_sockets(doc: Document) -> Iterator[Problem]:
 
 
 def check_poll_interval(doc: Document) -> Iterator[Problem]:
-    """Require a deadline that is long enough for two looks at HAProxy."""
+    """Require a deadline (seconds) that is long enough for two looks at HAProxy."""
     for name, instance in (doc.get("haproxy") or {}).items():
         deadline, poll = instance.get("deadline"), instance.get("poll")
         if deadline is not None and poll is not None and deadline < _LOOKS * poll:
@@ -67,7 +67,11 @@ def check_poll_interval(doc: Document) -> Iterator[Problem]:
 
 
 def check_vips(doc: Document) -> Iterator[Problem]:
-    """Require one unicast address per VIP: a shorter prefix would attract foreign traffic."""
+    """Require one unicast address per VIP, and IPv4 on Azure.
+
+    A shorter prefix would attract traffic for other addresses.  RFC 1122 and RFC 1112 say which
+    IPv4 addresses are reserved.
+    """
     for path, service in iter_services(doc):
         vip = service.get("vip")
         if vip is None:
@@ -173,7 +177,10 @@ def _refuse_next_hop(vip: Address, hop: Address | None) -> tuple[str, str] | Non
 
 
 def check_levels(doc: Document) -> Iterator[Problem]:
-    """Require longer paths at worse levels, so that a worse level loses."""
+    """Require longer paths at worse levels, so that a worse level loses.
+
+    Also warn of ``degraded`` without ``healthy``: it has no effect.
+    """
     for path, service in iter_services(doc):
         for better, worse in pairwise(_list_prepend_keys(doc, path)):
             less, more = doc.get(*path, *better), doc.get(*path, *worse)
@@ -196,7 +203,7 @@ def check_levels(doc: Document) -> Iterator[Problem]:
 
 
 def check_path_lengths(doc: Document) -> Iterator[Problem]:
-    """Refuse paths that filters on the way may drop because of their length."""
+    """Refuse paths of more than MAX_PATH_LENGTH ASNs on clouds: filters may drop them."""
     if get_platform(doc) not in CLOUDS:
         return
     extra = 0
@@ -238,7 +245,10 @@ def _join_keys(keys: tuple[str, ...]) -> str:
 
 
 def check_timers(doc: Document) -> Iterator[Problem]:
-    """Require hold_down up to hold_down_max, and warn of times inside Azure's window."""
+    """Require ``hold_down`` to be at most ``hold_down_max``.
+
+    On Azure, warn of times (seconds) that are shorter than AZURE_WINDOW.
+    """
     for path, service in iter_services(doc):
         timers = service.get("return", {})
         least, most = timers.get("hold_down"), timers.get("hold_down_max")
@@ -298,3 +308,4 @@ RULES = (
     check_timers,
     check_self_tests,
 )
+"""All rules of this file: Document -> Problems."""
