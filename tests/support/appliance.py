@@ -21,8 +21,11 @@ from support.haproxy import HAProxy, Web
 from support.peer import Peer, wait_for
 
 PEERS = ("192.0.2.4", "192.0.2.5")
+"""Addresses of the two BGP peers."""
 OWN = "192.0.2.10"
+"""Address of the appliance."""
 VIP = "203.0.113.10"
+"""Address of the service `web`."""
 
 PROFILE = """\
 region: northeurope
@@ -48,6 +51,7 @@ services:
     failed: withdraw
     return: {{rise: 0.5, hold_down: 1, hold_down_max: 2, spacing: 0.5}}
 """
+"""Template of the profile."""
 
 BODY = """\
 backend web
@@ -59,11 +63,15 @@ frontend web
     maxconn 100
     default_backend web
 """
+"""Template of HAProxy's backend and frontend."""
 
 
 @contextlib.contextmanager
 def own_network() -> Iterator[None]:
-    """Move the calling thread into a fresh network namespace, and back at the end."""
+    """Move the calling thread into a fresh network namespace, and back at the end.
+
+    Raises OSError without the privilege, CalledProcessError where an address cannot be added.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
@@ -82,7 +90,7 @@ def own_network() -> Iterator[None]:
 
 
 class Appliance:
-    """HAProxy with two backends, `anycastd speaker`, `anycastd run --lease`, and two peers.
+    """HAProxy with two servers, `anycastd speaker`, `anycastd run --lease`, and two peers.
 
     Use it inside ``own_network()``.  ``settings`` replace values of the profile: ttl, deadline and
     ring.  ``python`` runs the speaker, with the ExaBGP that it has.  ``body`` and ``profile`` are
@@ -113,7 +121,7 @@ class Appliance:
 
     @property
     def lease(self) -> Path:
-        """Path of the lease's socket."""
+        """Return the path of the lease's socket."""
         return self.directory / "speaker" / "lease.sock"
 
     def __enter__(self) -> Self:
@@ -139,7 +147,10 @@ class Appliance:
             peer.__exit__(None, None, None)
 
     def start(self) -> None:
-        """Start speaker and agent, and wait until both peers have the preferred route."""
+        """Start speaker and agent, and wait until both peers have the preferred route.
+
+        Raises AssertionError after 30 s.
+        """
         self.start_speaker()
         self.start_agent()
         self.wait_path(1)
@@ -156,7 +167,10 @@ class Appliance:
         )
 
     def wait_path(self, asns: int, timeout: float = 30.0) -> None:
-        """Wait until each peer has the VIP with a path of ``asns`` ASNs (0: not at all)."""
+        """Wait until each peer has the VIP with a path of ``asns`` ASNs (0: not at all).
+
+        Raises AssertionError, with the logs, after ``timeout`` seconds.
+        """
 
         def there() -> bool:
             routes = [peer.table.get(f"{VIP}/32") for peer in self.peers]
@@ -166,7 +180,7 @@ class Appliance:
         wait_for(there, timeout, f"{VIP} with {asns} ASNs at both peers\n{self.log()}")
 
     def status(self) -> dict[str, Any]:
-        """Read the status as a program of an operator would."""
+        """Read the JSON of `anycastd status`; raises AssertionError if no agent answers."""
         done = subprocess.run(
             [
                 sys.executable,
@@ -186,24 +200,24 @@ class Appliance:
         return answer
 
     def place(self, name: str) -> str:
-        """Return the directory of the agent, the speaker or the state files."""
+        """Return the directory of agent, speaker or state, as ``name`` says."""
         return str(self.directory / name)
 
     def log(self) -> str:
-        """Read what agent and speaker have logged."""
+        """Read what agent and speaker have logged, as one text."""
         files = sorted(self.directory.glob("*.err"))
         return "\n".join(f"--- {file.name}\n{file.read_text(encoding='utf-8')}" for file in files)
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment of all commands: they use this checkout and not an installed anycastd."""
+        """Return the environment of all commands: they use this checkout, no installed anycastd."""
         return os.environ | {
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
             "STATE_DIRECTORY": self.place("state"),
         }
 
     def command(self, python: str, command: str, place: str) -> list[str]:
-        """Build the command line of an agent or a speaker."""
+        """Build the command line of `run` or `speaker`; ``place`` names its directory."""
         where = ("--profile", str(self.profile), "--directory", self.place(place))
         return [python, "-m", "anycastd", command, *where]
 

@@ -21,9 +21,10 @@ class Reading(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Far:
-    """A change of the far side's route, at ``at``: its path has ``asns`` AS numbers (0: no route).
+    """A change of the far side's route; its path has ``asns`` AS numbers (0: no route).
 
-    ``late`` is the time in seconds since the newest change that it contains.
+    ``at`` is when it happens, a time of the monotonic clock in seconds.  ``late`` is how many
+    seconds that is after the newest change that it contains.
     """
 
     at: float

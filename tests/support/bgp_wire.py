@@ -1,7 +1,8 @@
 """Decoder of BGP messages, as far as tests need it.
 
 RFC 4271, 1997, 4760, 5492, 6793, 7313 and 8092.  Raises ValueError on what is malformed, and on
-what an announcer of VIPs should not send.
+what an announcer of VIPs should not send.  ``at`` is when a message was read: a time of the
+monotonic clock, in seconds.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 MARKER = b"\xff" * 16
+"""First field of each message (RFC 4271, section 4.1)."""
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = 1, 2, 3, 4, 5
+"""Types of messages (RFC 4271, RFC 2918)."""
 AFI_IPV4, AFI_IPV6, UNICAST = 1, 2, 1
+"""Address families, and the SAFI (RFC 4760)."""
 AS_TRANS = 23456
+"""AS number of an OPEN whose sender's number has four octets (RFC 6793)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class ReceivedRoute:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """An UPDATE that was read ``at`` a time; ``raw`` is its body."""
+    """An UPDATE (RFC 4271, section 4.3); ``raw`` is its body."""
 
     at: float
     announced: tuple[ReceivedRoute, ...]
@@ -42,7 +47,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The session is established; ``capabilities`` maps code -> value (RFC 5492)."""
+    """The OPEN of a session; ``capabilities`` maps code -> values (RFC 5492)."""
 
     at: float
     peer_as: int
@@ -81,7 +86,7 @@ Event = Update | Opened | Closed | EndOfRib | Refreshed
 
 
 def message(kind: int, body: bytes = b"") -> bytes:
-    """Build a message: header (RFC 4271 section 4.1) and body."""
+    """Build a message of type ``kind``: header (RFC 4271, section 4.1) and body."""
     return MARKER + struct.pack("!HB", 19 + len(body), kind) + body
 
 
@@ -212,7 +217,8 @@ def _attributes(data: bytes, width: int) -> _Attributes:
 def decode_update(body: bytes, at: float, width: int = 4) -> Update | EndOfRib:
     """Decode the body of an UPDATE.  ``width``: octets of an ASN in AS_PATH.
 
-    Raises ValueError on what is malformed, or not expected from an announcer of VIPs.
+    Raises ValueError, struct.error or IndexError on what is malformed, and ValueError on what is
+    not expected from an announcer of VIPs.
     """
     (length,) = struct.unpack("!H", body[:2])
     withdrawn = _prefixes(body[2 : 2 + length], AFI_IPV4)
@@ -252,7 +258,10 @@ def decode_update(body: bytes, at: float, width: int = 4) -> Update | EndOfRib:
 
 
 def decode_open(body: bytes, at: float) -> Opened:
-    """Decode the body of an OPEN."""
+    """Decode the body of an OPEN (RFC 4271, section 4.2; RFC 5492).
+
+    Raises ValueError, struct.error or IndexError on what is malformed.
+    """
     version, peer_as, hold, router, length = struct.unpack("!BHH4sB", body[:10])
     if version != 4 or length != len(body) - 10:
         raise ValueError(f"malformed OPEN: {body.hex()}")

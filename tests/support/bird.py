@@ -16,7 +16,9 @@ _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 class Bird:
     """A real BIRD 2 on loopback as one passive neighbor; a context manager.
 
-    Needs no privilege: ``port`` is above 1023 and no kernel protocol is configured.
+    Needs no privilege: ``port`` (0: a free one) is above 1023 and no kernel protocol is configured.
+    ``extra`` is added to its protocol.  Entering it raises AssertionError where BIRD is not
+    installed or does not start.
     """
 
     def __init__(
@@ -74,7 +76,10 @@ protocol bgp speaker {{
             self._process.wait(10)
 
     def ask(self, command: str) -> str:
-        """Return what ``birdc COMMAND`` prints."""
+        """Return what ``birdc COMMAND`` prints.
+
+        Raises CalledProcessError if it fails, TimeoutExpired after 10 s.
+        """
         program = shutil.which("birdc", path=_PATH)
         assert program is not None
         done = subprocess.run(
@@ -98,5 +103,5 @@ protocol bgp speaker {{
 
 
 def find_bird() -> str | None:
-    """Return the path of the ``bird`` program, if there is one."""
+    """Return the path of the ``bird`` program; None if there is none."""
     return shutil.which("bird", path=_PATH)

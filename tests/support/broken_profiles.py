@@ -30,8 +30,10 @@ services:
     failed: withdraw
     return: {hold_down: 60, spacing: 35}
 """
+"""A valid profile with most keys."""
 PLAIN = ("platform: azure", "platform: plain")
 AWS = ("platform: azure", "platform: aws")
+"""Changes of its platform."""
 
 LEAST = """\
 region: here
@@ -45,12 +47,14 @@ haproxy: {main: {socket: /run/haproxy.sock}}
 services:
   web: {vip: 203.0.113.10/32, serve: {backend: web}, failed: standby}
 """
+"""A valid profile with the required keys alone."""
 
 Changes = list[tuple[str, str]]
+"""(old, new) texts."""
 
 
 def replace_texts(text: str, *changes: tuple[str, str]) -> str:
-    """Replace the first occurrence of each old text, which must exist."""
+    """Replace the first occurrence of each old text; AssertionError where it does not exist."""
     for old, new in changes:
         assert old in text, old
         text = text.replace(old, new, 1)

@@ -13,7 +13,10 @@ LEASE_PROCESS = ("anycastd.speaker.lease_process", "anycastd.keeper")
 
 
 def wait_for_child(pid: int, *names: str, timeout: float = 10.0) -> int:
-    """Find the child of ``pid`` whose command line has one of ``names``; wait until it is there."""
+    """Wait for the child of ``pid`` whose command line has one of ``names``; return its pid.
+
+    Raises AssertionError after ``timeout`` seconds, OSError where ``pid`` has ended.
+    """
 
     def find() -> int:
         for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split():
@@ -27,6 +30,6 @@ def wait_for_child(pid: int, *names: str, timeout: float = 10.0) -> int:
 
 
 def find_lease_process(appliance: Appliance) -> int:
-    """Find the lease process of an appliance and return its pid."""
+    """Find the lease process of an appliance and return its pid; wait for it up to 10 s."""
     assert appliance.speaker is not None
     return wait_for_child(appliance.speaker.pid, *LEASE_PROCESS)

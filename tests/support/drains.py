@@ -15,7 +15,9 @@ from typing import Any, Self
 from support.appliance import PROFILE, VIP, Appliance, own_network
 
 TIMES = "drain: {{wait: 1.5, linger: 2, stop: 2}}\n"
+"""Times of a drain, in seconds."""
 OTHER = "192.0.2.20:9480"
+"""Where the other region's agent answers."""
 REGIONS = f"""\
 regions:
   - {{{{name: northeurope, agent: "192.0.2.10:9480"}}}}
@@ -30,9 +32,10 @@ GENTLE = "{{address: 192.0.2.5, peer_as: 65515, graceful_shutdown: true}}"
 def drainable(
     tmp_path: Path, more: str = "", changes: Sequence[tuple[str, str]] = (), **settings: Any
 ) -> Iterator[Appliance]:
-    """Run an appliance whose drains are short.
+    """Run an appliance whose drains are short, for a ``with`` block.
 
-    ``more`` is added to its profile; ``changes`` are (old, new) texts to replace in it.
+    ``more`` is added to its profile; ``changes`` are (old, new) texts to replace in it.  Raises
+    AssertionError where an old text is not there, or the appliance does not come up.
     """
     profile = PROFILE.replace("bgp:\n", TIMES + more + "bgp:\n").replace(NEIGHBOR, GENTLE)
     for old, new in changes:
@@ -49,7 +52,7 @@ def anycastd(
     *options: str,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command on the appliance as an operator does."""
+    """Run a command of anycastd on the appliance, as an operator does; it may take 60 s."""
     where = ("--directory", appliance.place("agent"))
     return subprocess.run(
         [sys.executable, "-m", "anycastd", command, *options, *where],
@@ -67,13 +70,16 @@ def drain(appliance: Appliance, *options: str) -> subprocess.CompletedProcess[st
 
 
 def web(appliance: Appliance) -> dict[str, Any]:
-    """Return the status of the service `web`."""
+    """Return the service `web` of the JSON of `anycastd status`."""
     service: dict[str, Any] = appliance.status()["services"]["web"]
     return service
 
 
 class Region:
-    """Another region's agent, as this region sees it: it answers GET /serving."""
+    """Another region's agent, as this region sees it: it answers GET /serving.
+
+    ``serves`` and ``draining`` are what it answers; ``requests`` counts the requests.
+    """
 
     def __init__(self, name: str = "westeurope", at: str = OTHER) -> None:
         self.serves, self.draining = True, False

@@ -65,7 +65,7 @@ while True:
 
 
 def loopback_profile(hold_time: int = 9, *changes: tuple[str, str]) -> Profile:
-    """Give a profile whose neighbors are 127.0.0.2 and 127.0.0.3, seen from 127.0.0.1."""
+    """Build a profile whose neighbors are 127.0.0.2 and 127.0.0.3, seen from 127.0.0.1."""
     return profile(
         ("192.0.2.10", LOCAL),
         ("192.0.2.4", FIRST),
@@ -150,7 +150,7 @@ class ExaBGP:
 
     @property
     def pid(self) -> int:
-        """ExaBGP's own pid."""
+        """Return ExaBGP's pid."""
         assert self.process is not None
         return self.process.pid
 
@@ -162,7 +162,7 @@ class ExaBGP:
         return int(children[0])
 
     def meet(self) -> None:
-        """Wait for the (next) API child, and talk to it from the beginning."""
+        """Wait for the next API child, and begin a new conversation; TimeoutError after 20 s."""
         if self._connection is not None:
             self._connection.close()
         self._connection, _ = self._listener.accept()
@@ -171,13 +171,13 @@ class ExaBGP:
         self._answers_due = self._answers()
 
     def end_child(self) -> None:
-        """Let the API child end after it has handed on what was written; meet the next one."""
+        """Let the API child end after it has passed on what was written; wait for the next one."""
         assert self._connection is not None
         self._connection.shutdown(socket.SHUT_RDWR)
         self.meet()
 
     def unread(self) -> int:
-        """Return how many bytes wait to be read by us."""
+        """Return how many bytes ExaBGP has sent that are not read yet."""
         assert self._connection is not None
         return int.from_bytes(ioctl(self._connection, FIONREAD, bytes(4)), sys.byteorder)
 
@@ -201,7 +201,7 @@ class ExaBGP:
         self.write("".join(self._conversation.send(command) for command in commands))
 
     def wait_answered(self) -> None:
-        """Wait until every command to this child has its answer."""
+        """Wait until every command to this child has its answer; AssertionError after 15 s."""
         self.wait(lambda _: self._answers() >= self._answers_due)
 
     def _answers(self) -> int:
@@ -221,11 +221,14 @@ class ExaBGP:
         return self.facts
 
     def wait(self, condition: Callable[[list[Fact]], object], timeout: float = 15.0) -> None:
-        """Wait until the facts so far fulfil a condition."""
+        """Wait until ``condition`` is true of the facts so far.
+
+        Raises AssertionError after ``timeout`` seconds.
+        """
         wait_for(lambda: condition(self.listen()), timeout, f"a fact beyond {self.facts[-3:]}")
 
     def ask(self, command: Command, timeout: float = 15.0) -> Answer:
-        """Send a command and wait for its answer."""
+        """Send a command and wait for its answer; AssertionError after ``timeout`` seconds."""
         before = len(self.facts)
         self.send(command)
 
@@ -243,7 +246,7 @@ class ExaBGP:
 
 
 def run_python(python: str, code: str, *path: Path) -> subprocess.CompletedProcess[str]:
-    """Run code with the interpreter that has the ExaBGP in question."""
+    """Run code with the interpreter ``python``; ``path`` goes in front of its imports."""
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, (*path, CHECKOUT))))
     return subprocess.run(
         [python or sys.executable, "-P", "-c", code],

@@ -42,7 +42,10 @@ defaults
 
 
 def until(condition: Callable[[], object], timeout: float = 5.0, every: float = 0.005) -> None:
-    """Wait for ``condition``; AssertionError when it is not true within ``within`` seconds."""
+    """Evaluate ``condition()`` every ``every`` seconds until it is true.
+
+    Raises AssertionError after ``timeout`` seconds.
+    """
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, f"not within {timeout} s: {condition}"
@@ -50,14 +53,17 @@ def until(condition: Callable[[], object], timeout: float = 5.0, every: float = 
 
 
 def without_capability(power: str) -> tuple[str, ...]:
-    """Give the command that takes a capability away from root, who stays able to read all this."""
+    """Return the words before a command that take a capability (capabilities(7)) from root.
+
+    Empty for another user, who has none.
+    """
     if os.geteuid() != 0:
         return ()
     return ("setpriv", f"--bounding-set=-{power}", f"--inh-caps=-{power}")
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 on which nothing listens."""
+    """Find a TCP port of 127.0.0.1 on which nothing listens."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -65,9 +71,10 @@ def free_port() -> int:
 
 
 class Web:
-    """A backend: answers each connection with ``answer`` and closes; can die, return and hang.
+    """A server behind HAProxy: it answers each connection with ``answer`` and closes it.
 
-    An HTTP server by default; ``answer`` of None never answers; an agent when ``speaks_first``.
+    By default it speaks HTTP.  With ``answer`` None it never answers.  With ``speaks_first`` it
+    sends without a request, as an agent of `agent-check` does (HAProxy's manual).
     """
 
     OK = b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
@@ -80,7 +87,7 @@ class Web:
         self.start()
 
     def start(self) -> None:
-        """Listen, at the same port as before."""
+        """Listen, on the same port as before."""
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
@@ -114,7 +121,10 @@ class Web:
 
 
 class HAProxy:
-    """A HAProxy in master-worker mode, as Debian starts it; ``body`` follows ``HEAD``."""
+    """A HAProxy in master-worker mode, as Debian starts it.
+
+    Its configuration is ``head``, in which ``{dir}`` is ``directory``, and then ``body``.
+    """
 
     def __init__(self, directory: Path, body: str, head: str = HEAD) -> None:
         self.directory = directory
@@ -124,12 +134,12 @@ class HAProxy:
         self.process: subprocess.Popen[bytes] | None = None
 
     def configure(self, body: str, head: str = HEAD) -> None:
-        """Write the configuration; ``reload`` or ``start`` makes it work."""
+        """Write the configuration; it is used from the next ``start`` or ``reload`` on."""
         text = head.replace("{dir}", str(self.directory)) + body
         self.config.write_text(text, encoding="utf-8")
 
     def start(self) -> HAProxy:
-        """Start and wait until it answers."""
+        """Start it and wait until it answers; AssertionError, with its log, if it does not."""
         assert BINARY is not None, "no haproxy here: install Debian's haproxy, or set HAPROXY"
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -143,7 +153,7 @@ class HAProxy:
         return self
 
     def answers(self) -> bool:
-        """Whether the stats socket answers now."""
+        """Return whether the stats socket answers now; AssertionError if HAProxy has ended."""
         assert self.process is not None
         assert self.process.poll() is None, self.log()
         with contextlib.suppress(OSError):
@@ -158,11 +168,14 @@ class HAProxy:
         return bool(caught >> (signal.SIGUSR2 - 1) & 1)
 
     def log(self) -> str:
-        """What it wrote so far."""
+        """Return what it has logged so far."""
         return (self.directory / "log").read_text(encoding="utf-8")
 
     def ask(self, command: str, timeout: float = 5.0) -> str:
-        """The answer to a command on a new connection, until HAProxy closes it."""
+        """Send a command to the stats socket on a new connection; return the whole answer.
+
+        Raises TimeoutError after ``timeout`` seconds without data, another OSError if it is gone.
+        """
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(timeout)
             sock.connect(str(self.socket))
@@ -174,19 +187,19 @@ class HAProxy:
 
     @property
     def worker(self) -> int:
-        """The pid of the worker that answers now, as this machine's kernel knows it."""
+        """Return the pid of the worker that answers now, from ``show info``."""
         info = dict(line.split(": ", 1) for line in self.ask("show info").splitlines() if line)
         return int(info["Pid"])
 
     @property
     def port(self) -> int:
-        """The port of the first `bind` of 127.0.0.1."""
+        """Return the port of the first `bind` of 127.0.0.1 in the configuration."""
         return int(
             self.config.read_text(encoding="utf-8").partition("bind 127.0.0.1:")[2].split()[0]
         )
 
     def row(self, proxy: str, name: str) -> dict[str, str]:
-        """A row of ``show stat``."""
+        """Return a row of ``show stat``: field -> value; KeyError where there is none."""
         lines = self.ask("show stat").splitlines()
         names = lines[0].removeprefix("# ").split(",")
         for line in lines[1:]:
@@ -195,12 +208,12 @@ class HAProxy:
         raise KeyError(f"{proxy}/{name}")
 
     def status(self, server: str) -> str:
-        """The status and check status of ``backend/server``."""
+        """Return ``status`` and ``check_status`` of ``backend/server``, separated by a space."""
         row = self.row(*server.split("/"))
         return f"{row['status']} {row['check_status']}"
 
     def reload(self) -> None:
-        """Reload as systemd does and wait for the new worker."""
+        """Send SIGUSR2 to the master, as systemd does, and wait up to 10 s for the new worker."""
         assert self.process is not None
         old = self.worker
         os.kill(self.process.pid, signal.SIGUSR2)
@@ -208,7 +221,7 @@ class HAProxy:
         until(self._listens_to_signals, 10)
 
     def pids(self) -> list[int]:
-        """The master and its workers."""
+        """Return the pids of the master and its workers, the master first."""
         assert self.process is not None
         master = self.process.pid
         children = (
@@ -223,13 +236,13 @@ class HAProxy:
                 os.kill(pid, number)
 
     def kill(self) -> None:
-        """SIGKILL to master and workers."""
+        """Send SIGKILL to master and workers, and wait for the end."""
         if self.process is not None and self.process.poll() is None:
             self.signal(signal.SIGKILL)
             self.process.wait(10)
 
     def stop(self) -> None:
-        """SIGTERM, as ``systemctl stop`` does."""
+        """Send SIGTERM to the master, as ``systemctl stop`` does, and wait for the end."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(10)
@@ -237,7 +250,7 @@ class HAProxy:
 
 @contextlib.contextmanager
 def running(directory: Path, body: str, head: str = HEAD) -> Iterator[HAProxy]:
-    """A HAProxy for a ``with`` block."""
+    """Run a HAProxy for a ``with`` block; it is killed at the end."""
     haproxy = HAProxy(directory, body, head)
     try:
         yield haproxy.start()
@@ -246,7 +259,7 @@ def running(directory: Path, body: str, head: str = HEAD) -> Iterator[HAProxy]:
 
 
 def one_backend(web: Web, more: str = "") -> str:
-    """Write frontend `web` and backend `web` with server s1."""
+    """Build the text of frontend `web` and backend `web` with server s1, and ``more`` lines."""
     return f"""
 frontend web
     bind 127.0.0.1:{free_port()}
@@ -259,9 +272,10 @@ backend web
 
 @contextlib.contextmanager
 def impostor(path: Path, serve: Callable[[socket.socket, bytes], object]) -> Iterator[None]:
-    """Some other program's socket in HAProxy's place; ``serve`` gets connection and request.
+    """Listen on ``path`` in HAProxy's place, for a ``with`` block.
 
-    At the end everything is closed, so that a ``serve`` that sends for ever ends, too.
+    ``serve`` gets each connection and its request.  All connections are closed at the end, so that
+    a ``serve`` that sends for ever ends too.
     """
     threads: list[threading.Thread] = []
     connections: list[socket.socket] = []
@@ -296,13 +310,13 @@ def impostor(path: Path, serve: Callable[[socket.socket, bytes], object]) -> Ite
 
 
 def drip(connection: socket.socket, _: bytes) -> None:
-    """Send an answer that never ends, slowly."""
+    """Send an answer that never ends, slowly; OSError when the connection is closed."""
     while True:
         connection.sendall(b"x")
         time.sleep(0.02)
 
 
 def flood(connection: socket.socket, _: bytes) -> None:
-    """Send an answer that never ends, fast."""
+    """Send an answer that never ends, fast; OSError when the connection is closed."""
     while True:
         connection.sendall(b"x" * 100_000)

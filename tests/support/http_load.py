@@ -28,7 +28,11 @@ class Request:
 
 
 class HttpLoad:
-    """Open-loop clients: ``rate`` requests per second to ``address``; a context manager."""
+    """Open-loop clients: ``rate`` requests per second to ``address``; a context manager.
+
+    A request that is not answered in ``timeout`` seconds has failed.  ``requests`` are those that
+    have ended.
+    """
 
     def __init__(self, address: str, rate: float = 50.0, timeout: float = 1.0) -> None:
         self.address = address
@@ -54,7 +58,10 @@ class HttpLoad:
         self._thread.join(10)
 
     def failed(self, after: float = 0.0, before: float = float("inf")) -> list[Request]:
-        """List the requests that failed and were sent between ``after`` and ``before``."""
+        """List the requests that failed and were sent between ``after`` and ``before``.
+
+        Both are times of the monotonic clock, in seconds.
+        """
         return [
             each for each in list(self.requests) if each.error and after < each.sent_at < before
         ]

@@ -38,7 +38,7 @@ def want(
     pid: int = 7,
     expirations: int | None = None,
 ) -> bytes:
-    """Build a Want as one line of the socket."""
+    """Build the line of a Want; ``ttl`` is in seconds."""
     return Want(serial, ttl, routes, epoch, pid, expirations=expirations).dump()
 
 
@@ -47,7 +47,7 @@ class Exabgp:
     """A fake ExaBGP: it answers commands in order, and keeps an adj-rib-out.
 
     ``rib`` is its adj-rib-out, ``up`` the neighbors with a session, ``outstanding`` the commands
-    without an answer, ``received`` all commands.  It fails where a command makes no sense.
+    without an answer, ``received`` all commands.
     """
 
     rib: dict[tuple[str, str], Route] = field(default_factory=dict)
@@ -63,7 +63,11 @@ class Exabgp:
                 self.received.append(effect.command)
 
     def answer_next(self) -> Answer:
-        """Carry out the oldest command and return its answer."""
+        """Carry out the oldest command and return its answer.
+
+        Raises AssertionError for the withdrawal of a route that is not there, or an unknown
+        command; IndexError without a command.
+        """
         match command := self.outstanding.popleft():
             case Announce(one):
                 self.rib[one.key] = one
@@ -84,7 +88,8 @@ class Exabgp:
 class LeaseRig:
     """A lease with a fake ExaBGP that answers at once.
 
-    ``leased`` are the routes that the lease process before it left in ExaBGP.
+    ``leased`` are the routes that the lease process before it left in ExaBGP.  ``now`` is its own
+    time, in seconds.
     """
 
     def __init__(self, *leased: Route) -> None:
@@ -117,11 +122,11 @@ class LeaseRig:
         return done
 
     def send(self, connection: int, line: bytes) -> list[Effect]:
-        """Send a line of an agent to the lease."""
+        """Send a line of an agent to the lease; return all effects."""
         return self.carry_out(self.lease.on_message(connection, line, self.now))
 
     def advance(self, seconds: float) -> list[Effect]:
-        """Advance time in ticks of 50 ms."""
+        """Advance own time by ``seconds``, in ticks of 50 ms; return all effects."""
         done: list[Effect] = []
         for _ in range(round(seconds / 0.05)):
             self.now += 0.05

@@ -52,7 +52,8 @@ class Machine:
 
     ``rate``: requests of the clients per second.  ``watchdog``: WatchdogSec of the units.
     ``environment``: additional variables for agent and speaker.  Use it inside ``own_network()``.
-    The methods break and repair the machine, and record it in ``journal``.
+    The methods break and repair the machine, and record it in ``journal``.  They return when they
+    acted: a time of the monotonic clock, in seconds.
     """
 
     def __init__(
@@ -198,13 +199,13 @@ class Machine:
         return at
 
     def stop_haproxy(self) -> float:
-        """End it as `systemctl stop` does."""
+        """End HAProxy as `systemctl stop` does."""
         at = self.record("haproxy", "down")
         self.appliance.haproxy.stop()
         return at
 
     def start_haproxy(self) -> float:
-        """Start it, and wait until it answers."""
+        """Start HAProxy, and wait until it answers."""
         at = self.record("haproxy", "up")  # from now on it may serve
         self.appliance.haproxy.start()
         return at
@@ -223,13 +224,13 @@ class Machine:
         return at
 
     def reload_haproxy(self) -> float:
-        """Reload it, and wait for the new worker."""
+        """Reload HAProxy, and wait for the new worker."""
         at = self.record("haproxy", "touch")
         self.appliance.haproxy.reload()
         return at
 
     def set_server(self, number: int, *, running: bool) -> float:
-        """Stop a server, or start it."""
+        """Start a server (``running``), or stop it."""
         at = self.record(f"server {number}", "up" if running else "down")
         backend = self.appliance.backends[number]
         (backend.start if running else backend.stop)()
@@ -242,7 +243,7 @@ class Machine:
         return at
 
     def has_vip(self) -> bool:
-        """Whether the VIP is an address of this machine."""
+        """Return whether the VIP is an address of this machine."""
         with socket.socket() as probe:
             try:
                 probe.bind((VIP, 0))
@@ -271,9 +272,10 @@ class Machine:
             self.appliance.peers[peer].ask_refresh()
 
     def pause(self, seconds: float) -> float:
-        """Stop every process of the appliance, as a hypervisor does, then go on; how long it took.
+        """Stop every process of the appliance for ``seconds``, as a hypervisor does.
 
-        What was stopped before stays stopped; they go on in any order.
+        What was stopped before stays stopped.  The others go on in any order.  Returns how many
+        seconds the pause took.
         """
         self.agent.suspend("pause")
         self.speaker.suspend("pause")
@@ -293,13 +295,13 @@ class Machine:
         return time.monotonic() - began
 
     def starve(self) -> float:
-        """Start processes that burn all the CPU there is."""
+        """Start processes that together use all CPUs."""
         at = self.record("cpu", "down")
         self._burners.start()
         return at
 
     def end_starvation(self) -> float:
-        """End what burns CPU."""
+        """End the processes of ``starve``."""
         self._burners.stop()
         return self.record("cpu", "up")
 
@@ -331,7 +333,10 @@ class Machine:
     # What it comes to ---------------------------------------------------------------------------
 
     def wait_settled(self, timeout: float = 30.0, calm: float = 0.3) -> float:
-        """Wait until both peers have had the preferred route for ``calm`` s; return since when."""
+        """Wait until both peers have had the preferred route for ``calm`` s; return since when.
+
+        That is a time of the monotonic clock.  Raises AssertionError after ``timeout`` seconds.
+        """
         since = [0.0]
 
         def settled() -> bool:
@@ -351,7 +356,10 @@ class Machine:
         return since[0]
 
     def wait_in_order(self, timeout: float = 10.0) -> None:
-        """Wait until one of each process runs and the agent reports that all is in sync."""
+        """Wait until one of each process runs and the agent reports that all is in sync.
+
+        Raises AssertionError after ``timeout`` seconds for either.
+        """
         ideal = {
             "agent": 1,
             "exabgp": 1,
@@ -364,7 +372,7 @@ class Machine:
         until(self.in_sync, timeout, 0.05)
 
     def in_sync(self) -> bool:
-        """Whether the agent reports the preferred level, in sync, with all sessions up."""
+        """Return whether the agent reports the preferred level, in sync, with all sessions up."""
         with contextlib.suppress(AssertionError):
             status = self.appliance.status()
             return (
@@ -375,7 +383,7 @@ class Machine:
         return False
 
     def tail(self, count: int = 20) -> str:
-        """Format the newest entries of the journal."""
+        """Format the newest ``count`` entries of the journal, a line each, with seconds ago."""
         now = time.monotonic()
         return "\n".join(
             f"{entry.at - now:9.3f} s  {entry.part}: {entry.what}"
@@ -385,7 +393,7 @@ class Machine:
 
 @contextlib.contextmanager
 def running(place: Path, python: str, **settings: object) -> Iterator[Machine]:
-    """Run a machine in a network of its own; its first peer supports RFC 7313."""
+    """Run a machine in a network of its own, for a ``with`` block; its first peer has RFC 7313."""
     with own_network():
         appliance = Appliance(place, python=python, **settings)  # type: ignore[arg-type]
         appliance.peers[0].refresh = "enhanced"

@@ -38,12 +38,16 @@ from support.bgp_wire import (
 )
 
 TCP_MD5SIG = 14
+"""Linux's socket option for RFC 2385: tcp(7)."""
 
 T = TypeVar("T")
 
 
 def wait_for(condition: Callable[[], T], timeout: float = 10.0, what: str = "condition") -> T:
-    """Poll until ``condition()`` is true and return it; AssertionError after ``timeout`` s."""
+    """Evaluate ``condition()`` every 2 ms until it is true, and return its value.
+
+    Raises AssertionError after ``timeout`` seconds.
+    """
     end = time.monotonic() + timeout
     while True:
         value = condition()
@@ -122,7 +126,7 @@ class Peer:
             self.check()
 
     def close(self) -> None:
-        """Close the listener and the session, and end the thread."""
+        """Close the listener and the session, and end the thread; waits up to 10 s."""
         self._stop.set()
         self._thread.join(10)
 
@@ -134,17 +138,20 @@ class Peer:
     # For tests: reading -------------------------------------------------------------------------
 
     def of(self, kind: type[T]) -> list[T]:
-        """Return the events of one kind."""
+        """Return the events of one kind, in order; raises the error of the thread."""
         self.check()
         return [event for event in list(self.events) if isinstance(event, kind)]
 
     @property
     def updates(self) -> list[Update]:
-        """Return the UPDATEs so far."""
+        """Return the UPDATEs so far; raises the error of the thread."""
         return self.of(Update)
 
     def wait(self, condition: Callable[[Peer], T], timeout: float = 10.0, what: str = "") -> T:
-        """Wait until ``condition(self)`` is true and return it."""
+        """Wait until ``condition(self)`` is true and return its value.
+
+        Raises AssertionError after ``timeout`` seconds, or the error of the thread.
+        """
 
         def checked() -> T:
             self.check()
@@ -153,7 +160,10 @@ class Peer:
         return wait_for(checked, timeout, what or f"peer {self.address}: {self.events[-3:]}")
 
     def wait_up(self, timeout: float = 20.0) -> None:
-        """Wait until a session is established and its initial routing update has ended."""
+        """Wait until a session is established and its initial routing update has ended (RFC 4724).
+
+        Raises AssertionError after ``timeout`` seconds, or the error of the thread.
+        """
         self.wait(lambda _: self.up and self._ended(), timeout, f"session at {self.address}")
 
     def _ended(self) -> bool:
@@ -164,18 +174,21 @@ class Peer:
     # For tests: acting --------------------------------------------------------------------------
 
     def send(self, data: bytes) -> None:
-        """Send raw bytes on the current session."""
+        """Send raw bytes on the current session; AssertionError without one."""
         with self._send_lock:
             if self._connection is None:
                 raise AssertionError("there is no session")
             self._connection.sendall(data)
 
     def ask_refresh(self, afi: int = AFI_IPV4) -> None:
-        """Send a ROUTE-REFRESH (RFC 2918)."""
+        """Send a ROUTE-REFRESH (RFC 2918); AssertionError without a session."""
         self.send(message(ROUTE_REFRESH, struct.pack("!HBB", afi, 0, UNICAST)))
 
     def drop(self, code: int | None = None, subcode: int = 0, data: bytes = b"") -> None:
-        """End the session, with a NOTIFICATION where ``code`` is given; the listener stays open."""
+        """End the session, with a NOTIFICATION (RFC 4271, section 4.5) where ``code`` is given.
+
+        The listener stays open.  Raises AssertionError for a NOTIFICATION without a session.
+        """
         if code is not None:
             self.send(message(NOTIFICATION, bytes([code, subcode]) + data))
         connection = self._connection

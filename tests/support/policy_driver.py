@@ -26,7 +26,7 @@ MAP = ("/etc/haproxy/maintenance.map", "web")
 
 @dataclass
 class Machine:
-    """The profile, memory and context of one service; ``at`` runs a pass at a time in seconds."""
+    """The profile, memory and context of one service; ``at`` runs a pass at an own time (s)."""
 
     profile: Profile = field(default_factory=profile)
     memory: Memory = field(default_factory=Memory)
@@ -39,7 +39,11 @@ class Machine:
     def at(
         self, now: float, *servers: Usable, gone: bool = False, entry: str | None = None
     ) -> Decision:
-        """Run a pass at ``now`` with a look requested at ``now``; ``entry`` is the map's."""
+        """Run a pass at ``now`` (own time, s) with a look that was asked for at ``now``.
+
+        The look has one server for each of ``servers``; ``entry`` is that of the maintenance map.
+        With ``gone`` HAProxy does not run.
+        """
         look: Observation = replace(snapshot(*servers, asked_at=now), entries={MAP: entry})
         if gone:
             look = Gone(asked_at=now, detail="refused")
@@ -49,7 +53,7 @@ class Machine:
         return decision
 
     def up(self, until: float = 100.0) -> Machine:
-        """Bring the service to preferred by ``until`` seconds of health."""
+        """Bring the service to preferred by ``until`` seconds of health; it must be so then."""
         for second in range(int(until)):
             self.at(float(second), YES, YES)
         assert self.at(until, YES, YES).level is Level.PREFERRED

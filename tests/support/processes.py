@@ -26,7 +26,7 @@ def list_processes() -> list[int]:
 
 
 def list_children(pid: int) -> list[int]:
-    """List the children of a process."""
+    """List the pids of the children of a process; empty if it has ended."""
     with contextlib.suppress(OSError):
         return [
             int(word)
@@ -43,14 +43,14 @@ def read_command_line(pid: int) -> str:
 
 
 def read_state(pid: int) -> str:
-    """Read a state as a letter: T is stopped, Z is a zombie or has ended."""
+    """Read the state of a process as a letter of proc(5): T is stopped, Z a zombie or ended."""
     with contextlib.suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0]
     return "Z"
 
 
 def read_memory(pid: int) -> float:
-    """Read the resident memory in MB."""
+    """Read the resident memory of a process in MB; OSError if it has ended."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 

@@ -36,7 +36,10 @@ services:
 
 
 def profile(*changes: tuple[str, str]) -> Profile:
-    """Return the Profile of TEXT after replacing (old, new) texts; each old text must exist."""
+    """Return the Profile of TEXT after replacing (old, new) texts.
+
+    Raises AssertionError where an old text does not exist, or the profile cannot be used.
+    """
     text = TEXT
     for old, new in changes:
         assert old in text, f"the test's profile has no {old!r}"
@@ -49,7 +52,7 @@ def profile(*changes: tuple[str, str]) -> Profile:
 def iter_schema_keys(
     schema: dict[str, Any], path: str = ""
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the place and the schema of each key."""
+    """Yield the place (``bgp.local_as``, or ``definition:key``) and the schema of each key."""
     for name, each in schema.get("properties", {}).items():
         yield f"{path}{name}", each
         yield from iter_schema_keys(each, f"{path}{name}.")
@@ -60,7 +63,11 @@ def iter_schema_keys(
 def assert_schema_agrees(
     kind: type[Any], place: str, renamed: dict[str, str], unwritten: set[str]
 ) -> None:
-    """Assert that each key has its field and each field its key, with the same defaults."""
+    """Assert that each key has its field and each field its key, with the same defaults.
+
+    ``kind`` is the dataclass of the keys at ``place``.  ``renamed`` maps key -> field where they
+    differ; ``unwritten`` are fields without a key.
+    """
     found = {
         name.removeprefix(place): each
         for name, each in iter_schema_keys(build.load_schema())

@@ -18,7 +18,7 @@ from support.haproxy import until
 
 @contextlib.contextmanager
 def foreground(tmp_path: Path) -> Iterator[Appliance]:
-    """Run an appliance whose agent owns its speaker."""
+    """Run an appliance whose agent starts its own speaker, for a ``with`` block."""
     with own_network(), Appliance(tmp_path, ttl=2) as one:
         with (tmp_path / "agent.err").open("ab") as log:
             one.agent = subprocess.Popen(
@@ -33,7 +33,7 @@ def foreground(tmp_path: Path) -> Iterator[Appliance]:
 
 
 def run_reload(appliance: Appliance, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run `anycastd reload` as an operator would."""
+    """Run `anycastd reload` as an operator does; TimeoutExpired after 60 s."""
     return subprocess.run(
         [
             *(sys.executable, "-m", "anycastd", "reload"),
@@ -48,7 +48,10 @@ def run_reload(appliance: Appliance, *options: str) -> subprocess.CompletedProce
 
 
 def edit_profile(appliance: Appliance, *changes: tuple[str, str]) -> None:
-    """Replace texts of the profile as an editor does: a new file replaces the old one."""
+    """Replace (old, new) texts of the profile as an editor does: a new file replaces the old one.
+
+    Raises AssertionError where an old text does not exist.
+    """
     text = appliance.profile.read_text(encoding="utf-8")
     for old, new in changes:
         assert old in text, f"the profile has no {old!r}"
@@ -68,7 +71,7 @@ def read_instance(appliance: Appliance) -> str:
 
 
 def speaker_settled(appliance: Appliance) -> bool:
-    """Whether the speaker reports that it runs the sessions of the agent's profile."""
+    """Return whether the speaker reports that it runs the sessions of the agent's profile."""
     with contextlib.suppress(ControlError):
         running = ask_agent(appliance.place("agent"), "running")
         return bool(running["ready"] and running["speaker"] == "ready" and not running["problems"])
@@ -101,7 +104,7 @@ class HookedAppliance(Appliance):
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment of all commands, with a hook that every Python loads."""
+        """Return the environment of all commands, with a hook that every Python loads."""
         hook = self.directory / "hook"
         hook.mkdir(exist_ok=True)
         (hook / "sitecustomize.py").write_text(HOOK.format(code=self.code), encoding="utf-8")

@@ -14,6 +14,7 @@ from support.bgp_wire import Closed, Event, Opened, ReceivedRoute, Update
 from support.peer import Peer, wait_for
 
 GONE = "x"
+"""How a change to no route is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class RouteLog:
             log.refresh()
 
     def changes(self, after: float = 0.0) -> list[Change]:
-        """Return all changes after ``after`` in the order of time."""
+        """Return all changes after ``after`` (monotonic clock, s) in the order of time."""
         self.refresh()
         found = [change for each in self.logs for change in each.changes if change.at > after]
         return sorted(found, key=lambda change: change.at)
@@ -98,7 +99,10 @@ class RouteLog:
         return [0 if each.route is None else len(each.route.as_path) for each in self.logs]
 
     def wait(self, asns: int, timeout: float, what: str = "") -> None:
-        """Wait until each peer has a path of ``asns`` ASNs (0: no route)."""
+        """Wait until each peer has a path of ``asns`` ASNs (0: no route).
+
+        Raises AssertionError after ``timeout`` seconds.
+        """
         wait_for(
             lambda: self.lengths() == [asns] * len(self._peers),
             timeout,
@@ -109,6 +113,7 @@ class RouteLog:
         """Return, for each peer, when its route first went after ``after``.
 
         ``gone=False``: when it first changed at all.  A peer without such a change is left out.
+        All are times of the monotonic clock, in seconds.
         """
         return [
             change.at
@@ -127,7 +132,10 @@ class RouteLog:
         ]
 
     def story(self, after: float) -> list[str]:
-        """Return what each peer received after ``after``: ``x 7 1`` is gone, standby, preferred."""
+        """Return what each peer received after ``after`` (monotonic clock, s), as one text each.
+
+        ``x 7 1`` is: no route, then a path of 7 ASNs, then one of 1 ASN.
+        """
         lengths: list[list[str]] = [[] for _ in self.logs]
         for change in self.changes(after):
             lengths[change.peer].append(str(change))
@@ -135,7 +143,7 @@ class RouteLog:
 
 
 def find_most_common(stories: Sequence[str]) -> str:
-    """Return the most frequent story, and how many differ from it."""
+    """Return the most frequent story, and how many differ from it; IndexError without a story."""
     counted = Counter(stories).most_common()
     others = len(stories) - counted[0][1]
     return counted[0][0] + (f" ({others} other)" if others else "")

@@ -35,7 +35,10 @@ def query(backends: Iterable[str] = (), frontends: Iterable[str] = ()) -> Query:
 def snapshot(
     *servers: Usable, asked_at: float, frontend: str = "OPEN", pid: int = 100, backend: str = "web"
 ) -> Snapshot:
-    """Build a snapshot of backend and frontend `web`, with one server for each value."""
+    """Build a snapshot of backend and frontend `web`, with one server for each value.
+
+    ``asked_at`` is own time, in seconds.
+    """
     rows = tuple(server(f"s{number}", usable) for number, usable in enumerate(servers, 1))
     return Snapshot(
         asked_at=asked_at,

@@ -36,7 +36,7 @@ class Tour:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All files (``name``) and folders (``name/``), in the order in which they are listed."""
+        """Return all files (``name``) and folders (``name/``), in the order of the tour."""
         return self.pure + self.impure
 
 

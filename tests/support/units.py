@@ -16,10 +16,11 @@ from types import TracebackType
 from typing import Self
 
 RESTART_SEC = 0.1
+"""Seconds: the default of RestartSec= (systemd.service(5))."""
 
 
 class Unit:
-    """Keep one process running; a context manager.
+    """A unit of systemd that keeps one process running; a context manager.
 
     ``spawn`` starts it, with environment variables as systemd sets them.  ``watchdog`` is in
     seconds.  ``starts`` are the times of all starts, ``watchdog_kills`` those at which the
@@ -70,7 +71,7 @@ class Unit:
 
     @property
     def pid(self) -> int | None:
-        """The pid of the running process; None while there is none."""
+        """Return the pid of the running process; None while there is none."""
         process = self.process
         return None if process is None or process.poll() is not None else process.pid
 

@@ -28,7 +28,10 @@ T = TypeVar("T", bound=Observation)
 
 
 class Watching:
-    """A watcher in a thread: ``seen`` grows while the ``with`` block runs."""
+    """A watcher in a thread; a context manager.
+
+    ``seen`` are the observations so far, ``times`` when they came (monotonic clock, s).
+    """
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class Watching:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
     def __enter__(self) -> Self:
-        """Start."""
+        """Start the thread, and wait until it runs."""
         self._thread.start()
         self._started.wait()
         return self
@@ -67,7 +70,7 @@ class Watching:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop; raises what the watcher raised."""
+        """Stop the thread; raises the error that ended the watcher."""
         self._stop()
         self._thread.join()
         if self.error is not None:
@@ -95,7 +98,10 @@ class Watching:
     def until(
         self, kind: type[T], that: Callable[[T], bool] = lambda _: True, timeout: float = 5.0
     ) -> T:
-        """Wait for an observation, the newest or one to come, and return it."""
+        """Wait for an observation, the newest or one to come, and return it.
+
+        Raises AssertionError after ``timeout`` seconds, or if the watcher has ended.
+        """
         start = max(0, len(self.seen) - 1)
         found: list[T] = []
 
@@ -108,13 +114,13 @@ class Watching:
         return found[0]
 
     def last(self) -> Snapshot:
-        """Give the newest observation, which is a Snapshot."""
+        """Return the newest observation; AssertionError if it is no Snapshot."""
         seen = self.seen[-1]
         assert isinstance(seen, Snapshot), seen
         return seen
 
     def settled(self) -> Snapshot:
-        """Wait until events arrive and no observation has come for 0.1 s."""
+        """Wait until events arrive and no observation has come for 0.1 s; return the newest one."""
 
         def quiet() -> bool:
             assert self.error is None, self.error
@@ -125,7 +131,7 @@ class Watching:
 
 
 async def tick(clock: OwnTime) -> None:
-    """Tick as the agent does."""
+    """Tick ``clock`` every ``TICK`` seconds, as the agent does, until cancelled."""
     while True:
         await asyncio.sleep(TICK)
         clock.tick()
