@@ -1,1 +1,1 @@
-"""The search for a broken promise of the decisions or of the lease."""
+"""Searches for an invariant of the decisions, or of agent and lease, that does not hold."""
