@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from anycastd.agent.drain_controller import DrainController
@@ -24,6 +24,8 @@ from anycastd.system.clock import OwnTime
 
 log = logging.getLogger(__name__)
 
+FROZEN = 0.5
+"""Seconds for which this process must not have run since the last pass to count as frozen."""
 CONFIRM_TIMEOUT = 1.0
 """Seconds that the agent waits for the confirmation of its last Want before it ends."""
 
@@ -61,6 +63,8 @@ class DecisionLoop:
         self.memory: dict[str, Memory] = {}
         self.last_result: PassResult | None = None
         self._notify_alive = notify_alive
+        self._stalled = clock.stalled
+        self._frozen_until: float | None = None
 
     async def run(self) -> NoReturn:
         """Run a pass whenever there is news or its time has come, until cancelled.
@@ -95,7 +99,11 @@ class DecisionLoop:
         now = self.clock.now()
         if self.sinks.lease.acknowledge_expiry():
             self._restart_announced(now)
-        result = advance(self.profile, self.memory, self.inbox.copy_inputs(), now)
+        before, self._stalled = self._stalled, self.clock.stalled
+        if self._stalled - before >= FROZEN:
+            self._frozen_until = now
+        inputs = replace(self.inbox.copy_inputs(), frozen_until=self._frozen_until)
+        result = advance(self.profile, self.memory, inputs, now)
         self.last_result = result
         self.memory = dict(result.memory)
         self.sinks.drains.apply_pass_result(result)

@@ -26,6 +26,7 @@ class Context(NamedTuple):
     ``leased_level``: the level of this service's routes on the lease, None if not known.
     ``drain``: the cap of a drain, None without a drain.
     ``returned_at`` (own time): when an operator last ran `anycastd return`, None if never.
+    ``frozen_until`` (own time): evidence asked for before it may be of any age, None if all is new.
     """
 
     session_up: bool | None = None
@@ -33,6 +34,7 @@ class Context(NamedTuple):
     leased_level: Level | None = None
     drain: Cap | None = None
     returned_at: float | None = None
+    frozen_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,10 @@ def hold_down_time(service: Service, failures: int) -> float:
 def collect_facts(
     service: Service, verdict: Verdict, context: Context, memory: Memory, now: float
 ) -> Iterator[Cap]:
-    """Yield the caps that apply whatever is announced now; ``now`` is own time in seconds."""
+    """Yield the caps that apply whatever is announced now; ``now`` is own time in seconds.
+
+    Besides the facts this yields one wait, ``CapSource.FALL``: the time until `healthy` is a fact.
+    """
     steers = service.prepends_steer
     if not memory.adopted:
         yield Cap(Level.WITHDRAWN, Reason.NO_SPEAKER, source=CapSource.SPEAKER, asked_at=now)
@@ -123,7 +128,9 @@ def _collect_unhealthy(
         yield replace(cap, detail=cap.detail + _UNSTEERED)
 
 
-def collect_waits(service: Service, verdict: Verdict, memory: Memory, now: float) -> Iterator[Cap]:
+def collect_waits(
+    service: Service, verdict: Verdict, context: Context, memory: Memory, now: float
+) -> Iterator[Cap]:
     """Yield the caps that only delay a step up; ``now`` is own time in seconds.
 
     Their levels are for a service that is withdrawn; ``policy`` raises them to the present level.
@@ -142,6 +149,8 @@ def collect_waits(service: Service, verdict: Verdict, memory: Memory, now: float
     proved = serve.began_at + service.standby.after
     if now < proved:
         yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
+    if context.frozen_until is not None and verdict.asked_at < context.frozen_until:
+        yield Cap(Level.WITHDRAWN, Reason.PROVING, "this agent was frozen", None, CapSource.PROOF)
     risen = max(serve.began_at, memory.sessions.began_at) + timers.rise
     if now < risen:
         yield Cap(Level.STANDBY, Reason.RISING, "", risen, CapSource.RISE)

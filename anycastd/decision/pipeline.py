@@ -56,7 +56,9 @@ class Inputs:
 
     ``vips``: prefix -> VipState.  ``drains``: those that go on after the last pass.
     ``region_reports``: name of the region -> its newest answer.  ``returned_at``: name of the
-    service -> when an operator last ran `anycastd return` (own time, seconds).
+    service -> when an operator last ran `anycastd return` (own time, seconds).  ``frozen_until``:
+    this process did not run for a while before that (own time); evidence that was asked for before
+    may be of any age.
     """
 
     evidence: Evidence = field(default_factory=Evidence)
@@ -65,6 +67,7 @@ class Inputs:
     drains: Table = field(default_factory=dict)
     region_reports: Mapping[str, RegionReport] = field(default_factory=dict)
     returned_at: Mapping[str, float] = field(default_factory=dict)
+    frozen_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ def advance(
             adopting.get(name),
             drain,
             returned_at=inputs.returned_at.get(name),
+            frozen_until=inputs.frozen_until,
         )
         before = memory.get(name) or Memory(level_began_at=now)
         decisions[name], remembered[name] = decide(service, verdict, context, before, now)

@@ -31,6 +31,9 @@ DEGRADED is not used: a service that is not healthy is withdrawn, and so is one 
 **Unknown.**  While a condition is unknown, its last known value counts, for as long as the verdict
 allows (``Verdict.believe_for``).  Meanwhile nothing is promoted.
 
+**Frozen.**  Own time stands still while this process does not run.  So what was asked before a long
+stall may be of any age: it promotes nothing.
+
 **Failures.**  A service fails if it served and cannot serve any more, or if all BGP sessions are
 lost.  A failure starts the hold-down, which doubles with every further failure and is forgotten
 after an hour without one.  With ``return: manual`` it ends when an operator runs `anycastd return`.
@@ -106,7 +109,7 @@ def decide(
         memory = _adopt(memory, context.leased_level, service, now)
     memory = _update_memory(verdict, context, memory, now)
     caps = tuple(collect_facts(service, verdict, context, memory, now))
-    waits = tuple(collect_waits(service, verdict, memory, now))
+    waits = tuple(collect_waits(service, verdict, context, memory, now))
     if waits:
         # A wait never lowers the level; one that delays nothing is left out, it is no reason.
         here = memory.level

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from support.appliance import Appliance, own_network
+from support.appliance import VIP, Appliance, own_network
 from support.bgp_wire import Closed, Update
 from support.children import find_lease_process
 from support.haproxy import until
+from support.route_log import RouteLog
 
 pytestmark = pytest.mark.root
 
@@ -53,3 +54,28 @@ def test_agent_and_lease_process_hang_together(appliance: Appliance) -> None:
     appliance.agent.send_signal(signal.SIGCONT)
     appliance.wait_path(7)
     appliance.wait_path(1)
+
+
+def test_an_agent_that_was_frozen_does_not_announce_what_it_saw_before(
+    appliance: Appliance,
+) -> None:
+    """All servers die while it is frozen: after the thaw nothing is announced without a look."""
+    assert appliance.agent is not None
+    wire = RouteLog(appliance.peers, f"{VIP}/32")
+    for _ in range(3):
+        appliance.agent.send_signal(signal.SIGSTOP)
+        appliance.wait_path(0, 8)
+        for backend in appliance.backends:
+            backend.stop()
+        until(lambda: _all_servers_are_down(appliance), 5)
+        thawed = time.monotonic()
+        appliance.agent.send_signal(signal.SIGCONT)
+        until(lambda: "too_few_servers" in str(appliance.status()["services"]["web"]["reason"]), 5)
+        assert not wire.changes(thawed), wire.story(thawed)
+        for backend in appliance.backends:
+            backend.start()
+        appliance.wait_path(1)
+
+
+def _all_servers_are_down(appliance: Appliance) -> bool:
+    return all(appliance.haproxy.status(f"web/{name}").startswith("DOWN") for name in ("s1", "s2"))

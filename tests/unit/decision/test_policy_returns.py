@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -53,6 +54,23 @@ def test_a_manual_return_is_for_one_failure() -> None:
     machine.at(101.0, NO, NO)
     machine.at(102.0, YES, YES)
     assert machine.at(5000.0, YES, YES).cap.reason is Reason.MANUAL
+
+
+def test_what_was_asked_before_a_freeze_announces_nothing() -> None:
+    """After an agent was frozen a look that it asked for before is old, whatever own time says."""
+    machine = Machine().up()
+    machine.memory = replace(machine.memory, level=WITHDRAWN)
+    machine.context = UP._replace(frozen_until=200.5)
+    waiting = machine.at(200.0, YES, YES)
+    assert (waiting.level, waiting.cap.reason) == (WITHDRAWN, Reason.PROVING)
+    assert machine.at(200.5, YES, YES).level > WITHDRAWN
+
+
+def test_a_freeze_lowers_nothing() -> None:
+    """What is announced stays: only a promotion needs a look from after the freeze."""
+    machine = Machine().up()
+    machine.context = UP._replace(frozen_until=200.5)
+    assert machine.at(200.0, YES, YES).level is PREFERRED
 
 
 def test_return_ends_a_hold_down_too() -> None:
