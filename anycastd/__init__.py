@@ -5,9 +5,9 @@ One event, from HAProxy's socket to the UPDATE (ten functions, in this order):
    1  evidence/haproxy/event_stream   EventStream._receive
         HAProxy's event ring says that a server went down: look now
    2  evidence/haproxy/look           Looker.look
-        one new connection, one request (query), one answer, stamped when it was asked
+        a new connection, one request (query), one answer -> Snapshot, Gone or Unreadable
    3  evidence/haproxy/stats          parse_answer
-        the answer -> Snapshot (or Gone, or Unreadable)
+        the answer -> Snapshot, stamped with when it was asked for; or it is refused
    4  agent/inbox                     Inbox.store_observation
         the newest value of every source; wakes the loop
    5  agent/decision_loop             DecisionLoop.run
@@ -17,13 +17,16 @@ One event, from HAProxy's socket to the UPDATE (ten functions, in this order):
    7  decision/policy                 decide
         every cap, the lowest one is the level; each with a named Reason
    8  decision/routes                 wanted_routes
-        level -> the wanted routes of each neighbor
+        level -> one route for each neighbor, or none
    9  agent/lease_client              LeaseClient.renew
         Want: the whole set, for ttl seconds; nothing else renews the lease
       --- another process: ExaBGP's child, which outlives the agent ---
   10  lease/machine                   LeaseMachine.on_message
-        what differs from what is advertised, withdrawals first; speaker/lease_process sends it
-        to ExaBGP (speaker/exabgp/api -> a line -> UPDATE)
+        what differs from what is advertised (AdjRibOut.update), withdrawals first;
+        speaker/lease_process sends it to ExaBGP (speaker/exabgp/api -> a line -> UPDATE)
+
+`Watcher` (evidence/haproxy/watcher) waits for 1, calls 2 and gives the result to 4; agent/daemon
+wires them.
 
 The folders, each using only those that its line names:
 
@@ -32,15 +35,19 @@ The folders, each using only those that its line names:
     profile    what the operator wants: text -> Profile; uses nothing
     evidence   what is known of this machine; uses reasons, system and profile
     bgp        routes and sessions, the values that both processes share; uses nothing
-    lease      the protocol between them, and the dead man's switch; uses bgp
+    lease      the protocol between agent and speaker, and the dead man's switch; uses bgp
     decision   evidence -> level -> routes; uses reasons, profile, evidence, bgp and lease
     views      what is shown; uses reasons, profile, evidence, bgp, lease and decision
     speaker    ExaBGP: configuration, patches, child; uses system, profile, bgp and lease
     agent      the loop, its sources and its sinks; uses all above
     cli        the command line, one file for each command; uses all above
+               (its command ``lab`` also uses lab)
     lab        a rehearsal network that drives the rest from outside; uses nothing
 
-Each folder's ``__init__`` lists its files in order: a file imports only files above it there.
+Beside them, ``keeper`` forwards to the lease process for speakers of 0.1.0; nothing else uses it.
+
+The folders stand in the order of their imports: but for that command none imports one below
+it.  Each folder's ``__init__`` lists its files in order: a file imports only files above it there.
 ``tests/house/test_tour.py`` reads all of this and compares it with the imports.
 """
 

@@ -193,6 +193,13 @@ def test_the_design_has_the_same_way() -> None:
     ]
 
 
+def test_the_readme_has_the_same_way() -> None:
+    """README.md shows the ten steps in the tour's very words."""
+    text = tours.docstring(PACKAGE)
+    way = text[text.index("   1  ") :].split("\n\n")[0]
+    assert f"```text\n{way}\n```\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def _has(path: Path, function: str) -> bool:
     """Whether a file has a function, or a class with a method (``Class.method``)."""
     body: list[ast.stmt] = ast.parse(path.read_text(encoding="utf-8")).body
