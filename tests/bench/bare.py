@@ -138,7 +138,7 @@ def _completed_at(peer: Peer, routes: int) -> list[float]:
     """Return when a peer had received each complete set of ``routes`` withdrawals."""
     times: list[float] = []
     count = 0
-    for update in peer.of(Update):
+    for update in peer.list_events(Update):
         count += len(update.withdrawn)
         if update.withdrawn and count >= routes:
             times.append(update.at)

@@ -102,7 +102,7 @@ def measure(directory: Path, python: str, times: int) -> dict[str, Any]:
         rows = {
             "the interpreter alone (-I -S)": [sys.executable, "-I", "-S", "-c", "pass"],
             "the interpreter alone": [sys.executable, "-c", "pass"],
-            "anycastd status": [*status, appliance.place("agent")],
+            "anycastd status": [*status, appliance.directory_of("agent")],
         }
         found: dict[str, list[float]] = {label: [] for label in rows}
         for _ in range(RUNS * times):

@@ -27,7 +27,7 @@ def wait_withdrawn(appliance: Appliance, since: float) -> float:
     def times() -> list[float]:
         found = []
         for peer in appliance.peers:
-            for update in peer.of(Update):
+            for update in peer.list_events(Update):
                 if update.at >= since and f"{VIP}/32" in update.withdrawn:
                     found.append(update.at)
                     break

@@ -160,7 +160,7 @@ def measure_services(directory: Path, python: str, count: int, seconds: float) -
 def _reload(appliance: Appliance, size: int) -> tuple[float, int]:
     """Reload the agent; return the seconds until it answers, and the route changes at the peers."""
     tables = [dict(peer.table) for peer in appliance.peers]
-    closed = [len(peer.of(Closed)) for peer in appliance.peers]
+    closed = [len(peer.list_events(Closed)) for peer in appliance.peers]
     received = [len(peer.events) for peer in appliance.peers]
     began_at = time.monotonic()
     done = run_reload(appliance)
@@ -169,7 +169,7 @@ def _reload(appliance: Appliance, size: int) -> tuple[float, int]:
         raise AssertionError(f"the reload failed: {done.stderr}\n{appliance.log()[-3000:]}")
     changes = 0
     for number, peer in enumerate(appliance.peers):
-        changes += len(peer.of(Closed)) - closed[number]
+        changes += len(peer.list_events(Closed)) - closed[number]
         table = tables[number]
         for event in peer.events[received[number] :]:
             if isinstance(event, Update):
@@ -207,4 +207,4 @@ def _all_withdrawn(appliance: Appliance, size: int) -> float:
 
 def _last(peer: Peer, since: float) -> float:
     """Return when the last withdrawal since a time was received."""
-    return max(each.at for each in peer.of(Update) if each.withdrawn and each.at >= since)
+    return max(each.at for each in peer.list_events(Update) if each.withdrawn and each.at >= since)

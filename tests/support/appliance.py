@@ -189,7 +189,7 @@ class Appliance:
                 "status",
                 "--json",
                 "--directory",
-                self.place("agent"),
+                self.directory_of("agent"),
             ],
             capture_output=True,
             encoding="utf-8",
@@ -199,7 +199,7 @@ class Appliance:
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
-    def place(self, name: str) -> str:
+    def directory_of(self, name: str) -> str:
         """Return the directory of agent, speaker or state, as ``name`` says."""
         return str(self.directory / name)
 
@@ -213,12 +213,12 @@ class Appliance:
         """Return the environment of all commands: they use this checkout, no installed anycastd."""
         return os.environ | {
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-            "STATE_DIRECTORY": self.place("state"),
+            "STATE_DIRECTORY": self.directory_of("state"),
         }
 
     def command(self, python: str, command: str, place: str) -> list[str]:
         """Build the command line of `run` or `speaker`; ``place`` names its directory."""
-        where = ("--profile", str(self.profile), "--directory", self.place(place))
+        where = ("--profile", str(self.profile), "--directory", self.directory_of(place))
         return [python, "-m", "anycastd", command, *where]
 
     def _spawn(

@@ -20,7 +20,7 @@ class Reading(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Far:
+class FarChange:
     """A change of the far side's route; its path has ``asns`` AS numbers (0: no route).
 
     ``at`` is when it happens, a time of the monotonic clock in seconds.  ``late`` is how many
@@ -32,19 +32,19 @@ class Far:
     late: float
 
 
-def far_side(changes: Sequence[Change], window: float, reading: Reading) -> list[Far]:
+def list_far_changes(changes: Sequence[Change], window: float, reading: Reading) -> list[FarChange]:
     """Return the changes that the far side makes of one peer's changes.
 
     ``window`` is in seconds.  Changes that are delayed together become one.
     """
-    found: list[Far] = []
+    found: list[FarChange] = []
     waiting: Change | None = None
     last = float("-inf")
     for change in [*changes, None]:
         now = float("inf") if change is None else change.at
         if waiting is not None and last + window <= now:
             last += window
-            found.append(Far(last, waiting.asns, last - waiting.at))
+            found.append(FarChange(last, waiting.asns, last - waiting.at))
             waiting = None
         if change is None:
             continue
@@ -52,7 +52,7 @@ def far_side(changes: Sequence[Change], window: float, reading: Reading) -> list
         if passes or (waiting is None and change.at - last >= window):
             waiting = None
             last = change.at
-            found.append(Far(change.at, change.asns, 0.0))
+            found.append(FarChange(change.at, change.asns, 0.0))
         else:
             waiting = change
     return found

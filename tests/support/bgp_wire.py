@@ -85,7 +85,7 @@ class Refreshed:
 Event = Update | Opened | Closed | EndOfRib | Refreshed
 
 
-def message(kind: int, body: bytes = b"") -> bytes:
+def build_message(kind: int, body: bytes = b"") -> bytes:
     """Build a message of type ``kind``: header (RFC 4271, section 4.1) and body."""
     return MARKER + struct.pack("!HB", 19 + len(body), kind) + body
 

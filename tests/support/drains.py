@@ -46,14 +46,14 @@ def drainable(
         yield one
 
 
-def anycastd(
+def run_anycastd(
     appliance: Appliance,
     command: str,
     *options: str,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of anycastd on the appliance, as an operator does; it may take 60 s."""
-    where = ("--directory", appliance.place("agent"))
+    where = ("--directory", appliance.directory_of("agent"))
     return subprocess.run(
         [sys.executable, "-m", "anycastd", command, *options, *where],
         capture_output=True,
@@ -64,12 +64,12 @@ def anycastd(
     )
 
 
-def drain(appliance: Appliance, *options: str) -> subprocess.CompletedProcess[str]:
+def run_drain(appliance: Appliance, *options: str) -> subprocess.CompletedProcess[str]:
     """Run `anycastd drain` with a reason."""
-    return anycastd(appliance, "drain", "--reason", "new kernel", *options)
+    return run_anycastd(appliance, "drain", "--reason", "new kernel", *options)
 
 
-def web(appliance: Appliance) -> dict[str, Any]:
+def read_web(appliance: Appliance) -> dict[str, Any]:
     """Return the service `web` of the JSON of `anycastd status`."""
     service: dict[str, Any] = appliance.status()["services"]["web"]
     return service

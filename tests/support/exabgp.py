@@ -137,7 +137,7 @@ class ExaBGP:
             self.process = subprocess.Popen(
                 self.command, env=self.environment, stdout=log, stderr=log
             )
-        self.meet()
+        self.wait_for_child()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -161,7 +161,7 @@ class ExaBGP:
         )
         return int(children[0])
 
-    def meet(self) -> None:
+    def wait_for_child(self) -> None:
         """Wait for the next API child, and begin a new conversation; TimeoutError after 20 s."""
         if self._connection is not None:
             self._connection.close()
@@ -174,7 +174,7 @@ class ExaBGP:
         """Let the API child end after it has passed on what was written; wait for the next one."""
         assert self._connection is not None
         self._connection.shutdown(socket.SHUT_RDWR)
-        self.meet()
+        self.wait_for_child()
 
     def unread(self) -> int:
         """Return how many bytes ExaBGP has sent that are not read yet."""

@@ -32,9 +32,9 @@ from support.bgp_wire import (
     ReceivedRoute,
     Refreshed,
     Update,
+    build_message,
     decode_open,
     decode_update,
-    message,
 )
 
 TCP_MD5SIG = 14
@@ -137,7 +137,7 @@ class Peer:
 
     # For tests: reading -------------------------------------------------------------------------
 
-    def of(self, kind: type[T]) -> list[T]:
+    def list_events(self, kind: type[T]) -> list[T]:
         """Return the events of one kind, in order; raises the error of the thread."""
         self.check()
         return [event for event in list(self.events) if isinstance(event, kind)]
@@ -145,7 +145,7 @@ class Peer:
     @property
     def updates(self) -> list[Update]:
         """Return the UPDATEs so far; raises the error of the thread."""
-        return self.of(Update)
+        return self.list_events(Update)
 
     def wait(self, condition: Callable[[Peer], T], timeout: float = 10.0, what: str = "") -> T:
         """Wait until ``condition(self)`` is true and return its value.
@@ -182,7 +182,7 @@ class Peer:
 
     def ask_refresh(self, afi: int = AFI_IPV4) -> None:
         """Send a ROUTE-REFRESH (RFC 2918); AssertionError without a session."""
-        self.send(message(ROUTE_REFRESH, struct.pack("!HBB", afi, 0, UNICAST)))
+        self.send(build_message(ROUTE_REFRESH, struct.pack("!HBB", afi, 0, UNICAST)))
 
     def drop(self, code: int | None = None, subcode: int = 0, data: bytes = b"") -> None:
         """End the session, with a NOTIFICATION (RFC 4271, section 4.5) where ``code`` is given.
@@ -190,7 +190,7 @@ class Peer:
         The listener stays open.  Raises AssertionError for a NOTIFICATION without a session.
         """
         if code is not None:
-            self.send(message(NOTIFICATION, bytes([code, subcode]) + data))
+            self.send(build_message(NOTIFICATION, bytes([code, subcode]) + data))
         connection = self._connection
         if connection is not None:
             with contextlib.suppress(OSError):
@@ -230,7 +230,7 @@ class Peer:
         router = socket.inet_aton("192.0.2.255")
         options = self._capabilities()
         body = struct.pack("!BHH4sB", 4, number, self.hold_time, router, len(options))
-        return message(OPEN, body + options)
+        return build_message(OPEN, body + options)
 
     def _session(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -255,7 +255,7 @@ class Peer:
             if kind is not None:
                 received_at = at
             elif self._negotiated_hold_time and at - received_at > self._negotiated_hold_time:
-                self.send(message(NOTIFICATION, bytes([4, 0])))
+                self.send(build_message(NOTIFICATION, bytes([4, 0])))
                 return Closed(at, 4, 0, "our hold timer expired")
             if (
                 self.up
@@ -263,7 +263,7 @@ class Peer:
                 and at - sent_at > self._negotiated_hold_time / 3
             ):
                 sent_at = at
-                self.send(message(KEEPALIVE))
+                self.send(build_message(KEEPALIVE))
             if kind == NOTIFICATION:
                 return Closed(at, body[0], body[1], body[2:].decode("utf-8", "replace"))
             if kind is not None:
@@ -275,7 +275,7 @@ class Peer:
         if kind == OPEN:
             self._opened = decode_open(body, at)
             self._negotiated_hold_time = float(min(self.hold_time, self._opened.hold_time))
-            self.send(message(KEEPALIVE))
+            self.send(build_message(KEEPALIVE))
         elif kind == KEEPALIVE and self._opened is not None:
             if not self.up:
                 self.events.append(self._opened)

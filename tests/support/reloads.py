@@ -37,7 +37,7 @@ def run_reload(appliance: Appliance, *options: str) -> subprocess.CompletedProce
     return subprocess.run(
         [
             *(sys.executable, "-m", "anycastd", "reload"),
-            *("--directory", appliance.place("agent")),
+            *("--directory", appliance.directory_of("agent")),
             *options,
         ],
         capture_output=True,
@@ -64,7 +64,7 @@ def edit_profile(appliance: Appliance, *changes: tuple[str, str]) -> None:
 def read_instance(appliance: Appliance) -> str:
     """Read the id of the agent that answers; empty until it is ready.  A reload changes it."""
     with contextlib.suppress(ControlError):
-        running = ask_agent(appliance.place("agent"), "running")
+        running = ask_agent(appliance.directory_of("agent"), "running")
         if running["ready"]:
             return str(running["instance"])
     return ""
@@ -73,14 +73,14 @@ def read_instance(appliance: Appliance) -> str:
 def speaker_settled(appliance: Appliance) -> bool:
     """Return whether the speaker reports that it runs the sessions of the agent's profile."""
     with contextlib.suppress(ControlError):
-        running = ask_agent(appliance.place("agent"), "running")
+        running = ask_agent(appliance.directory_of("agent"), "running")
         return bool(running["ready"] and running["speaker"] == "ready" and not running["problems"])
     return False
 
 
 def count_updates(appliance: Appliance) -> list[int]:
     """Count the UPDATEs that each peer has received."""
-    return [len(peer.of(Update)) for peer in appliance.peers]
+    return [len(peer.list_events(Update)) for peer in appliance.peers]
 
 
 def assert_stays(seconds: float, condition: Callable[[], bool]) -> None:

@@ -29,7 +29,7 @@ def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
 
 def count_updates(appliance: Appliance) -> list[int]:
     """Count the UPDATEs that each peer has received."""
-    return [len(peer.of(Update)) for peer in appliance.peers]
+    return [len(peer.list_events(Update)) for peer in appliance.peers]
 
 
 def find_child(pid: int, name: str) -> int:
@@ -152,7 +152,7 @@ def test_exabgp_hangs(appliance: Appliance) -> None:
     assert appliance.speaker is not None
     appliance.speaker.send_signal(signal.SIGSTOP)
     for peer in appliance.peers:
-        peer.wait(lambda it: it.of(Closed), 8, "the session to close")
+        peer.wait(lambda it: it.list_events(Closed), 8, "the session to close")
     assert appliance.speaker.wait(5) == -signal.SIGKILL
 
 
@@ -166,7 +166,7 @@ def test_vip_is_put_back(appliance: Appliance) -> None:
         return VIP.encode() in shown.stdout
 
     until(there, 2)
-    changed = [len(peer.of(Update)) for peer in appliance.peers]
+    changed = [len(peer.list_events(Update)) for peer in appliance.peers]
     assert changed == before
 
 
@@ -178,12 +178,12 @@ def test_foreground_withdraws_and_leaves_nothing(tmp_path: Path) -> None:
         agent.terminate()
         assert agent.wait(15) == 0, one.log()
         for peer in one.peers:
-            (closed,) = peer.wait(lambda it: it.of(Closed), 5, "the session to close")
-            withdrawn = [update for update in peer.of(Update) if update.withdrawn]
+            (closed,) = peer.wait(lambda it: it.list_events(Closed), 5, "the session to close")
+            withdrawn = [update for update in peer.list_events(Update) if update.withdrawn]
             assert withdrawn, one.log()
             assert withdrawn[-1].at <= closed.at
         assert not Path(f"/proc/{speaker}").exists()
-        assert not list(Path(one.place("agent")).rglob("*.sock"))
+        assert not list(Path(one.directory_of("agent")).rglob("*.sock"))
 
 
 def test_foreground_killed_takes_its_speaker_along(tmp_path: Path) -> None:
@@ -192,4 +192,4 @@ def test_foreground_killed_takes_its_speaker_along(tmp_path: Path) -> None:
         agent = start_foreground(one)
         agent.kill()
         for peer in one.peers:
-            peer.wait(lambda it: it.of(Closed), 5, "the session to close")
+            peer.wait(lambda it: it.list_events(Closed), 5, "the session to close")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from support.appliance import VIP
-from support.azure_window import Reading, far_side
+from support.azure_window import Reading, list_far_changes
 from support.bgp_wire import ReceivedRoute, Update
-from support.drains import anycastd, drain, drainable
+from support.drains import drainable, run_anycastd, run_drain
 from support.peer import wait_for
 from support.route_log import Change, RouteLog
 
@@ -37,7 +37,7 @@ def test_the_window_of_this_test() -> None:
     """The first change passes, the second is delayed, a third replaces it, a fourth passes."""
     changes = [route(0, 1), route(1, 7), route(2, 0), route(9, 1)]
     told = {
-        reading: [(far.at, far.asns) for far in far_side(changes, 3.0, reading)]
+        reading: [(far.at, far.asns) for far in list_far_changes(changes, 3.0, reading)]
         for reading in Reading
     }
     assert told[Reading.NOT_WITHDRAWALS] == [(0, 1), (2, 0), (9, 1)]
@@ -56,14 +56,14 @@ def test_the_far_side_can_follow(tmp_path: Path) -> None:
     with drainable(tmp_path, changes=TIMES) as one:
         wire = RouteLog(one.peers, f"{VIP}/32")
         began = wait_calm(wire)
-        before = [len(peer.of(Update)) for peer in one.peers]
-        assert drain(one, "--wait").returncode == 0
+        before = [len(peer.list_events(Update)) for peer in one.peers]
+        assert run_drain(one, "--wait").returncode == 0
         wait_calm(wire)
-        assert anycastd(one, "undrain").returncode == 0
+        assert run_anycastd(one, "undrain").returncode == 0
         wire.wait(1, 30, one.log())
-        assert drain(one, "--wait").returncode == 0  # inside the window of the return
+        assert run_drain(one, "--wait").returncode == 0  # inside the window of the return
         wait_calm(wire)
-        assert anycastd(one, "undrain").returncode == 0
+        assert run_anycastd(one, "undrain").returncode == 0
         wire.wait(1, 30, one.log())
         failed = wait_calm(wire)
         one.haproxy.kill()
@@ -75,12 +75,14 @@ def test_the_far_side_can_follow(tmp_path: Path) -> None:
             changes = [each for each in wire.changes() if each.peer == number]
             since = [each for each in changes if each.at > began]
             assert [each.asns for each in since] == [7, 0, 1, 7, 0, 1, 0, 7, 1]
-            assert len(peer.of(Update)) - before[number] == len(since)
+            assert len(peer.list_events(Update)) - before[number] == len(since)
             for old, new in itertools.pairwise(since):
                 if new.asns == 1:
                     assert new.at - old.at > WINDOW  # it leaves room for a failure
             for reading in Reading:
-                far = [each for each in far_side(changes, WINDOW, reading) if each.at > began]
+                far = [
+                    each for each in list_far_changes(changes, WINDOW, reading) if each.at > began
+                ]
                 assert [each.asns for each in far] == [7, 0, 1, 7, 0, 1, 0, 7, 1]
                 assert all(each.late <= WINDOW for each in far)
                 assert far[3].late > 0  # the longer path right after the return was held

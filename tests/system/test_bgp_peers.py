@@ -55,7 +55,14 @@ def wait_for_text(appliance: Appliance, *words: str) -> None:
 
     until(is_reported, 20, 0.1)
     text = subprocess.run(
-        [sys.executable, "-m", "anycastd", "status", "--directory", appliance.place("agent")],
+        [
+            sys.executable,
+            "-m",
+            "anycastd",
+            "status",
+            "--directory",
+            appliance.directory_of("agent"),
+        ],
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -68,8 +75,8 @@ def wait_for_text(appliance: Appliance, *words: str) -> None:
 
 def assert_undisturbed(appliance: Appliance, before: int) -> None:
     """Assert that the first peer received nothing after its first ``before`` UPDATEs."""
-    assert len(appliance.peers[0].of(Update)) == before
-    assert not appliance.peers[0].of(Closed)
+    assert len(appliance.peers[0].list_events(Update)) == before
+    assert not appliance.peers[0].list_events(Closed)
     status = appliance.status()
     assert status["services"]["web"]["level"] == "preferred"
 
@@ -95,7 +102,7 @@ def test_a_peer_that_cannot_be_one(
     one: Appliance, peer: Callable[[], Peer | None], words: tuple[str, ...]
 ) -> None:
     """The status shows the most specific reason, and what to do."""
-    before = len(one.peers[0].of(Update))
+    before = len(one.peers[0].list_events(Update))
     it = peer()
     if it is None:
         wait_for_text(one, *words)
@@ -111,7 +118,7 @@ def test_a_peer_that_cannot_be_one(
 )
 def test_a_peer_that_restarts(one: Appliance, notification: tuple[int, int], words: str) -> None:
     """The status shows the peer's reason; after its return it gets the present route at once."""
-    before = len(one.peers[0].of(Update))
+    before = len(one.peers[0].list_events(Update))
     with Peer(GOES, 179) as peer:
         peer.wait(lambda it: it.table, 15, "the route")
         peer.accepting = False
@@ -129,7 +136,7 @@ def test_a_peer_that_restarts(one: Appliance, notification: tuple[int, int], wor
 
 def test_a_peer_that_flaps(one: Appliance) -> None:
     """The status names it for ten minutes, also while its session is up; the other peer stays."""
-    before = len(one.peers[0].of(Update))
+    before = len(one.peers[0].list_events(Update))
     named = f"neighbor {GOES}: its session was lost"
     with Peer(GOES, 179) as peer:
         for losses in range(4):

@@ -58,7 +58,14 @@ def test_what_was_changed_behind_our_back_is_repaired(appliance: Appliance) -> N
         "the adj-rib-out to agree again",
     )
     shown = subprocess.run(
-        [sys.executable, "-m", "anycastd", "status", "--directory", appliance.place("agent")],
+        [
+            sys.executable,
+            "-m",
+            "anycastd",
+            "status",
+            "--directory",
+            appliance.directory_of("agent"),
+        ],
         capture_output=True,
         encoding="utf-8",
         check=False,

@@ -15,7 +15,7 @@ import pytest
 
 from support.appliance import VIP, Appliance
 from support.bgp_wire import Closed
-from support.drains import REGIONS, Region, anycastd, drain, drainable, web
+from support.drains import REGIONS, Region, drainable, read_web, run_anycastd, run_drain
 from support.peer import wait_for
 from support.reloads import run_reload
 from support.route_log import RouteLog
@@ -30,7 +30,7 @@ def test_a_drain_is_a_longer_path_and_then_a_withdrawal(tmp_path: Path) -> None:
     with drainable(tmp_path) as one:
         wire = RouteLog(one.peers, PREFIX)
         began = time.monotonic()
-        done = drain(one, "--wait")
+        done = run_drain(one, "--wait")
         assert done.returncode == 0, done.stderr
         lines = done.stdout.splitlines()
         assert lines[0] == "web: at the longest path now, withdrawn in 1.5 s"
@@ -43,24 +43,24 @@ def test_a_drain_is_a_longer_path_and_then_a_withdrawal(tmp_path: Path) -> None:
         # RFC 8326's community for the neighbor that honours it, and for no other.
         told = {each.peer: each.route for each in wire.changes(began) if each.route is not None}
         assert [told[number].communities for number in range(2)] == [(), ("65535:0",)]
-        found = web(one)
+        found = read_web(one)
         assert found["reason"]["name"] == "drained"
         assert found["drains"][0]["reason"] == "new kernel"
         assert found["drains"][0]["phase"] == "withdrawn"
         assert found["safe"] is True
-        shown = anycastd(one, "status")
+        shown = run_anycastd(one, "status")
         assert shown.returncode == 1  # meant, so not critical
         assert "  drain  all services, for " in shown.stdout
         assert "         new kernel; by " in shown.stdout
         assert "         0 sessions left; safe to reboot" in shown.stdout
 
         back = time.monotonic()
-        ended = anycastd(one, "undrain")
+        ended = run_anycastd(one, "undrain")
         assert ended.returncode == 0, ended.stderr
         assert "web: comes back as its rules and timers allow" in ended.stdout
         wire.wait(1, 20, one.log())
         assert set(wire.story(back)) <= {"1", "7 1"}
-        assert not any(peer.of(Closed) for peer in one.peers)
+        assert not any(peer.list_events(Closed) for peer in one.peers)
 
 
 def killed(one: Appliance) -> None:
@@ -90,7 +90,7 @@ def rebooted(one: Appliance) -> None:
         assert process is not None
         process.kill()
         process.wait()
-    file = Path(one.place("state"), "drains.json")
+    file = Path(one.directory_of("state"), "drains.json")
     text = file.read_text(encoding="utf-8")
     boot = text.split('"boot": "')[1].split('"')[0]
     wall = text.split('"wall": ')[1].split(",")[0]
@@ -107,16 +107,16 @@ def test_a_drain_outlives_the_agent(tmp_path: Path, again: object) -> None:
     assert callable(again)
     with drainable(tmp_path) as one:
         wire = RouteLog(one.peers, PREFIX)
-        assert drain(one, "--wait", "--for", "1h").returncode == 0
+        assert run_drain(one, "--wait", "--for", "1h").returncode == 0
         began = time.monotonic()
         again(one)
-        wait_for(lambda: anycastd(one, "status").returncode != 3, 20, one.log())
-        wait_for(lambda: web(one)["in_sync"], 20, one.log())
-        found = web(one)
+        wait_for(lambda: run_anycastd(one, "status").returncode != 3, 20, one.log())
+        wait_for(lambda: read_web(one)["in_sync"], 20, one.log())
+        found = read_web(one)
         assert (found["level"], found["reason"]["name"]) == ("withdrawn", "drained")
         assert 3000 < found["drains"][0]["until"] <= 3600
         assert not [change for change in wire.changes(began) if change.route is not None]
-        assert anycastd(one, "undrain").returncode == 0
+        assert run_anycastd(one, "undrain").returncode == 0
         wire.wait(1, 30, one.log())
 
 
@@ -125,11 +125,11 @@ def test_a_drain_is_kept_before_it_is_acknowledged(tmp_path: Path) -> None:
     with drainable(tmp_path, changes=[("wait: 1.5", "wait: 300")], ttl=8) as one:
         wire = RouteLog(one.peers, PREFIX)
         began = time.monotonic()
-        assert drain(one).returncode == 0
+        assert run_drain(one).returncode == 0
         killed(one)
-        wait_for(lambda: anycastd(one, "status").returncode != 3, 20, one.log())
-        wait_for(lambda: web(one)["in_sync"], 20, one.log())
-        (found,) = web(one)["drains"]
+        wait_for(lambda: run_anycastd(one, "status").returncode != 3, 20, one.log())
+        wait_for(lambda: read_web(one)["in_sync"], 20, one.log())
+        (found,) = read_web(one)["drains"]
         assert found["reason"] == "new kernel"
         assert 0 <= found["left"] < 300
         if wire.story(began) == ["7", "7"]:  # else it came back too late for its lease
@@ -143,10 +143,10 @@ def test_a_drain_is_kept_before_it_is_acknowledged(tmp_path: Path) -> None:
 def test_a_drain_ends_when_it_was_told_to(tmp_path: Path) -> None:
     """By itself, with a line in the log."""
     with drainable(tmp_path) as one:
-        assert drain(one, "web", "--for", "4s").returncode == 0
+        assert run_drain(one, "web", "--for", "4s").returncode == 0
         one.wait_path(0)
         one.wait_path(1)
-        assert web(one)["drains"] == []
+        assert read_web(one)["drains"] == []
         assert "drain of web ends: its time is up (new kernel; by " in one.log()
 
 
@@ -156,7 +156,7 @@ def test_where_prepends_do_not_steer_a_drain_is_a_withdrawal(tmp_path: Path) -> 
     with drainable(tmp_path, changes=unsteered) as one:
         wire = RouteLog(one.peers, PREFIX)
         began = time.monotonic()
-        done = drain(one, "--wait")
+        done = run_drain(one, "--wait")
         assert done.returncode == 0, done.stderr
         lines = done.stdout.splitlines()
         assert lines[0].startswith("web: withdrawn now, since prepends do not steer here; ")
@@ -170,7 +170,7 @@ def test_what_cannot_be_meant_is_said(tmp_path: Path) -> None:
     with drainable(tmp_path) as one:
 
         def said(command: str, *options: str) -> tuple[int, str]:
-            done = anycastd(one, command, *options)
+            done = run_anycastd(one, command, *options)
             assert done.stdout == ""
             return done.returncode, done.stderr.removeprefix("anycastd: ").strip()
 
@@ -184,7 +184,7 @@ def test_what_cannot_be_meant_is_said(tmp_path: Path) -> None:
 
         one.haproxy.stop()
         one.wait_path(0)
-        done = drain(one, "web")
+        done = run_drain(one, "web")
         assert (done.returncode, done.stdout.splitlines()[0]) == (
             0,
             "web: is withdrawn already, and stays so",
@@ -198,13 +198,14 @@ def test_what_cannot_be_meant_is_said(tmp_path: Path) -> None:
             "all services: there is no such drain to end; there is a drain of web",
         )
         # Both cover it, and each has to be ended.
-        assert "both have to be ended" in drain(one).stdout
+        assert "both have to be ended" in run_drain(one).stdout
         assert (
-            "stays drained by the drain of all services" in anycastd(one, "undrain", "web").stdout
+            "stays drained by the drain of all services"
+            in run_anycastd(one, "undrain", "web").stdout
         )
         one.haproxy.start()
-        assert web(one)["drains"][0]["what"] == "all services"
-        assert anycastd(one, "undrain").returncode == 0
+        assert read_web(one)["drains"][0]["what"] == "all services"
+        assert run_anycastd(one, "undrain").returncode == 0
         one.wait_path(1)
 
 
@@ -216,7 +217,7 @@ def test_the_last_region_that_serves_is_not_drained(tmp_path: Path) -> None:
     with drainable(tmp_path, REGIONS) as one:
 
         def refused() -> str:
-            done = drain(one)
+            done = run_drain(one)
             assert (done.returncode, done.stdout) == (4, "")
             return done.stderr
 
@@ -226,8 +227,8 @@ def test_the_last_region_that_serves_is_not_drained(tmp_path: Path) -> None:
             assert "westeurope does not serve" in refused()
             other.serves = other.draining = True
             assert "westeurope is being drained itself" in refused()
-        assert web(one)["drains"] == []
-        assert drain(one, "--force", "--wait").returncode == 0
+        assert read_web(one)["drains"] == []
+        assert run_drain(one, "--force", "--wait").returncode == 0
         one.wait_path(0)
 
 
@@ -236,10 +237,10 @@ def test_the_guard_is_asked_again_before_the_withdrawal(tmp_path: Path) -> None:
     with drainable(tmp_path, REGIONS) as one, Region() as other:
         wire = RouteLog(one.peers, PREFIX)
         began = time.monotonic()
-        assert drain(one).returncode == 0
+        assert run_drain(one).returncode == 0
         other.serves = False
-        wait_for(lambda: web(one)["reason"]["name"] == "drain_waits", 20, one.log())
-        assert "westeurope does not serve" in web(one)["reason"]["detail"]
+        wait_for(lambda: read_web(one)["reason"]["name"] == "drain_waits", 20, one.log())
+        assert "westeurope does not serve" in read_web(one)["reason"]["detail"]
         before = other.requests
         wait_for(lambda: other.requests > before + 2, 20, "the agent does not ask again")
         assert wire.story(began) == ["7", "7"]
@@ -265,7 +266,7 @@ def test_the_status_is_there_over_http(tmp_path: Path) -> None:
         assert '"203.0.113.10/32": {"serves": true, "draining": false}' in asked(
             get.format("/serving")
         )
-        assert drain(one, "--wait").returncode == 0
+        assert run_drain(one, "--wait").returncode == 0
         wait_for(
             lambda: '{"serves": false, "draining": true}' in asked(get.format("/serving")), 5, "?"
         )
@@ -280,9 +281,9 @@ def test_the_status_is_there_over_http(tmp_path: Path) -> None:
 def test_sessions_are_waited_for_and_what_is_left_is_said(tmp_path: Path) -> None:
     """An open session delays `safe to reboot` for `linger` seconds; then it is mentioned."""
     with drainable(tmp_path) as one, socket.create_connection((VIP, 80), 5):
-        wait_for(lambda: web(one)["sessions"] == 1, 10, "the session is seen")
+        wait_for(lambda: read_web(one)["sessions"] == 1, 10, "the session is seen")
         began = time.monotonic()
-        done = drain(one, "--wait")
+        done = run_drain(one, "--wait")
         assert done.returncode == 0, done.stderr
         assert time.monotonic() - began > 3.4  # wait and linger
         assert "withdrawn, 1 session left" in done.stdout
@@ -294,7 +295,7 @@ def test_sessions_are_waited_for_and_what_is_left_is_said(tmp_path: Path) -> Non
 def test_waiting_ends_when_the_drain_does(tmp_path: Path) -> None:
     """If the drain is ended, `--wait` ends with an exit code of its own."""
     with drainable(tmp_path) as one, socket.create_connection((VIP, 80), 5):
-        words = ("drain", "--reason", "x", "--wait", "--directory", one.place("agent"))
+        words = ("drain", "--reason", "x", "--wait", "--directory", one.directory_of("agent"))
         waiting = subprocess.Popen(
             [sys.executable, "-m", "anycastd", *words],
             stdout=subprocess.PIPE,
@@ -302,8 +303,8 @@ def test_waiting_ends_when_the_drain_does(tmp_path: Path) -> None:
             encoding="utf-8",
             env=one.environment,
         )
-        wait_for(lambda: web(one)["drains"], 10, "the drain")
-        assert anycastd(one, "undrain").returncode == 0
+        wait_for(lambda: read_web(one)["drains"], 10, "the drain")
+        assert run_anycastd(one, "undrain").returncode == 0
         _, said = waiting.communicate(timeout=20)
         assert waiting.returncode == 5
         assert "the drain was ended before it was safe to reboot" in said
@@ -332,18 +333,18 @@ def test_a_drain_that_cannot_be_kept_is_never_lost_silently(tmp_path: Path, full
     state.symlink_to(full)
     with drainable(tmp_path) as one:
         wait_for(lambda: "No space left" in str(one.status()["problems"]), 10, one.log())
-        done = drain(one, "--wait")
+        done = run_drain(one, "--wait")
         assert done.returncode == 1
         assert "lost with this agent" in done.stderr
         assert "No space left on device" in done.stderr
         reloaded(one)
-        assert web(one)["reason"]["name"] == "drained"
+        assert read_web(one)["reason"]["name"] == "drained"
         assert "No space left" in str(one.status()["problems"])
         (full / "clutter").unlink()
         wait_for(lambda: not one.status()["problems"], 20, str(one.status()["problems"]))
         killed(one)
-        wait_for(lambda: anycastd(one, "status").returncode != 3, 20, one.log())
-        wait_for(lambda: web(one)["reason"]["name"] == "drained", 20, one.log())
+        wait_for(lambda: run_anycastd(one, "status").returncode != 3, 20, one.log())
+        wait_for(lambda: read_web(one)["reason"]["name"] == "drained", 20, one.log())
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"v": 9}', '{"v": 1, "boot": "x", "wall": 0}', "[]"])
@@ -384,7 +385,7 @@ def test_a_stop_drains_shortly_and_a_restart_does_not(
         wire = RouteLog(one.peers, PREFIX)
         began = time.monotonic()
         path = {"PATH": f"{tools}:{os.environ['PATH']}"}
-        done = anycastd(one, "drain", "--stopping", environment=path)
+        done = run_anycastd(one, "drain", "--stopping", environment=path)
         assert done.returncode == 0, done.stderr
         assert time.monotonic() - began < 15
         assert wire.story(began) == [story] * 2

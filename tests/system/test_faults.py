@@ -197,8 +197,8 @@ def test_a_refresh_from_a_peer_with_enhanced_refresh(machine: Machine) -> None:
     refreshed.wait(lambda it: len(it.updates) > before, 5, "the route once more")
     pass_time(began, 1)
     assert machine.wire.story(began) == ["nothing", "nothing"]
-    assert not [each for each in refreshed.of(Closed) if each.at > began]
-    assert all(each.at > began for each in refreshed.of(Refreshed)[-1:])
+    assert not [each for each in refreshed.list_events(Closed) if each.at > began]
+    assert all(each.at > began for each in refreshed.list_events(Refreshed)[-1:])
 
 
 def test_an_exabgp_that_hangs(machine: Machine, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
 
 def test_a_lease_process_that_hangs_is_replaced(appliance: Appliance) -> None:
     """ExaBGP receives nothing for 5 s and starts another; the agent renews: no UPDATE."""
-    before = [len(peer.of(Update)) for peer in appliance.peers]
+    before = [len(peer.list_events(Update)) for peer in appliance.peers]
     hung = find_lease_process(appliance)
     began = time.monotonic()
     os.kill(hung, signal.SIGSTOP)
@@ -38,9 +38,9 @@ def test_a_lease_process_that_hangs_is_replaced(appliance: Appliance) -> None:
     until(lambda: appliance.status()["lease"]["connected"], 5)
     ends = time.monotonic() + 4  # twice the lease
     until(lambda: time.monotonic() > ends, 6)
-    assert [len(peer.of(Update)) for peer in appliance.peers] == before
+    assert [len(peer.list_events(Update)) for peer in appliance.peers] == before
     assert appliance.status()["services"]["web"]["in_sync"]
-    assert not [peer for peer in appliance.peers if peer.of(Closed)]
+    assert not [peer for peer in appliance.peers if peer.list_events(Closed)]
 
 
 def test_agent_and_lease_process_hang_together(appliance: Appliance) -> None:

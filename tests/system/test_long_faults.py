@@ -94,7 +94,7 @@ def pauses(place: Path) -> None:
         pass_time(time.monotonic(), TTL)
         assert machine.wire.story(began) == ["nothing", "nothing"], machine.appliance.log()
         for peer in machine.appliance.peers:
-            assert not peer.of(Closed)
+            assert not peer.list_events(Closed)
         machine.wait_in_order()
 
 
@@ -136,7 +136,7 @@ def steps_of_the_clock(place: Path) -> None:
                 pass_time(stepped, 4)
             assert machine.wire.story(began) == ["nothing", "nothing"], appliance.log()
             for peer in appliance.peers:
-                assert not peer.of(Closed)
+                assert not peer.list_events(Closed)
             machine.wait_in_order()
 
 
@@ -173,7 +173,7 @@ def wedge(place: Path, part: str) -> None:
     with own_network(), Appliance(place, python=PYTHONS[0], ttl=TTL, deadline=DEADLINE) as it:
         it.start_speaker()
         line = [sys.executable, str(script), "run", "--profile", str(it.profile)]
-        line += ["--directory", it.place("agent"), "--lease", str(it.lease)]
+        line += ["--directory", it.directory_of("agent"), "--lease", str(it.lease)]
         with (place / "agent.err").open("ab") as log:
             it.agent = subprocess.Popen(line, stdout=log, stderr=log, env=it.environment)
         it.wait_path(1)

@@ -63,7 +63,7 @@ def test_a_reload_moves_nothing(each_appliance: Appliance) -> None:
     status = appliance.status()
     assert status["services"]["web"]["level"] == "preferred"
     assert status["services"]["web"]["in_sync"], status
-    assert not [peer for peer in appliance.peers if peer.of(Closed)]
+    assert not [peer for peer in appliance.peers if peer.list_events(Closed)]
 
 
 def test_a_new_path_is_one_update(each_appliance: Appliance) -> None:
@@ -191,7 +191,7 @@ def test_who_asks_during_a_reload_only_waits(appliance: Appliance) -> None:
     def monitor() -> None:
         while not over.is_set():
             try:
-                answers.add(str(ask_agent(appliance.place("agent"), "running")["instance"]))
+                answers.add(str(ask_agent(appliance.directory_of("agent"), "running")["instance"]))
             except ControlError as error:
                 failures.append(str(error))
 
@@ -281,7 +281,7 @@ def test_in_the_foreground_the_speaker_outlives_a_reload(tmp_path: Path) -> None
         assert wait_for_child(one.agent.pid, "anycastd.speaker.exabgp.shim") == speaker
         os.kill(speaker, signal.SIGKILL)
         for peer in one.peers:
-            peer.wait(lambda it: len(it.of(Opened)) == 2, 15, "another session")
+            peer.wait(lambda it: len(it.list_events(Opened)) == 2, 15, "another session")
         one.agent.kill()
         for peer in one.peers:
-            peer.wait(lambda it: len(it.of(Closed)) == 2, 5, "the session to close")
+            peer.wait(lambda it: len(it.list_events(Closed)) == 2, 5, "the session to close")

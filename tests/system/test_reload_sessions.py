@@ -52,12 +52,12 @@ def test_a_neighbor_is_added_and_removed(appliance: Appliance) -> None:
         assert appliance.status()["neighbors"][THIRD]["session"] == "up"
         edit_profile(appliance, (line, ""))
         assert run_reload(appliance).returncode == 0
-        (closed,) = third.wait(lambda it: it.of(Closed), 10)
+        (closed,) = third.wait(lambda it: it.list_events(Closed), 10)
         assert (closed.code, closed.subcode) == (6, 3)
     until(lambda: speaker_settled(appliance), 10)
     assert count_updates(appliance) == before
     assert THIRD not in appliance.status()["neighbors"]
-    assert not [peer for peer in appliance.peers if peer.of(Closed)]
+    assert not [peer for peer in appliance.peers if peer.list_events(Closed)]
 
 
 def test_sessions_that_must_reset_do_so_one_at_a_time(appliance: Appliance) -> None:
@@ -65,12 +65,16 @@ def test_sessions_that_must_reset_do_so_one_at_a_time(appliance: Appliance) -> N
     edit_profile(appliance, ("local_as: 65010\n", "local_as: 65010\n  hold_time: 30\n"))
     assert run_reload(appliance).returncode == 0
     for peer in appliance.peers:
-        peer.wait(lambda it: len(it.of(Opened)) == 2, 20, "the session with the new hold time")
+        peer.wait(
+            lambda it: len(it.list_events(Opened)) == 2, 20, "the session with the new hold time"
+        )
         peer.wait(lambda it: f"{VIP}/32" in it.table, 5)
-        assert peer.of(Opened)[-1].hold_time == 30
-        assert [closed.code for closed in peer.of(Closed)] == [6]
+        assert peer.list_events(Opened)[-1].hold_time == 30
+        assert [closed.code for closed in peer.list_events(Closed)] == [6]
     until(lambda: speaker_settled(appliance), 10)
-    spans = sorted((peer.of(Closed)[0].at, peer.updates[-1].at) for peer in appliance.peers)
+    spans = sorted(
+        (peer.list_events(Closed)[0].at, peer.updates[-1].at) for peer in appliance.peers
+    )
     assert spans[0][1] < spans[1][0], "the second one closed before the first had its route again"
     until(lambda: appliance.status()["services"]["web"]["in_sync"], 5)
     assert appliance.status()["services"]["web"]["level"] == "preferred"
@@ -90,7 +94,7 @@ def test_a_vip_is_added_and_removed(appliance: Appliance) -> None:
     assert run_reload(appliance).returncode == 0
     for peer in appliance.peers:
         peer.wait(lambda it: set(it.table) == {f"{VIP}/32"}, 10)
-        assert not peer.of(Closed)
+        assert not peer.list_events(Closed)
         assert not [update for update in peer.updates if f"{VIP}/32" in update.withdrawn]
 
 
@@ -132,7 +136,7 @@ def test_a_speaker_that_is_stopped_says_cease(appliance: Appliance) -> None:
     appliance.speaker.terminate()
     assert appliance.speaker.wait(10) == 0
     for peer in appliance.peers:
-        (closed,) = peer.wait(lambda it: it.of(Closed), 5, "the session to close")
+        (closed,) = peer.wait(lambda it: it.list_events(Closed), 5, "the session to close")
         assert (closed.code, closed.subcode) == (6, 2)
 
 
@@ -143,7 +147,7 @@ def test_in_the_foreground_it_withdraws_first(tmp_path: Path) -> None:
         one.agent.terminate()
         assert one.agent.wait(15) == 0
         for peer in one.peers:
-            (closed,) = peer.wait(lambda it: it.of(Closed), 5, "the session to close")
+            (closed,) = peer.wait(lambda it: it.list_events(Closed), 5, "the session to close")
             assert (closed.code, closed.subcode) == (6, 2)
             assert peer.updates[-1].withdrawn == (f"{VIP}/32",)
             assert peer.updates[-1].at <= closed.at

@@ -109,7 +109,7 @@ def works(one: Mixed) -> None:
     until(lambda: status(one)["lease"]["connected"], 5)
     until(lambda: status(one)["services"]["web"]["in_sync"], 10)
     assert updates(one) == before
-    assert not [peer for peer in one.peers if peer.of(Closed)]
+    assert not [peer for peer in one.peers if peer.list_events(Closed)]
 
 
 def status(one: Appliance) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def status(one: Appliance) -> dict[str, Any]:
 
 def updates(one: Appliance) -> list[int]:
     """How many UPDATEs each peer has heard."""
-    return [len(peer.of(Update)) for peer in one.peers]
+    return [len(peer.list_events(Update)) for peer in one.peers]
 
 
 @pytest.mark.root

@@ -274,7 +274,7 @@ class SelfTesting(Appliance):
         return [
             {
                 length
-                for update in peer.of(Update)
+                for update in peer.list_events(Update)
                 for length in (
                     *(len(route.as_path) for route in update.announced),
                     *(0 for _ in update.withdrawn),
@@ -344,7 +344,7 @@ def test_ten_reloads_under_load_move_nothing(tmp_path: Path) -> None:
     """HAProxy hands its listeners over: not one request is refused."""
     with own_network(), SelfTesting(tmp_path, test="{http: 80, every: 0.05}") as one:
         one.start()
-        before = [len(peer.of(Update)) for peer in one.peers]
+        before = [len(peer.list_events(Update)) for peer in one.peers]
         stop = threading.Event()
         served: list[bytes] = []
 
@@ -365,7 +365,7 @@ def test_ten_reloads_under_load_move_nothing(tmp_path: Path) -> None:
             for thread in threads:
                 thread.join()
         until(lambda: one.status()["haproxy"]["main"]["pid"] == one.haproxy.worker)
-        assert [len(peer.of(Update)) for peer in one.peers] == before, one.log()
+        assert [len(peer.list_events(Update)) for peer in one.peers] == before, one.log()
         assert one.service()["level"] == "preferred"
         assert len(served) > 100
 

@@ -64,7 +64,7 @@ def test_a_step_of_the_wall_clock_changes_nothing(exabgp_python: str, tmp_path: 
             mark.write_text(step, encoding="utf-8")
             enough = peer.keepalives + 4
             peer.wait(lambda peer: peer.keepalives >= enough, 8)  # noqa: B023 - waited for here
-        assert not peer.of(Closed)
+        assert not peer.list_events(Closed)
 
 
 @pytest.mark.parametrize("step", ["60", "-60"])
@@ -74,8 +74,8 @@ def test_without_the_shim_a_step_closes_the_session(
     """Proves that the test before would fail without the patch."""
     with stepping(exabgp_python, tmp_path, patched=False) as (peer, mark):
         mark.write_text(step, encoding="utf-8")
-        peer.wait(lambda _: peer.of(Closed), 8)
-        assert peer.of(Closed)[0].code == 4, "hold timer expired, theirs or ours"
+        peer.wait(lambda _: peer.list_events(Closed), 8)
+        assert peer.list_events(Closed)[0].code == 4, "hold timer expired, theirs or ours"
 
 
 @pytest.mark.parametrize("patched", [True, False], ids=["shim", "bare"])
@@ -98,7 +98,7 @@ def test_a_child_that_dies_with_much_to_read_moves_nothing(
         exabgp.write("show adj-rib out extensive\n" * 4)  # 600 kB, more than all buffers can take
         wait_for(lambda: exabgp.unread() > 20000, 10, "ExaBGP to be in the middle of its answer")
         os.kill(exabgp.child(), signal.SIGKILL)
-        exabgp.meet()
+        exabgp.wait_for_child()
         sessions = exabgp.ask(QuerySessions()).sessions
         if not patched:
             assert sessions == {FIRST: Session.DOWN, SECOND: Session.DOWN}
@@ -106,7 +106,7 @@ def test_a_child_that_dies_with_much_to_read_moves_nothing(
         assert sessions == {FIRST: Session.UP, SECOND: Session.DOWN}
         assert exabgp.ask(Withdraw(many[0])) == Answer(Withdraw(many[0]))
         peer.wait(lambda _: len(peer.table) == len(many) - 1)
-        assert not peer.of(Closed)
+        assert not peer.list_events(Closed)
 
 
 def test_what_is_offered_to_a_peer(exabgp_python: str, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_what_is_offered_to_a_peer(exabgp_python: str, tmp_path: Path) -> None:
     ):
         peer.wait_up()
         second.wait_up()
-        (opened,) = peer.of(Opened)
+        (opened,) = peer.list_events(Opened)
         assert opened.peer_as == 65010
         assert opened.hold_time == 9
         assert opened.router_id == LOCAL
@@ -129,8 +129,8 @@ def test_what_is_offered_to_a_peer(exabgp_python: str, tmp_path: Path) -> None:
         peer.ask_refresh()
         peer.wait(lambda _: len(peer.updates) == 2, what="the route once more")
         assert peer.updates[0].announced == peer.updates[1].announced
-        assert bool(peer.of(Refreshed)) == (70 in opened.capabilities)
-        assert not peer.of(Closed)
+        assert bool(peer.list_events(Refreshed)) == (70 in opened.capabilities)
+        assert not peer.list_events(Closed)
         assert exabgp.log.read_text(encoding="utf-8") == ""
 
 
@@ -309,7 +309,7 @@ def test_it_ends_with_the_parent_that_asked_for_it(exabgp_python: str, tmp_path:
         with exabgp:
             peer.wait_up()
             os.kill(exabgp.pid, signal.SIGKILL)
-            peer.wait(lambda _: peer.of(Closed), 5)
+            peer.wait(lambda _: peer.list_events(Closed), 5)
 
 
 def test_a_parent_that_is_gone_already_counts_as_well(exabgp_python: str) -> None:

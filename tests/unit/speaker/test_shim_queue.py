@@ -150,7 +150,7 @@ def test_what_is_confirmed_is_sent_before_the_end(
         wait_for(lambda: asns(peer) == 1, 5, "the route")
         assert exabgp.ask(COMMANDS["withdraw"]) == Answer(COMMANDS["withdraw"])
         os.kill(exabgp.pid, signal.SIGTERM)
-        (closed,) = peer.wait(lambda _: peer.of(Closed))
+        (closed,) = peer.wait(lambda _: peer.list_events(Closed))
         withdrawn = [update.at for update in peer.updates if update.withdrawn]
         assert len(withdrawn) == patched
         assert all(at <= closed.at for at in withdrawn)

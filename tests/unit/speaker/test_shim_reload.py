@@ -65,7 +65,7 @@ def test_a_reload_sends_nothing_to_neighbors_that_stay(
         third.wait(lambda _: third.table)
         repeats = exabgp.version().startswith("4.") and not patched
         assert len(peer.updates) == 1 + repeats
-        assert len(peer.of(Opened)) == 1
+        assert len(peer.list_events(Opened)) == 1
 
 
 @shim_and_bare
@@ -87,7 +87,7 @@ def test_a_signal_is_not_forgotten_while_a_route_waits(
             third.wait_up()
         else:
             exabgp.ask(Announce(route(FIRST)))
-            assert not third.of(Opened)
+            assert not third.list_events(Opened)
 
 
 @pytest.mark.parametrize("broken", ["syntax", "no file"])
@@ -118,7 +118,7 @@ def test_it_reports_what_it_runs(exabgp_python: str, tmp_path: Path, broken: str
         exabgp.wait(lambda facts: ConfigLoaded(config) in facts)
         exabgp.end_child()
         assert environment(exabgp.child())["ANYCASTD_LOADED"] == config
-        assert not peer.of(Closed)
+        assert not peer.list_events(Closed)
 
 
 @shim_and_bare
@@ -155,8 +155,8 @@ def test_its_end_is_a_cease(exabgp_python: str, tmp_path: Path, *, patched: bool
     ):
         peer.wait_up()
         os.kill(exabgp.pid, signal.SIGTERM)
-        peer.wait(lambda _: peer.of(Closed))
-        (closed,) = peer.of(Closed)
+        peer.wait(lambda _: peer.list_events(Closed))
+        (closed,) = peer.list_events(Closed)
         assert (closed.code, closed.subcode) == ((6, 2) if patched else (None, None))
 
 
@@ -172,9 +172,9 @@ def test_a_child_that_hangs_is_replaced_if_it_asked_for_it(
         peer.wait(lambda _: peer.keepalives >= enough, 15)
         assert exabgp.child() == before
         exabgp.write("# watched\n")
-        exabgp.meet()
+        exabgp.wait_for_child()
         wait_for(lambda: exabgp.child() != before, 5)
-        assert not peer.of(Closed)
+        assert not peer.list_events(Closed)
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,14 @@ BACK = "return: {{rise: 0.5, hold_down: 1, hold_down_max: 2, spacing: 0.5}}"
 
 def said(one: Appliance, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command on the agent of an appliance."""
-    command = [sys.executable, "-m", "anycastd", *arguments, "--directory", one.place("agent")]
+    command = [
+        sys.executable,
+        "-m",
+        "anycastd",
+        *arguments,
+        "--directory",
+        one.directory_of("agent"),
+    ]
     return subprocess.run(
         command, capture_output=True, encoding="utf-8", check=False, env=one.environment
     )
