@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import settings
 
-from support.haproxy import HAProxy, Web, one_backend, running
+from support.haproxy import HAProxy, Web, one_backend, run_haproxy
 from support.waiting import eventually
 
 T = TypeVar("T")
@@ -113,5 +113,5 @@ def web() -> Iterator[Web]:
 @pytest.fixture
 def haproxy(tmp_path: Path, web: Web) -> Iterator[HAProxy]:
     """Run a HAProxy with frontend and backend `web`, one server."""
-    with running(tmp_path, one_backend(web)) as it:
+    with run_haproxy(tmp_path, one_backend(web)) as it:
         yield it

@@ -189,11 +189,11 @@ def trial(machine: Machine, it: Row) -> Trial:
     ended_at = time.monotonic()
     pass_time(at, it.watch)
     settled_at = machine.wait_settled()
-    gone = machine.wire.first(at)
+    gone = machine.wire.list_first_changes(at)
     changed = machine.wire.changes(at)
     return Trial(
         max(gone) - at if gone else None,
-        tuple(machine.wire.story(at)),
+        tuple(machine.wire.describe_changes(at)),
         max(0.0, settled_at - ended_at) if changed else 0.0,
         awaited,
         len(machine.traffic.failed(at)),

@@ -22,7 +22,7 @@ from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot
 from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.profile.model import Instance
 from anycastd.system.clock import OwnTime
-from support.haproxy import HAProxy, free_port, running
+from support.haproxy import HAProxy, free_port, run_haproxy
 from support.snapshots import query
 from support.waiting import eventually
 
@@ -107,7 +107,10 @@ async def main(trials: int, servers: int) -> None:
     """Measure and print."""
     lines = "".join(f"    server s{n} 127.0.0.1:9\n" for n in range(servers))
     body = f"frontend web\n    bind 127.0.0.1:{free_port()}\n    default_backend web\nbackend web\n"
-    with tempfile.TemporaryDirectory() as directory, running(Path(directory), body + lines) as it:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        run_haproxy(Path(directory), body + lines) as it,
+    ):
         bench = Bench(it)
         tasks = [asyncio.create_task(bench.watcher.run()), asyncio.create_task(bench.tick())]
         for name, times in (

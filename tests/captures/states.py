@@ -16,7 +16,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from support.haproxy import HEAD, HAProxy, Web, free_port, running, until
+from support.haproxy import HEAD, HAProxy, Web, free_port, run_haproxy, until
 
 LOOK = "show stat -1 7 -1;show info"
 NOT_FOUND = b"HTTP/1.0 404 Not Found\r\nContent-Length: 0\r\n\r\n"
@@ -242,9 +242,9 @@ def write() -> None:
     with tempfile.TemporaryDirectory() as directory:
         # By default one check per hour spreads the first checks of all servers over that hour.
         slowly = HEAD.replace("max-spread-checks 50", "")
-        with running(Path(directory), states.body, slowly) as haproxy:
+        with run_haproxy(Path(directory), states.body, slowly) as haproxy:
             start = haproxy.ask(LOOK)
-        with running(Path(directory), states.body) as haproxy:
+        with run_haproxy(Path(directory), states.body) as haproxy:
             version = re.findall(r"^Version: (\d+\.\d+)", start, re.MULTILINE)[0]
             states.settle(haproxy)
             settled = haproxy.ask(LOOK)

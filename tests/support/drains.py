@@ -29,7 +29,7 @@ GENTLE = "{{address: 192.0.2.5, peer_as: 65515, graceful_shutdown: true}}"
 
 
 @contextlib.contextmanager
-def drainable(
+def run_drainable(
     tmp_path: Path, more: str = "", changes: Sequence[tuple[str, str]] = (), **settings: Any
 ) -> Iterator[Appliance]:
     """Run an appliance whose drains are short, for a ``with`` block.

@@ -249,7 +249,7 @@ class HAProxy:
 
 
 @contextlib.contextmanager
-def running(directory: Path, body: str, head: str = HEAD) -> Iterator[HAProxy]:
+def run_haproxy(directory: Path, body: str, head: str = HEAD) -> Iterator[HAProxy]:
     """Run a HAProxy for a ``with`` block; it is killed at the end."""
     haproxy = HAProxy(directory, body, head)
     try:
@@ -271,7 +271,7 @@ backend web
 
 
 @contextlib.contextmanager
-def impostor(path: Path, serve: Callable[[socket.socket, bytes], object]) -> Iterator[None]:
+def replace_haproxy(path: Path, serve: Callable[[socket.socket, bytes], object]) -> Iterator[None]:
     """Listen on ``path`` in HAProxy's place, for a ``with`` block.
 
     ``serve`` gets each connection and its request.  All connections are closed at the end, so that
@@ -309,14 +309,14 @@ def impostor(path: Path, serve: Callable[[socket.socket, bytes], object]) -> Ite
                 thread.join()
 
 
-def drip(connection: socket.socket, _: bytes) -> None:
+def answer_slowly(connection: socket.socket, _: bytes) -> None:
     """Send an answer that never ends, slowly; OSError when the connection is closed."""
     while True:
         connection.sendall(b"x")
         time.sleep(0.02)
 
 
-def flood(connection: socket.socket, _: bytes) -> None:
+def answer_fast(connection: socket.socket, _: bytes) -> None:
     """Send an answer that never ends, fast; OSError when the connection is closed."""
     while True:
         connection.sendall(b"x" * 100_000)

@@ -126,7 +126,7 @@ class Machine:
             case _:
                 return self.lease()
 
-    def running(self) -> dict[str, int]:
+    def count_processes(self) -> dict[str, int]:
         """Count agents, ExaBGPs, lease processes, HAProxies and zombies."""
         names = {
             "anycastd run": "agent",
@@ -350,7 +350,7 @@ class Machine:
             until(settled, timeout, 0.01)
         except AssertionError:
             raise AssertionError(
-                f"not settled in {timeout} s: {self.wire.lengths()}, {self.running()}\n"
+                f"not settled in {timeout} s: {self.wire.lengths()}, {self.count_processes()}\n"
                 f"{self.tail()}\n{self.appliance.log()[-6000:]}"
             ) from None
         return since[0]
@@ -368,7 +368,7 @@ class Machine:
             "haproxy worker": 1,
             "zombie": 0,
         }
-        until(lambda: self.running() == ideal, timeout, 0.05)
+        until(lambda: self.count_processes() == ideal, timeout, 0.05)
         until(self.in_sync, timeout, 0.05)
 
     def in_sync(self) -> bool:
@@ -392,7 +392,7 @@ class Machine:
 
 
 @contextlib.contextmanager
-def running(place: Path, python: str, **settings: object) -> Iterator[Machine]:
+def run_machine(place: Path, python: str, **settings: object) -> Iterator[Machine]:
     """Run a machine in a network of its own, for a ``with`` block; its first peer has RFC 7313."""
     with own_network():
         appliance = Appliance(place, python=python, **settings)  # type: ignore[arg-type]

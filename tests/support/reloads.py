@@ -17,7 +17,7 @@ from support.haproxy import until
 
 
 @contextlib.contextmanager
-def foreground(tmp_path: Path) -> Iterator[Appliance]:
+def run_foreground(tmp_path: Path) -> Iterator[Appliance]:
     """Run an appliance whose agent starts its own speaker, for a ``with`` block."""
     with own_network(), Appliance(tmp_path, ttl=2) as one:
         with (tmp_path / "agent.err").open("ab") as log:

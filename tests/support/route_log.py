@@ -109,7 +109,7 @@ class RouteLog:
             f"{asns} ASNs at each peer, it is {self.lengths()}; {what}",
         )
 
-    def first(self, after: float, *, gone: bool = True) -> list[float]:
+    def list_first_changes(self, after: float, *, gone: bool = True) -> list[float]:
         """Return, for each peer, when its route first went after ``after``.
 
         ``gone=False``: when it first changed at all.  A peer without such a change is left out.
@@ -131,7 +131,7 @@ class RouteLog:
             if change is not None
         ]
 
-    def story(self, after: float) -> list[str]:
+    def describe_changes(self, after: float) -> list[str]:
         """Return what each peer received after ``after`` (monotonic clock, s), as one text each.
 
         ``x 7 1`` is: no route, then a path of 7 ASNs, then one of 1 ASN.

@@ -11,7 +11,7 @@ import pytest
 from support.appliance import VIP
 from support.azure_window import Reading, list_far_changes
 from support.bgp_wire import ReceivedRoute, Update
-from support.drains import drainable, run_anycastd, run_drain
+from support.drains import run_anycastd, run_drain, run_drainable
 from support.peer import wait_for
 from support.route_log import Change, RouteLog
 
@@ -53,7 +53,7 @@ def test_the_far_side_can_follow(tmp_path: Path) -> None:
     withdrawal, though the path became longer inside the window.  What happens when nothing has
     changed for a while happens there at once, and nothing is ever later than the window.
     """
-    with drainable(tmp_path, changes=TIMES) as one:
+    with run_drainable(tmp_path, changes=TIMES) as one:
         wire = RouteLog(one.peers, f"{VIP}/32")
         began = wait_calm(wire)
         before = [len(peer.list_events(Update)) for peer in one.peers]

@@ -15,7 +15,7 @@ import pytest
 
 from support.appliance import VIP, Appliance
 from support.bgp_wire import Closed
-from support.drains import REGIONS, Region, drainable, read_web, run_anycastd, run_drain
+from support.drains import REGIONS, Region, read_web, run_anycastd, run_drain, run_drainable
 from support.peer import wait_for
 from support.reloads import run_reload
 from support.route_log import RouteLog
@@ -27,7 +27,7 @@ PREFIX = f"{VIP}/32"
 
 def test_a_drain_is_a_longer_path_and_then_a_withdrawal(tmp_path: Path) -> None:
     """One replacement, one withdrawal, `wait` apart, without a session reset; then gently back."""
-    with drainable(tmp_path) as one:
+    with run_drainable(tmp_path) as one:
         wire = RouteLog(one.peers, PREFIX)
         began = time.monotonic()
         done = run_drain(one, "--wait")
@@ -36,7 +36,7 @@ def test_a_drain_is_a_longer_path_and_then_a_withdrawal(tmp_path: Path) -> None:
         assert lines[0] == "web: at the longest path now, withdrawn in 1.5 s"
         assert lines[-1] == "safe to reboot"
         assert [word for word in lines if "sessions left" in word]
-        assert wire.story(began) == ["7 x", "7 x"]
+        assert wire.describe_changes(began) == ["7 x", "7 x"]
         for number in range(2):
             longer, gone = [each for each in wire.changes(began) if each.peer == number]
             assert 1.4 < gone.at - longer.at < 10
@@ -59,7 +59,7 @@ def test_a_drain_is_a_longer_path_and_then_a_withdrawal(tmp_path: Path) -> None:
         assert ended.returncode == 0, ended.stderr
         assert "web: comes back as its rules and timers allow" in ended.stdout
         wire.wait(1, 20, one.log())
-        assert set(wire.story(back)) <= {"1", "7 1"}
+        assert set(wire.describe_changes(back)) <= {"1", "7 1"}
         assert not any(peer.list_events(Closed) for peer in one.peers)
 
 
@@ -105,7 +105,7 @@ def rebooted(one: Appliance) -> None:
 def test_a_drain_outlives_the_agent(tmp_path: Path, again: object) -> None:
     """The VIP is not announced again before `undrain`, whatever happens to the agent."""
     assert callable(again)
-    with drainable(tmp_path) as one:
+    with run_drainable(tmp_path) as one:
         wire = RouteLog(one.peers, PREFIX)
         assert run_drain(one, "--wait", "--for", "1h").returncode == 0
         began = time.monotonic()
@@ -122,7 +122,7 @@ def test_a_drain_outlives_the_agent(tmp_path: Path, again: object) -> None:
 
 def test_a_drain_is_kept_before_it_is_acknowledged(tmp_path: Path) -> None:
     """The agent is killed right after its answer: the next one continues the drain."""
-    with drainable(tmp_path, changes=[("wait: 1.5", "wait: 300")], ttl=8) as one:
+    with run_drainable(tmp_path, changes=[("wait: 1.5", "wait: 300")], ttl=8) as one:
         wire = RouteLog(one.peers, PREFIX)
         began = time.monotonic()
         assert run_drain(one).returncode == 0
@@ -132,17 +132,17 @@ def test_a_drain_is_kept_before_it_is_acknowledged(tmp_path: Path) -> None:
         (found,) = read_web(one)["drains"]
         assert found["reason"] == "new kernel"
         assert 0 <= found["left"] < 300
-        if wire.story(began) == ["7", "7"]:  # else it came back too late for its lease
+        if wire.describe_changes(began) == ["7", "7"]:  # else it came back too late for its lease
             assert found["phase"] == "longer path"
             assert "  no change" in run_reload(one, "--plan").stdout.splitlines()
         else:
-            assert wire.story(began) == ["7 x", "7 x"]
+            assert wire.describe_changes(began) == ["7 x", "7 x"]
             assert found["phase"] == "withdrawn"
 
 
 def test_a_drain_ends_when_it_was_told_to(tmp_path: Path) -> None:
     """By itself, with a line in the log."""
-    with drainable(tmp_path) as one:
+    with run_drainable(tmp_path) as one:
         assert run_drain(one, "web", "--for", "4s").returncode == 0
         one.wait_path(0)
         one.wait_path(1)
@@ -153,7 +153,7 @@ def test_a_drain_ends_when_it_was_told_to(tmp_path: Path) -> None:
 def test_where_prepends_do_not_steer_a_drain_is_a_withdrawal(tmp_path: Path) -> None:
     """There is no longer path first, and the command says so; `wait` follows the withdrawal."""
     unsteered = [("bgp:\n", "bgp:\n  prepends_steer: false\n")]
-    with drainable(tmp_path, changes=unsteered) as one:
+    with run_drainable(tmp_path, changes=unsteered) as one:
         wire = RouteLog(one.peers, PREFIX)
         began = time.monotonic()
         done = run_drain(one, "--wait")
@@ -161,13 +161,13 @@ def test_where_prepends_do_not_steer_a_drain_is_a_withdrawal(tmp_path: Path) -> 
         lines = done.stdout.splitlines()
         assert lines[0].startswith("web: withdrawn now, since prepends do not steer here; ")
         assert lines[-1] == "safe to reboot"
-        assert wire.story(began) == ["x", "x"]
+        assert wire.describe_changes(began) == ["x", "x"]
         assert time.monotonic() - max(each.at for each in wire.changes()) > 1.5
 
 
 def test_what_cannot_be_meant_is_said(tmp_path: Path) -> None:
     """Each mistake has one message and its own exit code, and changes nothing."""
-    with drainable(tmp_path) as one:
+    with run_drainable(tmp_path) as one:
 
         def said(command: str, *options: str) -> tuple[int, str]:
             done = run_anycastd(one, command, *options)
@@ -214,7 +214,7 @@ def test_what_cannot_be_meant_is_said(tmp_path: Path) -> None:
 
 def test_the_last_region_that_serves_is_not_drained(tmp_path: Path) -> None:
     """Unreachable, not serving, draining: refused with the reason; --force is obeyed."""
-    with drainable(tmp_path, REGIONS) as one:
+    with run_drainable(tmp_path, REGIONS) as one:
 
         def refused() -> str:
             done = run_drain(one)
@@ -234,7 +234,7 @@ def test_the_last_region_that_serves_is_not_drained(tmp_path: Path) -> None:
 
 def test_the_guard_is_asked_again_before_the_withdrawal(tmp_path: Path) -> None:
     """If the other region fails meanwhile, this one stays at the longest path until it is back."""
-    with drainable(tmp_path, REGIONS) as one, Region() as other:
+    with run_drainable(tmp_path, REGIONS) as one, Region() as other:
         wire = RouteLog(one.peers, PREFIX)
         began = time.monotonic()
         assert run_drain(one).returncode == 0
@@ -243,15 +243,15 @@ def test_the_guard_is_asked_again_before_the_withdrawal(tmp_path: Path) -> None:
         assert "westeurope does not serve" in read_web(one)["reason"]["detail"]
         before = other.requests
         wait_for(lambda: other.requests > before + 2, 20, "the agent does not ask again")
-        assert wire.story(began) == ["7", "7"]
+        assert wire.describe_changes(began) == ["7", "7"]
         other.serves = True
         wire.wait(0, 20, one.log())
-        assert wire.story(began) == ["7 x", "7 x"]
+        assert wire.describe_changes(began) == ["7 x", "7 x"]
 
 
 def test_the_status_is_there_over_http(tmp_path: Path) -> None:
     """Other regions and monitoring see what `status` shows; nothing can be changed there."""
-    with drainable(tmp_path, REGIONS) as one, Region():
+    with run_drainable(tmp_path, REGIONS) as one, Region():
 
         def asked(text: str) -> str:
             with socket.create_connection(("192.0.2.10", 9480), 5) as connection:
@@ -280,7 +280,7 @@ def test_the_status_is_there_over_http(tmp_path: Path) -> None:
 
 def test_sessions_are_waited_for_and_what_is_left_is_said(tmp_path: Path) -> None:
     """An open session delays `safe to reboot` for `linger` seconds; then it is mentioned."""
-    with drainable(tmp_path) as one, socket.create_connection((VIP, 80), 5):
+    with run_drainable(tmp_path) as one, socket.create_connection((VIP, 80), 5):
         wait_for(lambda: read_web(one)["sessions"] == 1, 10, "the session is seen")
         began = time.monotonic()
         done = run_drain(one, "--wait")
@@ -294,7 +294,7 @@ def test_sessions_are_waited_for_and_what_is_left_is_said(tmp_path: Path) -> Non
 
 def test_waiting_ends_when_the_drain_does(tmp_path: Path) -> None:
     """If the drain is ended, `--wait` ends with an exit code of its own."""
-    with drainable(tmp_path) as one, socket.create_connection((VIP, 80), 5):
+    with run_drainable(tmp_path) as one, socket.create_connection((VIP, 80), 5):
         words = ("drain", "--reason", "x", "--wait", "--directory", one.directory_of("agent"))
         waiting = subprocess.Popen(
             [sys.executable, "-m", "anycastd", *words],
@@ -331,7 +331,7 @@ def test_a_drain_that_cannot_be_kept_is_never_lost_silently(tmp_path: Path, full
     """It begins; answer and status report it, a reload keeps it; with room it is saved."""
     state = Path(tmp_path, "state")
     state.symlink_to(full)
-    with drainable(tmp_path) as one:
+    with run_drainable(tmp_path) as one:
         wait_for(lambda: "No space left" in str(one.status()["problems"]), 10, one.log())
         done = run_drain(one, "--wait")
         assert done.returncode == 1
@@ -353,7 +353,7 @@ def test_a_corrupt_file_is_said_and_put_aside(tmp_path: Path, text: str) -> None
     state = tmp_path / "state"
     state.mkdir()
     (state / "drains.json").write_text(text, encoding="utf-8")
-    with drainable(tmp_path) as one:
+    with run_drainable(tmp_path) as one:
         (problem,) = one.status()["problems"]
         assert "drains.json.unreadable: drains of an earlier agent could not be read" in problem
         assert (state / "drains.json.unreadable").read_text(encoding="utf-8") == text
@@ -377,7 +377,7 @@ def test_a_stop_drains_shortly_and_a_restart_does_not(
     tmp_path: Path, systemctl: str, story: str
 ) -> None:
     """Systemd's list of jobs tells a stop from a restart; the next start announces again."""
-    with drainable(tmp_path, REGIONS) as one:  # the guard would refuse: nobody is asked
+    with run_drainable(tmp_path, REGIONS) as one:  # the guard would refuse: nobody is asked
         tools = tmp_path / "bin"
         tools.mkdir()
         (tools / "systemctl").write_text(f"#!/bin/sh\n{systemctl}\n", encoding="utf-8")
@@ -388,8 +388,8 @@ def test_a_stop_drains_shortly_and_a_restart_does_not(
         done = run_anycastd(one, "drain", "--stopping", environment=path)
         assert done.returncode == 0, done.stderr
         assert time.monotonic() - began < 15
-        assert wire.story(began) == [story] * 2
+        assert wire.describe_changes(began) == [story] * 2
         restarted(one)
         wire.wait(1, 30, one.log())
-        back = {each.removeprefix(story).strip() for each in wire.story(began)}
+        back = {each.removeprefix(story).strip() for each in wire.describe_changes(began)}
         assert back <= ({"1", "7 1"} if story == "7 x" else {""})

@@ -19,7 +19,7 @@ from anycastd.speaker.start import build_environment
 from support.bgp_wire import Closed, Refreshed
 from support.faults import FAULTS
 from support.haproxy import until
-from support.machine import Machine, pass_time, running
+from support.machine import Machine, pass_time, run_machine
 from support.peer import wait_for
 
 pytestmark = pytest.mark.root
@@ -41,7 +41,7 @@ def python() -> str:
 @pytest.fixture(scope="module")
 def one(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """Run one machine for all tests of this file."""
-    with running(tmp_path_factory.mktemp("machine"), python, ttl=TTL, deadline=DEADLINE) as it:
+    with run_machine(tmp_path_factory.mktemp("machine"), python, ttl=TTL, deadline=DEADLINE) as it:
         yield it
 
 
@@ -77,7 +77,7 @@ def test_nothing_moves(machine: Machine, name: str, lasts: float, watch: float) 
     pass_time(began, lasts)
     fault.end(machine, given)
     pass_time(began, watch)
-    assert machine.wire.story(began) == ["nothing", "nothing"], machine.appliance.log()
+    assert machine.wire.describe_changes(began) == ["nothing", "nothing"], machine.appliance.log()
     assert machine.has_vip()
     machine.wait_in_order()
 
@@ -105,13 +105,13 @@ def test_gone_in_time_and_back_in_two_steps(
     began = time.monotonic()
     given = fault.begin(machine, lasts)
     wait_for(lambda: machine.wire.lengths() == [0, 0], bound + 5, f"no route\n{machine.tail()}")
-    gone = max(machine.wire.first(began)) - began
+    gone = max(machine.wire.list_first_changes(began)) - began
     pass_time(began, lasts)
     fault.end(machine, given)
     machine.wait_settled(20)
     machine.wait_in_order()
     assert gone < bound + SLACK
-    assert machine.wire.story(began) == [BACK, BACK], machine.appliance.log()
+    assert machine.wire.describe_changes(began) == [BACK, BACK], machine.appliance.log()
 
 
 def test_a_full_haproxy(machine: Machine) -> None:
@@ -121,7 +121,7 @@ def test_a_full_haproxy(machine: Machine) -> None:
     pass_time(began, 3)
     machine.empty_haproxy()
     pass_time(began, 4)
-    assert machine.wire.story(began) == ["nothing", "nothing"], machine.appliance.log()
+    assert machine.wire.describe_changes(began) == ["nothing", "nothing"], machine.appliance.log()
     assert len(machine.traffic.failed(began)) > 20
 
 
@@ -132,12 +132,12 @@ def test_a_lease_process_that_hangs_holds_no_dead_route(machine: Machine) -> Non
     hung = machine.stop("lease")
     machine.kill_haproxy()
     wait_for(lambda: machine.wire.lengths() == [0, 0], 8, f"no route\n{machine.tail()}")
-    gone = max(machine.wire.first(began)) - began
+    gone = max(machine.wire.list_first_changes(began)) - began
     machine.start_haproxy()
     machine.resume("lease", hung)
     machine.wait_settled(20)
     assert gone < 5 + 1 + 4 * SLACK
-    assert machine.wire.story(began) == [BACK, BACK]
+    assert machine.wire.describe_changes(began) == [BACK, BACK]
 
 
 def test_an_agent_that_dies_with_its_haproxy(machine: Machine) -> None:
@@ -146,11 +146,11 @@ def test_an_agent_that_dies_with_its_haproxy(machine: Machine) -> None:
     machine.kill("agent")
     machine.kill_haproxy()
     wait_for(lambda: machine.wire.lengths() == [0, 0], TTL + 2, f"no route\n{machine.tail()}")
-    gone = max(machine.wire.first(began)) - began
+    gone = max(machine.wire.list_first_changes(began)) - began
     machine.start_haproxy()
     machine.wait_settled(20)
     assert gone < TTL + SLACK
-    assert machine.wire.story(began) == [BACK, BACK]
+    assert machine.wire.describe_changes(began) == [BACK, BACK]
 
 
 def test_a_speaker_that_comes_back_after_its_haproxy(machine: Machine) -> None:
@@ -163,7 +163,7 @@ def test_a_speaker_that_comes_back_after_its_haproxy(machine: Machine) -> None:
     pass_time(started, 3)
     machine.let_start("exabgp")
     machine.wait_settled(20)
-    assert machine.wire.story(began) == [BACK, BACK], machine.appliance.log()
+    assert machine.wire.describe_changes(began) == [BACK, BACK], machine.appliance.log()
 
 
 def test_one_of_two_peers_is_away(machine: Machine) -> None:
@@ -173,7 +173,7 @@ def test_one_of_two_peers_is_away(machine: Machine) -> None:
     pass_time(began, 1)
     machine.return_peer(0)
     machine.wait_settled(20)
-    assert machine.wire.story(began) == ["x 1", "nothing"]
+    assert machine.wire.describe_changes(began) == ["x 1", "nothing"]
     machine.wait_in_order()
 
 
@@ -182,9 +182,9 @@ def test_ten_reloads_under_traffic(machine: Machine) -> None:
     began = time.monotonic()
     for _ in range(10):
         machine.reload_haproxy()
-    until(lambda: machine.running()["haproxy worker"] == 1, 2)
+    until(lambda: machine.count_processes()["haproxy worker"] == 1, 2)
     pass_time(began, 3)
-    assert machine.wire.story(began) == ["nothing", "nothing"], machine.appliance.log()
+    assert machine.wire.describe_changes(began) == ["nothing", "nothing"], machine.appliance.log()
     assert machine.traffic.failed(began) == []
 
 
@@ -196,7 +196,7 @@ def test_a_refresh_from_a_peer_with_enhanced_refresh(machine: Machine) -> None:
     machine.refresh(0)
     refreshed.wait(lambda it: len(it.updates) > before, 5, "the route once more")
     pass_time(began, 1)
-    assert machine.wire.story(began) == ["nothing", "nothing"]
+    assert machine.wire.describe_changes(began) == ["nothing", "nothing"]
     assert not [each for each in refreshed.list_events(Closed) if each.at > began]
     assert all(each.at > began for each in refreshed.list_events(Refreshed)[-1:])
 
@@ -217,7 +217,7 @@ def test_an_exabgp_that_hangs(machine: Machine, tmp_path: Path) -> None:
     try:
         machine.stop("exabgp")
         wait_for(lambda: machine.wire.lengths() == [0, 0], 8, "the sessions to close")
-        assert max(machine.wire.first(began)) - began < 5 + SLACK
+        assert max(machine.wire.list_first_changes(began)) - began < 5 + SLACK
         machine.wait_settled(20)
         assert other.poll() is None
         check = [sys.executable, "-m", "anycastd", "check", str(machine.appliance.profile)]
@@ -225,7 +225,7 @@ def test_an_exabgp_that_hangs(machine: Machine, tmp_path: Path) -> None:
         assert f"another ExaBGP runs here (pid {other.pid}: " in said
         assert said.count("another ExaBGP") == 1, "and nobody else's, nor our own"
         assert f"another ExaBGP runs here (pid {other.pid}: " in machine.appliance.log()
-        assert machine.wire.story(began) == [BACK, BACK]
+        assert machine.wire.describe_changes(began) == [BACK, BACK]
     finally:
         other.kill()
         other.wait()
@@ -237,5 +237,5 @@ def test_a_stop_and_a_start_of_the_agent_is_no_change(machine: Machine) -> None:
     assert machine.agent.process is not None
     machine.agent.process.send_signal(signal.SIGTERM)
     pass_time(began, TTL + 1)
-    assert machine.wire.story(began) == ["nothing", "nothing"], machine.appliance.log()
+    assert machine.wire.describe_changes(began) == ["nothing", "nothing"], machine.appliance.log()
     machine.wait_in_order()

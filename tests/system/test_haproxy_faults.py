@@ -41,7 +41,7 @@ class Watched:
     def assert_calm(self, since: float, seconds: float) -> None:
         """Assert that no route changes from ``since`` until ``seconds`` after it."""
         until(lambda: time.monotonic() - since > seconds, seconds + 5)
-        assert self.wire.story(since) == ["nothing", "nothing"], self.appliance.log()
+        assert self.wire.describe_changes(since) == ["nothing", "nothing"], self.appliance.log()
 
     def wait_well(self) -> None:
         """Wait until both peers have the preferred route and the agent reports no problem."""
@@ -119,11 +119,11 @@ def test_half_a_second_is_a_deadline(here: Watched) -> None:
         here.wait_reason("haproxy_silent")
     finally:
         here.haproxy.signal(signal.SIGCONT)
-    gone = [at - began for at in here.wire.first(began)]
+    gone = [at - began for at in here.wire.list_first_changes(began)]
     assert min(gone) > 0.4
     assert max(gone) < DEADLINE + DEADLINE / 3 + SLACK
     here.wait_well()
-    assert here.wire.story(began) == [BACK, BACK]
+    assert here.wire.describe_changes(began) == [BACK, BACK]
 
 
 def test_a_reload_without_the_backend(here: Watched) -> None:
@@ -134,7 +134,7 @@ def test_a_reload_without_the_backend(here: Watched) -> None:
     assert "correct the name" in here.service()["reason"]["remedy"]
     here.reload()
     here.wait_well()
-    assert here.wire.story(began) == [BACK, BACK]
+    assert here.wire.describe_changes(began) == [BACK, BACK]
 
 
 def test_a_reload_without_a_server(here: Watched) -> None:
@@ -147,7 +147,7 @@ def test_a_reload_without_a_server(here: Watched) -> None:
     assert [server["name"] for server in rule["servers"]] == ["s1"]
     here.reload()
     here.wait_well()
-    assert here.wire.story(began) == ["4 1", "4 1"]
+    assert here.wire.describe_changes(began) == ["4 1", "4 1"]
 
 
 def test_a_reload_with_a_broken_file(here: Watched) -> None:
@@ -232,7 +232,7 @@ def test_two_haproxies(tmp_path: Path) -> None:
                     began = time.monotonic()
                     haproxy.kill()
                     one.wire.wait(0, 2)
-                    assert max(one.wire.first(began)) - began < SLACK
+                    assert max(one.wire.list_first_changes(began)) - began < SLACK
                     one.wait_reason("haproxy_gone", f"{haproxy.socket}: ")
                     states = {
                         each: it["state"] for each, it in appliance.status()["haproxy"].items()
@@ -240,7 +240,7 @@ def test_two_haproxies(tmp_path: Path) -> None:
                     assert states == {"main": "answers", "other": "answers"} | {name: "gone"}
                     haproxy.start()
                     one.wait_well()
-                    assert one.wire.story(began) == [BACK, BACK]
+                    assert one.wire.describe_changes(began) == [BACK, BACK]
             finally:
                 other.kill()
 
@@ -269,7 +269,7 @@ def test_without_a_ring(tmp_path: Path, ring: str, said: str) -> None:
         for backend in one.appliance.backends:
             backend.stop()
         one.wire.wait(0, 3)
-        assert max(one.wire.first(began)) - began < 0.25 + SLACK
+        assert max(one.wire.list_first_changes(began)) - began < 0.25 + SLACK
 
 
 def test_with_a_ring_nothing_is_said(here: Watched) -> None:

@@ -63,7 +63,7 @@ def test_an_ipv6_vip(appliance: Appliance) -> None:
     again = subprocess.run(["ip", "address", "add", f"{VIP}/128", "dev", LINK], check=False)
     assert again.returncode == 2, "it is there already"
     until(lambda: time.monotonic() - began > 1.5, 3)
-    assert wire.story(began) == ["nothing", "nothing"], appliance.log()
+    assert wire.describe_changes(began) == ["nothing", "nothing"], appliance.log()
 
     ip("link", "set", LINK, "down")
     wire.wait(0, 2, appliance.log())
@@ -73,4 +73,4 @@ def test_an_ipv6_vip(appliance: Appliance) -> None:
     ip("link", "set", LINK, "up")
     wire.wait(1, 20, appliance.log())
     assert VIP in addresses()
-    assert wire.story(began) == [BACK, BACK]
+    assert wire.describe_changes(began) == [BACK, BACK]

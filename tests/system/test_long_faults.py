@@ -29,7 +29,7 @@ from support.bgp_wire import Closed
 from support.exabgp import CHECKOUT, STEPPED
 from support.faults import FAULTS
 from support.haproxy import until
-from support.machine import Machine, pass_time, running
+from support.machine import Machine, pass_time, run_machine
 from support.peer import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -63,7 +63,7 @@ def two_at_once(place: Path, number: int) -> None:
     )
     episode = Episode(number, harmless=False, steps=steps)
     python = PYTHONS[number % len(PYTHONS)]
-    with running(place, python, ttl=TTL, deadline=DEADLINE) as machine:
+    with run_machine(place, python, ttl=TTL, deadline=DEADLINE) as machine:
         machine.wait_settled()
         machine.wait_in_order()
         since = machine.record("pair", "touch")
@@ -83,7 +83,7 @@ def pauses(place: Path) -> None:
 
     BGP itself would not survive it otherwise, with a hold time of 9 s.
     """
-    with running(place, PYTHONS[-1], ttl=TTL, deadline=DEADLINE) as machine:
+    with run_machine(place, PYTHONS[-1], ttl=TTL, deadline=DEADLINE) as machine:
         machine.wait_settled()
         machine.wait_in_order()
         began = time.monotonic()
@@ -92,7 +92,9 @@ def pauses(place: Path) -> None:
                 wait_for_keepalives(machine, HOLD - seconds - 0.8)
             machine.pause(seconds)
         pass_time(time.monotonic(), TTL)
-        assert machine.wire.story(began) == ["nothing", "nothing"], machine.appliance.log()
+        assert machine.wire.describe_changes(began) == ["nothing", "nothing"], (
+            machine.appliance.log()
+        )
         for peer in machine.appliance.peers:
             assert not peer.list_events(Closed)
         machine.wait_in_order()
@@ -134,7 +136,7 @@ def steps_of_the_clock(place: Path) -> None:
                 mark.write_text(step, encoding="utf-8")
                 machine.kill("agent")  # one that starts at a wrong time is one of the cases
                 pass_time(stepped, 4)
-            assert machine.wire.story(began) == ["nothing", "nothing"], appliance.log()
+            assert machine.wire.describe_changes(began) == ["nothing", "nothing"], appliance.log()
             for peer in appliance.peers:
                 assert not peer.list_events(Closed)
             machine.wait_in_order()
@@ -189,14 +191,14 @@ def wedge(place: Path, part: str) -> None:
 
 def crashes(place: Path) -> None:
     """Kill each agent once it owns the lease, five times."""
-    with running(place, PYTHONS[0], ttl=TTL, deadline=DEADLINE) as machine:
+    with run_machine(place, PYTHONS[0], ttl=TTL, deadline=DEADLINE) as machine:
         machine.wait_settled()
         began = time.monotonic()
         for _ in range(MAX_CRASHES):
             until(machine.in_sync, 15, 0.05)
             machine.kill("agent")
         machine.wire.wait(0, TTL + 5, machine.appliance.log())
-        assert machine.wire.story(began) == ["x", "x"]
+        assert machine.wire.describe_changes(began) == ["x", "x"]
         until(lambda: any("agents crashed 5 times" in each for each in problems(machine)), 5, 0.1)
 
 

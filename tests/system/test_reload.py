@@ -23,8 +23,8 @@ from support.reloads import (
     assert_stays,
     count_updates,
     edit_profile,
-    foreground,
     read_instance,
+    run_foreground,
     run_reload,
 )
 
@@ -220,7 +220,7 @@ def test_a_stop_during_a_reload_stops(tmp_path: Path, form: str) -> None:
     """SIGTERM during a reload ends the agent in order; no successor starts."""
     with contextlib.ExitStack() as stack:
         if form == "foreground":
-            one = stack.enter_context(foreground(tmp_path))
+            one = stack.enter_context(run_foreground(tmp_path))
         else:
             stack.enter_context(own_network())
             one = stack.enter_context(Appliance(tmp_path, ttl=2))
@@ -269,7 +269,7 @@ def collect(systemd: socket.socket, received: list[str]) -> None:
 
 def test_in_the_foreground_the_speaker_outlives_a_reload(tmp_path: Path) -> None:
     """The new agent adopts the same ExaBGP without an UPDATE, and it still ends with the agent."""
-    with foreground(tmp_path) as one:
+    with run_foreground(tmp_path) as one:
         assert one.agent is not None
         before, speaker = (
             count_updates(one),

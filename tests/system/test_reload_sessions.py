@@ -15,8 +15,8 @@ from support.peer import Peer
 from support.reloads import (
     count_updates,
     edit_profile,
-    foreground,
     read_instance,
+    run_foreground,
     run_reload,
     speaker_settled,
 )
@@ -142,7 +142,7 @@ def test_a_speaker_that_is_stopped_says_cease(appliance: Appliance) -> None:
 
 def test_in_the_foreground_it_withdraws_first(tmp_path: Path) -> None:
     """The withdrawal is sent before the Cease."""
-    with foreground(tmp_path) as one:
+    with run_foreground(tmp_path) as one:
         assert one.agent is not None
         one.agent.terminate()
         assert one.agent.wait(15) == 0

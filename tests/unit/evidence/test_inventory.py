@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from anycastd.evidence.haproxy.inventory import InventoryError, read_inventory
-from support.haproxy import HAProxy, drip, free_port, impostor, running, without_capability
+from support.haproxy import (
+    HAProxy,
+    answer_slowly,
+    free_port,
+    replace_haproxy,
+    run_haproxy,
+    without_capability,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -33,7 +40,7 @@ backend web
     server s2 [::1]:9 check
 backend empty
 """
-    with running(tmp_path, body) as it:
+    with run_haproxy(tmp_path, body) as it:
         yield it
 
 
@@ -74,7 +81,7 @@ def test_a_hung_haproxy(haproxy: HAProxy) -> None:
 @pytest.mark.parametrize(
     ("serve", "message"),
     [
-        (drip, "no answer within 0.5 s"),
+        (answer_slowly, "no answer within 0.5 s"),
         (lambda it, _: it.sendall(b"hello: there\n"), "not an answer of HAProxy"),
     ],
     ids=["drip", "garbage"],
@@ -84,7 +91,7 @@ def test_somebody_else_on_the_socket(
 ) -> None:
     """A program that drips does not hold us; one that says something else is named."""
     path = tmp_path / "s"
-    with impostor(path, serve):
+    with replace_haproxy(path, serve):
         began = time.monotonic()
         with pytest.raises(InventoryError, match=message):
             read_inventory(str(path), 0.5)

@@ -20,7 +20,7 @@ from anycastd.evidence.sources import Evidence
 from anycastd.profile.model import Profile
 from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
-from support.haproxy import HAProxy, Web, free_port, running, until
+from support.haproxy import HAProxy, Web, free_port, run_haproxy, until
 from support.profiles import profile
 from support.snapshots import NO, UNPROVED, YES, query, server, snapshot
 
@@ -62,7 +62,7 @@ backend web
     server small 127.0.0.1:{webs[0].port} check inter 100ms weight 10
     server large 127.0.0.1:{webs[1].port} check inter 100ms weight 90
 """
-    with running(tmp_path, body) as found:
+    with run_haproxy(tmp_path, body) as found:
         until(lambda: found.status("web/large") == "UP L4OK")
         until(lambda: found.status("web/small") == "UP L4OK")
         yield found
@@ -151,7 +151,7 @@ backend web
     below = {"sessions_below": 4, "queue_below": 3}[limit]
     tight = watched((HEALTHY, f"healthy: {{backend: web, {limit}: {below}}}"))
     loose = watched((HEALTHY, f"healthy: {{backend: web, {limit}: {below + 1}}}"))
-    with running(tmp_path, body) as haproxy:
+    with run_haproxy(tmp_path, body) as haproxy:
         assert verdict(haproxy, tight).healthy.truth is TRUE
         clients = [socket.create_connection(("127.0.0.1", haproxy.port)) for _ in range(4)]
         for client in clients:

@@ -21,7 +21,7 @@ from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
 from anycastd.evidence.haproxy.stats import MalformedAnswerError, TruncatedAnswerError, parse_answer
 from captures.states import EXPECTED, LOOK, States
-from support.haproxy import running
+from support.haproxy import run_haproxy
 from support.snapshots import query
 
 CAPTURES = Path(__file__).resolve().parents[2] / "captures"
@@ -99,7 +99,7 @@ def test_right_after_the_start_nothing_is_proved_but_by_a_check(version: str) ->
 def test_every_state_of_the_haproxy_here(tmp_path: Path) -> None:
     """The HAProxy of this machine (or of ``HAPROXY``) shows the states as the captures do."""
     states = States()
-    with running(tmp_path, states.body) as haproxy:
+    with run_haproxy(tmp_path, states.body) as haproxy:
         states.settle(haproxy)
         text = haproxy.ask(LOOK)
     snapshot = parse_answer(text, 0.0, EVERYTHING)
@@ -232,7 +232,7 @@ def test_many_names_are_one_question() -> None:
 def test_a_real_haproxy_answers_by_number_as_it_does_in_full(tmp_path: Path) -> None:
     """Both questions give the same, also where a frontend and a backend share their name."""
     states = States()
-    with running(tmp_path, states.body) as haproxy:
+    with run_haproxy(tmp_path, states.body) as haproxy:
         states.settle(haproxy)
         whole = parse_answer(haproxy.ask(build_request(EVERYTHING).strip()), 0.0, EVERYTHING)
         again = build_request(query(BACKENDS | {"nowhere"}, FRONTENDS), whole)

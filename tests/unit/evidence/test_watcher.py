@@ -21,12 +21,12 @@ from support.haproxy import (
     HEAD,
     HAProxy,
     Web,
-    drip,
-    flood,
+    answer_fast,
+    answer_slowly,
     free_port,
-    impostor,
     one_backend,
-    running,
+    replace_haproxy,
+    run_haproxy,
     until,
 )
 from support.snapshots import query
@@ -158,7 +158,10 @@ def test_a_hung_haproxy_that_dies_is_gone_at_once(haproxy: HAProxy) -> None:
 def test_a_short_stats_timeout_is_no_harm(tmp_path: Path, web: Web) -> None:
     """`stats timeout` ends idle streams: no loss, no busy loop, and events still come."""
     head = HEAD.replace("stats maxconn 50", "stats maxconn 50\n    stats timeout 50ms")
-    with running(tmp_path, one_backend(web), head) as haproxy, Watching(haproxy.socket) as watching:
+    with (
+        run_haproxy(tmp_path, one_backend(web), head) as haproxy,
+        Watching(haproxy.socket) as watching,
+    ):
         watching.until(Snapshot, up)
         began, start = time.monotonic(), len(watching.seen)
         until(lambda: time.monotonic() > began + 1)
@@ -252,7 +255,7 @@ def test_a_haproxy_that_takes_no_more_connections_is_gone(tmp_path: Path, web: W
     """
     web.answer = None
     with (
-        running(tmp_path, one_backend(web, "    option abortonclose")) as haproxy,
+        run_haproxy(tmp_path, one_backend(web, "    option abortonclose")) as haproxy,
         Watching(haproxy.socket) as watching,
         socket.create_connection(("127.0.0.1", haproxy.port)) as client,
     ):
@@ -279,7 +282,7 @@ def test_without_events_it_polls_and_says_why(
 ) -> None:
     """No ring, or a HAProxy without it: changes are found every `poll` seconds, with the remedy."""
     with (
-        running(tmp_path, one_backend(web), head) as haproxy,
+        run_haproxy(tmp_path, one_backend(web), head) as haproxy,
         Watching(haproxy.socket, ring=ring, poll=0.1) as watching,
     ):
         watching.until(Snapshot, lambda seen: message in seen.polling, 2)
@@ -298,7 +301,7 @@ def test_a_ring_that_a_reload_brings_is_heard(tmp_path: Path, web: Web) -> None:
     """The operator adds the lines that `status` asked for: from the reload on events come."""
     head = HEAD.replace("ring anycastd\n", "ring other\n").replace("ring@anycastd", "ring@other")
     with (
-        running(tmp_path, one_backend(web), head) as haproxy,
+        run_haproxy(tmp_path, one_backend(web), head) as haproxy,
         Watching(haproxy.socket, poll=0.1, interval=1) as watching,
     ):
         watching.until(Snapshot, lambda seen: bool(seen.polling), 2)
@@ -317,7 +320,7 @@ backend web
 backend checks
     server s1 127.0.0.1:{web.port} check inter 100ms
 """
-    with running(tmp_path, config) as haproxy, Watching(haproxy.socket) as watching:
+    with run_haproxy(tmp_path, config) as haproxy, Watching(haproxy.socket) as watching:
         assert up(watching.settled())
         web.stop()
         watching.until(Snapshot, down, 1.5)
@@ -326,7 +329,10 @@ backend checks
 def test_a_full_stats_socket_is_unreadable_never_gone(tmp_path: Path, web: Web) -> None:
     """HAProxy leaves the connection above `stats maxconn` without an answer: no one's death."""
     head = HEAD.replace("stats maxconn 50", "stats maxconn 5")
-    with running(tmp_path, one_backend(web), head) as haproxy, contextlib.ExitStack() as clients:
+    with (
+        run_haproxy(tmp_path, one_backend(web), head) as haproxy,
+        contextlib.ExitStack() as clients,
+    ):
         for _ in range(8):
             client = clients.enter_context(socket.socket(socket.AF_UNIX))
             client.connect(str(haproxy.socket))
@@ -359,8 +365,8 @@ def test_several_questions_at_a_busy_haproxy_cost_one_connection_each(haproxy: H
         (lambda it, _: it.sendall(b"HTTP/1.0 400 no\n\n"), "show info"),
         (lambda *_: None, "closed without an answer"),
         (lambda it, _: it.sendall(b"# pxname,svname\nweb,"), "ends too early"),
-        (drip, "no answer within 0.5 s"),
-        (flood, "more than 64 MiB"),
+        (answer_slowly, "no answer within 0.5 s"),
+        (answer_fast, "more than 64 MiB"),
     ],
     ids=["garbage", "silent", "half", "drip", "flood"],
 )
@@ -369,7 +375,7 @@ def test_what_is_not_haproxys_answer_is_unreadable(
 ) -> None:
     """Garbage, silence, half an answer, a drip and a flood: cannot see, in time, in bounds."""
     path = tmp_path / "s"
-    with impostor(path, serve), Watching(path, interval=0.5) as watching:
+    with replace_haproxy(path, serve), Watching(path, interval=0.5) as watching:
         seen = watching.until(Unreadable, timeout=3)
         assert message in seen.detail
         assert str(path) in seen.detail
@@ -392,7 +398,7 @@ def test_a_stream_that_ends_again_and_again_is_no_busy_loop(tmp_path: Path) -> N
             connection.sendall(answer)
 
     path = tmp_path / "s"
-    with impostor(path, serve), Watching(path) as watching:
+    with replace_haproxy(path, serve), Watching(path) as watching:
         watching.until(Snapshot)
         began, start = time.monotonic(), len(watching.seen)
         until(lambda: time.monotonic() > began + 1)
