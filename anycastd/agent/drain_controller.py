@@ -98,7 +98,7 @@ class DrainController:
         """Load the drains that go on, before the first pass: inherited ones, or those on disk.
 
         A file that holds no drains is quarantined.  Raises ValueError where the inherited text
-        holds no drains.
+        holds no drains, OverflowError where a number in either is too large for a float.
         """
         now = self._clock.now()
         loaded = self._file.load()

@@ -60,6 +60,7 @@ class StateFile:
 
         Returns the value and its age in seconds (time since boot, or wall time after a reboot);
         None if there is no file or it cannot be read.  A file that cannot be read is quarantined.
+        Raises OverflowError where one of its times is a whole number too large for a float.
         """
         remove_leftovers(self.path)
         try:

@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
     """Check every file, print every problem, and compare the profiles that can be used.
 
     Returns the exit code: 0, or 78 where a profile cannot be used or they do not fit together.
-    Raises ExitError where ExaBGP cannot read the path of this Python.
+    Raises ExitError where ExaBGP cannot read the path of this Python, OSError without /proc.
     """
     validations = {path: read_profile(path) for path in dict.fromkeys(args.files)}
     problems = [problem for each in validations.values() for problem in each.problems]

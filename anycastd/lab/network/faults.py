@@ -28,7 +28,10 @@ class Faults:
         self._idle_clients: Process | None = None
 
     def kill_web_servers(self, region: str, *names: str) -> float:
-        """Kill (SIGKILL) a region's web servers, or only those that are named."""
+        """Kill (SIGKILL) a region's web servers, or only those that are named.
+
+        Raises LabError if one of them does not run; then none is killed.
+        """
         web_servers = self._regions[region].web_servers
         return kill_processes([web_servers[name] for name in names or web_servers])
 
@@ -56,7 +59,7 @@ class Faults:
         return now
 
     def kill_haproxy(self, region: str) -> float:
-        """Kill (SIGKILL) HAProxy's master and worker."""
+        """Kill (SIGKILL) HAProxy's master and worker; raises LabError if it does not run."""
         return kill_processes([_require_started(self._regions[region].haproxy, region, "HAProxy")])
 
     def start_haproxy(self, region: str) -> float:
@@ -73,7 +76,7 @@ class Faults:
         return now
 
     def disconnect_idle_clients(self) -> float:
-        """Close the connections of ``connect_idle_clients``."""
+        """Close the connections of ``connect_idle_clients``; raises LabError if there are none."""
         return kill_processes([_require_started(self._idle_clients, "the client", "idle clients")])
 
 

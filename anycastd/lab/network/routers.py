@@ -231,7 +231,10 @@ def query_bird(control: Path, command: str) -> list[str]:
 
 
 def read_table(control: Path, network: str = f"{VIP}/32") -> tuple[TableRow, ...]:
-    """Return a router's routes to a network, ordered by next hop; raises as ``query_bird`` does."""
+    """Return a router's routes to a network, ordered by next hop.
+
+    Raises OSError when BIRD does not answer, LabError when it refuses.
+    """
     rows = _parse_rows(query_bird(control, f"show route {network} all"))
     return tuple(sorted(rows, key=lambda row: row.next_hop))
 
@@ -239,7 +242,7 @@ def read_table(control: Path, network: str = f"{VIP}/32") -> tuple[TableRow, ...
 def read_sessions(control: Path) -> dict[str, bool]:
     """Return whether each BGP session of a router is established: protocol name -> bool.
 
-    Raises as ``query_bird`` does.
+    Raises OSError when BIRD does not answer, LabError when it refuses.
     """
     found = (line.split() for line in query_bird(control, "show protocols"))
     return {

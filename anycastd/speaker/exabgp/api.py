@@ -187,6 +187,7 @@ class ApiConversation:
         """Return the facts in one line from ExaBGP: none where the line cannot be read.
 
         A line may hold no fact, or several: a summary shows that earlier commands get no answer.
+        Raises RecursionError for JSON that is nested too deeply, and nothing else.
         """
         line = line.strip()
         facts: tuple[Fact, ...] = ()

@@ -64,7 +64,8 @@ def main(arguments: list[str]) -> int:
 
     Returns ExaBGP's exit code, or one of ours where ExaBGP was not started: 2 for a wrong command
     line, 69 for an ExaBGP that is missing or unknown.  Raises ValueError where ``PARENT_VARIABLE``
-    holds no number.
+    holds no number, AttributeError where ExaBGP does not say its release, UnknownExabgpError where
+    it has no main.
     """
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m anycastd.speaker.exabgp.shim CONF\n")
