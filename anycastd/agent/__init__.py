@@ -3,12 +3,12 @@
 I/O:
 
     inbox             the newest value of every source; wakes the loop
-    lease_client      the agent's end of the lease
+    lease_client      client of the lease process
     history           every change of level, with what each stage took
     state_file        a file that outlives the agent
-    memory_store      what services have been through, kept for the next agent
+    memory_store      failures and last changes of services, kept for the next agent
     region_client     asks the agents of the other regions
-    drain_controller  drains as operators ask for them, kept and ended
+    drain_controller  begins, stores and ends drains, as operators ask for it
     control_client    asks an agent over its control socket, blocking
     connections       the open connections of a server, each served in a task
     control_server    the control socket
@@ -16,6 +16,6 @@ I/O:
     decision_loop     wait for news, run a pass, hand its result to the sinks
     answers           the answers to all requests, by name
     supervisor        a speaker as our child, for the foreground form
-    reload            judges what is on disk, then becomes it
+    reload            validates the code and the profile on disk, then executes them
     daemon            builds the parts, starts and stops them
 """

@@ -10,5 +10,5 @@ I/O:
     directory      the speaker's directory: lock, files, MD5 passwords
     rewrite        writes a running speaker's files for another profile
     foreign        finds ExaBGPs on this machine that are not ours
-    start          prepares the directory and becomes ExaBGP
+    start          prepares the directory and executes ExaBGP
 """

@@ -3,15 +3,15 @@
 I/O:
 
     run       the agent
-    speaker   becomes ExaBGP
-    check     everything that `run` does, short of starting
+    speaker   executes ExaBGP
+    check     does all that `run` does, without starting anything
     status    what is announced, and why
     explain   rules, caps, timers, and what comes next
-    return_   `anycastd return`: ends a hold-down
-    drain     leaves gently
+    return_   `anycastd return`: ends a hold-down, or the wait for a person
+    drain     takes services out gently
     undrain   ends a drain
-    reload    takes over the code and the profile on disk
+    reload    has the agent take over the code and the profile on disk
     loopback  puts the VIPs on the loopback, or removes them
-    bfd       becomes a BIRD that speaks BFD
+    bfd       executes a BIRD that speaks only BFD
     lab       rehearses a failover
 """
