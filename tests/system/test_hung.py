@@ -71,7 +71,7 @@ def test_an_agent_that_was_frozen_does_not_announce_what_it_saw_before(
         thawed = time.monotonic()
         appliance.agent.send_signal(signal.SIGCONT)
         until(lambda: "too_few_servers" in str(appliance.status()["services"]["web"]["reason"]), 5)
-        assert not wire.changes(thawed), wire.story(thawed)
+        assert not wire.changes(thawed), wire.describe_changes(thawed)
         for backend in appliance.backends:
             backend.start()
         appliance.wait_path(1)
