@@ -16,6 +16,6 @@ I/O:
     decision_loop     wait for news, run a pass, hand its result to the sinks
     answers           the answers to all requests, by name
     supervisor        a speaker as our child, for the foreground form
-    reload            validates the code and the profile on disk, then executes them
+    reload            has profile and code on disk checked, then executes them in this process
     daemon            builds the parts, starts and stops them
 """

@@ -29,7 +29,8 @@ RETRY_MIN, RETRY_MAX = 0.02, 0.5
 SHORT_CONNECTION = 1.0
 """Seconds; a connection that was shorter counts as a failure: wait before the next one."""
 ANSWER_TIMEOUT = 8.0
-"""Seconds of own time in which a Want must be answered; ExaBGP itself has 5, the hold time is 9."""
+"""Seconds of own time in which a Want must be answered: the lease process gives ExaBGP up to 5 s
+(1 s until it asks, 4 s for the answer), and the hold time is 9 s."""
 CHECK_INTERVAL = 1.0
 """Seconds between two checks of ANSWER_TIMEOUT."""
 

@@ -7,5 +7,5 @@ I/O:
     profile_file  reads profiles, and prints what is wrong with them
     show_plan     prints what a reload would change
     commands/     one file for each command
-    main          chooses the command; loads nothing else
+    main          chooses the command, and imports only that one
 """

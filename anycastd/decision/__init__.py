@@ -7,7 +7,7 @@ verdict        observations and a service's rules -> Verdict
 caps           the facts and waits that cap a level
 policy         the lowest cap is the level: Decision; its text explains the whole state machine
 region_report  what regions report to each other of a VIP: both ends of one format
-drains         what an operator drains, the guard, and the cap that follows
+drains         what an operator drains, the guard (does another region serve?), and the cap
 routes         levels -> the wanted routes of each neighbor
 pipeline       advance(): one pass; the only composition of the files above
 forecast       passes into the future on the same evidence: what comes next

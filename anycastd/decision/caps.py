@@ -122,9 +122,9 @@ def _collect_unhealthy(
         below = verdict.healthy
         yield Cap(Level.PREFERRED, reason, _describe(below), ends, CapSource.FALL, below.asked_at)
     elif steers:
-        yield _cap_from_finding(verdict.healthy, Level.DEGRADED, CapSource.HEALTHY)
+        yield _cap_from_finding(verdict.healthy, Level.DEGRADED, CapSource.UNHEALTHY)
     else:
-        cap = _cap_from_finding(verdict.healthy, Level.WITHDRAWN, CapSource.HEALTHY)
+        cap = _cap_from_finding(verdict.healthy, Level.WITHDRAWN, CapSource.UNHEALTHY)
         yield replace(cap, detail=cap.detail + _UNSTEERED)
 
 
@@ -164,11 +164,11 @@ def collect_waits(
         yield Cap(Level.STANDBY, Reason.SPACING, "", spaced, CapSource.SPACING)
     if not healthy.value:
         floor = Level.DEGRADED if steers else Level.WITHDRAWN
-        yield _cap_from_finding(verdict.healthy, floor, CapSource.HEALTH)
+        yield _cap_from_finding(verdict.healthy, floor, CapSource.HEALTH_RISE)
         return
     if now < (ends := healthy.began_at + timers.rise):
         floor = Level.DEGRADED if steers else Level.STANDBY
-        yield Cap(floor, Reason.NOT_HEALTHY_LONG, "", ends, CapSource.HEALTH)
+        yield Cap(floor, Reason.NOT_HEALTHY_LONG, "", ends, CapSource.HEALTH_RISE)
     if not steers and now < (proved := healthy.began_at + service.standby.after):
         yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
 
@@ -177,12 +177,12 @@ def _cap_from_finding(
     finding: Finding, level: Level, source: CapSource, ends_at: float | None = None
 ) -> Cap:
     reason = finding.reason
-    if source in _HEALTHY_SOURCES and reason is Reason.TOO_FEW_SERVERS:
+    if source in _OF_HEALTHY and reason is Reason.TOO_FEW_SERVERS:
         reason = Reason.BELOW_HEALTHY
     return Cap(level, reason, _describe(finding), ends_at, source, finding.asked_at)
 
 
-_HEALTHY_SOURCES = (CapSource.HEALTHY, CapSource.HEALTH)
+_OF_HEALTHY = (CapSource.UNHEALTHY, CapSource.HEALTH_RISE)
 
 
 def _describe(finding: Finding) -> str:

@@ -42,14 +42,14 @@ class CapSource(Enum):
     MAINTENANCE = (CapKind.FACT, Level.STANDBY, "the map of `maintenance` has the key")
     DRAIN = (CapKind.FACT, Level.STANDBY, "a drain (after its wait: withdrawn)")
     SESSIONS = (CapKind.FACT, Level.STANDBY, "no BGP session is up")
-    HEALTHY = (CapKind.FACT, Level.DEGRADED, "`healthy` is false for `degraded.fall`")
+    UNHEALTHY = (CapKind.FACT, Level.DEGRADED, "`healthy` is false for `degraded.fall`")
     UNKNOWN = (CapKind.WAIT, Level.WITHDRAWN, "`serve` is known again")
     PROOF = (CapKind.WAIT, Level.WITHDRAWN, "`serve` is true for `standby.after`")
     RISE = (CapKind.WAIT, Level.STANDBY, "`serve` is true, and a session up, for `return.rise`")
     HOLD_DOWN = (CapKind.WAIT, Level.STANDBY, "the hold-down is over, if the service failed before")
     MANUAL = (CapKind.WAIT, Level.STANDBY, "`anycastd return`, if it failed and `return` is manual")
     SPACING = (CapKind.WAIT, Level.STANDBY, "the last change is older than `return.spacing`")
-    HEALTH = (CapKind.WAIT, Level.DEGRADED, "`healthy` is true for `return.rise`")
+    HEALTH_RISE = (CapKind.WAIT, Level.DEGRADED, "`healthy` is true for `return.rise`")
     FALL = (CapKind.WAIT, Level.PREFERRED, "`healthy` is false; `fall` or `spacing` is not over")
 
     def __init__(self, kind: CapKind, level: Level, when: str) -> None:
@@ -60,4 +60,8 @@ class CapSource(Enum):
     @property
     def label(self) -> str:
         """Return the source's name in `anycastd explain` and in docs/policy.md."""
-        return self.name.lower().replace("_", "-")
+        return _LABELS.get(self.name) or self.name.lower().replace("_", "-")
+
+
+# Programs read these two in `anycastd explain --json`.
+_LABELS = {"UNHEALTHY": "healthy", "HEALTH_RISE": "health"}

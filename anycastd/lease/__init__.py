@@ -2,8 +2,8 @@
 
 commands     commands to a speaker and facts from it, in a form that any speaker can use
 messages     Want (agent -> lease) and Report (lease -> agent), as lines of JSON
-settings     lease.json, the lease process's only argument: both ends of the format
-effects      what the machine asks its process to do
+settings     lease.json, the lease process's only argument: both ends of the format; Settings
+effects      what the machine asks the lease process to do
 owner        which agent owns the lease; the ban on agents that crash in a loop
 neighbor     what the lease knows of one neighbor
 reconfigure  how a running speaker takes over other sessions, one at a time

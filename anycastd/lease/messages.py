@@ -19,7 +19,11 @@ from anycastd.bgp.route import Route, canonicalize
 from anycastd.bgp.session import Session
 
 VERSION = 1
-"""Version of all messages.  Fields are only ever added; unknown ones are ignored."""
+"""Version of all messages.  Fields are only ever added; unknown ones are ignored.
+
+A name in JSON never changes, since agent and lease process may be of different releases.  In Python
+``lapses`` is ``expirations`` and ``held`` is ``leased``.
+"""
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """Maximum size of a message in bytes; 10,000 routes need about 600 kB."""

@@ -5,7 +5,7 @@
 
 I/O:
 
-    rewrite_job    runs `rewrite` for the lease process and reads its answer
+    rewrite_job    starts `python -m anycastd.speaker.rewrite` for the lease process
     lease_process  the process that ExaBGP starts as its API child: lease.machine with its I/O
     directory      the speaker's directory: lock, files, MD5 passwords
     rewrite        writes a running speaker's files for another profile

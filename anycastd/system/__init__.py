@@ -4,7 +4,7 @@
 
 I/O:
 
-    clock         own time: it does not count the stalls of the process
+    clock         own time: a clock that stands still while this process cannot run
     parent_death  ends a process when its parent ends
     ticker        ticks own time in an asyncio loop
     systemd       what systemd is told of a service

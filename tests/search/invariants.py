@@ -37,7 +37,12 @@ TOLERANCE = 1e-6
 """Seconds by which sums of the same times may differ."""
 PREPENDS = {Level.PREFERRED: 0, Level.DEGRADED: 3, Level.STANDBY: 6}
 # The levels of these caps depend on the profile.
-_PROFILE_DEPENDENT = (CapSource.SERVE, CapSource.MAINTENANCE, CapSource.HEALTHY, CapSource.HEALTH)
+_PROFILE_DEPENDENT = (
+    CapSource.SERVE,
+    CapSource.MAINTENANCE,
+    CapSource.UNHEALTHY,
+    CapSource.HEALTH_RISE,
+)
 
 
 @dataclass(frozen=True, slots=True)

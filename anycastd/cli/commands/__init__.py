@@ -4,7 +4,7 @@ I/O:
 
     run       the agent
     speaker   executes ExaBGP
-    check     does all that `run` does, without starting anything
+    check     what `run` would decide and write
     status    what is announced, and why
     explain   rules, caps, timers, and what comes next
     return_   `anycastd return`: ends a hold-down, or the wait for a person

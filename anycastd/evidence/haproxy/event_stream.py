@@ -83,6 +83,7 @@ class EventStream:
             self._sock.close()
 
     def _receive(self) -> None:
+        """Read what HAProxy sent, and wake the watcher if an event asks for a look."""
         try:
             data = self._sock.recv(MAX_LINE)
         except BlockingIOError:

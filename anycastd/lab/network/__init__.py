@@ -6,7 +6,7 @@ I/O:
     namespaces     processes in network namespaces, and their end
     topology       regions, routers and links
     routers        BIRD and its tables
-    adapt          the shipped profiles and HAProxy file, adapted to the network
+    adapt          the shipped profiles and haproxy.cfg -> those of the rehearsal network
     appliance      one region's HAProxy, agent and speaker
     faults         what is broken
     route_monitor  the far router's routes, as they change

@@ -2,7 +2,7 @@
 
 sections    what several rules share: access to a profile's sections, constants of the clouds
 bgp         AS numbers, addresses, sessions
-services    HAProxy, VIPs, levels, times
-conditions  conditions, limits, maintenance, steering
+services    HAProxy's sockets and polling, VIPs, next hops, levels, times, self-tests
+conditions  the conditions `serve` and `healthy`, limits, maintenance, prepends that do not steer
 drains      times of drains, the list of regions
 """

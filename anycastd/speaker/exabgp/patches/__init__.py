@@ -6,5 +6,6 @@ I/O:
     session    a Cease before a connection is closed; plain route refresh only
     api_child  an API child that dies or hangs
     reload     a reload is never forgotten, is reported, and sends nothing again
-    queue      only the newest command about a route is sent, in large batches, also at the end
+    queue      of a route only the newest command is sent; commands are taken in large batches;
+               before ExaBGP ends, it sends what is queued
 """
