@@ -14,9 +14,9 @@ One event, from HAProxy's socket to the UPDATE (ten functions, in this order):
         one pass: decision/pipeline.advance(profile, memory, inputs, now)
    6  decision/verdict                judge_service
         Snapshot and rules -> Findings (true, false, unknown) -> Verdict
-   7  decision/policy                 decide
+   7  decision/policy                 decide_level
         every cap, the lowest one is the level; each with a named Reason
-   8  decision/routes                 wanted_routes
+   8  decision/routes                 build_wanted_routes
         level -> one route for each neighbor, or none
    9  agent/lease_client              LeaseClient.renew
         Want: the whole set, for ttl seconds; nothing else renews the lease

@@ -36,7 +36,7 @@ def _draw_lines() -> Iterator[str]:
 def _draw_rows(margin: str, kind: CapKind, level: Level) -> Iterator[str]:
     for source in CapSource:
         if (source.kind, source.level) == (kind, level):
-            yield f"{margin}    {source.label.ljust(WIDTH)}  {source.when}"
+            yield f"{margin}    {source.label.ljust(WIDTH)}  {source.condition}"
 
 
 def insert_picture(page: str) -> str:

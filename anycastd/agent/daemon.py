@@ -327,7 +327,7 @@ class Daemon:
         instance = self.profile.haproxy[name]
         return Watcher(
             instance,
-            Query.of(self.profile.services.values(), name),
+            Query.from_services(self.profile.services.values(), name),
             clock=self.clock,
             emit=lambda observation: self.inbox.store_observation(name, observation),
             interval=min(instance.deadline / 3, self.profile.ttl / 4),

@@ -28,11 +28,11 @@ from typing import Any, Protocol
 from anycastd.agent.region_client import RegionClient
 from anycastd.agent.state_file import StateFile
 from anycastd.decision.drains import (
-    ALL,
-    STOP,
+    AGENT_STOP,
+    ALL_SERVICES,
     Drain,
-    Table,
-    another_region_serves,
+    DrainTable,
+    check_other_regions,
     dump_drains,
     load_drains,
     needs_region_reports,
@@ -66,7 +66,7 @@ class DrainInbox(Protocol):
     ``drains`` maps key -> Drain, ``region_reports`` maps region name -> report.
     """
 
-    drains: Table
+    drains: DrainTable
     region_reports: Mapping[str, RegionReport]
 
     def wake(self) -> None:
@@ -102,7 +102,7 @@ class DrainController:
         """
         now = self._clock.now()
         loaded = self._file.load()
-        table: Table = {}
+        table: DrainTable = {}
         if loaded is not None:
             value, age = loaded
             try:
@@ -184,7 +184,7 @@ class DrainController:
                 return _refuse("unknown", text)
             stopping = arguments.get("stopping") is True
             table = self._inbox.drains
-            key = STOP if stopping else service or ALL
+            key = AGENT_STOP if stopping else service or ALL_SERVICES
             if key in table:
                 if stopping:
                     return self._reply([], stop=self._profile.drain.stop)
@@ -210,7 +210,7 @@ class DrainController:
         async with self._one_command:
             service = arguments.get("service")
             table = self._inbox.drains
-            keys = {str(service)} if service is not None else {ALL, STOP}
+            keys = {str(service)} if service is not None else {ALL_SERVICES, AGENT_STOP}
             ended = [drain for key, drain in table.items() if key in keys]
             if not ended:
                 _, fault = self._find_service(arguments)
@@ -267,7 +267,7 @@ class DrainController:
             if self._level(name) is Level.WITHDRAWN:
                 continue
             service = self._profile.services[name]
-            guard = another_region_serves(self._profile, service, reports, after, now)
+            guard = check_other_regions(self._profile, service, reports, after, now)
             if not guard.serves:
                 return (
                     f"{name}: no other region is known to serve ({guard.detail}); bring one back, "
@@ -307,7 +307,7 @@ class DrainController:
         if not (self._profile.regions or drain.force):
             yield "no `regions` in the profile: it is not known whether another region serves"
 
-    def _describe_end(self, ended: Iterable[Drain], rest: Table) -> Iterator[str]:
+    def _describe_end(self, ended: Iterable[Drain], rest: DrainTable) -> Iterator[str]:
         """Say what becomes of each service for which a drain has ended."""
         for drain in ended:
             yield f"the drain of {drain.scope} has ended ({_describe_origin(drain)})"
@@ -348,7 +348,7 @@ class DrainController:
 
     # The table, the disk, the other regions -------------------------------------------------------
 
-    async def _apply(self, table: Table) -> None:
+    async def _apply(self, table: DrainTable) -> None:
         """Put the table into the inbox and wait for a pass, so that the status shows its effect."""
         self._inbox.drains = table
         # What is on disk may be older: a pass may have changed the table meanwhile.
@@ -359,7 +359,7 @@ class DrainController:
             async with asyncio.timeout(PASS_TIMEOUT):
                 await self._pass_done.wait()
 
-    async def _save(self, table: Table) -> list[str]:
+    async def _save(self, table: DrainTable) -> list[str]:
         """Write the table to disk; returns warnings for the operator."""
         if await self._file.save(dump_drains(table, self._clock.now())):
             return [self._describe_unsaved()]

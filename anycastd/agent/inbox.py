@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 
-from anycastd.decision.drains import Table
+from anycastd.decision.drains import DrainTable
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState
 from anycastd.decision.region_report import RegionReport
 from anycastd.evidence.haproxy.snapshot import Observation
@@ -33,7 +33,7 @@ class Inbox:
         self.lease = LeaseView()
         self.self_tests: dict[str, Probe] = {}
         self.returned_at: dict[str, float] = {}
-        self.drains: Table = {}
+        self.drains: DrainTable = {}
         self.region_reports: Mapping[str, RegionReport] = {}
         self._news = asyncio.Event()
 

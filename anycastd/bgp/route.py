@@ -44,7 +44,7 @@ class Route:
         return (self.neighbor, self.prefix)
 
 
-def canonicalize(route: Route) -> Route:
+def canonicalize_route(route: Route) -> Route:
     """Return the route in the form that ExaBGP prints: short addresses, sorted communities.
 
     Standard communities (``65010:100``, RFC 1997) come first, then large ones (``65010:1:2``, RFC

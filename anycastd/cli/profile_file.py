@@ -6,7 +6,7 @@ from pathlib import Path
 
 from anycastd.cli.output import print_error
 from anycastd.profile.model import Profile
-from anycastd.profile.validate import Validation, validate
+from anycastd.profile.validate import Validation, validate_profile
 
 
 def read_text(path: str) -> str | None:
@@ -23,12 +23,12 @@ def read_text(path: str) -> str | None:
 def read_profile(path: str) -> Validation:
     """Read and validate one profile; the result is empty if the file cannot be read."""
     text = read_text(path)
-    return Validation(None, ()) if text is None else validate(text, path)
+    return Validation(None, ()) if text is None else validate_profile(text, path)
 
 
 def validate_text(text: str, path: str) -> Profile | None:
     """Validate a profile's text and print every problem; None if the profile cannot be used."""
-    validation = validate(text, path)
+    validation = validate_profile(text, path)
     for problem in validation.problems:
         print_error(str(problem))
     return validation.profile

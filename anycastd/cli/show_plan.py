@@ -12,7 +12,7 @@ from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.cli.output import print_error
 from anycastd.cli.profile_file import load_profile
-from anycastd.profile.validate import validate
+from anycastd.profile.validate import validate_profile
 from anycastd.system.exit_codes import DONE, EX_CONFIG
 from anycastd.views.reload_plan import ReloadPlan, SessionChange, plan_reload
 
@@ -27,7 +27,7 @@ def show_plan(running: Mapping[str, Any]) -> int:
     if new is None:
         print_error("anycastd: a reload would be refused")
         return EX_CONFIG
-    old = validate(running["text"], running["profile"]).profile
+    old = validate_profile(running["text"], running["profile"]).profile
     if old is None:
         print_error(
             "anycastd: the code on disk cannot read the profile that is running, so the two cannot "

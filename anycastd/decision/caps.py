@@ -54,7 +54,7 @@ class Cap:
     asked_at: float | None = None
 
 
-def hold_down_time(service: Service, failures: int) -> float:
+def compute_hold_down(service: Service, failures: int) -> float:
     """Compute the hold-down in seconds after ``failures`` failures in a row.
 
     It doubles with each failure, up to ``return.hold_down_max`` of the profile; it is 0 without a
@@ -158,7 +158,7 @@ def collect_waits(
     if failed_at is not None and (returned_at is None or returned_at < failed_at):
         if timers.manual:
             yield Cap(Level.STANDBY, Reason.MANUAL, source=CapSource.MANUAL)
-        elif now < (ends := failed_at + hold_down_time(service, memory.failures)):
+        elif now < (ends := failed_at + compute_hold_down(service, memory.failures)):
             yield Cap(Level.STANDBY, Reason.HOLD_DOWN, "", ends, CapSource.HOLD_DOWN)
     if memory.changed_at is not None and now < (spaced := memory.changed_at + timers.spacing):
         yield Cap(Level.STANDBY, Reason.SPACING, "", spaced, CapSource.SPACING)

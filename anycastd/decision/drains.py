@@ -36,9 +36,9 @@ from anycastd.decision.region_report import REPORT_MAX_AGE, RegionReport, clean_
 from anycastd.profile.model import Profile, Service
 from anycastd.reasons import Reason
 
-ALL = "*"
+ALL_SERVICES = "*"
 """Key of the drain of all services in the table of drains."""
-STOP = "*stop"
+AGENT_STOP = "*stop"
 """Key of the drain for a stop of the agent in the table of drains."""
 REPORT_LIFETIME = 5.0
 """Seconds (own time) after its request for which a report of another region counts."""
@@ -82,7 +82,7 @@ class Drain:
     @property
     def key(self) -> str:
         """Return the key in the table: one drain for each service, one of all, one for a stop."""
-        return STOP if self.stopping else self.service or ALL
+        return AGENT_STOP if self.stopping else self.service or ALL_SERVICES
 
     @property
     def scope(self) -> str:
@@ -94,7 +94,7 @@ class Drain:
         return self.service in (None, service)
 
 
-Table = Mapping[str, Drain]
+DrainTable = Mapping[str, Drain]
 """All drains: ``Drain.key`` -> Drain."""
 
 
@@ -126,7 +126,7 @@ class GuardVerdict:
 # The guard ---------------------------------------------------------------------------------------
 
 
-def another_region_serves(
+def check_other_regions(
     profile: Profile,
     service: Service,
     reports: Mapping[str, RegionReport],
@@ -196,7 +196,7 @@ def _is_outranked(
     return False
 
 
-def needs_region_reports(profile: Profile, table: Table) -> bool:
+def needs_region_reports(profile: Profile, table: DrainTable) -> bool:
     """Return whether a drain needs reports of the other regions now.
 
     It does until it has withdrawn all services that it covers, unless the guard is not asked.
@@ -213,13 +213,13 @@ def needs_region_reports(profile: Profile, table: Table) -> bool:
 
 def advance_drains(
     profile: Profile,
-    table: Table,
+    table: DrainTable,
     levels: Mapping[str, Level],
     reports: Mapping[str, RegionReport],
     now: float,
     *,
     unsteered: Container[str] = (),
-) -> tuple[Table, Mapping[str, tuple[DrainEffect, ...]]]:
+) -> tuple[DrainTable, Mapping[str, tuple[DrainEffect, ...]]]:
     """Advance all drains in one pass at ``now`` (own time, seconds).
 
     ``levels``: service name -> its level before the pass, where known.  ``reports``: region name ->
@@ -260,7 +260,7 @@ def _ask_guard(
 ) -> GuardVerdict:
     if drain.force or drain.stopping:
         return GuardVerdict(True, "forced: no other region was asked")
-    verdict = another_region_serves(profile, service, reports, drain.began_at, now)
+    verdict = check_other_regions(profile, service, reports, drain.began_at, now)
     if not verdict.serves and _is_outranked(profile, service, reports, drain.began_at, now):
         return GuardVerdict(True, "a region that is listed after this one stays")
     return verdict
@@ -281,7 +281,7 @@ def _effect_on(name: str, drain: Drain, guard: GuardVerdict | None, *, steers: b
     return DrainEffect(drain, DrainPhase.LONGER_PATH, cap, drain.began_at)
 
 
-def wake_times(table: Table) -> Iterator[float]:
+def iter_end_times(table: DrainTable) -> Iterator[float]:
     """Yield the times (own time) at which drains end by themselves."""
     return (drain.ends_at for drain in table.values() if drain.ends_at is not None)
 
@@ -289,7 +289,7 @@ def wake_times(table: Table) -> Iterator[float]:
 # Across a restart --------------------------------------------------------------------------------
 
 
-def dump_drains(table: Table, now: float) -> list[dict[str, Any]]:
+def dump_drains(table: DrainTable, now: float) -> list[dict[str, Any]]:
     """Convert the drains that outlive this agent into JSON values.
 
     Times become seconds before or after ``now`` (own time).  Drains for a stop are left out.

@@ -22,7 +22,7 @@ class ForecastStep:
     decision: Decision
 
 
-def forecast(
+def forecast_levels(
     profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now: float, ahead: float
 ) -> dict[str, tuple[ForecastStep, ...]]:
     """Run passes from ``now`` (own time) on for ``ahead`` seconds, always on the same evidence.
@@ -38,7 +38,7 @@ def forecast(
         for name, report in inputs.region_reports.items()
     }
     inputs = replace(
-        inputs, evidence=inputs.evidence.refreshed(now + ahead), region_reports=reports
+        inputs, evidence=inputs.evidence.with_asked_at(now + ahead), region_reports=reports
     )
     for _ in range(MAX_STEPS):
         step = advance(profile, memory, inputs, at)

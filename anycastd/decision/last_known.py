@@ -20,7 +20,7 @@ class LastKnown:
     unknown_began_at: float | None = None
 
 
-NEVER = LastKnown()
+NEVER_KNOWN = LastKnown()
 """A condition that was never known."""
 
 
@@ -37,7 +37,7 @@ def update_from_finding(
     `Finding.believe_then`.  Returns the same object if nothing changed.
     """
     if finding.truth is not _UNKNOWN:
-        return update(last, finding.truth is _TRUE, now)
+        return update_from_value(last, finding.truth is _TRUE, now)
     if last.unknown_began_at is None:
         last = replace(last, unknown_began_at=now)
     if not is_expired(last, believe_for, now):
@@ -48,7 +48,7 @@ def update_from_finding(
     return LastKnown(believed, now, last.unknown_began_at)
 
 
-def update(last: LastKnown, value: bool | None, now: float) -> LastKnown:
+def update_from_value(last: LastKnown, value: bool | None, now: float) -> LastKnown:
     """Update the last known value from ``value``, at ``now`` (own time); None changes nothing.
 
     Returns the same object if nothing changed.

@@ -32,7 +32,7 @@ class CapKind(Enum):
 class CapSource(Enum):
     """Source of a cap: everything that can cap a level.
 
-    ``kind``: fact or wait.  ``level``: the level at which it caps.  ``when``: text for
+    ``kind``: fact or wait.  ``level``: the level at which it caps.  ``condition``: text for
     docs/policy.md; for a fact it says when the cap applies, for a wait when it is over.
     """
 
@@ -52,10 +52,10 @@ class CapSource(Enum):
     HEALTH_RISE = (CapKind.WAIT, Level.DEGRADED, "`healthy` is true for `return.rise`")
     FALL = (CapKind.WAIT, Level.PREFERRED, "`healthy` is false; `fall` or `spacing` is not over")
 
-    def __init__(self, kind: CapKind, level: Level, when: str) -> None:
+    def __init__(self, kind: CapKind, level: Level, condition: str) -> None:
         self.kind = kind
         self.level = level
-        self.when = when
+        self.condition = condition
 
     @property
     def label(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anycastd.decision.last_known import NEVER, LastKnown
+from anycastd.decision.last_known import NEVER_KNOWN, LastKnown
 from anycastd.decision.levels import Level
 
 
@@ -26,10 +26,10 @@ class Memory:
     level_began_at: float = 0.0
     changed_at: float | None = None
     adopted: bool = False
-    serve: LastKnown = NEVER
-    healthy: LastKnown = NEVER
-    sessions: LastKnown = NEVER
-    maintenance: LastKnown = NEVER
+    serve: LastKnown = NEVER_KNOWN
+    healthy: LastKnown = NEVER_KNOWN
+    sessions: LastKnown = NEVER_KNOWN
+    maintenance: LastKnown = NEVER_KNOWN
     failures: int = 0
     failed_at: float | None = None
     returned_at: float | None = None

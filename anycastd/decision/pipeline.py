@@ -13,12 +13,12 @@ from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.decision import drains as draining
 from anycastd.decision.caps import Context
-from anycastd.decision.drains import DrainEffect, Table
+from anycastd.decision.drains import DrainEffect, DrainTable
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
-from anycastd.decision.policy import Decision, Transition, decide
+from anycastd.decision.policy import Decision, Transition, decide_level
 from anycastd.decision.region_report import RegionReport
-from anycastd.decision.routes import index_by_prefix, leased_level, wanted_routes
+from anycastd.decision.routes import build_wanted_routes, find_leased_level, index_by_prefix
 from anycastd.decision.verdict import judge_service
 from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import Report
@@ -64,7 +64,7 @@ class Inputs:
     evidence: Evidence = field(default_factory=Evidence)
     vips: Mapping[str, VipState] = field(default_factory=dict)
     lease: LeaseView = LeaseView()
-    drains: Table = field(default_factory=dict)
+    drains: DrainTable = field(default_factory=dict)
     region_reports: Mapping[str, RegionReport] = field(default_factory=dict)
     returned_at: Mapping[str, float] = field(default_factory=dict)
     frozen_until: float | None = None
@@ -85,7 +85,7 @@ class PassResult:
     wanted: tuple[Route, ...] | None
     decisions: Mapping[str, Decision]
     wake_at: float | None
-    drains: Table = field(default_factory=dict)
+    drains: DrainTable = field(default_factory=dict)
     drain_effects: Mapping[str, tuple[DrainEffect, ...]] = field(default_factory=dict)
 
     @property
@@ -126,14 +126,14 @@ def advance(
             frozen_until=inputs.frozen_until,
         )
         before = memory.get(name) or Memory(level_began_at=now)
-        decisions[name], remembered[name] = decide(service, verdict, context, before, now)
+        decisions[name], remembered[name] = decide_level(service, verdict, context, before, now)
     wake = [d.wake_at for d in decisions.values() if d.wake_at is not None]
-    wake += draining.wake_times(going)
+    wake += draining.iter_end_times(going)
     levels = [(profile.services[name], d.level) for name, d in decisions.items()]
     ready = complete and inputs.lease.leased is not None
     return PassResult(
         memory=remembered,
-        wanted=wanted_routes(profile, levels, effects) if ready else None,
+        wanted=build_wanted_routes(profile, levels, effects) if ready else None,
         decisions=decisions,
         wake_at=min(wake, default=None),
         drains=going,
@@ -164,7 +164,9 @@ def _adopting(
     if leased is None or not new:
         return {}
     routes = index_by_prefix(leased)
-    return {each.name: leased_level(profile, each, routes.get(each.prefix, ())) for each in new}
+    return {
+        each.name: find_leased_level(profile, each, routes.get(each.prefix, ())) for each in new
+    }
 
 
 def _sessions(lease: LeaseView) -> bool | None:

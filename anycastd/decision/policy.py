@@ -48,7 +48,12 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from anycastd.decision.caps import Cap, Context, collect_facts, collect_waits
-from anycastd.decision.last_known import LastKnown, believed_until, update, update_from_finding
+from anycastd.decision.last_known import (
+    LastKnown,
+    believed_until,
+    update_from_finding,
+    update_from_value,
+)
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.verdict import Verdict
@@ -98,7 +103,7 @@ class Decision(NamedTuple):
     transition: Transition | None = None
 
 
-def decide(
+def decide_level(
     service: Service, verdict: Verdict, context: Context, memory: Memory, now: float
 ) -> tuple[Decision, Memory]:
     """Decide the level of ``service`` at ``now`` (own time, seconds).
@@ -162,16 +167,16 @@ def _update_memory(verdict: Verdict, context: Context, memory: Memory, now: floa
     """Update the memory from the evidence; return the same object if nothing is new."""
     if context.vip_present is False:
         # Without its VIP the service cannot serve, whatever HAProxy shows: that is a failure.
-        serve = update(memory.serve, value=False, now=now)
+        serve = update_from_value(memory.serve, value=False, now=now)
     else:
         serve = update_from_finding(memory.serve, verdict.serve, verdict.believe_for, now)
     healthy = update_from_finding(memory.healthy, verdict.healthy, verdict.believe_for, now)
-    sessions = update(memory.sessions, context.session_up, now)
+    sessions = update_from_value(memory.sessions, context.session_up, now)
     maintenance = memory.maintenance
     if verdict.maintenance is None:
-        maintenance = update(maintenance, value=False, now=now)
+        maintenance = update_from_value(maintenance, value=False, now=now)
     elif verdict.maintenance.truth is not Truth.UNKNOWN:
-        maintenance = update(maintenance, verdict.maintenance.truth is Truth.FALSE, now)
+        maintenance = update_from_value(maintenance, verdict.maintenance.truth is Truth.FALSE, now)
     returned_at = memory.returned_at if context.returned_at is None else context.returned_at
     if (
         serve is memory.serve

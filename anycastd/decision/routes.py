@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from functools import lru_cache
 
-from anycastd.bgp.route import Route, canonicalize
+from anycastd.bgp.route import Route, canonicalize_route
 from anycastd.decision.levels import Level
 from anycastd.profile.model import Neighbor, Profile, Service
 
@@ -18,7 +18,7 @@ GRACEFUL_SHUTDOWN = "65535:0"
 """The community of a route that is about to be withdrawn (GRACEFUL_SHUTDOWN, RFC 8326)."""
 
 
-def wanted_routes(
+def build_wanted_routes(
     profile: Profile, levels: Iterable[tuple[Service, Level]], draining: Container[str] = ()
 ) -> tuple[Route, ...]:
     """Build all wanted routes: each announced service's VIP for each neighbor, in this order.
@@ -64,12 +64,12 @@ def build_route(
     if draining and neighbor.graceful_shutdown:
         communities = (*communities, GRACEFUL_SHUTDOWN)
     next_hop = neighbor.next_hop or service.next_hop or neighbor.local_address
-    path = (profile.bgp.local_as,) * path_length(service, level, neighbor)
+    path = (profile.bgp.local_as,) * compute_path_length(service, level, neighbor)
     written = Route(str(neighbor.address), service.prefix, str(next_hop), path, med, communities)
-    return canonicalize(written)  # so that it can be compared with what ExaBGP reports
+    return canonicalize_route(written)  # so that it can be compared with what ExaBGP reports
 
 
-def wanted_path(profile: Profile, service: Service, level: Level) -> tuple[int, ...] | None:
+def build_wanted_path(profile: Profile, service: Service, level: Level) -> tuple[int, ...] | None:
     """Build the AS path of ``service`` at ``level``, without the prepends of a neighbor.
 
     Returns None for the level WITHDRAWN.
@@ -79,7 +79,7 @@ def wanted_path(profile: Profile, service: Service, level: Level) -> tuple[int, 
     return (profile.bgp.local_as,) * (1 + count_prepends(service, level))
 
 
-def path_length(service: Service, level: Level, neighbor: Neighbor) -> int:
+def compute_path_length(service: Service, level: Level, neighbor: Neighbor) -> int:
     """Compute the length (ASNs) of the AS path of ``service`` at ``level`` for one neighbor.
 
     Raises ValueError for the level WITHDRAWN.
@@ -106,7 +106,7 @@ def count_prepends(service: Service, level: Level) -> int:
 def index_by_prefix(leased: Iterable[Route]) -> dict[str, list[Route]]:
     """Group leased routes by prefix: prefix -> its routes.
 
-    So `leased_level` has to search the routes of one service only.
+    So `find_leased_level` has to search the routes of one service only.
     """
     found: dict[str, list[Route]] = {}
     for one in leased:
@@ -114,7 +114,7 @@ def index_by_prefix(leased: Iterable[Route]) -> dict[str, list[Route]]:
     return found
 
 
-def leased_level(profile: Profile, service: Service, leased: Iterable[Route]) -> Level:
+def find_leased_level(profile: Profile, service: Service, leased: Iterable[Route]) -> Level:
     """Find the level of a service's leased routes: the lowest of all neighbors.
 
     Returns WITHDRAWN where it has none.  A neighbor without a route does not count, because it may
@@ -130,7 +130,7 @@ def leased_level(profile: Profile, service: Service, leased: Iterable[Route]) ->
         if found is None:
             continue
         announced = (Level.STANDBY, Level.DEGRADED, Level.PREFERRED)
-        lengths = {level: path_length(service, level, neighbor) for level in announced}
+        lengths = {level: compute_path_length(service, level, neighbor) for level in announced}
         off = {level: abs(length - len(found.as_path)) for level, length in lengths.items()}
         levels.append(min(announced, key=lambda level: off[level]))
     return min(levels, default=Level.WITHDRAWN)

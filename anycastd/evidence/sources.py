@@ -32,7 +32,7 @@ class Evidence:
     haproxy: Mapping[str, Observation] = field(default_factory=dict)
     self_test: Mapping[str, Probe] = field(default_factory=dict)
 
-    def refreshed(self, asked_at: float) -> Evidence:
+    def with_asked_at(self, asked_at: float) -> Evidence:
         """Return the same evidence with another time of asking, ``asked_at`` (own time)."""
         return Evidence(
             {name: replace(look, asked_at=asked_at) for name, look in self.haproxy.items()},

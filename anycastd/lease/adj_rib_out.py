@@ -59,7 +59,7 @@ class AdjRibOut:
             self._mark_dirty(now)
         return commands
 
-    def inherit(self, rib: tuple[Route, ...]) -> None:
+    def inherit_routes(self, rib: tuple[Route, ...]) -> None:
         """Take over the routes that the lease process before this one left in the speaker.
 
         ``rib``: all routes in the speaker's adj-rib-out.
@@ -68,7 +68,7 @@ class AdjRibOut:
         # What was sent since the query is newer than its answer.
         self.advertised = {route.key: route for route in rib} | self.advertised
 
-    def compare(
+    def compare_rib(
         self, rib: tuple[Route, ...], neighbors: Mapping[str, NeighborState], now: float
     ) -> list[Command]:
         """Compare the speaker's adj-rib-out with what is advertised.
@@ -99,7 +99,7 @@ class AdjRibOut:
             self._mark_dirty(now)
         return commands
 
-    def repeat(self, neighbor: str, now: float) -> list[Command]:
+    def reannounce(self, neighbor: str, now: float) -> list[Command]:
         """Announce all routes of ``neighbor`` again, because its session came up.
 
         What was sent before does not count.  ExaBGP sends no UPDATE for a route that the neighbor
@@ -109,7 +109,7 @@ class AdjRibOut:
         return [Announce(route) for route in self.advertised.values() if route.neighbor == neighbor]
 
     def on_refused(self, command: Announce | Withdraw) -> None:
-        """Handle that the speaker refused a command: the next ``update`` sends it again."""
+        """Handle that the speaker refused a command: it is sent again later."""
         if self.advertised.get(command.route.key) == command.route:
             del self.advertised[command.route.key]
 

@@ -214,7 +214,7 @@ class LeaseMachine:
             # Each agent counts its own serials: those of another one mean nothing to it.
             self.outstanding.reset_acked()
         if self.owner.crash_looping and not before[2]:
-            effects.append(Log(self.owner.ban_message(now)))
+            effects.append(Log(self.owner.describe_ban(now)))
         return effects
 
     # The speaker ----------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class LeaseMachine:
     def _on_answer(self, answer: Answer, now: float) -> list[Effect]:
         effects: list[Effect] = []
         command = answer.command
-        self.outstanding.confirm(answer)
+        self.outstanding.confirm_answer(answer)
         if answer.error is not None:
             text = f"{describe_command(command)}: {answer.error}"
             self._errors.append(text)
@@ -286,7 +286,7 @@ class LeaseMachine:
         self.reconfiguration.on_session(address, session)
         effects: list[Effect] = []
         if session is Session.UP:
-            effects += self.outstanding.send(self.adj_rib_out.repeat(address, now), now)
+            effects += self.outstanding.send(self.adj_rib_out.reannounce(address, now), now)
         return effects + self._broadcast(now)
 
     def _on_rib(self, rib: tuple[Route, ...] | None, now: float) -> list[Effect]:
@@ -296,16 +296,16 @@ class LeaseMachine:
             return []
         if not self.adj_rib_out.known:
             return self._inherit(rib, now)
-        if self.outstanding.unconfirmed_routes():
+        if self.outstanding.list_unconfirmed_routes():
             return []  # sent since the query: the answer is older than what is advertised
-        commands = self.adj_rib_out.compare(rib, self.neighbors, now)
+        commands = self.adj_rib_out.compare_rib(rib, self.neighbors, now)
         effects = self.outstanding.send(commands, now)
         if commands:
             effects.append(Log(f"ExaBGP's adj-rib-out differed: repaired {len(commands)} routes"))
         return effects + self._broadcast(now)
 
     def _inherit(self, rib: tuple[Route, ...], now: float) -> list[Effect]:
-        self.adj_rib_out.inherit(rib)
+        self.adj_rib_out.inherit_routes(rib)
         effects: list[Effect] = []
         if self.owner.connection is None and self.expires_at is None:
             self.adj_rib_out.requested = rib
@@ -364,14 +364,14 @@ class LeaseMachine:
         routes = tuple(sorted(self.adj_rib_out.advertised.values()))
         leased = None if self._reported.get(connection) == routes else routes
         self._reported[connection] = routes
-        unconfirmed = self.outstanding.unconfirmed_routes()
+        unconfirmed = self.outstanding.list_unconfirmed_routes()
         report = Report(
             instance=self.settings.instance,
             serial=self.serial,
             acked=self.outstanding.acked,
             expires_in=None if self.expires_at is None else max(0.0, self.expires_at - now),
             neighbors={
-                address: state.report(sum(route.neighbor == address for route in unconfirmed), now)
+                address: state.to_report(sum(each.neighbor == address for each in unconfirmed), now)
                 for address, state in self.neighbors.items()
             },
             leased=leased,
@@ -390,7 +390,7 @@ class LeaseMachine:
 
     def _describe_problems(self, now: float) -> Iterable[str]:
         if self.owner.crash_looping:
-            yield self.owner.ban_message(now)
+            yield self.owner.describe_ban(now)
         if self.reconfiguration.problem:
             yield self.reconfiguration.problem
         for address, neighbor in self.neighbors.items():

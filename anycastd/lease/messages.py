@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from anycastd.bgp.route import Route, canonicalize
+from anycastd.bgp.route import Route, canonicalize_route
 from anycastd.bgp.session import Session
 
 VERSION = 1
@@ -290,7 +290,7 @@ def _dump_route(route: Route) -> dict[str, object]:
 def _load_route(item: Mapping[str, Any]) -> Route:
     # These values become part of a command to ExaBGP: only addresses and numbers may pass.
     med = item.get("med")
-    return canonicalize(
+    return canonicalize_route(
         Route(
             neighbor=str(item["neighbor"]),
             prefix=str(item["prefix"]),

@@ -59,7 +59,7 @@ class NeighborState:
             return ""
         return f"its session was lost {count} times within {FLAP_WINDOW / 60:g} minutes: it flaps"
 
-    def report(self, unconfirmed: int, now: float) -> NeighborReport:
+    def to_report(self, unconfirmed: int, now: float) -> NeighborReport:
         """Build the report of this neighbor.
 
         ``unconfirmed``: number of routes that ExaBGP has not confirmed.

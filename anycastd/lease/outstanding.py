@@ -38,7 +38,7 @@ class OutstandingCommands:
             effects.append(SendCommand(command))
         return effects
 
-    def confirm(self, answer: Answer) -> None:
+    def confirm_answer(self, answer: Answer) -> None:
         """Remove the oldest command that ``answer`` belongs to; an unknown one changes nothing."""
         for index, (command, _) in enumerate(self._queue):
             if command == answer.command:  # a ping overtakes others: ExaBGP answers it at once
@@ -65,7 +65,7 @@ class OutstandingCommands:
         self.acked = 0
         self._marks.clear()
 
-    def unconfirmed_routes(self) -> list[Route]:
+    def list_unconfirmed_routes(self) -> list[Route]:
         """Return the routes whose announcement or withdrawal is not answered yet."""
         return [
             command.route for command, _ in self._queue if isinstance(command, Announce | Withdraw)

@@ -74,7 +74,7 @@ class LeaseOwner:
             return True
         return False
 
-    def ban_message(self, now: float) -> str:
+    def describe_ban(self, now: float) -> str:
         """Describe the ban for operators: why nothing is announced, and for how many seconds."""
         left = max(0.0, self._began_at + CRASH_WINDOW - now)
         return (

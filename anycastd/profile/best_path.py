@@ -28,7 +28,7 @@ RANKS = {level: rank for rank, level in enumerate((*PREPEND_KEYS, WITHDRAWN))}
 MAX_ROWS = 1024
 """Combinations in one matrix: five regions with four levels each.  More are compared in pairs."""
 
-Lengths = tuple[tuple[str, int], ...]
+PathLengths = tuple[tuple[str, int], ...]
 """(level, length of its AS path) of each announced level, best level first."""
 
 
@@ -84,7 +84,7 @@ class Offer:
     candidates: Mapping[str, Candidate] = field(default_factory=dict)
 
     @property
-    def lengths(self) -> Lengths:
+    def lengths(self) -> PathLengths:
         """Return the length of the AS path at each level, best level first."""
         return tuple((level, len(each.path)) for level, each in self.candidates.items())
 

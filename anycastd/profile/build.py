@@ -109,7 +109,7 @@ def _build_neighbor(bgp: Mapping[str, Any], each: Mapping[str, Any]) -> Neighbor
         prepend=int(each["prepend"]),
         med=_to_int(each.get("med")),
         communities=None if communities is None else tuple(communities),
-        next_hop=local if next_hop == formats.SELF else next_hop,
+        next_hop=local if next_hop == formats.NEXT_HOP_SELF else next_hop,
         graceful_shutdown=each["graceful_shutdown"],
     )
 
@@ -126,7 +126,7 @@ def _build_service(
         prepend=int(each["prepend"]),
         med=_to_int(each.get("med")),
         communities=tuple(each["communities"]),
-        next_hop=None if next_hop == formats.SELF else next_hop,
+        next_hop=None if next_hop == formats.NEXT_HOP_SELF else next_hop,
         serve=_build_condition(each["serve"], instances),
         healthy=_build_condition(each["healthy"], instances) if "healthy" in each else None,
         self_test=_build_self_test(each["self_test"]) if "self_test" in each else None,

@@ -16,9 +16,9 @@ from anycastd.profile.best_path import (
     PREPEND_KEYS,
     RANKS,
     Candidate,
-    Lengths,
     Matrix,
     Offer,
+    PathLengths,
     build_matrices,
     format_as_path,
 )
@@ -194,12 +194,12 @@ def _propose_for_all(offers: Sequence[Offer]) -> str:
 
 
 # Path lengths of another offer, whether it is preferred to ours, whether it has ecmp.
-_Rival = tuple[Lengths, bool, bool]
+_Rival = tuple[PathLengths, bool, bool]
 
 
 @cache
 def _find_nearest_lengths(
-    own: Lengths, rivals: tuple[_Rival, ...], lengths: range, *, ecmp: bool
+    own: PathLengths, rivals: tuple[_Rival, ...], lengths: range, *, ecmp: bool
 ) -> tuple[int, ...] | None:
     """Choose of ``lengths`` the nearest to ``own`` that fit all rivals; None if none do."""
     levels = [level for level, _ in own]

@@ -9,9 +9,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from anycastd.profile.document import Format, FormatError
 from anycastd.profile.model import Address, Endpoint, Network
-from anycastd.profile.yaml_reader import quote
+from anycastd.profile.yaml_reader import quote_value
 
-SELF = "self"
+NEXT_HOP_SELF = "self"
 """Value of ``next_hop`` in a profile: the local address of each session (RFC 4271, 5.1.3)."""
 MAX_UINT16 = 65535
 """The highest number of 16 bits: a port, or half of a community (RFC 1997)."""
@@ -29,11 +29,11 @@ def _parse_address(text: str) -> Address:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        message = f"{quote(text)} is not an IP address"
+        message = f"{quote_value(text)} is not an IP address"
         raise FormatError(message, "write one such as 10.0.2.10, without a prefix length") from None
     if isinstance(address, IPv6Address) and address.scope_id:
         raise FormatError(
-            f"{quote(text)} names an interface", "write the address without %INTERFACE"
+            f"{quote_value(text)} names an interface", "write the address without %INTERFACE"
         )
     return address
 
@@ -56,7 +56,7 @@ def _parse_interface(text: str, example: str) -> IPv4Interface | IPv6Interface:
             return ipaddress.ip_interface(text)
         except ValueError:
             pass
-    raise FormatError(f"{quote(text)} is not a prefix", f"write one such as {example}")
+    raise FormatError(f"{quote_value(text)} is not a prefix", f"write one such as {example}")
 
 
 def _parse_prefix(text: str) -> Network:
@@ -71,12 +71,14 @@ def _parse_vip(text: str) -> IPv4Interface | IPv6Interface:
 
 
 def _parse_next_hop(text: str) -> Address | str:
-    if text == SELF:
-        return SELF
+    if text == NEXT_HOP_SELF:
+        return NEXT_HOP_SELF
     try:
         return _parse_address(text)
     except FormatError as error:
-        raise FormatError(error.message, f"write {SELF}, or an address such as 10.0.2.20") from None
+        raise FormatError(
+            error.message, f"write {NEXT_HOP_SELF}, or an address such as 10.0.2.20"
+        ) from None
 
 
 def _parse_community(text: str) -> str:
@@ -84,7 +86,7 @@ def _parse_community(text: str) -> str:
         raise FormatError(f"{text} must be written as numbers", f"write {_WELL_KNOWN[text]}")
     match = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", text)
     if not match or max(int(match[1]), int(match[2])) > MAX_UINT16:
-        message = f"{quote(text)} is not a community of two numbers from 0 to 65535"
+        message = f"{quote_value(text)} is not a community of two numbers from 0 to 65535"
         raise FormatError(message, "write one such as 65010:100")
     return f"{int(match[1])}:{int(match[2])}"
 
@@ -92,7 +94,7 @@ def _parse_community(text: str) -> str:
 def _parse_endpoint(text: str) -> Endpoint:
     host, colon, port = text.rpartition(":")
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= MAX_UINT16:
-        message = f"{quote(text)} is not an address with a port"
+        message = f"{quote_value(text)} is not an address with a port"
         raise FormatError(message, "write one such as 10.0.2.10:9480")
     bracketed = host.startswith("[") and host.endswith("]")
     try:
@@ -102,7 +104,7 @@ def _parse_endpoint(text: str) -> Endpoint:
     if bracketed != isinstance(address, IPv6Address):
         whole = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
         raise FormatError(
-            f"{quote(text)} has brackets where it should not, or lacks them",
+            f"{quote_value(text)} has brackets where it should not, or lacks them",
             f"write {whole}:{int(port)}",
         )
     return Endpoint(address, int(port))
@@ -110,7 +112,7 @@ def _parse_endpoint(text: str) -> Endpoint:
 
 def _parse_path(text: str) -> str:
     if not text.startswith("/") or not text.isprintable():
-        message = f"{quote(text)} is not an absolute path"
+        message = f"{quote_value(text)} is not an absolute path"
         raise FormatError(message, "write the full path, beginning with /")
     return text
 

@@ -1,7 +1,7 @@
 """The values of a profile: what the operator wants, with defaults filled in and every type set.
 
-``build`` creates them; other code calls ``validate``.  Types, defaults and help of the keys are in
-``schema.json`` only.  All durations are in seconds.
+``build`` creates them; other code calls ``validate_profile``.  Types, defaults and help of the keys
+are in ``schema.json`` only.  All durations are in seconds.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from jsonschema.exceptions import ValidationError
 
-from anycastd.profile.yaml_reader import Path, Value, format_key, quote
+from anycastd.profile.yaml_reader import Path, Value, format_key, quote_value
 
 Schema = Mapping[str, Any]
 """A JSON Schema, or a part of one."""
@@ -60,7 +60,7 @@ def _describe_unknown(path: Path, schema: Schema, value: Value) -> _Problems:
     where = f"in {format_key(path)}" if path else "in a profile"
     for name in value:
         if name not in keys:
-            near = suggest(name, keys)
+            near = suggest_similar(name, keys)
             remedy = f"write {near}" if near else f"write {_join_choices(keys)}, or remove it"
             yield (*path, name), f"there is no such key {where}", remedy
 
@@ -71,26 +71,26 @@ def _describe_type(path: Path, schema: Schema, value: Value) -> _Problems:
     if value is None:
         found = "empty"
     elif isinstance(value, str):
-        found = f"the text {quote(value)}"
+        found = f"the text {quote_value(value)}"
     elif isinstance(value, dict | list):
         found = _KINDS["array" if isinstance(value, list) else "object"]
     else:
-        found = quote(value)
+        found = quote_value(value)
     key = path[-1] if path else ""
     remedy = _format_example(key, schema)
     free_text = kinds == "string" and "format" not in schema and "enum" not in schema
     if "x-allowed" in schema and isinstance(kinds, list):
         remedy = schema["x-allowed"]
     elif free_text and isinstance(value, int | float):
-        remedy = f'{key}: "{quote(value)}", with the quotes'
+        remedy = f'{key}: "{quote_value(value)}", with the quotes'
     yield path, f"is {found}, but must be {expected}", f"write {remedy}"
 
 
 def _describe_enum(path: Path, schema: Schema, value: Value) -> _Problems:
-    near = suggest(value, schema["enum"]) if isinstance(value, str) else None
+    near = suggest_similar(value, schema["enum"]) if isinstance(value, str) else None
     yield (
         path,
-        f"{quote(value)} is not a valid value",
+        f"{quote_value(value)} is not a valid value",
         f"write {near or _join_choices(schema['enum'])}",
     )
 
@@ -98,7 +98,7 @@ def _describe_enum(path: Path, schema: Schema, value: Value) -> _Problems:
 def _describe_minimum(path: Path, schema: Schema, value: Value) -> _Problems:
     yield (
         path,
-        f"{quote(value)} is less than {_format_limit(schema, 'minimum')}",
+        f"{quote_value(value)} is less than {_format_limit(schema, 'minimum')}",
         _format_range(schema),
     )
 
@@ -106,7 +106,7 @@ def _describe_minimum(path: Path, schema: Schema, value: Value) -> _Problems:
 def _describe_maximum(path: Path, schema: Schema, value: Value) -> _Problems:
     yield (
         path,
-        f"{quote(value)} is more than {_format_limit(schema, 'maximum')}",
+        f"{quote_value(value)} is more than {_format_limit(schema, 'maximum')}",
         _format_range(schema),
     )
 
@@ -128,11 +128,11 @@ def _describe_repeated(path: Path, _schema: Schema, _: Value) -> _Problems:
 
 
 def _describe_pattern(path: Path, schema: Schema, value: Value) -> _Problems:
-    yield path, f"{quote(value)} cannot be used here", f"write {schema['x-allowed']}"
+    yield path, f"{quote_value(value)} cannot be used here", f"write {schema['x-allowed']}"
 
 
 def _describe_other(path: Path, schema: Schema, value: Value) -> _Problems:
-    yield path, f"{quote(value)} does not fit", f"write {_format_example(path[-1], schema)}"
+    yield path, f"{quote_value(value)} does not fit", f"write {_format_example(path[-1], schema)}"
 
 
 _BY_KEYWORD: Mapping[str, Callable[[Path, Schema, Value], _Problems]] = {
@@ -171,9 +171,9 @@ def format_flow(value: object) -> str:
         return "{" + ", ".join(f"{key}: {format_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(format_flow(item) for item in value) + "]"
-    return quote(value)
+    return quote_value(value)
 
 
-def suggest(name: str, candidates: Iterable[str]) -> str | None:
+def suggest_similar(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate that is most similar to ``name``, None if none is similar."""
     return next(iter(get_close_matches(name[:_MAX_COMPARED], candidates, n=1)), None)

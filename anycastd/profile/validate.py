@@ -32,7 +32,7 @@ class Validation:
     lines: Mapping[Path, int] = field(default_factory=dict)
 
 
-def validate(text: str, file: str) -> Validation:
+def validate_profile(text: str, file: str) -> Validation:
     """Check a profile's text by the schema and by all rules; ``file`` is its name in problems.
 
     Never raises, whatever the text is.  A profile with nothing but warnings is valid.

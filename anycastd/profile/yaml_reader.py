@@ -218,7 +218,7 @@ def _line_of(event: Value) -> int:
 def _build_node(event: Value, anchors: Mapping[str, _Node]) -> _Node:
     line = _line_of(event)
     if isinstance(event, yaml.AliasEvent):
-        name = quote(event.anchor)
+        name = quote_value(event.anchor)
         if event.anchor is None or event.anchor not in anchors:
             raise _RefusedError(
                 line,
@@ -230,7 +230,7 @@ def _build_node(event: Value, anchors: Mapping[str, _Node]) -> _Node:
     if event.tag is not None:
         raise _RefusedError(
             line,
-            f"the tag {quote(event.tag)} is not used in a profile",
+            f"the tag {quote_value(event.tag)} is not used in a profile",
             'remove it; text that looks like a number is written in quotes: "65010"',
         )
     if isinstance(event, yaml.ScalarEvent):
@@ -334,7 +334,7 @@ def _describe_unprintable(text: str) -> YamlProblem:
     return YamlProblem((), line, f"the character {code} cannot be part of YAML text", "remove it")
 
 
-def quote(value: object) -> str:
+def quote_value(value: object) -> str:
     """Return a value as text for a one-line message: 60 characters, no control characters."""
     if value is None:
         return "nothing"
@@ -356,5 +356,7 @@ def find_line(lines: Mapping[Path, int], path: Path) -> int:
 
 def format_key(path: Path) -> str:
     """Return a path as ``bgp.neighbors[0].peer_as``; the empty path is ``profile``."""
-    key = "".join(f"[{step}]" if isinstance(step, int) else f".{quote(step)}" for step in path)
+    key = "".join(
+        f"[{step}]" if isinstance(step, int) else f".{quote_value(step)}" for step in path
+    )
     return key.removeprefix(".") or "profile"

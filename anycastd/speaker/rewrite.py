@@ -16,7 +16,7 @@ from pathlib import Path
 
 from anycastd.lease.reconfigure import WriteResult, dump_problem
 from anycastd.profile.model import Profile
-from anycastd.profile.validate import validate
+from anycastd.profile.validate import validate_profile
 from anycastd.speaker import directory as directory_module
 from anycastd.speaker.exabgp import config as config_module
 from anycastd.speaker.exabgp.config import merge_config, parse_neighbor_blocks
@@ -74,7 +74,7 @@ def main(argv: list[str]) -> int:
     """
     _, path, directory, *reset = argv
     try:
-        validation = validate(Path(path).read_text("utf-8"), path)
+        validation = validate_profile(Path(path).read_text("utf-8"), path)
         if validation.profile is None:
             raise exit_codes.ExitError(
                 "\n".join(map(str, validation.problems)), exit_codes.EX_CONFIG

@@ -57,7 +57,7 @@ def count_open_sessions(service: Service, looks: Mapping[str, Observation]) -> i
     """
     total = None
     for instance, look in looks.items():
-        for name in Query.of([service], instance).frontends:
+        for name in Query.from_services([service], instance).frontends:
             if isinstance(look, Gone):
                 total = total or 0  # sessions end with their HAProxy
             elif isinstance(look, Snapshot) and name in look.frontends:

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from anycastd.decision.caps import Cap, hold_down_time
-from anycastd.decision.forecast import forecast
+from anycastd.decision.caps import Cap, compute_hold_down
+from anycastd.decision.forecast import forecast_levels
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs
 from anycastd.decision.policy import Decision, Transition
-from anycastd.decision.routes import count_prepends, wanted_path
+from anycastd.decision.routes import build_wanted_path, count_prepends
 from anycastd.evidence.finding import Finding, Truth
 from anycastd.profile.model import Profile
 from anycastd.views.reason_view import ReasonView, view_reason
@@ -122,10 +122,10 @@ def explain_service(
     """
     service = profile.services[name]
     alone = replace(profile, services={name: service})
-    present, *later = forecast(alone, memory, inputs, now, FORECAST_DURATION)[name]
+    present, *later = forecast_levels(alone, memory, inputs, now, FORECAST_DURATION)[name]
     decision = present.decision
     level = decision.level
-    path = wanted_path(profile, service, level)
+    path = build_wanted_path(profile, service, level)
     failures = memory[name].failures if name in memory else 0
     return Explanation(
         vip=service.prefix,
@@ -138,7 +138,7 @@ def explain_service(
         rules=tuple(_rule(found) for found in decision.verdict.findings),
         caps=tuple(_cap(cap, now) for cap in sorted(decision.caps, key=lambda cap: cap.level)),
         failures=failures,
-        hold_down=hold_down_time(service, failures),
+        hold_down=compute_hold_down(service, failures),
         next=tuple(_next(stage.after, stage.decision) for stage in later),
         changes=tuple(
             _change(each, now) for _, each in zip(range(MAX_CHANGES), changes, strict=False)

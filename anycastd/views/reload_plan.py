@@ -8,7 +8,7 @@ from enum import Enum
 
 from anycastd.bgp.route import Route
 from anycastd.decision.levels import Level
-from anycastd.decision.routes import index_by_prefix, leased_level, wanted_routes
+from anycastd.decision.routes import build_wanted_routes, find_leased_level, index_by_prefix
 from anycastd.profile.model import IPV6, Neighbor, Profile, Service
 
 
@@ -137,11 +137,11 @@ def _plan_service(
     new: Profile, service: Service, leased: list[Route], draining: Container[str]
 ) -> Iterator[RoutePlan]:
     name, vip = service.name, service.prefix
-    level = leased_level(new, service, leased)
+    level = find_leased_level(new, service, leased)
     have = {route.neighbor: route for route in leased}
     if level is Level.WITHDRAWN:
         return  # nothing is announced before it is proved: as without a reload
-    for route in wanted_routes(new, [(service, level)], draining):
+    for route in build_wanted_routes(new, [(service, level)], draining):
         was = have.get(route.neighbor)
         if was is None:
             what = f"announced once its session is up ({level.label}): {_format_path(route)}"

@@ -9,7 +9,7 @@ from anycastd.bgp.session import Session
 from anycastd.decision.levels import Level
 
 
-def severity(status: Mapping[str, Any]) -> int:
+def compute_severity(status: Mapping[str, Any]) -> int:
     """Compute the monitoring code of ``status`` (as JSON): 0 ok, 1 warning, 2 critical.
 
     Critical: a service is withdrawn without a drain, or no session is up.  Warning: a service is

@@ -16,7 +16,7 @@ from anycastd.decision.drains import DrainEffect
 from anycastd.decision.levels import Level
 from anycastd.decision.pipeline import Inputs, PassResult
 from anycastd.decision.policy import Decision
-from anycastd.decision.routes import count_prepends, wanted_path, wanted_routes
+from anycastd.decision.routes import build_wanted_path, build_wanted_routes, count_prepends
 from anycastd.evidence.finding import Finding, Truth
 from anycastd.evidence.haproxy.servers import Server
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
@@ -252,10 +252,10 @@ def _service(
     profile: Profile, service: Service, decision: Decision, evidence: _Evidence, now: float
 ) -> ServiceStatus:
     level = decision.level
-    path = wanted_path(profile, service, level)
+    path = build_wanted_path(profile, service, level)
     leaving = (service.name,) if evidence.drain_effects else ()
     wanted = {
-        route.neighbor: route for route in wanted_routes(profile, [(service, level)], leaving)
+        route.neighbor: route for route in build_wanted_routes(profile, [(service, level)], leaving)
     }
     neighbors = {}
     for neighbor in profile.bgp.neighbors:

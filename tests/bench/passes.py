@@ -21,7 +21,7 @@ from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Work
 from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
-from anycastd.profile.validate import validate
+from anycastd.profile.validate import validate_profile
 from support.appliance import PROFILE
 
 SERVICES, SERVERS = 1_000, 10_000
@@ -42,7 +42,7 @@ def many_backends(count: int) -> Profile:
         for n in range(count)
     ]
     text = f"{head}services:\n{''.join(services)}"
-    found = validate(
+    found = validate_profile(
         text.format(ttl=5, socket="/run/haproxy.sock", ring="anycastd", deadline=3), "bench"
     )
     assert found.profile is not None, found

@@ -20,7 +20,7 @@ def test_the_picture_is_drawn_from_the_table() -> None:
 @pytest.mark.parametrize("source", CapSource)
 def test_every_source_is_in_the_picture_once(source: CapSource) -> None:
     """Whatever can cap a level has its place, and its words."""
-    rows = [line for line in policy_picture.draw_picture().splitlines() if source.when in line]
+    rows = [line for line in policy_picture.draw_picture().splitlines() if source.condition in line]
     assert len(rows) == 1
     assert re.search(rf" {source.label} ", rows[0])
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from anycastd.bgp.route import Route
-from anycastd.decision.drains import REPORT_LIFETIME, REPORT_MARGIN, SETTLE_TIME, STOP, Drain
+from anycastd.decision.drains import AGENT_STOP, REPORT_LIFETIME, REPORT_MARGIN, SETTLE_TIME, Drain
 from anycastd.decision.levels import CapKind, CapSource, Level
 from anycastd.decision.pipeline import PassResult
 from anycastd.decision.policy import Decision
@@ -142,7 +142,7 @@ class Observer:
         """Observe the start of another agent.  ``kept``: it has the memory of the one before it."""
         adopted = self.announced is not Level.WITHDRAWN
         return replace(
-            self.end_drains(STOP),
+            self.end_drains(AGENT_STOP),
             failed_at=self.failed_at if kept else None,
             failures=self.failures if kept else 0,
             good_began_at=None,

@@ -126,8 +126,8 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
     (
         "pipeline",
         "a drained service has no community of RFC 8326",
-        "wanted=wanted_routes(profile, levels, effects) if ready",
-        "wanted=wanted_routes(profile, levels) if ready",
+        "wanted=build_wanted_routes(profile, levels, effects) if ready",
+        "wanted=build_wanted_routes(profile, levels) if ready",
     ),
     (
         "pipeline",
@@ -144,7 +144,7 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
     (
         "pipeline",
         "no pass is due when a drain ends",
-        "    wake += draining.wake_times(going)\n",
+        "    wake += draining.iter_end_times(going)\n",
         "",
     ),
     (

@@ -14,11 +14,11 @@ from typing import Any
 
 from anycastd.bgp.route import Route
 from anycastd.decision.drains import (
-    ALL,
+    AGENT_STOP,
+    ALL_SERVICES,
     SETTLE_TIME,
-    STOP,
     Drain,
-    Table,
+    DrainTable,
     dump_drains,
     load_drains,
     needs_region_reports,
@@ -62,7 +62,7 @@ class World:
     surroundings: Surroundings = field(default_factory=Surroundings)
     now: float = 1000.0
     memory: Mapping[str, Memory] = field(default_factory=dict)
-    drains: Table = field(default_factory=dict)
+    drains: DrainTable = field(default_factory=dict)
     region_report: RegionReport | None = None
     leased: tuple[Route, ...] = ()
     routes: tuple[Route, ...] = ()
@@ -158,7 +158,7 @@ class World:
         return replace(self, drains=drains, observer=self.observer.add_drain(drain)).run_pass()
 
     def _undrain(self, argument: str) -> World:
-        keys = {"web"} if argument == "own" else {ALL, STOP}
+        keys = {"web"} if argument == "own" else {ALL_SERVICES, AGENT_STOP}
         drains = {key: each for key, each in self.drains.items() if key not in keys}
         return replace(self, drains=drains, observer=self.observer.end_drains(*keys)).run_pass()
 

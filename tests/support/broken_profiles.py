@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anycastd.profile.validate import validate
+from anycastd.profile.validate import validate_profile
 
 AZURE = """\
 region: northeurope
@@ -63,7 +63,7 @@ def replace_texts(text: str, *changes: tuple[str, str]) -> str:
 
 def list_azure_problems(changes: Changes) -> list[str]:
     """Return the problems of AZURE after ``changes``, as printed; warnings begin with `warning`."""
-    validation = validate(replace_texts(AZURE, *changes), "p.yaml")
+    validation = validate_profile(replace_texts(AZURE, *changes), "p.yaml")
     errors = [problem for problem in validation.problems if not problem.warning]
     assert (validation.profile is None) == bool(errors)
     return [f"{'warning ' * each.warning}{each}" for each in validation.problems]
@@ -71,4 +71,4 @@ def list_azure_problems(changes: Changes) -> list[str]:
 
 def list_problems(text: str) -> list[str]:
     """Return all problems of a profile's text, as printed."""
-    return [str(problem) for problem in validate(text, "p.yaml").problems]
+    return [str(problem) for problem in validate_profile(text, "p.yaml").problems]

@@ -10,7 +10,7 @@ from anycastd.decision.caps import Context
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import LeaseView
-from anycastd.decision.policy import Decision, decide
+from anycastd.decision.policy import Decision, decide_level
 from anycastd.decision.verdict import judge_service
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Gone, Observation
@@ -49,7 +49,7 @@ class Machine:
             look = Gone(asked_at=now, detail="refused")
         service = self.profile.services["web"]
         verdict = judge_service(self.profile, service, Evidence({"main": look}), now)
-        decision, self.memory = decide(service, verdict, self.context, self.memory, now)
+        decision, self.memory = decide_level(service, verdict, self.context, self.memory, now)
         return decision
 
     def up(self, until: float = 100.0) -> Machine:

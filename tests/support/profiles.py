@@ -8,7 +8,7 @@ from typing import Any
 
 from anycastd.profile import build
 from anycastd.profile.model import Profile
-from anycastd.profile.validate import validate
+from anycastd.profile.validate import validate_profile
 
 TEXT = """\
 region: northeurope
@@ -44,7 +44,7 @@ def profile(*changes: tuple[str, str]) -> Profile:
     for old, new in changes:
         assert old in text, f"the test's profile has no {old!r}"
         text = text.replace(old, new)
-    validation = validate(text, "test.yaml")
+    validation = validate_profile(text, "test.yaml")
     assert validation.profile is not None, "\n".join(map(str, validation.problems))
     return validation.profile
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from anycastd.bgp.session import Session
 from anycastd.cli.output import NO_STEERING, format_duration, format_table, print_error
 from anycastd.cli.profile_file import read_profile
-from anycastd.decision.forecast import forecast
+from anycastd.decision.forecast import forecast_levels
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState
-from anycastd.decision.routes import wanted_path
-from anycastd.evidence.haproxy.event_stream import why_not_event_driven
+from anycastd.decision.routes import build_wanted_path
+from anycastd.evidence.haproxy.event_stream import explain_polling
 from anycastd.evidence.haproxy.inventory import InventoryError, read_inventory
 from anycastd.evidence.haproxy.look import look_once
 from anycastd.evidence.haproxy.query import Query
@@ -82,7 +82,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _look(profile: Profile, instance: Instance) -> Observation:
     """Look at HAProxy once, as `run` does first."""
-    query = Query.of(profile.services.values(), instance.name)
+    query = Query.from_services(profile.services.values(), instance.name)
     return asyncio.run(look_once(instance.socket, query, OwnTime(), LOOK_TIMEOUT))
 
 
@@ -119,9 +119,9 @@ def _haproxy(profile: Profile, instance: Instance, look: Observation) -> Iterato
     up = format_duration(worker.uptime)
     process = f"HAProxy {worker.version}, pid {worker.pid}, up {up}"
     yield f"  haproxy {instance.name}: answers ({process})"
-    if reason := asyncio.run(why_not_event_driven(instance, STREAM_TIMEOUT)):
+    if reason := asyncio.run(explain_polling(instance, STREAM_TIMEOUT)):
         yield f"    polled every {instance.poll:g} s, not event-driven: {reason}"
-    query = Query.of(profile.services.values(), instance.name)
+    query = Query.from_services(profile.services.values(), instance.name)
     for name, key in sorted(query.entries - set(look.entries)):
         yield f"    map {name} (for {key}): the profile names it, HAProxy does not have it"
     try:
@@ -148,7 +148,7 @@ def _decisions(
     }
     lease = LeaseView(True, Report("", 0, 0, None, neighbors, ()), ())
     vips = {service.prefix: VipState(True) for service in profile.services.values()}
-    forecasts = forecast(
+    forecasts = forecast_levels(
         profile, {}, Inputs(Evidence(looks, probes), vips, lease), 0.0, FORECAST_DURATION
     )
     if not profile.bgp.prepends_steer:
@@ -158,7 +158,7 @@ def _decisions(
         for step in steps:
             when = f"after {format_duration(step.after)}" if step.after else "at first"
             level = step.decision.level
-            path = wanted_path(profile, service, level)
+            path = build_wanted_path(profile, service, level)
             asns = "" if path is None else f" with {' '.join(map(str, path))}"
             cap = step.decision.cap
             detail = f" ({cap.detail})" if cap.detail else ""

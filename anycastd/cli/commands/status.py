@@ -19,7 +19,7 @@ from anycastd.cli.output import (
     print_error,
 )
 from anycastd.system.exit_codes import UNKNOWN
-from anycastd.views.severity import severity
+from anycastd.views.severity import compute_severity
 
 CODES = """\
 exit codes, fit for monitoring:
@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
         print(json.dumps(status, indent=2))
     else:
         print("\n".join(format_status(status, colour=sys.stdout.isatty())))
-    return severity(status)
+    return compute_severity(status)
 
 
 def format_status(status: Mapping[str, Any], *, colour: bool = False) -> Iterator[str]:

@@ -40,13 +40,17 @@ MISSED_LOOKS = 2
 _FALSE, _UNKNOWN, _TRUE, _SERVING = Truth.FALSE, Truth.UNKNOWN, Truth.TRUE, Reason.SERVING
 
 
-def describe(condition: Condition | Maintenance) -> str:
+def describe_condition(condition: Condition | Maintenance) -> str:
     """Describe a condition as a sentence for operators."""
     match condition:
         case AllOf():
-            return "all of (" + "; ".join(describe(rule) for rule in condition.rules) + ")"
+            return (
+                "all of (" + "; ".join(describe_condition(rule) for rule in condition.rules) + ")"
+            )
         case AnyOf():
-            return "any of (" + "; ".join(describe(rule) for rule in condition.rules) + ")"
+            return (
+                "any of (" + "; ".join(describe_condition(rule) for rule in condition.rules) + ")"
+            )
         case _:
             return condition.description
 
@@ -129,9 +133,9 @@ def _evaluate_backend(
         proved, possible = _usable_weight(backend, count_unchecked=rule.count_unchecked)
         total, of = sum(_configured(backend, row) for row in _counting(backend)), " of weight"
     else:
-        proved, possible = usable_servers(backend, count_unchecked=rule.count_unchecked)
+        proved, possible = count_usable_servers(backend, count_unchecked=rule.count_unchecked)
         # A share is one of all but backups, or of all where only backups are.
-        total, of = backend.tally.active or len(backend.servers), ""
+        total, of = backend.counts.active or len(backend.servers), ""
     truth, reason, value, needed = _compare(rule.usable, proved, possible, total, of)
     return Finding(
         ref,
@@ -153,7 +157,7 @@ def _compare(
     threshold: Threshold, proved: int, possible: int, total: int, of: str
 ) -> tuple[Truth, Reason, str, str]:
     """Compare an interval with a threshold: truth, reason, value and what is needed."""
-    needed = servers_needed(threshold, total)
+    needed = count_needed_servers(threshold, total)
     value = f"{proved}{of or ' of'} {total} usable"
     if possible > proved:
         value += f", {possible - proved} not proved"
@@ -208,12 +212,12 @@ _EVALUATORS: Mapping[type, Callable[[RuleRef, Any, Snapshot, float], Finding]] =
 }
 
 
-def usable_servers(backend: Backend, *, count_unchecked: bool = False) -> tuple[int, int]:
+def count_usable_servers(backend: Backend, *, count_unchecked: bool = False) -> tuple[int, int]:
     """Count the usable servers as an interval: (proved, proved and not yet proved).
 
     ``count_unchecked``: a server that HAProxy does not check counts as proved.
     """
-    proved, unproved, unchecked, _ = backend.tally
+    proved, unproved, unchecked, _ = backend.counts
     return (proved + unchecked if count_unchecked else proved), proved + unproved
 
 
@@ -238,7 +242,7 @@ def _counting(backend: Backend) -> Iterable[Server]:
     return active or backend.servers
 
 
-def servers_needed(threshold: Threshold, total: int) -> int:
+def count_needed_servers(threshold: Threshold, total: int) -> int:
     """Count the usable servers (or weight) that a threshold asks for, of ``total``.
 
     A share is rounded up, and is at least 1.

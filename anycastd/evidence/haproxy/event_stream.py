@@ -18,14 +18,15 @@ from anycastd.profile.model import Instance
 
 MAX_LINE = 1 << 16
 """Maximum size of a line of events in bytes; the beginning of a longer one is dropped."""
-NO_RING = "the profile gives it no `ring`: write `ring: anycastd`, and " + events.ring_setup_hint(
-    "anycastd"
+NO_RING = (
+    "the profile gives it no `ring`: write `ring: anycastd`, and "
+    + events.describe_ring_setup("anycastd")
 )
 """Text for operators: why a HAProxy without `ring` in the profile is polled, and what to write."""
 
 
-async def why_not_event_driven(instance: Instance, timeout: float) -> str:
-    """Find out why HAProxy has to be polled: opens an event stream for ``timeout`` seconds.
+async def explain_polling(instance: Instance, timeout: float) -> str:
+    """Explain why HAProxy has to be polled: opens an event stream for ``timeout`` seconds.
 
     Returns a sentence for operators; empty where HAProxy sends its events, and where nothing
     listens on its stats socket.  Returns early only where HAProxy refuses.
@@ -39,10 +40,10 @@ async def why_not_event_driven(instance: Instance, timeout: float) -> str:
     ):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while not stream.over:
+                while not stream.ended:
                     await wake.wait()
                     wake.clear()
-        return events.explain_refusal(stream.refusal, instance.ring) if stream.over else ""
+        return events.explain_refusal(stream.refusal, instance.ring) if stream.ended else ""
     return ""
 
 
@@ -50,7 +51,7 @@ class EventStream:
     """Event stream of one HAProxy worker, through the stats socket ``path``.
 
     It sets ``wake`` when the stream begins or ends, and when an event names a proxy of ``names``.
-    ``worker`` is None until the stream is up.  ``over``: the stream has ended.  ``stopping``: an
+    ``worker`` is None until the stream is up.  ``ended``: the stream has ended.  ``stopping``: an
     event said that its worker stops.  ``refusal`` is what HAProxy answered instead of events.
 
     Needs a running event loop.  Raises OSError where nothing listens at ``path``, where its queue
@@ -59,7 +60,7 @@ class EventStream:
 
     def __init__(self, path: str, ring: str, names: Collection[str], wake: asyncio.Event) -> None:
         self.worker: Worker | None = None
-        self.stopping = self.over = False
+        self.stopping = self.ended = False
         self.refusal = ""
         self._names = names
         self._wake = wake
@@ -77,8 +78,8 @@ class EventStream:
 
     def close(self) -> None:
         """Close the connection, so that a worker that stops can end."""
-        if not self.over:
-            self.over = True
+        if not self.ended:
+            self.ended = True
             self._loop.remove_reader(self._sock)
             self._sock.close()
 

@@ -49,7 +49,7 @@ def build_stream_request(ring: str) -> str:
     return f"show info;show events {ring} -w -n\n"
 
 
-def ring_setup_hint(name: str) -> str:
+def describe_ring_setup(name: str) -> str:
     """Describe what to write into haproxy.cfg, so that HAProxy sends its events.
 
     ``log`` is described in HAProxy's configuration manual, sections 3.1 (`global`) and 4.2.
@@ -78,7 +78,7 @@ def explain_refusal(answer: str, ring_name: str) -> str:
     ``level operator`` is an option of the `stats socket` line (configuration manual, section 5.1).
     """
     if "No such event sink" in answer:
-        return f"it has no ring named {ring_name}: {ring_setup_hint(ring_name)}"
+        return f"it has no ring named {ring_name}: {describe_ring_setup(ring_name)}"
     if "Permission denied" in answer:
         return "it shows events to `level operator` only: write that on its `stats socket` line"
     return f"it gives no events: {answer.strip()[:80] or 'no answer'}"

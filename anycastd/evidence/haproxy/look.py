@@ -35,7 +35,7 @@ class Looker:
     """Client of one HAProxy's stats socket; it keeps what makes the next look cheaper.
 
     ``timeout`` is in seconds of own time.  ``worker_lives`` returns whether something else proves
-    that a worker runs: a refused connection is not Gone then.  ``names`` are the proxies that the
+    that a worker runs: a refused connection is not Gone then.  ``proxies`` are those that the
     last look asked for.
     """
 
@@ -47,7 +47,7 @@ class Looker:
         timeout: float,
         worker_lives: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.names = query.proxies
+        self.proxies = query.proxies
         self._path = path
         self._profile_query = query
         self._query = query  # with the backends whose servers are tracked
@@ -110,7 +110,7 @@ class Looker:
             elif tracked:
                 self._query = replace(self._query, backends=self._query.backends | tracked)
             else:
-                self.names = self._query.proxies
+                self.proxies = self._query.proxies
                 return snapshot
             self._last = None
 

@@ -47,7 +47,7 @@ class Query:
     entries: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
-    def of(cls, services: Iterable[Service], instance: str) -> Query:
+    def from_services(cls, services: Iterable[Service], instance: str) -> Query:
         """Collect what the rules of ``services`` need of the HAProxy named ``instance``."""
         backends: set[str] = set()
         frontends: set[str] = set()

@@ -41,7 +41,7 @@ class Server:
     tracked: str = ""
 
 
-class Tally(NamedTuple):
+class ServerCounts(NamedTuple):
     """How many servers of a backend are proved usable, unproved, unchecked and active.
 
     ``unchecked`` counts those of ``unproved`` that HAProxy does not check.  ``active`` counts the

@@ -68,7 +68,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from anycastd.evidence.haproxy.servers import Server, Tally, Usable
+from anycastd.evidence.haproxy.servers import Server, ServerCounts, Usable
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Backend:
     ``asked_at`` is when the rows were asked for (own time, seconds).  ``number`` is HAProxy's own
     number for it.  ``sessions`` are open now.  ``queued_requests`` wait in its queue and in those
     of its servers.  ``weights``, where the query asks for them: server -> (its weight now, its
-    weight in haproxy.cfg).  ``tally`` counts its servers.
+    weight in haproxy.cfg).  ``counts``: see ServerCounts.
     """
 
     name: str
@@ -89,19 +89,19 @@ class Backend:
     sessions: int = 0
     queued_requests: int = 0
     weights: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    tally: Tally = field(init=False, compare=False)
+    counts: ServerCounts = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         """Count once for each look: several rules ask in each pass, of thousands of servers."""
         yes, unproved = Usable.YES, Usable.UNPROVED
         open_ = [server for server in self.servers if server.usable is unproved]
-        tally = Tally(
+        counts = ServerCounts(
             proved=[server.usable for server in self.servers].count(yes),
             unproved=len(open_),
             unchecked=sum(not server.checked for server in open_),
             active=[server.backup for server in self.servers].count(False),
         )
-        object.__setattr__(self, "tally", tally)
+        object.__setattr__(self, "counts", counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class Watcher:
     @property
     def event_driven(self) -> bool:
         """Return whether HAProxy's events arrive, so that it need not be polled."""
-        return self._stream is not None and not self._stream.over
+        return self._stream is not None and not self._stream.ended
 
     async def run(self) -> None:
         """Watch until cancelled; an absent HAProxy is an observation, not an error."""
@@ -141,14 +141,14 @@ class Watcher:
 
     def _stream_proves_worker(self) -> bool:
         """Whether an open stream proves that a worker runs and is not stopping."""
-        return self._stream is not None and not (self._stream.over or self._stream.stopping)
+        return self._stream is not None and not (self._stream.ended or self._stream.stopping)
 
     def _maintain_stream(self, seen: Observation) -> None:
         """Keep one stream to the worker that serves; open the new one before closing the old."""
         ring = self.instance.ring
         if ring is None:
             return
-        if self._new_stream is not None and self._new_stream.over:
+        if self._new_stream is not None and self._new_stream.ended:
             self._on_refused(self._new_stream, ring)
         elif self._new_stream is not None and self._new_stream.worker is not None:
             self._close_stream()
@@ -166,11 +166,11 @@ class Watcher:
             # If nothing listens, the next look finds out what that means.
             with contextlib.suppress(OSError):
                 self._new_stream = EventStream(
-                    self.instance.socket, ring, self._looker.names, self._wake
+                    self.instance.socket, ring, self._looker.proxies, self._wake
                 )
 
     def _needs_stream(self, seen: Observation) -> bool:
-        if self._stream is None or self._stream.over or self._stream.stopping:
+        if self._stream is None or self._stream.ended or self._stream.stopping:
             return True
         return self._stream.worker is not None and self._is_another_worker(
             seen, self._stream.worker

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from anycastd.evidence.vip.netlink import DAD_FAILED, TENTATIVE, Changes, Kernel, Link
+from anycastd.evidence.vip.netlink import DAD_FAILED, TENTATIVE, AddressChanges, Link, NetlinkSocket
 from anycastd.profile.model import Network
 
 _log = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ class Loopback:
         self._routed: set[Network] = set()  # those for which this object added a route
         self._with_route: set[Network] = set()  # those whose route is known to be there
         self._permission_error: str | None = None
-        self._kernel: Kernel | None = None
-        self._changes: Changes | None = None
+        self._kernel: NetlinkSocket | None = None
+        self._changes: AddressChanges | None = None
         self._lock = threading.Lock()  # a check in its thread, or close(): one at a time
 
     def start(self) -> None:
@@ -77,8 +77,8 @@ class Loopback:
         of the VIP.
         """
         try:
-            self._changes = Changes()  # before the first check, so that no change is missed
-            self._kernel = Kernel()
+            self._changes = AddressChanges()  # before the first check, so that no change is missed
+            self._kernel = NetlinkSocket()
         except OSError as error:
             self.close()
             text = f"cannot open a netlink socket: {error.strerror}; allow AF_NETLINK in the unit"
@@ -138,7 +138,7 @@ class Loopback:
         """
         await asyncio.to_thread(self._remove_added)
 
-    def _read(self, changes: Changes, wake: asyncio.Event) -> None:
+    def _read(self, changes: AddressChanges, wake: asyncio.Event) -> None:
         changed = changes.read()
         if changed is None:
             _log.warning("the kernel dropped messages about addresses: reading all of them again")
@@ -162,7 +162,7 @@ class Loopback:
             if self._changes is None:
                 return []  # closed meanwhile
             try:
-                self._kernel = self._kernel or Kernel()
+                self._kernel = self._kernel or NetlinkSocket()
                 links = {name: self._kernel.find_link(name) for _, name in self._vips}
                 addresses = self._kernel.list_addresses()
             except OSError as error:
@@ -183,7 +183,7 @@ class Loopback:
             return states
 
     def _check_vip(
-        self, kernel: Kernel, vip: Network, name: str, link: Link | None, flags: int | None
+        self, kernel: NetlinkSocket, vip: Network, name: str, link: Link | None, flags: int | None
     ) -> tuple[bool, bool, str]:
         """Repair one VIP (``flags`` None: it is missing); returns (present, usable, detail)."""
         if link is None:
@@ -220,7 +220,7 @@ class Loopback:
         if not self._added and not self._routed:
             return
         with self._lock:
-            kernel = Kernel()
+            kernel = NetlinkSocket()
             try:
                 for vip, index in self._added.items():
                     with suppress(OSError):  # the interface may be gone, and the address with it
@@ -241,7 +241,7 @@ def remove_vips(vips: Iterable[tuple[Network, str]]) -> None:
     for lack of a privilege, and OSError where it refuses it for another reason.
     """
     try:
-        kernel = Kernel()
+        kernel = NetlinkSocket()
         try:
             for vip, name in vips:
                 link = kernel.find_link(name)

@@ -39,7 +39,7 @@ _GROUPS = 0x1 | 0x10 | 0x100  # links, IPv4 addresses, IPv6 addresses
 
 DAD_FAILED, TENTATIVE = 0x08, 0x40
 """Flags of an address (linux/if_addr.h): a duplicate was found, or is still searched (RFC 4862)."""
-METRIC = 4294967294
+UNREACHABLE_METRIC = 4294967294
 """Metric of an unreachable route: the worst but one, so that any other route wins."""
 _ANSWER_TIMEOUT = 5.0  # seconds; the kernel answers before send returns, so it never passes
 
@@ -55,7 +55,7 @@ class Link:
     up: bool
 
 
-class Kernel:
+class NetlinkSocket:
     """A netlink socket for requests.  Every call blocks, so call it outside the event loop.
 
     The constructor and every request raise OSError where the kernel refuses, with the kernel's own
@@ -147,7 +147,7 @@ class Kernel:
                 return answers
 
 
-class Changes:
+class AddressChanges:
     """A netlink socket with the kernel's messages about changes of interfaces and addresses.
 
     It never blocks.  The constructor raises OSError where the kernel gives no such socket.
@@ -248,5 +248,5 @@ def _route_body(vip: Network) -> bytes:
     return (
         _ROUTE.pack(family, vip.prefixlen, 0, 0, _TABLE_MAIN, _BY_ADMINISTRATOR, 0, _UNREACHABLE, 0)
         + _attribute(_ROUTE_DESTINATION, vip.network_address.packed)
-        + _attribute(_ROUTE_METRIC, struct.pack("=I", METRIC))
+        + _attribute(_ROUTE_METRIC, struct.pack("=I", UNREACHABLE_METRIC))
     )

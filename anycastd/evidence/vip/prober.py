@@ -75,7 +75,7 @@ class Prober:
             # This process stalled, and HAProxy perhaps as well: it proves nothing, ask again.
             asked_at = self._clock.now()
             outcome, detail = await self._exchange_in_time(asked_at)
-        self._last_probe = selftest.next_probe(self._last_probe, asked_at, outcome, detail)
+        self._last_probe = selftest.build_probe(self._last_probe, asked_at, outcome, detail)
         return self._last_probe
 
     async def _exchange_in_time(self, asked_at: float) -> tuple[Outcome, str]:

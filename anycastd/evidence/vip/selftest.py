@@ -84,7 +84,7 @@ class Probe:
         return self.outcome, self.confirmed
 
 
-def next_probe(last: Probe | None, asked_at: float, outcome: Outcome, detail: str) -> Probe:
+def build_probe(last: Probe | None, asked_at: float, outcome: Outcome, detail: str) -> Probe:
     """Build the Probe of a new result; ``last`` is the one before it (None: it is the first).
 
     ``asked_at`` is own time in seconds.
@@ -97,7 +97,7 @@ def next_probe(last: Probe | None, asked_at: float, outcome: Outcome, detail: st
     return Probe(asked_at, outcome, detail, last.began_at, last.count + 1, missed)
 
 
-def max_age(test: SelfTest) -> float:
+def compute_max_age(test: SelfTest) -> float:
     """Compute for how many seconds of own time a result counts."""
     return MAX_AGE_REQUESTS * (test.every + test.timeout)
 
@@ -200,7 +200,7 @@ def _evaluate(
     asked_at, changes_at, value = now, None, ""
     truth, reason = Truth.UNKNOWN, Reason.NOT_TESTED
     if probe is not None:
-        asked_at, expires_at = probe.asked_at, probe.asked_at + max_age(test)
+        asked_at, expires_at = probe.asked_at, probe.asked_at + compute_max_age(test)
         if now >= expires_at:
             truth, reason = Truth.FALSE, Reason.TEST_STALE
             value = f"asked {now - probe.asked_at:.1f} s ago"

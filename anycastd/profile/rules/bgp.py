@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anycastd.profile.document import Document, Problem
-from anycastd.profile.formats import MAX_UINT16, SELF
+from anycastd.profile.formats import MAX_UINT16, NEXT_HOP_SELF
 from anycastd.profile.model import IPV6, Address
 from anycastd.profile.rules.sections import (
     AWS,
@@ -117,7 +117,7 @@ def check_addresses(doc: Document) -> Iterator[Problem]:
     paths += [(*path, "next_hop") for path, _ in iter_services(doc)]
     for at in paths:
         address = doc.get(*at)
-        if address in (None, SELF):
+        if address in (None, NEXT_HOP_SELF):
             continue
         if address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255":
             message = f"{address} is not the address of one host"

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from anycastd.profile.document import Document, Problem
 from anycastd.profile.rules.sections import iter_services
-from anycastd.profile.schema_errors import suggest
-from anycastd.profile.yaml_reader import Path, Value, quote
+from anycastd.profile.schema_errors import suggest_similar
+from anycastd.profile.yaml_reader import Path, Value, quote_value
 
 _KINDS = ("backend", "frontend", "all", "any")
 # A condition on a backend may have one of these; the last two make it a limit.
@@ -105,11 +105,13 @@ def _check_instance(doc: Document, at: Path, name: str | None) -> Iterator[Probl
     names = list(doc.get("haproxy") or ())
     at = (*at, "haproxy")
     if name is not None and names and not doc.is_explicit(("haproxy", name)):
-        remedy = suggest(name, names) or " or ".join(quote(each) for each in names)
-        yield doc.make_problem(at, f"there is no {quote(name)} under haproxy", f"write {remedy}")
+        remedy = suggest_similar(name, names) or " or ".join(quote_value(each) for each in names)
+        yield doc.make_problem(
+            at, f"there is no {quote_value(name)} under haproxy", f"write {remedy}"
+        )
     elif not doc.is_explicit(at) and len(names) > 1:
         message = f"is missing, but there are {len(names)} HAProxy processes"
-        remedy = f"add haproxy: {' or '.join(quote(each) for each in names)}"
+        remedy = f"add haproxy: {' or '.join(quote_value(each) for each in names)}"
         yield doc.make_problem(at, message, remedy)
 
 

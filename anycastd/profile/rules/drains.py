@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anycastd.profile.document import Document, Problem
-from anycastd.profile.rules.sections import AZURE, AZURE_WINDOW, get_platform, iter_neighbors
-from anycastd.profile.yaml_reader import Path, quote
+from anycastd.profile.rules.sections import AZURE, AZURE_CHANGE_DELAY, get_platform, iter_neighbors
+from anycastd.profile.yaml_reader import Path, quote_value
 
 
 def check_drain_wait(doc: Document) -> Iterator[Problem]:
     """Warn of a wait (seconds) that may end before Azure has taken over the longer path."""
     wait = doc.get("drain", "wait")
-    if get_platform(doc) == AZURE and wait is not None and wait < AZURE_WINDOW:
-        message = f"Azure may delay the longer path for {AZURE_WINDOW} seconds"
-        remedy = f"write {AZURE_WINDOW + 10} or more"
+    if get_platform(doc) == AZURE and wait is not None and wait < AZURE_CHANGE_DELAY:
+        message = f"Azure may delay the longer path for {AZURE_CHANGE_DELAY} seconds"
+        remedy = f"write {AZURE_CHANGE_DELAY + 10} or more"
         yield doc.make_problem(("drain", "wait"), message, remedy, warning=True)
 
 
@@ -42,7 +42,7 @@ def check_regions(doc: Document) -> Iterator[Problem]:
             at: Path = ("regions", index, key)
             text = str(region.get(key, ""))
             if text in seen:
-                message = f"{quote(text)} is already in line {doc.find_line(seen[text])}"
+                message = f"{quote_value(text)} is already in line {doc.find_line(seen[text])}"
                 yield doc.make_problem(at, message, "write each region once, with its own agent")
             elif text:
                 seen[text] = at
@@ -51,7 +51,7 @@ def check_regions(doc: Document) -> Iterator[Problem]:
     if own is not None and own not in names:
         remedy = f"add {{name: {own}, agent: ...}}; the order is the same in each profile"
         yield doc.make_problem(
-            ("regions",), f"this region, {quote(own)}, is not in the list", remedy
+            ("regions",), f"this region, {quote_value(own)}, is not in the list", remedy
         )
     elif len(names) == 1:
         message = "no other region is listed, so nothing can be drained without --force"

@@ -17,7 +17,7 @@ CLOUDS = (AZURE, AWS)
 AZURE_ROUTE_SERVER = 65515
 """The AS number of every Azure Route Server."""
 
-AZURE_WINDOW = 30
+AZURE_CHANGE_DELAY = 30
 """Seconds for which Azure may delay a second route change; the first one passes at once."""
 
 

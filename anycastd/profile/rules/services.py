@@ -11,17 +11,17 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 
 from anycastd.profile.document import Document, Problem
-from anycastd.profile.formats import SELF
+from anycastd.profile.formats import NEXT_HOP_SELF
 from anycastd.profile.model import IPV6, Address
 from anycastd.profile.rules.sections import (
     AZURE,
-    AZURE_WINDOW,
+    AZURE_CHANGE_DELAY,
     CLOUDS,
     get_platform,
     iter_neighbors,
     iter_services,
 )
-from anycastd.profile.yaml_reader import Path, quote
+from anycastd.profile.yaml_reader import Path, quote_value
 
 # sockaddr_un's sun_path is 108 bytes with its final zero (unix(7)).
 _MAX_SOCKET_PATH = 107
@@ -48,7 +48,9 @@ def check_sockets(doc: Document) -> Iterator[Problem]:
             message = f"the path has {size} bytes, and sockets allow {_MAX_SOCKET_PATH}"
             yield doc.make_problem(at, message, "use a shorter path, here and in haproxy.cfg")
         if socket in seen:
-            message = f"{quote(socket)} is also the socket in line {doc.find_line(seen[socket])}"
+            message = (
+                f"{quote_value(socket)} is also the socket in line {doc.find_line(seen[socket])}"
+            )
             yield doc.make_problem(at, message, "write each HAProxy's own socket")
         seen.setdefault(socket, at)
 
@@ -155,7 +157,7 @@ def check_next_hops(doc: Document) -> Iterator[Problem]:
             hop, at = neighbor.get("next_hop", own), (*above, "next_hop")
             if "next_hop" not in neighbor:
                 at = (*path, "next_hop" if doc.is_explicit((*path, "next_hop")) else "vip")
-            if hop == SELF:
+            if hop == NEXT_HOP_SELF:
                 hop = neighbor.get("local_address", doc.get("bgp", "local_address"))
             refusal = _refuse_next_hop(vip.ip, hop)
             if refusal:
@@ -247,7 +249,7 @@ def _join_keys(keys: tuple[str, ...]) -> str:
 def check_timers(doc: Document) -> Iterator[Problem]:
     """Require ``hold_down`` to be at most ``hold_down_max``.
 
-    On Azure, warn of times (seconds) that are shorter than AZURE_WINDOW.
+    On Azure, warn of times (seconds) that are shorter than AZURE_CHANGE_DELAY.
     """
     for path, service in iter_services(doc):
         timers = service.get("return", {})
@@ -265,12 +267,12 @@ def check_timers(doc: Document) -> Iterator[Problem]:
             continue
         for key in ("hold_down", "spacing"):
             seconds = timers.get(key)
-            if seconds is not None and seconds < AZURE_WINDOW:
+            if seconds is not None and seconds < AZURE_CHANGE_DELAY:
                 message = (
-                    f"{seconds} seconds is less than the {AZURE_WINDOW} seconds for which "
+                    f"{seconds} seconds is less than the {AZURE_CHANGE_DELAY} seconds for which "
                     "Azure may delay a second change"
                 )
-                remedy = f"write {AZURE_WINDOW + 5} or more"
+                remedy = f"write {AZURE_CHANGE_DELAY + 5} or more"
                 yield doc.make_problem((*path, "return", key), message, remedy, warning=True)
 
 

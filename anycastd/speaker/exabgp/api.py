@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from anycastd.bgp import session as session_module
-from anycastd.bgp.route import Route, canonicalize
+from anycastd.bgp.route import Route, canonicalize_route
 from anycastd.bgp.session import Session
 from anycastd.lease.commands import (
     Announce,
@@ -158,7 +158,7 @@ class ApiConversation:
             self._queue.append(_Pending(command, tuple(more)))
         for each in group:
             if isinstance(each, Announce):
-                self._announced[canonicalize(each.route).key] = each.route
+                self._announced[canonicalize_route(each.route).key] = each.route
         return f"{greeting}{line}\n"
 
     def _format(self, group: list[Command]) -> str:
@@ -237,7 +237,7 @@ class ApiConversation:
 
     def _as_announced(self, route: Route) -> Route:
         announced = self._announced.get(route.key)
-        same = announced is not None and canonicalize(announced) == route
+        same = announced is not None and canonicalize_route(announced) == route
         return announced if announced is not None and same else route
 
     def _on_heading(self) -> tuple[Fact, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
 from anycastd.bgp import session
-from anycastd.bgp.route import Route, canonicalize
+from anycastd.bgp.route import Route, canonicalize_route
 from anycastd.bgp.session import Session
 from anycastd.lease.commands import Announce, Command, Withdraw
 
@@ -36,9 +36,9 @@ def format_announce(*routes: Route) -> str:
     Returns one line without a newline, by ExaBGP's manual: ``announce route``, or ``announce
     attributes`` for several routes.
 
-    Raises ValueError for a route that ``canonicalize`` refuses, and without a route.
+    Raises ValueError for a route that ``canonicalize_route`` refuses, and without a route.
     """
-    route, *more = map(canonicalize, routes)
+    route, *more = map(canonicalize_route, routes)
     what = "attributes" if more else f"route {route.prefix}"
     parts = [f"neighbor {route.neighbor} announce {what} next-hop {route.next_hop}"]
     parts.append(f"as-path [ {' '.join(map(str, route.as_path))} ]")
@@ -57,9 +57,9 @@ def format_withdraw(*routes: Route) -> str:
     Returns one line without a newline, by ExaBGP's manual: ``withdraw route``, or ``withdraw
     attributes`` for several routes.
 
-    Raises ValueError for a route that ``canonicalize`` refuses, and without a route.
+    Raises ValueError for a route that ``canonicalize_route`` refuses, and without a route.
     """
-    route, *more = map(canonicalize, routes)
+    route, *more = map(canonicalize_route, routes)
     what = "attributes" if more else f"route {route.prefix}"
     line = f"neighbor {route.neighbor} withdraw {what} next-hop {route.next_hop}"
     return " ".join([line, *_nlri(route, more)])
@@ -149,6 +149,6 @@ def parse_route_row(line: str) -> Route:
             med=med[0] if med else None,
             communities=(*values.get("community", []), *values.get("large-community", [])),
         )
-        return canonicalize(route)
+        return canonicalize_route(route)
     except (KeyError, ValueError, IndexError) as problem:
         raise ValueError(f"{line!r} ({problem})") from None

@@ -15,9 +15,9 @@ from anycastd.decision.drains import (
     Drain,
     DrainEffect,
     DrainPhase,
-    Table,
+    DrainTable,
     advance_drains,
-    another_region_serves,
+    check_other_regions,
     dump_drains,
     load_drains,
     needs_region_reports,
@@ -55,13 +55,13 @@ def report_westeurope(
 
 def advance_web(
     region_profile: Profile,
-    table: Table,
+    table: DrainTable,
     now: float,
     reports: Mapping[str, RegionReport] | None = None,
     levels: Mapping[str, Level] = UP,
     *,
     unsteered: tuple[str, ...] = (),
-) -> tuple[Table, DrainEffect]:
+) -> tuple[DrainTable, DrainEffect]:
     """Advance the drains of the profile's one service by one pass."""
     table, effects = advance_drains(
         region_profile, table, levels, reports or {}, now, unsteered=unsteered
@@ -72,7 +72,7 @@ def advance_web(
 def test_a_drain_goes_through_its_phases() -> None:
     """The longest path until `wait` is over, then withdrawn until the drain ends."""
     region_profile = profile()
-    table: Table = {"*": drain()}
+    table: DrainTable = {"*": drain()}
     table, effect = advance_web(region_profile, table, 0.0)
     assert (effect.phase, effect.cap.level, effect.cap.ends_at) == (
         DrainPhase.LONGER_PATH,
@@ -156,14 +156,14 @@ def test_without_another_region_it_waits_at_the_longest_path(
 @pytest.mark.parametrize("more", [{"force": True}, {"stopping": True}])
 def test_force_and_a_stop_ask_nobody(more: dict[str, bool]) -> None:
     """Neither an operator with --force nor systemd may have to wait."""
-    table: Table = {"*": drain(**more)}
+    table: DrainTable = {"*": drain(**more)}
     assert not needs_region_reports(profile_of(), table)
     assert advance_web(profile_of(), table, 40.0)[1].phase is DrainPhase.WITHDRAWN
 
 
 def test_what_was_heard_before_the_drain_does_not_count() -> None:
     """The other region may have begun to drain since."""
-    found = another_region_serves(
+    found = check_other_regions(
         profile_of(),
         profile_of().services["web"],
         report_westeurope(10.0),
@@ -193,7 +193,7 @@ class Site:
     """A region in the search: its drains, the reports that it has, those in transit to it."""
 
     name: str
-    table: Table = field(default_factory=dict)
+    table: DrainTable = field(default_factory=dict)
     reports: dict[str, RegionReport] = field(default_factory=dict)
     in_transit: list[tuple[float, str, RegionReport]] = field(default_factory=list)
     requested_at: float | None = None
@@ -213,7 +213,7 @@ class Site:
         self.in_transit = [each for each in self.in_transit if each[0] > now]
         if self.requested_at is not None and arrived:
             began_at, self.requested_at = self.requested_at, None
-            if another_region_serves(
+            if check_other_regions(
                 region_profile, region_profile.services["web"], self.reports, began_at - 2, now
             ).serves:
                 self.table = {"*": drain(now, wait=0.0)}  # the harshest
@@ -291,7 +291,7 @@ def test_all_that_are_drained_end_with_the_last_of_the_list_waiting() -> None:
 
 def test_what_is_packed_comes_back_as_old_as_it_was() -> None:
     """Times are saved as ages; a drain for a stop is not saved."""
-    table: Table = {
+    table: DrainTable = {
         "*": drain(10.0, ends_at=500.0, withdrawn_at={"web": 50.0}),
         "*stop": drain(20.0, stopping=True),
     }

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anycastd.decision.caps import Context, hold_down_time
+from anycastd.decision.caps import Context, compute_hold_down
 from anycastd.decision.levels import Level
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.reasons import Reason
@@ -66,7 +66,7 @@ def test_return_is_standby_first_and_preferred_after_the_hold_down() -> None:
 def test_hold_down_doubles_up_to_a_cap_and_is_forgotten() -> None:
     """60, 120, 240, 480, then always 900 s; after one hour without a failure 60 s again."""
     service = profile().services["web"]
-    waits = [hold_down_time(service, failures) for failures in (0, 1, 2, 3, 4, 5, 500)]
+    waits = [compute_hold_down(service, failures) for failures in (0, 1, 2, 3, 4, 5, 500)]
     assert waits == [0, 60, 120, 240, 480, 900, 900]
     machine = Machine().up()
     for failure in (1, 2):

@@ -6,7 +6,11 @@ import pytest
 
 from anycastd.decision.verdict import Verdict, judge_service
 from anycastd.evidence.finding import Truth
-from anycastd.evidence.haproxy.conditions import describe, servers_needed, usable_servers
+from anycastd.evidence.haproxy.conditions import (
+    count_needed_servers,
+    count_usable_servers,
+    describe_condition,
+)
 from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Gone, Observation, Unreadable
@@ -118,15 +122,15 @@ def test_no_look_yet_is_unknown() -> None:
 )
 def test_a_share_is_rounded_up(threshold: Threshold, total: int, needed: int) -> None:
     """Half of five servers are three; a share of nothing is never reached."""
-    assert servers_needed(threshold, total) == needed
+    assert count_needed_servers(threshold, total) == needed
 
 
 def test_unchecked_servers_count_only_where_the_profile_says_so() -> None:
     """A server without `check` is never proved; `count_unchecked` takes HAProxy's word for it."""
     row = server("s1", UNPROVED, checked=False)
     backend = Backend(name="web", status="UP", servers=(row,))
-    assert usable_servers(backend) == (0, 1)
-    assert usable_servers(backend, count_unchecked=True) == (1, 1)
+    assert count_usable_servers(backend) == (0, 1)
+    assert count_usable_servers(backend, count_unchecked=True) == (1, 1)
 
 
 def test_any_is_true_by_its_best_rule() -> None:
@@ -144,8 +148,8 @@ def test_any_is_true_by_its_best_rule() -> None:
     assert judge_service(its, service, Evidence({"main": look}), 0.0).serve.truth is FALSE
     look = snapshot(YES, UNPROVED, asked_at=0.0)
     assert judge_service(its, service, Evidence({"main": look}), 0.0).serve.truth is UNKNOWN
-    assert Query.of([service], "main") == query({"web", "spare"})
-    assert describe(service.serve) == (
+    assert Query.from_services([service], "main") == query({"web", "spare"})
+    assert describe_condition(service.serve) == (
         "any of (backend web has at least 2 usable; backend spare has at least 1 usable)"
     )
 

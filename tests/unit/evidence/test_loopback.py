@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from anycastd.evidence.vip.loopback import Loopback, VipAddress
-from anycastd.evidence.vip.netlink import Kernel
+from anycastd.evidence.vip.netlink import NetlinkSocket
 
 pytestmark = pytest.mark.root
 
@@ -330,7 +330,7 @@ def test_a_thousand_addresses(in_own_network: InOwnNetwork, eventually: Eventual
     async def work() -> None:
         ip("link", "set", "lo", "up")
         vips = [ip_network(f"198.18.{n // 250}.{n % 250}/32") for n in range(1000)]
-        kernel = Kernel()
+        kernel = NetlinkSocket()
         async with running(*((vip, "lo") for vip in vips)) as watched:
             assert len(kernel.list_addresses()) >= 1000
             ip("addr", "flush", "dev", "lo", "scope", "host")

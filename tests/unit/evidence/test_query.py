@@ -36,7 +36,7 @@ def watched(*changes: tuple[str, str]) -> Profile:
 
 def seen(haproxy: HAProxy, its: Profile) -> Observation:
     """Take the look that `run` would take."""
-    asked = Query.of(its.services.values(), "main")
+    asked = Query.from_services(its.services.values(), "main")
     return asyncio.run(look_once(str(haproxy.socket), asked, OwnTime(), 5.0))
 
 
@@ -171,7 +171,7 @@ backend web
 def test_the_question_asks_for_what_rules_need_and_no_more() -> None:
     """Without such rules a look is what it always was."""
     its = watched()
-    assert Query.of(its.services.values(), "main") == query({"web"})
+    assert Query.from_services(its.services.values(), "main") == query({"web"})
     assert build_request(query({"web"}, {"web"})) == "show stat -1 7 -1;show info\n"
     entries = frozenset({("/a.map", "k2"), ("/a.map", "k1")})
     also = replace(query({"web"}), weights=frozenset({"web"}), entries=entries)

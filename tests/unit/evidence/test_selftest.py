@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from anycastd.bgp.session import Session
 from anycastd.decision.caps import Context
-from anycastd.decision.forecast import forecast
+from anycastd.decision.forecast import forecast_levels
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, advance
-from anycastd.decision.policy import Decision, decide
+from anycastd.decision.policy import Decision, decide_level
 from anycastd.decision.verdict import Verdict, judge_service
 from anycastd.evidence.finding import Truth
 from anycastd.evidence.haproxy.servers import Usable
@@ -23,15 +23,15 @@ from anycastd.evidence.sources import Evidence
 from anycastd.evidence.vip.selftest import (
     Outcome,
     Probe,
+    build_probe,
     build_request,
-    max_age,
-    next_probe,
+    compute_max_age,
     parse_response,
 )
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import SelfTest
 from anycastd.reasons import Reason
-from anycastd.views.severity import severity
+from anycastd.views.severity import compute_severity
 from anycastd.views.status import build_status
 from support.broken_profiles import list_azure_problems
 from support.profiles import assert_schema_agrees, profile
@@ -44,14 +44,14 @@ WITHOUT_HEALTHY = ("    healthy: {backend: web, usable: 50%}\n", "")
 ITS = profile(ADDED)
 TEST = ITS.services["web"].self_test
 assert TEST is not None
-LIFETIME = max_age(TEST)
+LIFETIME = compute_max_age(TEST)
 
 
 def results(*outcomes: Outcome, asked_at: float = 0.0, every: float = 0.0) -> Probe | None:
     """Give the newest of these results, ``every`` seconds apart, the last one at ``asked``."""
     probe = None
     for number, outcome in enumerate(outcomes, 1):
-        probe = next_probe(
+        probe = build_probe(
             probe, asked_at - every * (len(outcomes) - number), outcome, outcome.value
         )
     return probe
@@ -147,7 +147,7 @@ def test_an_odd_result_changes_nothing_where_haproxys_word_is_all_there_is() -> 
 
     def at(now: float, memory: Memory, *outcomes: Outcome) -> tuple[Decision, Memory]:
         found = verdict(results(*outcomes, asked_at=now), UNPROVED, UNPROVED, now=now)
-        return decide(service, found, around, memory, now)
+        return decide_level(service, found, around, memory, now)
 
     _, memory = at(0.0, Memory(), PASSED)
     decision, memory = at(100.0, memory, PASSED)
@@ -167,7 +167,7 @@ def test_nobody_listening_is_no_503_page() -> None:
     around = Context(session_up=True, vip_present=True, leased_level=Level.PREFERRED)
     look = {"main": snapshot(YES, YES, asked_at=0.0)}
     found = judge_service(its, service, evidence(look, results(REFUSED, REFUSED)), 0.0)
-    decision, _ = decide(service, found, around, Memory(), 0.0)
+    decision, _ = decide_level(service, found, around, Memory(), 0.0)
     assert decision.level is Level.WITHDRAWN
     assert decision.cap.reason is Reason.VIP_REFUSES
 
@@ -181,7 +181,7 @@ def test_slow_degrades_after_fall_and_a_pass_ends_it() -> None:
     for second in range(-40, 8):
         outcomes = (SLOW, SLOW) if second >= 0 else (PASSED,)
         found = verdict(results(*outcomes, asked_at=float(second)), now=float(second))
-        decision, memory = decide(service, found, around, memory, float(second))
+        decision, memory = decide_level(service, found, around, memory, float(second))
         levels[second] = decision.level
     assert [levels[s] for s in (-1, 4, 5, 7)] == [Level.PREFERRED] * 2 + [Level.DEGRADED] * 2
 
@@ -209,7 +209,7 @@ def test_a_pass_judges_each_service_by_its_own_self_test() -> None:
     assert passed is not None
     inputs = Inputs(Evidence(looks, {"web": passed}), {}, view())
     assert advance(ITS, memory, inputs, 5.0).decisions["web"].cap.reason is Reason.PROVING
-    stages = forecast(ITS, memory, inputs, 5.0, 3600.0)["web"]
+    stages = forecast_levels(ITS, memory, inputs, 5.0, 3600.0)["web"]
     assert stages[-1].decision.level is Level.PREFERRED
 
 
@@ -224,7 +224,7 @@ def test_status_says_what_no_level_shows() -> None:
     assert step.decisions["web"].level is Level.PREFERRED
     status = build_status(its, inputs, step, 5.0, pid=1, version="0", polling={}).to_json()
     assert any("not answered in time" in problem for problem in status["problems"])
-    assert severity(status) == 1
+    assert compute_severity(status) == 1
     rules = {rule["rule"]: rule["truth"] for rule in status["services"]["web"]["rules"]}
     assert rules["VIP listens on http/80/"] == "true"
     assert rules["VIP answers on http/80/"] == "false"

@@ -7,7 +7,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycastd.profile.validate import validate
+from anycastd.profile.validate import validate_profile
 from support.broken_profiles import LEAST
 
 WORDS = [*LEAST.split(), *string.punctuation, "\n", "\n  ", "\t", "&a", "*a", "!!int", "0x", "- "]
@@ -16,7 +16,7 @@ WORDS = [*LEAST.split(), *string.punctuation, "\n", "\n  ", "\t", "&a", "*a", "!
 @given(st.text() | st.lists(st.sampled_from(WORDS)).map(" ".join))
 def test_arbitrary_text_is_only_ever_refused(text: str) -> None:
     """No text raises an exception; an invalid text has problems of one line each."""
-    validation = validate(text, "p.yaml")
+    validation = validate_profile(text, "p.yaml")
     assert validation.profile is None
     assert validation.problems
     assert all(str(problem).isprintable() for problem in validation.problems)
@@ -35,7 +35,7 @@ def test_damaged_profiles_are_only_ever_refused(data: st.DataObject) -> None:
         | st.text(string.printable)
     )
     text = "".join([*LINES[:number], f"{key}{colon}{value}\n", *LINES[number + 1 :]])
-    validation = validate(text, "p.yaml")
+    validation = validate_profile(text, "p.yaml")
     errors = [problem for problem in validation.problems if not problem.warning]
     assert (validation.profile is None) == bool(errors)
     assert all(str(problem).isprintable() for problem in validation.problems)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from anycastd.profile.compare import Comparison, compare_regions
-from anycastd.profile.validate import validate
+from anycastd.profile.validate import validate_profile
 from support.broken_profiles import replace_texts
 
 SHIPPED = Path(__file__).resolve().parents[3] / "profiles"
@@ -28,7 +28,9 @@ def replace_prepends(text: str, old: tuple[int, int, int], new: tuple[int, int, 
 def compare_texts(*texts: str) -> Comparison:
     """Compare valid profiles; their files are a.yaml, b.yaml and so on."""
     files = [f"{letter}.yaml" for letter in "abcd"[: len(texts)]]
-    validation = {file: validate(text, file) for file, text in zip(files, texts, strict=True)}
+    validation = {
+        file: validate_profile(text, file) for file, text in zip(files, texts, strict=True)
+    }
     profiles = []
     for file, each in validation.items():
         assert each.profile is not None, each.problems
@@ -315,6 +317,6 @@ def test_notes() -> None:
 
 def test_without_lines() -> None:
     """Without the lines of the files all problems are at line 1."""
-    profiles = [(file, validate(PRIMARY, file).profile) for file in ("a.yaml", "b.yaml")]
+    profiles = [(file, validate_profile(PRIMARY, file).profile) for file in ("a.yaml", "b.yaml")]
     found = compare_regions([(file, profile) for file, profile in profiles if profile])
     assert {problem.line for problem in found.problems} == {1}

@@ -7,8 +7,8 @@ import warnings
 import pytest
 
 from anycastd.profile.document import Problem
-from anycastd.profile.schema_errors import suggest
-from anycastd.profile.validate import validate
+from anycastd.profile.schema_errors import suggest_similar
+from anycastd.profile.validate import validate_profile
 from support.broken_profiles import LEAST, list_problems, replace_texts
 
 
@@ -394,7 +394,7 @@ def test_nothing_warns() -> None:
     """Reading a profile causes no deprecation warning of a library."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert validate(LEAST, "p.yaml").profile
+        assert validate_profile(LEAST, "p.yaml").profile
 
 
 @pytest.mark.parametrize(
@@ -403,4 +403,4 @@ def test_nothing_warns() -> None:
 )
 def test_similar_names_are_suggested(word: str, expected: str | None) -> None:
     """A typing error finds the intended name; nonsense finds none."""
-    assert suggest(word, ["address", "peer_as", "hold_time"]) == expected
+    assert suggest_similar(word, ["address", "peer_as", "hold_time"]) == expected

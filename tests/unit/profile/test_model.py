@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import profile_reference
-from anycastd.evidence.haproxy.conditions import describe
+from anycastd.evidence.haproxy.conditions import describe_condition
 from anycastd.profile import build, model
 from anycastd.profile.model import (
     AllOf,
@@ -29,7 +29,7 @@ from anycastd.profile.model import (
     Standby,
     Threshold,
 )
-from anycastd.profile.validate import validate
+from anycastd.profile.validate import validate_profile
 from support.broken_profiles import LEAST, replace_texts
 from support.profiles import assert_schema_agrees, iter_schema_keys, profile
 
@@ -40,7 +40,7 @@ SHIPPED = sorted((ROOT / "profiles").glob("*.yaml"))
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_profiles_are_sound(path: Path) -> None:
     """Each shipped profile is valid and has no warnings."""
-    validation = validate(path.read_text(encoding="utf-8"), path.name)
+    validation = validate_profile(path.read_text(encoding="utf-8"), path.name)
     assert validation.problems == ()
     assert validation.profile is not None
 
@@ -48,7 +48,7 @@ def test_shipped_profiles_are_sound(path: Path) -> None:
 def test_the_shipped_pair_differs_where_it_must() -> None:
     """The primary withdraws and the secondary stays at standby when no backend can serve."""
     one, two = (
-        validate((ROOT / "profiles" / name).read_text(encoding="utf-8"), name).profile
+        validate_profile((ROOT / "profiles" / name).read_text(encoding="utf-8"), name).profile
         for name in ("primary.yaml", "secondary.yaml")
     )
     assert one
@@ -66,7 +66,7 @@ def test_the_shipped_pair_differs_where_it_must() -> None:
 
 def test_defaults() -> None:
     """Values that are not written are the defaults of the schema."""
-    read = validate(LEAST, "p.yaml").profile
+    read = validate_profile(LEAST, "p.yaml").profile
     assert read is not None
     assert (read.platform, read.networks, read.ttl) == (Platform.PLAIN, (), 5)
     assert read.bgp.hold_time == 9
@@ -128,7 +128,7 @@ services:
     failed: withdraw
     return: {rise: 1, hold_down: 2, hold_down_max: 3, spacing: 4}
 """
-    validation = validate(text, "p.yaml")
+    validation = validate_profile(text, "p.yaml")
     assert validation.problems == ()
     read = validation.profile
     assert read is not None
@@ -182,7 +182,7 @@ def describe_rules(*names: str) -> list[str]:
     ).services["web"]
     assert isinstance(service.healthy, AllOf)
     assert service.maintenance is not None
-    return [describe(each) for each in (*service.healthy.rules, service.maintenance)]
+    return [describe_condition(each) for each in (*service.healthy.rules, service.maintenance)]
 
 
 def test_a_description_names_its_haproxy_where_there_are_several() -> None:
@@ -208,7 +208,7 @@ def test_self_of_a_neighbor_is_its_local_address() -> None:
         ("peer_as: 65020", "peer_as: 65020, local_address: 192.0.2.11, next_hop: self"),
         ("failed:", "next_hop: 192.0.2.99, failed:"),
     )
-    read = validate(text, "p.yaml").profile
+    read = validate_profile(text, "p.yaml").profile
     assert read is not None
     assert read.bgp.neighbors[0].next_hop == ip_address("192.0.2.11")
 
@@ -216,7 +216,7 @@ def test_self_of_a_neighbor_is_its_local_address() -> None:
 def test_ipv6_vip() -> None:
     """An IPv6 VIP is valid with an IPv6 next hop."""
     text = replace_texts(LEAST, ("203.0.113.10/32", "2001:db8::10/128, next_hop: 2001:db8::1"))
-    read = validate(text, "p.yaml").profile
+    read = validate_profile(text, "p.yaml").profile
     assert read is not None
     assert read.services["web"].vip == IPv6Network("2001:db8::10/128")
 
@@ -230,11 +230,11 @@ def test_a_thousand_services() -> None:
         f"    healthy: {{backend: b{n}, usable: 50%}}\n    failed: withdraw\n"
         for n in range(1000)
     ]
-    read = validate(head + "".join(blocks), "p.yaml").profile
+    read = validate_profile(head + "".join(blocks), "p.yaml").profile
     assert read is not None
     assert len(read.services) == 1000
     blocks[-1] = blocks[-1].replace("withdraw", "retire")
-    assert list(map(str, validate(head + "".join(blocks), "p.yaml").problems)) == [
+    assert list(map(str, validate_profile(head + "".join(blocks), "p.yaml").problems)) == [
         "p.yaml:6009: services.s999.failed: retire is not a valid value; write withdraw or standby"
     ]
 

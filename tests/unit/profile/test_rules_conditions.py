@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from anycastd.profile.model import AllOf, FailedAction, LimitRule, LoadMetric, Maintenance
-from anycastd.profile.validate import validate
+from anycastd.profile.validate import validate_profile
 from support.broken_profiles import Changes, list_azure_problems
 from support.profiles import TEXT, profile
 
@@ -155,6 +155,6 @@ def test_all_entries_fit_into_one_request() -> None:
         "maintenance: {{map: /etc/haproxy/maintenance.map, key: a-key-of-some-length-{n}}}}}\n"
     )
     text = TEXT + "".join(service.format(n=n) for n in range(1, 250))
-    problems = [each for each in validate(text, "p.yaml").problems if not each.warning]
+    problems = [each for each in validate_profile(text, "p.yaml").problems if not each.warning]
     assert [each.key for each in problems] == ["services.w164.maintenance"]
     assert "need a request of over 10000 bytes to HAProxy" in problems[0].message

@@ -248,11 +248,15 @@ def test_another_error_in_a_deep_text_keeps_its_message() -> None:
 
 def test_a_quoted_value_is_one_short_line() -> None:
     """A quoted value has no control characters and a maximum length."""
-    assert yaml_reader.quote("a\n\x1b[0mb") == "a\\n\\x1b[0mb"
-    assert yaml_reader.quote("x" * 100) == "x" * 57 + "..."
-    assert yaml_reader.quote("") == "''"
-    assert yaml_reader.quote("a b") == "'a b'"
-    assert (yaml_reader.quote(None), yaml_reader.quote(True), yaml_reader.quote(2)) == (
+    assert yaml_reader.quote_value("a\n\x1b[0mb") == "a\\n\\x1b[0mb"
+    assert yaml_reader.quote_value("x" * 100) == "x" * 57 + "..."
+    assert yaml_reader.quote_value("") == "''"
+    assert yaml_reader.quote_value("a b") == "'a b'"
+    assert (
+        yaml_reader.quote_value(None),
+        yaml_reader.quote_value(True),
+        yaml_reader.quote_value(2),
+    ) == (
         "nothing",
         "true",
         "2",

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from anycastd.profile.validate import validate
+from anycastd.profile.validate import validate_profile
 from anycastd.speaker.bird_bfd import build_bird_config
 from support.bird import find_bird
 from support.profiles import TEXT, profile
@@ -50,5 +50,7 @@ def test_it_is_off_unless_the_profile_has_it(tmp_path: Path) -> None:
 def test_azure_has_none() -> None:
     """Azure's route server does not speak BFD."""
     text = TEXT.replace(*WITH).replace("platform: plain", "platform: azure")
-    found = [problem for problem in validate(text, "p.yaml").problems if "BFD" in str(problem)]
+    found = [
+        problem for problem in validate_profile(text, "p.yaml").problems if "BFD" in str(problem)
+    ]
     assert [problem.warning for problem in found] == [False]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycastd.bgp.route import Route, canonicalize
+from anycastd.bgp.route import Route, canonicalize_route
 from anycastd.bgp.session import NO_CONNECTION, Session, describe_notification
 from anycastd.lease.commands import (
     Announce,
@@ -296,7 +296,7 @@ def test_any_line_is_survived(lines: list[str]) -> None:
 
 def as_received(route: Route) -> ReceivedRoute:
     """Return a route as a peer receives it."""
-    communities = canonicalize(route).communities
+    communities = canonicalize_route(route).communities
     return ReceivedRoute(
         route.prefix,
         route.as_path,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from anycastd.bgp.route import Route, canonicalize
+from anycastd.bgp.route import Route, canonicalize_route
 from anycastd.bgp.session import Session
 from anycastd.lease.commands import Announce, Answer, Ping, QueryAdjRibOut, SessionChanged, Withdraw
 from anycastd.speaker.exabgp.api import ApiConversation
@@ -123,7 +123,7 @@ def test_exabgp_takes_many_of_ipv6_in_a_line(exabgp_python: str, tmp_path: Path)
         exabgp.wait_answered()
         wait_for(lambda: len(peer.table) == len(SIX), 5, "all of them")
         assert {(r.next_hop, r.med) for r in peer.table.values()} == {("2001:db8::1:1", 7)}
-        assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted(map(canonicalize, SIX)))
+        assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted(map(canonicalize_route, SIX)))
         exabgp.send(*map(Withdraw, SIX))
         exabgp.wait_answered()
         wait_for(lambda: not peer.table, 5, "none of them")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.bgp.route import Route, canonicalize
+from anycastd.bgp.route import Route, canonicalize_route
 from anycastd.lease.commands import Announce, Answer, QueryAdjRibOut, Withdraw
 from support.bgp_wire import Closed
 from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, run_python
@@ -101,7 +101,7 @@ def test_neighbors_share_no_route(exabgp_python: str, tmp_path: Path) -> None:
         wait_for(lambda: asns(second) == 7, 5, "another path at the second")
         assert second.table[ROUTE.prefix].next_hop == LOCAL
         rib = exabgp.ask(QueryAdjRibOut()).rib
-        assert rib == (canonicalize(replace(STANDBY, neighbor=SECOND)),)
+        assert rib == (canonicalize_route(replace(STANDBY, neighbor=SECOND)),)
 
 
 def test_a_neighbor_s_copy_has_a_route_of_its_own(exabgp_python: str) -> None:

@@ -19,7 +19,7 @@ from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Gone, Observation
 from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import NeighborReport, Report
-from anycastd.views.severity import severity
+from anycastd.views.severity import compute_severity
 from anycastd.views.status import build_status
 from support.profiles import profile
 from support.snapshots import NO, YES, snapshot
@@ -65,7 +65,7 @@ def test_a_map_that_haproxy_lacks_is_a_problem() -> None:
     found = status(look(YES, YES), changes=(named,))
     (problem,) = found["problems"]
     assert problem.startswith("service web: HAProxy does not have the map that `maintenance` names")
-    assert severity(found) == 1
+    assert compute_severity(found) == 1
 
 
 def test_that_prepends_do_not_steer_is_said() -> None:
@@ -80,7 +80,7 @@ def test_that_prepends_do_not_steer_is_said() -> None:
 def test_all_is_well() -> None:
     """Code 0 needs the preferred path, in sync, at every neighbor."""
     found = status(look(YES, YES))
-    assert severity(found) == 0
+    assert compute_severity(found) == 0
     assert found["problems"] == []
     assert found["services"]["web"]["in_sync"] is True
     assert found["neighbors"]["192.0.2.4"]["announced"] == [VIP]
@@ -100,7 +100,7 @@ def test_all_is_well() -> None:
 )
 def test_codes_for_monitoring(found: dict[str, Any], code: int) -> None:
     """Critical: nobody is served from here.  Warning: it is, but not as wanted."""
-    assert severity(found) == code
+    assert compute_severity(found) == code
 
 
 def test_text_says_what_why_and_what_to_do() -> None:
