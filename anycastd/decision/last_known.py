@@ -61,11 +61,17 @@ def update_from_value(last: LastKnown, value: bool | None, now: float) -> LastKn
 
 
 def believed_until(last: LastKnown, believe_for: float) -> float | None:
-    """Return until when (own time) the last known value counts; None while it is known."""
+    """Return until when (own time) the last known value counts; None while it is known.
+
+    ``believe_for``: seconds for which it counts after the condition became unknown.
+    """
     return None if last.unknown_began_at is None else last.unknown_began_at + believe_for
 
 
 def is_expired(last: LastKnown, believe_for: float, now: float) -> bool:
-    """Return whether the condition has been unknown for ``believe_for`` seconds."""
+    """Return whether the condition has been unknown for ``believe_for`` seconds at ``now``.
+
+    ``now`` is own time in seconds.
+    """
     ends_at = believed_until(last, believe_for)
     return ends_at is not None and now >= ends_at
