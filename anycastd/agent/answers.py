@@ -31,11 +31,11 @@ _RELEASABLE = (CapSource.MANUAL, CapSource.HOLD_DOWN)
 class AgentIdentity:
     """The identity of one agent.
 
-    ``instance`` is random and new with each start; the profile that it runs is given by its path
+    ``agent_id`` is random and new with each start; the profile that it runs is given by its path
     and its text.
     """
 
-    instance: str
+    agent_id: str
     profile_path: str
     profile_text: str
 
@@ -99,7 +99,7 @@ class Answers:
             "v": 1,
             "version": __version__,
             "pid": os.getpid(),
-            "instance": self._identity.instance,
+            "instance": self._identity.agent_id,
             "profile": self._identity.profile_path,
             "text": self._identity.profile_text,
             "ready": result is not None and result.wanted is not None,

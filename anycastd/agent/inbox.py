@@ -99,5 +99,5 @@ def _decision_relevant(view: LeaseView) -> tuple[object, ...]:
         if report is None
         else tuple((address, peer.session) for address, peer in report.neighbors.items())
     )
-    lease = None if report is None else (report.instance, report.expirations)
+    lease = None if report is None else (report.lease_id, report.expirations)
     return (view.connected, view.leased is None, lease, sessions)

@@ -255,7 +255,7 @@ class LeaseClient:
         before = self.view.report
         if (
             before is not None
-            and before.instance == report.instance
+            and before.lease_id == report.lease_id
             and report.expirations is not None
         ):
             return self.expired or report.expirations != before.expirations

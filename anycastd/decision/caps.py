@@ -146,11 +146,7 @@ def collect_waits(
         return
     timers = service.return_timers
     steers = service.prepends_steer
-    proved = serve.began_at + service.standby.after
-    if now < proved:
-        yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
-    if context.frozen_until is not None and verdict.asked_at < context.frozen_until:
-        yield Cap(Level.WITHDRAWN, Reason.PROVING, "this agent was frozen", None, CapSource.PROOF)
+    yield from _collect_proof(service, verdict, context, memory, now)
     risen = max(serve.began_at, memory.sessions.began_at) + timers.rise
     if now < risen:
         yield Cap(Level.STANDBY, Reason.RISING, "", risen, CapSource.RISE)
@@ -171,6 +167,17 @@ def collect_waits(
         yield Cap(floor, Reason.NOT_HEALTHY_LONG, "", ends, CapSource.HEALTH_RISE)
     if not steers and now < (proved := healthy.began_at + service.standby.after):
         yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
+
+
+def _collect_proof(
+    service: Service, verdict: Verdict, context: Context, memory: Memory, now: float
+) -> Iterator[Cap]:
+    """Wait until `serve` is true for `standby.after`, by evidence from after the last freeze."""
+    proved = memory.serve.began_at + service.standby.after
+    if now < proved:
+        yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
+    if context.frozen_until is not None and verdict.asked_at < context.frozen_until:
+        yield Cap(Level.WITHDRAWN, Reason.PROVING, "this agent was frozen", None, CapSource.PROOF)
 
 
 def _cap_from_finding(

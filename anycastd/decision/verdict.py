@@ -16,7 +16,7 @@ from typing import NamedTuple
 from anycastd.evidence.finding import UNKNOWN, Finding, RuleRef, join_findings
 from anycastd.evidence.sources import EVALUATORS, Evaluator, Evidence
 from anycastd.evidence.vip.selftest import AnswersRule, ListensRule
-from anycastd.profile.model import AllOf, AnyOf, Condition, Profile, Rule, Service
+from anycastd.profile.model import AllOf, AnyOf, Condition, InstanceRule, Profile, Rule, Service
 
 
 class Verdict(NamedTuple):
@@ -54,7 +54,7 @@ def judge_service(profile: Profile, service: Service, evidence: Evidence, now: f
     for found in findings:
         if not found.alive:
             alive = False
-        if found.asked_at < asked_at:  # min() takes longer, and this runs thousands of times
+        if found.asked_at < asked_at:  # noqa: PLR1730 - min() takes longer, thousands of times
             asked_at = found.asked_at
         if found.truth is UNKNOWN and (believe_for is None or found.believe_for < believe_for):
             believe_for = found.believe_for
@@ -124,7 +124,8 @@ _Places = dict[_AnyRule, tuple[int, list[str]]]
 
 
 def _planned(service: Service, rule: _AnyRule, paths: list[str]) -> _PlannedRule:
-    ref = RuleRef(service.name, tuple(paths), rule.instance, rule.description)
+    instance = rule.instance if isinstance(rule, InstanceRule) else ""
+    ref = RuleRef(service.name, tuple(paths), instance, rule.description)
     return _PlannedRule(ref, rule, EVALUATORS[type(rule)])
 
 

@@ -1,6 +1,6 @@
 """What is known of this machine.  A source is a folder: its observations, and rules -> findings.
 
-finding    what the evidence says of one rule: true, false or unknown; joins findings by `all` and `any`
+finding    what the evidence says of one rule: true, false or unknown; joins by `all` and `any`
 haproxy/   HAProxy's stats socket and event ring
 vip/       the VIP: tested by a self-test, kept on its interface
 sources    every source: its observations, and what evaluates its rules

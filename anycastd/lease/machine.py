@@ -366,7 +366,7 @@ class LeaseMachine:
         self._reported[connection] = routes
         unconfirmed = self.outstanding.list_unconfirmed_routes()
         report = Report(
-            instance=self.settings.instance,
+            lease_id=self.settings.lease_id,
             serial=self.serial,
             acked=self.outstanding.acked,
             expires_in=None if self.expires_at is None else max(0.0, self.expires_at - now),

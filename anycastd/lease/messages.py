@@ -22,7 +22,7 @@ VERSION = 1
 """Version of all messages.  Fields are only ever added; unknown ones are ignored.
 
 A name in JSON never changes, since agent and lease process may be of different releases.  In Python
-``lapses`` is ``expirations`` and ``held`` is ``leased``.
+``lapses`` is ``expirations``, ``held`` is ``leased`` and ``instance`` is ``lease_id``.
 """
 
 MAX_MESSAGE = 4 * 1024 * 1024
@@ -151,7 +151,7 @@ class NeighborReport:
 class Report:
     """Message of the lease to an agent: the whole state.
 
-    ``instance`` names the lease process.  ``serial`` is the newest Want that was accepted,
+    ``lease_id`` names the lease process.  ``serial`` is the newest Want that was accepted,
     ``acked`` the newest one of which ExaBGP has confirmed everything.  ``neighbors``: address ->
     its state.  ``leased``: the routes on the lease (None: the same as in the report before).
     ``expires_in``: seconds (None: nothing is leased).  ``expirations``: how often the lease has
@@ -165,7 +165,7 @@ class Report:
     sessions while it runs.
     """
 
-    instance: str
+    lease_id: str
     serial: int
     acked: int
     expires_in: float | None
@@ -186,7 +186,7 @@ class Report:
         """Return it as one line of JSON, newline included."""
         data: dict[str, object] = {
             "v": VERSION,
-            "instance": self.instance,
+            "instance": self.lease_id,
             "serial": self.serial,
             "acked": self.acked,
             "expires_in": self.expires_in,
@@ -227,7 +227,7 @@ class Report:
             leased, expirations = data.get("held"), data.get("lapses")
             expires_in = data.get("expires_in")
             return cls(
-                instance=str(data["instance"]),
+                lease_id=str(data["instance"]),
                 serial=int(data["serial"]),
                 acked=int(data["acked"]),
                 expires_in=None if expires_in is None else float(expires_in),

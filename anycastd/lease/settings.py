@@ -94,7 +94,7 @@ class LeaseFile:
 class Settings:
     """Settings of a lease.
 
-    ``instance`` names the lease process.  ``prefixes``, ``neighbors`` and ``local_as`` (the first
+    ``lease_id`` names the lease process.  ``prefixes``, ``neighbors`` and ``local_as`` (the first
     ASN of each path) limit what it announces.  ``config`` and ``vips`` are hashes of the sessions
     and of the prefixes.  ``can_reload``: this speaker can change its sessions and prefixes while it
     runs.
@@ -106,7 +106,7 @@ class Settings:
     ``settle_delay`` the time between the last change and a reading.
     """
 
-    instance: str
+    lease_id: str
     prefixes: frozenset[str]
     neighbors: tuple[str, ...]
     local_as: int
@@ -121,14 +121,14 @@ class Settings:
     can_reload: bool = False
 
     @classmethod
-    def from_file(cls, file: LeaseFile, instance: str, loaded: str | None) -> Settings:
-        """Build the settings of the lease process ``instance`` from its file.
+    def from_file(cls, file: LeaseFile, lease_id: str, loaded: str | None) -> Settings:
+        """Build the settings of the lease process ``lease_id`` from its file.
 
         ``loaded`` is the hash of the configuration that ExaBGP runs.  None: its shim cannot say,
         and cannot load another one.
         """
         return cls(
-            instance=instance,
+            lease_id=lease_id,
             prefixes=frozenset(file.prefixes),
             neighbors=file.neighbors,
             local_as=file.local_as,

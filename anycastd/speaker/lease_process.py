@@ -86,7 +86,7 @@ class LeaseProcess:
     ) -> None:
         self.clock = OwnTime(TICK)
         self.lease = LeaseMachine(settings, self.clock.now())
-        self.instance = settings.instance
+        self.lease_id = settings.lease_id
         self.api = ApiConversation(settings.neighbors, settings.local_as, watched=True)
         self.exabgp_pid = exabgp_pid
         self.path = path
@@ -260,7 +260,7 @@ class LeaseProcess:
         except (RewriteError, LeaseStartError) as error:
             self._carry_out(self.lease.on_write_failed(str(error), now))
         else:
-            settings = Settings.from_file(self.lease_file, self.instance, self.lease.loaded_config)
+            settings = Settings.from_file(self.lease_file, self.lease_id, self.lease.loaded_config)
             self._carry_out(self.lease.on_written(written, settings, now))
 
     def _flush(self, pipe: _Pipe) -> None:
@@ -377,11 +377,11 @@ def main(argv: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     # First: it takes systemd's variables out of the environment, so that no child uses them.
     notifier = Notifier()
-    instance = f"{os.getpid()}-{os.urandom(4).hex()}"
+    lease_id = f"{os.getpid()}-{os.urandom(4).hex()}"
     path = argv[1]
     try:
         lease_file = _read_lease_file(path)
-        settings = Settings.from_file(lease_file, instance, os.environ.get(LOADED_VARIABLE))
+        settings = Settings.from_file(lease_file, lease_id, os.environ.get(LOADED_VARIABLE))
         process = LeaseProcess(path, lease_file, settings, parent, notifier)
     except LeaseStartError as error:
         _log(str(error))

@@ -59,7 +59,7 @@ class Agent:
         leased = self.view.leased if report.leased is None else report.leased
         if before is not None:
             expired = before.expirations != report.expirations
-            if before.instance != report.instance:  # another process: it may have no routes
+            if before.lease_id != report.lease_id:  # another process: it may have no routes
                 expired = not leased and report.expires_in is None
             if expired:
                 self.memory |= restart_at_withdrawn(self.memory, self.now)
@@ -105,7 +105,7 @@ class AgentAndLease(RuleBasedStateMachine):
 
     def _start_lease(self) -> None:
         self.instances += 1
-        settings = replace(self.rig.lease.settings, instance=f"lease {self.instances}")
+        settings = replace(self.rig.lease.settings, lease_id=f"lease {self.instances}")
         self.rig.lease = self.lease(settings, self.rig.now)
         self.rig.exabgp.outstanding.clear()
 

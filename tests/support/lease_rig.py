@@ -97,7 +97,7 @@ class LeaseRig:
         self.exabgp = Exabgp({one.key: one for one in leased})
         self.lease = LeaseMachine(
             Settings(
-                instance="test",
+                lease_id="test",
                 prefixes=frozenset(VIPS),
                 neighbors=PEERS,
                 local_as=65010,

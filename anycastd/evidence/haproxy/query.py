@@ -54,7 +54,7 @@ class Query:
         weights: set[str] = set()
         entries: set[tuple[str, str]] = set()
         for rule in (rule for service in services for rule in iter_service_rules(service)):
-            if rule.instance != instance:
+            if getattr(rule, "instance", None) != instance:  # other sources have no instances
                 continue
             match rule:
                 case BackendRule(backend=name, by_weight=by_weight):

@@ -145,7 +145,6 @@ class ListensRule:
     """Rule of `serve`: true while something listens on the VIP."""
 
     test: SelfTest
-    instance: str = ""
 
     @property
     def description(self) -> str:
@@ -158,7 +157,6 @@ class AnswersRule:
     """Rule of `healthy`: true while the VIP answers in time, with a 2xx or 3xx for HTTP."""
 
     test: SelfTest
-    instance: str = ""
 
     @property
     def description(self) -> str:

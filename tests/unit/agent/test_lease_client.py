@@ -25,7 +25,7 @@ Eventually = Callable[..., Awaitable[Any]]
 def report(serial: int = 0, **more: Any) -> Report:
     """Build a report of a lease whose session is up."""
     up = {PEER: NeighborReport(Session.UP, 1.0)}
-    values = {"instance": "one", "config": "sessions", "vips": "vips", "reload": "ready"}
+    values = {"lease_id": "one", "config": "sessions", "vips": "vips", "reload": "ready"}
     return Report(
         **(values | {"serial": serial, "acked": serial, "expires_in": None, "neighbors": up} | more)
     )
@@ -271,7 +271,7 @@ def test_another_lease_process_that_found_nothing(tmp_path: Path, eventually: Ev
 
     async def end(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.readline()
-        play.greeting = report(leased=(), instance="two")
+        play.greeting = report(leased=(), lease_id="two")
         if play.connections > 1:
             await reader.read()
 

@@ -341,7 +341,7 @@ def test_a_line_without_an_end_is_cut_off(rig: Rig) -> None:
             agent.send(b"x" * (MAX_MESSAGE + (1 << 20)))
         assert agent.is_closed()
     with Agent(rig) as agent:
-        assert agent.read_report().instance
+        assert agent.read_report().lease_id
 
 
 def test_systemd_is_told_what_exabgp_answers(tmp_path: Path) -> None:

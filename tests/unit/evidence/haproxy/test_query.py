@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,20 @@ def watched(*changes: tuple[str, str]) -> Profile:
     """Give the test profile, without its condition on the frontend."""
     whole = "{all: [{backend: web, usable: 1}, {frontend: web}]}"
     return profile((whole, "{backend: web}"), *changes)
+
+
+@dataclass(frozen=True)
+class OtherRule:
+    """A rule of another source, which has no instances."""
+
+    description: str = "a command succeeds"
+
+
+def test_a_rule_of_another_source_asks_haproxy_for_nothing() -> None:
+    """It needs no field ``instance``, and adds nothing to the query."""
+    service = replace(watched().services["web"], healthy=None)
+    other = replace(service, healthy=OtherRule())  # type: ignore[arg-type]
+    assert Query.from_services([other], "main") == Query.from_services([service], "main")
 
 
 def seen(haproxy: HAProxy, its: Profile) -> Observation:

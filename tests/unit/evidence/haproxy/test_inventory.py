@@ -22,7 +22,7 @@ from support.haproxy import (
     without_capability,
 )
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture

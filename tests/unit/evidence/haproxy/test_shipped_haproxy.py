@@ -17,7 +17,7 @@ from anycastd.evidence.haproxy.snapshot import Snapshot
 from support.haproxy import BINARY, HAProxy, Web, free_port, until
 from support.watcher_thread import Watching
 
-SHIPPED = Path(__file__).resolve().parents[3] / "haproxy" / "haproxy.cfg"
+SHIPPED = Path(__file__).resolve().parents[4] / "haproxy" / "haproxy.cfg"
 
 
 def filled(directory: Path, servers: list[Web], settings: str = "calm") -> str:

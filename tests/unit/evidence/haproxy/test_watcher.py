@@ -32,7 +32,7 @@ from support.haproxy import (
 from support.snapshots import query
 from support.watcher_thread import Watching
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def up(seen: Snapshot) -> bool:

@@ -24,7 +24,7 @@ from captures.states import EXPECTED, LOOK, States
 from support.haproxy import run_haproxy
 from support.snapshots import query
 
-CAPTURES = Path(__file__).resolve().parents[2] / "captures"
+CAPTURES = Path(__file__).resolve().parents[3] / "captures"
 VERSIONS = ["2.6", "3.0"]
 BACKENDS = {name.partition("/")[0] for name in EXPECTED} | {"empty"}
 FRONTENDS = {"web", "paused", "traffic"}
