@@ -17,6 +17,8 @@ from anycastd.evidence.finding import Finding, Truth
 from anycastd.profile.model import FailedAction, Service
 from anycastd.reasons import Reason
 
+_UNKNOWN = Truth.UNKNOWN  # looking up a member is slow in Python 3.11, and each pass does it often
+
 
 class Context(NamedTuple):
     """Everything besides the verdict that a decision about one service depends on.
@@ -135,9 +137,7 @@ def collect_waits(
 
     Their levels are for a service that is withdrawn; ``policy`` raises them to the present level.
     """
-    if verdict.serve.truth is Truth.UNKNOWN and not is_expired(
-        memory.serve, verdict.believe_for, now
-    ):
+    if verdict.serve.truth is _UNKNOWN and not is_expired(memory.serve, verdict.believe_for, now):
         # Unknown announces nothing new; what is announced stays.
         ends = believed_until(memory.serve, verdict.believe_for)
         yield _cap_from_finding(verdict.serve, Level.WITHDRAWN, CapSource.UNKNOWN, ends_at=ends)

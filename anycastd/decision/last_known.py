@@ -37,7 +37,10 @@ def update_from_finding(
     `Finding.believe_then`.  Returns the same object if nothing changed.
     """
     if finding.truth is not _UNKNOWN:
-        return update_from_value(last, finding.truth is _TRUE, now)
+        value = finding.truth is _TRUE
+        if value is last.value and last.unknown_began_at is None:
+            return last  # as in nearly every pass: update_from_value() would say the same
+        return update_from_value(last, value, now)
     if last.unknown_began_at is None:
         last = replace(last, unknown_began_at=now)
     if not is_expired(last, believe_for, now):

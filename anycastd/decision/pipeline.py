@@ -110,11 +110,12 @@ def advance(
     going, effects = draining.advance_drains(
         profile, inputs.drains, levels_before, inputs.region_reports, now, unsteered=unsteered
     )
+    evidence, vips, returned_at = inputs.evidence, inputs.vips, inputs.returned_at
     decisions: dict[str, Decision] = {}
     remembered: dict[str, Memory] = {}
     for name, service in profile.services.items():
-        verdict = judge_service(profile, service, inputs.evidence, now)
-        vip = inputs.vips.get(service.prefix)
+        verdict = judge_service(profile, service, evidence, now)
+        vip = vips.get(service.prefix)
         vip_usable = None if vip is None else vip.usable
         drain = effects[name][0].cap if name in effects else None
         context = Context(
@@ -122,8 +123,8 @@ def advance(
             vip_usable,
             adopting.get(name),
             drain,
-            returned_at=inputs.returned_at.get(name),
-            frozen_until=inputs.frozen_until,
+            returned_at.get(name),
+            inputs.frozen_until,
         )
         before = memory.get(name) or Memory(level_began_at=now)
         decisions[name], remembered[name] = decide_level(service, verdict, context, before, now)

@@ -130,15 +130,9 @@ def decide_level(
             service.name, memory.level, level, lowest.reason, lowest.detail, evidence_at, now
         )
         memory = replace(memory, level=level, level_began_at=now, changed_at=now)
-    decision = Decision(
-        service=service.name,
-        level=level,
-        level_began_at=memory.level_began_at,
-        cap=lowest,
-        caps=caps,
-        verdict=verdict,
-        wake_at=_next_wake(verdict, memory, caps, now),
-        transition=transition,
+    wake_at = _next_wake(verdict, memory, caps, now)
+    decision = Decision(  # by position: by name takes twice as long
+        service.name, level, memory.level_began_at, lowest, caps, verdict, wake_at, transition
     )
     return decision, memory
 
@@ -152,13 +146,15 @@ def _level(cap: Cap) -> Level:
 
 def _next_wake(verdict: Verdict, memory: Memory, caps: tuple[Cap, ...], now: float) -> float | None:
     """Return the earliest time after ``now`` at which time alone may change the decision."""
+    changes_at, serve, healthy = verdict.changes_at, memory.serve, memory.healthy
+    if not caps and serve.unknown_began_at is None and healthy.unknown_began_at is None:
+        return changes_at if changes_at is not None and changes_at > now else None
     times = [
-        verdict.changes_at,
-        believed_until(memory.serve, verdict.believe_for),
-        believed_until(memory.healthy, verdict.believe_for),
+        changes_at,
+        believed_until(serve, verdict.believe_for),
+        believed_until(healthy, verdict.believe_for),
+        *(cap.ends_at for cap in caps),
     ]
-    if caps:
-        times += [cap.ends_at for cap in caps]
     ahead = [at for at in times if at is not None and at > now]
     return min(ahead) if ahead else None
 

@@ -14,6 +14,8 @@ from anycastd.bgp.route import Route, canonicalize_route
 from anycastd.decision.levels import Level
 from anycastd.profile.model import Neighbor, Profile, Service
 
+_WITHDRAWN = Level.WITHDRAWN  # looking up a member is slow in Python 3.11
+
 GRACEFUL_SHUTDOWN = "65535:0"
 """The community of a route that is about to be withdrawn (GRACEFUL_SHUTDOWN, RFC 8326)."""
 
@@ -29,7 +31,7 @@ def build_wanted_routes(
     return tuple(
         each
         for service, level in levels
-        if level is not Level.WITHDRAWN
+        if level is not _WITHDRAWN
         for each in _routes(profile, service, level, draining=service.name in draining)
     )
 

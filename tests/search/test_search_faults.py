@@ -50,7 +50,7 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
     (
         "caps",
         "unknown promotes",
-        "    if verdict.serve.truth is Truth.UNKNOWN and not is_expired(",
+        "    if verdict.serve.truth is _UNKNOWN and not is_expired(",
         "    if not verdict and not is_expired(",
     ),
     (
@@ -102,8 +102,8 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
     (
         "policy",
         "no pass is due when a wait ends",
-        "wake_at=_next_wake(verdict, memory, caps, now),",
-        "wake_at=None,",
+        "wake_at = _next_wake(verdict, memory, caps, now)",
+        "wake_at = None",
     ),
     (
         "policy",
