@@ -15,7 +15,7 @@ import pytest
 
 from support.haproxy import HAProxy, until, without_capability
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextlib.contextmanager
