@@ -16,8 +16,8 @@ from support.tours import PACKAGE, ROOT, closure, imports, name_of, sources
 
 MAX_LINES = 400
 MAX_LINES_OF_A_TEST = 450
-MAX_LINES_OF_A_FUNCTION = 60
-MAX_PARAMETERS = 8
+MAX_LINES_OF_A_FUNCTION = 51
+MAX_PARAMETERS = 7
 # Words for which the field has better ones; "hold" is BGP's hold time or a hold-down alone.
 OF_OUR_OWN = {
     "again",
@@ -140,7 +140,8 @@ def test_functions_are_short(path: Path) -> None:
             assert node.end_lineno is not None
             lines = node.end_lineno - node.lineno + 1
             assert lines <= MAX_LINES_OF_A_FUNCTION, f"{node.name} has {lines} lines"
-            count = len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs)
+            taken = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            count = sum(each.arg not in ("self", "cls") for each in taken)
             assert count <= MAX_PARAMETERS, f"{node.name} takes {count} parameters"
 
 
