@@ -130,6 +130,13 @@ def test_one_route_server_may_go_away(nodes: Nodes) -> None:
     speakers = [exabgp(nodes, region, vip(region, 65010)) for region in REGIONS]
     everything = expected_paths({PRIMARY.name: 0, SECONDARY.name: 0})
     wait_paths(nodes, everything)
+    # The MSEE may have a route by one route server before the other one has sent it, too.
+    gateways = [PRIMARY.node("gw0"), PRIMARY.node("gw1")]
+    wait(
+        lambda: all(len(table(nodes, gateway)) == len(PRIMARY.ars) for gateway in gateways),
+        30,
+        lambda: [table(nodes, gateway) for gateway in gateways],
+    )
     server = PRIMARY.node("ars0")
     control = routers.control_socket(nodes, server)
     routers.query_bird(control, "disable all")
