@@ -50,7 +50,7 @@ def canonicalize_route(route: Route) -> Route:
     Standard communities (``65010:100``, RFC 1997) come first, then large ones (``65010:1:2``, RFC
     8092), each in numeric order.  ExaBGP's names of well-known ones become numbers.  Raises
     ValueError where a field is not a valid address, prefix, ASN, MED or community, where the prefix
-    has host bits set, or where the path is empty.
+    has host bits set, where an address has a scope, or where the path is empty.
     """
     if not route.as_path:
         raise ValueError(f"{route.prefix}: the AS path is empty")
@@ -70,12 +70,20 @@ def canonicalize_route(route: Route) -> Route:
 
 @lru_cache(maxsize=4096)
 def _address(text: str) -> str:
+    _refuse_scope(text)
     return str(ip_address(text))
 
 
 @lru_cache(maxsize=32768)
 def _network(text: str) -> str:
+    _refuse_scope(text)
     return str(ip_network(text))
+
+
+def _refuse_scope(text: str) -> None:
+    """Refuse an IPv6 scope (RFC 4007, section 11): it may be any text, and no route has one."""
+    if "%" in text:
+        raise ValueError(f"{text!r} has a scope, which a route cannot have")
 
 
 @lru_cache(maxsize=4096)

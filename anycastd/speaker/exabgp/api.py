@@ -61,6 +61,9 @@ _ENDS = {"done": None, "error": "ExaBGP refused the command"}
 _UNANSWERED = "ExaBGP never answered"
 _EVENT = re.compile(r'"peer": "([^"]+)".*?"state": "(\w+)"')
 
+# What our commands are made of; anything else, a line end above all, must not reach ExaBGP.
+_LINE = re.compile(r"[a-z0-9 .:/\[\]-]+")
+
 
 @dataclass(slots=True)
 class _Pending:
@@ -162,6 +165,12 @@ class ApiConversation:
         return f"{greeting}{line}\n"
 
     def _format(self, group: list[Command]) -> str:
+        line = self._format_command(group)
+        if not _LINE.fullmatch(line):
+            raise ValueError(f"{line[:80]!r} is no line of ours: a character that no route has")
+        return line
+
+    def _format_command(self, group: list[Command]) -> str:
         routes = [each.route for each in group if isinstance(each, Announce | Withdraw)]
         match group[0]:
             case Announce():
