@@ -94,7 +94,11 @@ def test_the_msee_fails_over_and_back(nodes: Nodes) -> None:
         "203.0.113.10/32 172.16.158.13 0 65515 65010",
     ]
     # Private ASNs are removed towards the customer, who sees Microsoft's alone.
-    assert {row.path for row in table(nodes, "ce")} == {(topology.MSEE_AS,)}
+    wait(
+        lambda: {row.path for row in table(nodes, "ce")} == {(topology.MSEE_AS,)},
+        30,
+        lambda: table(nodes, "ce"),
+    )
 
     primary.kill()
     wait_paths(nodes, expected_paths({SECONDARY.name: 2}))
