@@ -9,14 +9,17 @@ from collections.abc import Awaitable, Callable
 
 
 class Connections:
-    """The open connections of one server.
+    """The open connections of one server, ``maximum`` of them at most.
 
     ``serve`` reads one request from a connection and writes one answer.  Its errors end that
     connection only: the client went away, or sent too much or too slowly.
     """
 
-    def __init__(self, serve: Callable[[StreamReader, StreamWriter], Awaitable[None]]) -> None:
+    def __init__(
+        self, serve: Callable[[StreamReader, StreamWriter], Awaitable[None]], maximum: int
+    ) -> None:
         self._serve = serve
+        self._maximum = maximum
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -24,7 +27,14 @@ class Connections:
         return len(self._tasks)
 
     def accept(self, reader: StreamReader, writer: StreamWriter) -> None:
-        """Start to serve a connection: the callback of ``asyncio.start_server``."""
+        """Start to serve a connection: the callback of ``asyncio.start_server``.
+
+        One beyond the maximum is closed at once: each one costs a descriptor, and looks at HAProxy
+        need some.
+        """
+        if len(self._tasks) >= self._maximum:
+            writer.transport.abort()
+            return
         task = asyncio.create_task(self._serve_and_close(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

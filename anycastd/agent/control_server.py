@@ -19,6 +19,8 @@ from typing import Any
 from anycastd.agent.connections import Connections
 from anycastd.agent.control_client import VERSION, ControlError
 
+MAX_CONNECTIONS = 64
+"""Simultaneous connections; one more is closed at once."""
 REQUEST_TIMEOUT = 5.0
 """Seconds that a client has to send its request, and again to read its answer."""
 CLOSE_TIMEOUT = 1.0
@@ -49,7 +51,7 @@ class ControlServer:
         self._handlers = handlers
         self._inherited = inherited
         self._server: asyncio.Server | None = None
-        self._connections = Connections(self._serve)
+        self._connections = Connections(self._serve, MAX_CONNECTIONS)
 
     async def start(self) -> None:
         """Listen on the socket, and answer from now on.

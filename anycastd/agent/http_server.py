@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 TIMEOUT = 5.0
 """Seconds that a connection may last, request and answer together."""
 MAX_CONNECTIONS = 16
-"""Simultaneous connections; one more is answered with 503."""
+"""Simultaneous connections that are served; so many more are answered with 503, others closed."""
 MAX_HEAD = 8192
 """Bytes of a request's head."""
 RETRY_DELAY = 2.0
@@ -58,7 +58,7 @@ class HttpServer:
         self._pages = pages
         self._problem = ""
         self._cache: dict[str, tuple[float, bytes]] = {}
-        self._connections = Connections(self._serve)
+        self._connections = Connections(self._serve, 2 * MAX_CONNECTIONS)
 
     async def run(self) -> None:
         """Listen and answer until cancelled.
