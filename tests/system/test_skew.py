@@ -88,7 +88,7 @@ class Mixed(Appliance):
 @pytest.fixture
 def mixed(tmp_path: Path, exabgp_python: str) -> Iterator[Mixed]:
     """Give an appliance that runs nothing yet."""
-    with own_network(), Mixed(tmp_path, python=exabgp_python, ttl=10) as one:
+    with own_network(), Mixed(tmp_path, python=exabgp_python, ttl=6) as one:
         yield one
 
 
