@@ -169,6 +169,11 @@ def collect_waits(
         yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
 
 
+def waits_for_thaw(verdict: Verdict, context: Context) -> bool:
+    """Return whether evidence is still to come that was asked for after the last freeze."""
+    return context.frozen_until is not None and verdict.asked_at < context.frozen_until
+
+
 def _collect_proof(
     service: Service, verdict: Verdict, context: Context, memory: Memory, now: float
 ) -> Iterator[Cap]:
@@ -176,7 +181,7 @@ def _collect_proof(
     proved = memory.serve.began_at + service.standby.after
     if now < proved:
         yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
-    if context.frozen_until is not None and verdict.asked_at < context.frozen_until:
+    if waits_for_thaw(verdict, context):
         yield Cap(Level.WITHDRAWN, Reason.PROVING, "this agent was frozen", None, CapSource.PROOF)
 
 

@@ -47,7 +47,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from anycastd.decision.caps import Cap, Context, collect_facts, collect_waits
+from anycastd.decision.caps import Cap, Context, collect_facts, collect_waits, waits_for_thaw
 from anycastd.decision.last_known import (
     LastKnown,
     believed_until,
@@ -130,6 +130,9 @@ def decide_level(
             service.name, memory.level, level, lowest.reason, lowest.detail, evidence_at, now
         )
         memory = replace(memory, level=level, level_began_at=now, changed_at=now)
+    elif level is _WITHDRAWN and memory.serve.value and waits_for_thaw(verdict, context):
+        # The spacing counts from the end of this wait, so that the return has two steps.
+        memory = replace(memory, changed_at=now)
     wake_at = _next_wake(verdict, memory, caps, now)
     decision = Decision(  # by position: by name takes twice as long
         service.name, level, memory.level_began_at, lowest, caps, verdict, wake_at, transition
@@ -138,6 +141,7 @@ def decide_level(
 
 
 _UNCAPPED = Cap(Level.PREFERRED, Reason.SERVING)
+_WITHDRAWN = Level.WITHDRAWN
 
 
 def _level(cap: Cap) -> Level:

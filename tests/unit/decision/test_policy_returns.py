@@ -66,6 +66,18 @@ def test_what_was_asked_before_a_freeze_announces_nothing() -> None:
     assert machine.at(200.5, YES, YES).level > WITHDRAWN
 
 
+def test_after_a_freeze_the_return_has_two_steps() -> None:
+    """The spacing counts from the first look after the freeze, however late that comes."""
+    machine = Machine().up()
+    machine.memory = replace(machine.memory, level=WITHDRAWN)
+    machine.context = UP._replace(frozen_until=300.0)
+    assert machine.at(200.0, YES, YES).level is WITHDRAWN
+    assert machine.at(299.0, YES, YES).level is WITHDRAWN
+    first = machine.at(300.0, YES, YES)
+    assert (first.level, first.cap.reason) == (Level.STANDBY, Reason.SPACING)
+    assert machine.at(340.0, YES, YES).level is PREFERRED
+
+
 def test_a_freeze_lowers_nothing() -> None:
     """What is announced stays: only a promotion needs a look from after the freeze."""
     machine = Machine().up()
