@@ -228,6 +228,7 @@ class Daemon:
             # Once the agent leaves, a part that fails must not keep the last Want from being sent.
             if not self._leaving:
                 raise
+            log.warning("a part of the agent failed while it was ending", exc_info=True)
         if not self._leaving:
             raise LostError(self.lease_client.lost or "a part of the agent ended by itself")
 
