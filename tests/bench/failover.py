@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from noise import Spread, print_line, show_progress, summarize
 from support.appliance import VIP, Appliance
 from support.bgp_wire import Update
 from support.peer import wait_for
+from support.processes import signal_pid
 
 CHECK_DURATION = 0.02
 """Seconds after which a health check that was under way has ended."""
@@ -41,7 +43,7 @@ def kill_haproxy(appliance: Appliance) -> float:
     pids = appliance.haproxy.pids()
     at = time.monotonic()
     for pid in pids:
-        os.kill(pid, 9)
+        signal_pid(pid, signal.SIGKILL)
     took = wait_withdrawn(appliance, at) - at
     appliance.haproxy.kill()
     appliance.haproxy.start()

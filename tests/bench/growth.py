@@ -6,7 +6,7 @@ ExaBGP, and a reload of the agent.
 
 from __future__ import annotations
 
-import os
+import signal
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from noise import print_line, show_progress, summarize
 from support.appliance import BODY, PROFILE, Appliance
 from support.bgp_wire import Closed, Update
 from support.peer import Peer, wait_for
+from support.processes import signal_pid
 from support.reloads import run_reload
 
 INTER = "1s"
@@ -197,7 +198,7 @@ def _all_withdrawn(appliance: Appliance, size: int) -> float:
     pids = appliance.haproxy.pids()
     at = time.monotonic()
     for pid in pids:
-        os.kill(pid, 9)
+        signal_pid(pid, signal.SIGKILL)
     wait_for(lambda: not any(peer.table for peer in appliance.peers), 20, "all withdrawn")
     last = max(_last(peer, at) for peer in appliance.peers)
     appliance.haproxy.kill()

@@ -23,6 +23,7 @@ from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.profile.model import Instance
 from anycastd.system.clock import OwnTime
 from support.haproxy import HAProxy, free_port, run_haproxy
+from support.processes import signal_pid
 from support.snapshots import query
 from support.waiting import eventually
 
@@ -86,8 +87,8 @@ class Bench:
             worker = self.haproxy.worker
             master = self.haproxy.pids()[0]
             began_at = time.perf_counter()
-            os.kill(worker, signal.SIGKILL)
-            os.kill(master, signal.SIGKILL)
+            signal_pid(worker, signal.SIGKILL)
+            signal_pid(master, signal.SIGKILL)
             times.append(
                 await self.wait_observation(lambda seen: isinstance(seen, Gone)) - began_at
             )

@@ -264,3 +264,17 @@ def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as the usual renderers make them."""
     headings = re.findall(r"^#+ +(.+?)\s*$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in headings}
+
+
+def test_tests_signal_only_what_they_started() -> None:
+    """Signals go through ``support.processes``, and pids come from /proc.
+
+    kill(2) takes the pid 0 for the caller's own group, and ps cuts its lines at COLUMNS, so that a
+    process that was not found would end the tests themselves.
+    """
+    for path in (ROOT / "tests").rglob("*.py"):
+        if path.name in {"processes.py", Path(__file__).name}:
+            continue
+        text = path.read_text(encoding="utf-8")
+        for banned in ("os.kill(", "os.killpg(", '"ps"', '"pgrep"'):
+            assert banned not in text, f"{path.relative_to(ROOT)}: {banned}"

@@ -16,7 +16,7 @@ import pytest
 from anycastd.lab.network import topology
 from anycastd.lab.network.lab import Lab
 from anycastd.lab.network.namespaces import LabError, Nodes, descendant_pids, has_ended
-from support.processes import WITH_ALL_SIGNALS
+from support.processes import WITH_ALL_SIGNALS, signal_pid
 
 pytestmark = pytest.mark.root
 
@@ -123,7 +123,7 @@ def kill_first_inside(popen: subprocess.Popen[str]) -> None:
     """Kill the first process of the lab's PID namespace, then the program."""
     unshare = [pid for pid in descendant_pids(popen.pid) if _name(pid) == "unshare"]
     assert len(unshare) == 1
-    os.kill(unshare[0], signal.SIGKILL)
+    signal_pid(unshare[0], signal.SIGKILL)
     popen.send_signal(signal.SIGKILL)
 
 

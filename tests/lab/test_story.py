@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from anycastd.lab.network.namespaces import descendant_pids, has_ended
-from support.processes import WITH_ALL_SIGNALS
+from support.processes import WITH_ALL_SIGNALS, signal_pid
 
 pytestmark = pytest.mark.root
 
@@ -215,7 +214,7 @@ def test_nothing_is_left_of_a_story_cut_short(number: signal.Signals) -> None:
             time.sleep(0.05)
         pids = descendant_pids(popen.pid)
         assert len(pids) > 30
-        os.kill(popen.pid, number)
+        signal_pid(popen.pid, number)
         popen.wait(20)
     deadline = time.monotonic() + 10
     while directory.exists() or not all(has_ended(pid) for pid in pids):

@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from support.processes import signal_pid
+
 BINARY = os.environ.get("HAPROXY") or shutil.which(
     "haproxy", path=f"{os.environ['PATH']}:/usr/sbin"
 )
@@ -216,7 +218,7 @@ class HAProxy:
         """Send SIGUSR2 to the master, as systemd does, and wait up to 10 s for the new worker."""
         assert self.process is not None
         old = self.worker
-        os.kill(self.process.pid, signal.SIGUSR2)
+        signal_pid(self.process.pid, signal.SIGUSR2)
         until(lambda: self.worker != old, 10)
         until(self._listens_to_signals, 10)
 
@@ -233,7 +235,7 @@ class HAProxy:
         """Send a signal to the master and to every worker."""
         for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+                signal_pid(pid, number)
 
     def kill(self) -> None:
         """Send SIGKILL to master and workers, and wait for the end."""

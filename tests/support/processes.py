@@ -55,8 +55,19 @@ def read_memory(pid: int) -> float:
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
+def signal_pid(pid: int, number: signal.Signals) -> None:
+    """Send a signal to one process.
+
+    Raises ValueError for a pid that kill(2) takes for a group, all processes or init, since the
+    tests themselves would get it, and ProcessLookupError if the process has ended.
+    """
+    if pid <= 1:
+        raise ValueError(f"{pid} is no pid of a process that a test started")
+    os.kill(pid, number)
+
+
 def send_signal(number: signal.Signals, pids: Iterable[int]) -> None:
-    """Send a signal to each process that still runs."""
+    """Send a signal to each process that still runs; ValueError as ``signal_pid``."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+            signal_pid(pid, number)

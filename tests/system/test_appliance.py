@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,9 @@ import pytest
 
 from support.appliance import VIP, Appliance, own_network
 from support.bgp_wire import Closed, Update
+from support.children import find_lease_process, wait_for_child
 from support.haproxy import until
+from support.processes import signal_pid
 
 pytestmark = pytest.mark.root
 
@@ -30,18 +31,6 @@ def appliance(tmp_path: Path, exabgp_python: str) -> Iterator[Appliance]:
 def count_updates(appliance: Appliance) -> list[int]:
     """Count the UPDATEs that each peer has received."""
     return [len(peer.list_events(Update)) for peer in appliance.peers]
-
-
-def find_child(pid: int, name: str) -> int:
-    """Find the child of ``pid`` whose command line has ``name``; 0 while there is none."""
-    listing = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(pid)],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    ).stdout
-    found = [int(line.split()[0]) for line in listing.splitlines() if name in line]
-    return found[0] if found else 0
 
 
 def start_foreground(one: Appliance) -> subprocess.Popen[bytes]:
@@ -136,10 +125,9 @@ def test_lease_process_dies(appliance: Appliance) -> None:
     """ExaBGP starts it again, it inherits the routes, the agent renews them: no UPDATE."""
     before = count_updates(appliance)
     assert appliance.speaker is not None
-    lease_process = find_child(appliance.speaker.pid, "anycastd.speaker.lease_process")
-    os.kill(lease_process, signal.SIGKILL)
-    speaker = appliance.speaker.pid
-    until(lambda: find_child(speaker, "anycastd.speaker.lease_process") not in (0, lease_process))
+    lease_process = find_lease_process(appliance)
+    signal_pid(lease_process, signal.SIGKILL)
+    until(lambda: find_lease_process(appliance) != lease_process)
     until(lambda: appliance.status()["lease"]["connected"])
     expires = time.monotonic() + 4
     until(lambda: time.monotonic() > expires, 10)
@@ -174,7 +162,7 @@ def test_foreground_withdraws_and_leaves_nothing(tmp_path: Path) -> None:
     """SIGTERM to `anycastd run` withdraws, ends agent and speaker, and removes their sockets."""
     with own_network(), Appliance(tmp_path, ttl=2) as one:
         agent = start_foreground(one)
-        speaker = find_child(agent.pid, "anycastd.speaker.exabgp.shim")
+        speaker = wait_for_child(agent.pid, "anycastd.speaker.exabgp.shim")
         agent.terminate()
         assert agent.wait(15) == 0, one.log()
         for peer in one.peers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 from support.appliance import PROFILE, VIP, Appliance, own_network
 from support.haproxy import HAProxy, one_backend, until
 from support.peer import wait_for
+from support.processes import signal_pid
 from support.route_log import RouteLog
 
 pytestmark = pytest.mark.root
@@ -155,7 +155,7 @@ def test_a_reload_with_a_broken_file(here: Watched) -> None:
     here.haproxy.config.write_text(here.config + "backend\n", encoding="utf-8")
     worker, began, process = here.haproxy.worker, time.monotonic(), here.haproxy.process
     assert process is not None
-    os.kill(process.pid, signal.SIGUSR2)
+    signal_pid(process.pid, signal.SIGUSR2)
     until(lambda: "Error(s) found in configuration file" in here.haproxy.log(), 5)
     here.assert_calm(began, 2.5)
     assert here.haproxy.worker == worker

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from support.appliance import VIP, Appliance, own_network
 from support.bgp_wire import Closed, Update
 from support.children import find_lease_process
 from support.haproxy import until
+from support.processes import signal_pid
 from support.route_log import RouteLog
 
 pytestmark = pytest.mark.root
@@ -32,7 +32,7 @@ def test_a_lease_process_that_hangs_is_replaced(appliance: Appliance) -> None:
     before = [len(peer.list_events(Update)) for peer in appliance.peers]
     hung = find_lease_process(appliance)
     began = time.monotonic()
-    os.kill(hung, signal.SIGSTOP)
+    signal_pid(hung, signal.SIGSTOP)
     until(lambda: find_lease_process(appliance) != hung, 10)
     assert 4 < time.monotonic() - began < 8
     until(lambda: appliance.status()["lease"]["connected"], 5)
@@ -47,7 +47,7 @@ def test_agent_and_lease_process_hang_together(appliance: Appliance) -> None:
     """The lease process that ExaBGP starts inherits the routes, and withdraws after one lease."""
     assert appliance.agent is not None
     appliance.agent.send_signal(signal.SIGSTOP)
-    os.kill(find_lease_process(appliance), signal.SIGSTOP)
+    signal_pid(find_lease_process(appliance), signal.SIGSTOP)
     began = time.monotonic()
     appliance.wait_path(0, 12)
     assert 5 < time.monotonic() - began < 10

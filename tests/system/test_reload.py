@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
 import threading
@@ -18,6 +17,7 @@ from support.appliance import Appliance, own_network
 from support.bgp_wire import Closed, Opened
 from support.children import wait_for_child
 from support.haproxy import until
+from support.processes import signal_pid
 from support.reloads import (
     HookedAppliance,
     assert_stays,
@@ -110,11 +110,11 @@ def test_signals_one_after_the_other(appliance: Appliance) -> None:
         edit_profile(
             appliance, (f"prepend: {prepend - 1 if prepend == 1 else 1}", f"prepend: {prepend}")
         )
-        os.kill(pid, signal.SIGHUP)
+        signal_pid(pid, signal.SIGHUP)
         if prepend == 2:
             edit_profile(appliance, ("prepend: 2", "prepend: 0"))
     edit_profile(appliance, ("    prepend: 0", "    prepend: 2"))
-    os.kill(pid, signal.SIGHUP)
+    signal_pid(pid, signal.SIGHUP)
     appliance.wait_path(3)
     assert appliance.agent.poll() is None
     assert not [update for peer in appliance.peers for update in peer.updates if update.withdrawn]
@@ -279,7 +279,7 @@ def test_in_the_foreground_the_speaker_outlives_a_reload(tmp_path: Path) -> None
             assert run_reload(one).returncode == 0, one.log()
         assert_stays(3, lambda: count_updates(one) == before)
         assert wait_for_child(one.agent.pid, "anycastd.speaker.exabgp.shim") == speaker
-        os.kill(speaker, signal.SIGKILL)
+        signal_pid(speaker, signal.SIGKILL)
         for peer in one.peers:
             peer.wait(lambda it: len(it.list_events(Opened)) == 2, 15, "another session")
         one.agent.kill()

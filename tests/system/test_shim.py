@@ -31,6 +31,7 @@ from support.exabgp import (
     run_python,
 )
 from support.peer import Peer, free_port, wait_for
+from support.processes import signal_pid
 
 ROUTE = Route(FIRST, "203.0.113.10/32", LOCAL, (65010, 65010))
 
@@ -97,7 +98,7 @@ def test_a_child_that_dies_with_much_to_read_moves_nothing(
         exabgp.wait_answered()
         exabgp.write("show adj-rib out extensive\n" * 4)  # 600 kB, more than all buffers can take
         wait_for(lambda: exabgp.unread() > 20000, 10, "ExaBGP to be in the middle of its answer")
-        os.kill(exabgp.child(), signal.SIGKILL)
+        signal_pid(exabgp.child(), signal.SIGKILL)
         exabgp.wait_for_child()
         sessions = exabgp.ask(QuerySessions()).sessions
         if not patched:
@@ -308,7 +309,7 @@ def test_it_ends_with_the_parent_that_asked_for_it(exabgp_python: str, tmp_path:
         exabgp.command = [sys.executable, "-c", PARENT, *exabgp.command]
         with exabgp:
             peer.wait_up()
-            os.kill(exabgp.pid, signal.SIGKILL)
+            signal_pid(exabgp.pid, signal.SIGKILL)
             peer.wait(lambda _: peer.list_events(Closed), 5)
 
 

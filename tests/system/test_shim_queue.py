@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from dataclasses import replace
 from itertools import product
@@ -15,6 +14,7 @@ from anycastd.lease.commands import Announce, Answer, QueryAdjRibOut, Withdraw
 from support.bgp_wire import Closed
 from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, run_python
 from support.peer import Peer, wait_for
+from support.processes import signal_pid
 
 ROUTE = Route(FIRST, "203.0.113.10/32", LOCAL, (65010,))
 STANDBY = replace(ROUTE, as_path=(65010,) * 7)
@@ -41,9 +41,9 @@ def test_the_newest_command_about_a_route_wins(exabgp_python: str, tmp_path: Pat
             exabgp.ask(COMMANDS["standby"])
             exabgp.ask(COMMANDS[first])
             wait_for(lambda: asns(peer) == LENGTHS[first], 5, f"{first}")  # noqa: B023
-            os.kill(exabgp.pid, signal.SIGSTOP)
+            signal_pid(exabgp.pid, signal.SIGSTOP)
             exabgp.send(*(COMMANDS[name] for name in names))
-            os.kill(exabgp.pid, signal.SIGCONT)
+            signal_pid(exabgp.pid, signal.SIGCONT)
             exabgp.wait_answered()
             wait_for(lambda: asns(peer) == LENGTHS[names[-1]], 5, f"{first}, {names}")  # noqa: B023
         assert exabgp.ask(QueryAdjRibOut()).rib == ()
@@ -58,9 +58,9 @@ def test_without_the_shim_a_withdrawn_route_stays(exabgp_python: str, tmp_path: 
         peer.wait_up()
         exabgp.ask(COMMANDS["announce"])
         wait_for(lambda: asns(peer) == 1, 5, "the route")
-        os.kill(exabgp.pid, signal.SIGSTOP)
+        signal_pid(exabgp.pid, signal.SIGSTOP)
         exabgp.send(COMMANDS["standby"], COMMANDS["announce"], COMMANDS["standby"])
-        os.kill(exabgp.pid, signal.SIGCONT)
+        signal_pid(exabgp.pid, signal.SIGCONT)
         exabgp.wait_answered()
         peer.wait(lambda _: len(peer.updates) >= 3)
         assert asns(peer) == 1
@@ -73,9 +73,9 @@ def test_many_routes_leave_in_few_updates(exabgp_python: str, tmp_path: Path) ->
         peer.wait_up()
         for command in (Announce, Withdraw):
             before = len(peer.updates)
-            os.kill(exabgp.pid, signal.SIGSTOP)  # so that it finds all of them waiting
+            signal_pid(exabgp.pid, signal.SIGSTOP)  # so that it finds all of them waiting
             exabgp.send_one_per_line(*(command(route) for route in ROUTES))
-            os.kill(exabgp.pid, signal.SIGCONT)
+            signal_pid(exabgp.pid, signal.SIGCONT)
             exabgp.wait_answered()
             there = len(ROUTES) if command is Announce else 0
             peer.wait(lambda peer: len(peer.table) == there)  # noqa: B023 - waited for here
@@ -149,7 +149,7 @@ def test_what_is_confirmed_is_sent_before_the_end(
         exabgp.ask(COMMANDS["announce"])
         wait_for(lambda: asns(peer) == 1, 5, "the route")
         assert exabgp.ask(COMMANDS["withdraw"]) == Answer(COMMANDS["withdraw"])
-        os.kill(exabgp.pid, signal.SIGTERM)
+        signal_pid(exabgp.pid, signal.SIGTERM)
         (closed,) = peer.wait(lambda _: peer.list_events(Closed))
         withdrawn = [update.at for update in peer.updates if update.withdrawn]
         assert len(withdrawn) == patched

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from anycastd.speaker.exabgp import config as config_module
 from support.bgp_wire import Closed, Opened
 from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile, run_python
 from support.peer import Peer, wait_for
+from support.processes import signal_pid
 
 THIRD = "127.0.0.4"
 LINE = f"    - {{address: {SECOND}, peer_as: 65515}}\n"
@@ -38,7 +38,7 @@ def write(exabgp: ExaBGP, text: str) -> None:
     )
     ours = next((line for line in text.splitlines() if line.startswith("    run ")), "no run")
     conf.write_text(text.replace(ours, run), encoding="utf-8")
-    os.kill(exabgp.pid, signal.SIGUSR1)
+    signal_pid(exabgp.pid, signal.SIGUSR1)
 
 
 def configuration(exabgp: ExaBGP, port: int) -> str:
@@ -106,7 +106,7 @@ def test_it_reports_what_it_runs(exabgp_python: str, tmp_path: Path, broken: str
             write(exabgp, "# config broken\nneighbor 127.0.0.2 {\n    no-such-word;\n}\n")
         else:
             conf.unlink()
-            os.kill(exabgp.pid, signal.SIGUSR1)
+            signal_pid(exabgp.pid, signal.SIGUSR1)
         exabgp.wait(
             lambda facts: any(isinstance(fact, ConfigLoaded) and fact.error for fact in facts)
         )
@@ -130,7 +130,7 @@ def test_a_configuration_that_cannot_be_read_costs_no_child(
         peer.wait_up()
         child = exabgp.child()
         (tmp_path / "exabgp.conf").unlink()
-        os.kill(exabgp.pid, signal.SIGUSR1)
+        signal_pid(exabgp.pid, signal.SIGUSR1)
         if patched:
             exabgp.wait(lambda facts: any(isinstance(fact, ConfigLoaded) for fact in facts))
             assert exabgp.child() == child
@@ -154,7 +154,7 @@ def test_its_end_is_a_cease(exabgp_python: str, tmp_path: Path, *, patched: bool
         ExaBGP(exabgp_python, tmp_path, peer.port, patched=patched) as exabgp,
     ):
         peer.wait_up()
-        os.kill(exabgp.pid, signal.SIGTERM)
+        signal_pid(exabgp.pid, signal.SIGTERM)
         peer.wait(lambda _: peer.list_events(Closed))
         (closed,) = peer.list_events(Closed)
         assert (closed.code, closed.subcode) == ((6, 2) if patched else (None, None))

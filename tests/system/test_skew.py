@@ -28,6 +28,7 @@ from support.bgp_wire import Closed, Update
 from support.children import find_lease_process
 from support.haproxy import until
 from support.peer import wait_for
+from support.processes import signal_pid
 
 ROOT = Path(__file__).resolve().parents[2]
 CHANGELOG = ROOT / "CHANGELOG.md"
@@ -104,7 +105,7 @@ def works(one: Mixed) -> None:
     one.wait_path(1)
     before = updates(one)
     lease = find_lease_process(one)
-    os.kill(lease, signal.SIGKILL)
+    signal_pid(lease, signal.SIGKILL)
     until(lambda: find_lease_process(one) != lease, 5)
     until(lambda: status(one)["lease"]["connected"], 5)
     until(lambda: status(one)["services"]["web"]["in_sync"], 10)

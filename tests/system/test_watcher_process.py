@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.haproxy import HAProxy, until, without_capability
+from support.processes import signal_pid
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,10 +57,10 @@ def test_a_pause_of_the_whole_machine_is_no_missed_look(
             _wait(0.45)  # the next question is asked in a moment ...
             haproxy.signal(signal.SIGSTOP)
             _wait(0.1 + 0.05 * number)  # ... and waits
-            os.kill(pid, signal.SIGSTOP)
+            signal_pid(pid, signal.SIGSTOP)
             _wait(1.5)
             order: list[Callable[[], object]] = [
-                lambda: os.kill(pid, signal.SIGCONT),
+                lambda: signal_pid(pid, signal.SIGCONT),
                 lambda: haproxy.signal(signal.SIGCONT),
             ]
             for resume in order if first == "watcher" else reversed(order):

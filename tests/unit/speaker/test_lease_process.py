@@ -22,6 +22,7 @@ from anycastd.bgp.route import Route
 from anycastd.lease.messages import MAX_MESSAGE, Reload, Report, Want
 from support.haproxy import until
 from support.peer import wait_for
+from support.processes import signal_pid
 
 PEER = "192.0.2.4"
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -227,11 +228,11 @@ def test_what_waited_during_a_stall_is_one_state(rig: Rig) -> None:
     """Only the newest Want counts: no command is sent for those before it."""
     with Agent(rig) as agent:
         agent.read_report()
-        os.kill(rig.pid, signal.SIGSTOP)
+        signal_pid(rig.pid, signal.SIGSTOP)
         for serial in range(1, 51):
             agent.send(want(serial, asns=1 + serial % 2))
         agent.send(want(51, count=0, ttl=0))
-        os.kill(rig.pid, signal.SIGCONT)
+        signal_pid(rig.pid, signal.SIGCONT)
         agent.read_until_acked(51)
     assert not rig.commands("announce", "withdraw")
 

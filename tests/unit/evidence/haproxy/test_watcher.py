@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import signal
 import socket
@@ -29,6 +28,7 @@ from support.haproxy import (
     run_haproxy,
     until,
 )
+from support.processes import signal_pid
 from support.snapshots import query
 from support.watcher_thread import Watching
 
@@ -262,7 +262,7 @@ def test_a_haproxy_that_takes_no_more_connections_is_gone(tmp_path: Path, web: W
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         watching.settled()
         worker = haproxy.worker
-        os.kill(worker, signal.SIGUSR1)
+        signal_pid(worker, signal.SIGUSR1)
         watching.until(Gone, timeout=1)
         assert Path(f"/proc/{worker}").exists(), "its client is still served"
         client.close()
