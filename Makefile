@@ -47,7 +47,7 @@ unit: packages venv oldest ## The quick tests: the house's rules, and single par
 	$(PYTEST) tests/house tests/unit
 
 system: packages venv oldest ## Whole appliances and the short search, then the parts with the oldest libraries
-	$(PYTEST) tests/search tests/system
+	$(PYTEST) tests/search tests/system tests/field
 	$(OLDEST)/bin/python -m pytest tests/unit tests/search -m 'not root' -k 'not exabgp-'
 
 search: venv ## Search longer for a broken promise of the decisions or the lease (some minutes)
