@@ -1,6 +1,7 @@
 """What any process needs of the machine.  Standard library only.
 
     exit_codes    every exit code, in one table
+    printable     text of others, made printable
 
 I/O:
 
