@@ -237,6 +237,19 @@ class HAProxy:
             with contextlib.suppress(ProcessLookupError):
                 signal_pid(pid, number)
 
+    def stop_softly(self) -> None:
+        """Send SIGUSR1 to the master: the workers finish their connections and end."""
+        assert self.process is not None
+        signal_pid(self.process.pid, signal.SIGUSR1)
+
+    @staticmethod
+    def lives(pid: int) -> bool:
+        """Return whether a process with this id runs, and has not ended."""
+        with contextlib.suppress(OSError):
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+            return stat.rpartition(") ")[2][0] != "Z"
+        return False
+
     def kill(self) -> None:
         """Send SIGKILL to master and workers, and wait for the end."""
         if self.process is not None and self.process.poll() is None:

@@ -2,85 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from support.appliance import PROFILE, VIP, Appliance, own_network
 from support.haproxy import HAProxy, one_backend, until
-from support.peer import wait_for
 from support.processes import signal_pid
-from support.route_log import RouteLog
+from support.watched import DEADLINE, SLACK, Watched, run_anycastd, watched
 
 pytestmark = pytest.mark.root
 
-DEADLINE = 0.5
-"""Seconds; the smallest deadline that a profile may have."""
-SLACK = 0.5
-"""Seconds that a busy machine may add to a bound; the benches measure the real times."""
 BACK = "x 7 1"
-
-
-class Watched:
-    """A running appliance, and what its peers see."""
-
-    def __init__(self, appliance: Appliance) -> None:
-        self.appliance = appliance
-        self.haproxy = appliance.haproxy
-        self.wire = RouteLog(appliance.peers, f"{VIP}/32")
-        self.config = appliance.haproxy.config.read_text(encoding="utf-8")
-
-    def assert_calm(self, since: float, seconds: float) -> None:
-        """Assert that no route changes from ``since`` until ``seconds`` after it."""
-        until(lambda: time.monotonic() - since > seconds, seconds + 5)
-        assert self.wire.describe_changes(since) == ["nothing", "nothing"], self.appliance.log()
-
-    def wait_well(self) -> None:
-        """Wait until both peers have the preferred route and the agent reports no problem."""
-        self.wire.wait(1, 20, self.appliance.log())
-        until(lambda: self.service()["level"] == "preferred", 5, 0.05)
-
-    def service(self) -> dict[str, Any]:
-        """Read what the status reports about the service."""
-        found: dict[str, Any] = self.appliance.status()["services"]["web"]
-        return found
-
-    def wait_reason(self, name: str, *texts: str) -> None:
-        """Wait until the service has this reason, with these texts in its detail."""
-
-        def is_reported() -> bool:
-            reason = self.service()["reason"]
-            return reason["name"] == name and all(word in reason["detail"] for word in texts)
-
-        wait_for(is_reported, 5, f"{name}: {texts}; {self.service()['reason']}")
-
-    def reload(self, *changes: tuple[str, str]) -> float:
-        """Reload HAProxy with another configuration; return the time."""
-        text = self.config
-        for old, new in changes:
-            assert old in text
-            text = text.replace(old, new)  # `default_backend` as well
-        self.haproxy.config.write_text(text, encoding="utf-8")
-        began = time.monotonic()
-        self.haproxy.reload()
-        return began
-
-
-@contextlib.contextmanager
-def watched(place: Path, **settings: Any) -> Iterator[Watched]:
-    """Run an appliance in a network of its own."""
-    values = {"ttl": 3, "deadline": DEADLINE} | settings
-    with own_network(), Appliance(place, **values) as it:
-        it.start()
-        yield Watched(it)
 
 
 @pytest.fixture(scope="module")
@@ -96,18 +33,6 @@ def here(one: Watched) -> Watched:
     """Give it once it is well."""
     one.wait_well()
     return one
-
-
-def anycastd(one: Appliance, *words: str) -> str:
-    """Run a command; return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "anycastd", *words],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        env=one.environment,
-    )
-    return done.stdout + done.stderr
 
 
 def test_half_a_second_is_a_deadline(here: Watched) -> None:
@@ -264,7 +189,7 @@ def test_without_a_ring(tmp_path: Path, ring: str, said: str) -> None:
         until(lambda: one.appliance.status()["problems"], 5)
         (problem,) = one.appliance.status()["problems"]
         assert problem.startswith(f"haproxy main: polled, not event-driven: {said}")
-        assert said in anycastd(one.appliance, "check", str(one.appliance.profile))
+        assert said in run_anycastd(one.appliance, "check", str(one.appliance.profile))
         began = time.monotonic()
         for backend in one.appliance.backends:
             backend.stop()
@@ -275,4 +200,6 @@ def test_without_a_ring(tmp_path: Path, ring: str, said: str) -> None:
 def test_with_a_ring_nothing_is_said(here: Watched) -> None:
     """Neither `status` nor `check` mentions the ring."""
     assert here.appliance.status()["problems"] == []
-    assert "not event-driven" not in anycastd(here.appliance, "check", str(here.appliance.profile))
+    assert "not event-driven" not in run_anycastd(
+        here.appliance, "check", str(here.appliance.profile)
+    )
