@@ -9,5 +9,6 @@ neighbor     what the lease knows of one neighbor
 reconfigure  how a running speaker takes over other sessions, one at a time
 adj_rib_out  requested, permitted and advertised routes, and what differs
 outstanding  commands that the speaker has not answered yet
+reports      the report of the lease, built from its state
 machine      the state machine of the lease: messages, facts and time in, effects out
 """

@@ -30,7 +30,6 @@ process is stalled.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import NO_CONNECTION, Session
@@ -48,11 +47,12 @@ from anycastd.lease.commands import (
     describe_command,
 )
 from anycastd.lease.effects import CloseConnection, Effect, KillSpeaker, Log, SendReport
-from anycastd.lease.messages import MessageError, Reload, Report, Want, parse_agent_message
+from anycastd.lease.messages import MessageError, Reload, Want, parse_agent_message
 from anycastd.lease.neighbor import NeighborState
 from anycastd.lease.outstanding import OutstandingCommands
 from anycastd.lease.owner import LeaseOwner
 from anycastd.lease.reconfigure import Reconfiguration, WriteResult
+from anycastd.lease.reports import build_report
 from anycastd.lease.settings import Settings
 
 
@@ -76,8 +76,8 @@ class LeaseMachine:
         self.expires_at: float | None = None
         self.serial = 0
         self.expirations = 0
-        self._version = ""
-        self._errors: deque[str] = deque(maxlen=10)
+        self.version = ""
+        self.errors: deque[str] = deque(maxlen=10)
         self._started_at = now
         self._next_settings: Settings | None = None  # written, but not loaded yet
         self._changed_neighbors: tuple[str, ...] = ()
@@ -248,7 +248,7 @@ class LeaseMachine:
         """Filter the requested routes by the settings, and send what differs from advertised."""
         commands = self.adj_rib_out.update(self.settings, banned=self.owner.crash_looping, now=now)
         if commands:
-            self._errors.clear()
+            self.errors.clear()
         return self.outstanding.send(commands, now)
 
     def _on_answer(self, answer: Answer, now: float) -> list[Effect]:
@@ -257,13 +257,13 @@ class LeaseMachine:
         self.outstanding.confirm_answer(answer)
         if answer.error is not None:
             text = f"{describe_command(command)}: {answer.error}"
-            self._errors.append(text)
+            self.errors.append(text)
             effects.append(Log(f"ExaBGP refused {text}"))
         if isinstance(command, Announce | Withdraw):
             if answer.error is not None:
                 self.adj_rib_out.on_refused(command)
         elif answer.version is not None:
-            self._version = answer.version
+            self.version = answer.version
         elif answer.sessions is not None:
             for address, neighbor in self.neighbors.items():
                 session = answer.sessions.get(address, Session.DOWN)
@@ -364,36 +364,5 @@ class LeaseMachine:
         routes = tuple(sorted(self.adj_rib_out.advertised.values()))
         leased = None if self._reported.get(connection) == routes else routes
         self._reported[connection] = routes
-        unconfirmed = self.outstanding.list_unconfirmed_routes()
-        report = Report(
-            lease_id=self.settings.lease_id,
-            serial=self.serial,
-            acked=self.outstanding.acked,
-            expires_in=None if self.expires_at is None else max(0.0, self.expires_at - now),
-            neighbors={
-                address: state.to_report(sum(each.neighbor == address for each in unconfirmed), now)
-                for address, state in self.neighbors.items()
-            },
-            leased=leased,
-            errors=tuple(self._errors),
-            exabgp=self._version,
-            config=self.loaded_config,
-            repairs=self.adj_rib_out.repairs,
-            lost=lost,
-            refused=refused,
-            problems=tuple(self._describe_problems(now)),
-            vips=self.settings.vips,
-            reload=self.reconfiguration.availability,
-            expirations=self.expirations,
-        )
+        report = build_report(self, now, leased, lost=lost, refused=refused)
         return SendReport(report, connection)
-
-    def _describe_problems(self, now: float) -> Iterable[str]:
-        if self.owner.crash_looping:
-            yield self.owner.describe_ban(now)
-        if self.reconfiguration.problem:
-            yield self.reconfiguration.problem
-        for address, neighbor in self.neighbors.items():
-            if flaps := neighbor.describe_flaps(now):
-                yield f"neighbor {address}: {flaps}"
-        yield from self.adj_rib_out.describe_refused()
