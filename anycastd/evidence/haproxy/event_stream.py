@@ -16,8 +16,15 @@ from anycastd.evidence.haproxy.snapshot import Worker
 from anycastd.evidence.haproxy.stats import MalformedAnswerError
 from anycastd.profile.model import Instance
 
-MAX_LINE = 1 << 16
-"""Maximum size of a line of events in bytes; the beginning of a longer one is dropped."""
+READ_SIZE = 1 << 16
+"""Maximum number of bytes of one read."""
+MAX_LINE = 1 << 12
+"""Maximum number of characters of a line of events; the rest of a longer one is dropped."""
+BUSY_READ, BUSY_DELAY = 1 << 13, 0.01
+"""A read of BUSY_READ bytes or more is followed by a pause of BUSY_DELAY seconds.
+
+So a HAProxy that floods the ring costs a bounded part of a core; its ring keeps the newest lines.
+"""
 NO_RING = (
     "the profile gives it no `ring`: write `ring: anycastd`, and "
     + events.describe_ring_setup("anycastd")
@@ -53,6 +60,9 @@ class EventStream:
     It sets ``wake`` when the stream begins or ends, and when an event names a proxy of ``names``.
     ``worker`` is None until the stream is up.  ``ended``: the stream has ended.  ``stopping``: an
     event said that its worker stops.  ``refusal`` is what HAProxy answered instead of events.
+    ``lines`` counts its lines, ``limit`` is the newest one about a limit that the worker has
+    reached and ``limit_line`` its number.  ``named`` collects the proxies that events named; its
+    user empties it.
 
     Needs a running event loop.  Raises OSError where nothing listens at ``path``, where its queue
     of connections is full, and where this process may not use it.
@@ -61,10 +71,14 @@ class EventStream:
     def __init__(self, path: str, ring: str, names: Collection[str], wake: asyncio.Event) -> None:
         self.worker: Worker | None = None
         self.stopping = self.ended = False
-        self.refusal = ""
+        self.refusal = self.limit = ""
+        self.lines = self.limit_line = 0
+        self.named: set[str] = set()
         self._names = names
         self._wake = wake
         self._text = ""
+        self._in_long_line = False
+        self._pause: asyncio.TimerHandle | None = None
         self._sock = socket.socket(socket.AF_UNIX)
         try:
             self._sock.setblocking(False)
@@ -80,13 +94,15 @@ class EventStream:
         """Close the connection, so that a worker that stops can end."""
         if not self.ended:
             self.ended = True
+            if self._pause is not None:
+                self._pause.cancel()
             self._loop.remove_reader(self._sock)
             self._sock.close()
 
     def _receive(self) -> None:
         """Read what HAProxy sent, and wake the watcher if an event asks for a look."""
         try:
-            data = self._sock.recv(MAX_LINE)
+            data = self._sock.recv(READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
@@ -95,11 +111,18 @@ class EventStream:
         try:
             self._parse_lines()
         except MalformedAnswerError:
-            self.refusal = self._text
+            self.refusal = self._text[:MAX_LINE]
             data = b""
         if not data:
             self.close()
             self._wake.set()
+        elif len(data) >= BUSY_READ and self.worker is not None:
+            self._loop.remove_reader(self._sock)
+            self._pause = self._loop.call_later(BUSY_DELAY, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._sock, self._receive)
 
     def _parse_lines(self) -> None:
         if self.worker is None:
@@ -109,13 +132,29 @@ class EventStream:
             self.worker, self._text = found
             self._wake.set()
         *lines, rest = self._text.split("\n")
-        self._text = rest[-MAX_LINE:]
+        if lines and self._in_long_line:
+            del lines[0]  # the rest of a line whose beginning was read before
+            self._in_long_line = False
+        if self._in_long_line or len(rest) > MAX_LINE:
+            if not self._in_long_line:
+                lines.append(rest[:MAX_LINE])
+            rest, self._in_long_line = "", True
+        self._text = rest
         for line in lines:
-            event, proxy = events.classify_event(line)
-            if event is Event.STOPPING:
-                self.stopping = True
-                self._wake.set()
-            elif event is Event.LOOK and proxy in self._names:
-                self._wake.set()
-            elif event is Event.NOTHING and line:
-                self.refusal = line
+            self._read_line(line)
+
+    def _read_line(self, line: str) -> None:
+        if not line:
+            return
+        self.lines += 1
+        event, proxy = events.classify_event(line)
+        if event is Event.STOPPING:
+            self.stopping = True
+            self._wake.set()
+        elif event is Event.LIMIT:
+            self.limit, self.limit_line = line[:MAX_LINE], self.lines
+        elif event is Event.NOTHING:
+            self.refusal = line[:MAX_LINE]
+        elif proxy in self._names:
+            self.named.add(proxy)
+            self._wake.set()

@@ -9,35 +9,66 @@ import re
 from enum import Enum
 
 from anycastd.evidence.haproxy.snapshot import Worker
-from anycastd.evidence.haproxy.stats import parse_worker
+from anycastd.evidence.haproxy.stats import MalformedAnswerError, parse_worker
+from anycastd.system.printable import make_printable
+
+MAX_START = 1 << 15
+"""Maximum number of characters of the answer to ``show info``; HAProxy 3.0 has 2,300."""
 
 
 class Event(Enum):
     """Class of a line of the event ring: what to do about it.
 
     NOTHING: ignore it.  LOOK: a server or a proxy changed.  STOPPING: the worker stops.
+    LIMIT: the worker has reached a limit of its own (descriptors, memory).
     """
 
     NOTHING = "nothing"
     LOOK = "look"
     STOPPING = "stopping"
+    LIMIT = "limit"
 
 
-# Lines come as `format raw`, or after whatever header the operator's ring writes.
-_SERVER = re.compile(r"(?:Server|(?:Health|Agent) check for (?:backup )?server) ([^\s/]+)/\S+ ")
-_PROXY = re.compile(r"(?:Paused|Resumed) \S+ (\S+)\.|(\S+) has no server available!")
-_STOPPED = re.compile(r"Proxy (\S+) (?:hard-)?stopped \(")
+# What precedes a message, by `format` of the ring (configuration manual, section 3.9): nothing for
+# `raw`, and the headers of RFC 5424 (section 6), RFC 3164 and the formats made from them.  Requests
+# have the same headers.  Behind the header stands what the format says, with text of clients in it.
+_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:[\d.]{2,9}[-+\dZ:]{1,6} "
+_HEADER = (
+    r"(?:<\d{1,3}>)?"
+    rf"(?:{_TIME}|1 {_TIME}(?:[^ ]{{1,255}} ){{3}}[^ ]{{1,32}} - "
+    r"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d (?:[^ ]{0,254}[^ :] )?[^ ]{1,255}: )?"
+)
+# Proxies and servers have no other characters in their names (configuration manual, section 4).
+_NAME = r"[-\w.:]{1,255}"
+# HAProxy's own messages, from the first character to behind the name.  What a client writes stands
+# in the middle of a line of another form, so it is never taken for one of them.  Each part is
+# bounded, so that a line of any length costs the same.
+_MESSAGE = re.compile(
+    rf"{_HEADER}(?:"
+    rf"(?:Backup )?Server (?P<server>{_NAME})/{_NAME} "
+    rf"|(?:Health|Agent) check for (?:backup )?server (?P<check>{_NAME})/{_NAME} "
+    rf"(?:conditionally )?(?:succeeded|failed)[,.]"
+    rf"|(?P<address>{_NAME})/{_NAME} changed its (?:IP|FQDN|port) from "
+    rf"|(?:Paused|Resumed) [a-z]{{1,20}} (?P<paused>{_NAME})\.$"
+    rf"|[a-z]{{1,20}} (?P<empty>{_NAME}) has no server available!$"
+    rf"|Proxy (?P<stopped>{_NAME}|<HTTPCLIENT>) (?:hard-)?stopped \("
+    rf"|Proxy (?P<limit>{_NAME}) reached (?:process FD|system FD|system memory) limit"
+    r")",
+    re.ASCII,
+)
+_EVENTS = {"stopped": Event.STOPPING, "limit": Event.LIMIT}
 
 
 def classify_event(line: str) -> tuple[Event, str]:
-    """Classify a line of the event ring; returns (what to do, name of the proxy or empty)."""
-    if match := _STOPPED.search(line):
-        return Event.STOPPING, match[1]
-    if match := _SERVER.search(line):
-        return Event.LOOK, match[1]
-    if match := _PROXY.search(line):
-        return Event.LOOK, match[1] or match[2]
-    return Event.NOTHING, ""
+    """Classify a line of the event ring; returns (what to do, name of the proxy or empty).
+
+    Only a line that has the form of a message of HAProxy's own, from its first character on, is
+    more than NOTHING.  The time for it does not grow with the length of the line.
+    """
+    match = _MESSAGE.match(line)
+    if match is None or match.lastgroup is None:
+        return Event.NOTHING, ""
+    return _EVENTS.get(match.lastgroup, Event.LOOK), match[match.lastgroup]
 
 
 def build_stream_request(ring: str) -> str:
@@ -68,6 +99,8 @@ def parse_stream_start(text: str) -> tuple[Worker, str] | None:
     """
     info, end, rest = text.partition("\n\n")
     if not end:
+        if len(text) > MAX_START:
+            raise MalformedAnswerError(f"`show info` has no end in {MAX_START} characters")
         return None
     return parse_worker(info.split("\n")), rest
 
@@ -81,4 +114,4 @@ def explain_refusal(answer: str, ring_name: str) -> str:
         return f"it has no ring named {ring_name}: {describe_ring_setup(ring_name)}"
     if "Permission denied" in answer:
         return "it shows events to `level operator` only: write that on its `stats socket` line"
-    return f"it gives no events: {answer.strip()[:80] or 'no answer'}"
+    return f"it gives no events: {make_printable(answer.strip(), 80) or 'no answer'}"

@@ -46,7 +46,9 @@ MIN_RETRY_DELAY, MAX_RETRY_DELAY = 0.02, 0.5
 STREAM_RETRY_DELAY = 0.1
 """Seconds between the starts of two streams, so that streams that end at once cost little."""
 STREAM_TIMEOUT = 0.5
-"""Seconds for which the old worker's stream is kept while the new worker's is not up."""
+"""Seconds for which a new stream may take to come up; then it and the old one are given up."""
+SLOW_STREAM_RETRY_DELAY = 1.0
+"""Seconds until a stream is asked for again, after one that did not come up in time."""
 REFUSED_RETRY_DELAY = 10.0
 """Seconds until a stream that HAProxy refused is asked for again; a new worker is asked at once."""
 
@@ -158,7 +160,9 @@ class Watcher:
             self._new_stream is not None
             and now >= self._next_stream_at - STREAM_RETRY_DELAY + STREAM_TIMEOUT
         ):
-            self._close_stream()
+            self._close_stream()  # so that a worker that stops can end
+            self._new_stream.close()
+            self._new_stream, self._next_stream_at = None, now + SLOW_STREAM_RETRY_DELAY
         if self._refused_by is not None and self._is_another_worker(seen, self._refused_by):
             self._next_stream_at, self._refused_by = now, None
         if self._new_stream is None and self._needs_stream(seen) and now >= self._next_stream_at:

@@ -9,13 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anycastd.evidence.haproxy.events import (
-    Event,
-    build_stream_request,
-    classify_event,
-    explain_refusal,
-    parse_stream_start,
-)
 from anycastd.evidence.haproxy.query import MAX_NAMES, build_request, missing_tracked_backends
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
@@ -251,59 +244,6 @@ def test_backends_that_are_only_tracked_are_named() -> None:
     more = parse_answer(text, 0.0, query({"web"} | missing_tracked_backends(alone)))
     assert not missing_tracked_backends(more)
     assert counted(more)["web/trackchain"] == "yes checked"
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_every_event_of_a_real_haproxy_is_understood(version: str) -> None:
-    """What a ring really got: each line asks for a look, or tells that the worker is stopping."""
-    seen = set()
-    for line in capture("events", version).splitlines():
-        event, proxy = classify_event(line)
-        assert event is (Event.STOPPING if "stopped" in line else Event.LOOK), line
-        assert re.search(rf"(?<![\w.]){re.escape(proxy)}\b|{re.escape(proxy)}", line)
-        assert proxy in BACKENDS | FRONTENDS | {"<HTTPCLIENT>"}, line
-        seen.add(event)
-    assert seen == {Event.STOPPING, Event.LOOK}
-
-
-@pytest.mark.parametrize(
-    ("line", "event", "proxy"),
-    [
-        ("backend b has no server available!", Event.LOOK, "b"),
-        ("<128>Jan  1 00:00:00 h haproxy[7]: Server b/s is DOWN. 0 active", Event.LOOK, "b"),
-        ("Backup Server b/s is UP. 1 active and 1 backup servers online.", Event.LOOK, "b"),
-        ("Health check for backup server b/s failed, reason: x.", Event.LOOK, "b"),
-        ("Resumed frontend f.", Event.LOOK, "f"),
-        ("Proxy f hard-stopped (3 remaining conns will be closed).", Event.STOPPING, "f"),
-        ("10.0.0.1:4711 [01/Jan:00:00:00] web web/s1 0/0/0/1/1 200 9 - - ----", Event.NOTHING, ""),
-        ("Connect from 10.0.0.1:4711 to 10.0.0.2:80 (web/HTTP)", Event.NOTHING, ""),
-        ("", Event.NOTHING, ""),
-    ],
-)
-def test_lines_that_matter_and_lines_that_do_not(line: str, event: Event, proxy: str) -> None:
-    """Traffic in the ring wakes nobody, whatever header the ring writes."""
-    assert classify_event(line) == (event, proxy)
-
-
-def test_the_stream_begins_with_its_worker() -> None:
-    """Which worker a stream hangs on is known from its first block."""
-    assert build_stream_request("anycastd") == "show info;show events anycastd -w -n\n"
-    info = "Name: HAProxy\nVersion: 2.6.12\nPid: 7\nUptime_sec: 1\nStart_time_sec: 9\n\n"
-    for end in range(len(info)):
-        assert parse_stream_start(info[:end]) is None
-    assert parse_stream_start(info + "Server b/s") == (
-        Worker(7, 1.0, False, "2.6.12", 9),
-        "Server b/s",
-    )
-    with pytest.raises(MalformedAnswerError):
-        parse_stream_start("Permission denied\n\n")
-
-
-def test_a_refused_stream_says_what_to_write() -> None:
-    """The reason for polling names the lines that would end it."""
-    assert "log ring@r format raw local0 notice" in explain_refusal("No such event sink\n", "r")
-    assert "level operator" in explain_refusal("Permission denied\n\n", "r")
-    assert "what is this" in explain_refusal("what is this\n", "r")
 
 
 def test_ten_thousand_servers_are_parsed_in_no_time() -> None:
