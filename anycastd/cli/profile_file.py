@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from anycastd.cli.output import print_error
+from anycastd.profile.document import MAX_SIZE
 from anycastd.profile.model import Profile
 from anycastd.profile.validate import Validation, validate_profile
 
@@ -12,7 +13,8 @@ from anycastd.profile.validate import Validation, validate_profile
 def read_text(path: str) -> str | None:
     """Read a profile's text; None if that fails, with the reason on standard error."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        with Path(path).open(encoding="utf-8") as file:
+            return file.read(MAX_SIZE + 1)  # validate_profile refuses what is longer
     except OSError as error:
         print_error(f"{path}: cannot be read: {error.strerror}; name a readable profile")
     except UnicodeDecodeError as error:

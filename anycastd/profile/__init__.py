@@ -12,5 +12,6 @@ Pure (with yaml and jsonschema); the folders below ``cli`` import ``model`` alon
     rules/         rules across several fields, which a schema cannot express
     validate       text -> Profile, or everything that is wrong with it
     best_path      which region wins for each combination of levels
+    copies         what no two regions share: addresses, identifiers, the list of regions
     compare        problems between the profiles of several regions, with proposals
 """

@@ -22,6 +22,7 @@ from anycastd.profile.best_path import (
     build_matrices,
     format_as_path,
 )
+from anycastd.profile.copies import check_copies
 from anycastd.profile.document import Problem
 from anycastd.profile.model import Network, Platform, Profile, Service
 from anycastd.profile.rules.sections import AZURE_ROUTE_SERVER
@@ -65,6 +66,7 @@ def compare_regions(
         *_check_names(profiles, found),
         *_check_vips(regions, profiles, found),
         *_check_steering(profiles, found),
+        *check_copies(profiles, found),
         *dict.fromkeys(
             problem
             for one, two in pairs

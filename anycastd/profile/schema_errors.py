@@ -82,7 +82,7 @@ def _describe_type(path: Path, schema: Schema, value: Value) -> _Problems:
     if "x-allowed" in schema and isinstance(kinds, list):
         remedy = schema["x-allowed"]
     elif free_text and isinstance(value, int | float):
-        remedy = f'{key}: "{quote_value(value)}", with the quotes'
+        remedy = f'{quote_value(key)}: "{quote_value(value)}", with the quotes'
     yield path, f"is {found}, but must be {expected}", f"write {remedy}"
 
 
@@ -157,7 +157,7 @@ def _format_example(key: str | int, schema: Schema) -> str:
         text = "true or false"
     else:
         text = format_flow(schema["examples"][0]) if "examples" in schema else _EXAMPLE
-    return f"{key}: {text}" if isinstance(key, str) and key else text
+    return f"{quote_value(key)}: {text}" if isinstance(key, str) and key else text
 
 
 def _join_choices(names: Iterable[str]) -> str:

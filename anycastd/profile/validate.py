@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from anycastd.profile import build
-from anycastd.profile.document import Problem
+from anycastd.profile.document import MAX_PROBLEMS, Problem
 from anycastd.profile.model import Profile
-from anycastd.profile.rules import bgp, conditions, drains, services
-from anycastd.profile.yaml_reader import Path
+from anycastd.profile.rules import bgp, conditions, drains, limits, services
+from anycastd.profile.yaml_reader import Path, format_key
 
 RULES = (
     *bgp.RULES,
+    *limits.RULES,
     *services.RULES,
     *conditions.RULES,
     *drains.RULES,
@@ -39,6 +40,18 @@ def validate_profile(text: str, file: str) -> Validation:
     """
     doc = build.read_profile_document(text, file)
     problems = [*doc.problems, *(problem for rule in RULES for problem in rule(doc))]
-    problems.sort(key=lambda problem: problem.line)
     sound = all(problem.warning for problem in problems)
-    return Validation(build.build_profile(doc) if sound else None, tuple(problems), doc.lines)
+    shown = _limit_problems(problems, file)
+    return Validation(build.build_profile(doc) if sound else None, shown, doc.lines)
+
+
+def _limit_problems(problems: list[Problem], file: str) -> tuple[Problem, ...]:
+    """Return the problems by line; of more than MAX_PROBLEMS the errors first, and their number."""
+    if len(problems) > MAX_PROBLEMS:
+        problems = sorted(problems, key=lambda problem: (problem.warning, problem.line))
+        hidden = problems[MAX_PROBLEMS:]
+        message = f"there are more than these {MAX_PROBLEMS} problems"
+        warning = all(problem.warning for problem in hidden)
+        more = Problem(file, 1, format_key(()), message, "correct these first", warning)
+        problems = [more, *problems[:MAX_PROBLEMS]]
+    return tuple(sorted(problems, key=lambda problem: problem.line))

@@ -341,10 +341,17 @@ def quote_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = str(value) if isinstance(value, str | int | float) else type(value).__name__
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    text = escape_unprintable(text)
     text = text if len(text) <= _MAX_QUOTED else f"{text[: _MAX_QUOTED - 3]}..."
     # Quotes only where the end of the text could not be seen without them.
     return f"'{text}'" if not text or " " in text else text
+
+
+def escape_unprintable(text: str) -> str:
+    r"""Return ``text`` with an escape such as ``\u202e`` for what a terminal would not print."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def find_line(lines: Mapping[Path, int], path: Path) -> int:

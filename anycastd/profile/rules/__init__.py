@@ -2,7 +2,8 @@
 
 sections    what several rules share: access to a profile's sections, constants of the clouds
 bgp         AS numbers, addresses, sessions
+limits      how many routes each platform takes, and we can carry
 services    HAProxy's sockets and polling, VIPs, next hops, levels, times, self-tests
 conditions  the conditions `serve` and `healthy`, limits, maintenance, prepends that do not steer
-drains      times of drains, the list of regions
+drains      times of drains, the list of regions, who may read the status by HTTP
 """

@@ -1,4 +1,4 @@
-"""Rules for drains and for the list of regions.
+"""Rules for drains, for the list of regions, and for who may read the status by HTTP.
 
 Each rule takes a Document and yields Problems.  It skips values that are missing: the Document has
 no value where the schema found an error.
@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from anycastd.profile.document import Document, Problem
 from anycastd.profile.rules.sections import AZURE, AZURE_CHANGE_DELAY, get_platform, iter_neighbors
 from anycastd.profile.yaml_reader import Path, quote_value
+
+# Keys of `web` with which not everybody may read.
+_WEB_GUARDS = ("token_file", "allow")
 
 
 def check_drain_wait(doc: Document) -> Iterator[Problem]:
@@ -62,5 +65,44 @@ def check_regions(doc: Document) -> Iterator[Problem]:
         yield doc.make_problem(("regions",), message, remedy, warning=True)
 
 
-RULES = (check_drain_wait, check_graceful_shutdown, check_regions)
+def check_web(doc: Document) -> Iterator[Problem]:
+    """Warn of a status over HTTP that everybody may read: at any address, or at a public one.
+
+    A token or a list of allowed clients is reason enough not to warn.
+    """
+    listen = doc.get("web", "listen")
+    if listen is None or any(doc.get("web", key) for key in _WEB_GUARDS):
+        return
+    address = listen.address
+    if address.is_unspecified:
+        message = (
+            f"{listen} listens at every address of this appliance, the VIPs too, and everybody who "
+            "reaches one of them can read the status"
+        )
+    elif address.is_global:
+        message = f"{address} is a public address, and everybody who reaches it can read the status"
+    else:
+        return
+    remedy = (
+        "write the private address that the other regions and monitoring use, and let only them "
+        "through in the firewall"
+    )
+    yield doc.make_problem(("web", "listen"), message, remedy, warning=True)
+
+
+def check_own_agent(doc: Document) -> Iterator[Problem]:
+    """Warn where the other regions would ask at another port or address than this one listens."""
+    listen, own = doc.get("web", "listen"), doc.get("region")
+    for index, region in enumerate(doc.get("regions") or ()):
+        agent = (region or {}).get("agent")
+        if listen is None or agent is None or region.get("name") != own:
+            continue
+        # The address may be a translated one; at every address, or at this one: it may fit.
+        if agent.port != listen.port and agent.address == listen.address:
+            message = f"the other regions ask at {agent}, and web.listen is {listen}"
+            at: Path = ("regions", index, "agent")
+            yield doc.make_problem(at, message, "write the same port in both", warning=True)
+
+
+RULES = (check_drain_wait, check_graceful_shutdown, check_regions, check_web, check_own_agent)
 """All rules of this file: Document -> Problems."""

@@ -7,12 +7,13 @@ no value where the schema found an error.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from itertools import pairwise
 
 from anycastd.profile.document import Document, Problem
 from anycastd.profile.formats import NEXT_HOP_SELF
 from anycastd.profile.model import IPV6, Address
+from anycastd.profile.rules.limits import check_all_routes
 from anycastd.profile.rules.sections import (
     AZURE,
     AZURE_CHANGE_DELAY,
@@ -132,11 +133,18 @@ def check_vip_in_cloud_network(doc: Document) -> Iterator[Problem]:
     """Refuse a VIP inside the cloud network, where system routes win over BGP routes."""
     if get_platform(doc) not in CLOUDS:
         return
-    networks = [network for network in doc.get("networks") or () if network is not None]
+    networks = {network for network in doc.get("networks") or () if network is not None}
+    lengths = sorted({network.prefixlen for network in networks})
     for path, service in iter_services(doc):
         vip = service.get("vip")
-        for network in networks:
-            if vip is not None and vip.ip in network:
+        if vip is None:
+            continue
+        # By length: each VIP with each network took a minute for a profile of 1 MiB.
+        for length in lengths:
+            if length > vip.max_prefixlen:
+                continue
+            network = ip_network((vip.ip, length), strict=False)
+            if network in networks:
                 message = (
                     f"{vip.ip} is inside {network}, and the cloud does not accept such a route"
                 )
@@ -147,6 +155,8 @@ def check_vip_in_cloud_network(doc: Document) -> Iterator[Problem]:
 
 def check_next_hops(doc: Document) -> Iterator[Problem]:
     """Require a next hop of the VIP's IP family (RFC 8950 is not supported), not the VIP itself."""
+    if any(check_all_routes(doc)):
+        return  # each route is looked at
     for path, service in iter_services(doc):
         vip, own = service.get("vip"), service.get("next_hop")
         if vip is None or own is None:

@@ -130,3 +130,30 @@ BROKEN: list[tuple[Changes, str]] = [
 def test_each_rule(changes: Changes, line: str) -> None:
     """Breaking one rule gives one line: place, message, remedy."""
     assert list_azure_problems(changes) == [line]
+
+
+# Attack L7 of the security review.  192.31.196.0/24 is AS112's (RFC 7535): nobody's own.
+@pytest.mark.parametrize(
+    ("listen", "what"),
+    [
+        ("0.0.0.0:9480", "0.0.0.0:9480 listens at every address of this appliance, the VIPs too"),
+        ("[::]:9480", "[::]:9480 listens at every address of this appliance, the VIPs too"),
+        ("192.31.196.1:9480", "192.31.196.1 is a public address"),
+        ("[2001:4:112::1]:9480", "2001:4:112::1 is a public address"),
+    ],
+)
+def test_a_status_that_everybody_can_read_is_a_warning(listen: str, what: str) -> None:
+    """At every address, or at a public one, the status is for everybody: that is said."""
+    (line,) = list_azure_problems([insert_above_haproxy(f'web: {{listen: "{listen}"}}\n')])
+    assert line.startswith(f"warning p.yaml:13: web.listen: {what}")
+    assert line.endswith("let only them through in the firewall")
+
+
+def test_the_other_regions_ask_where_it_listens() -> None:
+    """Another port in the list of regions than in web.listen is a warning."""
+    other = ONE.replace("9480", "9481")
+    (line,) = list_azure_problems([insert_regions(other, TWO)])
+    assert line == (
+        "warning p.yaml:14: regions[0].agent: the other regions ask at 10.0.2.10:9481, and web.listen is "
+        "10.0.2.10:9480; write the same port in both"
+    )
