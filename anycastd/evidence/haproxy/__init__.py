@@ -1,6 +1,7 @@
 """HAProxy's stats socket and event ring -> Snapshot, Gone or Unreadable -> findings.
 
     servers       one server row: usable, not usable, or not proved
+    loops         servers that are this HAProxy itself
     snapshot      what one look found
     conditions    a look and one rule -> Finding
     query         what one look asks for, and its request line
