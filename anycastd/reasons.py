@@ -111,6 +111,10 @@ class Reason(Enum):
         "bring another region back, or undrain and drain again with --force",
     )
     DRAINED = ("it is drained: withdrawn by an operator", "`anycastd undrain` ends the drain")
+    DRAINS_UNREADABLE = (
+        "drains of an earlier agent could not be read, so it counts as one that may be drained",
+        "drain again what was drained (see the file *.unreadable), then run `anycastd undrain`",
+    )
     # timers
     PROVING = ("it serves, and must do so for `standby.after` before it is announced", "")
     RISING = ("it serves, and keeps the longest path until it has served for `rise`", "")

@@ -7,8 +7,9 @@ I/O:
     history           every change of level, with what each stage took
     state_file        a file that outlives the agent
     memory_store      failures and last changes of services, kept for the next agent
+    drain_store       drains, kept for the next agent; what cannot be read is a drain too
     region_client     asks the agents of the other regions
-    drain_controller  begins, stores and ends drains, as operators ask for it
+    drain_controller  begins and ends drains, as operators ask for it
     control_client    asks an agent over its control socket, blocking
     connections       the open connections of a server, each served in a task
     control_server    the control socket

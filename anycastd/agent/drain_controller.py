@@ -20,21 +20,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
+from anycastd.agent.drain_store import DrainStore, describe_origin
 from anycastd.agent.region_client import RegionClient
-from anycastd.agent.state_file import StateFile
 from anycastd.decision.drains import (
     AGENT_STOP,
     ALL_SERVICES,
     Drain,
     DrainTable,
     check_other_regions,
-    dump_drains,
-    load_drains,
     needs_region_reports,
 )
 from anycastd.decision.levels import Level
@@ -86,43 +83,23 @@ class DrainController:
         self._profile = profile
         self._inbox = inbox
         self._clock = clock
-        self._inherited = inherited
         self._regions = RegionClient(profile, clock)
         self._last_pass: PassResult | None = None
         self._one_command = asyncio.Lock()
         self._reports_needed = asyncio.Event()
         self._pass_done = asyncio.Event()
-        self._file = StateFile(state, "drains", "drains")
+        self._store = DrainStore(clock, state, inherited)
 
     def load(self) -> None:
-        """Load the drains that go on, before the first pass: inherited ones, or those on disk.
-
-        A file that holds no drains is quarantined.  Raises ValueError where the inherited text
-        holds no drains, OverflowError where a number in either is too large for a float.
-        """
-        now = self._clock.now()
-        loaded = self._file.load()
-        table: DrainTable = {}
-        if loaded is not None:
-            value, age = loaded
-            try:
-                table = load_drains(value, now - age)
-            except ValueError:
-                self._file.quarantine("it holds no list of drains")
-        if self._inherited:
-            table = load_drains(json.loads(self._inherited), now)
-        for drain in table.values():
-            log.warning("drain of %s goes on (%s)", drain.scope, _describe_origin(drain))
-        self._inbox.drains = table
-        # An empty table, too: a disk that cannot be written is reported now, not in a drain.
-        self._file.save_soon(dump_drains(table, now))
+        """Load the drains that go on, before the first pass: inherited ones, or those on disk."""
+        self._inbox.drains = self._store.load()
 
     async def run(self) -> None:
         """Write the file, and fetch the other regions' reports while a drain needs them.
 
         It runs until cancelled.
         """
-        await asyncio.gather(self._file.run(), self._poll_regions())
+        await asyncio.gather(self._store.run(), self._poll_regions())
 
     def apply_pass_result(self, step: PassResult) -> None:
         """Store the table that the pass ``step`` leaves, and log the drains whose time is up."""
@@ -131,10 +108,10 @@ class DrainController:
         if after != before:
             for key, drain in before.items():
                 if key not in after:
-                    origin = _describe_origin(drain)
+                    origin = describe_origin(drain)
                     log.warning("drain of %s ends: its time is up (%s)", drain.scope, origin)
             self._inbox.drains = after
-            self._file.save_soon(dump_drains(after, self._clock.now()))
+            self._store.save_soon(after)
         self._pass_done.set()
         if needs_region_reports(self._profile, after):
             self._reports_needed.set()
@@ -143,20 +120,15 @@ class DrainController:
 
     async def flush(self) -> None:
         """Try once more to write what is not on disk yet, before the agent ends."""
-        await self._file.flush()
+        await self._store.flush()
 
     def list_problems(self) -> tuple[str, ...]:
         """List what keeps drains from being stored, for the status: one sentence each."""
-        found = [self._file.quarantine_notice()]
-        if self._file.problem:
-            found.append(self._describe_unsaved())
-        return tuple(filter(None, found))
+        return self._store.list_problems()
 
     def unsaved_drains(self) -> str:
         """Return the drains as JSON for this process's successor; empty if they are on disk."""
-        if not self._file.problem:
-            return ""
-        return json.dumps(dump_drains(self._inbox.drains, self._clock.now()))
+        return self._store.dump_unsaved(self._inbox.drains)
 
     def draining_services(self) -> frozenset[str]:
         """Return the names of the services that a drain covers now."""
@@ -195,10 +167,12 @@ class DrainController:
                 if fault:
                     return _refuse("last", fault)
             drain = self._build_drain(arguments, service, duration, stopping=stopping)
-            warnings = [] if stopping else await self._save({**self._inbox.drains, key: drain})
+            warnings = (
+                [] if stopping else await self._store.save({**self._inbox.drains, key: drain})
+            )
             outlook = list(self._describe_outlook(drain, names))
             await self._apply({**self._inbox.drains, key: drain})
-            log.warning("drain of %s begins (%s)", drain.scope, _describe_origin(drain))
+            log.warning("drain of %s begins (%s)", drain.scope, describe_origin(drain))
             return self._reply(outlook, warnings, stop=self._profile.drain.stop)
 
     async def undrain(self, arguments: Arguments) -> Reply:
@@ -210,14 +184,17 @@ class DrainController:
         async with self._one_command:
             service = arguments.get("service")
             table = self._inbox.drains
-            keys = {str(service)} if service is not None else {ALL_SERVICES, AGENT_STOP}
-            ended = [drain for key, drain in table.items() if key in keys]
+            # A drain that could not be read, and that of a stop, are ended together with its own.
+            ended = [drain for drain in table.values() if drain.service == service]
+            keys = {drain.key for drain in ended}
             if not ended:
                 _, fault = self._find_service(arguments)
                 if fault:
                     return _refuse("unknown", fault)
                 return _refuse("nothing", self._describe_no_drain(service))
-            warnings = await self._save({k: drain for k, drain in table.items() if k not in keys})
+            warnings = await self._store.save(
+                {k: drain for k, drain in table.items() if k not in keys}
+            )
             # A pass may have changed the table while the file was written.
             rest = {k: drain for k, drain in self._inbox.drains.items() if k not in keys}
             await self._apply(rest)
@@ -288,7 +265,7 @@ class DrainController:
             if other is not None:
                 yield (
                     f"{name}: the drain of {other.scope} stands already "
-                    f"({_describe_origin(other)}); both have to be ended"
+                    f"({describe_origin(other)}); both have to be ended"
                 )
             elif self._level(name) is Level.WITHDRAWN and asks_regions:
                 yield (
@@ -310,7 +287,7 @@ class DrainController:
     def _describe_end(self, ended: Iterable[Drain], rest: DrainTable) -> Iterator[str]:
         """Say what becomes of each service for which a drain has ended."""
         for drain in ended:
-            yield f"the drain of {drain.scope} has ended ({_describe_origin(drain)})"
+            yield f"the drain of {drain.scope} has ended ({describe_origin(drain)})"
         for name in self._profile.services:
             if not any(drain.covers(name) for drain in ended):
                 continue
@@ -318,7 +295,7 @@ class DrainController:
             if left is None:
                 yield f"{name}: comes back as its rules and timers allow"
             else:
-                origin = _describe_origin(left)
+                origin = describe_origin(left)
                 yield f"{name}: stays drained by the drain of {left.scope} ({origin})"
 
     def _describe_existing(self, drain: Drain) -> str:
@@ -326,7 +303,7 @@ class DrainController:
         name = f" {drain.service}" if drain.service else ""
         return (
             f"{drain.scope}: a drain stands already, for {minutes:.0f} min "
-            f"({_describe_origin(drain)}); `anycastd undrain{name}` ends it"
+            f"({describe_origin(drain)}); `anycastd undrain{name}` ends it"
         )
 
     def _describe_no_drain(self, service: object) -> str:
@@ -335,13 +312,6 @@ class DrainController:
         if not existing:
             return f"{scope}: there is no drain to end"
         return f"{scope}: there is no such drain to end; there is a drain of {', '.join(existing)}"
-
-    def _describe_unsaved(self) -> str:
-        return (
-            f"{self._file.path}: cannot be written: {self._file.problem}; which drains begin or "
-            "end is lost with this agent, so make room or repair the directory (the agent tries "
-            "again)"
-        )
 
     def _reply(self, said: list[str], warnings: Iterable[str] = (), stop: float = 0) -> Reply:
         return {"v": 1, "said": said, "warnings": list(warnings), "stop": stop}
@@ -352,18 +322,12 @@ class DrainController:
         """Put the table into the inbox and wait for a pass, so that the status shows its effect."""
         self._inbox.drains = table
         # What is on disk may be older: a pass may have changed the table meanwhile.
-        self._file.save_soon(dump_drains(table, self._clock.now()))
+        self._store.save_soon(table)
         self._pass_done.clear()
         self._inbox.wake()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PASS_TIMEOUT):
                 await self._pass_done.wait()
-
-    async def _save(self, table: DrainTable) -> list[str]:
-        """Write the table to disk; returns warnings for the operator."""
-        if await self._file.save(dump_drains(table, self._clock.now())):
-            return [self._describe_unsaved()]
-        return []
 
     async def _poll_regions(self) -> None:
         while True:
@@ -371,10 +335,6 @@ class DrainController:
             self._inbox.region_reports = await self._regions.fetch_reports()
             self._inbox.wake()
             await asyncio.sleep(POLL_INTERVAL)
-
-
-def _describe_origin(drain: Drain) -> str:
-    return f"{drain.reason}; by {drain.by}" if drain.by else drain.reason
 
 
 def _parse_duration(value: object) -> float | None:

@@ -40,7 +40,7 @@ class MemoryStore:
         saved_at = self._clock.now() - age
         try:
             memory = {str(name): load_memory(dump, saved_at) for name, dump in value.items()}
-        except (ValueError, TypeError, AttributeError, KeyError):
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError):
             self._file.quarantine("it holds no memory of services")
             return {}
         return {name: memory[name] for name in self._profile.services if name in memory}

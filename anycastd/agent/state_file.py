@@ -5,8 +5,11 @@ always complete.  It holds a version and the time at which it was written, on tw
 boot (CLOCK_BOOTTIME), and wall time.  Wall time is only used for the time that a reboot took; if
 the wall clock was set back meanwhile, the value counts as new.
 
-A file that cannot be read is renamed to `*.unreadable`.  The agent reports that for as long as the
-renamed file exists, because it may hold an operator's command.
+A file that cannot be read is set aside: renamed to `*.unreadable`, or to `*.unreadable.2` and so on
+where that exists.  The agent reports that for as long as a renamed file exists, because it may hold
+an operator's command.  Where the renaming fails, nothing is written until it succeeds, so that
+nothing is lost.  A file that is missing beside a renamed one counts as unreadable too: an agent was
+ended after it had renamed the one and before it had written the other.
 """
 
 from __future__ import annotations
@@ -15,22 +18,28 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 from anycastd.system.atomic_file import remove_leftovers, write_atomic
+from anycastd.system.regular_file import read_regular_file
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
-"""Version of the file format; a file with another version is not read."""
+"""Version of the file format.  Keys are only ever added, so a newer version is read as this one."""
 RETRY_DELAY = 10.0
 """Seconds between two attempts to write a file that could not be written."""
 MAX_SIZE = 16 * 1024 * 1024
 """Bytes that are read of a file at most."""
 QUARANTINE_SUFFIX = ".unreadable"
 """What is added to the name of a file that could not be read."""
+MAX_QUARANTINED = 5
+"""Files that are kept; the last one of them is overwritten by the next."""
+_FIRST_PLAUSIBLE_WALL = 1_700_000_000.0  # before this release: a clock that was not set yet
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -41,7 +50,8 @@ class StateFile:
     writing to ``run()``.  ``save()`` writes before it returns.
 
     ``content`` names the value in messages, in the plural.  ``problem`` is the error because of
-    which the newest value is not on disk, or empty.
+    which the newest value is not on disk, or empty.  ``unreadable`` says why the file could not be
+    read when the agent started, or is empty.
     """
 
     def __init__(
@@ -50,53 +60,64 @@ class StateFile:
         self.path = Path(directory, f"{name}.json")
         self.content = content
         self.problem = ""
+        self.unreadable = ""
+        self._in_the_way = False  # an unreadable file could not be renamed yet
         self._retry_delay = retry_delay
         self._newest: Any = None
         self._changed = asyncio.Event()
         self._writing = asyncio.Lock()
 
     def load(self) -> tuple[Any, float] | None:
-        """Read the file.
+        """Read the file; raises nothing.
 
         Returns the value and its age in seconds (time since boot, or wall time after a reboot);
-        None if there is no file or it cannot be read.  A file that cannot be read is quarantined.
-        Raises OverflowError where one of its times is a whole number too large for a float.
+        None if there is no file or it cannot be read.  A file that cannot be read is quarantined,
+        and ``unreadable`` says why.
         """
         remove_leftovers(self.path)
         try:
-            with self.path.open("rb") as file:
-                text = file.read(MAX_SIZE)
+            text = read_regular_file(self.path, MAX_SIZE)
         except FileNotFoundError:
+            renamed = self._list_quarantined()
+            if renamed:
+                self.unreadable = f"it is missing, and {renamed[-1].name} is there"
             return None
         except OSError as error:
             self.quarantine(error.strerror or str(error))
             return None
         try:
             document = json.loads(text)
-            if document["v"] != VERSION:
-                self.quarantine(f"its version is {document['v']!r}")
+            version = document["v"]
+            if isinstance(version, bool) or not isinstance(version, int) or version < VERSION:
+                self.quarantine(f"its version is {str(version)[:20]}")
                 return None
+            if version > VERSION:
+                log.warning("%s: written by a newer release; its known keys are read", self.path)
             return document["value"], _age(document)
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError, MemoryError):
             self.quarantine("its content is not what the agent writes")
             return None
 
     def quarantine(self, detail: str) -> None:
         """Rename the file to `*.unreadable`, because its content could not be used.
 
-        ``detail`` says why, for the log.  Callers use this, too, if they cannot use the value.
+        ``detail`` says why, for ``unreadable`` and the log.  Callers use this, too, if they cannot
+        use the value.  Where the renaming fails, it is tried again before each write.
         """
-        log.error("%s: %s cannot be read: %s; the file is renamed", self.path, self.content, detail)
-        with contextlib.suppress(OSError):
-            self.path.replace(self._quarantine_path())
+        self.unreadable = detail
+        problem = self._rename_unreadable()
+        self._in_the_way = bool(problem)
+        then = f"it cannot be renamed: {problem}" if problem else "it is renamed"
+        log.error("%s: %s cannot be read: %s; %s", self.path, self.content, detail, then)
 
     def quarantine_notice(self) -> str:
-        """Describe the renamed file, for the status; empty if there is none."""
-        path = self._quarantine_path()
-        if not path.exists():
+        """Describe the renamed files, for the status; empty if there is none."""
+        renamed = self._list_quarantined()
+        if not renamed:
             return ""
+        more = "".join(f", {path.name}" for path in renamed[1:])
         return (
-            f"{path}: {self.content} of an earlier agent could not be read and are lost; "
+            f"{renamed[0]}{more}: {self.content} of an earlier agent could not be read; "
             "see what they were, and remove the file"
         )
 
@@ -135,15 +156,41 @@ class StateFile:
         async with self._writing:
             self._changed.clear()
             # In a thread: a disk may be slow, and the lease has to be renewed meanwhile.
-            problem = await asyncio.to_thread(_write_file, self.path, self._newest)
+            problem = await asyncio.to_thread(self._write_now, self._newest)
             if problem and problem != self.problem:
                 log.error("%s: %s cannot be written: %s", self.path, self.content, problem)
             elif self.problem and not problem:
                 log.info("%s: %s are written again", self.path, self.content)
             self.problem = problem
 
-    def _quarantine_path(self) -> Path:
-        return self.path.with_name(self.path.name + QUARANTINE_SUFFIX)
+    def _write_now(self, value: Any) -> str:  # noqa: ANN401 - as above
+        """Write ``value``, once no unreadable file is in the way.  Returns the error, or empty."""
+        if self._in_the_way:
+            problem = self._rename_unreadable()
+            if problem:
+                return f"{problem} (the unreadable file in its place cannot be renamed)"
+            self._in_the_way = False
+        return _write_file(self.path, value)
+
+    def _rename_unreadable(self) -> str:
+        """Rename the file to the first free name, or the last one.  Returns the error, or empty."""
+        names = self._quarantine_paths()
+        free = next((path for path in names if not os.path.lexists(path)), names[-1])
+        try:
+            self.path.replace(free)
+        except FileNotFoundError:
+            return ""  # an operator was faster
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
+
+    def _list_quarantined(self) -> list[Path]:
+        return [path for path in self._quarantine_paths() if os.path.lexists(path)]
+
+    def _quarantine_paths(self) -> list[Path]:
+        first = self.path.with_name(self.path.name + QUARANTINE_SUFFIX)
+        more = range(2, MAX_QUARANTINED + 1)
+        return [first, *(first.with_name(f"{first.name}.{number}") for number in more)]
 
 
 def _write_file(path: Path, value: Any) -> str:  # noqa: ANN401 - as above
@@ -164,9 +211,17 @@ def _write_file(path: Path, value: Any) -> str:  # noqa: ANN401 - as above
 
 
 def _age(document: dict[str, Any]) -> float:
-    """Compute how many seconds ago the file was written; the lower value if the clocks differ."""
-    awake = time.clock_gettime(time.CLOCK_BOOTTIME) - float(document["awake"])
-    wall = max(0.0, time.time() - float(document["wall"]))
+    """Compute how many seconds ago the file was written; the lower value if the clocks differ.
+
+    Raises ValueError, TypeError, KeyError or OverflowError where a time is no number.
+    """
+    written_awake, written_wall = document["awake"], document["wall"]
+    if not (math.isfinite(written_awake) and math.isfinite(written_wall)):
+        raise ValueError("a time is infinite")
+    awake = time.clock_gettime(time.CLOCK_BOOTTIME) - written_awake
+    # A machine without a clock of its own begins in 1970: then nobody knows how long ago it was.
+    known = written_wall >= _FIRST_PLAUSIBLE_WALL
+    wall = max(0.0, time.time() - written_wall) if known else 0.0
     boot = _read_boot_id()
     if boot and document["boot"]:
         return max(0.0, awake) if document["boot"] == boot else wall

@@ -8,6 +8,7 @@ caps           the facts and waits that cap a level
 policy         the lowest cap is the level: Decision; its text explains the whole state machine
 region_report  what regions report to each other of a VIP: both ends of one format
 drains         what an operator drains, the guard (does another region serve?), and the cap
+stored_drains  drains -> JSON values and back; what cannot be read counts as a drain
 routes         levels -> the wanted routes of each neighbor
 pipeline       advance(): one pass; the only composition of the files above
 forecast       passes into the future on the same evidence: what comes next

@@ -81,7 +81,8 @@ def collect_facts(
     if not memory.adopted:
         yield Cap(Level.WITHDRAWN, Reason.NO_SPEAKER, source=CapSource.SPEAKER, asked_at=now)
     if context.drain is not None:
-        yield replace(context.drain, source=CapSource.DRAIN, asked_at=now)
+        source = context.drain.source or CapSource.DRAIN
+        yield replace(context.drain, source=source, asked_at=now)
     if context.vip_present is False:
         detail = f"{service.vip} on {service.interface}"
         yield Cap(Level.WITHDRAWN, Reason.VIP_MISSING, detail, source=CapSource.VIP, asked_at=now)

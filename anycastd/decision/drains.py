@@ -19,20 +19,25 @@ list has none after it, so it never leaves in this way.  With ``force``, and for
 agent, the guard is not asked.
 
 A service may be covered by two drains: its own and that of all services.  The lower cap counts.
+
+**What could not be read is a drain, too** (``Drain.unreadable``).  Where the file of an earlier
+agent is damaged, nobody knows what an operator had drained.  So the services that it may have been
+about stay at the longest path until `anycastd undrain`; where longer paths move no traffic, they
+are withdrawn once another region serves.
+
 All times are own time in seconds, the clock of ``now``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from math import inf, isfinite
-from typing import Any
+from math import inf
 
 from anycastd.decision.caps import Cap
-from anycastd.decision.levels import Level
-from anycastd.decision.region_report import REPORT_MAX_AGE, RegionReport, clean_text
+from anycastd.decision.levels import CapSource, Level
+from anycastd.decision.region_report import REPORT_MAX_AGE, RegionReport
 from anycastd.profile.model import Profile, Service
 from anycastd.reasons import Reason
 
@@ -40,6 +45,8 @@ ALL_SERVICES = "*"
 """Key of the drain of all services in the table of drains."""
 AGENT_STOP = "*stop"
 """Key of the drain for a stop of the agent in the table of drains."""
+UNREADABLE = "*unreadable"
+"""Key of a drain that could not be read; that of a single service has its name after it."""
 REPORT_LIFETIME = 5.0
 """Seconds (own time) after its request for which a report of another region counts."""
 REPORT_MARGIN = REPORT_MAX_AGE + 0.05
@@ -66,6 +73,7 @@ class Drain:
     ``reason`` and ``by`` are an operator's texts.  ``began_at``, ``ends_at`` (None: it does not end
     by itself): own time.  ``wait``: seconds at the longest path.  ``force``: the guard is not
     asked.  ``stopping``: it is for a stop of the agent; the next agent does not continue it.
+    ``unreadable``: it stands for drains that could not be read, and ``reason`` says why.
     ``withdrawn_at``: service name -> when this drain withdrew it (own time).
     """
 
@@ -77,11 +85,14 @@ class Drain:
     ends_at: float | None = None
     force: bool = False
     stopping: bool = False
+    unreadable: bool = False
     withdrawn_at: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """Return the key in the table: one drain for each service, one of all, one for a stop."""
+        if self.unreadable:
+            return UNREADABLE if self.service is None else f"{UNREADABLE} {self.service}"
         return AGENT_STOP if self.stopping else self.service or ALL_SERVICES
 
     @property
@@ -203,7 +214,12 @@ def needs_region_reports(profile: Profile, table: DrainTable) -> bool:
     """
     return bool(profile.regions) and any(
         not (drain.force or drain.stopping)
-        and any(drain.covers(name) and name not in drain.withdrawn_at for name in profile.services)
+        and any(
+            drain.covers(name)
+            and name not in drain.withdrawn_at
+            and not (drain.unreadable and service.prepends_steer)
+            for name, service in profile.services.items()
+        )
         for drain in table.values()
     )
 
@@ -238,6 +254,9 @@ def advance_drains(
             if not drain.covers(name):
                 continue
             steers = name not in unsteered
+            if drain.unreadable and steers:
+                found.append(_effect_of_unreadable(drain))
+                continue
             waited = now >= drain.began_at + drain.wait or not steers
             ready = waited or levels.get(name) is Level.WITHDRAWN
             guard = _ask_guard(profile, service, drain, reports, now) if ready else None
@@ -269,75 +288,27 @@ def _ask_guard(
 def _effect_on(name: str, drain: Drain, guard: GuardVerdict | None, *, steers: bool) -> DrainEffect:
     """Build the effect of a drain on service ``name``; ``guard``: None before the wait is over."""
     detail = f"{drain.reason}; by {drain.by}" if drain.by else drain.reason
+    unreadable = Reason.DRAINS_UNREADABLE if drain.unreadable else None
+    source = CapSource.DRAINS_FILE if drain.unreadable else CapSource.DRAIN
     if name in drain.withdrawn_at:
-        cap = Cap(Level.WITHDRAWN, Reason.DRAINED, detail)
+        cap = Cap(Level.WITHDRAWN, unreadable or Reason.DRAINED, detail, source=source)
         # Where longer paths move no traffic, it only begins to leave with the withdrawal.
         safe_from = drain.withdrawn_at[name] + (0.0 if steers else drain.wait)
         return DrainEffect(drain, DrainPhase.WITHDRAWN, cap, safe_from)
     if guard is not None:
-        cap = Cap(Level.STANDBY, Reason.DRAIN_WAITS, f"{detail}; {guard.detail}")
+        reason, text = unreadable or Reason.DRAIN_WAITS, f"{detail}; {guard.detail}"
+        cap = Cap(Level.STANDBY, reason, text, source=source)
         return DrainEffect(drain, DrainPhase.WAITING, cap, drain.began_at)
-    cap = Cap(Level.STANDBY, Reason.DRAINING, detail, drain.began_at + drain.wait)
+    cap = Cap(Level.STANDBY, Reason.DRAINING, detail, drain.began_at + drain.wait, source)
     return DrainEffect(drain, DrainPhase.LONGER_PATH, cap, drain.began_at)
+
+
+def _effect_of_unreadable(drain: Drain) -> DrainEffect:
+    """Build the effect of drains that could not be read, where longer paths move traffic."""
+    cap = Cap(Level.STANDBY, Reason.DRAINS_UNREADABLE, drain.reason, source=CapSource.DRAINS_FILE)
+    return DrainEffect(drain, DrainPhase.WAITING, cap, drain.began_at)
 
 
 def iter_end_times(table: DrainTable) -> Iterator[float]:
     """Yield the times (own time) at which drains end by themselves."""
     return (drain.ends_at for drain in table.values() if drain.ends_at is not None)
-
-
-# Across a restart --------------------------------------------------------------------------------
-
-
-def dump_drains(table: DrainTable, now: float) -> list[dict[str, Any]]:
-    """Convert the drains that outlive this agent into JSON values.
-
-    Times become seconds before or after ``now`` (own time).  Drains for a stop are left out.
-    """
-    return [
-        {
-            "service": drain.service,
-            "reason": drain.reason,
-            "by": drain.by,
-            "age": now - drain.began_at,
-            "wait": drain.wait,
-            "left": None if drain.ends_at is None else drain.ends_at - now,
-            "force": drain.force,
-            "gone": {name: now - at for name, at in drain.withdrawn_at.items()},
-        }
-        for drain in table.values()
-        if not drain.stopping
-    ]
-
-
-def load_drains(items: Iterable[Mapping[str, Any]], saved_at: float) -> dict[str, Drain]:
-    """Convert what `dump_drains` returned back into a table.
-
-    ``saved_at`` (own time of this agent) is when it was dumped.  Raises ValueError for anything
-    else, and OverflowError for a whole number that is too large for a float.
-    """
-    try:
-        drains = [
-            Drain(
-                reason=clean_text(item["reason"]),
-                by=clean_text(item["by"]),
-                began_at=saved_at - _seconds(item["age"]),
-                wait=_seconds(item["wait"]),
-                service=None if item["service"] is None else str(item["service"]),
-                ends_at=None if item["left"] is None else saved_at + _seconds(item["left"]),
-                force=bool(item["force"]),
-                withdrawn_at={
-                    str(name): saved_at - _seconds(age) for name, age in item["gone"].items()
-                },
-            )
-            for item in items
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"no list of drains: {error!r}") from None
-    return {drain.key: drain for drain in drains}
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise ValueError(f"{value!r} is no number of seconds")
-    return float(value)

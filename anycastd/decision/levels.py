@@ -41,6 +41,7 @@ class CapSource(Enum):
     VIP = (CapKind.FACT, Level.WITHDRAWN, "the VIP is not on its interface")
     MAINTENANCE = (CapKind.FACT, Level.STANDBY, "the map of `maintenance` has the key")
     DRAIN = (CapKind.FACT, Level.STANDBY, "a drain (after its wait: withdrawn)")
+    DRAINS_FILE = (CapKind.FACT, Level.STANDBY, "drains could not be read, until `undrain`")
     SESSIONS = (CapKind.FACT, Level.STANDBY, "no BGP session is up")
     UNHEALTHY = (CapKind.FACT, Level.DEGRADED, "`healthy` is false for `degraded.fall`")
     UNKNOWN = (CapKind.WAIT, Level.WITHDRAWN, "`serve` is known again")

@@ -10,4 +10,5 @@ I/O:
     ticker        ticks own time in an asyncio loop
     systemd       what systemd is told of a service
     atomic_file   replaces a file at once
+    regular_file  reads a file that may be a FIFO, a device, or without an end
 """

@@ -18,7 +18,8 @@ class DrainStatus:
     Durations in seconds: ``since`` its beginning, ``left`` of the wait at the longest path,
     ``until`` it ends by itself (None: an operator ends it).  ``phase``: ``longer path``,
     ``waiting`` or ``withdrawn``.  ``force``: no other region is asked.  ``stopping``: it is for a
-    stop of the agent.  The field names are JSON keys.
+    stop of the agent.  ``unreadable``: it stands for drains that could not be read.  The field
+    names are JSON keys.
     """
 
     what: str
@@ -30,6 +31,7 @@ class DrainStatus:
     left: float
     force: bool
     stopping: bool
+    unreadable: bool = False
 
 
 def describe_drain(effect: DrainEffect, now: float) -> DrainStatus:
@@ -46,6 +48,7 @@ def describe_drain(effect: DrainEffect, now: float) -> DrainStatus:
         left=0.0 if wait_ends_at is None else round(max(0.0, wait_ends_at - now), 1),
         force=drain.force,
         stopping=drain.stopping,
+        unreadable=drain.unreadable,
     )
 
 

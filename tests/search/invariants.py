@@ -40,9 +40,11 @@ PREPENDS = {Level.PREFERRED: 0, Level.DEGRADED: 3, Level.STANDBY: 6}
 _PROFILE_DEPENDENT = (
     CapSource.SERVE,
     CapSource.MAINTENANCE,
+    CapSource.DRAINS_FILE,
     CapSource.UNHEALTHY,
     CapSource.HEALTH_RISE,
 )
+_OF_DRAINS = (CapSource.DRAIN, CapSource.DRAINS_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,17 @@ class Observer:
             must_withdraw=self.must_withdraw.difference(keys),
         )
 
+    def damage_drains(self, now: float) -> Observer:
+        """Observe that no drain on the disk can be read any more: each still keeps the route back.
+
+        ``now`` is own time.
+        """
+        stored = [each.service for each in self.drains.values() if not each.stopping] or [None]
+        after = self.end_drains(*self.drains)
+        for service in stored:
+            after = after.add_drain(Drain("", "", now, 0.0, service, unreadable=True))
+        return after
+
     def expire_lease(self, now: float) -> Observer:
         """Observe that the lease expires: everything is withdrawn."""
         if self.announced is Level.WITHDRAWN:
@@ -208,6 +221,8 @@ class Observer:
         for key, drain in after.drains.items():
             waited = now - drain.began_at - drain.wait
             no_wait = unsteered or self.announced is Level.WITHDRAWN
+            if drain.unreadable and not unsteered:
+                continue  # it only keeps the service at the longest path
             if (no_wait or waited >= -TOLERANCE) and self._guard_allows(drain, seen, 0.0):
                 may.add(key)
             due = (no_wait and (seen.adopted or unsteered)) or waited >= TOLERANCE
@@ -272,7 +287,7 @@ class Observer:
 
     def _withdrawn_by_allowed_drain(self, seen: Pass) -> bool:
         """No drain withdraws before its wait is over, nor while no other region serves."""
-        caps = (each for each in seen.decision.caps if each.source is CapSource.DRAIN)
+        caps = (each for each in seen.decision.caps if each.source in _OF_DRAINS)
         if not self.may_withdraw and any(each.level is Level.WITHDRAWN for each in caps):
             return False
         return self.may_withdraw.issuperset(

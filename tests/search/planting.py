@@ -36,6 +36,7 @@ MODULES = {
     "caps": "anycastd.decision.caps",
     "policy": "anycastd.decision.policy",
     "drains": "anycastd.decision.drains",
+    "stored_drains": "anycastd.decision.stored_drains",
     "routes": "anycastd.decision.routes",
     "pipeline": "anycastd.decision.pipeline",
     "session": "anycastd.bgp.session",

@@ -16,7 +16,7 @@ from search.sequences import RESTART, STARTS, build_starts
 from search.surroundings import VARIANTS, HaproxyState
 from search.world import World
 
-LOST_BY_RESTART = ("forgotten", "hangs", "lost", "unknown")
+LOST_BY_RESTART = ("forgotten", "damaged", "hangs", "lost", "unknown")
 """Ends of events after which a restarted agent differs: it lacks a return, or the last reports."""
 
 
@@ -82,7 +82,10 @@ class RandomEvents(RuleBasedStateMachine):
         """Change what the other region answers."""
         self._apply(f"region {state}")
 
-    @rule(when=st.sampled_from(["in-time", "late"]), memory=st.sampled_from(["kept", "forgotten"]))
+    @rule(
+        when=st.sampled_from(["in-time", "late"]),
+        memory=st.sampled_from(["kept", "forgotten", "damaged"]),
+    )
     def restart(self, when: str, memory: str) -> None:
         """Restart the agent."""
         self._apply(f"restart {when} {memory}")

@@ -29,6 +29,7 @@ EVENTS = (
     RESTART,
     "restart in-time forgotten",
     "restart late kept",
+    "restart in-time damaged",
     "stall 5",
     "wait 0.7",
     "wait 6",
@@ -50,6 +51,7 @@ DRAIN_EVENTS = (
     "expire",
     RESTART,
     "restart late kept",
+    "restart in-time damaged",
     "wait 0.7",
     "wait 6",
     "wait 40",
@@ -134,7 +136,7 @@ def search_sequences(worlds: type[World], module: str) -> None:
 
     ``module``: where the fault was planted; the variants that are likely to find it come first.
     """
-    drains_first = module in {"drains", "routes", "pipeline"}
+    drains_first = module in {"drains", "stored_drains", "routes", "pipeline"}
     variants = ("first", "last", "plain") if drains_first else ("plain", "first", "last")
     for depth in (1, 2, 3):
         for variant in variants:

@@ -62,8 +62,8 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
     (
         "caps",
         "announced while drained",
-        "    if context.drain is not None:\n        yield replace(",
-        "    if context.drain is not None and not memory.serve.value:\n        yield replace(",
+        "    if context.drain is not None:\n",
+        "    if context.drain is not None and not memory.serve.value:\n",
     ),
     (
         "caps",
@@ -211,22 +211,46 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
         "key=lambda effect: (-effect.cap.level,",
     ),
     (
-        "drains",
+        "stored_drains",
         "a new agent begins the wait of a drain again",
         '"age": now - drain.began_at',
         '"age": 0.0',
     ),
     (
-        "drains",
+        "stored_drains",
         "a new agent forgets what a drain has withdrawn",
         "{name: now - at for name, at in drain.withdrawn_at.items()}",
         "{}",
     ),
     (
-        "drains",
+        "stored_drains",
         "a new agent forgets the end of a drain",
         '"left": None if drain.ends_at is None else drain.ends_at - now',
         '"left": None',
+    ),
+    (
+        "stored_drains",
+        "what could not be read is no drain",
+        "            drains.append(build_unreadable_drain(why, saved_at, service))",
+        "            continue",
+    ),
+    (
+        "stored_drains",
+        "what could not be read is forgotten by the next agent but one",
+        "        if not drain.stopping\n",
+        "        if not drain.stopping and not drain.unreadable\n",
+    ),
+    (
+        "drains",
+        "what could not be read withdraws",
+        "            if drain.unreadable and steers:",
+        "            if drain.unreadable and not steers:",
+    ),
+    (
+        "drains",
+        "what could not be read keeps nothing back",
+        "    cap = Cap(Level.STANDBY, Reason.DRAINS_UNREADABLE, drain.reason",
+        "    cap = Cap(Level.PREFERRED, Reason.DRAINS_UNREADABLE, drain.reason",
     ),
     (
         "drains",

@@ -14,19 +14,16 @@ from typing import Any
 
 from anycastd.bgp.route import Route
 from anycastd.decision.drains import (
-    AGENT_STOP,
-    ALL_SERVICES,
     SETTLE_TIME,
     Drain,
     DrainTable,
-    dump_drains,
-    load_drains,
     needs_region_reports,
 )
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory, dump_memory, load_memory
 from anycastd.decision.pipeline import Inputs, VipState, advance, restart_at_withdrawn
 from anycastd.decision.region_report import RegionReport
+from anycastd.decision.stored_drains import dump_drains, load_drains
 from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR
 from anycastd.evidence.sources import Evidence
 from search.effort import InvariantError
@@ -158,7 +155,8 @@ class World:
         return replace(self, drains=drains, observer=self.observer.add_drain(drain)).run_pass()
 
     def _undrain(self, argument: str) -> World:
-        keys = {"web"} if argument == "own" else {ALL_SERVICES, AGENT_STOP}
+        service = "web" if argument == "own" else None
+        keys = {key for key, each in self.drains.items() if each.service == service}
         drains = {key: each for key, each in self.drains.items() if key not in keys}
         return replace(self, drains=drains, observer=self.observer.end_drains(*keys)).run_pass()
 
@@ -171,19 +169,26 @@ class World:
     def _restart(self, argument: str) -> World:
         """Replace the agent, before the lease expires or after it, with its memory or without.
 
-        Drains are always kept: they are on the disk before the command ends.
+        Drains are always kept: they are on the disk before the command ends.  With `damaged` each
+        of them, or where there is none something else, cannot be read any more.
         """
         in_time, kept = argument.startswith("in-time"), argument.endswith("kept")
+        damaged = argument.endswith("damaged")
         now = self.now
         memory = {}
         if kept:
             dumps = {name: dump_memory(each, now) for name, each in self.memory.items()}
             memory = {name: load_memory(each, now) for name, each in _pass_json(dumps).items()}
         observer = self.observer if in_time else self.observer.expire_lease(now)
+        stored = _pass_json(dump_drains(self.drains, now))
+        if damaged:
+            # The name of the service is all that is left of them.
+            stored = [{"service": each["service"]} for each in stored] or [None]
+            observer = observer.damage_drains(now)
         world = replace(
             self,
             memory=memory,
-            drains=load_drains(_pass_json(dump_drains(self.drains, now)), now),
+            drains=load_drains(stored, now),
             region_report=None,
             leased=self.routes if in_time else (),
             routes=self.routes if in_time else (),

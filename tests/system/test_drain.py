@@ -347,20 +347,6 @@ def test_a_drain_that_cannot_be_kept_is_never_lost_silently(tmp_path: Path, full
         wait_for(lambda: read_web(one)["reason"]["name"] == "drained", 20, one.log())
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"v": 9}', '{"v": 1, "boot": "x", "wall": 0}', "[]"])
-def test_a_corrupt_file_is_said_and_put_aside(tmp_path: Path, text: str) -> None:
-    """The agent starts and serves, and reports the loss for as long as the renamed file exists."""
-    state = tmp_path / "state"
-    state.mkdir()
-    (state / "drains.json").write_text(text, encoding="utf-8")
-    with run_drainable(tmp_path) as one:
-        (problem,) = one.status()["problems"]
-        assert "drains.json.unreadable: drains of an earlier agent could not be read" in problem
-        assert (state / "drains.json.unreadable").read_text(encoding="utf-8") == text
-        (state / "drains.json.unreadable").unlink()
-        assert one.status()["problems"] == []
-
-
 # A stop ------------------------------------------------------------------------------------------
 
 

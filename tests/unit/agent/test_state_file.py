@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from anycastd.agent.state_file import QUARANTINE_SUFFIX, StateFile
+from anycastd.agent.state_file import MAX_QUARANTINED, QUARANTINE_SUFFIX, StateFile
+from support.json_values import json_documents
 
 
 def open_file(directory: Path) -> StateFile:
@@ -84,16 +88,152 @@ def test_where_the_boot_cannot_be_seen_the_lesser_age_counts(tmp_path: Path) -> 
     assert 3600 <= load_age(tmp_path) < 3660
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"v": 2, "value": 1}', b"\xff", b'{"v": 1}'])
+HEADER = '"v": 1, "boot": "x", "awake": 1, "wall": 1, "value": 1'
+UNREADABLE = [
+    b"",
+    b"{",
+    b"[]",
+    b'{"v": 2, "value": 1}',
+    b"\xff",
+    b'{"v": 1}',
+    b"\0" * 4096,
+    b"[" * 100_000,
+    HEADER.replace('"v": 1', '"v": true').join("{}").encode(),
+    HEADER.replace('"v": 1', '"v": 0').join("{}").encode(),
+    HEADER.replace('"v": 1', '"v": "1"').join("{}").encode(),
+    HEADER.replace('"wall": 1', f'"wall": 1{400 * "0"}').join("{}").encode(),
+    HEADER.replace('"awake": 1', f'"awake": 1{5000 * "0"}').join("{}").encode(),
+    HEADER.replace('"awake": 1', '"awake": NaN').join("{}").encode(),
+    HEADER.replace('"wall": 1', '"wall": -1e999').join("{}").encode(),
+    HEADER.replace('"wall": 1', '"wall": "1"').join("{}").encode(),
+]
+
+
+@pytest.mark.parametrize("text", UNREADABLE, ids=lambda text: repr(text)[:40])
 def test_what_cannot_be_read_is_put_aside(tmp_path: Path, text: bytes) -> None:
     """It is kept for an operator, and later writes do not touch it."""
     (tmp_path / "thing.json").write_bytes(text)
     file = open_file(tmp_path)
     assert file.load() is None
+    assert file.unreadable
     assert "things of an earlier agent could not be read" in file.quarantine_notice()
     assert asyncio.run(file.save(3)) == ""
     assert (tmp_path / f"thing.json{QUARANTINE_SUFFIX}").read_bytes() == text
     assert open_file(tmp_path).load() is not None
+
+
+def make_fifo(path: Path) -> None:
+    """Put a FIFO there: who opens it waits for a writer."""
+    os.mkfifo(path)
+
+
+def make_endless(path: Path) -> None:
+    """Put a link to a device there that has no end."""
+    path.symlink_to("/dev/zero")
+
+
+def make_dangling(path: Path) -> None:
+    """Put a link there that leads nowhere."""
+    path.symlink_to("/nonexistent")
+
+
+def make_directory(path: Path) -> None:
+    """Put a directory there that is not empty."""
+    (path / "more").mkdir(parents=True)
+
+
+def make_huge(path: Path) -> None:
+    """Put a file there of 20 MB that takes no room."""
+    path.touch()
+    os.truncate(path, 20_000_000)
+
+
+@pytest.mark.parametrize(
+    "make", [make_fifo, make_endless, make_dangling, make_directory, make_huge]
+)
+def test_what_is_no_file_is_put_aside(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """It is neither waited for nor read without end."""
+    make(tmp_path / "thing.json")
+    file = open_file(tmp_path)
+    began = time.monotonic()
+    assert file.load() is None
+    assert time.monotonic() - began < 1
+    assert file.unreadable
+    assert asyncio.run(file.save(3)) == ""
+    assert os.path.lexists(tmp_path / f"thing.json{QUARANTINE_SUFFIX}")
+    loaded = open_file(tmp_path).load()
+    assert loaded is not None
+    assert loaded[0] == 3
+
+
+def test_a_newer_format_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:
+    """A release that is taken back finds what the newer one wrote: keys are only ever added."""
+    save(tmp_path, {"a": 1})
+    edit_header(tmp_path, v=2, more={"b": 1})
+    file = open_file(tmp_path)
+    loaded = file.load()
+    assert loaded is not None
+    assert (loaded[0], file.unreadable) == ({"a": 1}, "")
+
+
+def test_each_unreadable_file_is_kept_up_to_a_bound(tmp_path: Path) -> None:
+    """The first ones stay: they hold what an operator had asked for."""
+    for number in range(MAX_QUARANTINED + 3):
+        (tmp_path / "thing.json").write_text(f"no JSON {number}", encoding="utf-8")
+        open_file(tmp_path).load()
+    names = [f"thing.json.unreadable{'' if n == 1 else f'.{n}'}" for n in range(1, 6)]
+    assert sorted(os.listdir(tmp_path)) == names
+    texts = [(tmp_path / name).read_text(encoding="utf-8")[-1] for name in names]
+    assert texts == ["0", "1", "2", "3", "7"]
+    assert names[-1] in open_file(tmp_path).quarantine_notice()
+
+
+def test_what_cannot_be_renamed_is_not_overwritten(tmp_path: Path) -> None:
+    """Nothing is written until it can; the status says why."""
+    (tmp_path / "thing.json").write_text("no JSON", encoding="utf-8")
+    for name in (f"thing.json.unreadable{end}" for end in ("", ".2", ".3", ".4", ".5")):
+        (tmp_path / name).mkdir()  # a file cannot replace a directory
+
+    async def scene() -> None:
+        file = open_file(tmp_path)
+        assert file.load() is None
+        assert file.unreadable
+        assert "cannot be renamed" in await file.save(3)
+        assert (tmp_path / "thing.json").read_text(encoding="utf-8") == "no JSON"
+        (tmp_path / "thing.json.unreadable.2").rmdir()
+        assert await file.save(4) == ""
+        kept = tmp_path / "thing.json.unreadable.2"
+        assert kept.read_text(encoding="utf-8") == "no JSON"
+
+    asyncio.run(scene())
+
+
+def test_a_file_that_was_renamed_and_never_replaced_is_unreadable(tmp_path: Path) -> None:
+    """An agent was ended between the two, or its disk was full."""
+    (tmp_path / "thing.json").write_text("no JSON", encoding="utf-8")
+    assert open_file(tmp_path).load() is None
+    file = open_file(tmp_path)
+    assert file.load() is None
+    assert file.unreadable == "it is missing, and thing.json.unreadable is there"
+
+
+def test_a_clock_that_was_not_set_yet_ends_nothing(tmp_path: Path) -> None:
+    """A machine without a clock of its own writes in 1970 and reads after a reboot, in our time."""
+    save(tmp_path, 1)
+    edit_header(tmp_path, boot="another", wall=3600.0)
+    assert load_age(tmp_path) == 0
+
+
+@given(st.binary(max_size=200) | json_documents())
+@settings(deadline=1000)
+def test_any_file_is_read_or_put_aside(text: bytes) -> None:
+    """No content raises, and none takes long."""
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "thing.json").write_bytes(text)
+        file = open_file(Path(directory))
+        loaded = file.load()
+        assert (loaded is None) == bool(file.unreadable)
+        assert loaded is None or 0 <= loaded[1] < 1e12
 
 
 def test_a_place_that_is_none_is_a_problem_in_words(tmp_path: Path) -> None:

@@ -18,12 +18,11 @@ from anycastd.decision.drains import (
     DrainTable,
     advance_drains,
     check_other_regions,
-    dump_drains,
-    load_drains,
     needs_region_reports,
 )
 from anycastd.decision.levels import Level
 from anycastd.decision.region_report import RegionReport, VipReport, parse_region_report
+from anycastd.decision.stored_drains import dump_drains, load_drains
 from anycastd.profile.model import Profile
 from support.profiles import profile
 
@@ -301,25 +300,6 @@ def test_what_is_packed_comes_back_as_old_as_it_was() -> None:
     assert back["*"].withdrawn_at == {"web": 7.0 - 50.0}
     # What had been withdrawn stays withdrawn, whoever else serves.
     assert advance_web(profile_of(), back, 8.0)[1].phase is DrainPhase.WITHDRAWN
-
-
-@pytest.mark.parametrize(
-    "items",
-    [7, ["x"], [{}], [{"reason": "x"}], None, [[]]],
-    ids=str,
-)
-def test_what_is_no_drain_is_refused(items: object) -> None:
-    """Always ValueError, whatever the value is."""
-    with pytest.raises(ValueError, match="no list of drains"):
-        load_drains(items, 0.0)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), True, "1"])
-def test_a_time_that_is_none_is_refused(number: object) -> None:
-    """Such a drain would never have begun, or would last for ever."""
-    (item,) = dump_drains({"*": drain()}, 0.0)
-    with pytest.raises(ValueError, match="no number of seconds"):
-        load_drains([item | {"age": number}], 0.0)
 
 
 @pytest.mark.parametrize(
