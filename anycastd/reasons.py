@@ -98,8 +98,8 @@ class Reason(Enum):
         "start the speaker (`systemctl status anycastd-speaker` shows why it stopped)",
     )
     NO_SESSION = (
-        "no BGP session is up, so the service returns at the longest path first",
-        "see the neighbors in `anycastd status`; check addresses, ASNs and TCP port 179 both ways",
+        "no BGP session carries its VIP, so the service returns at the longest path first",
+        "see the neighbors in `anycastd status`; check addresses, ASNs, families and TCP port 179",
     )
     # from an operator
     DRAINING = (

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from anycastd.bgp.negotiated import name_family
 from anycastd.decision.last_known import believed_until, is_expired
 from anycastd.decision.levels import CapSource, Level
 from anycastd.decision.memory import Memory
@@ -23,7 +24,8 @@ _UNKNOWN = Truth.UNKNOWN  # looking up a member is slow in Python 3.11, and each
 class Context(NamedTuple):
     """Everything besides the verdict that a decision about one service depends on.
 
-    ``session_up``: True if a BGP session is up, False if all are down, None if not known.
+    ``session_up``: True if a BGP session carries the VIP's address family, False if none does, None
+    if not known.
     ``vip_present``: the VIP is on its interface; None if not known yet.
     ``leased_level``: the level of this service's routes on the lease, None if not known.
     ``drain``: the cap of a drain, None without a drain.
@@ -99,7 +101,8 @@ def collect_facts(
         asked = now if planned is None else planned.asked_at
         yield Cap(floor, Reason.MAINTENANCE, detail, source=CapSource.MAINTENANCE, asked_at=asked)
     if memory.sessions.value is False:
-        yield Cap(Level.STANDBY, Reason.NO_SESSION, source=CapSource.SESSIONS, asked_at=now)
+        detail = f"{name_family(service.prefix)} unicast"
+        yield Cap(Level.STANDBY, Reason.NO_SESSION, detail, source=CapSource.SESSIONS, asked_at=now)
     if memory.serve.value and memory.healthy.value is False:
         yield from _collect_unhealthy(service, verdict, memory, now)
 

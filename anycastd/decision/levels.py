@@ -42,7 +42,7 @@ class CapSource(Enum):
     MAINTENANCE = (CapKind.FACT, Level.STANDBY, "the map of `maintenance` has the key")
     DRAIN = (CapKind.FACT, Level.STANDBY, "a drain (after its wait: withdrawn)")
     DRAINS_FILE = (CapKind.FACT, Level.STANDBY, "drains could not be read, until `undrain`")
-    SESSIONS = (CapKind.FACT, Level.STANDBY, "no BGP session is up")
+    SESSIONS = (CapKind.FACT, Level.STANDBY, "no BGP session carries its VIP")
     UNHEALTHY = (CapKind.FACT, Level.DEGRADED, "`healthy` is false for `degraded.fall`")
     UNKNOWN = (CapKind.WAIT, Level.WITHDRAWN, "`serve` is known again")
     PROOF = (CapKind.WAIT, Level.WITHDRAWN, "`serve` is true for `standby.after`")

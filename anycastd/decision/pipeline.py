@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from anycastd.bgp.negotiated import IPV4, IPV6, name_family
 from anycastd.bgp.route import Route
-from anycastd.bgp.session import Session
 from anycastd.decision import drains as draining
 from anycastd.decision.caps import Context
 from anycastd.decision.drains import DrainEffect, DrainTable
@@ -19,6 +19,7 @@ from anycastd.decision.memory import Memory
 from anycastd.decision.policy import Decision, Transition, decide_level
 from anycastd.decision.region_report import RegionReport
 from anycastd.decision.routes import build_wanted_routes, find_leased_level, index_by_prefix
+from anycastd.decision.sessions import find_session
 from anycastd.decision.verdict import judge_service
 from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import Report
@@ -103,7 +104,8 @@ def advance(
     KeyError where a rule names a HAProxy that the profile does not have.
     """
     complete = all(name in inputs.evidence.haproxy for name in profile.haproxy)
-    sessions = _sessions(inputs.lease)
+    report = inputs.lease.report if inputs.lease.connected else None
+    sessions = {family: find_session(profile.bgp, report, family) for family in (IPV4, IPV6)}
     adopting = _adopting(profile, memory, inputs.lease.leased) if complete else {}
     levels_before = {name: each.level for name, each in memory.items() if each.adopted}
     unsteered = {name for name, each in profile.services.items() if not each.prepends_steer}
@@ -119,7 +121,7 @@ def advance(
         vip_usable = None if vip is None else vip.usable
         drain = effects[name][0].cap if name in effects else None
         context = Context(
-            sessions,
+            sessions[name_family(service.prefix)],
             vip_usable,
             adopting.get(name),
             drain,
@@ -168,13 +170,3 @@ def _adopting(
     return {
         each.name: find_leased_level(profile, each, routes.get(each.prefix, ())) for each in new
     }
-
-
-def _sessions(lease: LeaseView) -> bool | None:
-    """Tell whether any session is up; None while the lease does not know."""
-    if not lease.connected or lease.report is None:
-        return None
-    states = [peer.session for peer in lease.report.neighbors.values()]
-    if Session.UP in states:
-        return True
-    return None if Session.UNKNOWN in states else False

@@ -34,10 +34,10 @@ allows (``Verdict.believe_for``).  Meanwhile nothing is promoted.
 **Frozen.**  Own time stands still while this process does not run.  So what was asked before a long
 stall may be of any age: it promotes nothing.
 
-**Failures.**  A service fails if it served and cannot serve any more, or if all BGP sessions are
-lost.  A failure starts the hold-down, which doubles with every further failure and is forgotten
-after an hour without one.  With ``return: manual`` it ends when an operator runs `anycastd return`.
-Maintenance is not a failure.
+**Failures.**  A service fails if it served and cannot serve any more, or if the last BGP session
+that carries its address family is lost.  A failure starts the hold-down, which doubles with every
+further failure and is forgotten after an hour without one.  With ``return: manual`` it ends when an
+operator runs `anycastd return`.  Maintenance is not a failure.
 
 All times are own time in seconds, the clock of ``now``.
 """

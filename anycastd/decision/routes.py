@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from functools import lru_cache
 
+from anycastd.bgp.negotiated import name_family
 from anycastd.bgp.route import Route, canonicalize_route
 from anycastd.decision.levels import Level
 from anycastd.profile.model import Neighbor, Profile, Service
@@ -25,8 +26,9 @@ def build_wanted_routes(
 ) -> tuple[Route, ...]:
     """Build all wanted routes: each announced service's VIP for each neighbor, in this order.
 
-    ``draining``: the names of the services that a drain covers.  Raises ValueError where the
-    profile has a value that is not valid in a route; a validated profile has none.
+    A neighbor gets the VIPs of its address families only.  ``draining``: the names of the services
+    that a drain covers.  Raises ValueError where the profile has a value that is not valid in a
+    route; a validated profile has none.
     """
     return tuple(
         each
@@ -40,9 +42,11 @@ def build_wanted_routes(
 def _routes(
     profile: Profile, service: Service, level: Level, *, draining: bool
 ) -> tuple[Route, ...]:
+    family = name_family(service.prefix)
     return tuple(
         build_route(profile, service, level, neighbor, draining=draining)
         for neighbor in profile.bgp.neighbors
+        if family in neighbor.families
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from anycastd.bgp.negotiated import Negotiated
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 
@@ -71,6 +72,17 @@ class SessionChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionNegotiated:
+    """Fact: what was agreed on with ``neighbor`` (its address), for the session that comes up next.
+
+    A speaker may repeat it for the session that is up.
+    """
+
+    neighbor: str
+    negotiated: Negotiated
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigLoaded:
     """Fact: ExaBGP has loaded its configuration, or refused it.
 
@@ -82,7 +94,7 @@ class ConfigLoaded:
     error: str | None = None
 
 
-Fact = Answer | SessionChanged | ConfigLoaded
+Fact = Answer | SessionChanged | SessionNegotiated | ConfigLoaded
 """What the speaker reports."""
 
 

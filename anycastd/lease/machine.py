@@ -43,6 +43,7 @@ from anycastd.lease.commands import (
     QueryAdjRibOut,
     QuerySessions,
     SessionChanged,
+    SessionNegotiated,
     Withdraw,
     describe_command,
 )
@@ -136,9 +137,13 @@ class LeaseMachine:
         return self._on_want(connection, message, now)
 
     def on_fact(self, fact: Fact, now: float) -> list[Effect]:
-        """Handle a fact from ExaBGP: an answer, a session's new state, a loaded configuration."""
+        """Handle a fact from ExaBGP: an answer, or what happened to a session or its files."""
         if isinstance(fact, SessionChanged):
             return self._on_session(fact.neighbor, fact.session, fact.detail, now)
+        if isinstance(fact, SessionNegotiated):
+            neighbor = self.neighbors.get(fact.neighbor)
+            changed = neighbor is not None and neighbor.set_negotiated(fact.negotiated)
+            return self._broadcast(now) if changed else []
         if isinstance(fact, ConfigLoaded):
             return self._on_loaded(fact, now)
         return self._on_answer(fact, now)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from anycastd.bgp.negotiated import Negotiated
 from anycastd.bgp.route import Route, canonicalize_route
 from anycastd.bgp.session import Session
 
@@ -136,7 +137,8 @@ class NeighborReport:
     ``session_age``: seconds since the session changed its state.  ``unconfirmed``: number of routes
     that ExaBGP has not confirmed yet.  ``rib``: ``agrees``, ``differs`` or ``unread``.
     ``rib_age``: seconds since that comparison (None: there was none).  ``detail``: why the session
-    is in its state, as text; it may be empty.
+    is in its state, as text; it may be empty.  ``negotiated``: what was agreed on for the session
+    that is up (None: it is not up, or the speaker is too old to report it).
     """
 
     session: Session
@@ -145,6 +147,36 @@ class NeighborReport:
     rib: str = "unread"
     rib_age: float | None = None
     detail: str = ""
+    negotiated: Negotiated | None = None
+
+    def dump(self) -> dict[str, object]:
+        """Return it as values for json.dumps."""
+        return {
+            "session": self.session.value,
+            "since": round(self.session_age, 3),
+            "untold": self.unconfirmed,
+            "rib": self.rib,
+            "rib_age": self.rib_age,
+            "why": self.detail,
+            "negotiated": None if self.negotiated is None else self.negotiated.dump(),
+        }
+
+    @classmethod
+    def load(cls, item: Mapping[str, Any]) -> NeighborReport:
+        """Build it from what ``dump`` returned; fields of later releases may be missing.
+
+        Raises KeyError, TypeError, ValueError or AttributeError for anything else.
+        """
+        negotiated = item.get("negotiated")
+        return cls(
+            session=Session(item["session"]),
+            session_age=float(item["since"]),
+            unconfirmed=int(item.get("untold", 0)),
+            rib=str(item.get("rib", "unread")),
+            rib_age=item.get("rib_age"),
+            detail=str(item.get("why", "")),
+            negotiated=None if negotiated is None else Negotiated.load(negotiated),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,17 +223,7 @@ class Report:
             "acked": self.acked,
             "expires_in": self.expires_in,
             "errors": list(self.errors),
-            "neighbors": {
-                address: {
-                    "session": report.session.value,
-                    "since": round(report.session_age, 3),
-                    "untold": report.unconfirmed,
-                    "rib": report.rib,
-                    "rib_age": report.rib_age,
-                    "why": report.detail,
-                }
-                for address, report in self.neighbors.items()
-            },
+            "neighbors": {address: each.dump() for address, each in self.neighbors.items()},
             "exabgp": self.exabgp,
             "config": self.config,
             "repairs": self.repairs,
@@ -232,14 +254,7 @@ class Report:
                 acked=int(data["acked"]),
                 expires_in=None if expires_in is None else float(expires_in),
                 neighbors={
-                    str(address): NeighborReport(
-                        session=Session(item["session"]),
-                        session_age=float(item["since"]),
-                        unconfirmed=int(item.get("untold", 0)),
-                        rib=str(item.get("rib", "unread")),
-                        rib_age=item.get("rib_age"),
-                        detail=str(item.get("why", "")),
-                    )
+                    str(address): NeighborReport.load(item)
                     for address, item in data["neighbors"].items()
                 },
                 leased=None if leased is None else tuple(_load_route(item) for item in leased),

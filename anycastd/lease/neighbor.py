@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from anycastd.bgp.negotiated import Negotiated
 from anycastd.bgp.session import Session
 from anycastd.lease.messages import NeighborReport
 
@@ -20,6 +21,8 @@ class NeighborState:
     ``session`` is the session's state since ``changed_at``; ``detail`` is the reason as text.
     ``rib`` is the result of the newest comparison of its adj-rib-out (``agrees``, ``differs``,
     ``unread``), ``rib_at`` the time of it (None: there was none).  Both times are own time.
+    ``negotiated`` is what was agreed on for the session that is up, or comes up next (None: not
+    known).
     """
 
     def __init__(self, now: float) -> None:
@@ -28,6 +31,7 @@ class NeighborState:
         self.detail = ""
         self.rib = "unread"
         self.rib_at: float | None = None
+        self.negotiated: Negotiated | None = None
         self._lost_at: deque[float] = deque(maxlen=100)
 
     def set_session(self, session: Session, detail: str, now: float) -> bool:
@@ -43,7 +47,15 @@ class NeighborState:
             self._lost_at.append(now)
         self.session, self.changed_at, self.detail = session, now, detail
         self.rib, self.rib_at = "unread", None
+        if session is not Session.UP:
+            self.negotiated = None  # that of the next session comes before it is up
         return True
+
+    def set_negotiated(self, negotiated: Negotiated) -> bool:
+        """Set what was agreed on for its session; returns True where a report changes by it."""
+        changed = negotiated != self.negotiated
+        self.negotiated = negotiated
+        return changed and self.session is Session.UP
 
     def set_rib(self, *, agrees: bool, now: float) -> None:
         """Set the result of a comparison of its adj-rib-out."""
@@ -71,4 +83,5 @@ class NeighborState:
             rib=self.rib,
             rib_age=None if self.rib_at is None else round(now - self.rib_at, 3),
             detail=self.detail,
+            negotiated=self.negotiated if self.session is Session.UP else None,
         )

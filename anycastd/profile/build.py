@@ -11,6 +11,7 @@ from typing import Any
 from anycastd.profile import document, formats
 from anycastd.profile.document import Document
 from anycastd.profile.model import (
+    IPV6,
     AllOf,
     AnyOf,
     BackendRule,
@@ -66,6 +67,9 @@ def build_profile(doc: Document) -> Profile:
         for name, each in tree["haproxy"].items()
     }
     instances = tuple(haproxy)
+    # IPv6 only where a service needs it: some route servers close sessions that offer it.
+    ipv6 = any(each["vip"].version == IPV6 for each in tree["services"].values())
+    families = ("ipv4", "ipv6") if ipv6 else ("ipv4",)
     return Profile(
         region=tree["region"],
         platform=Platform(tree["platform"]),
@@ -76,7 +80,7 @@ def build_profile(doc: Document) -> Profile:
             router_id=bgp["router_id"],
             local_address=bgp["local_address"],
             hold_time=int(bgp["hold_time"]),
-            neighbors=tuple(_build_neighbor(bgp, each) for each in bgp["neighbors"]),
+            neighbors=tuple(_build_neighbor(bgp, each, families) for each in bgp["neighbors"]),
             prepends_steer=bgp["prepends_steer"],
             bfd=_build_bfd(bgp.get("bfd")),
         ),
@@ -95,7 +99,10 @@ def _build_bfd(each: Mapping[str, Any] | None) -> Bfd | None:
     return Bfd(each["interval"], int(each["multiplier"])) if each is not None else None
 
 
-def _build_neighbor(bgp: Mapping[str, Any], each: Mapping[str, Any]) -> Neighbor:
+def _build_neighbor(
+    bgp: Mapping[str, Any], each: Mapping[str, Any], families: Sequence[str]
+) -> Neighbor:
+    """Build a neighbor; ``families`` are those of one that names none."""
     local = each.get("local_address", bgp["local_address"])
     next_hop = each.get("next_hop")
     communities = each.get("communities")
@@ -111,6 +118,7 @@ def _build_neighbor(bgp: Mapping[str, Any], each: Mapping[str, Any]) -> Neighbor
         communities=None if communities is None else tuple(communities),
         next_hop=local if next_hop == formats.NEXT_HOP_SELF else next_hop,
         graceful_shutdown=each["graceful_shutdown"],
+        families=tuple(sorted(each.get("families", families))),
     )
 
 

@@ -87,7 +87,9 @@ def _build_offer(
     if service.healthy is not None and service.prepends_steer:
         prepends["degraded"] = service.degraded.prepend
     # The far router uses the shortest of the paths that the neighbors got.
-    least = min(neighbor.prepend for neighbor in profile.bgp.neighbors)
+    family = f"ipv{service.vip.version}"
+    carrying = [each for each in profile.bgp.neighbors if family in each.families]
+    least = min(neighbor.prepend for neighbor in carrying)
     server = (AZURE_ROUTE_SERVER,) if profile.platform is Platform.AZURE else ()
     candidates = {
         level: Candidate(

@@ -55,9 +55,10 @@ class Neighbor:
 
     ``hold_time`` is in seconds (RFC 4271 section 4.2).  ``multihop`` is the TTL of our packets
     (None: the system's default).  ``md5_file`` is the path of a file with the password of RFC 2385.
-    ``prepend`` is the number of prepends that is added to each path for this neighbor.  ``med``,
-    ``communities`` and ``next_hop`` replace those of the service where they are not None.
-    ``graceful_shutdown``: a route that is drained gets the community of RFC 8326.
+    ``prepend`` is added to the prepends of each path.  ``med``, ``communities`` and ``next_hop``
+    replace those of the service where they are not None.  ``graceful_shutdown``: a route that is
+    drained gets the community of RFC 8326.  ``families`` are those that the session offers and
+    carries: ``ipv4``, ``ipv6`` or both.
     """
 
     address: Address
@@ -71,6 +72,7 @@ class Neighbor:
     communities: tuple[str, ...] | None = None
     next_hop: Address | None = None
     graceful_shutdown: bool = False
+    families: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

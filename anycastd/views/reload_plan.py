@@ -9,7 +9,7 @@ from enum import Enum
 from anycastd.bgp.route import Route
 from anycastd.decision.levels import Level
 from anycastd.decision.routes import build_wanted_routes, find_leased_level, index_by_prefix
-from anycastd.profile.model import IPV6, Neighbor, Profile, Service
+from anycastd.profile.model import Neighbor, Profile, Service
 
 
 class SessionChange(Enum):
@@ -107,16 +107,17 @@ def _find_differences(
     for name, was, becomes in pairs:
         if was != becomes:
             yield f"{name} {_format_value(was)} -> {_format_value(becomes)}"
-    if _has_ipv6(old) != _has_ipv6(new):
-        yield "IPv6 is offered" if _has_ipv6(new) else "IPv6 is not offered any more"
+    for family, name in (("ipv4", "IPv4"), ("ipv6", "IPv6")):
+        if (family in before.families) != (family in after.families):
+            yield (
+                f"{name} is offered"
+                if family in after.families
+                else f"{name} is not offered any more"
+            )
 
 
 def _format_value(value: object) -> str:
     return "none" if value is None else str(value)
-
-
-def _has_ipv6(profile: Profile) -> bool:
-    return any(service.vip.version == IPV6 for service in profile.services.values())
 
 
 def _plan_routes(

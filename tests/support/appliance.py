@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -93,8 +93,8 @@ class Appliance:
     """HAProxy with two servers, `anycastd speaker`, `anycastd run --lease`, and two peers.
 
     Use it inside ``own_network()``.  ``settings`` replace values of the profile: ttl, deadline and
-    ring.  ``python`` runs the speaker, with the ExaBGP that it has.  ``body`` and ``profile`` are
-    templates to use instead of this file's.
+    ring.  ``python`` runs the speaker, with the ExaBGP that it has.  ``body``, ``profile`` (both
+    templates) and ``peers`` are used instead of this file's.
     """
 
     def __init__(
@@ -105,6 +105,7 @@ class Appliance:
         inter: str = "50ms",
         body: str = BODY,
         profile: str = PROFILE,
+        peers: Sequence[Peer] = (),
         **settings: Any,
     ) -> None:
         self.directory = directory
@@ -115,7 +116,7 @@ class Appliance:
         values = {"ttl": 5, "deadline": 3, "ring": "anycastd", "socket": self.haproxy.socket}
         self.profile = directory / "profile.yaml"
         self.profile.write_text(profile.format(**(values | settings)), encoding="utf-8")
-        self.peers = [Peer(address, 179) for address in PEERS]
+        self.peers = list(peers) or [Peer(address, 179) for address in PEERS]
         self.speaker: subprocess.Popen[bytes] | None = None
         self.agent: subprocess.Popen[bytes] | None = None
 

@@ -69,7 +69,9 @@ class Peer:
     """A passive BGP peer on ``address:port``, run by a thread; a context manager.
 
     ``refresh`` is its capability for route refresh: None, "plain" (RFC 2918) or "enhanced" (RFC
-    7313 too).  ``events`` are all events in order, ``table`` the routes now.  An error in the
+    7313 too).  ``families`` are those that it offers; None: its OPEN has no capabilities at all.
+    ``refuse`` is the code and the subcode of a NOTIFICATION with which it answers an OPEN (None: it
+    accepts it).  ``events`` are all events in order, ``table`` the routes now.  An error in the
     thread (a message that is malformed or unknown) is raised by the next call of a method.
     """
 
@@ -82,11 +84,13 @@ class Peer:
         hold_time: int = 180,
         refresh: str | None = "plain",
         four_octets: bool = True,
-        ipv6: bool = True,
+        families: tuple[str, ...] | None = ("ipv4", "ipv6"),
         md5: tuple[str, str] | None = None,
     ) -> None:
         self.address, self.asn, self.hold_time = address, asn, hold_time
-        self.refresh, self.four_octets, self.ipv6 = refresh, four_octets, ipv6
+        self.refresh, self.four_octets = refresh, four_octets and families is not None
+        self.families = families
+        self.refuse: tuple[int, int] | None = None
         self.events: list[Event] = []
         self.table: dict[str, ReceivedRoute] = {}
         self.up = False
@@ -213,9 +217,10 @@ class Peer:
             self._listener.close()
 
     def _capabilities(self) -> bytes:
-        wanted = [(1, struct.pack("!HBB", AFI_IPV4, 0, UNICAST))]
-        if self.ipv6:
-            wanted.append((1, struct.pack("!HBB", AFI_IPV6, 0, UNICAST)))
+        if self.families is None:
+            return b""
+        numbers = [AFI_IPV6 if family == "ipv6" else AFI_IPV4 for family in self.families]
+        wanted = [(1, struct.pack("!HBB", number, 0, UNICAST)) for number in numbers]
         if self.refresh is not None:
             wanted.append((2, b""))
         if self.refresh == "enhanced":
@@ -275,6 +280,9 @@ class Peer:
         if kind == OPEN:
             self._opened = decode_open(body, at)
             self._negotiated_hold_time = float(min(self.hold_time, self._opened.hold_time))
+            if self.refuse is not None:
+                self.drop(*self.refuse)
+                return
             self.send(build_message(KEEPALIVE))
         elif kind == KEEPALIVE and self._opened is not None:
             if not self.up:

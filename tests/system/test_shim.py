@@ -285,6 +285,8 @@ def test_only_the_standard_library_and_exabgp_are_loaded(exabgp_python: str) -> 
     loaded = set(run_python(exabgp_python, code).stdout.split())
     ours = {name for name in loaded if name.startswith("anycastd.")}
     assert ours <= {
+        "anycastd.bgp",
+        "anycastd.bgp.negotiated",
         "anycastd.speaker",
         "anycastd.speaker.exabgp",
         "anycastd.speaker.exabgp.contract",

@@ -132,8 +132,16 @@ def _neighbors(neighbors: Mapping[str, Any]) -> list[tuple[str, ...]]:
         announced = ", ".join(neighbor["announced"]) or "nothing"
         why = f"({neighbor['why']})" if neighbor["why"] else ""
         session = f"{neighbor['session']} {since}".strip()
-        rows.append((address, f"AS {neighbor['peer_as']}", session, f"announced {announced}", why))
+        shown = (session, _negotiated(neighbor.get("negotiated")), f"announced {announced}", why)
+        rows.append((address, f"AS {neighbor['peer_as']}", *shown))
     return rows
+
+
+def _negotiated(agreed: Mapping[str, Any] | None) -> str:
+    if agreed is None:  # no session, or an older agent or speaker
+        return ""
+    octets = "" if agreed["four_octet_as"] else ", 2-octet AS"
+    return f"{' '.join(agreed['families']) or 'no family'}, hold {agreed['hold_time']} s{octets}"
 
 
 def _haproxy(instances: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -158,6 +158,14 @@ def check_address_families(doc: Document) -> Iterator[Problem]:
             yield doc.make_problem(at, message, remedy)
 
 
+def check_families(doc: Document) -> Iterator[Problem]:
+    """Refuse IPv6 on Azure, whose route server does not support it."""
+    for path, neighbor in iter_neighbors(doc):
+        if "ipv6" in (neighbor.get("families") or ()) and get_platform(doc) == AZURE:
+            message = "Azure Route Server does not support IPv6"
+            yield doc.make_problem((*path, "families"), message, "write [ipv4], or remove it")
+
+
 def check_route_server_pair(doc: Document) -> Iterator[Problem]:
     """Require two neighbors on Azure, and warn of a single one on AWS.
 
@@ -261,6 +269,7 @@ RULES = (
     check_addresses,
     check_duplicate_neighbors,
     check_address_families,
+    check_families,
     check_route_server_pair,
     check_hold_time,
     check_transport,

@@ -34,6 +34,12 @@ def iter_neighbors(doc: Document) -> Iterator[tuple[Path, dict[str, Value]]]:
             yield ("bgp", "neighbors", index), neighbor
 
 
+def carries(neighbor: dict[str, Value], family: str) -> bool:
+    """Return whether a neighbor's block takes routes of ``family`` (``ipv4`` or ``ipv6``)."""
+    families = neighbor.get("families")
+    return not families or family in families
+
+
 def iter_services(doc: Document) -> Iterator[tuple[Path, dict[str, Value]]]:
     """Yield (key path, block of keys) of each valid service, in the order of the file."""
     for name, service in (doc.get("services") or {}).items():

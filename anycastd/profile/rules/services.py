@@ -18,6 +18,7 @@ from anycastd.profile.rules.sections import (
     AZURE,
     AZURE_CHANGE_DELAY,
     CLOUDS,
+    carries,
     get_platform,
     iter_neighbors,
     iter_services,
@@ -164,6 +165,8 @@ def check_next_hops(doc: Document) -> Iterator[Problem]:
         if vip.version == IPV6 and get_platform(doc) == AZURE:
             continue  # refused already
         for above, neighbor in iter_neighbors(doc):
+            if not carries(neighbor, f"ipv{vip.version}"):
+                continue
             hop, at = neighbor.get("next_hop", own), (*above, "next_hop")
             if "next_hop" not in neighbor:
                 at = (*path, "next_hop" if doc.is_explicit((*path, "next_hop")) else "vip")
@@ -183,6 +186,21 @@ def _refuse_next_hop(vip: Address, hop: Address | None) -> tuple[str, str] | Non
         message = f"{vip} is IPv{vip.version}, and its next hop {hop} is IPv{hop.version}"
         return message, f"write next_hop: with an IPv{vip.version} address of this appliance"
     return None
+
+
+def check_carried(doc: Document) -> Iterator[Problem]:
+    """Refuse a VIP whose address family no neighbor carries: it would never be announced."""
+    neighbors = [neighbor for _, neighbor in iter_neighbors(doc)]
+    for path, service in iter_services(doc):
+        vip = service.get("vip")
+        if vip is None or not neighbors:
+            continue
+        family = f"ipv{vip.version}"
+        if not any(carries(neighbor, family) for neighbor in neighbors):
+            message = f"{vip} is IPv{vip.version}, and no neighbor has {family} in its families"
+            yield doc.make_problem(
+                (*path, "vip"), message, f"add {family} to a neighbor's families"
+            )
 
 
 # Levels and times --------------------------------------------------------------------------------
@@ -315,6 +333,7 @@ RULES = (
     check_vip_conflicts,
     check_vip_in_cloud_network,
     check_next_hops,
+    check_carried,
     check_levels,
     check_path_lengths,
     check_timers,

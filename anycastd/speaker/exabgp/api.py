@@ -28,6 +28,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import Any
 
 from anycastd.bgp import session as session_module
 from anycastd.bgp.route import Route, canonicalize_route
@@ -42,9 +43,14 @@ from anycastd.lease.commands import (
     QueryAdjRibOut,
     QuerySessions,
     SessionChanged,
+    SessionNegotiated,
     Withdraw,
 )
-from anycastd.speaker.exabgp.contract import WATCH_COMMENT, parse_loaded_event
+from anycastd.speaker.exabgp.contract import (
+    WATCH_COMMENT,
+    parse_loaded_event,
+    parse_negotiated_event,
+)
 from anycastd.speaker.exabgp.lines import (
     describe_reason,
     format_announce,
@@ -280,27 +286,26 @@ class ApiConversation:
     # Events --------------------------------------------------------------------------------------
 
     def _on_event(self, line: str) -> tuple[Fact, ...]:
-        reason = ""
         try:
             event = json.loads(line, strict=False)
-            if event.get("type") == "notification" and event.get("notification") == "shutdown":
-                return self._on_shutdown()
-            if loaded := parse_loaded_event(event):
-                return (ConfigLoaded(*loaded),)
-            if event.get("type") != "state":
-                return ()
-            neighbor = event["neighbor"]
-            peer, state = neighbor["address"]["peer"], neighbor["state"]
-            reason = str(neighbor.get("reason", ""))
+            if event.get("type") == "state":
+                neighbor = event["neighbor"]
+                peer, state = neighbor["address"]["peer"], neighbor["state"]
+                return self._on_state(peer, state, str(neighbor.get("reason", "")))
+            return self._on_other_event(event)
         except (ValueError, KeyError, TypeError, AttributeError):
             # 4.2 escapes quotes only: a peer's shutdown text may make the JSON invalid.
             found = _EVENT.search(line) if '"type": "state"' in line else None
-            if found is None:
-                return ()
-            peer, state = found.groups()
-        if state == "connected":
-            return ()  # of TCP only, and sent even where the connection was refused
-        return self._on_state(peer, state, reason)
+            return () if found is None else self._on_state(found[1], found[2], "")
+
+    def _on_other_event(self, event: dict[str, Any]) -> tuple[Fact, ...]:
+        if event.get("type") == "notification" and event.get("notification") == "shutdown":
+            return self._on_shutdown()
+        if loaded := parse_loaded_event(event):
+            return (ConfigLoaded(*loaded),)
+        if negotiated := parse_negotiated_event(event):
+            return (SessionNegotiated(str(ip_address(negotiated[0])), negotiated[1]),)
+        return ()
 
     def _on_state(self, peer: str, state: str, reason: str) -> tuple[Fact, ...]:
         try:
@@ -308,7 +313,7 @@ class ApiConversation:
         except ValueError:
             return ()
         if state not in ("up", "down"):
-            return ()
+            return ()  # "connected" is of TCP only, and sent even where it was refused
         session = Session(state)
         was_down = self._sessions.get(neighbor) is Session.DOWN
         self._sessions[neighbor] = session

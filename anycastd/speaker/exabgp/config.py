@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from anycastd.profile.model import Address, Neighbor, Profile
+from anycastd.profile.model import IPV6, Address, Neighbor, Profile
 from anycastd.speaker.exabgp.contract import format_config_line
 from anycastd.system.exit_codes import EX_CONFIG, ExitError
 
@@ -31,9 +31,8 @@ def build_config(
     Raises ExitError (78) for a word of the command line that ExaBGP cannot read: one that is not
     ASCII, or has a quote, a backslash, a newline or a zero byte.
     """
-    families = _families(profile)
     neighbors = (
-        _neighbor(profile, neighbor, families, passwords.get(neighbor.address), port)
+        _neighbor(profile, neighbor, passwords.get(neighbor.address), port)
         for neighbor in profile.bgp.neighbors
     )
     run = " ".join(map(_quote, lease_command))
@@ -42,19 +41,9 @@ def build_config(
     return "\n".join((head + format_config_line(config_hash(profile)), process, *neighbors))
 
 
-def _families(profile: Profile) -> tuple[str, ...]:
-    """Return the address families of the sessions.
-
-    IPv6 only where a service needs it: some route servers close sessions that offer it.
-    """
-    ipv6 = any(service.vip.version == 6 for service in profile.services.values())  # noqa: PLR2004
-    return ("ipv4 unicast", "ipv6 unicast") if ipv6 else ("ipv4 unicast",)
-
-
 def _neighbor(
     profile: Profile,
     neighbor: Neighbor,
-    families: tuple[str, ...],
     password: str | None,
     port: int,
 ) -> str:
@@ -83,7 +72,7 @@ def _neighbor(
         "    graceful-restart disable;",  # a stale anycast route is a black hole
         "}",
         "family {",
-        *(f"    {family};" for family in families),
+        *(f"    {family} unicast;" for family in neighbor.families),
         "}",
         "api {",
         "    processes [ lease ];",
@@ -109,6 +98,7 @@ def config_hash(profile: Profile) -> str:
     It covers the profile's values, not the text of the template, and the names of the password
     files, not the passwords.  Returns 16 hexadecimal digits.
     """
+    usual = _usual_families(profile)
     neighbors = [
         [
             str(neighbor.address),
@@ -117,11 +107,22 @@ def config_hash(profile: Profile) -> str:
             neighbor.hold_time,
             neighbor.multihop,
             neighbor.md5_file,
+            *([neighbor.families] if neighbor.families != usual else ()),
         ]
         for neighbor in profile.bgp.neighbors
     ]
-    values = [profile.bgp.local_as, str(profile.bgp.router_id), _families(profile), neighbors]
+    names = [f"{family} unicast" for family in usual]
+    values = [profile.bgp.local_as, str(profile.bgp.router_id), names, neighbors]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+
+def _usual_families(profile: Profile) -> tuple[str, ...]:
+    """Return the families of a neighbor whose profile names none; ``profile.build`` has the rule.
+
+    They are hashed for all neighbors at once, as by a release that does not know the key.
+    """
+    ipv6 = any(service.vip.version == IPV6 for service in profile.services.values())
+    return ("ipv4", "ipv6") if ipv6 else ("ipv4",)
 
 
 def vips_hash(profile: Profile) -> str:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from anycastd.bgp.negotiated import Negotiated
+
 PARENT_VARIABLE = "ANYCASTD_PARENT"
 """Environment of the shim: the pid of the process whose death must end ExaBGP."""
 
@@ -24,6 +26,7 @@ WATCH_COMMENT = "# watched"
 """First line of an API child that wants to be ended when it sends nothing for some seconds."""
 
 _EVENT_TYPE = "anycastd"
+_NEGOTIATED = "negotiated"
 
 
 def format_config_line(config: str) -> str:
@@ -57,7 +60,27 @@ def parse_loaded_event(event: Mapping[str, Any]) -> tuple[str, str | None] | Non
 
     Raises KeyError where the event has no hash.
     """
-    if event.get("type") != _EVENT_TYPE:
+    if event.get("type") != _EVENT_TYPE or _NEGOTIATED in event:
         return None
     error = event.get("error")
     return str(event["loaded"]), None if error is None else str(error)
+
+
+def dump_negotiated_event(neighbor: str, negotiated: Negotiated) -> str:
+    """Format the line of JSON that the shim sends to the API child before a session comes up.
+
+    The line has no newline.  ``neighbor`` is the address.  A child that was just started gets the
+    lines of all sessions.
+    """
+    event = {"type": _EVENT_TYPE, _NEGOTIATED: negotiated.dump(), "neighbor": neighbor}
+    return json.dumps(event)
+
+
+def parse_negotiated_event(event: Mapping[str, Any]) -> tuple[str, Negotiated] | None:
+    """Return the values of ``dump_negotiated_event``, or None for another kind of event.
+
+    Raises KeyError, TypeError or ValueError where a value is missing or of another type.
+    """
+    if event.get("type") != _EVENT_TYPE or _NEGOTIATED not in event:
+        return None
+    return str(event["neighbor"]), Negotiated.load(event[_NEGOTIATED])

@@ -5,6 +5,7 @@ says which one and why:
 
 - ``patches/timers``: clocks, the wait before a redial, the name lookup
 - ``patches/session``: NOTIFICATIONs and capabilities
+- ``patches/families``: what is agreed on for a session
 - ``patches/api_child``: a lease process that dies or hangs
 - ``patches/reload``: ExaBGP reads its configuration again
 - ``patches/queue``: the queue in which routes wait to be sent
@@ -20,7 +21,7 @@ import sys
 
 from anycastd.speaker.exabgp.contract import PARENT_VARIABLE
 from anycastd.speaker.exabgp.modules import UnknownExabgpError, load_module, read_release
-from anycastd.speaker.exabgp.patches import api_child, queue, reload, session, timers
+from anycastd.speaker.exabgp.patches import api_child, families, queue, reload, session, timers
 from anycastd.system.exit_codes import EX_UNAVAILABLE, USAGE
 
 PATCHES = (
@@ -28,6 +29,7 @@ PATCHES = (
     *api_child.PATCHES,
     *reload.PATCHES,
     *session.PATCHES,
+    *families.PATCHES,
     *queue.PATCHES,
 )
 """Patches for every release, in the order in which they are applied."""

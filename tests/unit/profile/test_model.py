@@ -71,7 +71,9 @@ def test_defaults() -> None:
     assert (read.platform, read.networks, read.ttl) == (Platform.PLAIN, (), 5)
     assert read.bgp.hold_time == 9
     local = ip_address("192.0.2.10")
-    assert read.bgp.neighbors == (Neighbor(ip_address("192.0.2.4"), 65020, local, 9),)
+    assert read.bgp.neighbors == (
+        Neighbor(ip_address("192.0.2.4"), 65020, local, 9, families=("ipv4",)),
+    )
     assert read.haproxy == {"main": Instance("main", "/run/haproxy.sock", None, 3, 0.25)}
     service = read.services["web"]
     assert (service.interface, service.prepend, service.med) == ("lo", 0, None)
@@ -106,6 +108,7 @@ bgp:
       med: 0
       communities: [65535:0, 00001:1]
       next_hop: 192.0.2.13
+      families: [ipv6, ipv4]
 haproxy:
   main: {socket: /run/a.sock, ring: r, deadline: 0.5, poll: 0.1}
   1: {socket: /run/b.sock}
@@ -146,6 +149,7 @@ services:
             0,
             ("65535:0", "1:1"),
             ip_address("192.0.2.13"),
+            families=("ipv4", "ipv6"),
         ),
     )
     assert read.haproxy["main"] == Instance("main", "/run/a.sock", "r", 0.5, 0.1)

@@ -37,6 +37,13 @@ ERRORS: list[tuple[Changes, str]] = [
         ),
     ),
     (
+        [("10.0.1.4,", "10.0.1.4, families: [ipv4, ipv6],")],
+        (
+            "11: bgp.neighbors[0].families: Azure Route Server does not support IPv6; "
+            "write [ipv4], or remove it"
+        ),
+    ),
+    (
         [PLAIN, ("65010", "4294967295")],
         f"6: bgp.local_as: AS 4294967295 is reserved and belongs to no network; {PRIVATE}",
     ),

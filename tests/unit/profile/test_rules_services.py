@@ -108,6 +108,18 @@ ERRORS: list[tuple[Changes, str]] = [
         ),
     ),
     (
+        [
+            ("10.0.1.4,", "10.0.1.4, families: [ipv4],"),
+            ("10.0.1.5,", "10.0.1.5, families: [ipv4],"),
+            PLAIN,
+            ("203.0.113.10/32", '"2001:db8::1/128"\n    next_hop: "2001:db8::2"'),
+        ],
+        (
+            "17: services.web.vip: 2001:db8::1/128 is IPv6, and no neighbor has ipv6 in its "
+            "families; add ipv6 to a neighbor's families"
+        ),
+    ),
+    (
         [("10.0.1.5,", "10.0.1.5, next_hop: fd00::1,")],
         (
             "12: bgp.neighbors[1].next_hop: 203.0.113.10 is IPv4, and its next hop "

@@ -79,6 +79,20 @@ def test_ipv6_is_offered_only_where_a_service_needs_it() -> None:
     assert text.count("ipv4 unicast;") == text.count("ipv6 unicast;") == 2
 
 
+def test_a_neighbor_may_have_families_of_its_own() -> None:
+    """Only these are offered to it; naming the usual ones changes nothing."""
+    own = (PLAIN, PLAIN.replace("}", ", families: [ipv6]}"))
+    text = config_module.build_config(
+        loopback_profile(9, own), directory.lease_command("/run/x"), {}
+    )
+    assert text.count("ipv4 unicast;") == text.count("ipv6 unicast;") == 1
+    usual = (PLAIN, PLAIN.replace("}", ", families: [ipv4]}"))
+    hashes = [config_module.config_hash(loopback_profile(9, *each)) for each in ((), (usual,))]
+    assert hashes[0] == hashes[1] != config_module.config_hash(loopback_profile(9, own))
+    # That of release 0.1.0 for the same profile.
+    assert hashes[0] == "baf5da0bba76bc65"
+
+
 def test_the_hash_changes_with_the_sessions_only() -> None:
     """A reload may change services freely; changed sessions need a reconfiguration."""
     same = config_module.config_hash(loopback_profile())
@@ -279,8 +293,8 @@ def test_it_becomes_exabgp_and_keeps_its_directory_locked(tmp_path: Path) -> Non
         line = Path(f"/proc/{first.pid}/cmdline").read_bytes().split(b"\0")
         assert b"anycastd.speaker.exabgp.shim" in line
         assert os.readlink(f"/proc/{first.pid}/cwd") == "/"
-        with socket.socket(socket.AF_UNIX) as agent:
-            agent.connect(str(socket_file))
+        with socket.socket(socket.AF_UNIX) as agent:  # the file is there before it listens
+            wait_for(lambda: agent.connect_ex(str(socket_file)) == 0, 5, "the lease")
         second = subprocess.run(
             command,
             env=environment(),

@@ -1,0 +1,162 @@
+"""The values of a status: everything that `anycastd status` shows.
+
+The field names are the keys of the JSON.  "Announced" is five separate facts for each neighbor, and
+each is shown: the route is wanted, ExaBGP has acknowledged it, it is in ExaBGP's adj-rib-out, the
+session is up, and the VIP's address family was negotiated on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from anycastd.bgp.negotiated import Negotiated
+from anycastd.views.drain_progress import DrainStatus
+from anycastd.views.reason_view import TimedReasonView
+
+VERSION = 1
+"""Version of the JSON; keys are only ever added."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """A server of a rule's backend; ``status`` and ``check`` are HAProxy's own words.
+
+    ``usable``: ``yes``, ``no`` or ``unproved``; ``why`` says why.
+    """
+
+    name: str
+    usable: str
+    why: str
+    status: str
+    check: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleStatus:
+    """A rule of the profile; ``truth``: ``true``, ``false`` or ``unknown``.
+
+    ``value`` is what was found, ``needed`` what the rule asks for, both as text.
+    """
+
+    rule: str
+    truth: str
+    value: str
+    servers: tuple[ServerStatus, ...]
+    needed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """The route of one service at one neighbor.
+
+    ``wanted``, ``acknowledged`` (by ExaBGP): AS paths, None: no route.  ``rib``: ``agrees``,
+    ``differs`` or ``unread``.  ``negotiated``: the VIP's address family was agreed on for the
+    session that is up (None: no session is up, or the speaker does not report it).  ``in_sync``:
+    wanted, acknowledged, rib, session and family all agree.
+    """
+
+    wanted: tuple[int, ...] | None
+    acknowledged: tuple[int, ...] | None
+    rib: str
+    session: str
+    in_sync: bool
+    negotiated: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One service.
+
+    ``since``: seconds at this level.  ``as_path``, ``prepend``: without a neighbor's own prepends;
+    None: not announced.  ``waits``: its caps, the lowest first.  ``serves``: it is announced to a
+    neighbor, and `serve` is not false.  ``sessions``: open at the frontends that its rules name;
+    None: not known.  ``safe``: it is drained, and this machine may be rebooted.
+    """
+
+    vip: str
+    level: str
+    reason: TimedReasonView
+    since: float
+    as_path: tuple[int, ...] | None
+    prepend: int | None
+    in_sync: bool
+    waits: tuple[TimedReasonView, ...]
+    rules: tuple[RuleStatus, ...]
+    neighbors: Mapping[str, Announcement]
+    serves: bool
+    sessions: int | None
+    drains: tuple[DrainStatus, ...]
+    safe: bool
+    prepends_steer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborStatus:
+    """One neighbor; ``session``: ``up``, ``down`` or ``unknown``, and ``why`` (text).
+
+    ``since``: seconds in this state (None: not known).  ``announced``: prefixes.  ``negotiated``:
+    address families, hold time (seconds) and length of AS numbers that both ends agreed on (None:
+    no session is up, or the speaker does not report it).
+    """
+
+    peer_as: int
+    session: str
+    since: float | None
+    why: str
+    announced: tuple[str, ...]
+    negotiated: Negotiated | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HaproxyStatus:
+    """One HAProxy; ``state``: ``answers``, ``gone``, ``silent`` or ``unseen``, and ``why`` (text).
+
+    ``age``: seconds since the newest look was asked (None: no look).  ``uptime``: seconds.
+    ``events``: its events arrive, so that it is not polled.
+    """
+
+    socket: str
+    state: str
+    why: str
+    age: float | None
+    version: str | None
+    pid: int | None
+    uptime: float | None
+    events: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseStatus:
+    """The lease, with the fields of Report; ``expires_in``: seconds, None if nothing is leased."""
+
+    connected: bool
+    expires_in: float | None
+    serial: int
+    acked: int
+    repairs: int
+    exabgp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole status at one moment.
+
+    ``v`` is the version of this format, ``version`` that of anycastd.  The keys of ``neighbors``
+    are addresses.  ``problems`` are sentences for operators.
+    """
+
+    v: int
+    version: str
+    region: str
+    pid: int
+    services: Mapping[str, ServiceStatus]
+    neighbors: Mapping[str, NeighborStatus]
+    haproxy: Mapping[str, HaproxyStatus]
+    lease: LeaseStatus
+    problems: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for json.dumps."""
+        return asdict(self)
