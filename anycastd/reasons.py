@@ -45,6 +45,14 @@ class Reason(Enum):
         "HAProxy does not answer on its stats socket",
         "check whether HAProxy is stopped or stuck, and whether the agent may use the socket",
     )
+    HAPROXY_LIMIT = (
+        "HAProxy has reached a limit of its own process and does not answer on its stats socket",
+        "raise the limit that it names: `LimitNOFILE` of its unit, `ulimit-n` or `maxconn`",
+    )
+    SOCKET_LOST = (
+        "HAProxy's stats socket is gone; whether HAProxy lives is not known",
+        "restart HAProxy, so that it binds its stats socket again",
+    )
     EVIDENCE_STALE = (
         "the newest answer of HAProxy is too old to rely on",
         "the agent asks again by itself; if this stays, restart the agent and report it",

@@ -234,7 +234,8 @@ class Daemon:
 
     def _problems(self) -> list[str]:
         """List what is wrong with the parts, for the status."""
-        parts = (self.lease_client, self.drains, self.memory_store, self.http_server)
+        watchers = self.watchers.values()
+        parts = (self.lease_client, self.drains, self.memory_store, self.http_server, *watchers)
         return [problem for part in parts for problem in part.list_problems()]
 
     def _on_lease(self, view: LeaseView) -> None:

@@ -7,9 +7,11 @@
     query         what one look asks for, and its request line
     stats         the answer -> Snapshot
     events        lines of the event ring: which of them ask for a look
+    unannounced   changes that a look found and no event announced
 
 I/O (asyncio; inventory blocks and is for `anycastd check` alone):
 
+    unix_listeners  which Unix sockets somebody listens on
     look          one look: a new connection, one request, one answer
     event_stream  the event ring, held open: it says when to look
     watcher       looks when there is reason to, for as long as the agent runs

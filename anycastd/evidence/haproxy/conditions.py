@@ -36,6 +36,9 @@ from anycastd.reasons import Reason
 MISSED_LOOKS = 2
 """Looks without an answer after which HAProxy counts as hung, if its deadline has passed too."""
 
+BELIEVE_WITNESS_FOR = 60.0
+"""Seconds for which the last answer counts while only HAProxy's event stream shows that it runs."""
+
 # A member of an enumeration costs a search in Python 3.11, and these are used all the time.
 _FALSE, _UNKNOWN, _TRUE, _SERVING = Truth.FALSE, Truth.UNKNOWN, Truth.TRUE, Reason.SERVING
 
@@ -86,19 +89,24 @@ def _without_answer(ref: RuleRef, detail: str, reason: Reason, asked_at: float) 
 
 
 def _evaluate_unreadable(ref: RuleRef, look: Unreadable, deadline: float, now: float) -> Finding:
-    reason = Reason.HAPROXY_SILENT
-    if look.missed >= MISSED_LOOKS and now - look.began_at >= deadline:
-        return _without_answer(ref, look.detail, reason, look.asked_at)
+    gives_up_at, believe_for = look.began_at + deadline, 2 * deadline
+    if look.heard_at is not None:
+        # Each line of its event stream shows that the worker runs, for as long as an answer would.
+        heard_until = min(look.heard_at + deadline, look.began_at + BELIEVE_WITNESS_FOR)
+        gives_up_at = max(gives_up_at, heard_until)
+        believe_for += BELIEVE_WITNESS_FOR
+    if look.missed >= MISSED_LOOKS and now >= gives_up_at:
+        return _without_answer(ref, look.detail, look.reason, look.asked_at)
     # The watcher counts the looks, so the deadline counts only together with a second miss.
-    left = max(0.0, look.began_at + deadline - now)
+    left = max(0.0, gives_up_at - now)
     return Finding(
         ref,
         _UNKNOWN,
         look.detail,
-        reason,
+        look.reason,
         alive=False,
         asked_at=look.asked_at,
-        believe_for=2 * deadline,
+        believe_for=believe_for,
         changes_at=now + left if left else None,
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import Collection
 
@@ -15,6 +16,7 @@ from anycastd.evidence.haproxy.events import Event
 from anycastd.evidence.haproxy.snapshot import Worker
 from anycastd.evidence.haproxy.stats import MalformedAnswerError
 from anycastd.profile.model import Instance
+from anycastd.system.clock import OwnTime
 
 READ_SIZE = 1 << 16
 """Maximum number of bytes of one read."""
@@ -43,7 +45,9 @@ async def explain_polling(instance: Instance, timeout: float) -> str:
     wake = asyncio.Event()
     with (
         contextlib.suppress(OSError),
-        contextlib.closing(EventStream(instance.socket, instance.ring, (), wake)) as stream,
+        contextlib.closing(
+            EventStream(instance.socket, instance.ring, (), wake, OwnTime())
+        ) as stream,
     ):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
@@ -60,22 +64,26 @@ class EventStream:
     It sets ``wake`` when the stream begins or ends, and when an event names a proxy of ``names``.
     ``worker`` is None until the stream is up.  ``ended``: the stream has ended.  ``stopping``: an
     event said that its worker stops.  ``refusal`` is what HAProxy answered instead of events.
-    ``lines`` counts its lines, ``limit`` is the newest one about a limit that the worker has
-    reached and ``limit_line`` its number.  ``named`` collects the proxies that events named; its
-    user empties it.
+    ``lines`` counts its lines.  ``heard_at`` is when its newest line came, and ``limit_at`` when
+    the newest about a limit that the worker has reached (own time, seconds); ``limit`` is that
+    line.  ``named`` collects the proxies that events named; its user empties it.
 
     Needs a running event loop.  Raises OSError where nothing listens at ``path``, where its queue
     of connections is full, and where this process may not use it.
     """
 
-    def __init__(self, path: str, ring: str, names: Collection[str], wake: asyncio.Event) -> None:
+    def __init__(
+        self, path: str, ring: str, names: Collection[str], wake: asyncio.Event, clock: OwnTime
+    ) -> None:
         self.worker: Worker | None = None
         self.stopping = self.ended = False
         self.refusal = self.limit = ""
-        self.lines = self.limit_line = 0
+        self.lines = 0
+        self.heard_at = self.limit_at = -math.inf
         self.named: set[str] = set()
         self._names = names
         self._wake = wake
+        self._clock = clock
         self._text = ""
         self._in_long_line = False
         self._pause: asyncio.TimerHandle | None = None
@@ -147,12 +155,13 @@ class EventStream:
         if not line:
             return
         self.lines += 1
+        self.heard_at = self._clock.now()
         event, proxy = events.classify_event(line)
         if event is Event.STOPPING:
             self.stopping = True
             self._wake.set()
         elif event is Event.LIMIT:
-            self.limit, self.limit_line = line[:MAX_LINE], self.lines
+            self.limit, self.limit_at = line[:MAX_LINE], self.heard_at
         elif event is Event.NOTHING:
             self.refusal = line[:MAX_LINE]
         elif proxy in self._names:

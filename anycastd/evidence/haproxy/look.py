@@ -10,6 +10,8 @@ from dataclasses import replace
 from anycastd.evidence.haproxy.query import Query, build_request, missing_tracked_backends
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
 from anycastd.evidence.haproxy.stats import MalformedAnswerError, TruncatedAnswerError, parse_answer
+from anycastd.evidence.haproxy.unix_listeners import listens_somewhere
+from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
 from anycastd.system.ticker import ticking
 
@@ -57,6 +59,7 @@ class Looker:
         self._last: Snapshot | None = None
         self._silent_from: float | None = None
         self._missed = 0
+        self._is_gone = False
 
     async def look(self) -> Observation:
         """Take one look, in at most ``timeout`` seconds (twice that if this process stalled).
@@ -70,13 +73,11 @@ class Looker:
             try:
                 snapshot = await self._request_snapshot(began + self._timeout)
                 if not (snapshot.worker.stopping and may_retry):
-                    self._silent_from, self._missed = None, 0
+                    self._silent_from, self._missed, self._is_gone = None, 0, False
                     return snapshot
             except (ConnectionRefusedError, FileNotFoundError) as error:
-                if not self._worker_lives():
-                    return self._gone(error)
-                if not may_retry:
-                    return self._unreadable(began, "refused, although a worker still runs")
+                if (seen := self._on_refused(error, began, may_retry=may_retry)) is not None:
+                    return seen
             except (TruncatedAnswerError, ConnectionResetError, BrokenPipeError) as error:
                 if not may_retry:
                     return self._unreadable(began, f"closed without an answer ({error})")
@@ -89,14 +90,38 @@ class Looker:
                 return self._unreadable(began, str(error))
             await asyncio.sleep(RETRY_DELAY)
 
+    def _on_refused(
+        self, error: OSError, asked_at: float, *, may_retry: bool
+    ) -> Gone | Unreadable | None:
+        """Find out whether a worker runs; None: ask again, since a reload may be under way."""
+        if self._worker_lives():
+            if may_retry:
+                return None
+        elif not self._is_bound_elsewhere():
+            return self._gone(error)
+        detail = f"{error.strerror}, although a worker runs"
+        return self._unreadable(asked_at, detail, Reason.SOCKET_LOST)
+
     def _gone(self, error: OSError) -> Gone:
         self._last, self._silent_from, self._missed = None, None, 0
+        self._is_gone = True
         return Gone(self._clock.now(), f"{self._path}: {error.strerror}")
 
-    def _unreadable(self, asked_at: float, detail: str) -> Unreadable:
+    def _is_bound_elsewhere(self) -> bool:
+        """Whether a socket that was bound to the path still listens, though not at the path.
+
+        The path may be lost while HAProxy lives.  A worker that dies, or only finishes its
+        connections, has closed the socket.
+        """
+        return not self._is_gone and listens_somewhere(self._path)
+
+    def _unreadable(
+        self, asked_at: float, detail: str, reason: Reason = Reason.HAPROXY_SILENT
+    ) -> Unreadable:
         self._silent_from = asked_at if self._silent_from is None else self._silent_from
         self._missed += 1
-        return Unreadable(asked_at, self._silent_from, self._missed, f"{self._path}: {detail}")
+        detail = f"{self._path}: {detail}"
+        return Unreadable(asked_at, self._silent_from, self._missed, detail, reason)
 
     async def _request_snapshot(self, deadline: float) -> Snapshot:
         """Ask, and ask again where the answer shows that more must be asked for."""

@@ -69,6 +69,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from anycastd.evidence.haproxy.servers import Server, ServerCounts, Usable
+from anycastd.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +174,17 @@ class Unreadable:
     """No usable answer (timeout, permission, malformed): HAProxy may still serve.
 
     ``missed`` looks in a row found none: the first was asked at ``began_at``, the newest at
-    ``asked_at`` (own time, seconds).  ``detail`` is for people.
+    ``asked_at`` (own time, seconds).  ``detail`` is for people, and ``reason`` is the cause.
+    ``heard_at`` (own time) is when the worker wrote the newest line of its event stream, if the
+    stream shows that it runs, and that no server has changed since the last answer; else None.
     """
 
     asked_at: float
     began_at: float
     missed: int
     detail: str
+    reason: Reason = Reason.HAPROXY_SILENT
+    heard_at: float | None = None
 
 
 Observation = Snapshot | Gone | Unreadable

@@ -7,10 +7,13 @@ worker that accepted it, through a reload, and keeps that worker alive.
 
     what happens                            what it means
     a whole answer                          Snapshot
-    refused, or no such file                Gone, unless a stream proves that a worker lives
+    refused, or no such file                Gone, unless a stream proves that a worker lives, or
+                                            the kernel lists the socket as one that listens
     closed before the answer was whole      ask again at once (a dying HAProxy still accepts for a
                                             moment); if that goes on: Unreadable
     no answer in time, permission, garbage  Unreadable: HAProxy may still serve
+    the same, but the stream has new lines  Unreadable, with when the worker was last heard
+    a change that no event announced        poll, and name the proxy
     the stream ends                         look at once (`stats timeout` ends idle streams, too)
     `Proxy ... stopped`, `Stopping: 1`,     open a stream to the new worker, then close the old
     another worker than the stream's        one
@@ -33,22 +36,32 @@ from anycastd.evidence.haproxy.look import Looker
 from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable, Worker
+from anycastd.evidence.haproxy.unannounced import UnannouncedChanges
 from anycastd.profile.model import Instance
+from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
+from anycastd.system.printable import make_printable
 
 COSTLY_LOOK, MAX_PAUSE = 0.005, 0.05
 """Seconds.  A look that takes longer than COSTLY_LOOK is followed by a pause of the same length.
 
 The pause is MAX_PAUSE at most.  The thread of HAProxy that answers serves no traffic meanwhile.
 """
+MAX_IDLE_LOOKS = 16
+"""Looks in a row that events ask for and that find nothing new; the next ones wait for `poll`.
+
+Real events announce changes.  So a HAProxy whose lines are forged is polled, at worst.
+"""
 MIN_RETRY_DELAY, MAX_RETRY_DELAY = 0.02, 0.5
 """Seconds between two looks while there is no Snapshot: doubling from the first to the second."""
 STREAM_RETRY_DELAY = 0.1
 """Seconds between the starts of two streams, so that streams that end at once cost little."""
 STREAM_TIMEOUT = 0.5
-"""Seconds for which a new stream may take to come up; then it and the old one are given up."""
-SLOW_STREAM_RETRY_DELAY = 1.0
-"""Seconds until a stream is asked for again, after one that did not come up in time."""
+"""Seconds for which the old worker's stream is kept while the new worker's is not up."""
+NEW_STREAM_TIMEOUT = 5.0
+"""Seconds that a new stream may take to come up; then it is closed, and asked for again."""
+MAX_QUOTE = 120
+"""Maximum number of characters of a line of HAProxy's that operators are shown."""
 REFUSED_RETRY_DELAY = 10.0
 """Seconds until a stream that HAProxy refused is asked for again; a new worker is asked at once."""
 
@@ -71,7 +84,8 @@ class Watcher:
         interval: float,
     ) -> None:
         self.instance = instance
-        self.polling = "" if instance.ring else NO_RING
+        self._problem = ""
+        self._refusal = "" if instance.ring else NO_RING
         self._clock = clock
         self._emit = emit
         self._interval = interval
@@ -82,11 +96,28 @@ class Watcher:
         self._next_stream_at = 0.0
         self._refused_by: Worker | None = None
         self._look_ended_at = self._look_time = 0.0
+        self._answer: Snapshot | None = None
+        self._changed_since_answer = False
+        self._unannounced = UnannouncedChanges()
+        self._idle_looks = 0
         self._wake = asyncio.Event()
 
     @property
+    def polling(self) -> str:
+        """Return why HAProxy is polled, for operators; empty while all its events arrive."""
+        return self._refusal or self._unannounced.describe()
+
+    def list_problems(self) -> tuple[str, ...]:
+        """List what HAProxy says of a limit that it has reached, while it does not answer."""
+        return (f"haproxy {self.instance.name}: {self._problem}",) if self._problem else ()
+
+    @property
     def event_driven(self) -> bool:
-        """Return whether HAProxy's events arrive, so that it need not be polled."""
+        """Return whether all of HAProxy's events arrive, so that it need not be polled."""
+        return self._has_stream and not self._unannounced.silent
+
+    @property
+    def _has_stream(self) -> bool:
         return self._stream is not None and not self._stream.ended
 
     async def run(self) -> None:
@@ -117,15 +148,64 @@ class Watcher:
             self._stream = self._new_stream = None
 
     async def _take_look(self) -> Observation:
+        asked_for = self._wake.is_set()
         self._wake.clear()  # an event from now on asks for another look
+        named = self._take_named()
+        stalled = self._clock.stalled
         began_at = self._clock.now()
         seen = await self._looker.look()
         self._look_ended_at = self._clock.now()
         self._look_time = self._look_ended_at - began_at
         if isinstance(seen, Snapshot):
+            self._note_answer(
+                seen, named, asked_for=asked_for, stalled=self._clock.stalled > stalled
+            )
             seen = replace(seen, polling=self.polling)
+        else:
+            self._changed_since_answer = self._changed_since_answer or bool(named)
+            self._unannounced.forget_changes()
+            if isinstance(seen, Unreadable):
+                seen = self._add_witness(seen)
         self._emit(seen)
         return seen
+
+    def _take_named(self) -> set[str]:
+        """Return the proxies that events have named since the last call."""
+        named: set[str] = set()
+        if self._stream is not None:
+            named, self._stream.named = self._stream.named, named
+        return named
+
+    def _note_answer(
+        self, seen: Snapshot, named: set[str], *, asked_for: bool, stalled: bool
+    ) -> None:
+        last, self._answer = self._answer, seen
+        self._problem, self._changed_since_answer = "", False
+        if stalled or not self._has_stream:
+            self._unannounced.forget_changes()
+        else:
+            self._unannounced.note_look(seen, named | self._peek_named(), seen.asked_at)
+        is_idle = asked_for and last is not None and _is_same(last, seen)
+        self._idle_looks = self._idle_looks + 1 if is_idle else 0
+
+    def _peek_named(self) -> set[str]:
+        return set() if self._stream is None else self._stream.named
+
+    def _add_witness(self, seen: Unreadable) -> Unreadable:
+        """Add what the event stream shows of a worker that does not answer."""
+        stream, self._problem = self._stream, ""
+        if stream is None or not self._stream_proves_worker():
+            return seen
+        self._changed_since_answer = self._changed_since_answer or bool(stream.named)
+        if self._look_ended_at - stream.limit_at < self.instance.deadline:
+            # Its checks fail for the same reason, so what it says of servers proves nothing.
+            said = make_printable(stream.limit, MAX_QUOTE)
+            self._problem = f"{Reason.HAPROXY_LIMIT.sentence}: {said}"
+            detail = f"{seen.detail}; it says: {said}"
+            return replace(
+                seen, reason=Reason.HAPROXY_LIMIT, detail=detail, heard_at=stream.heard_at
+            )
+        return seen if self._changed_since_answer else replace(seen, heard_at=stream.heard_at)
 
     async def _wait_for_reason(self, seen: Observation) -> None:
         """Wait for an event, or until the next look is due."""
@@ -137,9 +217,21 @@ class Watcher:
                 await self._wake.wait()
                 # Where a look is costly, one look answers several events in a row.  The first of
                 # them does not wait for that, nor does the end of the stream.
-                if self._look_time > COSTLY_LOOK and self._stream_proves_worker():
-                    ready_at = self._look_ended_at + min(self._look_time, MAX_PAUSE)
-                    await asyncio.sleep(max(0.0, ready_at - self._clock.now()))
+                pause = min(self._look_time, MAX_PAUSE) if self._look_time > COSTLY_LOOK else 0.0
+                if self._idle_looks > MAX_IDLE_LOOKS:
+                    pause = self._poll_interval
+                if pause and self._has_stream:
+                    ready_at = self._look_ended_at + pause
+                    await self._sleep_until(ready_at)
+
+    async def _sleep_until(self, ready_at: float) -> None:
+        """Sleep until ``ready_at`` (own time); the end of the stream ends the sleep."""
+        while self._has_stream and (left := ready_at - self._clock.now()) > 0:
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
+        self._wake.set()
 
     def _stream_proves_worker(self) -> bool:
         """Whether an open stream proves that a worker runs and is not stopping."""
@@ -154,15 +246,15 @@ class Watcher:
             self._on_refused(self._new_stream, ring)
         elif self._new_stream is not None and self._new_stream.worker is not None:
             self._close_stream()
-            self._stream, self._new_stream, self.polling = self._new_stream, None, ""
+            self._stream, self._new_stream, self._refusal = self._new_stream, None, ""
         now = self._clock.now()
-        if (
-            self._new_stream is not None
-            and now >= self._next_stream_at - STREAM_RETRY_DELAY + STREAM_TIMEOUT
-        ):
-            self._close_stream()  # so that a worker that stops can end
-            self._new_stream.close()
-            self._new_stream, self._next_stream_at = None, now + SLOW_STREAM_RETRY_DELAY
+        if self._new_stream is not None:
+            waited = now - (self._next_stream_at - STREAM_RETRY_DELAY)
+            if waited >= STREAM_TIMEOUT:
+                self._close_stream()  # so that a worker that stops can end
+            if waited >= NEW_STREAM_TIMEOUT:
+                self._new_stream.close()
+                self._new_stream = None
         if self._refused_by is not None and self._is_another_worker(seen, self._refused_by):
             self._next_stream_at, self._refused_by = now, None
         if self._new_stream is None and self._needs_stream(seen) and now >= self._next_stream_at:
@@ -170,7 +262,7 @@ class Watcher:
             # If nothing listens, the next look finds out what that means.
             with contextlib.suppress(OSError):
                 self._new_stream = EventStream(
-                    self.instance.socket, ring, self._looker.proxies, self._wake
+                    self.instance.socket, ring, self._looker.proxies, self._wake, self._clock
                 )
 
     def _needs_stream(self, seen: Observation) -> bool:
@@ -188,7 +280,7 @@ class Watcher:
         self._close_stream()
         self._new_stream = None
         if stream.refusal:
-            self.polling = events.explain_refusal(stream.refusal, ring)
+            self._refusal = events.explain_refusal(stream.refusal, ring)
             self._refused_by = stream.worker
             self._next_stream_at = self._clock.now() + REFUSED_RETRY_DELAY
 
@@ -204,4 +296,20 @@ def _awaits_first_check(seen: Observation) -> bool:
         server.checked and server.usable is Usable.UNPROVED
         for backend in seen.backends.values()
         for server in backend.servers
+    )
+
+
+def _is_same(last: Snapshot, seen: Snapshot) -> bool:
+    """Whether a look found what the look before it had found, but for numbers."""
+    return (
+        seen.worker.is_same_process(last.worker)
+        and seen.worker.stopping == last.worker.stopping
+        and all(
+            name in last.frontends and last.frontends[name].status == frontend.status
+            for name, frontend in seen.frontends.items()
+        )
+        and all(
+            name in last.backends and last.backends[name].servers == backend.servers
+            for name, backend in seen.backends.items()
+        )
     )

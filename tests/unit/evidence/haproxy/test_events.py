@@ -25,6 +25,7 @@ from anycastd.evidence.haproxy.events import (
 )
 from anycastd.evidence.haproxy.snapshot import Worker
 from anycastd.evidence.haproxy.stats import MalformedAnswerError
+from anycastd.system.clock import OwnTime
 from captures.states import EXPECTED
 from support.haproxy import answer_fast, replace_haproxy
 from support.waiting import eventually
@@ -178,7 +179,7 @@ def test_a_start_without_an_end_is_refused() -> None:
 
 def open_stream(path: Path) -> EventStream:
     """Open a stream that watches the proxy `b`; call it in an event loop."""
-    return EventStream(str(path), "r", ("b",), asyncio.Event())
+    return EventStream(str(path), "r", ("b",), asyncio.Event(), OwnTime())
 
 
 def test_a_stream_that_never_begins_is_refused(tmp_path: Path) -> None:

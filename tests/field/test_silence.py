@@ -1,0 +1,143 @@
+"""A HAProxy that does not answer, with and without a sign that it lives, on a whole appliance."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.appliance import PROFILE, VIP
+from support.haproxy import until
+from support.watched import SLACK, Watched, watched
+
+pytestmark = pytest.mark.root
+BACK = "x 7 1"
+DEADLINE = 1.0
+NO_RING = PROFILE.replace(", ring: {ring}", "")
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """Run one appliance whose HAProxy sends events; its checks are slow to fail."""
+    place = tmp_path_factory.mktemp("one")
+    with watched(place, deadline=DEADLINE, ttl=5, inter="100ms fastinter 100ms") as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def mute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """Run one appliance that has no ring."""
+    with watched(tmp_path_factory.mktemp("mute"), profile=NO_RING, deadline=DEADLINE) as it:
+        yield it
+
+
+@contextlib.contextmanager
+def out_of_descriptors(here: Watched) -> Iterator[None]:
+    """Leave the worker seven descriptors, and use them up with slow clients."""
+    worker = here.haproxy.worker
+    used = max(int(each.name) for each in Path(f"/proc/{worker}/fd").iterdir())
+    limit = ["prlimit", "--pid", str(worker)]
+    before = subprocess.check_output(
+        [*limit, "--nofile", "--noheadings", "-o", "SOFT,HARD"], encoding="utf-8"
+    ).split()
+    subprocess.run([*limit, f"--nofile={used + 7}:{before[1]}"], check=True)
+    clients = [socket.create_connection((VIP, 80)) for _ in range(12)]
+    try:
+        for client in clients:
+            client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+        yield
+    finally:
+        subprocess.run([*limit, f"--nofile={':'.join(before)}"], check=True)
+        for client in clients:
+            client.close()
+
+
+def test_a_haproxy_without_descriptors(one: Watched) -> None:
+    """HAProxy is out of descriptors for longer than `deadline`: no route goes, the limit is named.
+
+    Its checks fail meanwhile, because they get no descriptor either: that proves nothing.
+    """
+    # FC-FDLIMIT: open-balena-vpn issue 193 (the log is full of "reached process FD limit")
+    one.wait_well()
+    began = time.monotonic()
+    with out_of_descriptors(one):
+        until(lambda: one.appliance.status()["haproxy"]["main"]["state"] == "silent", 5, 0.05)
+        until(lambda: time.monotonic() - began > 3 * DEADLINE, 10)
+        (problem,) = one.appliance.status()["problems"]
+        assert "reached a limit of its own process" in problem
+        assert "Proxy web reached process FD limit" in problem
+    until(lambda: one.appliance.status()["problems"] == [], 5, 0.05)
+    one.assert_calm(began, time.monotonic() - began + 0.5)
+
+
+def test_a_haproxy_that_hangs_after_it_named_its_limit(one: Watched) -> None:
+    """It stops in the middle of that: withdrawn `deadline` after its last word."""
+    one.wait_well()
+    with out_of_descriptors(one):
+        until(lambda: one.appliance.status()["problems"], 5, 0.05)
+        began = time.monotonic()
+        one.haproxy.signal(signal.SIGSTOP)
+        try:
+            one.wire.wait(0, 3 * DEADLINE + SLACK)
+            gone = [at - began for at in one.wire.list_first_changes(began)]
+            assert max(gone) < DEADLINE + DEADLINE / 3 + SLACK
+        finally:
+            one.haproxy.signal(signal.SIGCONT)
+    one.wait_well()
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_lost_socket_path(mute: Watched, how: str) -> None:
+    """The path is lost, HAProxy is not: withdrawn after `deadline`, and the status says which."""
+    # FC-SOCKPATH: haproxy-ingress issue 869 (admin socket refuses for ever, `.tmp` left behind)
+    mute.wait_well()
+    path, aside = mute.haproxy.socket, mute.haproxy.socket.with_name("stats.sock.17560.tmp")
+    began = time.monotonic()
+    path.rename(aside)
+    if how == "replaced":
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+    mute.wire.wait(0, DEADLINE + DEADLINE / 3 + SLACK)
+    assert min(mute.wire.list_first_changes(began)) - began > DEADLINE * 0.8
+    mute.wait_reason("socket_lost")
+    aside.rename(path)
+    mute.wait_well()
+    assert mute.wire.describe_changes(began) == [BACK, BACK]
+
+
+def test_a_lost_socket_path_of_a_haproxy_that_dies(mute: Watched) -> None:
+    """The path is lost and then HAProxy dies: withdrawn at once, as ever."""
+    mute.wait_well()
+    mute.haproxy.socket.rename(mute.haproxy.socket.with_name("lost"))
+    until(lambda: mute.appliance.status()["haproxy"]["main"]["state"] == "silent", 2, 0.02)
+    began = time.monotonic()
+    mute.haproxy.kill()
+    mute.wire.wait(0, SLACK)
+    mute.wait_reason("haproxy_gone")
+    mute.haproxy.start()
+    mute.wait_well()
+    assert mute.wire.describe_changes(began) == [BACK, BACK]
+
+
+def test_a_soft_stop_without_a_ring(mute: Watched) -> None:
+    """Without events too, a HAProxy that only finishes its connections is withdrawn at once."""
+    # FC-SOFTSTOP, the variant without a ring
+    mute.wait_well()
+    worker = mute.haproxy.worker
+    with socket.create_connection((VIP, 80)) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+        until(lambda: mute.haproxy.row("web", "FRONTEND")["scur"] == "1")
+        mute.haproxy.stop_softly()
+        mute.wire.wait(0, 0.25 + SLACK)
+        mute.wait_reason("haproxy_gone")
+        assert mute.haproxy.lives(worker)
+    assert mute.haproxy.process is not None
+    mute.haproxy.process.wait(10)
+    mute.haproxy.start()
+    mute.wait_well()
