@@ -234,9 +234,11 @@ class Daemon:
 
     def _problems(self) -> list[str]:
         """List what is wrong with the parts, for the status."""
-        watchers = self.watchers.values()
-        parts = (self.lease_client, self.drains, self.memory_store, self.http_server, *watchers)
-        return [problem for part in parts for problem in part.list_problems()]
+        parts = (self.lease_client, self.drains, self.memory_store, self.http_server)
+        problems = [problem for part in parts for problem in part.list_problems()]
+        for watcher in self.watchers.values():
+            problems += watcher.list_problems()
+        return problems
 
     def _on_lease(self, view: LeaseView) -> None:
         """Take a new state of the lease: what is acknowledged, and what a pass has to know."""

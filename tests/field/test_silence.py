@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.appliance import PROFILE, VIP
+from support.appliance import BODY, PROFILE, VIP
 from support.haproxy import until
 from support.watched import SLACK, Watched, watched
 
@@ -24,9 +24,10 @@ NO_RING = PROFILE.replace(", ring: {ring}", "")
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Run one appliance whose HAProxy sends events; its checks are slow to fail."""
+    """Run one appliance whose HAProxy sends events; its servers rise slowly."""
     place = tmp_path_factory.mktemp("one")
-    with watched(place, deadline=DEADLINE, ttl=5, inter="100ms fastinter 100ms") as it:
+    body = BODY.replace("fall 1 rise 1", "fall 2 rise 4")
+    with watched(place, deadline=DEADLINE, body=body) as it:
         yield it
 
 
@@ -47,10 +48,10 @@ def out_of_descriptors(here: Watched) -> Iterator[None]:
         [*limit, "--nofile", "--noheadings", "-o", "SOFT,HARD"], encoding="utf-8"
     ).split()
     subprocess.run([*limit, f"--nofile={used + 7}:{before[1]}"], check=True)
-    clients = [socket.create_connection((VIP, 80)) for _ in range(12)]
+    clients = [socket.create_connection((VIP, 80)) for _ in range(60)]
     try:
         for client in clients:
-            client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+            client.sendall(b"POST / HTTP/1.1\r\nHost: ")
         yield
     finally:
         subprocess.run([*limit, f"--nofile={':'.join(before)}"], check=True)

@@ -154,10 +154,16 @@ def _evaluate_backend(
         True,
         look.asked_at,
         BELIEVE_UNPROVED_FOR,
-        _TRUE,
+        _FALSE if truth is _UNKNOWN and _some_are_down(backend) else _TRUE,
         changes_at,
         needed,
     )
+
+
+def _some_are_down(backend: Backend) -> bool:
+    """Whether a server that is not proved is down in HAProxy's own words: not believed for ever."""
+    unproved = Usable.UNPROVED
+    return any(s.usable is unproved and s.status.startswith("DOWN") for s in backend.servers)
 
 
 @lru_cache(maxsize=4096)  # backends look alike, and as they did a moment ago

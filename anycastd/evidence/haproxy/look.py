@@ -97,7 +97,7 @@ class Looker:
         if self._worker_lives():
             if may_retry:
                 return None
-        elif not self._is_bound_elsewhere():
+        elif not self._still_listens():
             return self._gone(error)
         detail = f"{error.strerror}, although a worker runs"
         return self._unreadable(asked_at, detail, Reason.SOCKET_LOST)
@@ -107,7 +107,7 @@ class Looker:
         self._is_gone = True
         return Gone(self._clock.now(), f"{self._path}: {error.strerror}")
 
-    def _is_bound_elsewhere(self) -> bool:
+    def _still_listens(self) -> bool:
         """Whether a socket that was bound to the path still listens, though not at the path.
 
         The path may be lost while HAProxy lives.  A worker that dies, or only finishes its

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -56,7 +57,18 @@ class ServerCounts(NamedTuple):
 
 _PASSED = {"L4OK", "L6OK", "L7OK", "L7OKC", "PROCOK"}
 _NEVER = {"INI", "UNK"}
+_RISING = re.compile(r"DOWN \d{1,9}/\d{1,9}")
+_NO_SOCKET = {"L4CON", "SOCKERR"}
 _AGENT_ANSWERS = {"L7OK", "CHECKED"}
+
+# What HAProxy writes of a check that it could not begin, for want of something of its own.
+_COULD_NOT_CHECK = (
+    "Too many sockets on the process",
+    "Too many sockets on the system",
+    "Out of system buffers",
+    "Out of local source ports",
+    "Source port range exhausted",
+)
 
 # Statuses in which a server gets no new traffic, by their first word.
 _OUT = {
@@ -77,6 +89,13 @@ def judge_server(
     """
     word, _, rest = status.partition(" ")
     checked = bool(check or agent)
+    if (
+        word == "DOWN"
+        and weight
+        and check in _NO_SOCKET
+        and check_text.startswith(_COULD_NOT_CHECK)
+    ):
+        return Usable.UNPROVED, True, f"down, but HAProxy could not check it: {check_text}"
     if word in _OUT:
         detail = _OUT[word] + (f" {rest}" if rest else "")
         return Usable.NO, checked, detail + (f": {check_text}" if check_text else "")
@@ -103,6 +122,20 @@ def _by_agent(agent: str) -> tuple[Usable, bool, str]:
     if agent:
         return Usable.UNPROVED, True, f"no check, and its agent has not answered ({agent})"
     return Usable.UNPROVED, False, "HAProxy does not check it"
+
+
+def count_rising_as_unproved(servers: Iterable[Server]) -> tuple[Server, ...]:
+    """Count servers that are down, but pass their checks again, as unproved; returns all servers.
+
+    For a moment at which HAProxy could not check any server: how they came down proves nothing.
+    """
+    detail = "coming up, after HAProxy could not check it"
+    return tuple(
+        replace(server, usable=Usable.UNPROVED, detail=detail)
+        if _RISING.fullmatch(server.status) and server.check.removeprefix("* ") in _PASSED
+        else server
+        for server in servers
+    )
 
 
 def demote_backups(servers: Iterable[Server]) -> tuple[Server, ...]:

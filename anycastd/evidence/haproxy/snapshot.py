@@ -53,6 +53,8 @@ The table (tests are generated from it; ``-`` is an empty column, ``n/m`` any tw
 A word that is not in the table (a newer HAProxy's) is not usable when it replaces UP and no
 proof when it replaces a check's result.
 
+* A server that is DOWN because HAProxy had no socket to check it (out of descriptors, memory or
+  source ports; HAProxy writes that) is UNPROVED: the check says nothing about the server.
 * A server that *tracks* another has no check of its own: the check columns of the server at the
   end of the chain stand for its own.  If that row was not asked for, it is UNPROVED;
   ``query.missing_tracked_backends()`` names the backends to ask for as well.

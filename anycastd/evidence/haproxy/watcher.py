@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from tenacity import AsyncRetrying, retry_if_not_result, wait_exponential, wait_random
@@ -34,8 +34,15 @@ from anycastd.evidence.haproxy import events
 from anycastd.evidence.haproxy.event_stream import NO_RING, EventStream
 from anycastd.evidence.haproxy.look import Looker
 from anycastd.evidence.haproxy.query import Query
-from anycastd.evidence.haproxy.servers import Usable
-from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable, Worker
+from anycastd.evidence.haproxy.servers import Usable, count_rising_as_unproved
+from anycastd.evidence.haproxy.snapshot import (
+    Backend,
+    Gone,
+    Observation,
+    Snapshot,
+    Unreadable,
+    Worker,
+)
 from anycastd.evidence.haproxy.unannounced import UnannouncedChanges
 from anycastd.profile.model import Instance
 from anycastd.reasons import Reason
@@ -60,6 +67,8 @@ STREAM_TIMEOUT = 0.5
 """Seconds for which the old worker's stream is kept while the new worker's is not up."""
 NEW_STREAM_TIMEOUT = 5.0
 """Seconds that a new stream may take to come up; then it is closed, and asked for again."""
+LIMIT_AFTERMATH = 10.0
+"""Seconds after HAProxy named a limit of its own in which its servers may still come up again."""
 MAX_QUOTE = 120
 """Maximum number of characters of a line of HAProxy's that operators are shown."""
 REFUSED_RETRY_DELAY = 10.0
@@ -160,7 +169,7 @@ class Watcher:
             self._note_answer(
                 seen, named, asked_for=asked_for, stalled=self._clock.stalled > stalled
             )
-            seen = replace(seen, polling=self.polling)
+            seen = replace(seen, polling=self.polling, backends=self._doubt_rising(seen))
         else:
             self._changed_since_answer = self._changed_since_answer or bool(named)
             self._unannounced.forget_changes()
@@ -187,6 +196,16 @@ class Watcher:
             self._unannounced.note_look(seen, named | self._peek_named(), seen.asked_at)
         is_idle = asked_for and last is not None and _is_same(last, seen)
         self._idle_looks = self._idle_looks + 1 if is_idle else 0
+
+    def _doubt_rising(self, seen: Snapshot) -> Mapping[str, Backend]:
+        """Return the backends, without belief in what a limit of HAProxy's own did to servers."""
+        stream = self._stream
+        if stream is None or self._look_ended_at - stream.limit_at > LIMIT_AFTERMATH:
+            return seen.backends
+        return {
+            name: replace(backend, servers=count_rising_as_unproved(backend.servers))
+            for name, backend in seen.backends.items()
+        }
 
     def _peek_named(self) -> set[str]:
         return set() if self._stream is None else self._stream.named

@@ -111,3 +111,37 @@ def test_tracking_in_a_circle_ends() -> None:
     """HAProxy refuses such a configuration; a garbled answer must not hang us."""
     servers = look("a,UP,1,0,web/b,,", "b,UP,1,0,web/a,,")
     assert {server.usable for server in servers.values()} == {Usable.UNPROVED}
+
+
+@pytest.mark.parametrize(
+    ("text", "check", "usable"),
+    [
+        ("Too many sockets on the process (Too many open files)", "L4CON", Usable.UNPROVED),
+        ("Out of system buffers", "SOCKERR", Usable.UNPROVED),
+        ("Connection refused", "L4CON", Usable.NO),
+        ("Too many sockets on the process", "L7STS", Usable.NO),
+        ("", "L4CON", Usable.NO),
+    ],
+)
+def test_a_check_that_had_no_socket_proves_nothing(text: str, check: str, usable: Usable) -> None:
+    """A server is not down because HAProxy could not ask it; a server's own words do not do it."""
+    # FC-FDLIMIT: HAProxy's checks fail when it is out of descriptors
+    assert judge_server("DOWN", check, "", 1, text)[0] is usable
+    assert judge_server("DOWN", check, "", 0, text)[0] is Usable.NO
+
+
+def test_a_server_that_rises_after_that_is_unproved() -> None:
+    """A server that passes its checks again is doubted; one that an agent took out is not."""
+    rows = look(
+        "a,DOWN 1/2,1,0,,L4OK,",
+        "b,DOWN 1/2,1,0,,L4CON,",
+        "c,DOWN (agent),1,0,,L4OK,",
+        "d,UP,1,0,,L4OK,",
+    )
+    found = servers_module.count_rising_as_unproved(rows.values())
+    assert [each.usable for each in found] == [
+        Usable.UNPROVED,
+        Usable.NO,
+        Usable.NO,
+        Usable.YES,
+    ]
