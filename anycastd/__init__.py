@@ -36,7 +36,7 @@ The folders, each using only those that its line names:
     evidence   what is known of this machine; uses reasons, system and profile
     bgp        routes and sessions, the values that both processes share; uses nothing
     lease      the protocol between agent and speaker, and the dead man's switch; uses bgp
-    decision   evidence -> level -> routes; uses reasons, profile, evidence, bgp and lease
+    decision   evidence -> level -> routes; uses reasons, system, profile, evidence, bgp and lease
     views      what is shown; uses reasons, profile, evidence, bgp, lease and decision
     speaker    ExaBGP: configuration, patches, child; uses system, profile, bgp and lease
     agent      the loop, its sources and its sinks; uses all above

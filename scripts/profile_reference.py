@@ -35,6 +35,7 @@ _BLOCKS = (
     ("`drain`", ("properties", "drain")),
     ("A region, in `regions`", ("$defs", "region")),
     ("`web`", ("properties", "web")),
+    ("`control`", ("properties", "control")),
     ("An instance, `haproxy.NAME`", ("$defs", "instance")),
     ("A service, `services.NAME`", ("$defs", "service")),
     ("`services.NAME.degraded`", ("$defs", "service", "properties", "degraded")),

@@ -11,7 +11,9 @@ I/O:
     region_client     asks the agents of the other regions
     drain_controller  begins and ends drains, as operators ask for it
     control_client    asks an agent over its control socket, blocking
-    connections       the open connections of a server, each served in a task
+    connections       accepts connections, serves each in a task, bounds what clients can take
+    json_cache        encodes JSON, and reuses it for a moment
+    peer_access       who is at the other end of the control socket, and may do what
     control_server    the control socket
     http_server       the status by HTTP
     decision_loop     wait for news, run a pass, hand its result to the sinks

@@ -13,16 +13,20 @@ from anycastd import __version__
 from anycastd.agent.control_server import Answer, Arguments, Handler
 from anycastd.agent.decision_loop import DecisionLoop
 from anycastd.agent.http_server import Page
+from anycastd.agent.json_cache import JsonCache
 from anycastd.decision.levels import CapSource
 from anycastd.decision.pipeline import advance
 from anycastd.decision.region_report import REPORT_MAX_AGE, REPORT_PATH, build_region_report
 from anycastd.evidence.haproxy.watcher import Watcher
+from anycastd.views.announcement import list_serving
 from anycastd.views.explain import VERSION, explain_service
 from anycastd.views.status import build_status
 
 log = logging.getLogger(__name__)
 
-STATUS_MAX_AGE = 1.0
+STATUS_MAX_AGE = 0.0
+"""Seconds for which an answer with the status is reused: only as long as its cost asks for."""
+PAGE_MAX_AGE = 1.0
 """Seconds for which the page with the status is reused."""
 _RELEASABLE = (CapSource.MANUAL, CapSource.HOLD_DOWN)
 
@@ -58,6 +62,7 @@ class Answers:
         self._loop = loop
         self._watchers = watchers
         self._problems = problems
+        self._status = JsonCache(self.build_status)
 
     def build_handlers(self, reload: Handler) -> dict[str, Handler]:
         """Return request name -> handler; ``reload`` is the handler of a reload."""
@@ -66,22 +71,23 @@ class Answers:
             "status": self.answer_status,
             "running": self.answer_running,
             "explain": self.answer_explain,
-            "return": self.answer_return,
-            "drain": drains.drain,
-            "undrain": drains.undrain,
+            "return": self._forget_status_after(self.answer_return),
+            "drain": self._forget_status_after(drains.drain),
+            "undrain": self._forget_status_after(drains.undrain),
             "reload": reload,
         }
 
     def build_pages(self) -> dict[str, Page]:
         """Return path -> page, for the HTTP server."""
         return {
-            "/status": Page(self.build_status, STATUS_MAX_AGE),
-            REPORT_PATH: Page(self._build_report, REPORT_MAX_AGE),
+            "/status": Page(self._status, PAGE_MAX_AGE),
+            # Whoever asks may rely on its age, whatever it costs.
+            REPORT_PATH: Page(JsonCache(self._build_report, max_share=1.0), REPORT_MAX_AGE),
         }
 
-    async def answer_status(self, _: Arguments) -> Answer:
+    async def answer_status(self, _: Arguments) -> bytes:
         """Answer `anycastd status`, with the JSON of ``build_status``."""
-        return self.build_status()
+        return self._status.read(STATUS_MAX_AGE)
 
     async def answer_running(self, _: Arguments) -> Answer:
         """Answer `anycastd reload`: the profile that runs, and what a new one may change.
@@ -148,7 +154,7 @@ class Answers:
         ]
         for name in waiting:
             loop.inbox.request_return(name, loop.clock.now())
-            log.warning("%s: an operator released it with `anycastd return`", name)
+            log.warning("%s: %s released it with `anycastd return`", name, arguments.get("by"))
         return {"v": VERSION, "returned": waiting}
 
     def build_status(self) -> dict[str, Any]:
@@ -165,4 +171,19 @@ class Answers:
         return replace(view, problems=(*view.problems, *self._problems())).to_json()
 
     def _build_report(self) -> dict[str, Any]:
-        return build_region_report(self.build_status(), self._loop.sinks.drains.draining_services())
+        loop = self._loop
+        inputs = loop.inbox.copy_inputs()
+        result = loop.last_result or advance(loop.profile, loop.memory, inputs, loop.clock.now())
+        serving = list_serving(loop.profile, inputs, result)
+        return build_region_report(loop.profile, serving, loop.sinks.drains.draining_services())
+
+    def _forget_status_after(self, handler: Handler) -> Handler:
+        """Let the next status show the effect of a command."""
+
+        async def answer(arguments: Arguments) -> Answer | bytes:
+            try:
+                return await handler(arguments)
+            finally:
+                self._status.clear()
+
+        return answer

@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any
 
 VERSION = 1
 """Version of requests and answers; both sides must have the same."""
+CONNECT_RETRY_DELAY = 0.02
+"""Seconds between two attempts to connect while other clients fill the queue of the socket."""
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of an answer at most."""
 VALIDATE_TIMEOUT = 30.0
@@ -20,7 +23,14 @@ VALIDATE_TIMEOUT = 30.0
 
 
 class ControlError(Exception):
-    """The agent does not answer, or answers with an error; the message says what to do."""
+    """The agent does not answer, or answers with an error; the message says what to do.
+
+    ``denied``: this user may not ask for this.
+    """
+
+    def __init__(self, message: str, *, denied: bool = False) -> None:
+        super().__init__(message)
+        self.denied = denied
 
 
 def socket_path(directory: str) -> str:
@@ -36,7 +46,8 @@ def ask_agent(
 ) -> dict[str, Any]:
     """Ask the agent a question, or give it a command with ``arguments``; return its answer.
 
-    Blocks for at most ``timeout`` seconds for each step of the exchange.  Returns the JSON object.
+    Blocks for at most ``timeout`` seconds, however slowly an answer arrives.  Returns the JSON
+    object.
 
     Raises ControlError where no agent answers in time, it may not be asked, or it answers with an
     error.  A refusal is no error: the answer then has ``refused``.
@@ -47,11 +58,11 @@ def ask_agent(
     path = socket_path(directory)
     try:
         with socket.socket(socket.AF_UNIX) as connection:
+            ends_at = time.monotonic() + timeout
             connection.settimeout(timeout)
-            connection.connect(path)
+            _connect(connection, path, ends_at)
             connection.sendall(json.dumps(request).encode() + b"\n")
-            with connection.makefile("rb") as stream:
-                line = stream.readline(MAX_ANSWER)
+            line = _read_line(connection, ends_at)
     except (FileNotFoundError, ConnectionRefusedError):
         raise ControlError(
             f"{path}: no agent answers there; start it (`systemctl start anycastd`), or name its "
@@ -70,15 +81,47 @@ def ask_agent(
     return _parse_answer(path, line)
 
 
+def _connect(connection: socket.socket, path: str, ends_at: float) -> None:
+    """Connect to a Unix socket, also where its queue is full at first; raises OSError."""
+    while True:
+        try:
+            connection.connect(path)
+        except BlockingIOError:
+            if time.monotonic() >= ends_at:
+                raise TimeoutError from None
+            time.sleep(CONNECT_RETRY_DELAY)
+        else:
+            return
+
+
+def _read_line(connection: socket.socket, ends_at: float) -> bytes:
+    """Read up to the end of a line, or of the file; raises TimeoutError at ``ends_at``."""
+    data = bytearray()
+    while not data.endswith(b"\n") and len(data) < MAX_ANSWER:
+        left = ends_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+        piece = connection.recv(1 << 16)
+        if not piece:
+            break
+        data += piece
+    return bytes(data)
+
+
 def _parse_answer(path: str, line: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(line)
-    except ValueError:
+    if not line:
         raise ControlError(
             f"{path}: the agent closed the connection without an answer; see its log"
+        )
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ControlError(
+            f"{path}: what answers there is cut short, or is no agent; see the agent's log"
         ) from None
     if not isinstance(answer, dict):
-        raise ControlError(f"{path}: {answer}")
+        raise ControlError(f"{path}: what answers there is no agent of anycastd")
     if "error" in answer:
-        raise ControlError(f"{path}: {answer['error']}")
+        raise ControlError(f"{path}: {answer['error']}", denied=answer.get("denied") is True)
     return answer

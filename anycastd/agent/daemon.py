@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from anycastd.agent.http_server import HttpServer
 from anycastd.agent.inbox import Inbox
 from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient
 from anycastd.agent.memory_store import MemoryStore
+from anycastd.agent.peer_access import AccessPolicy
 from anycastd.agent.reload import Reloader, StartContext
 from anycastd.agent.supervisor import Supervisor
 from anycastd.decision.pipeline import LeaseView
@@ -126,10 +128,12 @@ class Daemon:
             self.watchers,
             self._problems,
         )
-        self.http_server = HttpServer(profile.web, answers.build_pages())
+        agents = [ip_network(region.agent.address) for region in profile.regions]
+        self.http_server = HttpServer(profile.web, answers.build_pages(), agents)
         self.control = ControlServer(
             socket_path(paths.directory),
             answers.build_handlers(self.reloader.answer_reload),
+            AccessPolicy(profile.admin_group),
             context.control_fd,
         )
 
@@ -234,11 +238,11 @@ class Daemon:
 
     def _problems(self) -> list[str]:
         """List what is wrong with the parts, for the status."""
-        parts = (self.lease_client, self.drains, self.memory_store, self.http_server)
-        problems = [problem for part in parts for problem in part.list_problems()]
+        stores = (self.lease_client, self.drains, self.memory_store)
+        found = [problem for part in stores for problem in part.list_problems()]
         for watcher in self.watchers.values():
-            problems += watcher.list_problems()
-        return problems
+            found += watcher.list_problems()
+        return [*found, *self.http_server.list_problems(), *self.control.list_problems()]
 
     def _on_lease(self, view: LeaseView) -> None:
         """Take a new state of the lease: what is acknowledged, and what a pass has to know."""

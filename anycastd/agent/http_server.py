@@ -1,128 +1,183 @@
 """Serve the status over HTTP, read-only: for the agents of other regions and for monitoring.
 
 Disabled unless the profile has ``web``.  Only GET, one answer per connection, with limits on time,
-size and number of connections.  Every client that can connect may read; no client can do more.
+size and number of connections.  ``web.allow`` says which addresses may connect, ``web.token_file``
+which secret they have to send.  No client can change anything.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
+import ipaddress
 import json
 import logging
-import time
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from anycastd.agent.connections import Connections
-from anycastd.profile.model import Endpoint
+from anycastd.agent.connections import Bounds, Connection, Connections
+from anycastd.agent.json_cache import JsonCache
+from anycastd.profile.model import Network
+from anycastd.profile.regions import Web
+from anycastd.system.secret_file import SecretFileError, read_secret
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 5.0
-"""Seconds that a connection may last, request and answer together."""
-MAX_CONNECTIONS = 16
-"""Simultaneous connections that are served; so many more are answered with 503, others closed."""
+HEAD_TIMEOUT = 1.0
+"""Seconds that a client has to send the head of its request."""
+ANSWER_TIMEOUT = 4.0
+"""Seconds that it then has to take the answer."""
+BOUNDS = Bounds(connections=32, per_peer=16, reserve=64)
+"""Simultaneous connections, in all and from each address (of IPv6: from each /64)."""
+BACKLOG = 128
+"""Connections that wait to be accepted; the kernel refuses the next one."""
 MAX_HEAD = 8192
 """Bytes of a request's head."""
 RETRY_DELAY = 2.0
 """Seconds between two attempts to listen: the address may be configured after the agent starts."""
+IPV6_CLIENT = 64
+"""Length of the prefix that one client of IPv6 has at least (RFC 6177)."""
 _REASONS = {
     200: "OK",
     400: "Bad Request",
+    401: "Unauthorized",
     404: "Not Found",
     405: "Method Not Allowed",
-    503: "Service Unavailable",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: ``compute`` builds its JSON; an answer is reused for ``max_age`` seconds.
+    """One page: its JSON, which is reused for ``max_age`` seconds at least.
 
     Without that a client with many requests could keep the agent from its work.
     """
 
-    compute: Callable[[], Mapping[str, Any]]
+    json: JsonCache
     max_age: float
 
 
 class HttpServer:
-    """A server that answers HTTP GET requests (RFC 9110, RFC 9112) on ``listen`` (None: disabled).
+    """A server that answers HTTP GET requests (RFC 9110, RFC 9112) as ``web`` says (None: not).
 
-    ``pages`` maps path -> page.
+    ``pages`` maps path -> page.  ``regions`` are the networks of the other regions' agents, which
+    are always allowed.
     """
 
-    def __init__(self, listen: Endpoint | None, pages: Mapping[str, Page]) -> None:
-        self._listen = listen
+    def __init__(
+        self, web: Web | None, pages: Mapping[str, Page], regions: Iterable[Network] = ()
+    ) -> None:
+        self._web = web
         self._pages = pages
+        self._allowed: tuple[Network, ...] | None = None
+        if web is not None and web.allow is not None:
+            self._allowed = (*web.allow, *regions)
+        self._token: bytes | None = None
         self._problem = ""
-        self._cache: dict[str, tuple[float, bytes]] = {}
-        self._connections = Connections(self._serve, 2 * MAX_CONNECTIONS)
+        self._connections = Connections("web", self._serve, self._identify, BOUNDS)
 
     async def run(self) -> None:
         """Listen and answer until cancelled.
 
-        Where it cannot listen, it tries again each ``RETRY_DELAY`` seconds.
+        Where it cannot listen, or has no token, it tries again each ``RETRY_DELAY`` seconds.
         """
-        if self._listen is None:
+        if self._web is None:
             await asyncio.Event().wait()
             return
-        while True:
-            try:
-                server = await asyncio.start_server(
-                    self._connections.accept,
-                    str(self._listen.address),
-                    self._listen.port,
-                    limit=MAX_HEAD,
-                )
-            except OSError as error:
-                problem = f"web: cannot listen on {self._listen}: {error.strerror or error}"
-                if problem != self._problem:
-                    log.warning("%s", problem)
-                self._problem = problem
-                await asyncio.sleep(RETRY_DELAY)
-                continue
-            self._problem = ""
-            try:
-                await asyncio.Event().wait()
-            finally:
-                server.close()
-                await self._connections.close()
+        while not self._start(self._web):  # noqa: ASYNC110 - nothing tells when it is possible
+            await asyncio.sleep(RETRY_DELAY)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self._connections.close()
 
     def list_problems(self) -> tuple[str, ...]:
-        """List the problems, for the status: why the server cannot listen; empty if it can."""
-        return (self._problem,) if self._problem else ()
+        """List the problems, for the status: one sentence each; empty if all is well."""
+        own = (self._problem,) if self._problem else ()
+        return (*own, *self._connections.list_problems())
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.timeout(TIMEOUT):
-            if len(self._connections) > MAX_CONNECTIONS:
-                code, body = 503, _error("too many connections; try again later")
-            else:
-                code, body = self._answer(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(_head(code, len(body)) + body)
-            await writer.drain()
-            # A close with unread input resets the connection, and the answer is lost with it.
-            writer.write_eof()
-            while await reader.read(MAX_HEAD):
-                pass
+    def _start(self, web: Web) -> bool:
+        """Read the token and listen; tell whether that was possible."""
+        before, self._problem = self._problem, ""
+        try:
+            if web.token_file is not None:
+                self._token = read_secret(web.token_file).encode("ascii")
+            address = (str(web.listen.address), web.listen.port)
+            family = socket.AF_INET6 if web.listen.address.version == 6 else socket.AF_INET  # noqa: PLR2004
+            self._connections.listen(socket.create_server(address, family=family, backlog=BACKLOG))
+        except SecretFileError as error:
+            self._problem = f"web: does not answer: {error}"
+        except OSError as error:
+            self._problem = f"web: cannot listen on {web.listen}: {error.strerror or error}"
+        if self._problem and self._problem != before:
+            log.warning("%s", self._problem)
+        return not self._problem
 
-    def _answer(self, head: bytes) -> tuple[int, bytes]:
-        request_line = head.split(b"\r\n")[0].decode("latin-1").split(" ")
-        # RFC 9112, section 3: method, target, version.
-        if len(request_line) != 3 or not request_line[2].startswith("HTTP/1."):  # noqa: PLR2004
+    def _identify(self, connection: socket.socket) -> str | None:
+        """Return the address of a client, for IPv6 its network; None: it is not allowed."""
+        address = ipaddress.ip_address(connection.getpeername()[0].partition("%")[0])
+        if self._allowed is not None and not any(address in each for each in self._allowed):
+            return None
+        if isinstance(address, ipaddress.IPv4Address):
+            return str(address)
+        return str(ipaddress.IPv6Network((address, IPV6_CLIENT), strict=False))
+
+    async def _serve(self, connection: Connection) -> None:
+        async with asyncio.timeout(HEAD_TIMEOUT):
+            try:
+                head = await connection.read_until(b"\r\n\r\n", MAX_HEAD)
+            except ValueError:
+                head = b""
+        code, body = self._answer(head)
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            await connection.send(_head(code, len(body)) + body)
+            await connection.finish()
+
+    def _answer(self, data: bytes) -> tuple[int, bytes]:
+        request = _parse_head(data)
+        if request is None:
             return 400, _error("ask like: GET /status HTTP/1.1")
-        if request_line[0] != "GET":
+        method, target, credentials = request
+        if self._token is not None and not _is_token(credentials, self._token):
+            return 401, _error("send the token of this region: Authorization: Bearer TOKEN")
+        if method != "GET":
             return 405, _error("only GET is answered here")
-        path, now = request_line[1].partition("?")[0], time.monotonic()
-        page = self._pages.get(path)
+        page = self._pages.get(target.partition("?")[0])
         if page is None:
             return 404, _error(f"there is: {', '.join(sorted(self._pages))}")
-        computed_at, body = self._cache.get(path, (-page.max_age, b""))
-        if now - computed_at >= page.max_age or not body:
-            body = json.dumps(page.compute()).encode() + b"\n"
-            self._cache[path] = (now, body)
-        return 200, body
+        return 200, page.json.read(page.max_age) + b"\n"
+
+
+def _parse_head(data: bytes) -> tuple[str, str, str] | None:
+    """Parse the head of a request (RFC 9112): method, target, and its one Authorization.
+
+    None for anything else than a head: also for one with two lengths, which two programs could
+    read in two ways (section 6.3), or with a folded line (section 5.2).
+    """
+    head, blank, _ = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    words = first.split(" ")
+    if not blank or len(words) != 3 or words[2] not in ("HTTP/1.0", "HTTP/1.1"):  # noqa: PLR2004
+        return None
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name or not name.isascii() or any(c <= " " for c in name):
+            return None
+        if name.lower() in fields and name.lower() in ("authorization", "content-length", "host"):
+            return None
+        fields[name.lower()] = value.strip(" \t")
+    if "content-length" in fields and "transfer-encoding" in fields:
+        return None
+    return words[0], words[1], fields.get("authorization", "")
+
+
+def _is_token(credentials: str, token: bytes) -> bool:
+    """Tell whether credentials are a bearer token (RFC 6750), in constant time."""
+    scheme, _, given = credentials.partition(" ")
+    same = hmac.compare_digest(given.strip(" ").encode("latin-1", "replace"), token)
+    return same and scheme.lower() == "bearer"
 
 
 def _error(text: str) -> bytes:
@@ -130,12 +185,13 @@ def _error(text: str) -> bytes:
 
 
 def _head(code: int, length: int) -> bytes:
+    more = {405: ["Allow: GET"], 401: ['WWW-Authenticate: Bearer realm="anycastd"']}
     lines = (
         f"HTTP/1.1 {code} {_REASONS[code]}",
         "Content-Type: application/json",
         f"Content-Length: {length}",
         "Cache-Control: no-store",
-        *(["Allow: GET"] if code == 405 else []),  # noqa: PLR2004 - RFC 9110, 15.5.6
+        *more.get(code, []),
         "Connection: close",
     )
     return "\r\n".join((*lines, "", "")).encode()

@@ -9,9 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from anycastd.decision.region_report import REPORT_PATH, RegionReport, parse_region_report
-from anycastd.profile.model import Endpoint, Profile
+from anycastd.decision.region_report import (
+    REPORT_PATH,
+    RegionReport,
+    clean_text,
+    parse_region_report,
+)
+from anycastd.profile.model import Profile
+from anycastd.profile.regions import Region
 from anycastd.system.clock import OwnTime
+from anycastd.system.secret_file import SecretFileError, read_secret
 
 TIMEOUT = 2.0
 """Seconds for one request with its whole answer."""
@@ -32,41 +39,48 @@ class RegionClient:
         Returns region name -> report, stamped with the own time of the request.  Where a region
         gave none, ``RegionReport.detail`` says why; no error is raised.
         """
-        reports = await asyncio.gather(
-            *(self._fetch_report(region.name, region.agent) for region in self._regions)
-        )
+        reports = await asyncio.gather(*(self._fetch_report(region) for region in self._regions))
         names = (region.name for region in self._regions)
         return dict(zip(names, reports, strict=True))
 
-    async def _fetch_report(self, region: str, agent: Endpoint) -> RegionReport:
-        requested_at = self._clock.now()
+    async def _fetch_report(self, region: Region) -> RegionReport:
+        requested_at, agent = self._clock.now(), region.agent
         try:
             async with asyncio.timeout(TIMEOUT):
-                body = await _get(agent)
+                body = await _get(region)
         except TimeoutError:
             return RegionReport(requested_at, detail=f"does not answer at {agent}")
+        except SecretFileError as error:
+            return RegionReport(requested_at, detail=f"cannot be asked at {agent}: {error}")
         except (OSError, ValueError, asyncio.IncompleteReadError) as error:
             text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             return RegionReport(requested_at, detail=f"cannot be asked at {agent}: {text.lower()}")
-        return parse_region_report(body, region, requested_at)
+        return parse_region_report(body, region.name, requested_at)
 
 
-async def _get(agent: Endpoint) -> str:
-    """Send one GET and read the body; raises OSError, or ValueError for any other answer."""
+async def _get(region: Region) -> str:
+    """Send one GET and read the body.
+
+    Raises OSError, SecretFileError (the token), or ValueError for any other answer.
+    """
+    agent = region.agent
+    lines = [f"GET {REPORT_PATH} HTTP/1.1", f"Host: {agent}", "Connection: close"]
+    if region.token_file is not None:
+        lines.append(f"Authorization: Bearer {read_secret(region.token_file)}")
     reader, writer = await asyncio.open_connection(str(agent.address), agent.port)
     try:
-        request = f"GET {REPORT_PATH} HTTP/1.1\r\nHost: {agent}\r\nConnection: close\r\n\r\n"
-        writer.write(request.encode())
-        data = b""
+        writer.write("\r\n".join((*lines, "", "")).encode("ascii"))
+        data = bytearray()
         while piece := await reader.read(65536):
             data += piece
             if len(data) > MAX_ANSWER:
                 raise ValueError("the answer is too long")
     finally:
         writer.close()
-    head, blank, body = data.partition(b"\r\n\r\n")
+    head, blank, body = bytes(data).partition(b"\r\n\r\n")
     status_line = head.split(b"\r\n")[0].split()
     if not blank or status_line[1:2] != [b"200"]:
-        status = b" ".join(status_line[1:]).decode("latin-1")[:60] or "nothing"
-        raise ValueError(f"it says {status}")
+        said = clean_text(b" ".join(status_line[1:]).decode("latin-1")[:60], "nothing")
+        wants = ", so it wants a token: regions, token_file" if status_line[1:2] == [b"401"] else ""
+        raise ValueError(f"it says {said}{wants}")
     return body.decode("utf-8", "replace")

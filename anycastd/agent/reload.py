@@ -144,11 +144,12 @@ class Reloader:
         else:
             self._task = asyncio.create_task(self._reload_quietly())
 
-    async def answer_reload(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer `anycastd reload`.
+    async def answer_reload(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer `anycastd reload`; ``by`` is who asks.
 
         Returns ``accepted`` with ``said``, the warnings; or ``refused``, all problems, a line each.
         """
+        log.info("%s asks for a reload", arguments.get("by"))
         try:
             successor = await self._validate_successor()
         except ReloadRefusedError as refusal:

@@ -11,6 +11,11 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from anycastd.profile.model import Profile
+from anycastd.system.printable import make_printable
+
+VERSION = 1
+"""Version of the format; keys are only ever added."""
 REPORT_PATH = "/serving"
 """Path of the report on an agent's HTTP server."""
 REPORT_MAX_AGE = 0.2
@@ -44,18 +49,20 @@ class RegionReport:
     detail: str = ""
 
 
-def build_region_report(status: Mapping[str, Any], draining: Container[str]) -> dict[str, Any]:
-    """Build the report of this region, as JSON values, from the status as JSON values.
+def build_region_report(
+    profile: Profile, serving: Mapping[str, bool], draining: Container[str]
+) -> dict[str, Any]:
+    """Build the report of this region, as JSON values.
 
-    ``draining``: the names of the services that a drain covers now.  Raises KeyError where
-    ``status`` is not a complete status.
+    ``serving``: service name -> whether it is served.  ``draining``: the names of the services that
+    a drain covers now.
     """
     return {
-        "v": status["v"],
-        "region": status["region"],
+        "v": VERSION,
+        "region": profile.region,
         "vips": {
-            service["vip"]: {"serves": service["serves"], "draining": name in draining}
-            for name, service in status["services"].items()
+            profile.services[name].prefix: {"serves": serves, "draining": name in draining}
+            for name, serves in serving.items()
         },
     }
 
@@ -85,5 +92,6 @@ def clean_text(text: object, default: str = "") -> str:
 
     ``default`` is returned if ``text`` is empty.
     """
-    line = " ".join(str(text or "").split()) or default
-    return "".join(each if each.isprintable() else "?" for each in line)[:MAX_TEXT]
+    # Cut before it is split: a text may be as long as its source likes.
+    line = " ".join(str(text or "")[: 4 * MAX_TEXT].split()) or default
+    return make_printable(line, MAX_TEXT)

@@ -1,8 +1,9 @@
 """What the operator wants: YAML text -> Profile, and who wins at the far router.
 
-Pure (with yaml and jsonschema); the folders below ``cli`` import ``model`` alone; but
-``speaker/rewrite`` reads a profile, too.
+Pure (with yaml and jsonschema); the folders below ``cli`` import ``model`` and ``regions`` alone;
+but ``speaker/rewrite`` reads a profile, too.
 
+    regions        the values about other regions and HTTP: Endpoint, Region, Web
     model          the values: Profile, Neighbor, Service, rules; what all other folders import
     yaml_reader    YAML text -> plain values with the line of each
     schema_errors  what jsonschema found, described

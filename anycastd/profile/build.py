@@ -29,13 +29,13 @@ from anycastd.profile.model import (
     Neighbor,
     Platform,
     Profile,
-    Region,
     ReturnTimers,
     SelfTest,
     Service,
     Standby,
     Threshold,
 )
+from anycastd.profile.regions import Region, Web
 
 
 @functools.cache
@@ -90,9 +90,17 @@ def build_profile(doc: Document) -> Profile:
             for name, each in tree["services"].items()
         },
         drain=DrainTimes(**tree["drain"]),
-        regions=tuple(Region(each["name"], each["agent"]) for each in tree["regions"]),
-        web=tree["web"]["listen"] if "web" in tree else None,
+        regions=tuple(
+            Region(each["name"], each["agent"], each.get("token_file")) for each in tree["regions"]
+        ),
+        web=_build_web(tree["web"]) if "web" in tree else None,
+        admin_group=tree["control"]["admin_group"] if "control" in tree else None,
     )
+
+
+def _build_web(each: Mapping[str, Any]) -> Web:
+    allow = each.get("allow")
+    return Web(each["listen"], each.get("token_file"), None if allow is None else tuple(allow))
 
 
 def _build_bfd(each: Mapping[str, Any] | None) -> Bfd | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from anycastd.profile.document import Problem
 from anycastd.profile.model import Profile
+from anycastd.profile.regions import Endpoint
 from anycastd.profile.yaml_reader import Path, find_line, format_key
 
 _Lines = Mapping[str, Mapping[Path, int]]
@@ -38,8 +39,8 @@ def _get_local_address(profile: Profile) -> str:
 
 
 def _get_listen(profile: Profile) -> str:
-    listen = profile.web
-    return "" if listen is None or listen.address.is_unspecified else str(listen)
+    web = profile.web
+    return "" if web is None or web.listen.address.is_unspecified else str(web.listen)
 
 
 _SHARED: tuple[tuple[Path, Callable[[Profile], str]], ...] = (
@@ -71,7 +72,7 @@ def _compare_region_lists(profiles: _Regions, lines: _Lines) -> Iterator[Problem
     listed = [(file, profile) for file, profile in profiles if profile.regions]
     for file, profile in listed[1:]:
         first_file, first = listed[0]
-        if profile.regions != first.regions:
+        if _list_agents(profile) != _list_agents(first):
             names = ", ".join(region.name for region in first.regions)
             same = names == ", ".join(region.name for region in profile.regions)
             what = "the agents of regions" if same else "the regions or their order"
@@ -82,3 +83,8 @@ def _compare_region_lists(profiles: _Regions, lines: _Lines) -> Iterator[Problem
             )
             line = find_line(lines.get(file, {}), path)
             yield Problem(file, line, format_key(path), message, remedy, warning=True)
+
+
+def _list_agents(profile: Profile) -> list[tuple[str, Endpoint]]:
+    """List the regions without their token files, whose paths may differ."""
+    return [(region.name, region.agent) for region in profile.regions]

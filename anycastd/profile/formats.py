@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from anycastd.profile.document import Format, FormatError
-from anycastd.profile.model import Address, Endpoint, Network
+from anycastd.profile.model import Address, Network
+from anycastd.profile.regions import Endpoint
 from anycastd.profile.yaml_reader import quote_value
 
 NEXT_HOP_SELF = "self"

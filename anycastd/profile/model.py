@@ -13,6 +13,8 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
+from anycastd.profile.regions import Region, Web
+
 Address = IPv4Address | IPv6Address
 """An IP address."""
 Network = IPv4Network | IPv6Network
@@ -20,18 +22,6 @@ Network = IPv4Network | IPv6Network
 
 IPV6 = 6
 """``version`` of IPv6 addresses and networks in ``ipaddress``."""
-
-
-class Endpoint(NamedTuple):
-    """An IP address and a TCP port; ``str()`` puts an IPv6 address in brackets."""
-
-    address: Address
-    port: int
-
-    def __str__(self) -> str:
-        """Return ``ADDRESS:PORT`` as it is written in a profile."""
-        whole = f"[{self.address}]" if isinstance(self.address, IPv6Address) else self.address
-        return f"{whole}:{self.port}"
 
 
 class Platform(Enum):
@@ -362,21 +352,14 @@ class DrainTimes:
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
-    """A region: its name, and the endpoint at which its agent answers by HTTP."""
-
-    name: str
-    agent: Endpoint
-
-
-@dataclass(frozen=True, slots=True)
 class Profile:
     """A whole profile.
 
     ``networks`` are the prefixes of the VNet or VPC.  ``ttl`` is the duration of the lease in
     seconds.  ``haproxy``: name -> Instance.  ``services``: name -> Service.  ``regions`` has all
     regions including this one, most important first.  ``web`` is where the agent answers by HTTP
-    (None: nowhere).
+    (None: nowhere).  ``admin_group`` is the group whose members may drain, return and reload (None:
+    every user who can connect to the control socket).
     """
 
     region: str
@@ -388,7 +371,8 @@ class Profile:
     services: Mapping[str, Service]
     drain: DrainTimes
     regions: tuple[Region, ...] = ()
-    web: Endpoint | None = None
+    web: Web | None = None
+    admin_group: str | None = None
 
     def __hash__(self) -> int:
         """Return the hash of the region: a dictionary has no hash."""

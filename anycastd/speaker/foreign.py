@@ -10,7 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
+
+from anycastd.system.printable import make_printable
+
+_MAX_READ = 4096  # bytes: a command line may have megabytes, and is whatever its user likes
+_MAX_SHOWN = 80  # characters
 
 
 def find_foreign_exabgps() -> list[str]:
@@ -31,9 +35,10 @@ def _find_processes() -> Iterator[tuple[int, str]]:
         if not name.isdecimal():
             continue
         with contextlib.suppress(OSError):  # it has ended meanwhile, or is hidden from this user
-            command = Path("/proc", name, "cmdline").read_bytes().decode(errors="replace")
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                command = file.read(_MAX_READ).decode(errors="replace")
             if _is_exabgp(command.split("\0")[:-1]) and _namespace(name, here) == here:
-                yield int(name), command.replace("\0", " ").strip()[:80]
+                yield int(name), make_printable(command.replace("\0", " ").strip(), _MAX_SHOWN)
 
 
 def _namespace(pid: str, default: str) -> str:

@@ -11,4 +11,5 @@ I/O:
     systemd       what systemd is told of a service
     atomic_file   replaces a file at once
     regular_file  reads a file that may be a FIFO, a device, or without an end
+    secret_file   a secret that only its owner can change
 """

@@ -11,19 +11,19 @@ from anycastd.bgp.session import Session
 from anycastd.decision.drains import DrainEffect
 from anycastd.decision.pipeline import Inputs, PassResult
 from anycastd.decision.policy import Decision
-from anycastd.decision.routes import build_wanted_path, build_wanted_routes, count_prepends
+from anycastd.decision.routes import build_wanted_path, count_prepends
 from anycastd.decision.sessions import is_family_negotiated
 from anycastd.evidence.finding import Finding, Truth
 from anycastd.evidence.haproxy.servers import Server
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
-from anycastd.lease.messages import NeighborReport, Report
+from anycastd.lease.messages import Report
 from anycastd.profile.model import Profile, Service
+from anycastd.views.announcement import build_announcements, is_serving
 from anycastd.views.drain_progress import count_open_sessions, describe_drain, is_drained
 from anycastd.views.problems import describe_evidence, describe_sessions, describe_troubles
 from anycastd.views.reason_view import view_timed_reason
 from anycastd.views.status_values import (
     VERSION,
-    Announcement,
     HaproxyStatus,
     LeaseStatus,
     NeighborStatus,
@@ -115,19 +115,9 @@ def _service(
 ) -> ServiceStatus:
     level = decision.level
     path = build_wanted_path(profile, service, level)
-    leaving = (service.name,) if evidence.drain_effects else ()
-    wanted = {
-        route.neighbor: route for route in build_wanted_routes(profile, [(service, level)], leaving)
-    }
-    neighbors = {}
-    for neighbor in profile.bgp.neighbors:
-        address = str(neighbor.address)
-        neighbors[address] = _announcement(
-            wanted.get(address),
-            evidence.leased.get((address, service.prefix)),
-            None if evidence.report is None else evidence.report.neighbors.get(address),
-            name_family(service.prefix),
-        )
+    neighbors = build_announcements(
+        profile, decision, evidence.leased, evidence.report, leaving=bool(evidence.drain_effects)
+    )
     in_sync = all(announcement.in_sync for announcement in neighbors.values())
     sessions = count_open_sessions(service, evidence.haproxy)
     caps = sorted(decision.caps, key=lambda cap: cap.level)
@@ -144,31 +134,11 @@ def _service(
         waits=tuple(view_timed_reason(cap.reason, cap.detail, cap.ends_at, now) for cap in caps),
         rules=tuple(_rule(finding) for finding in decision.verdict.findings),
         neighbors=neighbors,
-        serves=path is not None
-        and decision.verdict.serve.truth is not Truth.FALSE
-        and any(each.in_sync and each.wanted is not None for each in neighbors.values()),
+        serves=is_serving(decision, path, neighbors),
         sessions=sessions,
         drains=tuple(describe_drain(effect, now) for effect in evidence.drain_effects),
         safe=in_sync and is_drained(profile, service, evidence.drain_effects, sessions, now),
         prepends_steer=service.prepends_steer,
-    )
-
-
-def _announcement(
-    wanted: Route | None, leased: Route | None, peer: NeighborReport | None, family: str
-) -> Announcement:
-    session = Session.UNKNOWN if peer is None else peer.session
-    rib = "unread" if peer is None else peer.rib
-    confirmed = wanted == leased and peer is not None and peer.unconfirmed == 0
-    negotiated = is_family_negotiated(peer, family)
-    carried = session is Session.UP and negotiated is not False
-    return Announcement(
-        wanted=None if wanted is None else wanted.as_path,
-        acknowledged=None if leased is None or (peer and peer.unconfirmed) else leased.as_path,
-        rib=rib,
-        session=session.value,
-        in_sync=confirmed and rib != "differs" and (wanted is None or carried),
-        negotiated=negotiated,
     )
 
 

@@ -71,7 +71,7 @@ def check_web(doc: Document) -> Iterator[Problem]:
     A token or a list of allowed clients is reason enough not to warn.
     """
     listen = doc.get("web", "listen")
-    if listen is None or any(doc.get("web", key) for key in _WEB_GUARDS):
+    if listen is None or any(doc.get("web", key) is not None for key in _WEB_GUARDS):
         return
     address = listen.address
     if address.is_unspecified:

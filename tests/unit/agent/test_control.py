@@ -14,6 +14,7 @@ import pytest
 
 from anycastd.agent.control_client import ControlError, ask_agent, socket_path
 from anycastd.agent.control_server import Answer, Arguments, ControlServer
+from anycastd.agent.peer_access import AccessPolicy
 
 
 def run_with_server(directory: Path, question: Callable[[], Any]) -> Any:
@@ -23,7 +24,7 @@ def run_with_server(directory: Path, question: Callable[[], Any]) -> Any:
         return {"v": 1, "fine": True}
 
     async def scene() -> Any:
-        control = ControlServer(socket_path(str(directory)), {"status": status})
+        control = ControlServer(socket_path(str(directory)), {"status": status}, AccessPolicy())
         await control.start()
         try:
             return await asyncio.to_thread(question)
@@ -95,7 +96,7 @@ def test_a_second_agent_is_refused(tmp_path: Path) -> None:
     """One agent per directory; the socket of a dead agent is replaced."""
 
     async def second() -> None:
-        await ControlServer(socket_path(str(tmp_path)), {}).start()
+        await ControlServer(socket_path(str(tmp_path)), {}, AccessPolicy()).start()
 
     with pytest.raises(ControlError, match="another agent answers there"):
         run_with_server(tmp_path, lambda: asyncio.run(second()))
@@ -115,7 +116,7 @@ def test_a_connection_that_comes_as_the_agent_ends_is_closed(tmp_path: Path, tur
     """The connection is closed, and not left to the garbage collector."""
 
     async def scene() -> bytes:
-        control = ControlServer(socket_path(str(tmp_path)), {})
+        control = ControlServer(socket_path(str(tmp_path)), {}, AccessPolicy())
         await control.start()
         with socket.socket(socket.AF_UNIX) as late:
             late.settimeout(5)

@@ -113,7 +113,7 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "platform: plain\nzzz: []",
             (
                 "3: zzz: there is no such key in a profile; "
-                "write region, platform, networks, lease, bgp, drain, regions, web, "
+                "write region, platform, networks, lease, bgp, drain, regions, web, control, "
                 "haproxy or services, or remove it"
             ),
         ),
@@ -122,7 +122,7 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "platform: plain\n<<: {}",
             (
                 "3: <<: there is no such key in a profile; "
-                "write region, platform, networks, lease, bgp, drain, regions, web, "
+                "write region, platform, networks, lease, bgp, drain, regions, web, control, "
                 "haproxy or services, or remove it"
             ),
         ),

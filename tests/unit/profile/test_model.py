@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 import profile_reference
 from anycastd.evidence.haproxy.conditions import describe_condition
-from anycastd.profile import build, model
+from anycastd.profile import build, model, regions
 from anycastd.profile.model import (
     AllOf,
     AnyOf,
@@ -276,10 +276,11 @@ def test_defaults_and_examples_are_valid() -> None:
 
 # Dataclass, place in the schema, keys with another name than the field, fields without a key.
 PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
-    (model.Profile, "", {"lease": "ttl"}, set()),
+    (model.Profile, "", {"lease": "ttl", "control": "admin_group"}, set()),
     (model.Bgp, "bgp.", {}, set()),
     (model.DrainTimes, "drain.", {}, set()),
-    (model.Region, "region:", {}, set()),
+    (regions.Region, "region:", {}, set()),
+    (regions.Web, "web.", {}, set()),
     (model.Neighbor, "neighbor:", {}, set()),
     (model.Instance, "instance:", {}, {"name"}),
     (model.Service, "service:", {"return": "return_timers"}, {"name", "prepends_steer"}),

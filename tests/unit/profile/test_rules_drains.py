@@ -154,6 +154,6 @@ def test_the_other_regions_ask_where_it_listens() -> None:
     other = ONE.replace("9480", "9481")
     (line,) = list_azure_problems([insert_regions(other, TWO)])
     assert line == (
-        "warning p.yaml:14: regions[0].agent: the other regions ask at 10.0.2.10:9481, and web.listen is "
-        "10.0.2.10:9480; write the same port in both"
+        "warning p.yaml:14: regions[0].agent: the other regions ask at 10.0.2.10:9481, and "
+        "web.listen is 10.0.2.10:9480; write the same port in both"
     )

@@ -1,0 +1,58 @@
+"""Encode JSON, and reuse an encoded value for a moment, so that questions cost a bounded share."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+
+MAX_SHARE = 0.2
+"""Share of its time that the agent may spend on most values, however often they are asked for."""
+
+
+class JsonCache:
+    """An encoded JSON value; ``build`` builds it anew where the last one is too old.
+
+    ``max_share`` is the share of its time that the agent may spend on this value.  Ages are of the
+    monotonic clock, not of own time.
+    """
+
+    def __init__(self, build: Callable[[], object], max_share: float = MAX_SHARE) -> None:
+        self._build = build
+        self._max_share = max_share
+        self._body = b""
+        self._built_at = self._cost = 0.0
+
+    def read(self, max_age: float) -> bytes:
+        """Return the value as JSON: built within ``max_age`` seconds, or earlier if it costs much.
+
+        A value whose building takes C seconds is used for C / ``max_share`` seconds at least.
+        """
+        began_at = time.monotonic()
+        age = began_at - self._built_at
+        if not self._body or age >= max(max_age, self._cost / self._max_share):
+            self._body = encode_json(self._build())
+            self._built_at = began_at
+            self._cost = time.monotonic() - began_at
+        return self._body
+
+    def clear(self) -> None:
+        """Forget the value, because something was changed."""
+        self._body = b""
+
+
+def encode_json(value: object) -> bytes:
+    """Encode a value as JSON (RFC 8259) in ASCII; numbers that JSON lacks become null."""
+    try:
+        return json.dumps(value, allow_nan=False).encode("ascii")
+    except ValueError:
+        return json.dumps(_replace_infinite(value)).encode("ascii")
+
+
+def _replace_infinite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _replace_infinite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replace_infinite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
