@@ -181,7 +181,8 @@ class Reloader:
         if drains:
             environment[UNSAVED_DRAINS] = drains
         sys.stdout.flush()
-        sys.stderr.flush()
+        for handler in logging.getLogger().handlers:
+            handler.flush()
         command_line = self.context.command_line
         os.execve(command_line[0], command_line, environment)  # noqa: S606 - our own command line
 

@@ -14,12 +14,20 @@ def print_error(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def log_to_stderr() -> None:
-    """Log to standard error, with the wall time on a terminal only: a journal adds its own."""
+def log_to_stderr(*, wait: bool = True) -> None:
+    """Log to standard error, with the wall time on a terminal only: a journal adds its own.
+
+    ``wait``: a line is written when the call that logs it returns.  Without it nothing ever waits
+    for the reader of the log, and what is not read is dropped and counted.
+    """
     import logging  # noqa: PLC0415 - most commands log nothing, and are to start fast
 
+    from anycastd.system.log_queue import QueuedLogHandler  # noqa: PLC0415 - likewise
+
     stamp = "%(asctime)s " if sys.stderr.isatty() else ""
-    logging.basicConfig(level=logging.INFO, format=f"{stamp}anycastd: %(message)s")
+    handlers = None if wait else [QueuedLogHandler()]
+    style = f"{stamp}anycastd: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=style, handlers=handlers)
 
 
 def format_table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str]:

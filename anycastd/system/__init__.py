@@ -10,6 +10,7 @@ I/O:
     ticker        ticks own time in an asyncio loop
     systemd       what systemd is told of a service
     atomic_file   replaces a file at once
+    log_queue     a log that nobody reads never blocks the process
     regular_file  reads a file that may be a FIFO, a device, or without an end
     secret_file   a secret that only its owner can change
 """

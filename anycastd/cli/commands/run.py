@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import logging
 import os
 
 from anycastd.agent import daemon, reload
 from anycastd.agent.control_client import ControlError
 from anycastd.agent.supervisor import SpeakerEndedError, Supervisor
 from anycastd.cli.arguments import add_directory, add_profile
-from anycastd.cli.output import log_to_stderr, print_error
+from anycastd.cli.output import log_to_stderr
 from anycastd.cli.profile_file import read_text, validate_text
 from anycastd.evidence.vip.loopback import NoPrivilegeError
 from anycastd.profile.model import Profile
-from anycastd.system.exit_codes import DONE, EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
+from anycastd.system.exit_codes import DONE, EX_CONFIG, EX_NOPERM, EX_SOFTWARE, EX_UNAVAILABLE
+
+log = logging.getLogger(__name__)
 
 STATE = "/var/lib/anycastd"
 """Directory of the files that outlive the agent, where systemd names none."""
@@ -57,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
     """
     if not args.validate:
         reload.block_signals()  # until the agent can act on them
-    log_to_stderr()
+    log_to_stderr(wait=args.validate)
     context = reload.read_start_context(args.profile)
     text = context.profile_text if context.is_successor else read_text(args.profile)
     profile = None if text is None else validate_text(text, args.profile)
@@ -81,16 +84,21 @@ def _run(
     try:
         paths = daemon.AgentPaths(lease, args.directory, args.state)
         asyncio.run(daemon.Daemon(profile, text, context, paths, speaker).run())
+    # Logged, not printed: nobody may read it, and then the agent must end nevertheless.
     except NoPrivilegeError as error:
-        print_error(f"anycastd: {error.strerror}")
+        log.critical("%s", error.strerror)
         return EX_NOPERM
     except SpeakerEndedError as error:
-        print_error(f"anycastd: {error}")
+        log.critical("%s", error)
         return error.code
     except (ControlError, daemon.LostError) as error:
-        print_error(f"anycastd: {error}")
+        log.critical("%s", error)
         return EX_UNAVAILABLE
     except OSError as error:
-        print_error(f"anycastd: {args.directory}: {error.strerror}; choose a writable --directory")
+        text = "%s: %s; choose a writable --directory"
+        log.critical(text, args.directory, error.strerror)
         return EX_NOPERM if isinstance(error, PermissionError) else EX_UNAVAILABLE
+    except Exception:
+        log.critical("a bug in anycastd; please report it with these lines", exc_info=True)
+        return EX_SOFTWARE
     return DONE

@@ -16,7 +16,10 @@ so and exits with 69.  Standard library and exabgp only, so that it starts where
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import select
 import sys
 
 from anycastd.speaker.exabgp.contract import PARENT_VARIABLE
@@ -36,6 +39,36 @@ PATCHES = (
 PATCHES_4 = (*session.PATCHES_4, *reload.PATCHES_4)
 """Patches for 4.x only; they are applied after the others."""
 _LOG_LEVEL = "exabgp_log_level"
+
+
+class DroppingStream(io.TextIOBase):
+    """Standard error of ExaBGP: text that nobody reads is dropped and counted, never waited for.
+
+    ExaBGP has one thread, and one that waits for the reader of its log is killed as one that hangs.
+    """
+
+    def __init__(self) -> None:
+        self._dropped = 0
+
+    def write(self, text: str) -> int:
+        """Write ``text`` where that does not wait; returns its length in any case."""
+        data = text.encode("utf-8", "backslashreplace")
+        if self._dropped:
+            data = f"[{self._dropped} pieces of this log were dropped]\n".encode() + data
+        for start in range(0, len(data), select.PIPE_BUF):
+            if not self._write_piece(data[start : start + select.PIPE_BUF]):
+                self._dropped += 1
+                return len(text)
+        self._dropped = 0
+        return len(text)
+
+    def _write_piece(self, piece: bytes) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            # The descriptor is shared with the lease process, so it is polled.
+            if select.select([], [2], [], 0)[1]:
+                os.write(2, piece)
+                return True
+        return False
 
 
 def apply_patches() -> str:
@@ -78,7 +111,8 @@ def main(arguments: list[str]) -> int:
         from anycastd.system.parent_death import die_with_parent  # noqa: PLC0415
 
         die_with_parent(int(parent))
-    sys.stdout = sys.stderr  # 4.2 logs to stdout when it is told to log to stderr
+    # 4.2 logs to stdout when it is told to log to stderr.
+    sys.stdout = sys.stderr = DroppingStream()
     (conf,) = arguments
     # Named, so that neither version reads /etc/exabgp/exabgp.env.  5.0 looks here, 4.2 at --env.
     settings = os.environ.setdefault("EXABGP_ENVFILE", "/dev/null")

@@ -1,0 +1,115 @@
+"""A log that nobody reads: nothing waits for it, and what is dropped is counted."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from anycastd.system.log_queue import MAX_EQUAL, MAX_LENGTH, MAX_LINES, QueuedLogHandler
+from support.peer import wait_for
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Return the reading and the writing end of a pipe."""
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+
+
+def open_log(writer: int) -> tuple[logging.Logger, QueuedLogHandler]:
+    """Return a logger of its own that writes to a descriptor."""
+    handler = QueuedLogHandler(writer)
+    logger = logging.Logger("log")  # noqa: LOG001 - none that others see
+    logger.addHandler(handler)
+    return logger, handler
+
+
+def read_all(reader: int, end: str, timeout: float = 10.0) -> str:
+    """Read until a text has come."""
+    os.set_blocking(reader, False)
+    text, began = "", time.monotonic()
+    while end not in text:
+        assert time.monotonic() - began < timeout, text[-500:]
+        try:
+            text += os.read(reader, 1 << 16).decode()
+        except BlockingIOError:
+            time.sleep(0.01)
+    return text
+
+
+def test_lines_come_in_their_order(pipe: tuple[int, int]) -> None:
+    """All of them, with the traceback of an error."""
+    logger, handler = open_log(pipe[1])
+    for number in range(100):
+        logger.info("line %d", number)
+    try:
+        raise ValueError("an error")
+    except ValueError:
+        logger.exception("caught")
+    handler.flush()
+    text = read_all(pipe[0], "ValueError: an error\n")
+    lines = text.splitlines()
+    assert lines[:100] == [f"line {number}" for number in range(100)]
+    assert lines[100:102] == ["caught", "Traceback (most recent call last):"]
+
+
+def test_nobody_reads(pipe: tuple[int, int]) -> None:
+    """Nothing waits, the memory is bounded; once somebody reads, the number is told."""
+    logger, handler = open_log(pipe[1])
+    began = time.monotonic()
+    for number in range(3 * MAX_LINES):
+        logger.info("line %d %s", number, "x" * 100)
+    logger.info("huge %s", "x" * 10_000_000)
+    assert time.monotonic() - began < 2
+    assert handler.dropped > MAX_LINES
+    began = time.monotonic()
+    handler.flush()
+    assert time.monotonic() - began < 2
+    text = read_all(pipe[0], "were dropped: nobody read it\n")
+    dropped = int(text.split(" lines of this log")[0].rpartition(" ")[2])
+    written = text.count("\nline ") + text.startswith("line ")
+    assert dropped + written == 3 * MAX_LINES + 1
+    logger.info("after it")
+    assert "after it" in read_all(pipe[0], "after it\n")
+
+
+def test_a_flood_of_equal_lines_is_counted(pipe: tuple[int, int]) -> None:
+    """The first ones are written, the others become a number, and other lines stay."""
+    logger, handler = open_log(pipe[1])
+    for number in range(500):
+        logger.info("refused %s", "a client")
+        if number % 100 == 0:
+            logger.info("line %d", number)
+    handler.flush()
+    text = read_all(pipe[0], "more lines like: refused a client\n")
+    assert text.count("refused a client\n") == MAX_EQUAL + 1
+    assert f"anycastd: {500 - MAX_EQUAL} more lines like" in text
+    assert text.count("line ") == 5
+
+
+def test_a_reader_that_has_gone() -> None:
+    """A broken pipe ends nothing, and each line counts as dropped."""
+    reader, writer = os.pipe()
+    logger, handler = open_log(writer)
+    os.close(reader)
+    for number in range(3):
+        logger.info("line %d", number)
+    handler.flush()
+    wait_for(lambda: handler.dropped == 3, 10)
+
+
+def test_a_line_is_cut(pipe: tuple[int, int]) -> None:
+    """One line does not fill the journal; what cannot be formatted is a line as well."""
+    logger, handler = open_log(pipe[1])
+    logger.info("x" * 1_000_000)
+    logger.info("%d", "no number")
+    logger.info("end \ud800")
+    handler.flush()
+    lines = read_all(pipe[0], "end \\ud800\n").splitlines()
+    assert len(lines[0]) == MAX_LENGTH
+    assert "cannot be formatted" in lines[1]
