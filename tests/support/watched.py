@@ -45,6 +45,11 @@ class Watched:
         found: dict[str, Any] = self.appliance.status()["services"]["web"]
         return found
 
+    def problems(self) -> list[str]:
+        """Read the problems that the status lists."""
+        found: list[str] = self.appliance.status()["problems"]
+        return found
+
     def wait_reason(self, name: str, *texts: str) -> None:
         """Wait until the service has this reason, with these texts in its detail."""
 

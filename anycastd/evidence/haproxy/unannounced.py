@@ -55,7 +55,8 @@ class UnannouncedChanges:
         more = f" and {len(self.silent) - 3} more" if len(self.silent) > 3 else ""  # noqa: PLR2004
         return (
             f"no event told of a change in {names}{more}: "
-            "add `log global` to it, or to the `defaults` that it uses"
+            "add `log global` to it, or to the `defaults` that it uses (and `log ring@...` in "
+            "`global` needs the level `notice`)"
         )
 
 
@@ -68,8 +69,10 @@ def _find_changed(last: Snapshot, seen: Snapshot) -> set[str]:
     }
     for name, backend in seen.backends.items():
         before = last.backends.get(name)
-        if before is not None and _states(before) != _states(backend):
-            changed.add(name)
+        if before is not None and before.servers != backend.servers:
+            states = _states(before)
+            if any(states.get(each, word) != word for each, word in _states(backend).items()):
+                changed.add(name)
     return changed
 
 

@@ -160,15 +160,12 @@ class Watcher:
         asked_for = self._wake.is_set()
         self._wake.clear()  # an event from now on asks for another look
         named = self._take_named()
-        stalled = self._clock.stalled
         began_at = self._clock.now()
         seen = await self._looker.look()
         self._look_ended_at = self._clock.now()
         self._look_time = self._look_ended_at - began_at
         if isinstance(seen, Snapshot):
-            self._note_answer(
-                seen, named, asked_for=asked_for, stalled=self._clock.stalled > stalled
-            )
+            self._note_answer(seen, named, asked_for=asked_for)
             seen = replace(seen, polling=self.polling, backends=self._doubt_rising(seen))
         else:
             self._changed_since_answer = self._changed_since_answer or bool(named)
@@ -185,15 +182,13 @@ class Watcher:
             named, self._stream.named = self._stream.named, named
         return named
 
-    def _note_answer(
-        self, seen: Snapshot, named: set[str], *, asked_for: bool, stalled: bool
-    ) -> None:
+    def _note_answer(self, seen: Snapshot, named: set[str], *, asked_for: bool) -> None:
         last, self._answer = self._answer, seen
         self._problem, self._changed_since_answer = "", False
-        if stalled or not self._has_stream:
-            self._unannounced.forget_changes()
+        if self._stream is not None and not self._stream.ended:
+            self._unannounced.note_look(seen, named | self._stream.named, seen.asked_at)
         else:
-            self._unannounced.note_look(seen, named | self._peek_named(), seen.asked_at)
+            self._unannounced.forget_changes()
         is_idle = asked_for and last is not None and _is_same(last, seen)
         self._idle_looks = self._idle_looks + 1 if is_idle else 0
 
@@ -206,9 +201,6 @@ class Watcher:
             name: replace(backend, servers=count_rising_as_unproved(backend.servers))
             for name, backend in seen.backends.items()
         }
-
-    def _peek_named(self) -> set[str]:
-        return set() if self._stream is None else self._stream.named
 
     def _add_witness(self, seen: Unreadable) -> Unreadable:
         """Add what the event stream shows of a worker that does not answer."""
