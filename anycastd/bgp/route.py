@@ -71,13 +71,15 @@ def canonicalize_route(route: Route) -> Route:
 @lru_cache(maxsize=4096)
 def _address(text: str) -> str:
     _refuse_scope(text)
-    return str(ip_address(text))
+    # Out of the bytes of the address: nothing that was written beside them can get through.
+    return str(ip_address(ip_address(text).packed))
 
 
 @lru_cache(maxsize=32768)
 def _network(text: str) -> str:
     _refuse_scope(text)
-    return str(ip_network(text))
+    network = ip_network(text)
+    return str(ip_network((network.network_address.packed, network.prefixlen)))
 
 
 def _refuse_scope(text: str) -> None:

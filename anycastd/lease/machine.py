@@ -9,8 +9,9 @@ It is a dead man's switch: a route is advertised only while an agent renews it.
 * A Want that arrives twice, or after a later one of the same agent, changes and renews nothing.
 * Routes that the settings do not have (VIP, neighbor, first ASN) are left out, and named in the
   report.
-* The lease has one owner: the agent with the newest epoch.  The agent that loses it is told so, and
-  its connection is closed.  Agents that crash in a loop are banned for a while (``owner``).
+* The lease has one owner: the agent with the newest epoch, while it is connected or its lease runs.
+  The agent that loses it is told so, and its connection is closed.  Agents that crash in a loop
+  are banned for a while (``owner``).  What they may send is in ``intake``.
 * A lease that starts inherits what it finds in ExaBGP's adj-rib-out, for a bounded time and without
   an owner: the lease process before it died a moment ago.
 * When a session comes up, its routes are announced again.  ExaBGP sends no UPDATE for what its
@@ -48,13 +49,16 @@ from anycastd.lease.commands import (
     describe_command,
 )
 from anycastd.lease.effects import CloseConnection, Effect, KillSpeaker, Log, SendReport
-from anycastd.lease.messages import MessageError, Reload, Want, parse_agent_message
+from anycastd.lease.intake import Sender, accept_message
+from anycastd.lease.messages import MessageError, Reload, Want, read_epoch
 from anycastd.lease.neighbor import NeighborState
 from anycastd.lease.outstanding import OutstandingCommands
 from anycastd.lease.owner import LeaseOwner
 from anycastd.lease.reconfigure import Reconfiguration, WriteResult
 from anycastd.lease.reports import build_report
 from anycastd.lease.settings import Settings
+
+_ANYBODY = Sender()
 
 
 class LeaseMachine:
@@ -63,6 +67,7 @@ class LeaseMachine:
     Events return the effects to carry out, in their order.  A connection is a number that the
     caller chooses.  ``expires_at``: end of the lease in own time (None: nothing is leased).
     ``serial``: of the newest Want that was accepted.  ``expirations``: how often the lease expired.
+    ``shortage``: what the lease process lacks, as a sentence; set by it.
     """
 
     def __init__(self, settings: Settings, now: float) -> None:
@@ -77,6 +82,7 @@ class LeaseMachine:
         self.expires_at: float | None = None
         self.serial = 0
         self.expirations = 0
+        self.shortage = ""
         self.version = ""
         self.errors: deque[str] = deque(maxlen=10)
         self._started_at = now
@@ -121,20 +127,35 @@ class LeaseMachine:
         self._reported.pop(connection, None)
         self.owner.disconnect(connection)
 
-    def on_message(self, connection: int, line: bytes, now: float) -> list[Effect]:
+    def owns(self, connection: int, sender: Sender) -> bool:
+        """Return whether the owner of the lease sends on this connection.
+
+        A reload keeps the agent's process, but not its connection.
+        """
+        return connection == self.owner.connection or self.owner.pid in sender.pids
+
+    def on_message(
+        self, connection: int, line: bytes, now: float, sender: Sender = _ANYBODY
+    ) -> list[Effect]:
         """Handle a line from an agent; a bad one is reported to it, and its connection closed."""
         self._reported.setdefault(connection, None)
+        epoch = read_epoch(line)
+        if epoch is not None and self._is_stale(connection, epoch):
+            return self._refuse_stale(connection, now)  # not worth parsing
+        owns = self.owns(connection, sender)
         try:
-            message = parse_agent_message(line)
+            message = accept_message(line, sender, self.settings, owns=owns)
         except MessageError as error:
-            return [
-                Log(f"refused a message: {error}"),
-                self._report_to(connection, now, refused=str(error)),
-                CloseConnection(connection, str(error)),
-            ]
+            return self.refuse_message(connection, str(error), now)
         if isinstance(message, Reload):
             return self.reconfiguration.request() + self._broadcast(now)
-        return self._on_want(connection, message, now)
+        return self._on_want(connection, message, sender, now)
+
+    def refuse_message(self, connection: int, problem: str, now: float) -> list[Effect]:
+        """Tell the agent of a connection what is wrong with its message, and close it."""
+        refused = f"refused a message: {problem}"
+        report = self._report_to(connection, now, refused=problem)
+        return [report, CloseConnection(connection, refused)]
 
     def on_fact(self, fact: Fact, now: float) -> list[Effect]:
         """Handle a fact from ExaBGP: an answer, or what happened to a session or its files."""
@@ -184,16 +205,12 @@ class LeaseMachine:
 
     # Agents ---------------------------------------------------------------------------------------
 
-    def _on_want(self, connection: int, want: Want, now: float) -> list[Effect]:
-        if self.owner.is_stale(connection, want):
-            lost = f"pid {self.owner.pid} owns the lease; it started later"
-            return [
-                self._report_to(connection, now, lost=lost),
-                CloseConnection(connection, lost),
-            ]
+    def _on_want(self, connection: int, want: Want, sender: Sender, now: float) -> list[Effect]:
+        if self._is_stale(connection, want.epoch):
+            return self._refuse_stale(connection, now)
         if want.epoch == self.owner.epoch and want.serial <= self.serial:
             return [self._report_to(connection, now)]  # repeated or overtaken: it renews nothing
-        effects = self._acquire(connection, want, now)
+        effects = self._acquire(connection, want, sender, now)
         if want.routes and want.expirations not in {None, self.expirations}:
             return effects + self._report_to_owner(now)
         self.serial = want.serial
@@ -204,7 +221,14 @@ class LeaseMachine:
         # Answered at once, so that the agent can tell silence; and again when all is confirmed.
         return effects + (self._report_confirmed(now) or self._report_to_owner(now))
 
-    def _acquire(self, connection: int, want: Want, now: float) -> list[Effect]:
+    def _is_stale(self, connection: int, epoch: int) -> bool:
+        return self.owner.is_stale(connection, epoch, leased=self.expires_at is not None)
+
+    def _refuse_stale(self, connection: int, now: float) -> list[Effect]:
+        lost = f"pid {self.owner.pid} owns the lease; it started later"
+        return [self._report_to(connection, now, lost=lost), CloseConnection(connection, lost)]
+
+    def _acquire(self, connection: int, want: Want, sender: Sender, now: float) -> list[Effect]:
         """Make the agent that sent ``want`` the owner, and tell the one that loses the lease."""
         before = (self.owner.connection, self.owner.epoch, self.owner.crash_looping)
         loser = self.owner.acquire(connection, want, now)
@@ -215,7 +239,7 @@ class LeaseMachine:
             lost = f"pid {want.pid} took the lease over"
             effects += [self._report_to(loser, now, lost=lost), CloseConnection(loser, lost)]
         if want.epoch != before[1]:
-            effects.append(Log(f"the agent with pid {want.pid} owns the lease"))
+            effects.append(Log(f"the agent with pid {want.pid} owns the lease ({sender})"))
             # Each agent counts its own serials: those of another one mean nothing to it.
             self.outstanding.reset_acked()
         if self.owner.crash_looping and not before[2]:

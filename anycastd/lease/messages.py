@@ -10,7 +10,7 @@ The first two carry the whole state, never events; the third is a command::
 from __future__ import annotations
 
 import json
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,15 @@ from typing import Any
 from anycastd.bgp.negotiated import Negotiated
 from anycastd.bgp.route import Route, canonicalize_route
 from anycastd.bgp.session import Session
+from anycastd.lease.fields import (
+    UNREADABLE,
+    load_object,
+    read_int,
+    read_list,
+    read_mapping,
+    read_seconds,
+    read_text,
+)
 
 VERSION = 1
 """Version of all messages.  Fields are only ever added; unknown ones are ignored.
@@ -34,8 +43,17 @@ class MessageError(ValueError):
     """A message that cannot be accepted.  The text says what is wrong with it."""
 
 
-# Raised where a value is not of the expected type.
-_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError)
+MAX_ROUTES = 100_000
+"""Maximum number of routes of a message."""
+
+_MAX_SHOWN = 200  # characters of an error in a message
+_MAX_ADDRESS = 255  # characters of an address or a prefix
+_MAX_LIST = 255  # ASNs of a path; a route has no more communities either
+_MAX_32_BIT = 2**32 - 1  # an ASN, a MED and, on Linux, a process id are smaller
+
+# Where Want.dump puts it: before the routes.
+_EPOCH = re.compile(rb'"epoch": ?(\d{1,19})[,}]')
+_HEAD = 512  # bytes in which it is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +103,24 @@ class Want:
     def from_data(cls, data: Mapping[str, Any]) -> Want:
         """Build a Want from a parsed line.
 
-        Raises MessageError where a field is missing or invalid, ``ttl`` is negative or not finite,
-        or a neighbor has two routes for one prefix.
+        Raises MessageError where a field is missing, of another type or out of bounds, or a
+        neighbor has two routes for one prefix.
         """
         try:
-            routes = tuple(_load_route(item) for item in data["routes"])
+            items = read_list(data["routes"], "routes", MAX_ROUTES)
+            routes = tuple(_load_route(item) for item in items)
             expirations = data.get("lapses")
             want = cls(
-                serial=int(data["serial"]),
-                ttl=float(data["ttl"]),
+                serial=read_int(data["serial"], "serial"),
+                ttl=read_seconds(data["ttl"], "ttl"),
                 routes=routes,
-                epoch=int(data["epoch"]),
-                pid=int(data["pid"]),
+                epoch=read_int(data["epoch"], "epoch"),
+                pid=read_int(data["pid"], "pid", _MAX_32_BIT),
                 leaving=data.get("leaving") is True,
-                expirations=None if expirations is None else int(expirations),
+                expirations=None if expirations is None else read_int(expirations, "lapses"),
             )
-        except _UNREADABLE as error:
-            raise MessageError(f"not a set of wanted routes: {error!r}") from None
-        if not 0 <= want.ttl < math.inf:
-            raise MessageError(f"a ttl of {want.ttl} seconds")
+        except UNREADABLE as error:
+            raise MessageError(f"not a set of wanted routes: {_describe(error)}") from None
         if len({route.key for route in routes}) != len(routes):
             raise MessageError("the same prefix twice for one neighbor")
         return want
@@ -128,6 +145,17 @@ def parse_agent_message(line: bytes) -> Want | Reload:
     """
     data = _load_object(line)
     return Reload() if data.get("reload") is True else Want.from_data(data)
+
+
+def read_epoch(line: bytes) -> int | None:
+    """Read a Want's epoch without parsing its line; None where it is not at the beginning."""
+    found = _EPOCH.search(line, 0, _HEAD)
+    return None if found is None else int(found[1])
+
+
+def count_routes(line: bytes) -> int:
+    """Count the routes of a Want without parsing its line."""
+    return line.count(b'"prefix"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +190,19 @@ class NeighborReport:
         }
 
     @classmethod
-    def load(cls, item: Mapping[str, Any]) -> NeighborReport:
+    def load(cls, data: object) -> NeighborReport:
         """Build it from what ``dump`` returned; fields of later releases may be missing.
 
         Raises KeyError, TypeError, ValueError or AttributeError for anything else.
         """
-        negotiated = item.get("negotiated")
+        item = read_mapping(data, "neighbor")
+        negotiated, rib_age = item.get("negotiated"), item.get("rib_age")
         return cls(
             session=Session(item["session"]),
-            session_age=float(item["since"]),
-            unconfirmed=int(item.get("untold", 0)),
+            session_age=read_seconds(item["since"], "since"),
+            unconfirmed=read_int(item.get("untold", 0), "untold"),
             rib=str(item.get("rib", "unread")),
-            rib_age=item.get("rib_age"),
+            rib_age=None if rib_age is None else read_seconds(rib_age, "rib_age"),
             detail=str(item.get("why", "")),
             negotiated=None if negotiated is None else Negotiated.load(negotiated),
         )
@@ -250,27 +279,33 @@ class Report:
             expires_in = data.get("expires_in")
             return cls(
                 lease_id=str(data["instance"]),
-                serial=int(data["serial"]),
-                acked=int(data["acked"]),
-                expires_in=None if expires_in is None else float(expires_in),
+                serial=read_int(data["serial"], "serial"),
+                acked=read_int(data["acked"], "acked"),
+                expires_in=None if expires_in is None else read_seconds(expires_in, "expires_in"),
                 neighbors={
-                    str(address): NeighborReport.load(item)
-                    for address, item in data["neighbors"].items()
+                    address: NeighborReport.load(item)
+                    for address, item in read_mapping(data["neighbors"], "neighbors").items()
                 },
-                leased=None if leased is None else tuple(_load_route(item) for item in leased),
-                errors=tuple(str(error) for error in data.get("errors", ())),
+                leased=None
+                if leased is None
+                else tuple(_load_route(item) for item in read_list(leased, "held", MAX_ROUTES)),
+                errors=_load_texts(data, "errors"),
                 exabgp=str(data.get("exabgp", "")),
                 config=str(data.get("config", "")),
-                repairs=int(data.get("repairs", 0)),
+                repairs=read_int(data.get("repairs", 0), "repairs"),
                 lost=str(data.get("lost", "")),
                 refused=str(data.get("refused", "")),
-                problems=tuple(str(problem) for problem in data.get("problems", ())),
+                problems=_load_texts(data, "problems"),
                 vips=str(data.get("vips", "")),
                 reload=str(data.get("reload", "")),
-                expirations=None if expirations is None else int(expirations),
+                expirations=None if expirations is None else read_int(expirations, "lapses"),
             )
-        except _UNREADABLE as error:
-            raise MessageError(f"not a report of the lease: {error!r}") from None
+        except UNREADABLE as error:
+            raise MessageError(f"not a report of the lease: {_describe(error)}") from None
+
+
+def _load_texts(data: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    return tuple(map(str, read_list(data.get(name, []), name, MAX_ROUTES)))
 
 
 def _dump_line(data: Mapping[str, object]) -> bytes:
@@ -279,16 +314,22 @@ def _dump_line(data: Mapping[str, object]) -> bytes:
 
 def _load_object(line: bytes) -> dict[str, Any]:
     try:
-        data = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        data = load_object(line)
+    except ValueError as error:
         raise MessageError(f"not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise MessageError("not a JSON object")
-    if data.get("v") != VERSION:
+    version = data.get("v")
+    if type(version) is not int or version != VERSION:
+        shown = ascii(version) if len(line) < _HEAD else "unknown"
         raise MessageError(
-            f"version {data.get('v')!r} of the lease's messages; version {VERSION} is spoken here"
+            f"version {shown} of the lease's messages; version {VERSION} is spoken here"
         )
     return data
+
+
+def _describe(error: BaseException) -> str:
+    """Describe an error in one short line: what was sent may be long."""
+    text = str(error) if isinstance(error, ValueError) else repr(error)
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
 
 
 def _dump_route(route: Route) -> dict[str, object]:
@@ -302,16 +343,23 @@ def _dump_route(route: Route) -> dict[str, object]:
     }
 
 
-def _load_route(item: Mapping[str, Any]) -> Route:
+def _load_route(item: object) -> Route:
     # These values become part of a command to ExaBGP: only addresses and numbers may pass.
-    med = item.get("med")
+    data = read_mapping(item, "route")
+    med = data.get("med")
     return canonicalize_route(
         Route(
-            neighbor=str(item["neighbor"]),
-            prefix=str(item["prefix"]),
-            next_hop=str(item["next_hop"]),
-            as_path=tuple(int(asn) for asn in item["as_path"]),
-            med=None if med is None else int(med),
-            communities=tuple(str(text) for text in item.get("communities", ())),
+            neighbor=read_text(data["neighbor"], "neighbor", _MAX_ADDRESS),
+            prefix=read_text(data["prefix"], "prefix", _MAX_ADDRESS),
+            next_hop=read_text(data["next_hop"], "next_hop", _MAX_ADDRESS),
+            as_path=tuple(
+                read_int(asn, "an ASN", _MAX_32_BIT)
+                for asn in read_list(data["as_path"], "as_path", _MAX_LIST)
+            ),
+            med=None if med is None else read_int(med, "med", _MAX_32_BIT),
+            communities=tuple(
+                read_text(text, "a community", _MAX_ADDRESS)
+                for text in read_list(data.get("communities", []), "communities", _MAX_LIST)
+            ),
         )
     )

@@ -39,9 +39,14 @@ class LeaseOwner:
         self._leaving = True
         self._crashed_at: deque[float] = deque(maxlen=MAX_CRASHES)
 
-    def is_stale(self, connection: int, want: Want) -> bool:
-        """Return whether ``want`` comes from an agent that was started before the owner."""
-        return connection != self.connection and want.epoch < self.epoch
+    def is_stale(self, connection: int, epoch: int, *, leased: bool) -> bool:
+        """Return whether ``epoch`` is that of an agent that was started before the owner.
+
+        ``leased``: the lease runs.  The order of agents counts only while the owner is connected or
+        its lease runs, so that no message shuts all later agents out.
+        """
+        alive = leased or self.connection is not None
+        return alive and connection != self.connection and epoch < self.epoch
 
     def acquire(self, connection: int, want: Want, now: float) -> int | None:
         """Make the agent that sent ``want`` the owner.

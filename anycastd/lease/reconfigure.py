@@ -22,6 +22,7 @@ from enum import Enum
 from anycastd.bgp.session import Session
 from anycastd.lease.commands import ConfigLoaded
 from anycastd.lease.effects import Effect, Log, ReloadConfig, WriteConfig
+from anycastd.lease.fields import UNREADABLE, load_object
 
 READ_TIMEOUT = 10.0
 """Seconds that ExaBGP has to load its configuration; it takes some milliseconds."""
@@ -79,10 +80,9 @@ class WriteResult:
         """Parse what ``dump`` or ``dump_problem`` wrote.
 
         Raises RewriteError for a problem, for another version, and for what is not such a line.
-        Lets RecursionError through for JSON that is nested too deep.
         """
         try:
-            data = json.loads(text)
+            data = load_object(text)
             if data["v"] != VERSION:
                 raise RewriteError(f"version {data['v']!r} of its files' writer is not known here")
             if problem := data.get("problem"):
@@ -93,7 +93,7 @@ class WriteResult:
                 changed_neighbors=tuple(map(str, data["fresh"])),
                 deferred_neighbors=tuple(map(str, data["left"])),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except UNREADABLE as error:
             raise RewriteError(f"the answer of its files' writer is none: {error!r}") from None
 
 

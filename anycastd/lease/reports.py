@@ -20,7 +20,7 @@ class ReportedState(Protocol):
 
     ``expires_at``: end of the lease in own time (None: nothing is leased).  ``serial``: of the
     newest Want that was accepted.  ``expirations``: how often the lease expired.  ``version``:
-    ExaBGP's.  ``errors``: what ExaBGP refused.
+    ExaBGP's.  ``shortage``: what the lease process lacks.  ``errors``: what ExaBGP refused.
     """
 
     settings: Settings
@@ -33,6 +33,7 @@ class ReportedState(Protocol):
     serial: int
     expirations: int
     version: str
+    shortage: str
 
     @property
     def errors(self) -> Iterable[str]:
@@ -77,6 +78,8 @@ def build_report(
 
 
 def _describe_problems(state: ReportedState, now: float) -> Iterable[str]:
+    if state.shortage:
+        yield state.shortage
     if state.owner.crash_looping:
         yield state.owner.describe_ban(now)
     if state.reconfiguration.problem:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from anycastd.lease.fields import UNREADABLE, load_object
+
 VERSION = 1
 """Version of lease.json."""
 
@@ -66,11 +68,9 @@ class LeaseFile:
         """Parse the text of the file.
 
         Raises LeaseStartError where it is of another version, or a field is missing or invalid.
-        Lets OverflowError through for an infinite number, and RecursionError for JSON that is
-        nested too deep.
         """
         try:
-            data = json.loads(text)
+            data = load_object(text)
             if data["v"] != VERSION:
                 raise LeaseStartError(
                     f"version {data['v']!r} is not known here; restart the speaker"
@@ -86,7 +86,7 @@ class LeaseFile:
                 config=str(data.get("config", "")),
                 vips=str(data.get("vips", "")),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except UNREADABLE as error:
             raise LeaseStartError(f"cannot be used: {error!r}; restart the speaker") from None
 
 

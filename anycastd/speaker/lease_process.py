@@ -17,9 +17,10 @@ import os
 import select
 import selectors
 import signal
-import socket
 import sys
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 
 from anycastd.lease.commands import Answer, Fact, Ping
 from anycastd.lease.effects import (
@@ -32,12 +33,15 @@ from anycastd.lease.effects import (
     SendReport,
     WriteConfig,
 )
+from anycastd.lease.intake import compute_max_message
 from anycastd.lease.machine import LeaseMachine
 from anycastd.lease.messages import MAX_MESSAGE
 from anycastd.lease.reconfigure import RewriteError
 from anycastd.lease.settings import LeaseFile, LeaseStartError, Settings
-from anycastd.speaker.exabgp.api import ApiConversation
+from anycastd.speaker.connections import Connections
+from anycastd.speaker.exabgp.api import MAX_LINE, ApiConversation
 from anycastd.speaker.exabgp.contract import LOADED_VARIABLE
+from anycastd.speaker.pipes import Pipe, select_newest
 from anycastd.speaker.rewrite_job import TIMEOUT as REWRITE_TIMEOUT
 from anycastd.speaker.rewrite_job import RewriteJob
 from anycastd.system.clock import OwnTime
@@ -48,25 +52,11 @@ from anycastd.system.systemd import Notifier
 TICK = 0.05
 """Seconds between two ticks of the state machine."""
 
-MAX_CONNECTIONS = 16
-"""Maximum number of connections.  One more closes the oldest that does not own the lease."""
-
 MAX_READ = 2 * MAX_MESSAGE
 """Bytes to read from one connection before the others are served."""
 
-
-@dataclass(slots=True)
-class _Pipe:
-    """A non-blocking descriptor: the incomplete line that was read, and what is not yet written.
-
-    ``number`` and ``connection`` are set where it is an agent's connection.
-    """
-
-    fd: int
-    received: bytearray = field(default_factory=bytearray)
-    unwritten: bytearray = field(default_factory=bytearray)
-    number: int = 0
-    connection: socket.socket | None = None
+MAX_FOREIGN_TIME = 0.1
+"""Seconds of a turn of the loop after which it serves no more connections that own nothing."""
 
 
 class LeaseProcess:
@@ -94,13 +84,13 @@ class LeaseProcess:
         self.notifier = notifier
         self.is_ready = False
         self.rewrite_job: RewriteJob | None = None
-        self.connections: dict[int, _Pipe] = {}  # by descriptor
-        self.last_number = 0
+        self.turn = 0
         self.selector = selectors.DefaultSelector()
-        self.listener = _listen(lease_file.socket)
-        self.selector.register(self.listener, selectors.EVENT_READ)
-        self.stdin = _Pipe(0)
-        self.stdout = _Pipe(1)
+        self.connections = Connections(
+            lease_file.socket, self.selector, _log, self.lease.on_disconnected
+        )
+        self.stdin = Pipe(0, MAX_LINE)
+        self.stdout = Pipe(1, 0)
         for pipe in (self.stdin, self.stdout):
             os.set_blocking(pipe.fd, False)
         self.selector.register(self.stdin.fd, selectors.EVENT_READ)
@@ -112,19 +102,20 @@ class LeaseProcess:
         """
         self._carry_out(self.lease.start(self.clock.now()))
         while True:
-            for key, events in self.selector.select(TICK):
-                if key.fd == self.stdin.fd:
+            for fd, events in self._order(self.selector.select(TICK)):
+                if fd == self.stdin.fd:
                     if not self._read_exabgp():
                         return
-                elif key.fd == self.stdout.fd:
+                elif fd == self.stdout.fd:
                     self._flush(self.stdout)
-                elif key.fileobj is self.listener:
+                elif fd == self.connections.listener.fileno():
                     self._accept()
-                elif self.rewrite_job is not None and key.fd == self.rewrite_job.fd:
+                elif self.rewrite_job is not None and fd == self.rewrite_job.fd:
                     if self.rewrite_job.read():
                         self._finish_rewrite(self.rewrite_job)
                 else:
-                    self._serve(key.fd, events)
+                    self._serve(fd, events)
+            self._note_shortage()
             # Only now: messages that arrived during a stall of ours must count before time does.
             self.clock.tick()
             if self.rewrite_job is not None and self.clock.now() >= self.rewrite_job.ends_at:
@@ -133,7 +124,7 @@ class LeaseProcess:
 
     def close(self) -> None:
         """Close and remove the socket."""
-        self.listener.close()
+        self.connections.close()
         with contextlib.suppress(OSError):
             os.unlink(self.lease_file.socket)
 
@@ -141,10 +132,10 @@ class LeaseProcess:
 
     def _read_exabgp(self) -> bool:
         """Handle what ExaBGP wrote.  Returns False at the end of the stream."""
-        lines = _read_lines(self.stdin)
+        lines = self.stdin.read()
         if lines is None:
             return False
-        for line in lines:
+        for line in lines.split(b"\n") if lines else ():
             for fact in self.api.receive(line.decode("utf-8", "replace")):
                 self._carry_out(self.lease.on_fact(fact, self.clock.now()))
                 self._notify_systemd(fact)
@@ -160,43 +151,63 @@ class LeaseProcess:
 
     # Agents ---------------------------------------------------------------------------------------
 
+    def _order(self, ready: list[tuple[selectors.SelectorKey, int]]) -> Iterator[tuple[int, int]]:
+        """Yield descriptor and events: ExaBGP, the owner, new connections, and then all others.
+
+        The others wait for the next turn where they take too long together; who was served least
+        lately is the first then.
+        """
+        pipes, owner = self.connections.pipes, self.lease.owner_connection
+        foreign = []
+        for key, events in sorted(ready, key=lambda each: each[0].fd in pipes):
+            pipe = pipes.get(key.fd)
+            if pipe is None or pipe.number == owner:
+                yield key.fd, events
+            else:
+                foreign.append((pipe.served, key.fd, events))
+        ends_at = time.monotonic() + MAX_FOREIGN_TIME
+        for _, fd, events in sorted(foreign):
+            yield fd, events
+            if time.monotonic() >= ends_at:
+                return
+
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            connection, _ = self.listener.accept()
-            if len(self.connections) >= MAX_CONNECTIONS:
-                # Not the newest: an agent that connects again must always get in.
-                owner = self.lease.owner_connection
-                oldest = next(pipe for pipe in self.connections.values() if pipe.number != owner)
-                _log("closed the oldest connection that does not own the lease: too many are open")
-                self._disconnect(oldest)
-            connection.setblocking(False)
-            self.last_number += 1
-            pipe = _Pipe(connection.fileno(), number=self.last_number, connection=connection)
-            self.connections[pipe.fd] = pipe
-            self.selector.register(pipe.fd, selectors.EVENT_READ)
+        pipe = self.connections.accept(self.lease.owner_connection)
+        if pipe is not None:
             self._carry_out(self.lease.on_connected(pipe.number, self.clock.now()))
 
     def _serve(self, fd: int, events: int) -> None:
-        pipe = self.connections.get(fd)
+        pipe = self.connections.pipes.get(fd)
         if pipe is None:
             return  # closed while an earlier event was handled
+        self.turn += 1
+        pipe.served = self.turn
         if events & selectors.EVENT_WRITE:
             self._flush(pipe)
-        if pipe.fd in self.connections and events & selectors.EVENT_READ:
-            lines = _read_lines(pipe, MAX_READ)
-            if lines is None or len(pipe.received) > MAX_MESSAGE:
-                self._disconnect(pipe)
-                return
-            for line in _select_newest(lines):
-                self._carry_out(self.lease.on_message(pipe.number, line, self.clock.now()))
+        if pipe.fd in self.connections.pipes and events & selectors.EVENT_READ:
+            self._read_agent(pipe)
 
-    def _disconnect(self, pipe: _Pipe) -> None:
-        if self.connections.pop(pipe.fd, None) is None:
+    def _read_agent(self, pipe: Pipe) -> None:
+        owns = self.lease.owns(pipe.number, pipe.sender)
+        pipe.max_line = compute_max_message(self.lease.settings, owns=owns)
+        try:
+            lines = pipe.read(MAX_READ if owns else pipe.max_line + 1)
+        except MemoryError:
+            lines = None
+        if lines is None:
+            self.connections.disconnect(pipe)
             return
-        self.selector.unregister(pipe.fd)
-        self.lease.on_disconnected(pipe.number)
-        if pipe.connection is not None:
-            pipe.connection.close()
+        now = self.clock.now()
+        sender = replace(pipe.sender, clock=time.monotonic_ns())
+        for line in select_newest(lines) if lines else ():
+            self._carry_out(self.lease.on_message(pipe.number, line, now, sender))
+        if pipe.is_too_long():
+            problem = f"it has more than {pipe.max_line} bytes"
+            self._carry_out(self.lease.refuse_message(pipe.number, problem, now))
+
+    def _note_shortage(self) -> None:
+        self.connections.tick()
+        self.lease.shortage = self.connections.shortage
 
     # Effects --------------------------------------------------------------------------------------
 
@@ -218,9 +229,9 @@ class LeaseProcess:
                     pipe.unwritten += report.dump()
                     self._flush(pipe)
             case CloseConnection(number, detail):
-                _log(f"closed a connection: {detail}")
                 for pipe in self._pipes_of(number):
-                    self._disconnect(pipe)
+                    self.connections.log(f"closed a connection of {pipe.sender}: {detail}")
+                    self.connections.disconnect(pipe)
             case WriteConfig(reset):
                 self._start_rewrite(reset)
             case ReloadConfig():
@@ -231,8 +242,8 @@ class LeaseProcess:
             case Log(text):
                 _log(text)
 
-    def _pipes_of(self, number: int) -> list[_Pipe]:
-        return [pipe for pipe in self.connections.values() if pipe.number == number]
+    def _pipes_of(self, number: int) -> list[Pipe]:
+        return [pipe for pipe in self.connections.pipes.values() if pipe.number == number]
 
     def _signal(self, number: signal.Signals) -> None:
         if os.getppid() == self.exabgp_pid:  # else it has ended, and its pid may be reused
@@ -263,7 +274,7 @@ class LeaseProcess:
             settings = Settings.from_file(self.lease_file, self.lease_id, self.lease.loaded_config)
             self._carry_out(self.lease.on_written(written, settings, now))
 
-    def _flush(self, pipe: _Pipe) -> None:
+    def _flush(self, pipe: Pipe) -> None:
         """Write what the descriptor takes, and watch it for the rest."""
         if pipe.unwritten:
             try:
@@ -273,14 +284,16 @@ class LeaseProcess:
             except OSError as error:
                 if pipe is self.stdout:
                     raise SystemExit(0) from error  # ExaBGP has ended, so this process ends too
-                self._disconnect(pipe)
+                self.connections.disconnect(pipe)
                 return
             if len(pipe.unwritten) > MAX_MESSAGE and pipe is not self.stdout:
-                self._disconnect(pipe)  # an agent that does not read must not cost memory
+                self.connections.disconnect(
+                    pipe
+                )  # an agent that does not read must not cost memory
                 return
         self._watch(pipe)
 
-    def _watch(self, pipe: _Pipe) -> None:
+    def _watch(self, pipe: Pipe) -> None:
         events = selectors.EVENT_READ if pipe is not self.stdout else 0
         if pipe.unwritten:
             events |= selectors.EVENT_WRITE
@@ -303,56 +316,6 @@ def _read_lease_file(path: str) -> LeaseFile:
         raise LeaseStartError(f"{path}: {error}") from None
     except (OSError, ValueError) as error:
         raise LeaseStartError(f"{path}: cannot be used: {error!r}; restart the speaker") from None
-
-
-def _read_lines(pipe: _Pipe, limit: int = 1) -> list[bytes] | None:
-    """Read about ``limit`` bytes, or what is available, and return the complete lines.
-
-    Returns None at the end of the stream, after the lines before it were returned.
-    """
-    count = 0
-    while count < limit:
-        try:
-            data = os.read(pipe.fd, 1 << 20)
-        except BlockingIOError:
-            break
-        except OSError:
-            data = b""
-        if not data:
-            if not count:
-                return None
-            break  # the next call finds the end again
-        count += len(data)
-        pipe.received += data
-    *lines, rest = bytes(pipe.received).split(b"\n")
-    pipe.received[:] = rest
-    return lines
-
-
-def _select_newest(lines: list[bytes]) -> list[bytes]:
-    """Select the lines that matter: the newest state and the newest verb.
-
-    States that arrived during a stall of ours must not be sent to ExaBGP one after the other.
-    """
-    verbs = [line for line in lines if b'"reload"' in line]
-    states = [line for line in lines if b'"reload"' not in line]
-    return [*states[-1:], *verbs[-1:]]
-
-
-def _listen(path: str) -> socket.socket:
-    """Listen on the socket, in place of an old one: the lock keeps a second speaker out."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        listener.bind(path)
-        os.chmod(path, 0o660)  # noqa: S103 - the agent is in the speaker's group
-        listener.listen(MAX_CONNECTIONS)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        raise LeaseStartError(f"{path}: cannot listen there: {error.strerror}") from None
-    return listener
 
 
 def _log(text: str) -> None:

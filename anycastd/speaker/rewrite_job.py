@@ -36,7 +36,10 @@ class RewriteJob:
         self._answer = bytearray()
         # This runs the code on disk, which may be newer than this process.
         line = [sys.executable, "-P", "-m", "anycastd.speaker.rewrite", profile, directory, *reset]
-        self.fd, theirs = os.pipe()
+        try:
+            self.fd, theirs = os.pipe()
+        except OSError as error:
+            raise RewriteError(f"a pipe: {error.strerror}") from None
         try:
             self._pid = os.posix_spawn(
                 line[0],

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from anycastd.lease.intake import Sender
 from anycastd.lease.machine import LeaseMachine
 from anycastd.lease.messages import Want
 from search.effort import LONG, SEARCH_TIMEOUT
@@ -25,13 +26,18 @@ def test_agent_and_lease_together() -> None:
     search_lease(LeaseMachine, 3_000 if LONG else 60)
 
 
+ANYBODY = Sender()
+
+
 class RenewsByRepetition(LeaseMachine):
     """A lease that accepts every message as a new one."""
 
-    def on_message(self, connection: int, line: bytes, now: float) -> list[Any]:
+    def on_message(
+        self, connection: int, line: bytes, now: float, sender: Sender = ANYBODY
+    ) -> list[Any]:
         """Handle a line from an agent."""
         self.serial = 0
-        return super().on_message(connection, line, now)
+        return super().on_message(connection, line, now, sender)
 
 
 class NeverExpires(LeaseMachine):
@@ -47,22 +53,26 @@ class NeverExpires(LeaseMachine):
 class KeepsOnEmpty(LeaseMachine):
     """A lease that ignores an empty set of routes."""
 
-    def on_message(self, connection: int, line: bytes, now: float) -> list[Any]:
+    def on_message(
+        self, connection: int, line: bytes, now: float, sender: Sender = ANYBODY
+    ) -> list[Any]:
         """Handle a line from an agent."""
         want = Want.load(line)
         if not want.routes and self.adj_rib_out.requested:
             self.serial = want.serial
             return []
-        return super().on_message(connection, line, now)
+        return super().on_message(connection, line, now, sender)
 
 
 class AcceptsOldDecisions(LeaseMachine):
     """A lease that accepts a message that was decided before its expiry was received."""
 
-    def on_message(self, connection: int, line: bytes, now: float) -> list[Any]:
+    def on_message(
+        self, connection: int, line: bytes, now: float, sender: Sender = ANYBODY
+    ) -> list[Any]:
         """Handle a line from an agent."""
         return super().on_message(
-            connection, replace(Want.load(line), expirations=None).dump(), now
+            connection, replace(Want.load(line), expirations=None).dump(), now, sender
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import time
 from pathlib import Path
@@ -33,7 +34,8 @@ def build_want(**changed: Any) -> bytes:
         "med": None,
         "communities": [],
     }
-    want = {"v": 1, "serial": 1, "ttl": 5, "epoch": time.time_ns() * 2, "pid": 1}
+    want = {"v": 1, "serial": 1, "ttl": 5, "epoch": time.monotonic_ns()}
+    want["pid"] = os.getpid()
     return json.dumps(want | {"routes": [route | changed]}).encode() + b"\n"
 
 

@@ -22,7 +22,6 @@ explains this file:
 
 from __future__ import annotations
 
-import json
 import re
 from collections import deque
 from collections.abc import Iterable
@@ -46,6 +45,7 @@ from anycastd.lease.commands import (
     SessionNegotiated,
     Withdraw,
 )
+from anycastd.lease.fields import UNREADABLE, load_object
 from anycastd.speaker.exabgp.contract import (
     WATCH_COMMENT,
     parse_loaded_event,
@@ -59,13 +59,18 @@ from anycastd.speaker.exabgp.lines import (
     parse_route_row,
     parse_session_row,
 )
+from anycastd.system.printable import make_printable
+
+MAX_LINE = 256 * 1024
+"""Bytes of a line of ExaBGP's at most; one with 255 ASNs and 255 communities has some 10 kB."""
 
 MAX_VAGUE = 4
 """Vague reasons in a row that are dropped before one replaces the last clear reason."""
 
 _ENDS = {"done": None, "error": "ExaBGP refused the command"}
 _UNANSWERED = "ExaBGP never answered"
-_EVENT = re.compile(r'"peer": "([^"]+)".*?"state": "(\w+)"')
+_MAX_TEXT = 500  # characters of a reason, an error or a version
+_MAX_SESSIONS = 10_000  # neighbors whose last state is kept
 
 # What our commands are made of; anything else, a line end above all, must not reach ExaBGP.
 _LINE = re.compile(r"[a-z0-9 .:/\[\]-]+")
@@ -202,16 +207,26 @@ class ApiConversation:
         """Return the facts in one line from ExaBGP: none where the line cannot be read.
 
         A line may hold no fact, or several: a summary shows that earlier commands get no answer.
-        Raises RecursionError for JSON that is nested too deeply, and nothing else.
+        It raises nothing, whatever the line is.  A row of the adj-rib-out that cannot be read makes
+        the answer an error.
         """
-        line = line.strip()
+        if len(line) > MAX_LINE:
+            self._on_unreadable("a line is too long")
+            return ()
+        try:
+            return self._receive(line.strip())
+        except UNREADABLE as problem:
+            self._on_unreadable(f"{type(problem).__name__} at a line")
+            return ()
+
+    def _receive(self, line: str) -> tuple[Fact, ...]:
         facts: tuple[Fact, ...] = ()
         if line.startswith("{"):
             facts = self._on_event(line)
         elif line in _ENDS:
             facts = self._on_end(_ENDS[line])
         elif line.startswith("exabgp "):
-            self._version = line.removeprefix("exabgp ")
+            self._version = make_printable(line.removeprefix("exabgp "), _MAX_TEXT)
         elif line.startswith("Peer ") and "up/down" in line:
             facts = self._on_heading()
         elif line:
@@ -247,7 +262,8 @@ class ApiConversation:
             self._sessions.update(sessions)
             return (Answer(command, sessions=sessions),)
         if isinstance(command, QueryAdjRibOut):
-            return (Answer(command, rib=tuple(sorted(map(self._as_announced, entry.rib)))),)
+            rib = sorted(map(self._as_announced, entry.rib), key=lambda route: route.key)
+            return (Answer(command, rib=tuple(rib)),)
         return tuple(Answer(each) for each in (command, *entry.more))
 
     def _as_announced(self, route: Route) -> Route:
@@ -266,6 +282,12 @@ class ApiConversation:
         self._queue[0].started = True
         return tuple(facts)
 
+    def _on_unreadable(self, problem: str) -> None:
+        """Note that a line cannot be read: if it is one of the adj-rib-out's, it is unknown."""
+        if self._queue and isinstance(self._queue[0].command, QueryAdjRibOut):
+            problem = f"cannot read the adj-rib-out: {problem}"
+            self._queue[0].problem = make_printable(problem, _MAX_TEXT)
+
     def _on_row(self, line: str) -> None:
         entry = self._queue[0] if self._queue else None
         if line.startswith("neighbor "):
@@ -275,34 +297,41 @@ class ApiConversation:
             try:
                 entry.rib.append(parse_route_row(line))
             except ValueError as problem:
-                entry.problem = f"cannot read the adj-rib-out: {problem}"
+                self._on_unreadable(str(problem))
         elif not self._skip_end and entry is not None and entry.started:
             try:
                 neighbor, session = parse_session_row(line)
             except ValueError:
                 return
-            entry.sessions[neighbor] = session
+            if len(entry.sessions) < _MAX_SESSIONS:
+                entry.sessions[neighbor] = session
 
     # Events --------------------------------------------------------------------------------------
 
     def _on_event(self, line: str) -> tuple[Fact, ...]:
         try:
-            event = json.loads(line, strict=False)
+            event = load_object(line, strict=False)
             if event.get("type") == "state":
                 neighbor = event["neighbor"]
                 peer, state = neighbor["address"]["peer"], neighbor["state"]
                 return self._on_state(peer, state, str(neighbor.get("reason", "")))
             return self._on_other_event(event)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except UNREADABLE:
             # 4.2 escapes quotes only: a peer's shutdown text may make the JSON invalid.
-            found = _EVENT.search(line) if '"type": "state"' in line else None
-            return () if found is None else self._on_state(found[1], found[2], "")
+            if '"type": "state"' not in line:
+                return ()
+            # Each search ends where the one before it began: the cost is that of the line.
+            _, _, rest = line.partition('"peer": "')
+            peer, _, rest = rest.partition('"')
+            return self._on_state(peer, rest.partition('"state": "')[2].partition('"')[0], "")
 
     def _on_other_event(self, event: dict[str, Any]) -> tuple[Fact, ...]:
         if event.get("type") == "notification" and event.get("notification") == "shutdown":
             return self._on_shutdown()
         if loaded := parse_loaded_event(event):
-            return (ConfigLoaded(*loaded),)
+            config, error = loaded
+            clean = None if error is None else make_printable(error, _MAX_TEXT)
+            return (ConfigLoaded(config, clean),)
         if negotiated := parse_negotiated_event(event):
             return (SessionNegotiated(str(ip_address(negotiated[0])), negotiated[1]),)
         return ()
@@ -314,13 +343,15 @@ class ApiConversation:
             return ()
         if state not in ("up", "down"):
             return ()  # "connected" is of TCP only, and sent even where it was refused
+        if neighbor not in self._sessions and len(self._sessions) >= _MAX_SESSIONS:
+            return ()
         session = Session(state)
         was_down = self._sessions.get(neighbor) is Session.DOWN
         self._sessions[neighbor] = session
         if session is Session.UP:
             self._reasons.pop(neighbor, None)
             return (SessionChanged(neighbor, session),)
-        detail = describe_reason(reason)
+        detail = make_printable(describe_reason(reason), _MAX_TEXT)
         last, vague = self._reasons.get(neighbor, ("", 0))
         # Each failed attempt to connect sends "down" again; only a new reason is news.  A vague
         # reason follows each NOTIFICATION, since ExaBGP then connects again at once.

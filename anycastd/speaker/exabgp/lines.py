@@ -14,7 +14,8 @@ from anycastd.lease.commands import Announce, Command, Withdraw
 MAX_ROUTES_PER_LINE = 100
 """Routes in one line at most: a line of ExaBGP's API may have about 16 kB."""
 
-_NOTIFIED = re.compile(r"notification (sent|received) \((\d+), ?(\d+)\)")
+_NOTIFIED = re.compile(r"notification (sent|received) \((\d{1,3}), ?(\d{1,3})\)")
+_SESSION_COLUMNS = 5  # at least: address, ASN, time, state and two numbers; some have more words
 
 
 def describe_reason(reason: str) -> str:
@@ -106,10 +107,10 @@ def parse_session_row(line: str) -> tuple[str, Session]:
     Returns the neighbor's address and its session.  Raises ValueError for any other line.
     """
     # The third column is "down" during a session's first second; the state is right.
-    found = re.fullmatch(r"(\S+) .* (\w+) +\d+ +\d+", line)
-    if found is None:
+    fields = line.split()
+    if len(fields) < _SESSION_COLUMNS or not (fields[-1] + fields[-2]).isdecimal():
         raise ValueError(line)
-    neighbor, state = found.groups()
+    neighbor, state = fields[0], fields[-3]
     return str(ip_address(neighbor)), Session.UP if state == "established" else Session.DOWN
 
 

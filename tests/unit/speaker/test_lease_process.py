@@ -55,7 +55,7 @@ def want(
         Route(PEER, vip(n), "192.0.2.10", (65010,) * asns, None if alike else n)
         for n in range(count)
     )
-    return Want(serial, ttl, routes, epoch, 7).dump()
+    return Want(serial, ttl, routes, epoch, os.getpid()).dump()
 
 
 class Rig:
