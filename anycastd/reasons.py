@@ -53,6 +53,14 @@ class Reason(Enum):
         "HAProxy's stats socket is gone; whether HAProxy lives is not known",
         "restart HAProxy, so that it binds its stats socket again",
     )
+    ANSWER_REFUSED = (
+        "HAProxy refuses to say what a rule needs to know",
+        "see the message; docs/policy.md says what follows from it",
+    )
+    AGENT_SHORT = (
+        "this agent lacks descriptors or memory, so it cannot ask HAProxy",
+        "end what holds connections to it, or raise LimitNOFILE or MemoryMax of its unit",
+    )
     EVIDENCE_STALE = (
         "the newest answer of HAProxy is too old to rely on",
         "the agent asks again by itself; if this stays, restart the agent and report it",

@@ -7,6 +7,7 @@ I/O:
 
     clock         own time: a clock that stands still while this process cannot run
     parent_death  ends a process when its parent ends
+    spare_socket  a socket in reserve, for when no more can be opened
     ticker        ticks own time in an asyncio loop
     systemd       what systemd is told of a service
     atomic_file   replaces a file at once

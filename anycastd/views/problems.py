@@ -112,8 +112,9 @@ def _untested(profile: Profile, step: PassResult) -> Iterator[str]:
 
 
 def _unmapped(step: PassResult) -> Iterator[str]:
-    """Describe maintenance maps that HAProxy lacks: they could not take the service out."""
+    """Describe maintenance maps that HAProxy lacks or refuses: they take no service out."""
     for name, decision in step.decisions.items():
         planned = decision.verdict.maintenance
-        if planned is not None and planned.reason is Reason.MAP_MISSING:
-            yield f"service {name}: {planned.reason.sentence}: {planned.reason.remedy}"
+        if planned is not None and planned.reason in (Reason.MAP_MISSING, Reason.ANSWER_REFUSED):
+            reason = planned.reason
+            yield f"service {name}: {reason.sentence} ({planned.value}): {reason.remedy}"

@@ -126,12 +126,14 @@ class HAProxy:
     """A HAProxy in master-worker mode, as Debian starts it.
 
     Its configuration is ``head``, in which ``{dir}`` is ``directory``, and then ``body``.
+    ``arguments`` are more words of its command line.
     """
 
     def __init__(self, directory: Path, body: str, head: str = HEAD) -> None:
         self.directory = directory
         self.socket = directory / "stats.sock"
         self.config = directory / "haproxy.cfg"
+        self.arguments: tuple[str, ...] = ()
         self.configure(body, head)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -143,10 +145,11 @@ class HAProxy:
     def start(self) -> HAProxy:
         """Start it and wait until it answers; AssertionError, with its log, if it does not."""
         assert BINARY is not None, "no haproxy here: install Debian's haproxy, or set HAPROXY"
+        words = ("-W", *self.arguments, "-f", str(self.config))
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 # A test run that is killed must not leave a HAProxy behind.
-                ["setpriv", "--pdeathsig", "KILL", BINARY, "-W", "-f", str(self.config)],
+                ["setpriv", "--pdeathsig", "KILL", BINARY, *words],
                 stdout=log,
                 stderr=log,
             )

@@ -5,7 +5,8 @@
     snapshot      what one look found
     conditions    a look and one rule -> Finding
     query         what one look asks for, and its request line
-    stats         the answer -> Snapshot
+    answer        the answer -> the answers of its commands, bounded and printable
+    stats         these -> Snapshot
     events        lines of the event ring: which of them ask for a look
     unannounced   changes that a look found and no event announced
 

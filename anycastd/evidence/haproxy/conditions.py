@@ -137,6 +137,8 @@ def _evaluate_backend(
     if backend is None:
         value, reason = "not in HAProxy", Reason.BACKEND_MISSING
         return Finding(ref, _FALSE, value, reason, asked_at=look.asked_at, changes_at=changes_at)
+    if rule.by_weight and backend.weights_refused:
+        return _refused(ref, look, backend.weights_refused, changes_at)
     if rule.by_weight:
         proved, possible = _usable_weight(backend, count_unchecked=rule.count_unchecked)
         total, of = sum(_configured(backend, row) for row in _counting(backend)), " of weight"
@@ -164,6 +166,19 @@ def _some_are_down(backend: Backend) -> bool:
     """Whether a server that is not proved is down in HAProxy's own words: not believed for ever."""
     unproved = Usable.UNPROVED
     return any(s.usable is unproved and s.status.startswith("DOWN") for s in backend.servers)
+
+
+def _refused(ref: RuleRef, look: Snapshot, answer: str, changes_at: float) -> Finding:
+    """Build the finding for a part of the answer that HAProxy refused: it proves nothing."""
+    return Finding(
+        ref,
+        _UNKNOWN,
+        f"HAProxy answers: {answer}",
+        Reason.ANSWER_REFUSED,
+        asked_at=look.asked_at,
+        believe_for=BELIEVE_UNPROVED_FOR,
+        changes_at=changes_at,
+    )
 
 
 @lru_cache(maxsize=4096)  # backends look alike, and as they did a moment ago
@@ -207,6 +222,8 @@ _OFF = {"off", "no", "false", "0"}
 def _evaluate_maintenance(
     ref: RuleRef, rule: Maintenance, look: Snapshot, changes_at: float
 ) -> Finding:
+    if answer := look.refused.get((rule.map, rule.key)):
+        return _refused(ref, look, answer, changes_at)
     entry = look.entries.get((rule.map, rule.key))
     truth, reason, value = _TRUE, _SERVING, "no entry"
     if (rule.map, rule.key) not in look.entries:

@@ -12,9 +12,9 @@ import socket
 from collections.abc import Collection
 
 from anycastd.evidence.haproxy import events
+from anycastd.evidence.haproxy.answer import MalformedAnswerError
 from anycastd.evidence.haproxy.events import Event
 from anycastd.evidence.haproxy.snapshot import Worker
-from anycastd.evidence.haproxy.stats import MalformedAnswerError
 from anycastd.profile.model import Instance
 from anycastd.system.clock import OwnTime
 

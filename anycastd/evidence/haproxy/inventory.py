@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from haproxyadmin import haproxy
 from haproxyadmin.exceptions import HAProxyBaseError
 
+from anycastd.evidence.haproxy.answer import MASTER_SOCKET, MAX_HEAD, is_masters_answer
+from anycastd.system.printable import make_printable
+
 
 class InventoryError(Exception):
     """There is no inventory; the message names the socket, the problem and the remedy."""
@@ -64,12 +67,11 @@ def read_inventory(socket: str, timeout: float = 5.0) -> Inventory:
             return found
         case [Exception() as error] if not isinstance(error, HAProxyBaseError | OSError):
             _reach(socket, timeout)  # a HAProxy that was just dying is refused by now
-            raise InventoryError(f"{socket}: not an answer of HAProxy ({error})") from error
-        case _:
             raise InventoryError(
-                f"{socket}: no answer within {timeout:g} s: HAProxy hangs, or all its "
-                "`stats maxconn` connections are taken"
-            )
+                f"{socket}: not an answer of HAProxy ({make_printable(str(error), 120)})"
+            ) from error
+        case _:
+            raise InventoryError(f"{socket}: {_describe_silence(timeout)}")
 
 
 def _ask(socket: str, timeout: float) -> Inventory:
@@ -87,8 +89,15 @@ def _ask(socket: str, timeout: float) -> Inventory:
     )
 
 
+def _describe_silence(timeout: float) -> str:
+    return (
+        f"no answer within {timeout:g} s: HAProxy hangs, or all its `stats maxconn` connections "
+        "are taken"
+    )
+
+
 def _reach(path: str, timeout: float) -> None:
-    """Connect once: haproxyadmin says the same of a missing, forbidden, dead and hung socket."""
+    """Ask once: haproxyadmin says the same of a missing, forbidden, dead, hung or other socket."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):  # connecting would say "refused"
             raise InventoryError(
@@ -97,6 +106,12 @@ def _reach(path: str, timeout: float) -> None:
         with sockets.socket(sockets.AF_UNIX) as probe:
             probe.settimeout(timeout)
             probe.connect(path)
+            probe.sendall(b"show info\n")
+            beginning = probe.recv(MAX_HEAD).decode(errors="replace")
+        if is_masters_answer(beginning):  # it would not close the connection
+            raise InventoryError(f"{path}: {MASTER_SOCKET}")
+    except TimeoutError:
+        raise InventoryError(f"{path}: {_describe_silence(timeout)}") from None
     except FileNotFoundError:
         raise InventoryError(
             f"{path}: no such file; start HAProxy, or write the path of its `stats socket`"

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import replace
 
-from anycastd.evidence.haproxy.query import Query, build_request, missing_tracked_backends
-from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
-from anycastd.evidence.haproxy.stats import MalformedAnswerError, TruncatedAnswerError, parse_answer
+from anycastd.evidence.haproxy.answer import (
+    MASTER_SOCKET,
+    MAX_HEAD,
+    MalformedAnswerError,
+    TruncatedAnswerError,
+    is_masters_answer,
+    quote_lines,
+)
+from anycastd.evidence.haproxy.query import (
+    MAX_NAMES,
+    Query,
+    build_request,
+    missing_tracked_backends,
+)
+from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable, Worker
+from anycastd.evidence.haproxy.stats import parse_answer
 from anycastd.evidence.haproxy.unix_listeners import listens_somewhere
 from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
+from anycastd.system.spare_socket import SHORTAGES, SpareSocket
 from anycastd.system.ticker import ticking
 
-MAX_ANSWER = 64 << 20
+log = logging.getLogger(__name__)
+
+MAX_ANSWER = 16 << 20
 """Maximum size of an answer in bytes; 10,000 servers have 3 MB."""
+MAX_EXCHANGES = 8
+"""Maximum number of connections for one look; servers that track servers may need several."""
+ABSENT_INTERVAL = 10.0
+"""Seconds after which everything is asked for again, where HAProxy lacks something."""
 RETRY_FOR, RETRY_DELAY = 0.03, 0.0005
 """Seconds.  A look that ends early because its worker ends is repeated for RETRY_FOR at most.
 
@@ -30,7 +52,8 @@ async def look_once(path: str, query: Query, clock: OwnTime, timeout: float) -> 
     ``timeout`` is in seconds of own time.  Never raises for a HAProxy that is absent or silent.
     """
     async with ticking(clock):
-        return await Looker(path, query, clock, timeout).look()
+        with contextlib.closing(Looker(path, query, clock, timeout)) as looker:
+            return await looker.look()
 
 
 class Looker:
@@ -60,12 +83,16 @@ class Looker:
         self._silent_from: float | None = None
         self._missed = 0
         self._is_gone = False
+        self._logged = ""
+        self._full_at = 0.0
+        self._in_full_for: Worker | None = None
+        self._sockets = SpareSocket()
 
     async def look(self) -> Observation:
         """Take one look, in at most ``timeout`` seconds (twice that if this process stalled).
 
         Never raises for a HAProxy that is absent, silent or sends garbage: that is Gone or
-        Unreadable.
+        Unreadable.  A lack of this process itself is Unreadable, too, and marked as such.
         """
         began, lost, stalled = self._clock.now(), self._clock.stalled, False
         while True:
@@ -73,7 +100,8 @@ class Looker:
             try:
                 snapshot = await self._request_snapshot(began + self._timeout)
                 if not (snapshot.worker.stopping and may_retry):
-                    self._silent_from, self._missed, self._is_gone = None, 0, False
+                    self._silent_from, self._missed, self._logged = None, 0, ""
+                    self._is_gone = False
                     return snapshot
             except (ConnectionRefusedError, FileNotFoundError) as error:
                 if (seen := self._on_refused(error, began, may_retry=may_retry)) is not None:
@@ -81,13 +109,14 @@ class Looker:
             except (TruncatedAnswerError, ConnectionResetError, BrokenPipeError) as error:
                 if not may_retry:
                     return self._unreadable(began, f"closed without an answer ({error})")
-            except TimeoutError:
+            except TimeoutError as error:
                 if stalled or self._clock.stalled - lost < self._clock.interval:
-                    return self._unreadable(began, f"no answer within {self._timeout:g} s")
+                    return self._unreadable(began, f"no answer within {self._timeout:g} s{error}")
                 # This process stalled, and HAProxy perhaps as well: it proves nothing, ask again.
                 began, stalled = self._clock.now(), True
-            except (OSError, MalformedAnswerError) as error:
-                return self._unreadable(began, str(error))
+            # Whatever HAProxy sends must not end the agent, and whatever this process lacks.
+            except Exception as error:  # noqa: BLE001
+                return self._explain_failure(began, error)
             await asyncio.sleep(RETRY_DELAY)
 
     def _on_refused(
@@ -101,6 +130,10 @@ class Looker:
             return self._gone(error)
         detail = f"{error.strerror}, although a worker runs"
         return self._unreadable(asked_at, detail, Reason.SOCKET_LOST)
+
+    def close(self) -> None:
+        """Close the descriptor that is kept in reserve."""
+        self._sockets.close()
 
     def _gone(self, error: OSError) -> Gone:
         self._last, self._silent_from, self._missed = None, None, 0
@@ -123,25 +156,77 @@ class Looker:
         detail = f"{self._path}: {detail}"
         return Unreadable(asked_at, self._silent_from, self._missed, detail, reason)
 
+    def _explain_failure(self, asked_at: float, error: Exception) -> Unreadable:
+        """Tell garbage, what this process lacks, and a bug of ours apart; log the last two once."""
+        if isinstance(error, MalformedAnswerError):
+            return self._unreadable(asked_at, str(error))
+        lack = str(error.strerror) if isinstance(error, OSError) else "no memory"
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) in SHORTAGES:
+            self._log_once(lack, logging.ERROR, "%s: this agent cannot ask HAProxy: %s", lack)
+            return self._unreadable(asked_at, lack, Reason.AGENT_SHORT)
+        if isinstance(error, OSError):
+            return self._unreadable(asked_at, lack)
+        kind = type(error).__name__
+        self._log_once(kind, logging.ERROR, "%s: a bug of ours: %s", kind, error=error)
+        return self._unreadable(asked_at, f"its answer cannot be read ({kind}: a bug of ours)")
+
+    def _log_once(
+        self, key: str, level: int, text: str, detail: str, error: Exception | None = None
+    ) -> None:
+        if key != self._logged:
+            self._logged = key
+            log.log(level, text, self._path, detail, exc_info=error)
+
     async def _request_snapshot(self, deadline: float) -> Snapshot:
         """Ask, and ask again where the answer shows that more must be asked for."""
-        while True:
-            asked_at, last = self._clock.now(), self._last
-            text = await self._exchange(build_request(self._query, last), deadline)
-            self._last = snapshot = parse_answer(text, asked_at, self._query)
+        for left in reversed(range(MAX_EXCHANGES)):
+            asked_at, last = self._clock.now(), self._choose_numbers()
+            request = build_request(self._query, last)
+            text = await self._exchange(request.line, deadline)
+            try:
+                snapshot = parse_answer(text, asked_at, self._query, request)
+            except TruncatedAnswerError:
+                raise
+            except MalformedAnswerError:
+                if last is None:
+                    raise
+                self._last, self._in_full_for = None, last.worker
+                continue  # perhaps only a number was refused: ask in full
+            if last is None:
+                self._full_at = asked_at
+            elif not snapshot.worker.is_same_process(last.worker):
+                self._last, self._query = None, self._profile_query  # another worker's numbers
+                continue
+            elif _lost_some(last, snapshot):
+                self._last, self._in_full_for = None, last.worker
+                continue
             tracked = missing_tracked_backends(snapshot) - self._query.backends
-            if last is not None and not snapshot.worker.is_same_process(last.worker):
-                self._query = self._profile_query  # the numbers were another worker's
-            elif tracked:
+            if tracked and left and len(self._query.backends) < MAX_NAMES:
                 self._query = replace(self._query, backends=self._query.backends | tracked)
-            else:
-                self.proxies = self._query.proxies
-                return snapshot
-            self._last = None
+                self._last = None
+                continue
+            self._last, self.proxies = snapshot, self._query.proxies
+            return snapshot
+        raise MalformedAnswerError("another worker, or other proxies, with each answer")
+
+    def _choose_numbers(self) -> Snapshot | None:
+        """Choose the answer whose numbers to ask by; None to ask for everything."""
+        last = self._last
+        if last is None:
+            return None
+        if self._in_full_for is not None and last.worker.is_same_process(self._in_full_for):
+            return None
+        is_due = self._clock.now() - self._full_at >= ABSENT_INTERVAL
+        if is_due and not (
+            self._query.backends <= last.backends.keys()
+            and self._query.frontends <= last.frontends.keys()
+        ):
+            return None
+        return last
 
     async def _exchange(self, request: str, deadline: float) -> str:
         """Send ``request`` on a new connection and read until HAProxy closes it."""
-        with socket.socket(socket.AF_UNIX) as sock:
+        with self._sockets.open() as sock:
             sock.setblocking(False)
             while True:
                 try:
@@ -149,21 +234,29 @@ class Looker:
                     break
                 except BlockingIOError:  # its queue is full
                     await self._wait(None, deadline)
-            sock.sendall(request.encode())
-            parts: list[bytes] = []
-            size = 0
-            while True:
+            return await self._read_answer(sock, request.encode(), deadline)
+
+    async def _read_answer(self, sock: socket.socket, request: bytes, deadline: float) -> str:
+        unsent, answer = memoryview(request), bytearray()
+        while True:
+            if unsent:  # a long request: HAProxy reads the rest once its first answers are read
+                with contextlib.suppress(BlockingIOError):
+                    unsent = unsent[sock.send(unsent) :]
+            try:
+                data = sock.recv(1 << 18)
+            except BlockingIOError:
                 try:
-                    data = sock.recv(1 << 18)
-                except BlockingIOError:
                     await self._wait(sock, deadline)
-                    continue
-                if not data:
-                    return b"".join(parts).decode(errors="replace")
-                parts.append(data)
-                size += len(data)
-                if size > MAX_ANSWER:
-                    raise MalformedAnswerError(f"an answer of more than {MAX_ANSWER >> 20} MiB")
+                except TimeoutError:
+                    raise TimeoutError(_describe_beginning(answer)) from None
+                continue
+            if not data:
+                return answer.decode(errors="replace")
+            answer += data
+            if len(answer) > MAX_ANSWER:
+                raise MalformedAnswerError(f"an answer of more than {MAX_ANSWER >> 20} MiB")
+            if len(answer) < MAX_HEAD and is_masters_answer(answer.decode(errors="replace")):
+                raise MalformedAnswerError(MASTER_SOCKET)
 
     async def _wait(self, sock: socket.socket | None, deadline: float) -> None:
         """Wait until ``sock`` is readable or a tick has passed.
@@ -184,6 +277,19 @@ class Looker:
             timer.cancel()
             if sock is not None:
                 loop.remove_reader(sock)
+
+
+def _describe_beginning(answer: bytearray) -> str:
+    """Describe what was read of an answer that did not end; empty if that is nothing."""
+    return f"; it began {quote_lines([answer[:80].decode(errors='replace')])}" if answer else ""
+
+
+def _lost_some(last: Snapshot, now: Snapshot) -> bool:
+    """Whether a proxy that HAProxy had is not in its answer by number."""
+    return not (
+        last.backends.keys() <= now.backends.keys()
+        and last.frontends.keys() <= now.frontends.keys()
+    )
 
 
 def _finish(done: asyncio.Future[None]) -> None:

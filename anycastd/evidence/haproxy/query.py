@@ -6,10 +6,10 @@ The commands are described in HAProxy's management manual, section 9.3.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot
+from anycastd.evidence.haproxy.snapshot import Snapshot
 from anycastd.profile.model import (
     AllOf,
     AnyOf,
@@ -24,13 +24,14 @@ from anycastd.profile.model import (
 
 MAX_NAMES = 500
 """Maximum number of proxies to ask for one by one: such a line has about 9 kB."""
-MAX_REQUEST = 15_000
-"""Maximum size of a request in bytes.
+MAX_COMMANDS = 4_000
+"""Maximum size of the commands for weights in characters; beyond it one command asks for all."""
+MAX_TRACKED = 500
+"""Maximum number of backends to ask for only because their servers are tracked."""
+SHOW_ALL = "show stat"
+"""Command for all rows.  ``show stat -1 7 -1`` would be another one where a proxy is named -1."""
 
-HAProxy's buffer for it has 16 kB (``tune.bufsize``, configuration manual, section 3.2).
-"""
-
-_NAME = re.compile(r"[-A-Za-z0-9_.:]+")
+_NAME = re.compile(r"[-A-Za-z0-9_.:]{1,255}")  # the characters that HAProxy accepts
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,45 +97,61 @@ def iter_service_rules(service: Service) -> Iterator[Rule]:
         yield service.maintenance
 
 
-def build_request(query: Query, last: Snapshot | None = None) -> str:
-    """Build the request line (with its newline) for one look on one connection.
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The commands of one look.  HAProxy answers them in this order, then ``show info``.
+
+    ``stats`` are the commands for rows, ``weights`` those for weights, ``entries`` the (map, key)
+    to look up.
+    """
+
+    stats: tuple[str, ...]
+    weights: tuple[str, ...] = ()
+    entries: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def line(self) -> str:
+        """Return the request line, with its newline.
+
+        ``show info`` stands last, so that an answer that ends with it is complete.
+        """
+        lookups = (f"get map {name} {key}" for name, key in self.entries)
+        return ";".join((*self.stats, *self.weights, *lookups, "show info")) + "\n"
+
+
+def build_request(query: Query, last: Snapshot | None = None) -> Request:
+    """Build the request for one look on one connection.
 
     Without ``last``, or with many names, it asks for everything that HAProxy has.  With ``last``,
     an earlier answer of the *same worker*, it asks by HAProxy's own numbers (``show stat #ID``): a
     frontend and a backend may have the same name, and ``show stat NAME`` gives only one of the two.
-    What HAProxy did not have is asked for by name.  ``show info`` stands last, so that an answer
-    that ends with it is complete.
+    Besides, a name may be a keyword of that command or look like a number.  What ``last`` lacks is
+    not asked for.
     """
-    end = _build_extra_commands(query) + "show info\n"
-    if last is None or len(query.backends) + len(query.frontends) > MAX_NAMES:
-        return "show stat -1 7 -1;" + end
-    selectors: dict[str, None] = {}
-    proxies: tuple[tuple[Collection[str], Mapping[str, Backend | Frontend]], ...] = (
-        (query.backends, last.backends),
-        (query.frontends, last.frontends),
-    )
-    for names, seen in proxies:
-        for name in sorted(names):
-            if name in seen:
-                selectors[f"#{seen[name].number}"] = None
-            elif _NAME.fullmatch(name):  # any other cannot be HAProxy's and might be a command
-                selectors[name] = None
-    rows = "".join(f"show stat {selector} 7 -1;" for selector in selectors)
-    return (rows if len(rows) + len(end) < MAX_REQUEST else "show stat -1 7 -1;") + end
-
-
-def _build_extra_commands(query: Query) -> str:
-    """Build the commands for weights as configured and for entries of maps."""
-    weights = "".join(f"show servers state {name};" for name in sorted(query.weights))
-    if len(weights) > MAX_REQUEST // 4:
-        weights = "show servers state;"
-    return weights + "".join(f"get map {name} {key};" for name, key in sorted(query.entries))
+    weights = tuple(f"show servers state {name}" for name in sorted(query.weights))
+    if sum(map(len, weights)) > MAX_COMMANDS:
+        weights = ("show servers state",)
+    entries = tuple(sorted(query.entries))
+    stats: tuple[str, ...] = (SHOW_ALL,)
+    if last is not None and len(query.backends) + len(query.frontends) <= MAX_NAMES:
+        numbers = {
+            proxy.number: None
+            for names, seen in (
+                (query.backends, last.backends),
+                (query.frontends, last.frontends),
+            )
+            for name in sorted(names)
+            if (proxy := seen.get(name)) is not None
+        }
+        stats = tuple(f"show stat #{number} 7 -1" for number in numbers)
+    return Request(stats, weights, entries)
 
 
 def missing_tracked_backends(snapshot: Snapshot) -> frozenset[str]:
     """Find the backends, absent from ``snapshot``, whose servers are tracked by servers in it.
 
-    Returns their names.  ``track`` is described in HAProxy's configuration manual, section 5.2.
+    Returns their names, MAX_TRACKED at most.  ``track`` is described in HAProxy's configuration
+    manual, section 5.2.
     """
     tracked = {
         server.tracked.partition("/")[0]
@@ -142,4 +159,5 @@ def missing_tracked_backends(snapshot: Snapshot) -> frozenset[str]:
         for server in backend.servers
         if server.tracked
     }
-    return frozenset(tracked - snapshot.backends.keys())
+    names = sorted(filter(_NAME.fullmatch, tracked - snapshot.backends.keys()))
+    return frozenset(names[:MAX_TRACKED])

@@ -81,7 +81,8 @@ class Backend:
     ``asked_at`` is when the rows were asked for (own time, seconds).  ``number`` is HAProxy's own
     number for it.  ``sessions`` are open now.  ``queued_requests`` wait in its queue and in those
     of its servers.  ``weights``, where the query asks for them: server -> (its weight now, its
-    weight in haproxy.cfg).  ``counts``: see ServerCounts.
+    weight in haproxy.cfg); ``weights_refused`` is what HAProxy answered instead of them.
+    ``counts``: see ServerCounts.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Backend:
     sessions: int = 0
     queued_requests: int = 0
     weights: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    weights_refused: str = ""
     counts: ServerCounts = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -149,7 +151,8 @@ class Snapshot:
 
     A name that HAProxy does not have is absent.  ``polling`` says why HAProxy is polled; empty
     while its events arrive.
-    ``entries``: (map, key) -> its value, None where the map has no such key.
+    ``entries``: (map, key) -> its value, None where the map has no such key.  ``refused``:
+    (map, key) -> what HAProxy answered instead.  A map that HAProxy does not have is in neither.
     """
 
     asked_at: float
@@ -158,6 +161,7 @@ class Snapshot:
     frontends: Mapping[str, Frontend]
     polling: str = ""
     entries: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
+    refused: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

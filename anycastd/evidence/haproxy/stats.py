@@ -7,25 +7,24 @@ in section 9.3.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from anycastd.evidence.haproxy.query import Query
+from anycastd.evidence.haproxy.answer import (
+    MAX_LINE,
+    MAX_TEXT,
+    MalformedAnswerError,
+    parse_count,
+    quote_lines,
+    read_message,
+    split_answer,
+    split_row,
+)
+from anycastd.evidence.haproxy.query import Query, Request, build_request
 from anycastd.evidence.haproxy.servers import Server, Usable, demote_backups, judge_server
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
-
-
-class MalformedAnswerError(ValueError):
-    """An answer in an unknown format; the message quotes what is wrong."""
-
-
-class TruncatedAnswerError(MalformedAnswerError):
-    """An answer that ends too early."""
-
-
-# The answer ----------------------------------------------------------------------------------
+from anycastd.system.printable import make_printable
 
 _COLUMNS = (
     "pxname",
@@ -43,7 +42,6 @@ _COLUMNS = (
     "last_agt",
     "agent_status",
 )
-_FIELD = re.compile(r'"((?:[^"]|"")*)"|([^",]*)')
 
 
 class _Row(NamedTuple):
@@ -65,108 +63,164 @@ class _Row(NamedTuple):
     agent: str
 
 
-def parse_answer(text: str, asked_at: float, query: Query) -> Snapshot:
-    """Parse HAProxy's answer to ``build_request(query)``.
+def parse_answer(
+    text: str, asked_at: float, query: Query, request: Request | None = None
+) -> Snapshot:
+    """Parse HAProxy's answer to ``request`` (None: to ``build_request(query)``).
 
-    ``asked_at`` (own time, seconds) stamps the Snapshot.  Raises TruncatedAnswerError when the
-    answer ends too early and MalformedAnswerError when it is not an answer of HAProxy.
+    ``asked_at`` (own time, seconds) stamps the Snapshot.  What HAProxy refuses costs only the rules
+    that need it: a weight or an entry of a map is marked as refused, with HAProxy's message.
+    Raises TruncatedAnswerError when the answer ends too early and MalformedAnswerError when it is
+    not an answer of HAProxy, or when rows are refused.
     """
-    if not text.endswith("\n\n"):
-        raise TruncatedAnswerError(f"the answer ends too early, after {len(text)} characters")
-    blocks = _blocks(text)
-    worker = parse_worker(blocks[-1] if blocks else [])
-    proxies, backends, frontends = query.proxies, query.backends, query.frontends
-    end = len(blocks) - 1 - len(query.entries)
-    entries = _entries(blocks[max(end, 0) : -1], query)
-    weights: dict[str, dict[str, tuple[int, int]]] = {}
-    rows: list[_Row] = []
-    for block in blocks[: max(end, 0)]:
-        if query.weights and (block[0] == _STATE or block[0].startswith("Can't find backend")):
-            _weights(block, weights)
-        else:
-            rows += _rows(block, proxies)
+    if request is None:
+        request = build_request(query)
+    *blocks, info = split_answer(text) or [[]]
+    worker = parse_worker(info)
+    stats, weights, entries = _sort_blocks(blocks, request)
     servers: dict[str, dict[str, _Row]] = {}
     heads: dict[str, _Row] = {}
     fronts: dict[str, Frontend] = {}
-    for row in rows:
-        if row.type == "0" and row.pxname in frontends:
+    for row in (row for block in stats for row in _rows(block, query.proxies)):
+        if row.type == "0" and row.pxname in query.frontends:
             fronts[row.pxname] = _frontend(row, asked_at)
-        elif row.type == "1" and row.pxname in backends:
+        elif row.type == "1" and row.pxname in query.backends:
             heads[row.pxname] = row
-        elif row.type == "2" and row.pxname in backends:
+        elif row.type == "2" and row.pxname in query.backends:
             servers.setdefault(row.pxname, {})[row.svname] = row
+    found_weights, refused_weights = _weights(weights, request, query)
     found = {
         name: Backend(
             name,
             head.status,
             demote_backups(_server(row, servers) for row in servers.get(name, {}).values()),
             asked_at,
-            _count(head.iid),
-            _count(head.scur),
+            parse_count(head.iid),
+            parse_count(head.scur),
             # A backend's own row has only what no server's queue holds.
-            _count(head.qcur) + sum(_count(row.qcur) for row in servers.get(name, {}).values()),
-            weights.get(name, {}) if name in query.weights else {},
+            parse_count(head.qcur)
+            + sum(parse_count(row.qcur) for row in servers.get(name, {}).values()),
+            found_weights.get(name, {}) if name in query.weights else {},
+            refused_weights.get(name, ""),
         )
         for name, head in heads.items()
     }
-    return Snapshot(asked_at, worker, found, fronts, entries=entries)
+    found_entries, refused = _entries(entries, request)
+    return Snapshot(asked_at, worker, found, fronts, entries=found_entries, refused=refused)
 
 
-# The version of the format: the line before the header.
-_STATE = "1"
-_VALUE = re.compile(r'found=yes.*, value="([^"]*)"')
+Blocks = list[list[str]]
 
 
-def _weights(block: list[str], weights: dict[str, dict[str, tuple[int, int]]]) -> None:
-    """Read a ``show servers state``: backend -> server -> (weight now, weight as configured)."""
-    if len(block) < 2:  # noqa: PLR2004 - the header
-        return
+def _sort_blocks(blocks: Blocks, request: Request) -> tuple[Blocks, Blocks, Blocks]:
+    """Sort the blocks by what they answer: rows, weights, entries.
+
+    Where there are as many blocks as commands, each answers one, in order.  Where there are not, a
+    message had empty lines in it.  Then dumps are told by their form, and entries are not known.
+    """
+    end = len(blocks) - len(request.entries)
+    begin = len(request.stats)
+    if end == begin + len(request.weights):
+        stats, weights, entries = blocks[:begin], blocks[begin:end], blocks[end:]
+    else:
+        stats = [block for block in blocks if block[0].startswith(_STAT)]
+        weights = [block for block in blocks if _is_state(block)]
+        entries = []
+    for number in range(begin):
+        if number >= len(stats) or not stats[number][0].startswith(_STAT):
+            instead = stats[number] if number < len(stats) else blocks[0] if blocks else []
+            raise MalformedAnswerError(
+                f"expected the answer to `show stat`, got: {quote_lines(instead)}"
+            )
+    return stats, weights, entries
+
+
+_STAT = "# pxname,"
+_STATE_COLUMNS = ("be_name", "srv_name", "srv_uweight", "srv_iweight")
+
+
+def _is_state(block: list[str]) -> bool:
+    """Whether a block is a ``show servers state``: the format's version, a header, rows."""
+    return block[0].isdecimal() and len(block) > 1 and block[1].startswith("# ")
+
+
+def _weights(
+    blocks: Blocks, request: Request, query: Query
+) -> tuple[dict[str, dict[str, tuple[int, int]]], dict[str, str]]:
+    """Read each ``show servers state``: backend -> server -> (weight now, weight as configured).
+
+    The second value maps a backend to what HAProxy, or a later version of it, said instead.
+    """
+    names = sorted(query.weights)
+    asked = [[name] for name in names] if len(request.weights) == len(names) else [names]
+    weights: dict[str, dict[str, tuple[int, int]]] = {}
+    refused: dict[str, str] = {}
+    if len(blocks) != len(asked):
+        refused = dict.fromkeys(names, UNASSIGNED)
+        asked = [[] for _ in blocks]
+    for about, block in zip(asked, blocks, strict=True):
+        try:
+            _read_weights(block, weights)
+        except MalformedAnswerError as error:
+            refused |= dict.fromkeys(about, str(error))
+    return weights, {name: text for name, text in refused.items() if name not in weights}
+
+
+UNASSIGNED = "an answer that cannot be assigned to one of the commands"
+"""Text for operators: why a part of the answer is not known."""
+
+
+def _read_weights(block: list[str], weights: dict[str, dict[str, tuple[int, int]]]) -> None:
+    """Read one ``show servers state`` into ``weights``; raises MalformedAnswerError."""
+    if not _is_state(block):
+        raise MalformedAnswerError(read_message(block))
     names = block[1].removeprefix("# ").split()
     try:
         at = [names.index(each) for each in _STATE_COLUMNS]
+        found = []
         for line in block[2:]:
             fields = line.split()
             backend, server, now, configured = (fields[each] for each in at)
-            weights.setdefault(backend, {})[server] = (_count(now), _count(configured))
+            found.append((backend, server, parse_count(now), parse_count(configured)))
     except (ValueError, IndexError) as error:
         raise MalformedAnswerError(
             f"`show servers state` without a needed field: {error}"
         ) from None
+    for backend, server, weight, iweight in found:
+        weights.setdefault(backend, {})[server] = (weight, iweight)
 
 
-_STATE_COLUMNS = ("be_name", "srv_name", "srv_uweight", "srv_iweight")
+def _entries(
+    blocks: Blocks, request: Request
+) -> tuple[dict[tuple[str, str], str | None], dict[tuple[str, str], str]]:
+    """Read the answers to ``get map``: (map, key) -> its value, and what was refused and how.
 
-
-def _entries(blocks: list[list[str]], query: Query) -> dict[tuple[str, str], str | None]:
-    """Read the answers to ``get map``, in the order of the questions; an unknown map is absent."""
+    An unknown map is in neither.
+    """
     found: dict[tuple[str, str], str | None] = {}
-    for requested, block in zip(sorted(query.entries), blocks, strict=False):
+    refused: dict[tuple[str, str], str] = {}
+    if len(blocks) != len(request.entries):
+        return found, dict.fromkeys(request.entries, UNASSIGNED)
+    for requested, block in zip(request.entries, blocks, strict=True):
         if block[0].startswith("type="):
             # A map that is used in two ways has a line for each.
-            values = [match[1] for line in block if (match := _VALUE.search(line))]
+            values = [value for line in block if (value := _read_value(line)) is not None]
             found[requested] = values[0] if values else None
-        elif not block[0].startswith("Unknown map"):
-            raise MalformedAnswerError(f"expected the answer to `get map`, got: {_excerpt(block)}")
-    return found
+        elif "Unknown map" not in (message := read_message(block)):
+            refused[requested] = message
+    return found, refused
 
 
-def _blocks(text: str) -> list[list[str]]:
-    """Split an answer by commands: the answer to each ends with an empty line."""
-    blocks: list[list[str]] = []
-    block: list[str] = []
-    quotes = '"' in text
-    for line in text.split("\n"):
-        if quotes and block and block[0].startswith("# ") and block[-1].count('"') % 2:
-            # A check's output may have line ends, between quotes.
-            block[-1] += f"\n{line}"
-        elif line:
-            block.append(line)
-        elif block:
-            blocks.append(block)
-            block = []
-    if block:
-        raise TruncatedAnswerError("the answer ends inside a block")
-    return blocks
+def _read_value(line: str) -> str | None:
+    """Read the value in a line such as ``type=str, found=yes, key="web", value="on"``."""
+    begin = line.rfind(_VALUE)
+    end = line.find('"', begin + len(_VALUE))
+    if begin < 0 or end < 0 or "found=yes" not in line[:begin]:
+        return None
+    return make_printable(line[begin + len(_VALUE) : end], MAX_TEXT)
+
+
+_VALUE = ', value="'
 
 
 def parse_worker(lines: list[str]) -> Worker:
@@ -176,16 +230,16 @@ def parse_worker(lines: list[str]) -> Worker:
     """
     info = dict(line.split(": ", 1) for line in lines if ": " in line)
     if info.get("Name") is None or "Pid" not in info:
-        raise MalformedAnswerError(f"expected the answer to `show info`, got: {_excerpt(lines)}")
+        raise MalformedAnswerError(f"expected the answer to `show info`, got: {quote_lines(lines)}")
     try:
         return Worker(
-            pid=int(info["Pid"]),
-            uptime=float(info["Uptime_sec"]),
+            pid=parse_count(info["Pid"]),
+            uptime=float(parse_count(info["Uptime_sec"])),
             stopping=info.get("Stopping", "0") != "0",
-            version=info["Version"],
-            started_at=int(info.get("Start_time_sec", "0")),
+            version=make_printable(info["Version"], MAX_TEXT),
+            started_at=parse_count(info.get("Start_time_sec", "0")),
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, MalformedAnswerError) as error:
         raise MalformedAnswerError(f"`show info` without a needed field: {error}") from None
 
 
@@ -201,59 +255,26 @@ def _header(line: str) -> tuple[int, tuple[int, ...]]:
 
 def _rows(block: list[str], proxies: frozenset[str]) -> Iterator[_Row]:
     """Yield the rows of one ``show stat`` whose proxy is in ``proxies``."""
-    first = block[0]
-    if not first.startswith("# pxname,"):
-        if first.startswith("No such proxy"):
-            return
-        raise MalformedAnswerError(f"expected the answer to `show stat`, got: {_excerpt(block)}")
-    count, wanted = _header(first)
-    last = max(wanted) + 1
+    if len(block[0]) > MAX_LINE:
+        raise MalformedAnswerError(f"a header of {len(block[0])} characters")
+    count, wanted = _header(block[0])
+    last = max(wanted) + 1  # the columns that are read are in the first third
     for line in block[1:]:
         if line.partition(",")[0] not in proxies:
             continue
-        if '"' in line:
-            fields = _quoted(line)
-            found = len(fields)
-        else:
-            fields = line.split(",", last)  # the columns that are read are in the first third
-            found = line.count(",") + 1
+        fields, found = split_row(line, last)
         if found != count:
             raise MalformedAnswerError(
-                f"a row of {found} columns, the header has {count}: {line[:80]}"
+                f"a row of {found} columns, the header has {count}: {quote_lines([line])}"
             )
         yield _Row._make([fields[at] for at in wanted])
 
 
-def _quoted(line: str) -> list[str]:
-    """Split a row of which some fields are quoted."""
-    fields: list[str] = []
-    at = 0
-    while at <= len(line):
-        match = _FIELD.match(line, at)
-        if match is None or line[match.end() : match.end() + 1] not in ("", ","):
-            raise MalformedAnswerError(f"unbalanced quotes: {line[:80]}")
-        quoted, plain = match.groups()
-        fields.append(plain if quoted is None else quoted.replace('""', '"'))
-        at = match.end() + 1
-    return fields
-
-
-def _excerpt(lines: list[str]) -> str:
-    return repr(lines[0][:80]) if lines else "nothing"
-
-
-def _count(text: str) -> int:
-    """Parse a count; an empty column is 0."""
-    if not text:
-        return 0
-    if text.isdecimal():
-        return int(text)
-    raise MalformedAnswerError(f"expected a number, got {text[:40]!r}")
-
-
 def _frontend(row: _Row, asked_at: float) -> Frontend:
     is_open = row.status in ("OPEN", "FULL", "WAITING")
-    return Frontend(row.pxname, is_open, row.status, _count(row.scur), asked_at, _count(row.iid))
+    return Frontend(
+        row.pxname, is_open, row.status, parse_count(row.scur), asked_at, parse_count(row.iid)
+    )
 
 
 def _server(row: _Row, servers: Mapping[str, Mapping[str, _Row]]) -> Server:
@@ -266,7 +287,7 @@ def _server(row: _Row, servers: Mapping[str, Mapping[str, _Row]]) -> Server:
         check, agent = target.check.removeprefix("* "), target.agent.removeprefix("* ")
         last = target.last_chk or target.last_agt
     check_text = last or check or agent
-    weight = _count(row.weight)
+    weight = parse_count(row.weight)
     usable, checked, detail = judge_server(row.status, check, agent, weight, check_text)
     if row.tracked:
         if target is None and usable is Usable.UNPROVED:

@@ -140,8 +140,9 @@ class Watcher:
             )
             + wait_random(0, MIN_RETRY_DELAY),
         )
-        while True:
-            await self._watch_until_gone(await prove(self._take_look))
+        with contextlib.closing(self._looker):
+            while True:
+                await self._watch_until_gone(await prove(self._take_look))
 
     async def _watch_until_gone(self, seen: Observation) -> None:
         """Look whenever there is reason to, from the first Snapshot until HAProxy is gone."""

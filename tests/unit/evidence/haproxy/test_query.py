@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from anycastd.decision.verdict import Verdict, judge_service
-from anycastd.evidence.finding import Truth
+from anycastd.evidence.finding import Finding, Truth
+from anycastd.evidence.haproxy.answer import MalformedAnswerError
 from anycastd.evidence.haproxy.look import look_once
 from anycastd.evidence.haproxy.query import Query, build_request
 from anycastd.evidence.haproxy.snapshot import Backend, Observation, Snapshot
-from anycastd.evidence.haproxy.stats import MalformedAnswerError, parse_answer
+from anycastd.evidence.haproxy.stats import parse_answer
 from anycastd.evidence.sources import Evidence
 from anycastd.profile.model import Profile
 from anycastd.reasons import Reason
@@ -186,31 +188,116 @@ def test_the_question_asks_for_what_rules_need_and_no_more() -> None:
     """Without such rules a look is what it always was."""
     its = watched()
     assert Query.from_services(its.services.values(), "main") == query({"web"})
-    assert build_request(query({"web"}, {"web"})) == "show stat -1 7 -1;show info\n"
+    assert build_request(query({"web"}, {"web"})).line == "show stat;show info\n"
     entries = frozenset({("/a.map", "k2"), ("/a.map", "k1")})
     also = replace(query({"web"}), weights=frozenset({"web"}), entries=entries)
-    assert build_request(also) == (
-        "show stat -1 7 -1;show servers state web;get map /a.map k1;get map /a.map k2;show info\n"
+    assert build_request(also).line == (
+        "show stat;show servers state web;get map /a.map k1;get map /a.map k2;show info\n"
     )
 
 
-def test_no_question_is_longer_than_haproxy_reads() -> None:
-    """16 kB; beyond that everything is asked for, which is one short command."""
+def test_weights_of_many_backends_are_one_command() -> None:
+    """Everything is asked for instead; HAProxy reads a line of any length (tried: 119 kB)."""
     names = frozenset(f"a-backend-of-some-length-{n}" for n in range(499))
     entries = frozenset(("/etc/haproxy/a.map", f"k{n}") for n in range(300))
     also = Query(names, weights=names, entries=entries)
-    last = snapshot(asked_at=0.0)
-    asked = build_request(also, last)
+    asked = build_request(also, snapshot(asked_at=0.0)).line
+    assert asked.startswith("show servers state;get map /etc/haproxy/a.map k0;")
     assert len(asked) < 16_000
-    assert asked.startswith("show stat -1 7 -1;show servers state;get map /etc/haproxy/a.map k0;")
 
 
-def test_answers_that_are_none_are_garbage() -> None:
-    """What stands in the place of a map's entry is that, or HAProxy is not understood."""
-    info = "Name: HAProxy\nPid: 1\nUptime_sec: 1\nVersion: 2\n\n"
-    also = Query(entries=frozenset({("/a.map", "k")}))
-    with pytest.raises(MalformedAnswerError, match="get map"):
-        parse_answer(f"Permission denied\n\n{info}", 0.0, also)
-    weights = Query(weights=frozenset({"web"}))
-    with pytest.raises(MalformedAnswerError, match="show servers state"):
-        parse_answer(f"1\n# be_name srv_name\nweb s1\n\n{info}", 0.0, weights)
+INFO = "Name: HAProxy\nPid: 1\nUptime_sec: 1\nVersion: 2\n\n"
+ROWS = (
+    "# pxname,svname,scur,qcur,status,weight,bck,iid,tracked,type,"
+    "check_status,last_chk,last_agt,agent_status\n"
+    "web,s1,0,0,UP,10,0,3,,2,L4OK,,,\nweb,BACKEND,0,0,UP,10,,3,,1,,,,\n\n"
+)
+STATE = "1\n# be_name srv_name srv_uweight srv_iweight\nweb s1 5 10\n\n"
+ENTRY = 'type=str, case=sensitive, found=yes, idx=tree, key="k", value="on", type="str"\n\n'
+ALSO = Query(frozenset({"web"}), weights=frozenset({"web"}), entries=frozenset({("/a.map", "k")}))
+
+
+@pytest.mark.parametrize("mark", ["", "[3]: ", "[err]: "])
+@pytest.mark.parametrize(
+    ("weights", "entry", "refused"),
+    [
+        (STATE, ENTRY, ("", None)),
+        ("Can't find backend.\n\n", ENTRY, ("Can't find backend.", None)),
+        (STATE, "Permission denied\n\n", ("", "Permission denied")),
+        ("Permission\ndenied\n\n", "No.\n\n", ("Permission denied", "No.")),
+        ("2\n# be_name srv_name\nweb s1\n\n", ENTRY, ("needed field: 'srv_uweight'", None)),
+        (STATE.replace("5 10", "5 x"), ENTRY, ("expected a number, got 'x'", None)),
+        (STATE.replace("5 10", "5 " + "1" * 4301), ENTRY, ("expected a number", None)),
+        (STATE, "a\n\nmessage with an empty line\n\n", ("", "cannot be assigned")),
+        ("a\n\nmessage\n\n", ENTRY, ("cannot be assigned", "cannot be assigned")),
+        ("", ENTRY, ("cannot be assigned", "cannot be assigned")),
+    ],
+)
+def test_what_is_refused_costs_itself_only(
+    mark: str, weights: str, entry: str, refused: tuple[str, str | None]
+) -> None:
+    """The rows are read whatever stands in the place of weights and entries."""
+    weights, entry = (
+        text if not text or text.startswith(("1\n", "2\n", "type=")) else mark + text
+        for text in (weights, entry)
+    )
+    found = parse_answer(ROWS + weights + entry + INFO, 0.0, ALSO)
+    web = found.backends["web"]
+    assert web.counts.proved == 1
+    assert web.weights == ({} if refused[0] else {"s1": (5, 10)})
+    assert refused[0] in web.weights_refused
+    if refused[1] is None:
+        assert (found.entries, found.refused) == ({("/a.map", "k"): "on"}, {})
+    else:
+        assert not found.entries
+        assert refused[1] in found.refused["/a.map", "k"]
+
+
+@pytest.mark.parametrize("mark", ["", "[3]: ", "[err]: "])
+def test_an_unknown_map_is_absent(mark: str) -> None:
+    """HAProxy's own message for it is no refusal: the map does not exist."""
+    text = f"{mark}Unknown map identifier. Please use #<id> or <file>.\n\n"
+    found = parse_answer(ROWS + STATE + text + INFO, 0.0, ALSO)
+    assert (found.entries, found.refused) == ({}, {})
+
+
+@pytest.mark.parametrize("text", ["", "No such proxy.\n\n", "[3]: Permission denied\n\n", INFO])
+def test_rows_that_are_refused_are_no_answer(text: str) -> None:
+    """Without the rows nothing is known of any rule."""
+    with pytest.raises(MalformedAnswerError, match="expected the answer to `show stat`"):
+        parse_answer(text + STATE + ENTRY + INFO, 0.0, ALSO)
+
+
+def test_a_line_of_a_map_is_read_in_no_time() -> None:
+    """A line that HAProxy would never write costs no more than its length."""
+    line = "type=str, found=yes" * 50_000 + ', value="' * 50_000 + "\n\n"
+    began_at = time.thread_time()
+    assert parse_answer(ROWS + STATE + line + INFO, 0.0, ALSO).entries == {("/a.map", "k"): None}
+    assert time.thread_time() - began_at < 0.5
+
+
+def refused(change: Callable[[Snapshot], Snapshot], healthy: str) -> list[Finding]:
+    """Evaluate the service by a look that is changed so; returns its findings."""
+    its = watched((HEALTHY, healthy))
+    seen = change(parse_answer(ROWS + STATE + ENTRY + INFO, 0.0, ALSO))
+    return list(judge_service(its, its.services["web"], Evidence({"main": seen}), 0.0).findings)
+
+
+def test_rules_that_need_what_is_refused_are_unknown() -> None:
+    """They name the refusal; a rule beside them, on the same backend, is true."""
+
+    def without_weights(seen: Snapshot) -> Snapshot:
+        web = replace(seen.backends["web"], weights={}, weights_refused="Permission denied")
+        return replace(seen, backends={"web": web})
+
+    serve, healthy = refused(without_weights, "healthy: {backend: web, usable: 50%, by: weight}")
+    assert (serve.truth, healthy.truth) == (TRUE, UNKNOWN)
+    assert healthy.reason is Reason.ANSWER_REFUSED
+    assert healthy.value == "HAProxy answers: Permission denied"
+
+    def without_entry(seen: Snapshot) -> Snapshot:
+        return replace(seen, entries={}, refused={("/a.map", "k"): "Permission denied"})
+
+    findings = refused(without_entry, f"{HEALTHY}\n    maintenance: {{map: /a.map, key: k}}")
+    assert [each.truth for each in findings] == [TRUE, TRUE, UNKNOWN]
+    assert findings[-1].reason is Reason.ANSWER_REFUSED

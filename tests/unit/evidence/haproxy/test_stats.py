@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anycastd.evidence.haproxy.answer import MalformedAnswerError, TruncatedAnswerError
 from anycastd.evidence.haproxy.query import MAX_NAMES, build_request, missing_tracked_backends
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
-from anycastd.evidence.haproxy.stats import MalformedAnswerError, TruncatedAnswerError, parse_answer
+from anycastd.evidence.haproxy.stats import parse_answer
 from captures.states import EXPECTED, LOOK, States
 from support.haproxy import run_haproxy
 from support.snapshots import query
@@ -110,7 +111,7 @@ def test_a_quoted_field_may_hold_commas_and_quotes() -> None:
     assert bad.detail.endswith(": Broken, badly")
     text = capture("states", "2.6").replace("Broken, badly", 'a ""b"", c\n\nd')
     again = parse_answer(text, 0.0, query({"http"})).backends["http"]
-    assert next(s for s in again.servers if s.name == "bad").detail.endswith(': a "b", c\n\nd')
+    assert next(s for s in again.servers if s.name == "bad").detail.endswith(': a "b", c\\n\\nd')
     assert [server.name for server in again.servers][-1] == "bad"
 
 
@@ -201,16 +202,16 @@ def small(*, backends: dict[str, int], frontends: dict[str, int]) -> Snapshot:
 
 def test_the_question_asks_for_everything_and_then_by_number() -> None:
     """A name is not enough: frontend and backend may share one, and HAProxy gives the first."""
-    assert build_request(query({"web"}, {"web"})) == "show stat -1 7 -1;show info\n"
+    assert build_request(query({"web"}, {"web"})).line == "show stat;show info\n"
     last = small(backends={"web": 3}, frontends={"web": 2})
     wanted = build_request(query({"web", "gone", "evil;shutdown sessions"}, {"web"}), last)
-    assert wanted == "show stat gone 7 -1;show stat #3 7 -1;show stat #2 7 -1;show info\n"
+    assert wanted.line == "show stat #3 7 -1;show stat #2 7 -1;show info\n"
 
 
 def test_a_proxy_that_is_both_is_asked_for_once() -> None:
     """A `listen` section is frontend and backend with one number."""
     last = small(backends={"web": 2}, frontends={"web": 2})
-    assert build_request(query({"web"}, {"web"}), last) == "show stat #2 7 -1;show info\n"
+    assert build_request(query({"web"}, {"web"}), last).line == "show stat #2 7 -1;show info\n"
 
 
 def test_many_names_are_one_question() -> None:
@@ -218,8 +219,8 @@ def test_many_names_are_one_question() -> None:
     names = [f"backend{number}" for number in range(MAX_NAMES)]
     last = small(backends=dict.fromkeys(names, 99_999_999), frontends={})
     one_each = small(backends={name: 10**7 + n for n, name in enumerate(names)}, frontends={})
-    assert len(build_request(query(names), one_each)) < 15_000
-    assert build_request(query([*names, "more"]), last) == "show stat -1 7 -1;show info\n"
+    assert len(build_request(query(names), one_each).line) < 15_000
+    assert build_request(query([*names, "more"]), last).line == "show stat;show info\n"
 
 
 def test_a_real_haproxy_answers_by_number_as_it_does_in_full(tmp_path: Path) -> None:
@@ -227,9 +228,9 @@ def test_a_real_haproxy_answers_by_number_as_it_does_in_full(tmp_path: Path) -> 
     states = States()
     with run_haproxy(tmp_path, states.body) as haproxy:
         states.settle(haproxy)
-        whole = parse_answer(haproxy.ask(build_request(EVERYTHING).strip()), 0.0, EVERYTHING)
+        whole = parse_answer(haproxy.ask(build_request(EVERYTHING).line.strip()), 0.0, EVERYTHING)
         again = build_request(query(BACKENDS | {"nowhere"}, FRONTENDS), whole)
-        part = parse_answer(haproxy.ask(again.strip()), 0.0, EVERYTHING)
+        part = parse_answer(haproxy.ask(again.line.strip()), 0.0, EVERYTHING, again)
     assert counted(part) == counted(whole) == EXPECTED
     assert part.frontends.keys() == whole.frontends.keys() == FRONTENDS
     assert part.worker.is_same_process(whole.worker)

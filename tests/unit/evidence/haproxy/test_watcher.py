@@ -366,7 +366,7 @@ def test_several_questions_at_a_busy_haproxy_cost_one_connection_each(haproxy: H
         (lambda *_: None, "closed without an answer"),
         (lambda it, _: it.sendall(b"# pxname,svname\nweb,"), "ends too early"),
         (answer_slowly, "no answer within 0.5 s"),
-        (answer_fast, "more than 64 MiB"),
+        (answer_fast, "more than 16 MiB"),
     ],
     ids=["garbage", "silent", "half", "drip", "flood"],
 )
