@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from enum import Enum
 
+from anycastd.evidence.haproxy.answer import MalformedAnswerError
 from anycastd.evidence.haproxy.snapshot import Worker
-from anycastd.evidence.haproxy.stats import MalformedAnswerError, parse_worker
+from anycastd.evidence.haproxy.stats import parse_worker
 from anycastd.system.printable import make_printable
 
 MAX_START = 1 << 15

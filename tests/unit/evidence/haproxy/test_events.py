@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anycastd.evidence.haproxy.answer import MalformedAnswerError
 from anycastd.evidence.haproxy.event_stream import MAX_LINE, EventStream
 from anycastd.evidence.haproxy.events import (
     MAX_START,
@@ -24,7 +25,6 @@ from anycastd.evidence.haproxy.events import (
     parse_stream_start,
 )
 from anycastd.evidence.haproxy.snapshot import Worker
-from anycastd.evidence.haproxy.stats import MalformedAnswerError
 from anycastd.system.clock import OwnTime
 from captures.states import EXPECTED
 from support.haproxy import answer_fast, replace_haproxy
