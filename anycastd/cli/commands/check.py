@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from anycastd.bgp.session import Session
+from anycastd.cli.check_machine import (
+    find_master_sockets,
+    find_profiles_of_machine,
+    report_machine,
+    report_skipped,
+)
 from anycastd.cli.output import NO_STEERING, format_duration, format_table, print_error
 from anycastd.cli.profile_file import read_profile
 from anycastd.decision.forecast import forecast_levels
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState
 from anycastd.decision.routes import build_wanted_path
+from anycastd.evidence.haproxy.advice import DISABLED_PROXY
 from anycastd.evidence.haproxy.event_stream import explain_polling
 from anycastd.evidence.haproxy.inventory import InventoryError, read_inventory
 from anycastd.evidence.haproxy.look import look_once
 from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot
+from anycastd.evidence.machine.facts import MachineProblem
 from anycastd.evidence.sources import Evidence
 from anycastd.evidence.vip.prober import probe_once
 from anycastd.evidence.vip.selftest import Probe, describe_target
@@ -40,12 +48,27 @@ STREAM_TIMEOUT = 0.3
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="a region's profile")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--here",
+        action="store_const",
+        const=True,
+        help="look at this machine, even where local_address is not here",
+    )
+    where.add_argument(
+        "--not-here",
+        dest="here",
+        action="store_const",
+        const=False,
+        help="the profiles are for other machines: do not look at this one",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Check every file, print every problem, and compare the profiles that can be used.
 
-    Returns the exit code: 0, or 78 where a profile cannot be used or they do not fit together.
+    Returns the exit code: 0, or 78 where a profile cannot be used, they do not fit together, or it
+    cannot work on this machine.
     Raises ExitError where ExaBGP cannot read the path of this Python, OSError without /proc.
     """
     validations = {path: read_profile(path) for path in dict.fromkeys(args.files)}
@@ -55,14 +78,7 @@ def main(args: argparse.Namespace) -> int:
     problems += comparison.problems
     for problem in problems:
         print_error(str(problem))
-    for path, profile in usable:
-        looks = {name: _look(profile, each) for name, each in profile.haproxy.items()}
-        probes = {
-            name: asyncio.run(probe_once(each.vip, each.self_test, OwnTime()))
-            for name, each in profile.services.items()
-            if each.self_test is not None
-        }
-        print("\n".join(_profile(path, profile, looks, probes)), end="\n\n")
+    found = _print_profiles(usable, here=args.here)
     if usable:
         print("\n".join(f"  {other}\n" for other in find_foreign_exabgps()), end="")
     if comparison.matrices:
@@ -74,10 +90,41 @@ def main(args: argparse.Namespace) -> int:
     if not all(problem.warning for problem in problems):
         print_error("anycastd: the profiles do not fit together")
         return EX_CONFIG
-    warnings = len(problems)
+    if any(each.hopeless for each in found):
+        print_error("anycastd: this cannot work on this machine; see the lines above")
+        return EX_CONFIG
+    warnings = len(problems) + len(found)
     print(f"{len(usable)} profile{'s' if len(usable) > 1 else ''} can be used", end="")
     print(f"; {warnings} warning{'s' if warnings > 1 else ''} above" if warnings else "")
     return DONE
+
+
+def _print_profiles(
+    usable: Sequence[tuple[str, Profile]], *, here: bool | None
+) -> list[MachineProblem]:
+    """Print what each profile would do, and on the machine that it is for, what does not fit."""
+    looks = {
+        path: {name: _look(profile, each) for name, each in profile.haproxy.items()}
+        for path, profile in usable
+    }
+    of_machine = find_profiles_of_machine(usable, looks, here=here)
+    found: list[MachineProblem] = []
+    for path, profile in usable:
+        masters = find_master_sockets(profile, looks[path])
+        report = (
+            report_machine(profile, looks[path]) if path in of_machine else report_skipped(profile)
+        )
+        found += (own := [*masters, *report.problems])
+        for each in own:
+            print_error(f"{path}: this machine: {each}")
+        probes = {
+            name: asyncio.run(probe_once(each.vip, each.self_test, OwnTime()))
+            for name, each in profile.services.items()
+            if each.self_test is not None
+        }
+        lines = _profile(path, profile, looks[path], probes)
+        print("\n".join((*lines, f"  {report.summary}")), end="\n\n")
+    return found
 
 
 def _look(profile: Profile, instance: Instance) -> Observation:
@@ -134,7 +181,10 @@ def _haproxy(profile: Profile, instance: Instance, look: Observation) -> Iterato
         ("frontend", query.frontends, set(inventory.frontends)),
     ):
         for name in sorted(named - existing):
-            yield f"    {kind} {name}: the profile names it, HAProxy does not have it"
+            yield (
+                f"    {kind} {name}: the profile names it, HAProxy does not have it, "
+                f"{DISABLED_PROXY}"
+            )
         for name in sorted(existing - named):
             yield f"    {kind} {name}: HAProxy has it, no rule names it"
 

@@ -9,6 +9,7 @@
     stats         these -> Snapshot
     events        lines of the event ring: which of them ask for a look
     unannounced   changes that a look found and no event announced
+    advice        rules that can never hold: backends without servers, servers that are loops
 
 I/O (asyncio; inventory blocks and is for `anycastd check` alone):
 

@@ -11,6 +11,7 @@ import os
 import socket as sockets
 import stat
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from haproxyadmin import haproxy
 from haproxyadmin.exceptions import HAProxyBaseError
 
+from anycastd.evidence.haproxy.advice import ServerRow, parse_server_rows
 from anycastd.evidence.haproxy.answer import MASTER_SOCKET, MAX_HEAD, is_masters_answer
 from anycastd.system.printable import make_printable
 
@@ -72,6 +74,34 @@ def read_inventory(socket: str, timeout: float = 5.0) -> Inventory:
             ) from error
         case _:
             raise InventoryError(f"{socket}: {_describe_silence(timeout)}")
+
+
+def read_servers(socket: str, timeout: float = 2.0) -> dict[str, list[ServerRow]]:
+    """Ask HAProxy for the address of each server: backend -> its servers.
+
+    Empty where it gives no answer that can be read within ``timeout`` seconds.
+    """
+    try:
+        return parse_server_rows(_exchange(socket, "show servers state", timeout))
+    except (OSError, ValueError):
+        return {}
+
+
+_MAX_ANSWER = 16 << 20
+
+
+def _exchange(path: str, command: str, timeout: float) -> str:
+    """Ask, and read until HAProxy closes the connection."""
+    deadline = time.monotonic() + timeout
+    with sockets.socket(sockets.AF_UNIX) as sock:
+        sock.settimeout(timeout)
+        sock.connect(path)
+        sock.sendall(command.encode() + b"\n")
+        received = b""
+        while len(received) < _MAX_ANSWER and (data := sock.recv(1 << 18)):
+            received += data
+            sock.settimeout(max(deadline - time.monotonic(), 0.001))
+    return received.decode(errors="replace")
 
 
 def _ask(socket: str, timeout: float) -> Inventory:

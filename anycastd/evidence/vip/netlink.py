@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 
 from anycastd.profile.model import Address, Network
 
@@ -42,6 +42,9 @@ DAD_FAILED, TENTATIVE = 0x08, 0x40
 UNREACHABLE_METRIC = 4294967294
 """Metric of an unreachable route: the worst but one, so that any other route wins."""
 _ANSWER_TIMEOUT = 5.0  # seconds; the kernel answers before send returns, so it never passes
+
+Prefix = IPv4Interface | IPv6Interface
+"""An address with its prefix length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,29 @@ class NetlinkSocket:
                 _, _, flags, _, index = _ADDR.unpack_from(answer)
                 addresses[index, address] = flags
         return addresses
+
+    def list_links(self) -> dict[int, tuple[str, Link]]:
+        """List every interface: index -> (its name, its Link).  Raises OSError."""
+        links = {}
+        for kind, answer in self._request(_GETLINK, _DUMP, _LINK.pack(0, 0, 0, 0, 0)):
+            if kind == _NEWLINK:
+                _, _, index, flags, _ = _LINK.unpack_from(answer)
+                name = dict(_attributes(answer[_LINK.size :])).get(_LINK_NAME, b"")
+                text = name.rstrip(b"\0").decode(errors="surrogateescape")
+                links[index] = (text, Link(index, bool(flags & _UP)))
+        return links
+
+    def list_prefixes(self) -> list[tuple[int, Prefix]]:
+        """List (interface's index, address with its prefix length) of this host.  Raises OSError.
+
+        An address that IPv6 still searches for duplicates is in it as well.
+        """
+        found: list[tuple[int, Prefix]] = []
+        for kind, answer in self._request(_GETADDR, _DUMP, _ADDR.pack(0, 0, 0, 0, 0)):
+            if kind == _NEWADDR and (address := _address(answer)) is not None:
+                _, length, _, _, index = _ADDR.unpack_from(answer)
+                found.append((index, ip_interface((address, length))))
+        return found
 
     def add_address(self, index: int, vip: Network) -> None:
         """Add ``vip`` to the interface ``index``, if it is not there.  Raises OSError."""

@@ -84,8 +84,8 @@ def check_web(doc: Document) -> Iterator[Problem]:
     else:
         return
     remedy = (
-        "write the private address that the other regions and monitoring use, and let only them "
-        "through in the firewall"
+        "add allow: [NETWORK] or token_file:, or write the private address that the other regions "
+        "and monitoring use"
     )
     yield doc.make_problem(("web", "listen"), message, remedy, warning=True)
 

@@ -146,7 +146,9 @@ def test_a_status_that_everybody_can_read_is_a_warning(listen: str, what: str) -
     """At every address, or at a public one, the status is for everybody: that is said."""
     (line,) = list_azure_problems([insert_above_haproxy(f'web: {{listen: "{listen}"}}\n')])
     assert line.startswith(f"warning p.yaml:13: web.listen: {what}")
-    assert line.endswith("let only them through in the firewall")
+    assert "; add allow: [NETWORK] or token_file:, or write the private address" in line
+    guarded = f'web: {{listen: "{listen}", allow: [10.0.0.0/8]}}\n'
+    assert list_azure_problems([insert_above_haproxy(guarded)]) == []
 
 
 def test_the_other_regions_ask_where_it_listens() -> None:

@@ -1,0 +1,120 @@
+"""`anycastd check` on the appliance: what of this machine does not fit its profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from anycastd.evidence.haproxy import inventory
+from anycastd.evidence.haproxy.advice import (
+    find_empty_backends,
+    find_server_loops,
+    list_backend_rules,
+)
+from anycastd.evidence.haproxy.answer import MASTER_SOCKET
+from anycastd.evidence.haproxy.loops import LoopTargets
+from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
+from anycastd.evidence.machine.addresses import is_machine_of, list_local_addresses
+from anycastd.evidence.machine.facts import Machine, MachineProblem
+from anycastd.evidence.machine.judge import judge_machine, list_unseen
+from anycastd.evidence.machine.proc import LISTENING
+from anycastd.evidence.machine.reader import read_interfaces, read_machine
+from anycastd.profile.model import Profile
+
+Looks = Mapping[str, Observation]
+"""Name of a HAProxy -> the look at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineReport:
+    """What was found on this machine for one profile.
+
+    ``summary`` is one line: what was not looked at, or that nothing was.
+    """
+
+    problems: tuple[MachineProblem, ...]
+    summary: str
+
+
+def find_profiles_of_machine(
+    usable: Sequence[tuple[str, Profile]], looks: Mapping[str, Looks], *, here: bool | None
+) -> set[str]:
+    """Return the files of the profiles that are for this machine.
+
+    They are those of which a local address is here.  Where there is none, it is the only
+    profile, if a HAProxy or a VIP of it is here: then the address is what is wrong.  ``here`` says
+    so for all files instead (None: find out).  ``looks``: file -> its looks.
+    """
+    if here is not None:
+        return {path for path, _ in usable} if here else set()
+    machine = Machine(interfaces=read_interfaces([]))
+    found = {path for path, profile in usable if is_machine_of(profile, machine)}
+    if found or len(usable) != 1:
+        return found
+    path, profile = usable[0]
+    vips = {service.vip.network_address for service in profile.services.values()}
+    runs = any(not isinstance(look, Gone) for look in looks[path].values())
+    return {path} if runs or vips & machine.addresses else set()
+
+
+def report_skipped(profile: Profile) -> MachineReport:
+    """Return the report for a profile that is for another machine."""
+    addresses = ", ".join(map(str, list_local_addresses(profile)))
+    summary = (
+        f"this machine: not looked at, because {addresses} (local_address) is not here; "
+        "with --here it is"
+    )
+    return MachineReport((), summary)
+
+
+def report_machine(profile: Profile, looks: Looks) -> MachineReport:
+    """Look at this machine for its profile; only reads, and sends no packet to a neighbor."""
+    machine = read_machine(profile)
+    running = profile.services if all(isinstance(each, Snapshot) for each in looks.values()) else ()
+    problems = (*judge_machine(profile, machine, running), *_judge_haproxy(profile, looks, machine))
+    count = len(problems)
+    what = f"{count} warning{'s' if count > 1 else ''} above" if count else "nothing to warn of"
+    unseen = list_unseen(profile, machine)
+    rest = f"; not looked at: {', '.join(unseen)}" if unseen else ""
+    return MachineReport(problems, f"this machine: {what}{rest}")
+
+
+def find_master_sockets(profile: Profile, looks: Looks) -> list[MachineProblem]:
+    """Find sockets of the profile that are those of HAProxy's master; they never answer a look."""
+    return [
+        MachineProblem(
+            f"haproxy.{name}.socket: {profile.haproxy[name].socket} is the socket of HAProxy's "
+            "master (`haproxy -S`), which knows no servers",
+            "write the path of the `stats socket` line in haproxy.cfg",
+            hopeless=True,
+        )
+        for name, look in looks.items()
+        if isinstance(look, Unreadable) and MASTER_SOCKET in look.detail
+    ]
+
+
+def _judge_haproxy(profile: Profile, looks: Looks, machine: Machine) -> Iterable[MachineProblem]:
+    """Find rules that can never hold with what HAProxy has."""
+    vips = {service.vip.network_address for service in profile.services.values()}
+    targets = LoopTargets(
+        frozenset(map(str, vips)),
+        frozenset(map(str, machine.addresses - vips)),
+        frozenset(
+            each.port
+            for each in machine.tcp or ()
+            if each.state == LISTENING and each.local in vips
+        ),
+    )
+    for name, look in looks.items():
+        if not isinstance(look, Snapshot):
+            continue
+        rules = list_backend_rules(profile, name)
+        backends = {
+            each.name: [server.name for server in each.servers] for each in look.backends.values()
+        }
+        servers = inventory.read_servers(profile.haproxy[name].socket)
+        for message, remedy in (
+            *find_empty_backends(rules, backends),
+            *find_server_loops(rules, servers, targets),
+        ):
+            yield MachineProblem(message, remedy)

@@ -1,0 +1,408 @@
+"""`anycastd check` on the appliance: what of this machine cannot work, in one line each."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.appliance import own_network
+from support.bird import Bird
+from support.haproxy import HEAD, Web, run_haproxy
+
+pytestmark = pytest.mark.root
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILE = """\
+region: northeurope
+platform: plain
+bgp:
+  local_as: 65010
+  router_id: 10.0.2.10
+  local_address: 10.0.2.10
+  neighbors:
+    - {address: 10.0.1.4, peer_as: 65515}
+    - {address: 10.0.1.5, peer_as: 65515}
+haproxy: {main: {socket: SOCKET, ring: anycastd}}
+services:
+  web:
+    vip: 203.0.113.10/32
+    serve: {all: [{backend: web}, {frontend: web}]}
+    failed: withdraw
+"""
+BODY = """\
+frontend web
+    bind 203.0.113.10:80
+    default_backend web
+backend web
+    server s1 127.0.0.1:PORT check inter 50ms
+"""
+VIP = "203.0.113.10"
+
+
+def ip(*words: str) -> None:
+    """Run `ip` in this network namespace."""
+    subprocess.run(["ip", *words], check=True)
+
+
+@contextlib.contextmanager
+def a_machine() -> Iterator[None]:
+    """Move into a network namespace with one network interface, a default route, and the VIP."""
+    with own_network():
+        ip("link", "add", "nic", "type", "veth", "peer", "name", "cable")
+        for name in ("nic", "cable"):
+            ip("link", "set", name, "up")
+        ip("address", "add", "10.0.2.10/24", "dev", "nic")
+        ip("route", "add", "default", "via", "10.0.2.1", "dev", "nic")
+        ip("address", "add", f"{VIP}/32", "dev", "lo")
+        yield
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    """Give the profile of the machine."""
+    path = tmp_path / "profile.yaml"
+    path.write_text(PROFILE.replace("SOCKET", str(tmp_path / "stats.sock")), encoding="utf-8")
+    return path
+
+
+def change(profile: Path, old: str, new: str) -> None:
+    """Replace a text of the profile."""
+    text = profile.read_text(encoding="utf-8")
+    assert old in text
+    profile.write_text(text.replace(old, new), encoding="utf-8")
+
+
+class Checked:
+    """What `anycastd check` said of this machine."""
+
+    def __init__(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "anycastd", "check", *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+            timeout=60,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        self.code, self.output, self.errors = done.returncode, done.stdout, done.stderr
+        lines = [line.partition(": this machine: ")[2] for line in done.stderr.splitlines()]
+        self.clock = [line for line in lines if line.startswith("the clock ")]
+        self.lines = [line for line in lines if line and line not in self.clock]
+
+    def __repr__(self) -> str:
+        return f"code {self.code}\n{self.errors}\n{self.output}"
+
+
+def check(profile: Path, *arguments: str) -> list[str]:
+    """Check the profile; return the lines about this machine but for the clock's; code 0."""
+    checked = Checked(str(profile), *arguments)
+    assert checked.code == 0, checked
+    assert "this machine: " in checked.output
+    return checked.lines
+
+
+def test_nothing_is_said_of_a_machine_that_fits(profile: Path, tmp_path: Path) -> None:
+    """With HAProxy on the VIP and all addresses in place there is no warning of the machine."""
+    web = Web()
+    with a_machine(), run_haproxy(tmp_path, BODY.replace("PORT", str(web.port))):
+        assert check(profile) == []
+
+
+# FC-LOCALADDR (exabgp issues 974 and 362)
+def test_a_local_address_that_is_not_here(profile: Path, tmp_path: Path) -> None:
+    """A typo in local_address is named with the addresses that may be meant."""
+    change(profile, "local_address: 10.0.2.10", "local_address: 10.0.2.99")
+    web = Web()
+    with a_machine(), run_haproxy(tmp_path, BODY.replace("PORT", str(web.port))):
+        (line,) = check(profile)
+    assert line == (
+        "local_address 10.0.2.99 is not an address of this machine, so no session can start from "
+        "it; write one of 10.0.2.10, 192.0.2.10, 192.0.2.4, 192.0.2.5, or configure it"
+    )
+
+
+def test_a_profile_for_another_machine(profile: Path, tmp_path: Path) -> None:
+    """On a laptop nothing is said of the machine but that it was not looked at."""
+    with own_network():
+        checked = Checked(str(profile))
+        assert (checked.code, checked.lines, checked.clock) == (0, [], [])
+        assert (
+            "  this machine: not looked at, because 10.0.2.10 (local_address) is not here; with "
+            "--here it is"
+        ) in checked.output.splitlines()
+        lines = check(profile, "--here")
+    assert any(line.startswith("local_address 10.0.2.10 is not an address") for line in lines)
+    with a_machine():
+        assert Checked(str(profile), "--not-here").lines == []
+        # The other region's profile, looked at on this region's appliance.
+        other = tmp_path / "other.yaml"
+        text = profile.read_text(encoding="utf-8").replace("10.0.2.10", "10.1.2.10")
+        text = text.replace("northeurope", "westeurope").replace(
+            "    failed:", "    prepend: 3\n    standby: {prepend: 9}\n    failed:"
+        )
+        other.write_text(text, encoding="utf-8")
+        checked = Checked(str(profile), str(other))
+        assert checked.output.count("not looked at, because 10.1.2.10") == 1
+        assert checked.lines == []
+
+
+# FC-MASTER (haproxy issues 481, 1626 and 1512)
+def test_the_socket_of_the_master(profile: Path, tmp_path: Path) -> None:
+    """The master's socket in the profile cannot work, and that is said with code 78."""
+    web = Web()
+    with a_machine(), run_haproxy(tmp_path, BODY.replace("PORT", str(web.port))):
+        master = tmp_path / "master.sock"
+        process = subprocess.Popen(
+            ["haproxy", "-W", "-S", str(master), "-f", str(write_config(tmp_path, web))],
+            env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"},
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            change(profile, str(tmp_path / "stats.sock"), str(master))
+            while not master.exists():
+                assert process.poll() is None
+            checked = Checked(str(profile))
+        finally:
+            process.terminate()
+            process.wait(10)
+    assert checked.code == 78, checked
+    assert checked.lines[0] == (
+        f"haproxy.main.socket: {master} is the socket of HAProxy's master (`haproxy -S`), which "
+        "knows no servers; write the path of the `stats socket` line in haproxy.cfg"
+    )
+
+
+def write_config(directory: Path, web: Web) -> Path:
+    """Write a configuration for a second HAProxy, which needs no VIP."""
+    other = directory / "other"
+    other.mkdir()
+    config = other / "haproxy.cfg"
+    body = BODY.replace("PORT", str(web.port)).replace(f"{VIP}:80", "127.0.0.1:8099")
+    config.write_text(HEAD.replace("{dir}", str(other)) + body, encoding="utf-8")
+    return config
+
+
+# FC-NOSERVERS (Linuxfabrik monitoring-plugins issue 835, haproxy issue 1047)
+def test_backends_without_servers_and_proxies_that_are_disabled(
+    profile: Path, tmp_path: Path
+) -> None:
+    """A rule on a backend that answers by itself never holds; a disabled frontend is not listed."""
+    body = f"""\
+frontend web
+    bind {VIP}:80
+    disabled
+    default_backend sorry
+frontend other
+    bind {VIP}:81
+    default_backend legacy
+backend sorry
+    http-request return status 200
+backend legacy
+    dispatch 127.0.0.1:9
+"""
+    change(profile, "{backend: web}", "{backend: sorry}, {backend: legacy}")
+    with a_machine(), run_haproxy(tmp_path, body):
+        checked = Checked(str(profile))
+    remedy = "use {frontend: NAME} with the frontend that leads to it"
+    assert checked.lines == [
+        f"backend {name}: it has no servers: HAProxy calls it UP, a rule on its servers never "
+        f"holds; {remedy}"
+        for name in ("sorry", "legacy")
+    ]
+    assert (
+        "frontend web: the profile names it, HAProxy does not have it, or it is `disabled` in "
+        "haproxy.cfg"
+    ) in checked.output
+
+
+# FC-SELF (exabgp-helpers issue 14)
+def test_a_server_that_is_the_vip(profile: Path, tmp_path: Path) -> None:
+    """A backup server with the address of the VIP is called a loop."""
+    web = Web()
+    body = BODY.replace("PORT", str(web.port)) + f"    server elsewhere {VIP}:80 check backup\n"
+    body += "    server here 127.0.0.1:80 check backup\n"
+    with a_machine(), run_haproxy(tmp_path, body):
+        first, second = check(profile)
+    assert first.startswith(f"server web/elsewhere: a loop: {VIP}:80 is a VIP of this machine")
+    assert second.startswith("server web/here: a loop: 127.0.0.1:80 is this machine, at the port")
+
+
+def test_vips_in_the_wrong_place(profile: Path) -> None:
+    """A VIP that is missing, too wide, on another interface or in a subnet is named."""
+    with a_machine():
+        ip("address", "delete", f"{VIP}/32", "dev", "lo")
+        (line,) = check(profile)
+        assert line.startswith(f"VIP {VIP} is not on lo: the agent adds it when it starts")
+        ip("address", "add", f"{VIP}/24", "dev", "lo")
+        (line,) = check(profile)
+        assert line.startswith(f"VIP {VIP} is on lo as {VIP}/24: this machine takes the whole of")
+        ip("address", "delete", f"{VIP}/24", "dev", "lo")
+        ip("address", "add", f"{VIP}/32", "dev", "nic")
+        also, missing = check(profile)
+        assert also.startswith(f"VIP {VIP} is also on nic, where nobody watches it")
+        assert missing.startswith(f"VIP {VIP} is not on lo")
+        ip("address", "delete", f"{VIP}/32", "dev", "nic")
+        ip("address", "add", f"{VIP}/32", "dev", "lo")
+        ip("address", "add", "203.0.113.1/24", "dev", "nic")
+        (line,) = check(profile)
+        assert line.startswith(f"VIP {VIP} is inside 203.0.113.0/24, the subnet of nic: hosts")
+        ip("address", "delete", "203.0.113.1/24", "dev", "nic")
+        change(profile, "    failed:", "    interface: vip0\n    failed:")
+        (line,) = check(profile)
+        assert line == (
+            f"VIP {VIP}: there is no interface vip0; create it, or correct `interface` of the "
+            "service"
+        )
+
+
+def test_nothing_listens_on_the_vip(profile: Path, tmp_path: Path) -> None:
+    """HAProxy runs, but no `bind` has the VIP, or not the port that the self-test asks."""
+    web = Web()
+    body = BODY.replace("PORT", str(web.port)).replace(f"{VIP}:80", "127.0.0.1:8080")
+    with a_machine(), run_haproxy(tmp_path, body) as haproxy:
+        (line,) = check(profile)
+        assert line.startswith(f"nothing in this network namespace listens on VIP {VIP}, though")
+        haproxy.configure(body.replace("127.0.0.1:8080", "*:8080"))
+        haproxy.reload()
+        assert check(profile) == []
+        change(profile, "    failed:", "    self_test: {tcp: 80}\n    failed:")
+        (line,) = check(profile)
+        assert line.startswith(f"nothing listens on port 80 of VIP {VIP}, which the self-test")
+
+
+def test_no_way_to_a_neighbor(profile: Path) -> None:
+    """A neighbor without a route, one behind a refused route, and one that is this machine."""
+    with a_machine():
+        ip("route", "delete", "default")
+        ip("route", "add", "unreachable", "10.0.1.5/32")
+        first, second = check(profile)
+        assert first.startswith("neighbor 10.0.1.4: there is no way to it from here (Network is un")
+        assert second.startswith("neighbor 10.0.1.5: there is no way to it from here (No route to")
+        ip("address", "add", "10.0.1.4/32", "dev", "lo")
+        first, second = check(profile)
+        assert first == (
+            "neighbor 10.0.1.4 is an address of this machine itself; write the router's address"
+        )
+
+
+def test_the_way_back_is_another_interface(profile: Path) -> None:
+    """A strict rp_filter on the sessions' interface, with the default route through another one."""
+    with a_machine():
+        ip("link", "add", "lan", "type", "veth", "peer", "name", "cable2")
+        for name in ("lan", "cable2"):
+            ip("link", "set", name, "up")
+        ip("address", "add", "10.0.9.10/24", "dev", "lan")
+        ip("route", "add", "10.0.1.0/24", "via", "10.0.2.1", "dev", "nic")
+        ip("route", "replace", "default", "via", "10.0.9.1", "dev", "lan")
+        assert check(profile) == []
+        setting = Path("/proc/sys/net/ipv4/conf/nic/rp_filter")
+        subprocess.run(["sh", "-c", f"echo 1 > {setting}"], check=True)
+        (line,) = check(profile)
+        assert line == (
+            "nic has a strict rp_filter (1), and the default route is through lan: what clients "
+            "send to a VIP by nic is dropped; sysctl -w net.ipv4.conf.nic.rp_filter=2, also in "
+            "/etc/sysctl.d"
+        )
+        subprocess.run(["sh", "-c", "echo 2 > /proc/sys/net/ipv4/conf/all/rp_filter"], check=True)
+        assert check(profile) == []
+
+
+def test_a_second_bgp_speaker(profile: Path, tmp_path: Path) -> None:
+    """A BIRD that waits on port 179 is named with its process."""
+    with a_machine(), Bird(tmp_path, "10.0.2.10", 179):
+        (line,) = check(profile)
+    assert "bird -f -c" in line
+    assert "listens on port 179 of 0.0.0.0: a second BGP speaker; see that it does not" in line
+
+
+def test_another_program_has_the_session(profile: Path) -> None:
+    """A connection to a neighbor's port 179 that is not our speaker's is named."""
+    change(profile, "10.0.1.4", "192.0.2.4")
+    with (
+        a_machine(),
+        socket.create_server(("192.0.2.4", 179)),
+        socket.create_connection(("192.0.2.4", 179), source_address=("10.0.2.10", 0)),
+    ):
+        lines = check(profile)
+    assert any(
+        "has a BGP session with neighbor 192.0.2.4, and is not our speaker" in line
+        for line in lines
+    ), lines
+
+
+def test_a_web_address_that_is_not_here(profile: Path) -> None:
+    """The other regions cannot ask at an address that this machine does not have."""
+    change(profile, "haproxy:", "web: {listen: 10.0.2.11:9480}\nhaproxy:")
+    with a_machine():
+        (line,) = check(profile)
+    assert line.startswith("web.listen 10.0.2.11:9480 is not an address of this machine")
+
+
+@pytest.mark.skipif(shutil.which("nft") is None, reason="needs nft: install nftables")
+@pytest.mark.parametrize(
+    ("chain", "rules", "found"),
+    [
+        ("output", ["tcp dport 179 counter drop"], "what we send to neighbor 10.0.1.4, port 179"),
+        ("input", ["tcp sport 179 reject"], "the answers of neighbor 10.0.1.4, port 179"),
+        ("input", ["ct state established accept", "tcp dport 179 drop"], ""),
+        ("input", ["ct state vmap { established : accept, invalid : drop }", "drop"], ""),
+        ("output", ["ip daddr 10.0.1.0/24 tcp dport 179 accept", "drop"], ""),
+        ("output", ["meta mark 5 accept", "drop"], ""),
+    ],
+)
+def test_a_firewall_that_drops_bgp(profile: Path, chain: str, rules: list[str], found: str) -> None:
+    """Rules of nftables that drop BGP for certain are named; what may pass is not."""
+    with a_machine():
+        head = f"add table inet f; add chain inet f c {{ type filter hook {chain} priority 0; }}"
+        script = "; ".join([head, *(f"add rule inet f c {rule}" for rule in rules)])
+        subprocess.run(["nft", script], check=True)
+        lines = check(profile)
+    assert [line.partition(":")[0] for line in lines[:1]] == (
+        [f"the firewall drops {found}"] if found else []
+    )
+    assert len(lines) == (2 if found else 0)
+
+
+def test_the_clock_is_called_what_the_kernel_calls_it(profile: Path) -> None:
+    """A clock that is not synchronised is a warning; the kernel's state says whether it is."""
+    state = ctypes.CDLL(None).ntp_adjtime((ctypes.c_char * 256)())
+    with a_machine():
+        checked = Checked(str(profile))
+    not_in_step = state == 5  # TIME_ERROR, adjtimex(2)
+    assert bool(checked.clock) == not_in_step
+    warnings = len(checked.lines) + len(checked.clock)
+    tail = f"; {warnings} warning{'s' if warnings > 1 else ''} above" if warnings else ""
+    assert checked.output.splitlines()[-1] == f"1 profile can be used{tail}"
+
+
+def test_check_changes_nothing(profile: Path) -> None:
+    """Addresses and routes are the same before and after, and no packet is sent."""
+
+    def read() -> list[str]:
+        commands = (
+            ["ip", "address"],
+            ["ip", "route", "show", "table", "all"],
+            ["ip", "-s", "link"],
+        )
+        return [
+            subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+            for command in commands
+        ]
+
+    with a_machine():
+        # The kernel's own first packets (IPv6) are none of ours.
+        subprocess.run(
+            ["sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"], check=True
+        )
+        before = read()
+        check(profile)
+        assert read() == before

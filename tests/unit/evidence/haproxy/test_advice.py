@@ -1,0 +1,51 @@
+"""Rules that can never hold with what HAProxy has."""
+
+from __future__ import annotations
+
+import pytest
+
+from anycastd.evidence.haproxy.advice import (
+    ServerRow,
+    find_empty_backends,
+    list_backend_rules,
+    parse_server_rows,
+)
+from support.profiles import profile
+
+STATE = """\
+1
+# be_id be_name srv_id srv_name srv_addr srv_op_state srv_port
+5 web 1 s1 127.0.0.1 2 8080
+5 web 2 s2 2001:db8::1 2 80
+6 app 1 a - 0 0
+short
+"""
+
+
+def test_server_rows() -> None:
+    """An IPv6 address stands in brackets before its port."""
+    assert parse_server_rows(STATE) == {
+        "web": [ServerRow("s1", "127.0.0.1:8080"), ServerRow("s2", "[2001:db8::1]:80")],
+        "app": [ServerRow("a", "-:0")],
+    }
+
+
+@pytest.mark.parametrize("text", ["", "Permission denied\n", "1\n# be_id be_name\n5 web\n"])
+def test_another_answer_is_refused(text: str) -> None:
+    """An answer without the columns is not read as no servers."""
+    with pytest.raises(ValueError, match="not in list"):
+        parse_server_rows(text)
+
+
+def test_only_rules_on_servers_need_servers() -> None:
+    """A limit on a queue needs none, and what HAProxy does not have is told elsewhere."""
+    needs = profile(
+        ("healthy: {backend: web, usable: 50%}", "healthy: {backend: sorry, queue_below: 5}")
+    )
+    rules = list_backend_rules(needs, "main")
+    assert [rule.backend for rule in rules] == ["web"]
+    assert list(find_empty_backends(rules, {"web": ["s1"], "sorry": []})) == []
+    assert list(find_empty_backends(rules, {"sorry": []})) == []
+    ((message, _),) = find_empty_backends(rules, {"web": []})
+    assert message.startswith("backend web: it has no servers: HAProxy calls it UP")
+    assert list_backend_rules(needs, "other") == []
