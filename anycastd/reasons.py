@@ -93,7 +93,15 @@ class Reason(Enum):
     )
     VIP_SLOW = (
         "requests to the VIP are not answered in time: HAProxy is slow, full or queueing",
-        "see HAProxy's sessions and queues; the service is never withdrawn for this alone",
+        "see HAProxy's sessions and queues, and rules (`silent-drop`) that may drop the self-test",
+    )
+    VIP_MIXED = (
+        "requests to the VIP fail again and again between others that pass",
+        "see whether a second process listens there (`ss -ltnp`), and HAProxy's log",
+    )
+    TEST_LIMITED = (
+        "the self-test is rate-limited: the VIP answers it with 429",
+        "exempt the VIP as a source from the limit (`unless { src VIP }` in its HAProxy rule)",
     )
     NOT_TESTED = ("the VIP has not been tested yet", "")
     TEST_UNASKED = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import random
 import socket
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from anycastd.evidence.vip import selftest
-from anycastd.evidence.vip.selftest import Outcome, Probe
+from anycastd.evidence.vip.selftest import MIN_AGREEING, Outcome, Probe, compute_max_age
 from anycastd.profile.model import Network, SelfTest
 from anycastd.system.clock import OwnTime
 from anycastd.system.ticker import ticking
@@ -26,6 +27,11 @@ RETRY_DELAY = 0.02
 """Seconds between a first refusal and the request that confirms it.
 
 It is long enough for a reload to replace the listener, and short enough for a fast withdrawal.
+"""
+SLOW_EVERY, SLOW_FOR = 1.0, 600.0
+"""Seconds.  After a slow or a rate-limited answer, one request each SLOW_EVERY, for SLOW_FOR.
+
+A rate limit that ten requests a second exceed lets one pass, and a HAProxy that is full has rest.
 """
 MAX_ANSWER = 1 << 16
 """Maximum size of an answer in bytes; its status is at its beginning."""
@@ -50,6 +56,7 @@ class Prober:
         self._clock = clock
         self._emit = emit
         self._last_probe: Probe | None = None
+        self._slow_until = -math.inf
 
     async def run(self) -> NoReturn:
         """Send requests until cancelled; a request that fails is an observation, not an error."""
@@ -57,12 +64,21 @@ class Prober:
             first = self._last_probe is None
             probe = await self.send_request()
             self._emit(probe)
-            rest = self._test.every
+            rest = self._choose_interval(probe)
             if first:  # so that many services do not ask at the same moment
                 rest *= random.random()  # noqa: S311 - no secret
             if probe.outcome is Outcome.REFUSED and not probe.confirmed:
                 rest = RETRY_DELAY
             await asyncio.sleep(max(0.0, probe.asked_at + rest - self._clock.now()))
+
+    def _choose_interval(self, probe: Probe) -> float:
+        """Return the seconds from this request to the next one."""
+        if probe.outcome in (Outcome.SLOW, Outcome.LIMITED) and probe.count >= MIN_AGREEING:
+            self._slow_until = probe.asked_at + SLOW_FOR
+        if probe.asked_at >= self._slow_until:
+            return self._test.every
+        # Often enough that no result grows too old before the next one.
+        return max(self._test.every, min(SLOW_EVERY, compute_max_age(self._test) / 2))
 
     async def send_request(self) -> Probe:
         """Send one request, in at most ``timeout`` seconds (twice that if this process stalled).

@@ -11,6 +11,8 @@ So each result belongs to one class, and only one class can withdraw::
     reset or closed without an answer, no       FAILED         something listens: degraded at most
     HTTP, any other status
     no answer before `timeout`                  SLOW           likewise: full, queueing, or hung
+    status 429 (too many requests)              LIMITED        somebody listens and answers, but the
+                                                               test is refused: unknown
     it could not be sent (no address, no port,  NOT_ATTEMPTED  nothing: unknown
     no descriptor, a firewall's refusal)
 
@@ -20,6 +22,11 @@ So each result belongs to one class, and only one class can withdraw::
   timeouts in its queue too, and that of a server grows only after the last retry (3 s by default).
   So HAProxy's checks decide; with `observe layer4` the requests are the traffic that it observes
   (docs/self-test.md has the lines and the figures).
+* **A 429 is no failure.**  A rate limit that takes the self-test for an abuser does so in every
+  region, and proves only that HAProxy answers.  After it, and after slow answers (a limiter may
+  drop requests without a word), the test asks no more than once a second for a while.
+* **Mixed answers count.**  Where two processes listen on the VIP's port, each gets a part of the
+  requests.  So failures that come again and again between passes are like failures in a row.
 * A reset is not a refusal: firewalls, rate limits and full queues reset accepted connections.
   Without a listener the kernel refuses.
 
@@ -40,6 +47,10 @@ from anycastd.reasons import Reason
 
 MIN_AGREEING = 2
 """Requests in a row that must agree before anything but a pass counts."""
+RECENT = 20
+"""Number of newest results in which failures between passes are counted."""
+MAX_RELAPSES = 3
+"""Number of times that a failure may follow a pass in them; more count as failures in a row."""
 MAX_AGE_REQUESTS = 3
 """A result is too old after the time that this number of further requests may take."""
 
@@ -51,6 +62,7 @@ class Outcome(Enum):
     REFUSED = "refused"
     FAILED = "failed"
     SLOW = "slow"
+    LIMITED = "limited"
     NOT_ATTEMPTED = "unasked"
 
 
@@ -60,7 +72,8 @@ class Probe:
 
     ``asked_at`` is when its request was sent (own time, seconds), ``detail`` is for people.
     ``count`` results in a row had this outcome, the first of them at ``began_at`` (own time).
-    ``missed`` requests were sent and did not pass since the last one that passed.
+    ``missed`` requests were sent and did not pass since the last one that passed.  ``failures`` has
+    a bit for each of the newest results, the newest lowest: 1 where it did not pass.
     """
 
     asked_at: float
@@ -69,6 +82,17 @@ class Probe:
     began_at: float
     count: int
     missed: int
+    failures: int = 0
+
+    @property
+    def relapses(self) -> int:
+        """Return how often a failure followed a pass in the newest results."""
+        return (self.failures & ~(self.failures >> 1)).bit_count()
+
+    @property
+    def mixed(self) -> bool:
+        """Return whether failures come again and again between passes."""
+        return self.relapses > MAX_RELAPSES
 
     @property
     def confirmed(self) -> bool:
@@ -79,9 +103,9 @@ class Probe:
         return agreeing >= MIN_AGREEING
 
     @property
-    def decision_key(self) -> tuple[Outcome, bool]:
-        """Return what a verdict depends on, besides the time: (outcome, whether it counts)."""
-        return self.outcome, self.confirmed
+    def decision_key(self) -> tuple[Outcome, bool, bool]:
+        """Return what a verdict depends on, besides the time: outcome, if it counts, if mixed."""
+        return self.outcome, self.confirmed, self.mixed
 
 
 def build_probe(last: Probe | None, asked_at: float, outcome: Outcome, detail: str) -> Probe:
@@ -89,12 +113,19 @@ def build_probe(last: Probe | None, asked_at: float, outcome: Outcome, detail: s
 
     ``asked_at`` is own time in seconds.
     """
-    missed = 0
-    if outcome is not Outcome.PASSED:
-        missed = (last.missed if last else 0) + (outcome is not Outcome.NOT_ATTEMPTED)
+    missed, failures = (last.missed, last.failures) if last else (0, 0)
+    if outcome is Outcome.PASSED:
+        missed = 0
+    elif outcome not in _NO_FAILURE:
+        missed += 1
+    if outcome not in _NO_FAILURE:
+        failures = (failures << 1 | (outcome is not Outcome.PASSED)) & ((1 << RECENT) - 1)
     if last is None or last.outcome is not outcome:
-        return Probe(asked_at, outcome, detail, asked_at, 1, missed)
-    return Probe(asked_at, outcome, detail, last.began_at, last.count + 1, missed)
+        return Probe(asked_at, outcome, detail, asked_at, 1, missed, failures)
+    return Probe(asked_at, outcome, detail, last.began_at, last.count + 1, missed, failures)
+
+
+_NO_FAILURE = (Outcome.NOT_ATTEMPTED, Outcome.LIMITED)
 
 
 def compute_max_age(test: SelfTest) -> float:
@@ -112,6 +143,7 @@ def describe_target(test: SelfTest) -> str:
 _STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9][0-9])(?: [^\r\n]*)?\r?\n")
 _END = re.compile(rb"\r?\n\r?\n")
 _SERVED = range(200, 400)
+_OUTCOMES = {429: Outcome.LIMITED} | dict.fromkeys(_SERVED, Outcome.PASSED)
 
 
 def build_request(test: SelfTest, vip: str) -> bytes:
@@ -130,7 +162,7 @@ def parse_response(answer: bytes) -> tuple[Outcome, str] | None:
     while match := _STATUS.match(answer):
         status = int(match[1])
         if status >= _SERVED.start:
-            return Outcome.PASSED if status in _SERVED else Outcome.FAILED, f"HTTP {status}"
+            return _OUTCOMES.get(status, Outcome.FAILED), f"HTTP {status}"
         end = _END.search(answer)  # 1xx: the final answer follows
         if end is None:
             return None
@@ -170,6 +202,7 @@ _TRUTHS = {
     Outcome.REFUSED: (Truth.FALSE, Truth.FALSE, Reason.VIP_REFUSES),
     Outcome.FAILED: (Truth.TRUE, Truth.FALSE, Reason.VIP_FAILS),
     Outcome.SLOW: (Truth.TRUE, Truth.FALSE, Reason.VIP_SLOW),
+    Outcome.LIMITED: (Truth.TRUE, Truth.UNKNOWN, Reason.TEST_LIMITED),
     Outcome.NOT_ATTEMPTED: (Truth.UNKNOWN, Truth.UNKNOWN, Reason.TEST_UNASKED),
 }
 
@@ -208,7 +241,10 @@ def _evaluate(
             if not probe.confirmed:  # one result proves nothing bad: the next one comes soon
                 truth = max(truth, Truth.UNKNOWN)
             value = probe.detail
-            if probe.count > 1:
+            if probe.mixed and column == 1 and probe.outcome is Outcome.PASSED:
+                truth, reason = Truth.FALSE, Reason.VIP_MIXED
+                value += f", but {probe.failures.bit_count()} of the last {RECENT} did not"
+            elif probe.count > 1:
                 value += f", {probe.count} times in a row"
     return Finding(
         ref,

@@ -16,16 +16,20 @@ from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, advance
 from anycastd.decision.policy import Decision, decide_level
 from anycastd.decision.verdict import Verdict, judge_service
-from anycastd.evidence.finding import Truth
+from anycastd.evidence.finding import RuleRef, Truth
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Observation
 from anycastd.evidence.sources import Evidence
 from anycastd.evidence.vip.selftest import (
+    AnswersRule,
+    ListensRule,
     Outcome,
     Probe,
     build_probe,
     build_request,
     compute_max_age,
+    evaluate_answers,
+    evaluate_listens,
     parse_response,
 )
 from anycastd.lease.messages import NeighborReport, Report
@@ -37,7 +41,7 @@ from support.broken_profiles import list_azure_problems
 from support.profiles import assert_schema_agrees, profile
 from support.snapshots import NO, UNPROVED, YES, snapshot
 
-PASSED, REFUSED, FAILED, SLOW, NOT_ATTEMPTED = Outcome
+PASSED, REFUSED, FAILED, SLOW, LIMITED, NOT_ATTEMPTED = Outcome
 TRUE, UNKNOWN, FALSE = Truth.TRUE, Truth.UNKNOWN, Truth.FALSE
 ADDED = ("    failed: withdraw\n", "    failed: withdraw\n    self_test: {http: 80}\n")
 WITHOUT_HEALTHY = ("    healthy: {backend: web, usable: 50%}\n", "")
@@ -120,7 +124,7 @@ def test_counts_are_of_results_in_a_row(outcomes: list[Outcome]) -> None:
     last_pass = max((i for i, outcome in enumerate(outcomes) if outcome is PASSED), default=-1)
     since = outcomes[last_pass + 1 :]
     assert (probe.count, probe.began_at) == (row, 1.0 - row)
-    assert probe.missed == sum(outcome is not NOT_ATTEMPTED for outcome in since)
+    assert probe.missed == sum(outcome not in (NOT_ATTEMPTED, LIMITED) for outcome in since)
 
 
 def test_haproxys_evidence_still_counts() -> None:
@@ -339,3 +343,44 @@ def test_bad_self_tests_are_refused_in_words(written: str, problem: str) -> None
 def test_schema_and_dataclass_agree() -> None:
     """Each key has its field and each field its key."""
     assert_schema_agrees(SelfTest, "self_test:", {}, set())
+
+
+def find(column: str, *outcomes: Outcome) -> tuple[Truth, Reason]:
+    """Evaluate `listens` or `answers` on the newest of these results."""
+    ref = RuleRef("web", (f"self_test.{column}",), "", "")
+    assert TEST is not None
+    probe = results(*outcomes)
+    if column == "listens":
+        found = evaluate_listens(ref, ListensRule(TEST), probe, 0.0)
+    else:
+        found = evaluate_answers(ref, AnswersRule(TEST), probe, 0.0)
+    return found.truth, found.reason
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_a_rate_limit_is_no_failure(count: int) -> None:
+    """A 429 proves that somebody listens; whether the VIP answers well stays as it was known."""
+    # FC-LIMITER
+    assert find("listens", *[LIMITED] * count) == (TRUE, Reason.SERVING)
+    assert find("answers", *[LIMITED] * count) == (UNKNOWN, Reason.TEST_LIMITED)
+    assert find("answers", *[SLOW, LIMITED] * count, SLOW)[0] is FALSE, "it hides no slow answer"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "truth"),
+    [
+        ([PASSED, FAILED] * 10 + [PASSED], FALSE),
+        ([PASSED, PASSED, FAILED] * 7 + [PASSED], FALSE),
+        ([PASSED, SLOW, LIMITED] * 7 + [PASSED], FALSE),
+        ([FAILED] * 15 + [PASSED], TRUE),
+        ([PASSED] * 9 + [FAILED] * 10 + [PASSED], TRUE),
+        ([PASSED, FAILED] * 3 + [PASSED], TRUE),
+        ([PASSED, FAILED] * 10 + [PASSED] * 20, TRUE),
+        ([PASSED, NOT_ATTEMPTED] * 10 + [PASSED], TRUE),
+    ],
+)
+def test_failures_between_passes_count(outcomes: list[Outcome], truth: Truth) -> None:
+    """Failures that come again and again between passes are no good answers; one outage is."""
+    # FC-STRANDED: two processes listen on the port, each gets a part of the requests
+    assert find("answers", *outcomes)[0] is truth
+    assert find("listens", *outcomes)[0] is TRUE
