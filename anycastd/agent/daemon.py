@@ -9,12 +9,13 @@ the new code (``reload``).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,19 @@ Part = Coroutine[Any, Any, None]
 class LostError(Exception):
     """The agent cannot go on; the text says why.
 
-    Another agent took the lease over, a part ended, or a reload could not execute the new agent.
+    Another agent took the lease over, or a part ended.
     """
+
+
+class ReexecFailedError(Exception):
+    """The successor could not be executed: an agent with the old code has to go on.
+
+    ``context`` is what that agent is started with, in this process.
+    """
+
+    def __init__(self, text: str, context: StartContext) -> None:
+        super().__init__(text)
+        self.context = context
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +155,8 @@ class Daemon:
         Raises ControlError (the control socket), NoPrivilegeError (the VIPs), SpeakerEndedError
         (the foreground form's speaker) or OSError (the directory) where the agent cannot start.
         Raises LostError where it cannot go on.  The control socket is removed and the own speaker
-        ended then.
+        ended then.  Raises ReexecFailedError where a reload could not execute the new agent: they
+        stay then, and so do the routes on the lease.
         """
         await self._start()
         successor = False
@@ -298,8 +311,11 @@ class Daemon:
         self.history.close()
         await self.reloader.stop()
         await asyncio.gather(self.drains.flush(), self.memory_store.flush())
-        control_fd = self.control.duplicate_socket() if keep_for_successor else None
-        await self.control.stop(leave_socket=keep_for_successor)
+        control_fd = None
+        if keep_for_successor:
+            with contextlib.suppress(OSError):  # without a free descriptor it listens anew
+                control_fd = self.control.duplicate_socket()
+        await self.control.stop(leave_socket=control_fd is not None)
         if self.speaker is not None and not keep_for_successor:
             await self.speaker.stop(SPEAKER_TIMEOUT)
             # The speaker's lease process dies with ExaBGP and cannot remove its own socket.
@@ -307,12 +323,24 @@ class Daemon:
         return control_fd
 
     def _reexec(self, control_fd: int | None) -> None:
-        """Execute the successor in this process; raises LostError where that fails."""
+        """Execute the successor in this process; raises ReexecFailedError where that fails."""
         speaker_pid = None if self.speaker is None else self.speaker.pid
+        drains = self.drains.unsaved_drains()
         try:
-            self.reloader.reexec(speaker_pid, control_fd, self.drains.unsaved_drains())
+            self.reloader.reexec(speaker_pid, control_fd, drains)
         except OSError as error:
-            raise LostError(f"cannot execute the new agent: {error.strerror}") from None
+            if self.reloader.successor is not None:
+                self.reloader.successor.close()
+            context = replace(
+                self.reloader.context,
+                profile_text=None,
+                speaker_pid=speaker_pid,
+                control_fd=control_fd,
+                repeat=False,
+                unsaved_drains=drains,
+            )
+            text = f"cannot execute the new agent: {error.strerror}"
+            raise ReexecFailedError(text, context) from None
 
     # Build ---------------------------------------------------------------------------------------
 

@@ -16,10 +16,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 from anycastd.agent.control_client import VALIDATE_TIMEOUT
+from anycastd.system.regular_file import read_regular_file
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,13 @@ CONTROL_FD = "ANYCASTD_CONTROL_FD"
 """Environment: the descriptor of the control socket: clients wait there during the reload."""
 REPEAT = "ANYCASTD_RELOAD_AGAIN"
 """Environment: a signal asked for another reload while this one was under way."""
-UNSAVED_DRAINS = "ANYCASTD_DRAINS"
-"""Environment: drains that are in force and could not be written to the disk, as JSON."""
+DRAINS_FD = "ANYCASTD_DRAINS_FD"
+"""Environment: the descriptor of the drains that could not be written to the disk, as JSON.
+
+Not their text: a variable has 128 KiB at most, execve(2).
+"""
+MAX_PROFILE_SIZE = 16 * 1024 * 1024
+"""Bytes of a profile that are read at most."""
 START_ALLOWANCE = 4.0
 """The lease outlives a reload by this factor times the duration of the validation."""
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -72,11 +77,13 @@ class StartContext:
 class Successor:
     """A validated successor.
 
-    ``profile_fd`` is a memory file with its profile's text, ``validation_time`` the duration of
-    the validation (s), ``warnings`` the lines that the validation printed.
+    ``profile_fd`` is a memory file with its profile's text, ``drains_fd`` an empty one for drains
+    that are on no disk, ``validation_time`` the duration of the validation (s), ``warnings`` the
+    lines that the validation printed.
     """
 
     profile_fd: int
+    drains_fd: int
     validation_time: float
     warnings: tuple[str, ...] = ()
 
@@ -84,6 +91,11 @@ class Successor:
     def start_allowance(self) -> float:
         """Seconds that this successor may need until it renews the lease."""
         return START_ALLOWANCE * self.validation_time
+
+    def close(self) -> None:
+        """Close the memory files."""
+        os.close(self.profile_fd)
+        os.close(self.drains_fd)
 
 
 def block_signals() -> None:
@@ -106,11 +118,15 @@ def read_start_context(profile_path: str) -> StartContext:
     speaker_pid = os.environ.pop(SPEAKER_PID, "")
     control_fd = os.environ.pop(CONTROL_FD, "")
     repeat = os.environ.pop(REPEAT, "")
-    unsaved_drains = os.environ.pop(UNSAVED_DRAINS, "")
+    drains_fd = os.environ.pop(DRAINS_FD, "")
     profile_text = None
     if profile_fd:
         profile_text = _read_descriptor(int(profile_fd))
         os.close(int(profile_fd))
+    unsaved_drains = ""
+    if drains_fd:
+        unsaved_drains = _read_descriptor(int(drains_fd))
+        os.close(int(drains_fd))
     return StartContext(
         command_line=(sys.executable, *sys.orig_argv[1:]),
         environment=dict(os.environ),
@@ -165,21 +181,26 @@ class Reloader:
     def reexec(self, speaker_pid: int | None, control_fd: int | None, drains: str) -> NoReturn:
         """Execute the successor in this process.
 
-        Raises OSError if the kernel refuses.  ``speaker_pid`` is the foreground form's speaker,
-        ``control_fd`` the control socket's descriptor, ``drains`` those that are on no disk.
+        Raises OSError if the kernel refuses, and ReloadRefusedError where there is no successor.
+        ``speaker_pid`` is the foreground form's speaker, ``control_fd`` the control socket's
+        descriptor, ``drains`` those that are on no disk.
         """
         environment = dict(self.context.environment)
-        if self.successor is not None:
-            environment[PROFILE_FD] = str(self.successor.profile_fd)
-            os.set_inheritable(self.successor.profile_fd, True)
+        successor = self.successor
+        if successor is None:
+            raise ReloadRefusedError("nothing was validated")
+        environment[PROFILE_FD] = str(successor.profile_fd)
+        os.set_inheritable(successor.profile_fd, True)
+        if drains:
+            _write_descriptor(successor.drains_fd, drains.encode())
+            environment[DRAINS_FD] = str(successor.drains_fd)
+            os.set_inheritable(successor.drains_fd, True)
         if speaker_pid is not None:
             environment[SPEAKER_PID] = str(speaker_pid)
         if control_fd is not None:
             environment[CONTROL_FD] = str(control_fd)
         if self._repeat:
             environment[REPEAT] = "yes"
-        if drains:
-            environment[UNSAVED_DRAINS] = drains
         sys.stdout.flush()
         for handler in logging.getLogger().handlers:
             handler.flush()
@@ -214,29 +235,36 @@ class Reloader:
 async def validate_on_disk(context: StartContext) -> Successor:
     """Validate the profile on disk with the code on disk, by this agent's own command line.
 
-    Raises ReloadRefusedError where the profile cannot be read, or the validation refuses it, cannot
-    be started, or takes longer than ``VALIDATE_TIMEOUT`` seconds.
+    Raises ReloadRefusedError where the profile cannot be read, this process lacks what a reload
+    needs (descriptors, memory, processes), or the validation refuses the profile, cannot be
+    started, or takes longer than ``VALIDATE_TIMEOUT`` seconds.
     """
     try:
-        text = Path(context.profile_path).read_bytes()
+        text = read_regular_file(context.profile_path, MAX_PROFILE_SIZE, follow=True)
     except OSError as error:
         raise ReloadRefusedError(
             f"{context.profile_path}: cannot be read: {error.strerror}"
         ) from None
-    descriptor = os.memfd_create("profile")
-    try:
-        os.write(descriptor, text)
+    with contextlib.ExitStack() as opened:
+        try:
+            # Both now: what is missing at the last moment could cost the agent its drains.
+            descriptors = []
+            for name in ("profile", "drains"):
+                descriptors.append(os.memfd_create(name))
+                opened.callback(os.close, descriptors[-1])
+            _write_descriptor(descriptors[0], text)
+        except OSError as error:
+            raise ReloadRefusedError(f"no memory file can be made: {error.strerror}") from None
         began_at = time.monotonic()
-        code, output = await _run_validation(context, descriptor)
+        code, output = await _run_validation(context, descriptors[0])
         validation_time = time.monotonic() - began_at
         if code:
             raise ReloadRefusedError(
                 output or f"the code on disk ends with exit code {code} at once"
             )
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return Successor(descriptor, validation_time, tuple(output.splitlines()))
+        opened.pop_all()
+    profile_fd, drains_fd = descriptors
+    return Successor(profile_fd, drains_fd, validation_time, tuple(output.splitlines()))
 
 
 async def _run_validation(context: StartContext, profile_fd: int) -> tuple[int, str]:
@@ -253,7 +281,11 @@ async def _run_validation(context: StartContext, profile_fd: int) -> tuple[int, 
             pass_fds=(profile_fd,),
         )
     except OSError as error:
-        raise ReloadRefusedError(f"{command_line[0]}: {error.strerror}") from None
+        text = f"{command_line[0]}: cannot be started: {error.strerror}"
+        raise ReloadRefusedError(text) from None
+    except RuntimeError as error:  # Python 3.11 waits for each child in a thread
+        text = f"{command_line[0]}: {error}: the limit of threads is reached (TasksMax=)"
+        raise ReloadRefusedError(text) from None
     try:
         async with asyncio.timeout(VALIDATE_TIMEOUT):
             _, output = await process.communicate()
@@ -267,6 +299,14 @@ async def _run_validation(context: StartContext, profile_fd: int) -> tuple[int, 
                 process.kill()
             await process.wait()
     return process.returncode or 0, output.decode("utf-8", "replace").strip()
+
+
+def _write_descriptor(descriptor: int, data: bytes) -> None:
+    """Replace what a memory file holds; raises OSError without the memory for it."""
+    os.ftruncate(descriptor, 0)
+    offset = 0
+    while offset < len(data):
+        offset += os.pwrite(descriptor, data[offset:], offset)
 
 
 def _read_descriptor(descriptor: int) -> str:

@@ -72,18 +72,11 @@ def main(args: argparse.Namespace) -> int:
 def _run(
     args: argparse.Namespace, profile: Profile, text: str, context: reload.StartContext
 ) -> int:
-    speaker = None
-    lease = args.lease
-    if lease is None:
-        below = os.path.join(args.directory, "speaker")
-        lease = os.path.join(below, "lease.sock")
-        speaker = Supervisor(("--profile", args.profile, "--directory", below), context.speaker_pid)
     # Code and profile are never freed, so the garbage collector need not look at them in a pass.
     gc.collect()
     gc.freeze()
     try:
-        paths = daemon.AgentPaths(lease, args.directory, args.state)
-        asyncio.run(daemon.Daemon(profile, text, context, paths, speaker).run())
+        _run_agents(args, profile, text, context)
     # Logged, not printed: nobody may read it, and then the agent must end nevertheless.
     except NoPrivilegeError as error:
         log.critical("%s", error.strerror)
@@ -102,3 +95,23 @@ def _run(
         log.critical("a bug in anycastd; please report it with these lines", exc_info=True)
         return EX_SOFTWARE
     return DONE
+
+
+def _run_agents(
+    args: argparse.Namespace, profile: Profile, text: str, context: reload.StartContext
+) -> None:
+    """Run an agent, and another one where a reload could not execute the new code."""
+    below = os.path.join(args.directory, "speaker")
+    arguments = ("--profile", args.profile, "--directory", below)
+    lease = args.lease or os.path.join(below, "lease.sock")
+    paths = daemon.AgentPaths(lease, args.directory, args.state)
+    while True:
+        speaker = None if args.lease else Supervisor(arguments, context.speaker_pid)
+        try:
+            asyncio.run(daemon.Daemon(profile, text, context, paths, speaker).run())
+        except daemon.ReexecFailedError as error:
+            log.error("%s; this agent goes on, with the code and the profile of before", error)  # noqa: TRY400
+            context = error.context
+            os.environ.update(context.environment)  # systemd's variables, which each agent takes
+        else:
+            return
