@@ -5,8 +5,8 @@ fields       typed and bounded values of parsed JSON
 messages     Want (agent -> lease) and Report (lease -> agent), as lines of JSON
 settings     lease.json, the lease process's only argument: both ends of the format; Settings
 effects      what the machine asks the lease process to do
-owner        which agent owns the lease; the ban on agents that crash in a loop
 intake       which message of an agent is accepted: its size, its sender, its epoch
+owner        which agent owns the lease; the ban on agents that crash in a loop
 neighbor     what the lease knows of one neighbor
 reconfigure  how a running speaker takes over other sessions, one at a time
 adj_rib_out  requested, permitted and advertised routes, and what differs

@@ -17,6 +17,10 @@ from anycastd.lease.commands import Announce, Command, Withdraw
 from anycastd.lease.neighbor import NeighborState
 from anycastd.lease.settings import Settings
 
+MAX_FAILURES = 5
+"""Readings of the adj-rib-out in a row that may fail: it cannot be read, or it has a route that was
+withdrawn.  They are ``settle_delay`` apart."""
+
 MAX_PROBLEMS = 10
 """Maximum number of refused routes that a report describes one by one."""
 
@@ -36,6 +40,7 @@ class AdjRibOut:
         self.known = False
         self.repairs = 0
         self._refused: list[str] = []
+        self._failures = 0
         self._dirty = False
         self._changed_at = now
         self._read_at = now
@@ -97,7 +102,36 @@ class AdjRibOut:
         if commands:
             self.repairs += len(commands)
             self._mark_dirty(now)
+        stays = any(isinstance(command, Withdraw) for command in commands)
+        self._failures = self._failures + 1 if stays else 0
         return commands
+
+    def on_unreadable(self, neighbors: Mapping[str, NeighborState], now: float) -> None:
+        """Handle that the speaker's adj-rib-out could not be read: it counts as different.
+
+        ``neighbors``: address -> its state.  Before the state at the start is known it changes
+        nothing.
+        """
+        if not self.known:
+            return
+        for neighbor in neighbors.values():
+            if neighbor.session is Session.UP:
+                neighbor.set_rib(agrees=False, now=now)
+        self._failures += 1
+        self._mark_dirty(now)
+
+    def pop_failure(self) -> str:
+        """Return why the speaker must be killed, empty where it need not; begin to count anew.
+
+        It must where MAX_FAILURES readings failed in a row: else a route could outlive its lease.
+        """
+        if self._failures < MAX_FAILURES:
+            return ""
+        self._failures = 0
+        return (
+            f"its adj-rib-out could not be read, or had a route that was withdrawn, {MAX_FAILURES} "
+            "times in a row: what it announces is unknown"
+        )
 
     def reannounce(self, neighbor: str, now: float) -> list[Command]:
         """Announce all routes of ``neighbor`` again, because its session came up.

@@ -20,8 +20,9 @@ It is a dead man's switch: a route is advertised only while an agent renews it.
   no answer within ``answer_timeout``, ExaBGP is killed, which closes its sessions
   (``outstanding``).
 * Its adj-rib-out is read back when no question is open: some time after a change, and at a slow
-  interval.  What differs is sent again and counted.  Until it can be read at the start, it is not
-  known what is advertised: ExaBGP is killed after ``inherit_ttl + answer_timeout`` seconds of that.
+  interval.  What differs is sent again and counted.  While it cannot be read it is not known what
+  is advertised: ExaBGP is killed after ``inherit_ttl + answer_timeout`` seconds of that at the
+  start, and later after some readings in a row (``adj_rib_out``).
 * Other sessions and VIPs are taken over while it runs, step by step (``reconfigure``).
 
 ``now`` is always own time, in seconds (``anycastd.system.clock``): it does not pass while this
@@ -127,13 +128,6 @@ class LeaseMachine:
         self._reported.pop(connection, None)
         self.owner.disconnect(connection)
 
-    def owns(self, connection: int, sender: Sender) -> bool:
-        """Return whether the owner of the lease sends on this connection.
-
-        A reload keeps the agent's process, but not its connection.
-        """
-        return connection == self.owner.connection or self.owner.pid in sender.pids
-
     def on_message(
         self, connection: int, line: bytes, now: float, sender: Sender = _ANYBODY
     ) -> list[Effect]:
@@ -142,8 +136,8 @@ class LeaseMachine:
         epoch = read_epoch(line)
         if epoch is not None and self._is_stale(connection, epoch):
             return self._refuse_stale(connection, now)  # not worth parsing
-        owns = self.owns(connection, sender)
         try:
+            owns = self.owner.owns(connection, sender)
             message = accept_message(line, sender, self.settings, owns=owns)
         except MessageError as error:
             return self.refuse_message(connection, str(error), now)
@@ -322,7 +316,8 @@ class LeaseMachine:
         """Handle ExaBGP's adj-rib-out; None: it could not be read."""
         self.adj_rib_out.on_read(now)
         if rib is None:
-            return []
+            self.adj_rib_out.on_unreadable(self.neighbors, now)
+            return self._check_rib(now)
         if not self.adj_rib_out.known:
             return self._inherit(rib, now)
         if self.outstanding.list_unconfirmed_routes():
@@ -331,7 +326,12 @@ class LeaseMachine:
         effects = self.outstanding.send(commands, now)
         if commands:
             effects.append(Log(f"ExaBGP's adj-rib-out differed: repaired {len(commands)} routes"))
-        return effects + self._broadcast(now)
+        return effects + self._check_rib(now)
+
+    def _check_rib(self, now: float) -> list[Effect]:
+        """Report the result of a reading; kill ExaBGP if it failed too often in a row."""
+        detail = self.adj_rib_out.pop_failure()
+        return self._broadcast(now) + ([KillSpeaker(detail)] if detail else [])
 
     def _inherit(self, rib: tuple[Route, ...], now: float) -> list[Effect]:
         self.adj_rib_out.inherit_routes(rib)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from anycastd.lease.intake import Sender
 from anycastd.lease.messages import Want
 
 MAX_CRASHES, CRASH_WINDOW = 5, 60.0
@@ -38,6 +39,13 @@ class LeaseOwner:
         self._began_at = 0.0
         self._leaving = True
         self._crashed_at: deque[float] = deque(maxlen=MAX_CRASHES)
+
+    def owns(self, connection: int, sender: Sender) -> bool:
+        """Return whether the owner sends on this connection.
+
+        A reload keeps the agent's process, but not its connection.
+        """
+        return connection == self.connection or self.pid in sender.pids
 
     def is_stale(self, connection: int, epoch: int, *, leased: bool) -> bool:
         """Return whether ``epoch`` is that of an agent that was started before the owner.

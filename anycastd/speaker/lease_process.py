@@ -188,7 +188,7 @@ class LeaseProcess:
             self._read_agent(pipe)
 
     def _read_agent(self, pipe: Pipe) -> None:
-        owns = self.lease.owns(pipe.number, pipe.sender)
+        owns = self.lease.owner.owns(pipe.number, pipe.sender)
         pipe.max_line = compute_max_message(self.lease.settings, owns=owns)
         try:
             lines = pipe.read(MAX_READ if owns else pipe.max_line + 1)
