@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from support.appliance import PEERS, Appliance, own_network
-from support.peer import Closed, wait_for
+from support.bgp_wire import Closed
+from support.peer import wait_for
 from support.processes import list_children, read_command_line
 
 pytestmark = pytest.mark.root
