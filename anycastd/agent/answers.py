@@ -14,13 +14,15 @@ from anycastd.agent.control_server import Answer, Arguments, Handler
 from anycastd.agent.decision_loop import DecisionLoop
 from anycastd.agent.http_server import Page
 from anycastd.agent.json_cache import JsonCache
+from anycastd.bgp.session import Session
 from anycastd.decision.levels import CapSource
-from anycastd.decision.pipeline import advance
+from anycastd.decision.pipeline import LeaseView, advance
 from anycastd.decision.region_report import REPORT_MAX_AGE, REPORT_PATH, build_region_report
 from anycastd.evidence.haproxy.watcher import Watcher
+from anycastd.system.local_address import is_local_address
 from anycastd.views.announcement import list_serving
 from anycastd.views.explain import VERSION, explain_service
-from anycastd.views.status import build_status
+from anycastd.views.status import AgentFacts, build_status
 
 log = logging.getLogger(__name__)
 
@@ -165,10 +167,17 @@ class Answers:
         polling = {
             name: watcher.polling for name, watcher in self._watchers.items() if watcher.polling
         }
-        view = build_status(
-            loop.profile, inputs, result, now, pid=os.getpid(), version=__version__, polling=polling
-        )
+        facts = AgentFacts(os.getpid(), __version__, polling, self._find_foreign(inputs.lease))
+        view = build_status(loop.profile, inputs, result, now, facts)
         return replace(view, problems=(*view.problems, *self._problems())).to_json()
+
+    def _find_foreign(self, lease: LeaseView) -> set[str]:
+        """Find the local addresses of sessions that are down and not on this machine."""
+        peers = {} if lease.report is None else lease.report.neighbors
+        up = {address for address, peer in peers.items() if peer.session is Session.UP}
+        neighbors = self._loop.profile.bgp.neighbors
+        local = {str(each.local_address) for each in neighbors if str(each.address) not in up}
+        return {address for address in local if not is_local_address(address)}
 
     def _build_report(self) -> dict[str, Any]:
         loop = self._loop

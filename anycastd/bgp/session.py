@@ -11,7 +11,7 @@ from enum import Enum
 NO_CONNECTION = (
     "no connection, or it was closed without a NOTIFICATION: see whether the neighbor is "
     "reachable, listens on TCP port 179, expects this address, and has the same MD5 password "
-    "(or none, as here)"
+    "(or none, as here); if it checks the TTL (ttl-security, GTSM), write `multihop: 255`"
 )
 """Text for operators: why a session is down where no NOTIFICATION gives a reason."""
 UNREADABLE = (
@@ -54,14 +54,24 @@ _ERRORS = {
 }
 # (sent by us, code, subcode) -> what to do
 _REMEDIES = {
+    (True, 2, 1): "it does not speak BGP version 4",
+    (False, 2, 1): "it does not speak BGP version 4",
     (True, 2, 2): "its AS number is not the profile's `peer_as`",
     (False, 2, 2): "it expects another AS number than the profile's `local_as`",
+    (True, 2, 3): "its BGP identifier is 0.0.0.0 or the one of this machine",
     (False, 2, 3): "see `router_id`: it must be this machine's own",
+    (False, 2, 5): "see `md5_file`, and its authentication",
     (True, 2, 6): "its hold time is 1 or 2 s",
-    (False, 2, 6): "see `hold_time`",
+    (False, 2, 6): "see `hold_time`: write what it takes, or lower its minimum hold time",
+    (False, 2, 7): "it refuses what is offered, often an address family: see `families`",
     (True, 4, 0): "no message came from it for the hold time",
     (False, 4, 0): "it received no message from here for the hold time",
+    (False, 6, 1): "raise its limit of prefixes; it may wait until it is reset there by hand",
     (False, 6, 5): "it has no neighbor of this address and AS number",
+    (False, 6, 7): "it has another connection from this address: look for a second speaker here, "
+    "or another machine with the same `local_address` or `router_id`",
+    (False, 6, 8): "it has no memory or no session left",
+    (False, 6, 10): "see `bfd` and its BFD session",
 }
 
 
@@ -79,6 +89,8 @@ def describe_notification(code: int, subcode: int, *, sent: bool) -> str:
         error = _ERRORS.get(code, "an unknown error")
     closed = "closed from here" if sent else "closed by the neighbor"
     remedy = _REMEDIES.get((sent, code, subcode))
+    if code == 3 and not sent:  # noqa: PLR2004 - UPDATE message error
+        remedy = "it does not accept what is announced: its log says why"
     return f"{closed}: {error} ({code}/{subcode})" + (f"; {remedy}" if remedy else "")
 
 

@@ -33,6 +33,7 @@ class NeighborState:
         self.rib_at: float | None = None
         self.negotiated: Negotiated | None = None
         self._lost_at: deque[float] = deque(maxlen=100)
+        self._lost_detail = ""
 
     def set_session(self, session: Session, detail: str, now: float) -> bool:
         """Set the session's state, and the reason ``detail``.
@@ -45,6 +46,7 @@ class NeighborState:
             return changed
         if self.session is Session.UP:
             self._lost_at.append(now)
+            self._lost_detail = detail
         self.session, self.changed_at, self.detail = session, now, detail
         self.rib, self.rib_at = "unread", None
         if session is not Session.UP:
@@ -69,7 +71,9 @@ class NeighborState:
         count = len(self._lost_at)
         if count < MAX_LOSSES:
             return ""
-        return f"its session was lost {count} times within {FLAP_WINDOW / 60:g} minutes: it flaps"
+        last = f"; the last time: {self._lost_detail}" if self._lost_detail else ""
+        minutes = FLAP_WINDOW / 60
+        return f"its session was lost {count} times within {minutes:g} minutes: it flaps{last}"
 
     def to_report(self, unconfirmed: int, now: float) -> NeighborReport:
         """Build the report of this neighbor.

@@ -1,17 +1,18 @@
 """What any process needs of the machine.  Standard library only.
 
-    exit_codes    every exit code, in one table
-    printable     text of others, made printable
+    exit_codes     every exit code, in one table
+    printable      text of others, made printable
 
 I/O:
 
-    clock         own time: a clock that stands still while this process cannot run
-    parent_death  ends a process when its parent ends
-    spare_socket  a socket in reserve, for when no more can be opened
-    ticker        ticks own time in an asyncio loop
-    systemd       what systemd is told of a service
-    atomic_file   replaces a file at once
-    log_queue     a log that nobody reads never blocks the process
-    regular_file  reads a file that may be a FIFO, a device, or without an end
-    secret_file   a secret that only its owner can change
+    clock          own time: a clock that stands still while this process cannot run
+    parent_death   ends a process when its parent ends
+    spare_socket   a socket in reserve, for when no more can be opened
+    ticker         ticks own time in an asyncio loop
+    systemd        what systemd is told of a service
+    atomic_file    replaces a file at once
+    log_queue      a log that nobody reads never blocks the process
+    regular_file   reads a file that may be a FIFO, a device, or without an end
+    secret_file    a secret that only its owner can change
+    local_address  whether an IP address is one of this machine
 """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from anycastd.bgp.negotiated import name_family
 from anycastd.bgp.route import Route
@@ -17,11 +17,12 @@ from anycastd.evidence.finding import Finding, Truth
 from anycastd.evidence.haproxy.servers import Server
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
 from anycastd.lease.messages import Report
-from anycastd.profile.model import Profile, Service
+from anycastd.profile.model import Neighbor, Profile, Service
 from anycastd.views.announcement import build_announcements, is_serving
 from anycastd.views.drain_progress import count_open_sessions, describe_drain, is_drained
 from anycastd.views.problems import describe_evidence, describe_sessions, describe_troubles
 from anycastd.views.reason_view import view_timed_reason
+from anycastd.views.session_detail import explain_session
 from anycastd.views.status_values import (
     VERSION,
     HaproxyStatus,
@@ -34,20 +35,28 @@ from anycastd.views.status_values import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class AgentFacts:
+    """What a status tells of the agent itself, and of this machine.
+
+    ``polling``: the HAProxy instances that send no events and are polled, each with the reason.
+    ``foreign``: local addresses of sessions, as text, that are no address of this machine.
+    """
+
+    pid: int
+    version: str
+    polling: Mapping[str, str] = field(default_factory=dict)
+    foreign: Collection[str] = ()
+
+
 def build_status(
     profile: Profile,
     inputs: Inputs,
     step: PassResult,
     now: float,
-    *,
-    pid: int,
-    version: str,
-    polling: Mapping[str, str],
+    agent: AgentFacts,
 ) -> Status:
-    """Build the status after the pass ``step``, at ``now`` (own time).
-
-    ``polling``: the HAProxy instances that send no events and are polled, each with the reason.
-    """
+    """Build the status after the pass ``step``, at ``now`` (own time)."""
     report = inputs.lease.report if inputs.lease.connected else None
     leased = {route.key: route for route in inputs.lease.leased or ()}
     services = {
@@ -61,26 +70,25 @@ def build_status(
         for name, decision in step.decisions.items()
     }
     neighbors = {
-        str(neighbor.address): _neighbor(str(neighbor.address), neighbor.peer_as, leased, report)
+        str(neighbor.address): _neighbor(profile, neighbor, services, leased, report, agent)
         for neighbor in profile.bgp.neighbors
     }
+    looks = inputs.evidence.haproxy
     haproxy = {
-        name: _haproxy(
-            instance.socket, inputs.evidence.haproxy.get(name), now, events=name not in polling
-        )
+        name: _haproxy(instance.socket, looks.get(name), now, events=name not in agent.polling)
         for name, instance in profile.haproxy.items()
     }
     return Status(
         v=VERSION,
-        version=version,
+        version=agent.version,
         region=profile.region,
-        pid=pid,
+        pid=agent.pid,
         services=services,
         neighbors=neighbors,
         haproxy=haproxy,
         lease=_lease(report, connected=inputs.lease.connected),
         problems=(
-            *describe_troubles(inputs, services, neighbors, polling),
+            *describe_troubles(inputs, services, neighbors, agent.polling),
             *describe_sessions(profile, services, neighbors),
             *describe_evidence(profile, step),
         ),
@@ -158,20 +166,35 @@ def _rule(finding: Finding) -> RuleStatus:
 
 
 def _neighbor(
-    address: str, peer_as: int, leased: Mapping[tuple[str, str], Route], report: Report | None
+    profile: Profile,
+    neighbor: Neighbor,
+    services: Mapping[str, ServiceStatus],
+    leased: Mapping[tuple[str, str], Route],
+    report: Report | None,
+    agent: AgentFacts,
 ) -> NeighborStatus:
+    address = str(neighbor.address)
     peer = None if report is None else report.neighbors.get(address)
     up = peer is not None and peer.session is Session.UP
     prefixes = (
         prefix
-        for neighbor, prefix in leased
-        if neighbor == address and is_family_negotiated(peer, name_family(prefix)) is not False
+        for other, prefix in leased
+        if other == address and is_family_negotiated(peer, name_family(prefix)) is not False
     )
+    why = "" if peer is None else peer.detail
+    if not up:
+        why = explain_session(
+            profile,
+            neighbor,
+            why,
+            routes=sum(each.neighbors[address].wanted is not None for each in services.values()),
+            is_local=str(neighbor.local_address) not in agent.foreign,
+        )
     return NeighborStatus(
-        peer_as=peer_as,
+        peer_as=neighbor.peer_as,
         session=Session.UNKNOWN.value if peer is None else peer.session.value,
         since=None if peer is None else round(peer.session_age, 3),
-        why="" if peer is None else peer.detail,
+        why=why,
         announced=tuple(sorted(prefixes)) if up else (),
         negotiated=None if peer is None else peer.negotiated,
     )

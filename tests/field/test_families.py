@@ -140,16 +140,23 @@ def test_a_vip_whose_family_one_session_carries(tmp_path: Path, exabgp_python: s
 # FC-FAMILY, second variant: an old speaker.
 @pytest.mark.usefixtures("network")
 def test_a_peer_without_capabilities(tmp_path: Path, exabgp_python: str) -> None:
-    """It takes IPv4 routes and no others (RFC 4760), so it gets them."""
-    peers = [Peer(address, 179, families=None) for address in PEERS]
+    """It takes IPv4 routes and no others (RFC 4760), so it gets them; so does one without families.
+
+    The second has other capabilities.
+    """
+    peers = [
+        Peer(PEERS[0], 179, families=None),
+        Peer(PEERS[1], 179, families=(), four_octets=False),
+    ]
     with Appliance(tmp_path, python=exabgp_python, profile=DUAL, peers=peers) as one:
         one.start_speaker()
         one.start_agent()
         for peer in peers:
             peer.wait(lambda it: count_routes(it) == {WEB: 1}, 20, "the route")
         status = wait_levels(one, web="preferred", web6="standby")
-        seen = status["neighbors"][PEERS[0]]["negotiated"]
-        assert seen == {"families": ["ipv4"], "hold_time": 9, "four_octet_as": False}
+        for peer in peers:
+            seen = status["neighbors"][peer.address]["negotiated"]
+            assert seen == {"families": ["ipv4"], "hold_time": 9, "four_octet_as": False}
         for backend in one.backends:
             backend.stop()
         for peer in peers:

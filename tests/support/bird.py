@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 from support.peer import free_port, wait_for
 
+BOTH = {"ipv4": "", "ipv6": ""}
+"""Both address families, with nothing added."""
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 
 class Bird:
     """A real BIRD 2 on loopback as one passive neighbor; a context manager.
 
-    Needs no privilege: ``port`` (0: a free one) is above 1023 and no kernel protocol is configured.
-    ``extra`` is added to its protocol.  Entering it raises AssertionError where BIRD is not
-    installed or does not start.
+    Needs no privilege where ``port`` is above 1023 (0: a free one): it has no kernel protocol.
+    ``extra`` is added to its protocol.  The families of ``channels`` are activated there, each with
+    the text that it maps to.  Entering it raises AssertionError where BIRD is not installed or does
+    not start.
     """
 
     def __init__(
@@ -27,13 +31,18 @@ class Bird:
         address: str = "127.0.0.1",
         port: int = 0,
         *,
-        asn: int = 65515,
         neighbor: str = "127.0.0.1",
         neighbor_as: int = 65010,
         hold_time: int = 180,
         extra: str = "",
+        channels: Mapping[str, str] = BOTH,
     ) -> None:
         self.directory, self.address = directory, address
+        families = "".join(
+            f"  {family} {{ {table} {channels[family]} import all; export none; }};\n"
+            for family, table in (("ipv4", "igp table master4;"), ("ipv6", ""))
+            if family in channels
+        )
         self.port = port or free_port(address)
         self.socket = directory / f"bird-{address}.ctl"
         self._conf = directory / f"bird-{address}.conf"
@@ -44,16 +53,14 @@ router id 192.0.2.254;
 protocol device {{}}
 protocol static defaults {{ ipv4; route 0.0.0.0/0 blackhole; }}
 protocol bgp speaker {{
-  local {address} port {self.port} as {asn};
+  local {address} port {self.port} as 65515;
   neighbor {neighbor} as {neighbor_as};
-  passive; multihop;
+  passive; multihop; strict bind on;
   hold time {hold_time};
   graceful restart off;
   error wait time 1, 2;
   {extra}
-  ipv4 {{ igp table master4; import all; export none; }};
-  ipv6 {{ import all; export none; }};
-}}
+{families}}}
 """,
             encoding="utf-8",
         )

@@ -20,7 +20,7 @@ from anycastd.evidence.haproxy.snapshot import Gone, Observation
 from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.views.severity import compute_severity
-from anycastd.views.status import build_status
+from anycastd.views.status import AgentFacts, build_status
 from support.profiles import profile
 from support.snapshots import NO, YES, snapshot
 
@@ -49,7 +49,7 @@ def status(
     well = LastKnown(True, 0.0)
     memory = Memory(level=level, adopted=True, serve=well, healthy=well, sessions=well)
     step = advance(its, {"web": memory}, inputs, 100.0)
-    view = build_status(its, inputs, step, 100.0, pid=4, version="0.1.0", polling={})
+    view = build_status(its, inputs, step, 100.0, AgentFacts(4, "0.1.0"))
     answer: dict[str, Any] = json.loads(json.dumps(view.to_json()))
     return answer
 

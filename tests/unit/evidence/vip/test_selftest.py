@@ -36,7 +36,7 @@ from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import SelfTest
 from anycastd.reasons import Reason
 from anycastd.views.severity import compute_severity
-from anycastd.views.status import build_status
+from anycastd.views.status import AgentFacts, build_status
 from support.broken_profiles import list_azure_problems
 from support.profiles import assert_schema_agrees, profile
 from support.snapshots import NO, UNPROVED, YES, snapshot
@@ -226,7 +226,7 @@ def test_status_says_what_no_level_shows() -> None:
     memory = {"web": Memory(adopted=True, level=Level.PREFERRED)}
     step = advance(its, memory, inputs, 5.0)
     assert step.decisions["web"].level is Level.PREFERRED
-    status = build_status(its, inputs, step, 5.0, pid=1, version="0", polling={}).to_json()
+    status = build_status(its, inputs, step, 5.0, AgentFacts(1, "0")).to_json()
     assert any("not answered in time" in problem for problem in status["problems"])
     assert compute_severity(status) == 1
     rules = {rule["rule"]: rule["truth"] for rule in status["services"]["web"]["rules"]}
