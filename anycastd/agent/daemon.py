@@ -363,7 +363,7 @@ class Daemon:
         instance = self.profile.haproxy[name]
         return Watcher(
             instance,
-            Query.from_services(self.profile.services.values(), name),
+            Query.from_profile(self.profile, name),
             clock=self.clock,
             emit=lambda observation: self.inbox.store_observation(name, observation),
             interval=min(instance.deadline / 3, self.profile.ttl / 4),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from anycastd.evidence.finding import Finding, Truth
+from anycastd.evidence.finding import BelieveFor, Finding, Truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,13 @@ _TRUE, _UNKNOWN = Truth.TRUE, Truth.UNKNOWN
 
 
 def update_from_finding(
-    last: LastKnown, finding: Finding, believe_for: float, now: float
+    last: LastKnown, finding: Finding, believe_for: BelieveFor, now: float
 ) -> LastKnown:
     """Update the last known value from the truth of a finding, at ``now`` (own time).
 
-    If the truth is unknown, the last value counts for ``believe_for`` seconds, and then
-    `Finding.believe_then`.  Returns the same object if nothing changed.
+    If the truth is unknown, the last value counts for ``believe_for``, from
+    `Finding.unknown_from` on at the earliest, and then `Finding.believe_then`.  Returns the same
+    object if nothing changed.
     """
     if finding.truth is not _UNKNOWN:
         value = finding.truth is _TRUE
@@ -43,6 +44,9 @@ def update_from_finding(
         return update_from_value(last, value, now)
     if last.unknown_began_at is None:
         last = replace(last, unknown_began_at=now)
+    elif last.unknown_began_at < finding.unknown_from:
+        # Another worker: what the one before it did not find out says nothing of this one.
+        last = replace(last, unknown_began_at=finding.unknown_from)
     if not is_expired(last, believe_for, now):
         return last
     believed = finding.believe_then is Truth.TRUE
@@ -63,16 +67,18 @@ def update_from_value(last: LastKnown, value: bool | None, now: float) -> LastKn
     return LastKnown(value, now)
 
 
-def believed_until(last: LastKnown, believe_for: float) -> float | None:
+def believed_until(last: LastKnown, believe_for: BelieveFor) -> float | None:
     """Return until when (own time) the last known value counts; None while it is known.
 
-    ``believe_for``: seconds for which it counts after the condition became unknown.
+    ``believe_for``: for how long it counts after the condition became unknown.
     """
-    return None if last.unknown_began_at is None else last.unknown_began_at + believe_for
+    if last.unknown_began_at is None:
+        return None
+    return last.unknown_began_at + (believe_for.true if last.value else believe_for.other)
 
 
-def is_expired(last: LastKnown, believe_for: float, now: float) -> bool:
-    """Return whether the condition has been unknown for ``believe_for`` seconds at ``now``.
+def is_expired(last: LastKnown, believe_for: BelieveFor, now: float) -> bool:
+    """Return whether the last known value has counted for ``believe_for`` at ``now``.
 
     ``now`` is own time in seconds.
     """

@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from anycastd.evidence.finding import UNKNOWN, Finding, RuleRef, join_findings
+from anycastd.evidence.finding import UNKNOWN, BelieveFor, Finding, RuleRef, join_findings
 from anycastd.evidence.sources import EVALUATORS, Evaluator, Evidence
 from anycastd.evidence.vip.selftest import AnswersRule, ListensRule
 from anycastd.profile.model import AllOf, AnyOf, Condition, InstanceRule, Profile, Rule, Service
@@ -26,8 +26,10 @@ class Verdict(NamedTuple):
     ``alive``: everything that its rules ask has answered.  ``findings``: one for each rule.
     ``asked_at`` is when the oldest evidence was asked for, ``changes_at`` when time alone changes
     the verdict (None: never); own time, seconds.
-    ``believe_for`` (seconds): for how long the last known value of a condition counts while it is
-    unknown.  ``maintenance`` is the finding of the maintenance map, false while the service is in
+    ``believe_for``: for how long the last known value of a condition counts while it is unknown.
+    A value that is true counts for as long as the most impatient unknown rule allows, any other
+    value for as long as the most patient one does.
+    ``maintenance`` is the finding of the maintenance map, false while the service is in
     maintenance; None without such a map.
     """
 
@@ -35,7 +37,7 @@ class Verdict(NamedTuple):
     healthy: Finding
     alive: bool
     asked_at: float
-    believe_for: float
+    believe_for: BelieveFor
     changes_at: float | None
     findings: tuple[Finding, ...]
     maintenance: Finding | None = None
@@ -51,13 +53,16 @@ def judge_service(profile: Profile, service: Service, evidence: Evidence, now: f
     serve = _join(plan.serve, findings)
     healthy = serve if plan.healthy is None else _join(plan.healthy, findings)
     alive, believe_for, changes_at, asked_at = True, None, None, findings[0].asked_at
+    overrule_after = 0.0
     for found in findings:
         if not found.alive:
             alive = False
         if found.asked_at < asked_at:  # noqa: PLR1730 - min() takes longer, thousands of times
             asked_at = found.asked_at
-        if found.truth is UNKNOWN and (believe_for is None or found.believe_for < believe_for):
-            believe_for = found.believe_for
+        if found.truth is UNKNOWN:
+            if believe_for is None or found.believe_for < believe_for:
+                believe_for = found.believe_for
+            overrule_after = max(overrule_after, found.believe_for, found.overrule_after)
         if found.changes_at is not None and (changes_at is None or found.changes_at < changes_at):
             changes_at = found.changes_at
     planned = None
@@ -67,11 +72,11 @@ def judge_service(profile: Profile, service: Service, evidence: Evidence, now: f
         if not planned.alive:  # a HAProxy that is gone or hangs did not start maintenance
             planned = planned._replace(truth=UNKNOWN)
         findings.append(planned)
-    return Verdict(
-        serve, healthy, alive, asked_at, believe_for or 0.0, changes_at, tuple(findings), planned
-    )
+    patience = _KNOWN if believe_for is None else BelieveFor(believe_for, overrule_after)
+    return Verdict(serve, healthy, alive, asked_at, patience, changes_at, tuple(findings), planned)
 
 
+_KNOWN = BelieveFor(0.0, 0.0)
 _AnyRule = Rule | ListensRule | AnswersRule
 
 

@@ -13,6 +13,11 @@ from anycastd.reasons import Reason
 
 BELIEVE_UNPROVED_FOR = 60.0
 """Seconds for which the last known value counts while a rule is unknown."""
+OVERRULE_AFTER = 600.0
+"""Seconds after which a rule that was not true counts as true although checks are still to come.
+
+A check that has not come within ten minutes of one worker's life never comes, for all we know.
+"""
 
 
 class Truth(IntEnum):
@@ -46,6 +51,16 @@ class RuleRef(NamedTuple):
         return tuple(dict.fromkeys(path.partition(".")[0] for path in self.paths))
 
 
+class BelieveFor(NamedTuple):
+    """For how long the last known value of a condition counts while it is unknown, in seconds.
+
+    ``true`` is for a value that is true, ``other`` for one that is false or was never known.
+    """
+
+    true: float
+    other: float
+
+
 class Finding(NamedTuple):
     """What the evidence says of one rule.
 
@@ -55,7 +70,11 @@ class Finding(NamedTuple):
     passing of time alone changes the finding (None: never); own time, seconds.
 
     Where ``truth`` is unknown the last known value counts for ``believe_for`` seconds, and
-    ``believe_then`` after that.  It is a tuple, because each pass makes thousands of them.
+    ``believe_then`` after that.  A last value that is not true counts for ``overrule_after``
+    seconds, where that is longer.  The seconds count from ``unknown_from`` (own time) at the
+    earliest: what was unknown before, such as at an earlier worker, does not count.
+
+    It is a tuple, because each pass makes thousands of them.
     """
 
     rule: RuleRef
@@ -69,6 +88,8 @@ class Finding(NamedTuple):
     believe_then: Truth = Truth.FALSE
     changes_at: float | None = None
     needed: str = ""
+    overrule_after: float = 0.0
+    unknown_from: float = 0.0
 
     @property
     def final_truth(self) -> Truth:
@@ -83,8 +104,8 @@ UNKNOWN = Truth.UNKNOWN
 def join_findings(parts: Sequence[Finding], *, every: bool) -> Finding:
     """Join findings: the minimum for `all` (``every``), the maximum for `any`.
 
-    Returns the first finding that has this truth.  If it is unknown, its ``believe_then`` is that
-    of the whole condition.  Raises IndexError where ``parts`` is empty.
+    Returns the first finding that has this truth.  If it is unknown, its ``believe_then`` and
+    ``unknown_from`` are those of the whole condition.  Raises IndexError where ``parts`` is empty.
     """
     decisive = parts[0]
     for part in parts:
@@ -93,4 +114,7 @@ def join_findings(parts: Sequence[Finding], *, every: bool) -> Finding:
     if decisive.truth is not UNKNOWN:
         return decisive
     then = (min if every else max)(part.final_truth for part in parts)
-    return decisive if then is decisive.believe_then else decisive._replace(believe_then=then)
+    began = max(part.unknown_from for part in parts if part.truth is UNKNOWN)
+    if then is decisive.believe_then and began == decisive.unknown_from:
+        return decisive
+    return decisive._replace(believe_then=then, unknown_from=began)

@@ -16,7 +16,7 @@ from anycastd.decision.levels import CapKind, CapSource, Level
 from anycastd.decision.pipeline import PassResult
 from anycastd.decision.policy import Decision
 from anycastd.decision.region_report import RegionReport
-from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR, Truth
+from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR, OVERRULE_AFTER, Truth
 from search.effort import InvariantError
 from search.surroundings import (
     DEADLINE,
@@ -181,7 +181,7 @@ class Observer:
                 proof = None
             elif state is HaproxyState.UNPROVED and proof is None:
                 # After this time, servers without proof count as usable.
-                believed_at = unknown + BELIEVE_UNPROVED_FOR
+                believed_at = unknown + OVERRULE_AFTER
                 proof = believed_at if now >= believed_at - TOLERANCE else None
         else:
             unknown = None

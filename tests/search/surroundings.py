@@ -145,7 +145,7 @@ class Surroundings:
     def serves(self, now: float) -> bool | None:
         """Tell whether the looks prove that the service can serve; None: they prove nothing."""
         if self.haproxy is HaproxyState.SILENT:
-            return False if now - self.haproxy_began_at >= DEADLINE else None
+            return False if now >= self.haproxy_began_at + DEADLINE else None
         stopped_at = self.looks_stopped_at
         if self.haproxy.answers and stopped_at is not None and now >= stopped_at + DEADLINE:
             return False

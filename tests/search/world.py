@@ -24,7 +24,7 @@ from anycastd.decision.memory import Memory, dump_memory, load_memory
 from anycastd.decision.pipeline import Inputs, VipState, advance, restart_at_withdrawn
 from anycastd.decision.region_report import RegionReport
 from anycastd.decision.stored_drains import dump_drains, load_drains
-from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR
+from anycastd.evidence.finding import OVERRULE_AFTER
 from anycastd.evidence.sources import Evidence
 from search.effort import InvariantError
 from search.invariants import (
@@ -41,7 +41,7 @@ from search.surroundings import OTHER_REGION, VIP, HaproxyState, Surroundings, b
 REPORT_INTERVAL = 1.0
 DRAIN_TIME = 30.0
 """Seconds after which a drain with `--for` ends."""
-RECOVERY_TIME = HOLD_DOWN_MAX + SPACING + RISE + BELIEVE_UNPROVED_FOR
+RECOVERY_TIME = HOLD_DOWN_MAX + SPACING + RISE + OVERRULE_AFTER
 """Seconds after which no wait is left."""
 MAX_PASSES = 200
 """Passes that one wait may take."""

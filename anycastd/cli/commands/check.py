@@ -129,7 +129,7 @@ def _print_profiles(
 
 def _look(profile: Profile, instance: Instance) -> Observation:
     """Look at HAProxy once, as `run` does first."""
-    query = Query.from_services(profile.services.values(), instance.name)
+    query = Query.from_profile(profile, instance.name)
     return asyncio.run(look_once(instance.socket, query, OwnTime(), LOOK_TIMEOUT))
 
 
@@ -168,7 +168,7 @@ def _haproxy(profile: Profile, instance: Instance, look: Observation) -> Iterato
     yield f"  haproxy {instance.name}: answers ({process})"
     if reason := asyncio.run(explain_polling(instance, STREAM_TIMEOUT)):
         yield f"    polled every {instance.poll:g} s, not event-driven: {reason}"
-    query = Query.from_services(profile.services.values(), instance.name)
+    query = Query.from_profile(profile, instance.name)
     for name, key in sorted(query.entries - set(look.entries)):
         yield f"    map {name} (for {key}): the profile names it, HAProxy does not have it"
     try:

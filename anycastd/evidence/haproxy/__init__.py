@@ -1,12 +1,14 @@
 """HAProxy's stats socket and event ring -> Snapshot, Gone or Unreadable -> findings.
 
+    answer        the answer -> the answers of its commands, bounded and printable
     servers       one server row: usable, not usable, or not proved
+    check_results   whether a check's result may be older than the server's place in service
     loops         servers that are this HAProxy itself
+    judged_rows   rows of `show stat` -> servers, compared with the look before
     snapshot      what one look found
     conditions    a look and one rule -> Finding
     query         what one look asks for, and its request line
-    answer        the answer -> the answers of its commands, bounded and printable
-    stats         these -> Snapshot
+    stats         the answers -> Snapshot
     events        lines of the event ring: which of them ask for a look
     unannounced   changes that a look found and no event announced
     advice        rules that can never hold: backends without servers, servers that are loops

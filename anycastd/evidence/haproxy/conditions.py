@@ -5,8 +5,12 @@ end counts the servers that are proved usable.  Its upper end also counts those 
 as UP without proof.  The rule is true where the threshold is at or below the lower end, false where
 it is above the upper end, and else unknown.
 
-By weight, the weights of the servers are added up instead.  A share is then a share of the weights
-in haproxy.cfg: a server whose weight was lowered since then counts for less.
+By weight, the weights of the servers are added up instead: those that HAProxy gives them now.  A
+share is then a share of the weights in haproxy.cfg: a server whose weight was lowered since then,
+or that is in its slow start, counts for less.
+
+A share is of the servers with ``in_share``: empty slots and servers that are no servers are left
+out (``judged_rows``).
 """
 
 from __future__ import annotations
@@ -15,7 +19,13 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR, Finding, RuleRef, Truth
+from anycastd.evidence.finding import (
+    BELIEVE_UNPROVED_FOR,
+    OVERRULE_AFTER,
+    Finding,
+    RuleRef,
+    Truth,
+)
 from anycastd.evidence.haproxy.servers import Server, Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Gone, Observation, Snapshot, Unreadable
 from anycastd.profile.model import (
@@ -38,6 +48,7 @@ MISSED_LOOKS = 2
 
 BELIEVE_WITNESS_FOR = 60.0
 """Seconds for which the last answer counts while only HAProxy's event stream shows that it runs."""
+_ABSENT = "not in HAProxy, or `disabled` in haproxy.cfg"
 
 # A member of an enumeration costs a search in Python 3.11, and these are used all the time.
 _FALSE, _UNKNOWN, _TRUE, _SERVING = Truth.FALSE, Truth.UNKNOWN, Truth.TRUE, Reason.SERVING
@@ -120,7 +131,7 @@ def _evaluate_frontend(
 ) -> Finding:
     frontend = look.frontends.get(rule.frontend)
     if frontend is None:
-        value, truth, reason = "not in HAProxy", _FALSE, Reason.FRONTEND_MISSING
+        value, truth, reason = _ABSENT, _FALSE, Reason.FRONTEND_MISSING
     elif frontend.is_open:
         value, truth, reason = frontend.status, _TRUE, _SERVING
     else:
@@ -135,18 +146,22 @@ def _evaluate_backend(
 ) -> Finding:
     backend = look.backends.get(rule.backend)
     if backend is None:
-        value, reason = "not in HAProxy", Reason.BACKEND_MISSING
+        value, reason = _ABSENT, Reason.BACKEND_MISSING
         return Finding(ref, _FALSE, value, reason, asked_at=look.asked_at, changes_at=changes_at)
     if rule.by_weight and backend.weights_refused:
         return _refused(ref, look, backend.weights_refused, changes_at)
     if rule.by_weight:
-        proved, possible = _usable_weight(backend, count_unchecked=rule.count_unchecked)
+        checked, unchecked, possible = _usable_weight(backend)
         total, of = sum(_configured(backend, row) for row in _counting(backend)), " of weight"
     else:
-        proved, possible = count_usable_servers(backend, count_unchecked=rule.count_unchecked)
-        # A share is one of all but backups, or of all where only backups are.
-        total, of = backend.counts.active or len(backend.servers), ""
-    truth, reason, value, needed = _compare(rule.usable, proved, possible, total, of)
+        checked, unproved, unchecked, total = backend.counts
+        possible, of = checked + unproved, ""
+    settled = checked + unchecked
+    proved = settled if rule.count_unchecked else checked
+    counted = proved, settled, possible, total
+    truth, reason, value, needed, patience = _compare(rule.usable, counted, of)
+    if not backend.servers:
+        value = "it has no servers, so a rule on its servers never holds; use {frontend: ...}"
     return Finding(
         ref,
         truth,
@@ -159,6 +174,8 @@ def _evaluate_backend(
         _FALSE if truth is _UNKNOWN and _some_are_down(backend) else _TRUE,
         changes_at,
         needed,
+        patience,
+        look.worker.began_at,
     )
 
 
@@ -183,10 +200,17 @@ def _refused(ref: RuleRef, look: Snapshot, answer: str, changes_at: float) -> Fi
 
 @lru_cache(maxsize=4096)  # backends look alike, and as they did a moment ago
 def _compare(
-    threshold: Threshold, proved: int, possible: int, total: int, of: str
-) -> tuple[Truth, Reason, str, str]:
-    """Compare an interval with a threshold: truth, reason, value and what is needed."""
+    threshold: Threshold, counted: tuple[int, int, int, int], of: str
+) -> tuple[Truth, Reason, str, str, float]:
+    """Compare an interval with a threshold: truth, reason, value, what is needed, and patience.
+
+    ``counted``: proved, those and the unchecked ones, all usable ones, and the total.  The patience
+    is `Finding.overrule_after`: where checks are still to come, HAProxy's word does not soon
+    overrule what checks have found.
+    """
+    proved, settled, possible, total = counted
     needed = count_needed_servers(threshold, total)
+    patience = OVERRULE_AFTER if settled < needed else 0.0
     value = f"{proved}{of or ' of'} {total} usable"
     if possible > proved:
         value += f", {possible - proved} not proved"
@@ -195,12 +219,12 @@ def _compare(
         truth, reason = _FALSE, Reason.TOO_FEW_SERVERS
     elif proved < needed:
         truth, reason = _UNKNOWN, Reason.UNPROVED
-    return truth, reason, value, f"{needed}{of}"
+    return truth, reason, value, f"{needed}{of}", patience
 
 
 def _evaluate_limit(ref: RuleRef, rule: LimitRule, look: Snapshot, changes_at: float) -> Finding:
     proxy = (look.frontends if rule.frontend else look.backends).get(rule.proxy)
-    truth, reason, value, needed = _TRUE, _SERVING, "not in HAProxy", ""
+    truth, reason, value, needed = _TRUE, _SERVING, _ABSENT, ""
     if proxy is None:
         truth = _FALSE
         reason = Reason.FRONTEND_MISSING if rule.frontend else Reason.BACKEND_MISSING
@@ -243,25 +267,18 @@ _EVALUATORS: Mapping[type, Callable[[RuleRef, Any, Snapshot, float], Finding]] =
 }
 
 
-def count_usable_servers(backend: Backend, *, count_unchecked: bool = False) -> tuple[int, int]:
-    """Count the usable servers as an interval: (proved, proved and not yet proved).
-
-    ``count_unchecked``: a server that HAProxy does not check counts as proved.
-    """
-    proved, unproved, unchecked, _ = backend.counts
-    return (proved + unchecked if count_unchecked else proved), proved + unproved
-
-
-def _usable_weight(backend: Backend, *, count_unchecked: bool) -> tuple[int, int]:
-    proved = possible = 0
+def _usable_weight(backend: Backend) -> tuple[int, int, int]:
+    """Add up the weights now: of the proved servers, of the unchecked ones, of all usable ones."""
+    proved = unchecked = possible = 0
     for server in backend.servers:
         if server.usable is Usable.NO:
             continue
-        weight = backend.weights.get(server.name, (server.weight, server.weight))[0]
-        possible += weight
-        if server.usable is Usable.YES or (count_unchecked and not server.checked):
-            proved += weight
-    return proved, possible
+        possible += server.weight
+        if server.usable is Usable.YES:
+            proved += server.weight
+        elif not server.checked:
+            unchecked += server.weight
+    return proved, unchecked, possible
 
 
 def _configured(backend: Backend, server: Server) -> int:
@@ -269,8 +286,9 @@ def _configured(backend: Backend, server: Server) -> int:
 
 
 def _counting(backend: Backend) -> Iterable[Server]:
-    active = [server for server in backend.servers if not server.backup]
-    return active or backend.servers
+    return [s for s in backend.servers if s.in_share and not s.backup] or [
+        s for s in backend.servers if s.in_share
+    ]
 
 
 def count_needed_servers(threshold: Threshold, total: int) -> int:

@@ -79,7 +79,8 @@ class Looker:
         self._clock = clock
         self._timeout = timeout
         self._worker_lives = worker_lives
-        self._last: Snapshot | None = None
+        self._last: Snapshot | None = None  # of the worker that is asked now
+        self._before: Snapshot | None = None
         self._silent_from: float | None = None
         self._missed = 0
         self._is_gone = False
@@ -184,7 +185,7 @@ class Looker:
             request = build_request(self._query, last)
             text = await self._exchange(request.line, deadline)
             try:
-                snapshot = parse_answer(text, asked_at, self._query, request)
+                snapshot = parse_answer(text, asked_at, self._query, request, before=self._before)
             except TruncatedAnswerError:
                 raise
             except MalformedAnswerError:
@@ -192,6 +193,7 @@ class Looker:
                     raise
                 self._last, self._in_full_for = None, last.worker
                 continue  # perhaps only a number was refused: ask in full
+            self._before = snapshot
             if last is None:
                 self._full_at = asked_at
             elif not snapshot.worker.is_same_process(last.worker):

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from anycastd.evidence.haproxy.loops import LoopTargets
 from anycastd.evidence.haproxy.snapshot import Snapshot
 from anycastd.profile.model import (
+    Address,
     AllOf,
     AnyOf,
     BackendRule,
@@ -18,6 +20,7 @@ from anycastd.profile.model import (
     FrontendRule,
     LimitRule,
     Maintenance,
+    Profile,
     Rule,
     Service,
 )
@@ -39,17 +42,25 @@ class Query:
     """What a look asks one HAProxy instance for.
 
     ``backends`` and ``frontends`` are names.  ``weights`` are the names of the backends whose
-    servers' weights in haproxy.cfg are needed.  ``entries`` are (map, key).
+    servers' weights in haproxy.cfg are needed.  ``entries`` are (map, key).  ``loops``: which
+    servers are this HAProxy itself; nothing is asked for it.
     """
 
     backends: frozenset[str] = frozenset()
     frontends: frozenset[str] = frozenset()
     weights: frozenset[str] = frozenset()
     entries: frozenset[tuple[str, str]] = frozenset()
+    loops: LoopTargets = field(default=LoopTargets(), compare=False)
 
     @classmethod
-    def from_services(cls, services: Iterable[Service], instance: str) -> Query:
-        """Collect what the rules of ``services`` need of the HAProxy named ``instance``."""
+    def from_services(
+        cls, services: Iterable[Service], instance: str, addresses: Iterable[Address] = ()
+    ) -> Query:
+        """Collect what the rules of ``services`` need of the HAProxy named ``instance``.
+
+        ``addresses`` are addresses of this machine other than the VIPs.
+        """
+        services = tuple(services)
         backends: set[str] = set()
         frontends: set[str] = set()
         weights: set[str] = set()
@@ -69,8 +80,22 @@ class Query:
                 case Maintenance(map=name, key=key):
                     entries.add((name, key))
         return cls(
-            frozenset(backends), frozenset(frontends), frozenset(weights), frozenset(entries)
+            frozenset(backends),
+            frozenset(frontends),
+            frozenset(weights),
+            frozenset(entries),
+            LoopTargets(
+                frozenset(str(service.vip.network_address) for service in services),
+                frozenset(map(str, addresses)),
+                frozenset(each.self_test.port for each in services if each.self_test is not None),
+            ),
         )
+
+    @classmethod
+    def from_profile(cls, profile: Profile, instance: str) -> Query:
+        """Collect what all services of ``profile`` need of the HAProxy named ``instance``."""
+        local = {profile.bgp.local_address, *(each.local_address for each in profile.bgp.neighbors)}
+        return cls.from_services(profile.services.values(), instance, local)
 
     @property
     def proxies(self) -> frozenset[str]:

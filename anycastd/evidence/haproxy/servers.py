@@ -28,7 +28,8 @@ class Server:
     ``status`` and ``check`` are HAProxy's own words (management manual, section 9.1: ``status``,
     ``check_status``).  ``detail`` says for people why the server counts or not.  ``weight`` is the
     weight now.  ``backup``: it is a backup server.  ``checked``: HAProxy checks it at all.
-    ``tracked`` is the server that it tracks, as ``backend/server``, or empty.
+    ``tracked`` is the server that it tracks, as ``backend/server``, or empty.  ``in_share``: it is
+    one of the servers that a share is of.
     """
 
     name: str
@@ -40,13 +41,15 @@ class Server:
     backup: bool
     checked: bool
     tracked: str = ""
+    in_share: bool = True
 
 
 class ServerCounts(NamedTuple):
     """How many servers of a backend are proved usable, unproved, unchecked and active.
 
     ``unchecked`` counts those of ``unproved`` that HAProxy does not check.  ``active`` counts the
-    servers that are no backups, usable or not.
+    servers that a share is of, usable or not: those that are no backups, or all where only backups
+    are; empty slots and loops are left out.
     """
 
     proved: int
@@ -106,7 +109,16 @@ def judge_server(
     return _by_check(check, rest, check_text) if check else _by_agent(agent)
 
 
+def is_passed(check: str, agent: str) -> bool:
+    """Return whether ``check`` (or ``agent``, where there is no check) is the result of a pass."""
+    return check in _PASSED if check else agent in _AGENT_ANSWERS
+
+
 def _by_check(check: str, going_down: str, check_text: str) -> tuple[Usable, bool, str]:
+    if check in _PASSED and going_down and going_down[0] not in "-0":
+        # A check that passes lifts a server that is up to full health at once, but for a server
+        # that was added at run time: that one begins below its first step (`UP 0/3`).
+        return Usable.UNPROVED, True, f"up {going_down}, put back and not checked since then"
     if check in _PASSED:
         return Usable.YES, True, f"up, check passed ({check})"
     if check in _NEVER:

@@ -3,7 +3,8 @@
 Which server counts
 -------------------
 HAProxy shows every server as UP from its start, and after each reload, until the first check
-has run.  So UP alone proves nothing; a check of this worker that passed does.  A server's
+has run.  So UP alone proves nothing; a check of this worker that passed does, if it ended after
+the server was last put into service.  A server's
 ``usable`` is YES (proved), NO, or UNPROVED (HAProxy would use it, but no check confirms it).
 ``checked`` is whether HAProxy checks the server at all.  The columns are described in HAProxy's
 management manual, section 9.1.
@@ -23,6 +24,10 @@ The table (tests are generated from it; ``-`` is an empty column, ``n/m`` any tw
     UP n/m              L4CON     -        1       yes       yes      it had passed; not yet down
     UP n/m              * L4TOUT  -        1       yes       yes      the same, the next check runs
     UP n/m              HANA      -        1       yes       yes      errors of live traffic; same
+    UP n/m              L4OK      -        1       unproved  yes      put back, not checked since
+    UP n/m              * L7OK    -        1       unproved  yes      the same, a check runs now
+    UP 0/3              L4OK      -        1       yes       yes      added, its first check passed
+    UP -1/3             INI       -        1       unproved  yes      added, not checked yet
     UP n/m              INI       -        1       unproved  yes      first check has not run
     UP n/m              * INI     -        1       unproved  yes      first check runs now
     UP                  INI       -        1       unproved  yes      set up by hand, unchecked
@@ -55,6 +60,13 @@ proof when it replaces a check's result.
 
 * A server that is DOWN because HAProxy had no socket to check it (out of descriptors, memory or
   source ports; HAProxy writes that) is UNPROVED: the check says nothing about the server.
+* The row does not always tell that a result is *old*: ``check_results`` compares with the look
+  before, for servers whose address changed or that came back with ``fall 1``.
+* A share is of the servers that are there, in service or not, without backups.  A server in
+  maintenance since the worker began is an *empty slot* and in no share; one whose name stopped
+  resolving is in it for an hour (``judged_rows``).
+* A server that is this HAProxy itself, by its address, is no server: NO, and in no share
+  (``loops``).
 * A server that *tracks* another has no check of its own: the check columns of the server at the
   end of the chain stand for its own.  If that row was not asked for, it is UNPROVED;
   ``query.missing_tracked_backends()`` names the backends to ask for as well.
@@ -70,6 +82,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from anycastd.evidence.haproxy.judged_rows import JudgedRows
 from anycastd.evidence.haproxy.servers import Server, ServerCounts, Usable
 from anycastd.reasons import Reason
 
@@ -100,11 +113,12 @@ class Backend:
         """Count once for each look: several rules ask in each pass, of thousands of servers."""
         yes, unproved = Usable.YES, Usable.UNPROVED
         open_ = [server for server in self.servers if server.usable is unproved]
+        backups = [server.backup for server in self.servers if server.in_share]
         counts = ServerCounts(
             proved=[server.usable for server in self.servers].count(yes),
             unproved=len(open_),
             unchecked=sum(not server.checked for server in open_),
-            active=[server.backup for server in self.servers].count(False),
+            active=backups.count(False) or len(backups),
         )
         object.__setattr__(self, "counts", counts)
 
@@ -131,7 +145,8 @@ class Worker:
     """The HAProxy worker that answered.
 
     ``uptime`` is in seconds, ``started_at`` in wall time (whole seconds since 1970; 0: not known).
-    ``stopping``: it only finishes its open connections.
+    ``began_at`` is its start in own time, to about a second.  ``stopping``: it only finishes its
+    open connections.
     """
 
     pid: int
@@ -139,6 +154,7 @@ class Worker:
     stopping: bool
     version: str
     started_at: int = 0
+    began_at: float = 0.0
 
     def is_same_process(self, other: Worker) -> bool:
         """Return whether both are one process; in a container the same pid may be used again."""
@@ -153,6 +169,7 @@ class Snapshot:
     while its events arrive.
     ``entries``: (map, key) -> its value, None where the map has no such key.  ``refused``:
     (map, key) -> what HAProxy answered instead.  A map that HAProxy does not have is in neither.
+    ``judged`` is what the next look is compared with.
     """
 
     asked_at: float
@@ -162,6 +179,7 @@ class Snapshot:
     polling: str = ""
     entries: Mapping[tuple[str, str], str | None] = field(default_factory=dict)
     refused: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    judged: JudgedRows = field(default=JudgedRows(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

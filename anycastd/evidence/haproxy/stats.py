@@ -7,9 +7,9 @@ in section 9.3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
 
 from anycastd.evidence.haproxy.answer import (
     MAX_LINE,
@@ -21,79 +21,42 @@ from anycastd.evidence.haproxy.answer import (
     split_answer,
     split_row,
 )
+from anycastd.evidence.haproxy.check_results import COLUMNS, Row
+from anycastd.evidence.haproxy.judged_rows import JudgedRows, judge_rows
 from anycastd.evidence.haproxy.query import Query, Request, build_request
-from anycastd.evidence.haproxy.servers import Server, Usable, demote_backups, judge_server
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
 from anycastd.system.printable import make_printable
 
-_COLUMNS = (
-    "pxname",
-    "svname",
-    "scur",
-    "qcur",
-    "status",
-    "weight",
-    "bck",
-    "iid",
-    "tracked",
-    "type",
-    "check_status",
-    "last_chk",
-    "last_agt",
-    "agent_status",
-)
-
-
-class _Row(NamedTuple):
-    """The columns of a row that are read, in the order of ``_COLUMNS``."""
-
-    pxname: str
-    svname: str
-    scur: str
-    qcur: str
-    status: str
-    weight: str
-    bck: str
-    iid: str
-    tracked: str
-    type: str
-    check: str
-    last_chk: str
-    last_agt: str
-    agent: str
-
 
 def parse_answer(
-    text: str, asked_at: float, query: Query, request: Request | None = None
+    text: str,
+    asked_at: float,
+    query: Query,
+    request: Request | None = None,
+    *,
+    before: Snapshot | None = None,
 ) -> Snapshot:
     """Parse HAProxy's answer to ``request`` (None: to ``build_request(query)``).
 
-    ``asked_at`` (own time, seconds) stamps the Snapshot.  What HAProxy refuses costs only the rules
-    that need it: a weight or an entry of a map is marked as refused, with HAProxy's message.
-    Raises TruncatedAnswerError when the answer ends too early and MalformedAnswerError when it is
-    not an answer of HAProxy, or when rows are refused.
+    ``asked_at`` (own time, seconds) stamps the Snapshot.  ``before`` is the newest Snapshot before
+    this one, of whatever worker: servers are compared with what it shows.  What HAProxy
+    refuses costs only the rules that need it: a weight or an entry of a map is marked as refused,
+    with HAProxy's message.  Raises TruncatedAnswerError when the answer ends too early and
+    MalformedAnswerError when it is not an answer of HAProxy, or when rows are refused.
     """
-    if request is None:
-        request = build_request(query)
+    request = request or build_request(query)
     *blocks, info = split_answer(text) or [[]]
     worker = parse_worker(info)
     stats, weights, entries = _sort_blocks(blocks, request)
-    servers: dict[str, dict[str, _Row]] = {}
-    heads: dict[str, _Row] = {}
-    fronts: dict[str, Frontend] = {}
-    for row in (row for block in stats for row in _rows(block, query.proxies)):
-        if row.type == "0" and row.pxname in query.frontends:
-            fronts[row.pxname] = _frontend(row, asked_at)
-        elif row.type == "1" and row.pxname in query.backends:
-            heads[row.pxname] = row
-        elif row.type == "2" and row.pxname in query.backends:
-            servers.setdefault(row.pxname, {})[row.svname] = row
+    fronts, heads, servers = _sort_rows(stats, query)
+    compared = _select_rows(before, worker)
+    judged = judge_rows(servers, worker.uptime, asked_at, query.loops, compared)
     found_weights, refused_weights = _weights(weights, request, query)
     found = {
         name: Backend(
             name,
             head.status,
-            demote_backups(_server(row, servers) for row in servers.get(name, {}).values()),
+            judged.list_servers(name),
             asked_at,
             parse_count(head.iid),
             parse_count(head.scur),
@@ -106,7 +69,39 @@ def parse_answer(
         for name, head in heads.items()
     }
     found_entries, refused = _entries(entries, request)
-    return Snapshot(asked_at, worker, found, fronts, entries=found_entries, refused=refused)
+    return Snapshot(
+        asked_at,
+        replace(worker, began_at=asked_at - worker.uptime),
+        found,
+        {name: _frontend(row, asked_at) for name, row in fronts.items()},
+        "",
+        found_entries,
+        refused,
+        judged,
+    )
+
+
+def _select_rows(before: Snapshot | None, worker: Worker) -> JudgedRows:
+    """Return what to compare with: the rows of the look before, if the same worker answered."""
+    is_same = before is not None and before.worker.is_same_process(worker)
+    return before.judged if is_same and before is not None else JudgedRows()
+
+
+def _sort_rows(
+    blocks: list[list[str]], query: Query
+) -> tuple[dict[str, Row], dict[str, Row], dict[str, dict[str, Row]]]:
+    """Sort rows: frontend -> its row, backend -> its row, backend -> server -> its row."""
+    fronts: dict[str, Row] = {}
+    heads: dict[str, Row] = {}
+    servers: dict[str, dict[str, Row]] = {}
+    for row in (row for block in blocks for row in _rows(block, query.proxies)):
+        if row.type == "0" and row.pxname in query.frontends:
+            fronts[row.pxname] = row
+        elif row.type == "1" and row.pxname in query.backends:
+            heads[row.pxname] = row
+        elif row.type == "2" and row.pxname in query.backends:
+            servers.setdefault(row.pxname, {})[row.svname] = row
+    return fronts, heads, servers
 
 
 Blocks = list[list[str]]
@@ -245,15 +240,15 @@ def parse_worker(lines: list[str]) -> Worker:
 
 @lru_cache(maxsize=8)
 def _header(line: str) -> tuple[int, tuple[int, ...]]:
-    """Parse a header: the number of columns, and the positions of ``_COLUMNS``."""
+    """Parse a header: the number of columns, and the positions of ``COLUMNS``."""
     names = line.removeprefix("# ").split(",")
     try:
-        return len(names), tuple(names.index(name) for name in _COLUMNS)
+        return len(names), tuple(names.index(name) for name in COLUMNS)
     except ValueError as error:
         raise MalformedAnswerError(f"`show stat` without a needed column: {error}") from None
 
 
-def _rows(block: list[str], proxies: frozenset[str]) -> Iterator[_Row]:
+def _rows(block: list[str], proxies: frozenset[str]) -> Iterator[Row]:
     """Yield the rows of one ``show stat`` whose proxy is in ``proxies``."""
     if len(block[0]) > MAX_LINE:
         raise MalformedAnswerError(f"a header of {len(block[0])} characters")
@@ -267,51 +262,11 @@ def _rows(block: list[str], proxies: frozenset[str]) -> Iterator[_Row]:
             raise MalformedAnswerError(
                 f"a row of {found} columns, the header has {count}: {quote_lines([line])}"
             )
-        yield _Row._make([fields[at] for at in wanted])
+        yield Row._make([fields[at] for at in wanted])
 
 
-def _frontend(row: _Row, asked_at: float) -> Frontend:
+def _frontend(row: Row, asked_at: float) -> Frontend:
     is_open = row.status in ("OPEN", "FULL", "WAITING")
     return Frontend(
         row.pxname, is_open, row.status, parse_count(row.scur), asked_at, parse_count(row.iid)
     )
-
-
-def _server(row: _Row, servers: Mapping[str, Mapping[str, _Row]]) -> Server:
-    """Build a Server of its row alone, without regard to the other servers of its backend."""
-    # "* " means that a check runs now; the word after it is the result of the previous check.
-    check, agent = row.check.removeprefix("* "), row.agent.removeprefix("* ")
-    last = row.last_chk or row.last_agt
-    target = _target(row, servers) if row.tracked else None
-    if target is not None:
-        check, agent = target.check.removeprefix("* "), target.agent.removeprefix("* ")
-        last = target.last_chk or target.last_agt
-    check_text = last or check or agent
-    weight = parse_count(row.weight)
-    usable, checked, detail = judge_server(row.status, check, agent, weight, check_text)
-    if row.tracked:
-        if target is None and usable is Usable.UNPROVED:
-            checked, detail = True, "which is not known yet"
-        detail = f"tracks {row.tracked}, {detail}"
-    return Server(
-        name=row.svname,
-        usable=usable,
-        detail=detail,
-        status=row.status,
-        check=row.check,
-        weight=weight,
-        backup=row.bck == "1",
-        checked=checked,
-        tracked=row.tracked,
-    )
-
-
-def _target(row: _Row, servers: Mapping[str, Mapping[str, _Row]]) -> _Row | None:
-    """Find the row at the end of a chain of tracking servers; None if it was not asked for."""
-    for _ in range(64):  # HAProxy refuses loops; a garbled answer might have one
-        backend, _, name = row.tracked.partition("/")
-        target = servers.get(backend, {}).get(name)
-        if target is None or not target.tracked:
-            return target
-        row = target
-    return None

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from anycastd.decision.verdict import Verdict, judge_service
-from anycastd.evidence.finding import Truth
+from anycastd.evidence.finding import RuleRef, Truth
 from anycastd.evidence.haproxy.conditions import (
     count_needed_servers,
-    count_usable_servers,
     describe_condition,
+    evaluate_rule,
 )
 from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Gone, Observation, Unreadable
 from anycastd.evidence.sources import Evidence
-from anycastd.profile.model import Threshold
+from anycastd.profile.model import BackendRule, Threshold
 from anycastd.reasons import Reason
 from support.profiles import profile
 from support.snapshots import NO, UNPROVED, YES, query, server, snapshot
@@ -56,7 +58,7 @@ def test_unproved_believes_haproxy_after_a_bounded_time() -> None:
     """Servers whose checks have not run hold the last verdict 60 s; then HAProxy's word counts."""
     found = verdict(snapshot(UNPROVED, UNPROVED, asked_at=0.0))
     assert found.serve.reason is Reason.UNPROVED
-    assert (found.believe_for, found.serve.believe_then) == (60.0, TRUE)
+    assert (found.believe_for, found.serve.believe_then) == ((60.0, 600.0), TRUE)
 
 
 def test_a_closed_frontend_does_not_serve() -> None:
@@ -129,8 +131,16 @@ def test_unchecked_servers_count_only_where_the_profile_says_so() -> None:
     """A server without `check` is never proved; `count_unchecked` takes HAProxy's word for it."""
     row = server("s1", UNPROVED, checked=False)
     backend = Backend(name="web", status="UP", servers=(row,))
-    assert count_usable_servers(backend) == (0, 1)
-    assert count_usable_servers(backend, count_unchecked=True) == (1, 1)
+    look = replace(snapshot(asked_at=1.0), backends={"web": backend})
+    found = []
+    for count in (False, True):
+        rule = BackendRule("main", "web", Threshold(number=1), count_unchecked=count)
+        found.append(
+            evaluate_rule(
+                RuleRef("web", ("serve",), "main", ""), rule, profile().haproxy["main"], look, 1.0
+            ).truth
+        )
+    assert found == [UNKNOWN, TRUE]
 
 
 def test_any_is_true_by_its_best_rule() -> None:

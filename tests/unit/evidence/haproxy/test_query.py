@@ -95,6 +95,7 @@ def test_a_share_by_weight_is_of_the_weights_in_haproxys_configuration(haproxy: 
     haproxy.ask("disable server web/small")
     assert verdict(haproxy, its).healthy.value == "90 of weight 100 usable"
     haproxy.ask("enable server web/small;set weight web/large 30%")
+    until(lambda: haproxy.status("web/small") == "UP L4OK")
     found = verdict(haproxy, its)
     assert (found.healthy.truth, found.healthy.value) == (FALSE, "37 of weight 100 usable")
 
@@ -109,7 +110,8 @@ def test_what_is_not_proved_is_an_interval_of_weights_too() -> None:
         ((NO, YES), TRUE),
         ((NO, NO), FALSE),
     ):
-        rows = tuple(server(name, each) for name, each in zip("ab", states, strict=True))
+        a, b = (server(name, each) for name, each in zip("ab", states, strict=True))
+        rows = replace(a, weight=10), replace(b, weight=90)
         weights = {"a": (10, 10), "b": (90, 90)}
         backend = Backend("web", "UP", rows, weights=weights)
         snap = Snapshot(0.0, snapshot(asked_at=0.0).worker, {"web": backend}, {})
@@ -209,8 +211,9 @@ def test_weights_of_many_backends_are_one_command() -> None:
 INFO = "Name: HAProxy\nPid: 1\nUptime_sec: 1\nVersion: 2\n\n"
 ROWS = (
     "# pxname,svname,scur,qcur,status,weight,bck,iid,tracked,type,"
-    "check_status,last_chk,last_agt,agent_status\n"
-    "web,s1,0,0,UP,10,0,3,,2,L4OK,,,\nweb,BACKEND,0,0,UP,10,,3,,1,,,,\n\n"
+    "check_status,last_chk,last_agt,agent_status,"
+    "lastchg,chkfail,chkdown,check_duration,check_fall,addr\n"
+    "web,s1,0,0,UP,10,0,3,,2,L4OK,,,,,,,,,\nweb,BACKEND,0,0,UP,10,,3,,1,,,,,,,,,,\n\n"
 )
 STATE = "1\n# be_name srv_name srv_uweight srv_iweight\nweb s1 5 10\n\n"
 ENTRY = 'type=str, case=sensitive, found=yes, idx=tree, key="k", value="on", type="str"\n\n'

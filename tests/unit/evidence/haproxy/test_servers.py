@@ -25,17 +25,17 @@ ROWS = [
 INFO = "Name: HAProxy\nVersion: 2.6.12\nPid: 7\nUptime_sec: 1\nStopping: 0\n\n"
 HEADER = (
     "# pxname,svname,scur,qcur,status,weight,bck,iid,tracked,type,check_status,last_chk,last_agt,"
-    "agent_status,\n"
+    "agent_status,lastchg,chkfail,chkdown,check_duration,check_fall,addr,\n"
 )
 
 
 def look(*rows: str) -> dict[str, servers_module.Server]:
     """Parse rows of backend web: `name,status,weight,bck,tracked,check,agent` each."""
-    lines = [HEADER, "web,BACKEND,0,0,UP,1,0,3,,1,,,,,\n"]
+    lines = [HEADER, "web,BACKEND,0,0,UP,1,0,3,,1,,,,,9,,,,,,\n"]
     for row in rows:
         name, status, weight, backup, tracked, check, agent = row.split(",")
         lines.append(
-            f"web,{name},0,0,{status},{weight},{backup},3,{tracked},2,{check},,,{agent},\n"
+            f"web,{name},0,0,{status},{weight},{backup},3,{tracked},2,{check},,,{agent},9,,,,3,,\n"
         )
     snapshot = parse_answer("".join(lines) + "\n" + INFO, 1.0, query({"web"}))
     return {server.name: server for server in snapshot.backends["web"].servers}

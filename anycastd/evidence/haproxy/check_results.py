@@ -1,0 +1,149 @@
+"""Whether a check's result may be older than the server's present place in service (pure).
+
+HAProxy keeps the result of a server's last check while it does not check it.  So a server that is
+put back into service, or gets another address, shows a result that says nothing of it.  A server
+counts as proved only by a check that ended since then.
+
+What the row itself shows (HAProxy 2.6.12; `UP n/m` is in the table of ``snapshot``): after
+maintenance, of whatever kind, the status is ``UP 1/m`` with the old result until the next check,
+which makes it ``UP`` or ``DOWN``.  Only with ``fall 1`` is it plain ``UP``.
+
+What only a comparison with the look before shows, as a `Mark`::
+
+    what happened                        what differs from the look before
+    its address changed                  addr; status, result and counters stay as they were
+    back from maintenance with fall 1    MAINT before; or chkdown, which counts each time it left
+    its checks were switched on again    no result before, an old one now
+
+A Mark ends when a check is seen to have ended well: the result, its duration or the count of failed
+checks changed, or a check ran at one look and does no more at the next.  A check that passes as
+fast as the one before it changes nothing of that, so a Mark also ends after CHECK_WITHIN seconds in
+which HAProxy went on to call the server UP.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from anycastd.evidence.haproxy.servers import is_passed
+
+CHECK_WITHIN = 60.0
+"""Seconds within which a check is taken to have ended, if nothing shows that one did."""
+
+
+class Row(NamedTuple):
+    """A server's, backend's or frontend's row of ``show stat``, as text.
+
+    The fields are HAProxy's columns (management manual, section 9.1).  Those that change all the
+    time come first; ``LASTING`` has the others.
+    """
+
+    scur: str
+    qcur: str
+    lastchg: str
+    pxname: str
+    svname: str
+    status: str
+    weight: str
+    bck: str
+    iid: str
+    tracked: str
+    type: str
+    check: str
+    last_chk: str
+    last_agt: str
+    agent: str
+    chkfail: str
+    chkdown: str
+    check_duration: str
+    check_fall: str
+    addr: str
+
+    @property
+    def word(self) -> str:
+        """Return the first word of the status."""
+        return self.status.partition(" ")[0]
+
+
+COLUMNS = tuple(
+    {"check": "check_status", "agent": "agent_status"}.get(name, name) for name in Row._fields
+)
+"""HAProxy's names of the columns of a Row."""
+
+
+LASTING = slice(3, None)
+"""The fields of a Row that differ from those of the look before only if something happened."""
+
+
+class Mark(NamedTuple):
+    """The result shown at ``since`` (own time, seconds) may be from before the last change.
+
+    ``running``: a check ran at that look, and may have begun before the change.
+    """
+
+    since: float
+    running: bool
+
+
+def mark_old_result(row: Row, last: Row | None, mark: Mark | None, asked_at: float) -> Mark | None:
+    """Tell whether the result that ``row`` shows may be old; None: it is not.
+
+    ``last`` is the server's row of the look before (None: there is none of this worker), ``mark``
+    what this function returned then, ``asked_at`` the time of this look (own time, seconds).
+    """
+    if row.tracked or row.word in _NOT_IN_SERVICE:
+        return None
+    running = row.check.startswith("* ")
+    if last is None:
+        age = parse_seen(row.lastchg)
+        unseen = row.check_fall == "1" and parse_seen(row.chkdown) and age < CHECK_WITHIN
+        return Mark(asked_at - age, running) if unseen and _has_passed(row) else None
+    if _has_changed(row, last):
+        return Mark(asked_at, running)
+    if mark is None or not _has_passed(row):
+        return mark
+    ended = _has_ended(row, last)
+    if asked_at - mark.since >= CHECK_WITHIN or (ended and not mark.running):
+        return None
+    return Mark(mark.since, running=False) if ended else mark
+
+
+# A server that returns from these was either checked, or its row shows it.
+_NOT_IN_SERVICE = {"DOWN", "MAINT"}
+
+
+def _has_changed(row: Row, last: Row) -> bool:
+    """Return whether the server was put back, or became another one, since the look before."""
+    was = last.word
+    if row.check.endswith("INI"):
+        return False  # its next result is its first
+    if row.addr != last.addr and not (was == "MAINT" and row.check):
+        return True
+    if row.check_fall == "1" and row.check:
+        return was == "MAINT" or parse_seen(row.chkdown) > parse_seen(last.chkdown)
+    return bool(row.check and not last.check and was not in _NOT_IN_SERVICE)
+
+
+def _has_passed(row: Row) -> bool:
+    return is_passed(row.check.removeprefix("* "), row.agent.removeprefix("* "))
+
+
+def _has_ended(row: Row, last: Row) -> bool:
+    """Return whether a check, or where there is none an agent, has ended since the look before."""
+    now, before = (row.check, last.check) if row.check else (row.agent, last.agent)
+    stopped = before.startswith("* ") and not now.startswith("* ")
+    return (
+        stopped
+        or now.removeprefix("* ") != before.removeprefix("* ")
+        or row.status != last.status
+        or row.check_duration != last.check_duration
+        or parse_seen(row.chkfail) > parse_seen(last.chkfail)
+    )
+
+
+def parse_seen(count: str) -> int:
+    """Parse a count, or seconds, that only compares looks; 0 where it is empty or no number."""
+    return int(count) if count.isascii() and count.isdecimal() and len(count) < _MAX_DIGITS else 0
+
+
+_MAX_DIGITS = 20  # 64 bits
