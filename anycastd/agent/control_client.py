@@ -18,6 +18,10 @@ CONNECT_RETRY_DELAY = 0.02
 """Seconds between two attempts to connect while other clients fill the queue of the socket."""
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of an answer at most."""
+MISMATCH = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+"""Errors of reading an answer that has another shape than that of an agent."""
+NO_ANSWER = "what answers there is no agent of this release; see the agent's log, or reload it"
+"""What commands print of such an answer."""
 VALIDATE_TIMEOUT = 30.0
 """Seconds that a reload's check of code and profile may take; usually it takes half a second."""
 
@@ -120,8 +124,8 @@ def _parse_answer(path: str, line: bytes) -> dict[str, Any]:
         raise ControlError(
             f"{path}: what answers there is cut short, or is no agent; see the agent's log"
         ) from None
-    if not isinstance(answer, dict):
-        raise ControlError(f"{path}: what answers there is no agent of anycastd")
+    if not isinstance(answer, dict) or answer.get("v") != VERSION:
+        raise ControlError(f"{path}: {NO_ANSWER}")
     if "error" in answer:
         raise ControlError(f"{path}: {answer['error']}", denied=answer.get("denied") is True)
     return answer

@@ -21,6 +21,7 @@ from anycastd.bgp.route import Route
 from anycastd.decision.pipeline import LeaseView
 from anycastd.lease.messages import MAX_MESSAGE, MessageError, Reload, Report, Want
 from anycastd.system.clock import OwnTime
+from anycastd.system.printable import make_printable
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ ANSWER_TIMEOUT = 8.0
 (1 s until it asks, 4 s for the answer), and the hold time is 9 s."""
 CHECK_INTERVAL = 1.0
 """Seconds between two checks of ANSWER_TIMEOUT."""
+MAX_TEXT, MAX_ERRORS = 400, 20
+"""Characters of a text in a report that are kept, and texts of one kind."""
 
 _OTHER = "the speaker runs other sessions or VIPs than this profile has"
 
@@ -236,7 +239,7 @@ class LeaseClient:
     def _on_report(self, line: bytes) -> None:
         self._unanswered_at = None
         try:
-            report = Report.load(line)
+            report = _make_printable(Report.load(line))
         except MessageError as error:
             self._complain(f"the lease's report cannot be read: {error}; restart the speaker")
             return
@@ -302,3 +305,20 @@ class LeaseClient:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _make_printable(report: Report) -> Report:
+    """Make the texts of a report printable: peers and ExaBGP have a say in them."""
+    neighbors = {
+        address: replace(peer, detail=make_printable(peer.detail, MAX_TEXT))
+        for address, peer in report.neighbors.items()
+    }
+    return replace(
+        report,
+        neighbors=neighbors,
+        exabgp=make_printable(report.exabgp, MAX_TEXT),
+        lost=make_printable(report.lost, MAX_TEXT),
+        refused=make_printable(report.refused, MAX_TEXT),
+        errors=tuple(make_printable(error, MAX_TEXT) for error in report.errors[:MAX_ERRORS]),
+        problems=tuple(make_printable(each, MAX_TEXT) for each in report.problems[:MAX_ERRORS]),
+    )

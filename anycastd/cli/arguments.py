@@ -1,4 +1,4 @@
-"""Add the arguments that several commands have."""
+"""Add the arguments that several commands have, and find who runs a command."""
 
 from __future__ import annotations
 
@@ -28,3 +28,13 @@ def add_directory(parser: argparse.ArgumentParser, default: str, purpose: str) -
         default=given or default,
         help=f"{purpose} (default: $RUNTIME_DIRECTORY, else {default})",
     )
+
+
+def find_user() -> str:
+    """Return the user's name (with sudo, of the user who ran sudo), or ``uid N`` without a name."""
+    import getpass  # noqa: PLC0415 - only some commands say who asks
+
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

@@ -1,17 +1,68 @@
-"""Print text, tables and durations (light: every command imports this)."""
+"""Print text, tables and durations (light: every command imports this).
+
+Whatever is printed is made printable here, although the agent has done so where it took the text
+in: HAProxy's servers, other regions and other users have a say in it, and the reader is often root.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from anycastd.system.printable import make_printable
+
+if TYPE_CHECKING:
+    import logging
 
 NO_STEERING = "prepends do not steer here: degraded and drained services are withdrawn"
 """What commands print of services whose profile says so."""
 
 
+MAX_LINE = 4096
+"""Characters of a printed line at most."""
+_COLOUR = re.compile(r"(\x1b\[(?:0|1;3[123])m)")
+
+
+def print_line(text: str, *, flush: bool = False) -> None:
+    """Print one line on standard output."""
+    print(make_printable(text, MAX_LINE), flush=flush)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines on standard output; the colours that `colour_level` gives are kept.
+
+    Texts of others must have been made printable before they got a colour (`clean_answer`).
+    """
+    for line in lines:
+        pieces = _COLOUR.split(line)
+        pieces[::2] = [make_printable(piece, MAX_LINE) for piece in pieces[::2]]
+        print("".join(pieces))
+
+
 def print_error(text: str) -> None:
-    """Print ``text`` on standard error."""
-    print(text, file=sys.stderr)
+    """Print a text of one line or more on standard error."""
+    for line in text.split("\n"):
+        print(make_printable(line, MAX_LINE), file=sys.stderr)
+
+
+def clean_answer(value: Any) -> Any:  # noqa: ANN401 - any value of JSON
+    """Make each text in an answer of the agent printable, keys too; returns the answer."""
+    if isinstance(value, str):
+        return make_printable(value, MAX_LINE)
+    if isinstance(value, dict):
+        return {clean_answer(key): clean_answer(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [clean_answer(each) for each in value]
+    return value
+
+
+def colour_level(level: str) -> str:
+    """Colour the name of a level for a terminal, in capitals."""
+    number = {"preferred": 32, "degraded": 33, "standby": 33, "withdrawn": 31}.get(level)
+    return level.upper() if number is None else f"\033[1;{number}m{level.upper()}\033[0m"
 
 
 def log_to_stderr(*, wait: bool = True) -> None:
@@ -28,6 +79,17 @@ def log_to_stderr(*, wait: bool = True) -> None:
     handlers = None if wait else [QueuedLogHandler()]
     style = f"{stamp}anycastd: %(message)s"
     logging.basicConfig(level=logging.INFO, format=style, handlers=handlers)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_make_record_printable)
+
+
+def _make_record_printable(record: logging.LogRecord) -> bool:
+    """Make a message printable, its further lines indented: none of them looks like another one."""
+    message = record.getMessage()
+    if not message.isprintable():
+        lines = (make_printable(line, MAX_LINE) for line in message.split("\n"))
+        record.msg, record.args = "\n  ".join(lines), ()
+    return True
 
 
 def format_table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str]:
@@ -57,6 +119,8 @@ def format_session_count(number: int | None) -> str:
 
 def format_duration(seconds: float) -> str:
     """Format a duration with at most two units: 0.3 s, 42 s, 5 min 3 s, 2 h 5 min, 3 d 4 h."""
+    if not math.isfinite(seconds):
+        return "? s"
     if seconds < 10:  # noqa: PLR2004 - below this a tenth matters
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -10,7 +10,7 @@ from typing import Any
 
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
-from anycastd.cli.output import print_error
+from anycastd.cli.output import print_error, print_lines
 from anycastd.cli.profile_file import load_profile
 from anycastd.profile.validate import validate_profile
 from anycastd.system.exit_codes import DONE, EX_CONFIG
@@ -37,7 +37,7 @@ def show_plan(running: Mapping[str, Any]) -> int:
     up = [address for address, state in running["sessions"].items() if state == Session.UP.value]
     leased = [_parse_route(item) for item in running["held"]]
     plan = plan_reload(old, new, leased, up, running.get("draining", ()))
-    print("\n".join(format_plan(plan, running)))
+    print_lines(format_plan(plan, running))
     return DONE
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import getpass
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anycastd.agent.control_client import ControlError, ask_agent
-from anycastd.cli.arguments import add_agent_directory
-from anycastd.cli.output import format_duration, format_session_count, print_error
-from anycastd.system.exit_codes import DONE, ENDED_EARLY, EX_UNAVAILABLE, NOT_STORED, REFUSED, USAGE
+from anycastd.cli.arguments import add_agent_directory, find_user
+from anycastd.cli.output import format_duration, format_session_count, print_error, print_line
+from anycastd.system.exit_codes import (
+    DONE,
+    ENDED_EARLY,
+    EX_NOPERM,
+    EX_UNAVAILABLE,
+    NOT_STORED,
+    REFUSED,
+    USAGE,
+)
 
 CODES = """\
 exit codes:
@@ -23,6 +29,7 @@ exit codes:
   4   refused, nothing has changed: no other region serves, or it is drained already
   5   --wait: the drain was ended before it was safe to reboot
   69  no agent answers
+  77  this user may only read
 """
 """The exit codes, for the help of the command."""
 ASK_TIMEOUT = 15.0
@@ -92,19 +99,19 @@ def main(args: argparse.Namespace) -> int:
 def send_command(directory: str, name: str, arguments: Mapping[str, Any]) -> int:
     """Give the agent the command ``name``, print its answer, and return the exit code.
 
-    The code is 0, 1 (not written to the disk), 2 (no such service), 4 (refused) or 69 (no agent
-    answers).
+    The code is 0, 1 (not written to the disk), 2 (no such service), 4 (refused), 69 (no agent
+    answers) or 77 (this user may only read).
     """
     try:
         answer = ask_agent(directory, name, ASK_TIMEOUT, arguments)
     except ControlError as error:
         print_error(f"anycastd: {error}")
-        return EX_UNAVAILABLE
+        return EX_NOPERM if error.denied else EX_UNAVAILABLE
     if "refused" in answer:
         print_error(f"anycastd: {answer['refused']}")
         return USAGE if answer["code"] == "unknown" else REFUSED
     for line in answer["said"]:
-        print(line, flush=True)
+        print_line(line, flush=True)
     for line in answer["warnings"]:
         print_error(f"anycastd: warning: {line}")
     return NOT_STORED if answer["warnings"] else DONE
@@ -137,12 +144,12 @@ def follow_drain(directory: str, service: str | None, timeout: float | None = No
             line = describe_progress(each)
             if printed.get(name) != line:
                 printed[name] = line
-                print(f"{time.strftime('%H:%M:%S')} {name}: {line}", flush=True)
+                print_line(f"{time.strftime('%H:%M:%S')} {name}: {line}", flush=True)
         if not all(each["drains"] for each in services.values()) or not services:
             print_error("anycastd: the drain was ended before it was safe to reboot")
             return ENDED_EARLY
         if all(each["safe"] for each in services.values()):
-            print("; ".join(("safe to reboot", *_describe_sessions(services))), flush=True)
+            print_line("; ".join(("safe to reboot", *_describe_sessions(services))), flush=True)
             return DONE
         time.sleep(POLL_INTERVAL)
     return DONE
@@ -196,19 +203,13 @@ def parse_duration(text: str) -> float:
     return total
 
 
-def find_user() -> str:
-    """Return the user's name (with sudo, of the user who ran sudo), or ``uid N`` without a name."""
-    try:
-        return os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
-
-
 def _stop(directory: str, unit: str) -> int:
     """Drain because systemd stops ``unit``; return 0 in any case, so that the stop continues."""
     job = _find_job(unit)
     if job != "stop":
-        print(f"{unit}: systemd's job is {job or 'none'}, not stop: nothing is drained", flush=True)
+        print_line(
+            f"{unit}: systemd's job is {job or 'none'}, not stop: nothing is drained", flush=True
+        )
         return DONE
     began_at = time.monotonic()
     arguments = {"service": None, "stopping": True, "reason": f"{unit} is being stopped"}
@@ -222,7 +223,7 @@ def _stop(directory: str, unit: str) -> int:
         return DONE
     follow_drain(directory, None, answer["stop"] - (time.monotonic() - began_at))
     took = format_duration(time.monotonic() - began_at)
-    print(f"the drain before the stop took {took}", flush=True)
+    print_line(f"the drain before the stop took {took}", flush=True)
     return DONE
 
 

@@ -7,14 +7,16 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anycastd.agent.control_client import ControlError, ask_agent
+from anycastd.agent.control_client import MISMATCH, NO_ANSWER, ControlError, ask_agent
 from anycastd.cli.arguments import add_agent_directory
 from anycastd.cli.output import (
     NO_STEERING,
+    clean_answer,
     describe_path,
     format_duration,
     format_table,
     print_error,
+    print_lines,
 )
 from anycastd.system.exit_codes import DONE, EX_UNAVAILABLE, USAGE
 
@@ -41,22 +43,30 @@ def main(args: argparse.Namespace) -> int:
     except ControlError as error:
         print_error(f"anycastd: {error}")
         return EX_UNAVAILABLE
-    services = answer["services"]
-    if args.service is not None:
-        if args.service not in services:
+    try:
+        services = answer["services"]
+        if args.service is not None and args.service not in services:
             names = ", ".join(services)
             print_error(f"anycastd: there is no service {args.service}; the profile has: {names}")
             return USAGE
-        services = answer["services"] = {args.service: services[args.service]}
+        if args.service is not None:
+            services = answer["services"] = {args.service: services[args.service]}
+        lines = list(_format_all(clean_answer(services)))
+    except MISMATCH:
+        print_error(f"anycastd: {args.directory}: {NO_ANSWER}")
+        return EX_UNAVAILABLE
     if args.json:
         print(json.dumps(answer, indent=2))
     else:
-        print(
-            "\n\n".join(
-                "\n".join(format_explanation(name, each)) for name, each in services.items()
-            )
-        )
+        print_lines(lines)
     return DONE
+
+
+def _format_all(services: Mapping[str, Any]) -> Iterator[str]:
+    for index, (name, each) in enumerate(services.items()):
+        if index:
+            yield ""
+        yield from format_explanation(name, each)
 
 
 def format_explanation(name: str, it: Mapping[str, Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from anycastd.cli.arguments import add_profile
-from anycastd.cli.output import log_to_stderr, print_error
+from anycastd.cli.output import log_to_stderr, print_error, print_line
 from anycastd.cli.profile_file import load_profile
 from anycastd.evidence.vip.loopback import Loopback, NoPrivilegeError, VipAddress, remove_vips
 from anycastd.profile.model import Network
@@ -46,5 +46,5 @@ def main(args: argparse.Namespace) -> int:
         print_error(f"anycastd: {error.strerror}")
         return EX_NOPERM
     for vip, address in results.items():
-        print(f"{vip}: {address.detail}")
+        print_line(f"{vip}: {address.detail}")
     return DONE if all(address.present for address in results.values()) else EX_UNAVAILABLE

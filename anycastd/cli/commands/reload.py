@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from anycastd.agent.control_client import VALIDATE_TIMEOUT, ControlError, ask_agent
-from anycastd.cli.arguments import add_agent_directory
-from anycastd.cli.output import print_error
-from anycastd.system.exit_codes import DONE, EX_CONFIG, EX_UNAVAILABLE
+from anycastd.cli.arguments import add_agent_directory, find_user
+from anycastd.cli.output import print_error, print_line
+from anycastd.system.exit_codes import DONE, EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
 
 START_TIMEOUT = 30.0
 """Seconds for the new agent to answer; usually it takes half a second."""
@@ -34,7 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Reload the agent, or print what that would change.
 
-    Returns the exit code: 0; 69 where no agent answers; 78 where the reload is refused.
+    Returns the exit code: 0; 69 where no agent answers; 77 where this user may only read; 78
+    where the reload is refused.
     """
     try:
         running = ask_agent(args.directory, "running")
@@ -45,12 +46,12 @@ def main(args: argparse.Namespace) -> int:
         return _reload(args.directory, running)
     except ControlError as error:
         print_error(f"anycastd: {error}")
-        return EX_UNAVAILABLE
+        return EX_NOPERM if error.denied else EX_UNAVAILABLE
 
 
 def _reload(directory: str, running: Mapping[str, Any]) -> int:
     began_at, before = time.monotonic(), running["instance"]
-    answer = ask_agent(directory, "reload", VALIDATE_TIMEOUT + 5)
+    answer = ask_agent(directory, "reload", VALIDATE_TIMEOUT + 5, {"by": find_user()})
     for line in (*answer.get("said", ()), *answer.get("refused", ())):
         print_error(str(line))
     if "refused" in answer:
@@ -65,9 +66,11 @@ def _reload(directory: str, running: Mapping[str, Any]) -> int:
         return EX_UNAVAILABLE
     took = time.monotonic() - began_at
     new = _wait_until(directory, SPEAKER_TIMEOUT, lambda it: it["speaker"] != "busy") or new
-    print(f"reloaded {new['profile']}: pid {new['pid']}, version {new['version']}, {took:.1f} s")
+    print_line(
+        f"reloaded {new['profile']}: pid {new['pid']}, version {new['version']}, {took:.1f} s"
+    )
     if new["speaker"] == "busy":
-        print("the speaker is still changing sessions: see `anycastd status`")
+        print_line("the speaker is still changing sessions: see `anycastd status`")
     for problem in new["problems"]:
         print_error(f"anycastd: {problem}")
     return DONE

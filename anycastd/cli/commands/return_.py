@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from anycastd.agent.control_client import ControlError, ask_agent
-from anycastd.cli.arguments import add_agent_directory
-from anycastd.cli.output import print_error
-from anycastd.system.exit_codes import DONE, EX_UNAVAILABLE, USAGE
+from anycastd.cli.arguments import add_agent_directory, find_user
+from anycastd.cli.output import print_error, print_line
+from anycastd.system.exit_codes import DONE, EX_NOPERM, EX_UNAVAILABLE, USAGE
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,21 +26,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Tell the agent, and print which services may return.
 
-    Returns the exit code: 0, 2 (no such service) or 69 (no agent answers).
+    Returns the exit code: 0, 2 (no such service), 69 (no agent answers) or 77 (this user may only
+    read).
     """
     try:
-        answer = ask_agent(args.directory, "return", arguments={"service": args.service})
+        arguments = {"service": args.service, "by": find_user()}
+        answer = ask_agent(args.directory, "return", arguments=arguments)
     except ControlError as error:
         print_error(f"anycastd: {error}")
-        return EX_UNAVAILABLE
+        return EX_NOPERM if error.denied else EX_UNAVAILABLE
     if "refused" in answer:
         print_error(f"anycastd: {answer['refused']}")
         return USAGE
     if not answer["returned"]:
         if args.service:
-            print(f"{args.service} does not wait for this: see `anycastd explain {args.service}`")
+            print_line(
+                f"{args.service} does not wait for this: see `anycastd explain {args.service}`"
+            )
         else:
-            print("no service waits for this: see `anycastd explain`")
+            print_line("no service waits for this: see `anycastd explain`")
     for name in answer["returned"]:
-        print(f"{name} may return: `anycastd explain {name}` shows when it will")
+        print_line(f"{name} may return: `anycastd explain {name}` shows when it will")
     return DONE

@@ -8,15 +8,18 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anycastd.agent.control_client import ControlError, ask_agent
+from anycastd.agent.control_client import MISMATCH, NO_ANSWER, ControlError, ask_agent
 from anycastd.cli.arguments import add_agent_directory
 from anycastd.cli.output import (
     NO_STEERING,
+    clean_answer,
+    colour_level,
     describe_path,
     format_duration,
     format_session_count,
     format_table,
     print_error,
+    print_lines,
 )
 from anycastd.system.exit_codes import UNKNOWN
 from anycastd.views.severity import compute_severity
@@ -29,8 +32,6 @@ exit codes, fit for monitoring:
   3  unknown: no agent answers
 """
 """The exit codes, for the help of the command."""
-
-_COLOURS = {"preferred": "32", "degraded": "33", "standby": "33", "withdrawn": "31"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -51,11 +52,17 @@ def main(args: argparse.Namespace) -> int:
     except ControlError as error:
         print_error(f"anycastd: {error}")
         return UNKNOWN
+    try:
+        severity = compute_severity(status)
+        lines = list(format_status(clean_answer(status), colour=sys.stdout.isatty()))
+    except MISMATCH:
+        print_error(f"anycastd: {args.directory}: {NO_ANSWER}")
+        return UNKNOWN
     if args.json:
         print(json.dumps(status, indent=2))
     else:
-        print("\n".join(format_status(status, colour=sys.stdout.isatty())))
-    return compute_severity(status)
+        print_lines(lines)
+    return severity
 
 
 def format_status(status: Mapping[str, Any], *, colour: bool = False) -> Iterator[str]:
@@ -83,9 +90,7 @@ def format_status(status: Mapping[str, Any], *, colour: bool = False) -> Iterato
 
 def _service(name: str, service: Mapping[str, Any], *, colour: bool) -> Iterator[str]:
     level = service["level"]
-    shown = level.upper()
-    if colour:
-        shown = f"\033[1;{_COLOURS[level]}m{shown}\033[0m"
+    shown = colour_level(level) if colour else level.upper()
     yield f"{name}  {service['vip']}  {shown} for {format_duration(service['since'])}"
     reason = service["reason"]
     detail = f" ({reason['detail']})" if reason["detail"] else ""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from anycastd.cli.arguments import add_agent_directory
-from anycastd.cli.commands.drain import find_user, send_command
+from anycastd.cli.arguments import add_agent_directory, find_user
+from anycastd.cli.commands.drain import send_command
 
 CODES = """\
 exit codes:
@@ -14,6 +14,7 @@ exit codes:
   2   wrong usage; there is no such service
   4   there is no such drain
   69  no agent answers
+  77  this user may only read
 """
 """The exit codes, for the help of the command."""
 

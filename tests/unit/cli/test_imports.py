@@ -26,7 +26,7 @@ HEAVY = {
 }
 OURS = {
     *("anycastd.agent.control_client", "anycastd.bgp.session", "anycastd.decision.levels"),
-    *("anycastd.system.exit_codes", "anycastd.views.severity"),
+    *("anycastd.system.exit_codes", "anycastd.system.printable", "anycastd.views.severity"),
 }
 """What these commands may load of anycastd besides ``cli``."""
 
@@ -53,7 +53,7 @@ def run_and_list_modules(*arguments: str) -> tuple[int, set[str]]:
 
 @pytest.mark.parametrize("name", ASKS_THE_AGENT)
 def test_a_command_that_asks_the_agent_loads_nothing_heavy(name: str, tmp_path: Path) -> None:
-    """Neither a library, nor asyncio, nor what costs milliseconds; and of anycastd five files."""
+    """Neither a library, nor asyncio, nor what costs milliseconds; and of anycastd six files."""
     code, loaded = run_and_list_modules(*ASKS_THE_AGENT[name], "--directory", str(tmp_path))
     assert code == (3 if name == "status" else 69)
     assert not loaded & HEAVY
