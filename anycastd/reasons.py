@@ -35,7 +35,7 @@ class Reason(Enum):
     )
     FRONTEND_CLOSED = (
         "a frontend that a rule requires is not open",
-        "enable the frontend in HAProxy (`enable frontend NAME` on its stats socket)",
+        "enable it (`enable frontend NAME` on HAProxy's stats socket); after a reload see its log",
     )
     HAPROXY_GONE = (
         "HAProxy is not running: its stats socket does not exist or refuses connections",

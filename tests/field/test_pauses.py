@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from support.appliance import VIP
-from support.haproxy import until
+from support.appliance import PROFILE, VIP
+from support.haproxy import HAProxy, until
+from support.processes import signal_pid
 from support.watched import DEADLINE, SLACK, Watched, watched
 
 pytestmark = pytest.mark.root
@@ -47,6 +51,50 @@ def test_a_frontend_that_is_disabled_and_shut_down(here: Watched) -> None:
     here.reload()
     here.wait_well()
     assert here.wire.describe_changes(began) == [BACK, BACK]
+
+
+@contextlib.contextmanager
+def failed_reload(haproxy: HAProxy) -> Iterator[None]:
+    """Reload HAProxy with a port that another process holds, and wait until it has given up."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        before, known = haproxy.config.read_text(encoding="utf-8"), len(haproxy.log())
+        bind = f"frontend other\n    bind 127.0.0.1:{holder.getsockname()[1]}\n"
+        haproxy.config.write_text(before + bind, encoding="utf-8")
+        assert haproxy.process is not None
+        signal_pid(haproxy.process.pid, signal.SIGUSR2)
+        until(lambda: "Paused frontend web" in haproxy.log()[known:], 5)
+        yield
+        until(lambda: "Resumed frontend web" in haproxy.log()[known:], 5)
+        haproxy.config.write_text(before, encoding="utf-8")
+
+
+def test_a_reload_that_cannot_bind(here: Watched) -> None:
+    """HAProxy refuses clients for two seconds: withdrawn at once, and the pause is named."""
+    # FC-BLINK: haproxy issue 1883 (the new configuration binds a port that is taken)
+    worker, began = here.haproxy.worker, time.monotonic()
+    with failed_reload(here.haproxy):
+        here.wire.wait(0, SLACK)
+        here.wait_reason("frontend_closed", "PAUSED")
+        assert any("frontend web is paused" in each for each in here.problems())
+    here.wire.wait(1, 15)
+    assert here.haproxy.worker == worker
+    assert any("frontend web was paused for 2." in each for each in here.problems())
+    assert here.wire.describe_changes(began) == [BACK, BACK]
+    here.reload()
+
+
+def test_a_pause_that_no_rule_asks_for(tmp_path: Path) -> None:
+    """Rules on servers alone do not see it: no route changes, but the status says what happened."""
+    # FC-BLINK, variant without a rule on the frontend
+    profile = PROFILE.replace(", {{frontend: web}}", "")
+    with watched(tmp_path, profile=profile) as one:
+        began = time.monotonic()
+        with failed_reload(one.haproxy):
+            until(lambda: any("frontend web is paused" in each for each in one.problems()), 3, 0.05)
+        until(lambda: any("frontend web was paused" in each for each in one.problems()), 3, 0.05)
+        one.assert_calm(began, time.monotonic() - began)
 
 
 def test_a_soft_stop_with_an_open_connection(here: Watched) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import math
 import socket
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from anycastd.evidence.haproxy import events
 from anycastd.evidence.haproxy.answer import MalformedAnswerError
@@ -22,6 +23,9 @@ READ_SIZE = 1 << 16
 """Maximum number of bytes of one read."""
 MAX_LINE = 1 << 12
 """Maximum number of characters of a line of events; the rest of a longer one is dropped."""
+MAX_PAUSES = 100
+"""Maximum number of frontends of which a pause is kept."""
+_LOOK = (Event.LOOK, Event.PAUSED, Event.RESUMED)
 BUSY_READ, BUSY_DELAY = 1 << 13, 0.01
 """A read of BUSY_READ bytes or more is followed by a pause of BUSY_DELAY seconds.
 
@@ -58,6 +62,17 @@ async def explain_polling(instance: Instance, timeout: float) -> str:
     return ""
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A frontend refused connections from ``began_at`` to ``ended_at`` (None: until now).
+
+    Both are own time, in seconds.
+    """
+
+    began_at: float
+    ended_at: float | None = None
+
+
 class EventStream:
     """Event stream of one HAProxy worker, through the stats socket ``path``.
 
@@ -67,6 +82,7 @@ class EventStream:
     ``lines`` counts its lines.  ``heard_at`` is when its newest line came, and ``limit_at`` when
     the newest about a limit that the worker has reached (own time, seconds); ``limit`` is that
     line.  ``named`` collects the proxies that events named; its user empties it.
+    ``pauses`` has the newest pause of each frontend.
 
     Needs a running event loop.  Raises OSError where nothing listens at ``path``, where its queue
     of connections is full, and where this process may not use it.
@@ -81,6 +97,7 @@ class EventStream:
         self.lines = 0
         self.heard_at = self.limit_at = -math.inf
         self.named: set[str] = set()
+        self.pauses: dict[str, Pause] = {}
         self._names = names
         self._wake = wake
         self._clock = clock
@@ -164,6 +181,10 @@ class EventStream:
             self.limit, self.limit_at = line[:MAX_LINE], self.heard_at
         elif event is Event.NOTHING:
             self.refusal = line[:MAX_LINE]
-        elif proxy in self._names:
+        elif event is Event.PAUSED and len(self.pauses) < MAX_PAUSES:
+            self.pauses[proxy] = Pause(self.heard_at)
+        elif event is Event.RESUMED and proxy in self.pauses:
+            self.pauses[proxy] = Pause(self.pauses[proxy].began_at, self.heard_at)
+        if event in _LOOK and proxy in self._names:
             self.named.add(proxy)
             self._wake.set()

@@ -21,13 +21,16 @@ class Event(Enum):
     """Class of a line of the event ring: what to do about it.
 
     NOTHING: ignore it.  LOOK: a server or a proxy changed.  STOPPING: the worker stops.
-    LIMIT: the worker has reached a limit of its own (descriptors, memory).
+    LIMIT: the worker has reached a limit of its own (descriptors, memory).  PAUSED, RESUMED: a
+    frontend refuses connections, or accepts them again; look, too.
     """
 
     NOTHING = "nothing"
     LOOK = "look"
     STOPPING = "stopping"
     LIMIT = "limit"
+    PAUSED = "paused"
+    RESUMED = "resumed"
 
 
 # What precedes a message, by `format` of the ring (configuration manual, section 3.9): nothing for
@@ -50,14 +53,20 @@ _MESSAGE = re.compile(
     rf"|(?:Health|Agent) check for (?:backup )?server (?P<check>{_NAME})/{_NAME} "
     rf"(?:conditionally )?(?:succeeded|failed)[,.]"
     rf"|(?P<address>{_NAME})/{_NAME} changed its (?:IP|FQDN|port) from "
-    rf"|(?:Paused|Resumed) [a-z]{{1,20}} (?P<paused>{_NAME})\.$"
+    rf"|Paused [a-z]{{1,20}} (?P<paused>{_NAME})\.$"
+    rf"|Resumed [a-z]{{1,20}} (?P<resumed>{_NAME})\.$"
     rf"|[a-z]{{1,20}} (?P<empty>{_NAME}) has no server available!$"
     rf"|Proxy (?P<stopped>{_NAME}|<HTTPCLIENT>) (?:hard-)?stopped \("
     rf"|Proxy (?P<limit>{_NAME}) reached (?:process FD|system FD|system memory) limit"
     r")",
     re.ASCII,
 )
-_EVENTS = {"stopped": Event.STOPPING, "limit": Event.LIMIT}
+_EVENTS = {
+    "stopped": Event.STOPPING,
+    "limit": Event.LIMIT,
+    "paused": Event.PAUSED,
+    "resumed": Event.RESUMED,
+}
 
 
 def classify_event(line: str) -> tuple[Event, str]:

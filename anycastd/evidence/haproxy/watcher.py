@@ -31,7 +31,7 @@ from dataclasses import replace
 from tenacity import AsyncRetrying, retry_if_not_result, wait_exponential, wait_random
 
 from anycastd.evidence.haproxy import events
-from anycastd.evidence.haproxy.event_stream import NO_RING, EventStream
+from anycastd.evidence.haproxy.event_stream import NO_RING, EventStream, Pause
 from anycastd.evidence.haproxy.look import Looker
 from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.servers import Usable, count_rising_as_unproved
@@ -67,6 +67,8 @@ STREAM_TIMEOUT = 0.5
 """Seconds for which the old worker's stream is kept while the new worker's is not up."""
 NEW_STREAM_TIMEOUT = 5.0
 """Seconds that a new stream may take to come up; then it is closed, and asked for again."""
+NAME_PAUSE_FOR = 600.0
+"""Seconds for which a frontend's pause that is over is shown."""
 LIMIT_AFTERMATH = 10.0
 """Seconds after HAProxy named a limit of its own in which its servers may still come up again."""
 MAX_QUOTE = 120
@@ -117,8 +119,11 @@ class Watcher:
         return self._refusal or self._unannounced.describe()
 
     def list_problems(self) -> tuple[str, ...]:
-        """List what HAProxy says of a limit that it has reached, while it does not answer."""
-        return (f"haproxy {self.instance.name}: {self._problem}",) if self._problem else ()
+        """List what HAProxy says of itself: a limit that it has reached, frontends that paused."""
+        found = [self._problem] if self._problem else []
+        if self._stream is not None:
+            found += _describe_pauses(self._stream.pauses, self._clock.now())
+        return tuple(f"haproxy {self.instance.name}: {each}" for each in found)
 
     @property
     def event_driven(self) -> bool:
@@ -301,6 +306,20 @@ class Watcher:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+
+def _describe_pauses(pauses: Mapping[str, Pause], now: float) -> list[str]:
+    found = []
+    for name, pause in pauses.items():
+        if pause.ended_at is None:
+            found.append(f"frontend {name} is paused: it refuses connections")
+        elif now - pause.ended_at < NAME_PAUSE_FOR:
+            found.append(
+                f"frontend {name} was paused for {pause.ended_at - pause.began_at:.1f} s, "
+                f"{now - pause.ended_at:.0f} s ago, and refused connections: a reload that cannot "
+                "bind a port does this (see HAProxy's log), and so does `disable frontend`"
+            )
+    return found
 
 
 def _awaits_first_check(seen: Observation) -> bool:

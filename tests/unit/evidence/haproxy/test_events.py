@@ -72,11 +72,13 @@ def test_every_event_of_a_real_haproxy_is_understood(version: str) -> None:
     seen = set()
     for line in read_events(version):
         event, proxy = classify_event(line)
-        assert event is (Event.STOPPING if "stopped" in line else Event.LOOK), line
+        words = {"stopped": Event.STOPPING, "Paused": Event.PAUSED, "Resumed": Event.RESUMED}
+        expected = [each for word, each in words.items() if word in line]
+        assert [event] == (expected or [Event.LOOK]), line
         assert re.search(rf"(?<![\w.]){re.escape(proxy)}\b|{re.escape(proxy)}", line)
         assert proxy in PROXIES | {"<HTTPCLIENT>"}, line
         seen.add(event)
-    assert seen == {Event.STOPPING, Event.LOOK}
+    assert seen == {Event.STOPPING, Event.LOOK, Event.PAUSED}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,8 @@ def test_every_event_of_a_real_haproxy_is_understood(version: str) -> None:
         ("<128>Jan  1 00:00:00 h haproxy[7]: Server b/s is DOWN. 0 active", Event.LOOK, "b"),
         ("Backup Server b/s is UP. 1 active and 1 backup servers online.", Event.LOOK, "b"),
         ("Health check for backup server b/s failed, reason: x.", Event.LOOK, "b"),
-        ("Resumed frontend f.", Event.LOOK, "f"),
+        ("Paused frontend f.", Event.PAUSED, "f"),
+        ("Resumed frontend f.", Event.RESUMED, "f"),
         ("Proxy f hard-stopped (3 remaining conns will be closed).", Event.STOPPING, "f"),
         ("10.0.0.1:4711 [01/Jan:00:00:00] web web/s1 0/0/0/1/1 200 9 - - ----", Event.NOTHING, ""),
         ("Connect from 10.0.0.1:4711 to 10.0.0.2:80 (web/HTTP)", Event.NOTHING, ""),
