@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from anycastd.evidence.haproxy import inventory
@@ -12,14 +13,18 @@ from anycastd.evidence.haproxy.advice import (
     list_backend_rules,
 )
 from anycastd.evidence.haproxy.answer import MASTER_SOCKET
+from anycastd.evidence.haproxy.check_times import find_slow_checks, parse_check_times
 from anycastd.evidence.haproxy.loops import LoopTargets
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
 from anycastd.evidence.machine.addresses import is_machine_of, list_local_addresses
 from anycastd.evidence.machine.facts import Machine, MachineProblem
 from anycastd.evidence.machine.judge import judge_machine, list_unseen
+from anycastd.evidence.machine.permissions import AGENT_USER, explain_denied
 from anycastd.evidence.machine.proc import LISTENING
 from anycastd.evidence.machine.reader import read_interfaces, read_machine
 from anycastd.profile.model import Profile
+from anycastd.speaker.directory import read_passwords
+from anycastd.system.exit_codes import ExitError
 
 Looks = Mapping[str, Observation]
 """Name of a HAProxy -> the look at it."""
@@ -71,7 +76,11 @@ def report_machine(profile: Profile, looks: Looks) -> MachineReport:
     """Look at this machine for its profile; only reads, and sends no packet to a neighbor."""
     machine = read_machine(profile)
     running = profile.services if all(isinstance(each, Snapshot) for each in looks.values()) else ()
-    problems = (*judge_machine(profile, machine, running), *_judge_haproxy(profile, looks, machine))
+    problems = (
+        *judge_machine(profile, machine, running),
+        *_judge_passwords(profile),
+        *_judge_haproxy(profile, looks, machine),
+    )
     count = len(problems)
     what = f"{count} warning{'s' if count > 1 else ''} above" if count else "nothing to warn of"
     unseen = list_unseen(profile, machine)
@@ -93,6 +102,21 @@ def find_master_sockets(profile: Profile, looks: Looks) -> list[MachineProblem]:
     ]
 
 
+def _judge_passwords(profile: Profile) -> Iterator[MachineProblem]:
+    """Find MD5 passwords that the speaker could not use: it would end with code 78."""
+    try:
+        read_passwords(profile)
+    except ExitError as error:
+        if os.geteuid() == 0:
+            yield MachineProblem(str(error), "the speaker ends with code 78 until that is mended")
+    for neighbor in profile.bgp.neighbors:
+        if neighbor.md5_file and (why := explain_denied(neighbor.md5_file, os.R_OK)):
+            yield MachineProblem(
+                f"the MD5 password of neighbor {neighbor.address}: {why}",
+                f"chown root:{AGENT_USER} and chmod 0640 the file",
+            )
+
+
 def _judge_haproxy(profile: Profile, looks: Looks, machine: Machine) -> Iterable[MachineProblem]:
     """Find rules that can never hold with what HAProxy has."""
     vips = {service.vip.network_address for service in profile.services.values()}
@@ -106,6 +130,14 @@ def _judge_haproxy(profile: Profile, looks: Looks, machine: Machine) -> Iterable
         ),
     )
     for name, look in looks.items():
+        if not isinstance(look, Gone) and (
+            why := explain_denied(profile.haproxy[name].socket, os.W_OK)
+        ):
+            yield MachineProblem(
+                f"haproxy.{name}.socket: {why}, so the service cannot look at HAProxy",
+                "write `mode 660 group haproxy` in its `stats socket` line, and "
+                f"adduser {AGENT_USER} haproxy",
+            )
         if not isinstance(look, Snapshot):
             continue
         rules = list_backend_rules(profile, name)
@@ -116,5 +148,6 @@ def _judge_haproxy(profile: Profile, looks: Looks, machine: Machine) -> Iterable
         for message, remedy in (
             *find_empty_backends(rules, backends),
             *find_server_loops(rules, servers, targets),
+            *find_slow_checks(rules, parse_check_times(inventory.read_config(look.worker.pid))),
         ):
             yield MachineProblem(message, remedy)

@@ -2,112 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import os
 import shutil
 import socket
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.appliance import own_network
 from support.bird import Bird
-from support.haproxy import HEAD, Web, run_haproxy
+from support.checked import BODY, VIP, Checked, a_machine, change, check, ip, write_profile
+from support.haproxy import Web, run_haproxy
 
 pytestmark = pytest.mark.root
-
-ROOT = Path(__file__).resolve().parents[2]
-PROFILE = """\
-region: northeurope
-platform: plain
-bgp:
-  local_as: 65010
-  router_id: 10.0.2.10
-  local_address: 10.0.2.10
-  neighbors:
-    - {address: 10.0.1.4, peer_as: 65515}
-    - {address: 10.0.1.5, peer_as: 65515}
-haproxy: {main: {socket: SOCKET, ring: anycastd}}
-services:
-  web:
-    vip: 203.0.113.10/32
-    serve: {all: [{backend: web}, {frontend: web}]}
-    failed: withdraw
-"""
-BODY = """\
-frontend web
-    bind 203.0.113.10:80
-    default_backend web
-backend web
-    server s1 127.0.0.1:PORT check inter 50ms
-"""
-VIP = "203.0.113.10"
-
-
-def ip(*words: str) -> None:
-    """Run `ip` in this network namespace."""
-    subprocess.run(["ip", *words], check=True)
-
-
-@contextlib.contextmanager
-def a_machine() -> Iterator[None]:
-    """Move into a network namespace with one network interface, a default route, and the VIP."""
-    with own_network():
-        ip("link", "add", "nic", "type", "veth", "peer", "name", "cable")
-        for name in ("nic", "cable"):
-            ip("link", "set", name, "up")
-        ip("address", "add", "10.0.2.10/24", "dev", "nic")
-        ip("route", "add", "default", "via", "10.0.2.1", "dev", "nic")
-        ip("address", "add", f"{VIP}/32", "dev", "lo")
-        yield
 
 
 @pytest.fixture
 def profile(tmp_path: Path) -> Path:
     """Give the profile of the machine."""
-    path = tmp_path / "profile.yaml"
-    path.write_text(PROFILE.replace("SOCKET", str(tmp_path / "stats.sock")), encoding="utf-8")
-    return path
-
-
-def change(profile: Path, old: str, new: str) -> None:
-    """Replace a text of the profile."""
-    text = profile.read_text(encoding="utf-8")
-    assert old in text
-    profile.write_text(text.replace(old, new), encoding="utf-8")
-
-
-class Checked:
-    """What `anycastd check` said of this machine."""
-
-    def __init__(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "anycastd", "check", *arguments],
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-            timeout=60,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
-        self.code, self.output, self.errors = done.returncode, done.stdout, done.stderr
-        lines = [line.partition(": this machine: ")[2] for line in done.stderr.splitlines()]
-        self.clock = [line for line in lines if line.startswith("the clock ")]
-        self.lines = [line for line in lines if line and line not in self.clock]
-
-    def __repr__(self) -> str:
-        return f"code {self.code}\n{self.errors}\n{self.output}"
-
-
-def check(profile: Path, *arguments: str) -> list[str]:
-    """Check the profile; return the lines about this machine but for the clock's; code 0."""
-    checked = Checked(str(profile), *arguments)
-    assert checked.code == 0, checked
-    assert "this machine: " in checked.output
-    return checked.lines
+    return write_profile(tmp_path)
 
 
 def test_nothing_is_said_of_a_machine_that_fits(profile: Path, tmp_path: Path) -> None:
@@ -155,85 +69,14 @@ def test_a_profile_for_another_machine(profile: Path, tmp_path: Path) -> None:
         assert checked.lines == []
 
 
-# FC-MASTER (haproxy issues 481, 1626 and 1512)
-def test_the_socket_of_the_master(profile: Path, tmp_path: Path) -> None:
-    """The master's socket in the profile cannot work, and that is said with code 78."""
-    web = Web()
-    with a_machine(), run_haproxy(tmp_path, BODY.replace("PORT", str(web.port))):
-        master = tmp_path / "master.sock"
-        process = subprocess.Popen(
-            ["haproxy", "-W", "-S", str(master), "-f", str(write_config(tmp_path, web))],
-            env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"},
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            change(profile, str(tmp_path / "stats.sock"), str(master))
-            while not master.exists():
-                assert process.poll() is None
-            checked = Checked(str(profile))
-        finally:
-            process.terminate()
-            process.wait(10)
-    assert checked.code == 78, checked
-    assert checked.lines[0] == (
-        f"haproxy.main.socket: {master} is the socket of HAProxy's master (`haproxy -S`), which "
-        "knows no servers; write the path of the `stats socket` line in haproxy.cfg"
-    )
-
-
-def write_config(directory: Path, web: Web) -> Path:
-    """Write a configuration for a second HAProxy, which needs no VIP."""
-    other = directory / "other"
-    other.mkdir()
-    config = other / "haproxy.cfg"
-    body = BODY.replace("PORT", str(web.port)).replace(f"{VIP}:80", "127.0.0.1:8099")
-    config.write_text(HEAD.replace("{dir}", str(other)) + body, encoding="utf-8")
-    return config
-
-
-# FC-NOSERVERS (Linuxfabrik monitoring-plugins issue 835, haproxy issue 1047)
-def test_backends_without_servers_and_proxies_that_are_disabled(
-    profile: Path, tmp_path: Path
-) -> None:
-    """A rule on a backend that answers by itself never holds; a disabled frontend is not listed."""
-    body = f"""\
-frontend web
-    bind {VIP}:80
-    disabled
-    default_backend sorry
-frontend other
-    bind {VIP}:81
-    default_backend legacy
-backend sorry
-    http-request return status 200
-backend legacy
-    dispatch 127.0.0.1:9
-"""
-    change(profile, "{backend: web}", "{backend: sorry}, {backend: legacy}")
-    with a_machine(), run_haproxy(tmp_path, body):
-        checked = Checked(str(profile))
-    remedy = "use {frontend: NAME} with the frontend that leads to it"
-    assert checked.lines == [
-        f"backend {name}: it has no servers: HAProxy calls it UP, a rule on its servers never "
-        f"holds; {remedy}"
-        for name in ("sorry", "legacy")
-    ]
-    assert (
-        "frontend web: the profile names it, HAProxy does not have it, or it is `disabled` in "
-        "haproxy.cfg"
-    ) in checked.output
-
-
-# FC-SELF (exabgp-helpers issue 14)
-def test_a_server_that_is_the_vip(profile: Path, tmp_path: Path) -> None:
-    """A backup server with the address of the VIP is called a loop."""
-    web = Web()
-    body = BODY.replace("PORT", str(web.port)) + f"    server elsewhere {VIP}:80 check backup\n"
-    body += "    server here 127.0.0.1:80 check backup\n"
-    with a_machine(), run_haproxy(tmp_path, body):
+def test_a_neighbor_on_azure_that_is_no_route_server(profile: Path) -> None:
+    """An address of the appliance's own subnet is the gateway's or another host's."""
+    change(profile, "platform: plain", "platform: azure")
+    change(profile, "10.0.1.", "10.0.2.")
+    with a_machine():
         first, second = check(profile)
-    assert first.startswith(f"server web/elsewhere: a loop: {VIP}:80 is a VIP of this machine")
-    assert second.startswith("server web/here: a loop: 127.0.0.1:80 is this machine, at the port")
+    assert first.startswith("neighbor 10.0.2.4 is in 10.0.2.0/24, the subnet of this machine, and")
+    assert second.startswith("neighbor 10.0.2.5 is in 10.0.2.0/24")
 
 
 def test_vips_in_the_wrong_place(profile: Path) -> None:
@@ -262,21 +105,6 @@ def test_vips_in_the_wrong_place(profile: Path) -> None:
             f"VIP {VIP}: there is no interface vip0; create it, or correct `interface` of the "
             "service"
         )
-
-
-def test_nothing_listens_on_the_vip(profile: Path, tmp_path: Path) -> None:
-    """HAProxy runs, but no `bind` has the VIP, or not the port that the self-test asks."""
-    web = Web()
-    body = BODY.replace("PORT", str(web.port)).replace(f"{VIP}:80", "127.0.0.1:8080")
-    with a_machine(), run_haproxy(tmp_path, body) as haproxy:
-        (line,) = check(profile)
-        assert line.startswith(f"nothing in this network namespace listens on VIP {VIP}, though")
-        haproxy.configure(body.replace("127.0.0.1:8080", "*:8080"))
-        haproxy.reload()
-        assert check(profile) == []
-        change(profile, "    failed:", "    self_test: {tcp: 80}\n    failed:")
-        (line,) = check(profile)
-        assert line.startswith(f"nothing listens on port 80 of VIP {VIP}, which the self-test")
 
 
 def test_no_way_to_a_neighbor(profile: Path) -> None:

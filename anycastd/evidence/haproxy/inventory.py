@@ -15,6 +15,8 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
 from haproxyadmin import haproxy
 from haproxyadmin.exceptions import HAProxyBaseError
@@ -85,6 +87,27 @@ def read_servers(socket: str, timeout: float = 2.0) -> dict[str, list[ServerRow]
         return parse_server_rows(_exchange(socket, "show servers state", timeout))
     except (OSError, ValueError):
         return {}
+
+
+def read_config(pid: int) -> str:
+    """Read the configuration files of the HAProxy whose worker is ``pid``; empty if that fails.
+
+    They may have changed since it has read them.
+    """
+    text = []
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        directory = Path(os.readlink(f"/proc/{pid}/cwd"))
+        for option, value in pairwise(words):
+            place = directory / value
+            if option == "-f":
+                files = sorted(place.glob("*.cfg")) if place.is_dir() else [place]
+                for file in files:
+                    with file.open(encoding="utf-8", errors="replace") as stream:
+                        text.append(stream.read(_MAX_ANSWER))
+    except (OSError, ValueError):
+        return ""
+    return "\n".join(text)
 
 
 _MAX_ANSWER = 16 << 20

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from anycastd.evidence.machine.facts import Machine, MachineProblem, Socket
 from anycastd.evidence.machine.proc import LISTENING
-from anycastd.profile.model import IPV6, Address, Profile, Service
+from anycastd.profile.model import IPV6, Address, Platform, Profile, Service
 
 
 def is_machine_of(profile: Profile, machine: Machine) -> bool:
@@ -39,6 +39,7 @@ def check_local_addresses(profile: Profile, machine: Machine) -> Iterator[Machin
                 f"neighbor {neighbor.address} is an address of this machine itself",
                 "write the router's address",
             )
+    yield from _check_azure_subnet(profile, machine)
     listen = profile.web.listen if profile.web is not None else None
     if (
         listen is not None
@@ -50,6 +51,29 @@ def check_local_addresses(profile: Profile, machine: Machine) -> Iterator[Machin
             "answer",
             f"write one of {_list_candidates(machine, listen.address)}, or configure it",
         )
+
+
+def _check_azure_subnet(profile: Profile, machine: Machine) -> Iterator[MachineProblem]:
+    """Find neighbors in this machine's own subnet, where a route server cannot be.
+
+    RouteServerSubnet takes nothing but the route server.
+    """
+    if profile.platform is not Platform.AZURE:
+        return
+    connected = [
+        address.network
+        for link in machine.interfaces or ()
+        for address in link.addresses
+        if address.ip in list_local_addresses(profile) and not link.is_loopback
+    ]
+    for neighbor in profile.bgp.neighbors:
+        for network in connected:
+            if neighbor.address in network and network.prefixlen < network.max_prefixlen:
+                yield MachineProblem(
+                    f"neighbor {neighbor.address} is in {network}, the subnet of this machine, and "
+                    "a route server has a subnet of its own",
+                    "write both addresses that the route server shows as its peer IPs",
+                )
 
 
 def _list_candidates(machine: Machine, wrong: Address) -> str:

@@ -8,7 +8,9 @@ Sources: Azure Route Server FAQ for Azure, VPC Route Server guide for AWS.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from ipaddress import IPv4Address, ip_network
 
 from anycastd.profile.document import Document, Problem
 from anycastd.profile.formats import MAX_UINT16, NEXT_HOP_SELF
@@ -44,6 +46,8 @@ _AZURE_COMMUNITIES = ("65517:65517", "65515:10000", "65515:20000")
 _AZURE_COMMUNITY_PREFIX = "65518:"
 _NO_ADVERTISE = "65535:65282"
 _PAIR = 2
+# RouteServerSubnet has /26 or /27, and its first two free addresses are the instances'.
+_ROUTE_SERVER_PREFIX = 26
 
 
 def check_local_as(doc: Document) -> Iterator[Problem]:
@@ -188,6 +192,33 @@ def check_route_server_pair(doc: Document) -> Iterator[Problem]:
         yield doc.make_problem(at, message, "add the subnet's other endpoint", warning=True)
 
 
+def check_route_server_subnet(doc: Document) -> Iterator[Problem]:
+    """Warn of an Azure neighbor without a second one in its subnet, where both instances are.
+
+    With one instance of each of two route servers half of the routes are missing in both.
+    """
+    if get_platform(doc) != AZURE:
+        return
+    found = [
+        ((*path, "address"), neighbor["address"])
+        for path, neighbor in iter_neighbors(doc)
+        if isinstance(neighbor.get("address"), IPv4Address)
+    ]
+    subnets = [ip_network((address, _ROUTE_SERVER_PREFIX), strict=False) for _, address in found]
+    counted = Counter(subnets)
+    own = doc.get("bgp", "local_address")
+    if len(found) < _PAIR or any(each.is_multicast or each == own for _, each in found):
+        return  # refused already
+    for (at, address), subnet in zip(found, subnets, strict=True):
+        if counted[subnet] < _PAIR:
+            message = (
+                f"{address} has no other neighbor near it, and the two instances of a route "
+                "server are in one subnet"
+            )
+            remedy = "write both addresses that the route server shows as its peer IPs"
+            yield doc.make_problem(at, message, remedy, warning=True)
+
+
 def check_hold_time(doc: Document) -> Iterator[Problem]:
     """Require a hold time of 3 s or more that is longer than the lease.
 
@@ -271,6 +302,7 @@ RULES = (
     check_address_families,
     check_families,
     check_route_server_pair,
+    check_route_server_subnet,
     check_hold_time,
     check_transport,
     check_communities,

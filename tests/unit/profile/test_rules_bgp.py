@@ -219,3 +219,15 @@ def test_each_rule(changes: Changes, expected: str) -> None:
     """Breaking one rule gives one line: place, message, remedy."""
     mark = "warning " if expected.startswith("warning ") else ""
     assert list_azure_problems(changes) == [f"{mark}p.yaml:{expected.removeprefix(mark)}"]
+
+
+def test_both_instances_are_of_one_route_server() -> None:
+    """One instance of each of two route servers is a warning for each of them."""
+    lines = list_azure_problems([("10.0.1.5", "10.1.1.5")])
+    assert lines == [
+        f"warning p.yaml:{line}: bgp.neighbors[{index}].address: {address} has no other neighbor "
+        "near it, and the two instances of a route server are in one subnet; write both addresses "
+        "that the route server shows as its peer IPs"
+        for line, index, address in ((11, 0, "10.0.1.4"), (12, 1, "10.1.1.5"))
+    ]
+    assert list_azure_problems([PLAIN, ("10.0.1.5", "10.1.1.5")]) == []

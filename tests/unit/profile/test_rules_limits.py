@@ -22,7 +22,7 @@ def build_services(count: int) -> str:
 
 def build_neighbors(count: int) -> str:
     """Write as many valid neighbors."""
-    each = (f"{{address: 192.{n >> 8}.{n & 255}.4, peer_as: 65020}}" for n in range(count))
+    each = (f"{{address: 10.9.{n >> 8}.{n & 255}, peer_as: 65020}}" for n in range(count))
     return f"neighbors: [{', '.join(each)}]"
 
 
