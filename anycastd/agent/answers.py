@@ -38,12 +38,13 @@ class AgentIdentity:
     """The identity of one agent.
 
     ``agent_id`` is random and new with each start; the profile that it runs is given by its path
-    and its text.
+    and its text.  ``failed_reload``: why a reload left the old code and profile in place.
     """
 
     agent_id: str
     profile_path: str
     profile_text: str
+    failed_reload: str = ""
 
 
 class Answers:
@@ -110,6 +111,7 @@ class Answers:
             "instance": self._identity.agent_id,
             "profile": self._identity.profile_path,
             "text": self._identity.profile_text,
+            "failed_reload": self._identity.failed_reload,
             "ready": result is not None and result.wanted is not None,
             "levels": {name: decision.level.label for name, decision in levels.items()},
             "held": [asdict(route) for route in lease.leased or ()],

@@ -73,8 +73,8 @@ class ReexecFailedError(Exception):
     ``context`` is what that agent is started with, in this process.
     """
 
-    def __init__(self, text: str, context: StartContext) -> None:
-        super().__init__(text)
+    def __init__(self, context: StartContext) -> None:
+        super().__init__(context.failed_reload)
         self.context = context
 
 
@@ -135,7 +135,7 @@ class Daemon:
         vips = [(service.vip, service.interface) for service in profile.services.values()]
         self.loopback = Loopback(vips, self.inbox.store_vip_state)
         answers = Answers(
-            AgentIdentity(os.urandom(8).hex(), context.profile_path, text),
+            AgentIdentity(os.urandom(8).hex(), context.profile_path, text, context.failed_reload),
             self.loop,
             self.watchers,
             self._problems,
@@ -255,6 +255,9 @@ class Daemon:
         found = [problem for part in stores for problem in part.list_problems()]
         for watcher in self.watchers.values():
             found += watcher.list_problems()
+        failed = self.reloader.context.failed_reload
+        if failed:
+            found.append(f"the last reload: {failed}")
         return [*found, *self.http_server.list_problems(), *self.control.list_problems()]
 
     def _on_lease(self, view: LeaseView) -> None:
@@ -331,6 +334,10 @@ class Daemon:
         except OSError as error:
             if self.reloader.successor is not None:
                 self.reloader.successor.close()
+            text = (
+                f"cannot execute the new agent: {error.strerror}; this agent goes on, with "
+                "the code and the profile of before"
+            )
             context = replace(
                 self.reloader.context,
                 profile_text=None,
@@ -338,9 +345,9 @@ class Daemon:
                 control_fd=control_fd,
                 repeat=False,
                 unsaved_drains=drains,
+                failed_reload=text,
             )
-            text = f"cannot execute the new agent: {error.strerror}"
-            raise ReexecFailedError(text, context) from None
+            raise ReexecFailedError(context) from None
 
     # Build ---------------------------------------------------------------------------------------
 

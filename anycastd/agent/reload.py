@@ -55,7 +55,8 @@ class StartContext:
     ``profile_path`` is absolute.  ``profile_text`` is the validated text (None: this agent is not
     the successor of a reload).  ``speaker_pid`` is the speaker to adopt, ``control_fd`` the
     control socket's descriptor, ``unsaved_drains`` those that are on no disk.  ``repeat``: reload
-    once more after the start.
+    once more after the start.  ``failed_reload``: why a reload could not execute its successor, so
+    that this agent goes on instead; else empty.
     """
 
     command_line: tuple[str, ...]
@@ -66,6 +67,7 @@ class StartContext:
     control_fd: int | None = None
     repeat: bool = False
     unsaved_drains: str = ""
+    failed_reload: str = ""
 
     @property
     def is_successor(self) -> bool:

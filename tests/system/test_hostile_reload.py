@@ -116,11 +116,15 @@ def test_a_new_agent_that_cannot_be_executed(
         status = wait_for(lambda: read_status(one), 15, one.log())
         assert status["pid"] == one.agent.pid
         assert status["services"]["web"]["drains"][0]["reason"] == "new kernel"
+        assert done.returncode == 69
+        assert goes_on in done.stderr
+        assert goes_on in str(status["problems"])
         assert not wire.changes(began)
         lost_python.symlink_to(os.path.realpath(sys.executable))
         (tmp_path / "site" / "sitecustomize.py").unlink()
         assert run_anycastd(one, "reload").returncode == 0, one.log()
         status = wait_for(lambda: read_status(one), 15, one.log())
         assert status["services"]["web"]["drains"][0]["reason"] == "new kernel"
+        assert goes_on not in str(status["problems"])
         assert run_anycastd(one, "undrain").returncode == 1
         one.wait_path(1)

@@ -64,6 +64,9 @@ def _reload(directory: str, running: Mapping[str, Any]) -> int:
             "routes that it does not renew are withdrawn when the lease expires"
         )
         return EX_UNAVAILABLE
+    if new.get("failed_reload"):  # an agent of another release does not say it
+        print_error(f"anycastd: {new['failed_reload']}")
+        return EX_UNAVAILABLE
     took = time.monotonic() - began_at
     new = _wait_until(directory, SPEAKER_TIMEOUT, lambda it: it["speaker"] != "busy") or new
     print_line(

@@ -110,7 +110,7 @@ def _run_agents(
         try:
             asyncio.run(daemon.Daemon(profile, text, context, paths, speaker).run())
         except daemon.ReexecFailedError as error:
-            log.error("%s; this agent goes on, with the code and the profile of before", error)  # noqa: TRY400
+            log.error("%s", error)  # noqa: TRY400 - the text says it all
             context = error.context
             os.environ.update(context.environment)  # systemd's variables, which each agent takes
         else:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -67,6 +68,8 @@ class Loopback:
         self._permission_error: str | None = None
         self._kernel: NetlinkSocket | None = None
         self._changes: AddressChanges | None = None
+        self._watched: int | None = None  # the descriptor that the event loop watches
+        self._closed = True
         self._lock = threading.Lock()  # a check in its thread, or close(): one at a time
 
     def start(self) -> None:
@@ -79,6 +82,7 @@ class Loopback:
         try:
             self._changes = AddressChanges()  # before the first check, so that no change is missed
             self._kernel = NetlinkSocket()
+            self._closed = False
         except OSError as error:
             self.close()
             text = f"cannot open a netlink socket: {error.strerror}; allow AF_NETLINK in the unit"
@@ -101,31 +105,31 @@ class Loopback:
         """
         if self._changes is None:
             self.start()
-        changes = self._changes
-        assert changes is not None  # noqa: S101 - start() set it, or raised
-        loop = asyncio.get_running_loop()
         wake = asyncio.Event()
-        loop.add_reader(changes, self._read, changes, wake)
+        self._watch_changes(wake)
         try:
             while True:
                 usable = all(
                     vip in self._states and self._states[vip].usable for vip, _ in self._vips
                 )
+                watched = usable and self._watched is not None
                 try:
-                    async with asyncio.timeout(_RECHECK if usable else _RETRY):
+                    async with asyncio.timeout(_RECHECK if watched else _RETRY):
                         await wake.wait()
                 except TimeoutError:
                     self._with_route.clear()  # the kernel reports no routes: check each again
                 wake.clear()
+                self._watch_changes(wake)
                 # In a thread: the kernel's routing lock may be taken for seconds.
                 self._report_changes(await asyncio.to_thread(self._read_and_repair))
         finally:
-            loop.remove_reader(changes)
+            self._unwatch_changes()
             self.close()
 
     def close(self) -> None:
         """Stop watching; nothing changes on the interfaces."""
         with self._lock:
+            self._closed = True
             for end in (self._changes, self._kernel):
                 if end is not None:
                     end.close()
@@ -138,8 +142,33 @@ class Loopback:
         """
         await asyncio.to_thread(self._remove_added)
 
+    def _watch_changes(self, wake: asyncio.Event) -> None:
+        """Watch the kernel's messages, with another socket if the last one has failed."""
+        if self._watched is not None:
+            return
+        try:
+            self._changes = self._changes or AddressChanges()
+        except OSError as error:  # until there is one, addresses are read each second
+            _log.warning("cannot open a netlink socket: %s", error)
+            return
+        self._watched = self._changes.fileno()
+        asyncio.get_running_loop().add_reader(self._watched, self._read, self._changes, wake)
+
+    def _unwatch_changes(self) -> None:
+        if self._watched is not None:
+            asyncio.get_running_loop().remove_reader(self._watched)
+        self._watched = None
+
     def _read(self, changes: AddressChanges, wake: asyncio.Event) -> None:
-        changed = changes.read()
+        try:
+            changed = changes.read()
+        except Exception as error:  # noqa: BLE001 - whatever it is, anything may have changed
+            _log.warning("cannot read a message about addresses: %r: reading all of them", error)
+            self._unwatch_changes()
+            changes.close()
+            self._changes = None
+            wake.set()
+            return
         if changed is None:
             _log.warning("the kernel dropped messages about addresses: reading all of them again")
             wake.set()
@@ -159,13 +188,13 @@ class Loopback:
     def _read_and_repair(self) -> list[VipAddress]:
         """Read all addresses, add what is missing, and return the state of each VIP."""
         with self._lock:
-            if self._changes is None:
-                return []  # closed meanwhile
+            if self._closed:
+                return []
             try:
                 self._kernel = self._kernel or NetlinkSocket()
                 links = {name: self._kernel.find_link(name) for _, name in self._vips}
                 addresses = self._kernel.list_addresses()
-            except OSError as error:
+            except (OSError, ValueError, struct.error) as error:
                 # States stay as they are; a new socket, in case answers and requests do not match.
                 _log.warning("cannot read the addresses of this host: %s", error)
                 if self._kernel:

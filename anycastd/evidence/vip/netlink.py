@@ -35,6 +35,7 @@ _ADDR_ADDRESS, _ADDR_LOCAL = 1, 2
 _ROUTE_DESTINATION, _ROUTE_METRIC = 1, 6
 _UP, _NO_DAD, _SCOPE_GLOBAL, _SCOPE_HOST = 0x1, 0x02, 0, 254
 _TABLE_MAIN, _BY_ADMINISTRATOR, _UNREACHABLE = 254, 4, 7
+_ADDRESS_LENGTHS = (4, 16)
 _GROUPS = 0x1 | 0x10 | 0x100  # links, IPv4 addresses, IPv6 addresses
 
 DAD_FAILED, TENTATIVE = 0x08, 0x40
@@ -62,7 +63,8 @@ class NetlinkSocket:
     """A netlink socket for requests.  Every call blocks, so call it outside the event loop.
 
     The constructor and every request raise OSError where the kernel refuses, with the kernel's own
-    text where it gave one, and where it does not answer within 5 seconds.
+    text where it gave one, where it does not answer within 5 seconds, and where its answer cannot
+    be read.
     """
 
     def __init__(self) -> None:
@@ -160,7 +162,7 @@ class NetlinkSocket:
             self._socket.send(head + body)
             answers, interrupted, done = [], False, False
             while not done:
-                for kind_, flags_, sequence, answer in _messages(self._socket.recv(1 << 16)):
+                for kind_, flags_, sequence, answer in _messages(_receive(self._socket)):
                     if sequence != self._sequence:
                         continue  # the rest of an earlier answer
                     interrupted |= bool(flags_ & _INTERRUPTED)
@@ -197,13 +199,14 @@ class AddressChanges:
         """Return the interfaces' names and the addresses that changed since the last call.
 
         None: the kernel had to drop some (ENOBUFS), so that anything may have changed.  Raises
-        OSError where the socket fails in another way.
+        OSError where the socket fails in another way, or a message cannot be read: anything may
+        have changed then, too.
         """
         changed: set[str | Address] = set()
         whole = True
         while True:
             try:
-                data = self._socket.recv(1 << 16)
+                data = _receive(self._socket)
             except BlockingIOError:
                 return changed if whole else None
             except OSError as error:
@@ -211,18 +214,40 @@ class AddressChanges:
                     raise
                 whole = False
                 continue
-            for kind, _, _, body in _messages(data):
-                if kind in {_NEWADDR, _DELADDR} and (address := _address(body)) is not None:
-                    changed.add(address)
-                elif kind in {_NEWLINK, _DELLINK}:
-                    name = dict(_attributes(body[_LINK.size :])).get(_LINK_NAME, b"")
-                    changed.add(name.rstrip(b"\0").decode())
+            changed |= parse_changes(data)
+
+
+def parse_changes(datagram: bytes) -> set[str | Address]:
+    """Parse messages about changes: the names of the interfaces and the addresses that changed.
+
+    A name that is not UTF-8 has surrogates, as in `os.fsdecode`.  Raises OSError where a length is
+    wrong.
+    """
+    changed: set[str | Address] = set()
+    for kind, _, _, body in _messages(datagram):
+        if kind in {_NEWADDR, _DELADDR} and (address := _address(body)) is not None:
+            changed.add(address)
+        elif kind in {_NEWLINK, _DELLINK}:
+            name = dict(_attributes(body[_LINK.size :])).get(_LINK_NAME, b"")
+            changed.add(name.rstrip(b"\0").decode(errors="surrogateescape"))
+    return changed
+
+
+def _receive(netlink: socket.socket) -> bytes:
+    """Receive one datagram of the kernel's; empty if another process has sent it."""
+    data, (port, _) = netlink.recvfrom(1 << 16)
+    return data if port == 0 else b""
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield (type, flags, sequence, body) of each message in a datagram."""
+    """Yield (type, flags, sequence, body) of each message in a datagram.
+
+    Raises OSError where a length is wrong: what follows cannot be found then.
+    """
     while len(data) >= _HEADER.size:
         length, kind, flags, sequence, _ = _HEADER.unpack_from(data)
+        if not _HEADER.size <= length <= len(data):
+            raise OSError(errno.EBADMSG, "a netlink message has a wrong length")
         yield kind, flags, sequence, data[_HEADER.size : length]
         data = data[(length + 3) & ~3 :]
 
@@ -243,7 +268,8 @@ def _attribute(kind: int, value: bytes) -> bytes:
 def _address(body: bytes) -> Address | None:
     found = dict(_attributes(body[_ADDR.size :]))
     value = found.get(_ADDR_LOCAL, found.get(_ADDR_ADDRESS))  # on a point-to-point link: ours
-    return None if value is None else ip_address(value)
+    # Other families have addresses of other lengths.
+    return None if value is None or len(value) not in _ADDRESS_LENGTHS else ip_address(value)
 
 
 def _raise(answer: bytes) -> None:
