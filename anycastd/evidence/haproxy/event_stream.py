@@ -115,6 +115,11 @@ class EventStream:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._sock, self._receive)
 
+    @property
+    def refused(self) -> bool:
+        """Return whether HAProxy refused it, after it had named its worker."""
+        return self.ended and self.lines == 1 and events.is_refusal(self.refusal)
+
     def close(self) -> None:
         """Close the connection, so that a worker that stops can end."""
         if not self.ended:

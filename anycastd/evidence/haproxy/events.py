@@ -115,6 +115,11 @@ def parse_stream_start(text: str) -> tuple[Worker, str] | None:
     return parse_worker(info.split("\n")), rest
 
 
+def is_refusal(line: str) -> bool:
+    """Return whether a line is HAProxy's refusal of an event stream, not an event."""
+    return line.startswith(("No such event sink", "Permission denied"))
+
+
 def explain_refusal(answer: str, ring_name: str) -> str:
     """Explain why HAProxy refused an event stream, and what to write; returns a sentence.
 

@@ -260,6 +260,8 @@ class Watcher:
         ring = self.instance.ring
         if ring is None:
             return
+        if self._stream is not None and self._stream.refused:
+            self._on_refused(self._stream, ring)  # its refusal came after its worker's name
         if self._new_stream is not None and self._new_stream.ended:
             self._on_refused(self._new_stream, ring)
         elif self._new_stream is not None and self._new_stream.worker is not None:
@@ -296,7 +298,9 @@ class Watcher:
 
     def _on_refused(self, stream: EventStream, ring: str) -> None:
         self._close_stream()
-        self._new_stream = None
+        if self._new_stream is not None:
+            self._new_stream.close()
+            self._new_stream = None
         if stream.refusal:
             self._refusal = events.explain_refusal(stream.refusal, ring)
             self._refused_by = stream.worker

@@ -269,49 +269,6 @@ def test_a_haproxy_that_takes_no_more_connections_is_gone(tmp_path: Path, web: W
         until(lambda: not Path(f"/proc/{worker}").exists(), 2)
 
 
-@pytest.mark.parametrize(
-    ("ring", "head", "message"),
-    [
-        (None, HEAD, "the profile gives it no `ring`"),
-        ("other", HEAD, "log ring@other format raw local0 notice"),
-        ("anycastd", HEAD.replace("level admin", "level user"), "level operator"),
-    ],
-)
-def test_without_events_it_polls_and_says_why(
-    tmp_path: Path, web: Web, ring: str | None, head: str, message: str
-) -> None:
-    """No ring, or a HAProxy without it: changes are found every `poll` seconds, with the remedy."""
-    with (
-        run_haproxy(tmp_path, one_backend(web), head) as haproxy,
-        Watching(haproxy.socket, ring=ring, poll=0.1) as watching,
-    ):
-        watching.until(Snapshot, lambda seen: message in seen.polling, 2)
-        start, began = len(watching.seen), time.monotonic()
-        until(lambda: time.monotonic() > began + 1)
-        assert 7 <= len(watching.seen) - start <= 12
-        assert not watching.watcher.event_driven
-        web.stop()
-        watching.until(Snapshot, down, 2)
-        only_snapshots(watching)
-        haproxy.kill()
-        watching.until(Gone, timeout=0.5)
-
-
-def test_a_ring_that_a_reload_brings_is_heard(tmp_path: Path, web: Web) -> None:
-    """The operator adds the lines that `status` asked for: from the reload on events come."""
-    head = HEAD.replace("ring anycastd\n", "ring other\n").replace("ring@anycastd", "ring@other")
-    with (
-        run_haproxy(tmp_path, one_backend(web), head) as haproxy,
-        Watching(haproxy.socket, poll=0.1, interval=1) as watching,
-    ):
-        watching.until(Snapshot, lambda seen: bool(seen.polling), 2)
-        haproxy.configure(one_backend(web))
-        haproxy.reload()
-        watching.until(Snapshot, lambda seen: not seen.polling, 2)
-        assert watching.watcher.event_driven
-        only_snapshots(watching)
-
-
 def test_a_tracked_backend_is_looked_at_as_well(tmp_path: Path, web: Web) -> None:
     """A server that tracks one of another backend is proved by that one's check, and wakes too."""
     config = f"""
