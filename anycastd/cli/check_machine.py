@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from anycastd.evidence.haproxy import inventory
 from anycastd.evidence.haproxy.advice import (
     find_empty_backends,
+    find_high_numbers,
     find_server_loops,
     list_backend_rules,
 )
@@ -141,12 +142,11 @@ def _judge_haproxy(profile: Profile, looks: Looks, machine: Machine) -> Iterable
         if not isinstance(look, Snapshot):
             continue
         rules = list_backend_rules(profile, name)
-        backends = {
-            each.name: [server.name for server in each.servers] for each in look.backends.values()
-        }
+        backends = {each.name: each.servers for each in look.backends.values()}
         servers = inventory.read_servers(profile.haproxy[name].socket)
         for message, remedy in (
             *find_empty_backends(rules, backends),
+            *find_high_numbers(rules, backends),
             *find_server_loops(rules, servers, targets),
             *find_slow_checks(rules, parse_check_times(inventory.read_config(look.worker.pid))),
         ):

@@ -93,6 +93,41 @@ backend legacy
     ) in checked.output
 
 
+# FC-SLOTS (litmus_paper issue 51, haproxy-ingress issue 409)
+def test_empty_slots_and_numbers_that_are_too_high(profile: Path, tmp_path: Path) -> None:
+    """Slots of a template are counted for people; a number above all servers is a warning."""
+    web = Web()
+    body = BODY.replace("PORT", str(web.port))
+    body += f"    server-template t 1-7 127.0.0.1:{web.port} check disabled\n"
+    change(profile, "{backend: web}", "{backend: web, usable: 9}")
+    with a_machine(), run_haproxy(tmp_path, body):
+        checked = Checked(str(profile))
+    (line,) = checked.lines
+    assert line == (
+        "backend web: a rule wants 9 usable servers, and it has 8; write usable: 8 or less, or a "
+        "share such as 50%"
+    )
+    assert (
+        "    backend web: 7 of 8 servers are empty slots, which no share counts"
+        in checked.output.splitlines()
+    )
+
+
+# Attack M4 of the security review
+def test_nothing_of_others_reaches_the_terminal_raw(profile: Path, tmp_path: Path) -> None:
+    """A program that calls itself exabgp, and a file's name, cannot send escape sequences."""
+    evil = "\x1b[2J\nanycastd: all profiles can be used\n"
+    odd = profile.rename(tmp_path / "\x1b[31m.yaml")
+    with a_machine():
+        command = ["exabgp", "30", evil]
+        with subprocess.Popen(command, executable="/bin/sleep", stderr=subprocess.DEVNULL) as other:
+            checked = Checked(str(odd))
+            other.kill()
+    assert "\x1b" not in checked.output + checked.errors
+    assert "\\x1b[31m.yaml: region" in checked.output
+    assert "anycastd: all profiles can be used" not in checked.output.splitlines()
+
+
 # FC-SELF (exabgp-helpers issue 14)
 def test_a_server_that_is_the_vip(profile: Path, tmp_path: Path) -> None:
     """A backup server with the address of the VIP is called a loop."""

@@ -13,12 +13,19 @@ from anycastd.cli.check_machine import (
     report_machine,
     report_skipped,
 )
-from anycastd.cli.output import NO_STEERING, format_duration, format_table, print_error
+from anycastd.cli.output import (
+    NO_STEERING,
+    format_duration,
+    format_table,
+    print_error,
+    print_line,
+    print_lines,
+)
 from anycastd.cli.profile_file import read_profile
 from anycastd.decision.forecast import forecast_levels
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState
 from anycastd.decision.routes import build_wanted_path
-from anycastd.evidence.haproxy.advice import DISABLED_PROXY
+from anycastd.evidence.haproxy.advice import DISABLED_PROXY, find_slots, list_backend_rules
 from anycastd.evidence.haproxy.event_stream import explain_polling
 from anycastd.evidence.haproxy.inventory import InventoryError, read_inventory
 from anycastd.evidence.haproxy.look import look_once
@@ -80,9 +87,9 @@ def main(args: argparse.Namespace) -> int:
         print_error(str(problem))
     found = _print_profiles(usable, here=args.here)
     if usable:
-        print("\n".join(f"  {other}\n" for other in find_foreign_exabgps()), end="")
+        print_lines(f"  {other}" for other in find_foreign_exabgps())
     if comparison.matrices:
-        print("\n".join(_comparison(comparison)), end="\n\n")
+        print_lines((*_comparison(comparison), ""))
     unusable = len(validations) - len(usable)
     if unusable:
         print_error(f"anycastd: {unusable} of {len(validations)} profiles cannot be used")
@@ -94,8 +101,8 @@ def main(args: argparse.Namespace) -> int:
         print_error("anycastd: this cannot work on this machine; see the lines above")
         return EX_CONFIG
     warnings = len(problems) + len(found)
-    print(f"{len(usable)} profile{'s' if len(usable) > 1 else ''} can be used", end="")
-    print(f"; {warnings} warning{'s' if warnings > 1 else ''} above" if warnings else "")
+    tail = f"; {warnings} warning{'s' if warnings > 1 else ''} above" if warnings else ""
+    print_line(f"{len(usable)} profile{'s' if len(usable) > 1 else ''} can be used{tail}")
     return DONE
 
 
@@ -123,7 +130,7 @@ def _print_profiles(
             if each.self_test is not None
         }
         lines = _profile(path, profile, looks[path], probes)
-        print("\n".join((*lines, f"  {report.summary}")), end="\n\n")
+        print_lines((*lines, f"  {report.summary}", ""))
     return found
 
 
@@ -168,6 +175,9 @@ def _haproxy(profile: Profile, instance: Instance, look: Observation) -> Iterato
     yield f"  haproxy {instance.name}: answers ({process})"
     if reason := asyncio.run(explain_polling(instance, STREAM_TIMEOUT)):
         yield f"    polled every {instance.poll:g} s, not event-driven: {reason}"
+    servers = {each.name: each.servers for each in look.backends.values()}
+    for slots in find_slots(list_backend_rules(profile, instance.name), servers):
+        yield f"    {slots}"
     query = Query.from_profile(profile, instance.name)
     for name, key in sorted(query.entries - set(look.entries)):
         yield f"    map {name} (for {key}): the profile names it, HAProxy does not have it"

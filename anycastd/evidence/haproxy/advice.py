@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from anycastd.evidence.haproxy.loops import LoopTargets, find_loops
+from anycastd.evidence.haproxy.servers import Server
 from anycastd.profile.model import AllOf, AnyOf, BackendRule, Condition, Profile
 
 DISABLED_PROXY = "or it is `disabled` in haproxy.cfg"
@@ -23,14 +24,21 @@ class ServerRow(NamedTuple):
 
 
 def list_backend_rules(profile: Profile, instance: str) -> list[BackendRule]:
-    """Return the rules of all services that count servers of one HAProxy, each backend once."""
-    found: dict[str, BackendRule] = {}
-    for service in profile.services.values():
-        for condition in (service.serve, service.healthy):
-            for rule in _iter_backend_rules(condition):
-                if rule.instance == instance:
-                    found.setdefault(rule.backend, rule)
-    return list(found.values())
+    """Return the rules of all services that count servers of one HAProxy, equal ones once."""
+    return list(
+        dict.fromkeys(
+            rule
+            for service in profile.services.values()
+            for condition in (service.serve, service.healthy)
+            for rule in _iter_backend_rules(condition)
+            if rule.instance == instance
+        )
+    )
+
+
+def list_backends(rules: Sequence[BackendRule]) -> list[str]:
+    """Return the backends of the rules, each once."""
+    return list(dict.fromkeys(rule.backend for rule in rules))
 
 
 def _iter_backend_rules(condition: Condition | None) -> Iterator[BackendRule]:
@@ -42,17 +50,17 @@ def _iter_backend_rules(condition: Condition | None) -> Iterator[BackendRule]:
 
 
 def find_empty_backends(
-    rules: Sequence[BackendRule], backends: Mapping[str, Sequence[str]]
+    rules: Sequence[BackendRule], backends: Mapping[str, Sequence[Server]]
 ) -> Iterator[tuple[str, str]]:
-    """Yield (message, remedy) for each rule on a backend that has no servers.
+    """Yield (message, remedy) for each backend of a rule that has no servers.
 
-    ``backends``: name -> names of its servers.  Such a backend answers by itself (`http-request
+    ``backends``: name -> its servers.  Such a backend answers by itself (`http-request
     return`), or has `dispatch`; HAProxy calls it UP as long as it runs.
     """
-    for rule in rules:
-        if rule.backend in backends and not backends[rule.backend]:
+    for backend in list_backends(rules):
+        if backend in backends and not backends[backend]:
             message = (
-                f"backend {rule.backend}: it has no servers: HAProxy calls it UP, a rule on its "
+                f"backend {backend}: it has no servers: HAProxy calls it UP, a rule on its "
                 "servers never holds"
             )
             yield (
@@ -61,14 +69,44 @@ def find_empty_backends(
             )
 
 
+def find_high_numbers(
+    rules: Sequence[BackendRule], backends: Mapping[str, Sequence[Server]]
+) -> Iterator[tuple[str, str]]:
+    """Yield (message, remedy) for each rule that wants more servers than its backend has.
+
+    ``backends``: name -> its servers; empty slots count, since they may be filled.
+    """
+    for rule in rules:
+        wanted, count = rule.usable.number, len(backends.get(rule.backend, ()))
+        if not rule.by_weight and wanted is not None and 0 < count < wanted:
+            yield (
+                f"backend {rule.backend}: a rule wants {wanted} usable servers, and it has {count}",
+                f"write usable: {count} or less, or a share such as 50%",
+            )
+
+
+def find_slots(
+    rules: Sequence[BackendRule], backends: Mapping[str, Sequence[Server]]
+) -> Iterator[str]:
+    """Yield a sentence for each backend with empty slots, which no share counts."""
+    for backend in list_backends(rules):
+        servers = backends.get(backend, ())
+        slots = [each for each in servers if not each.in_share and each.status.startswith("MAINT")]
+        if slots:
+            yield (
+                f"backend {backend}: {len(slots)} of {len(servers)} servers are empty slots, which "
+                "no share counts"
+            )
+
+
 def find_server_loops(
     rules: Sequence[BackendRule], servers: Mapping[str, Sequence[ServerRow]], targets: LoopTargets
 ) -> Iterator[tuple[str, str]]:
     """Yield (message, remedy) for each server that leads back to this HAProxy."""
-    for rule in rules:
-        for name, why in find_loops(servers.get(rule.backend, ()), targets).items():
+    for backend in list_backends(rules):
+        for name, why in find_loops(servers.get(backend, ()), targets).items():
             yield (
-                f"server {rule.backend}/{name}: {why}; it is no server and is not counted",
+                f"server {backend}/{name}: {why}; it is no server and is not counted",
                 "remove it: when this region withdraws, the routers lead to the other region",
             )
 

@@ -96,18 +96,16 @@ def _parse_time(text: str) -> float | None:
 def find_slow_checks(
     rules: Sequence[BackendRule], times: Mapping[str, Sequence[CheckTimes]]
 ) -> Iterator[tuple[str, str]]:
-    """Yield (message, remedy) for each rule whose backend notices a dead server too late."""
-    for rule in rules:
+    """Yield (message, remedy) for each backend of a rule that notices a dead server too late."""
+    for backend in dict.fromkeys(rule.backend for rule in rules):
         known = [
-            (each.detection, each)
-            for each in times.get(rule.backend, ())
-            if each.detection is not None
+            (each.detection, each) for each in times.get(backend, ()) if each.detection is not None
         ]
         slowest, each = max(known, key=lambda pair: pair[0], default=(0.0, None))
         if each is not None and slowest > MAX_DETECTION:
             fast = f", fastinter {each.fastinter}" if each.fastinter else ""
             message = (
-                f"backend {rule.backend}: HAProxy notices a dead server after up to {slowest:g} s "
+                f"backend {backend}: HAProxy notices a dead server after up to {slowest:g} s "
                 f"(server {each.server}: inter {each.inter or '2s'}{fast}, fall "
                 f"{each.fall or '3'}), and the route stays as long"
             )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from anycastd.evidence.haproxy.advice import (
     ServerRow,
     find_empty_backends,
+    find_high_numbers,
+    find_slots,
     list_backend_rules,
     parse_server_rows,
 )
+from anycastd.evidence.haproxy.servers import Server, Usable
 from support.profiles import profile
 
 STATE = """\
@@ -44,8 +49,33 @@ def test_only_rules_on_servers_need_servers() -> None:
     )
     rules = list_backend_rules(needs, "main")
     assert [rule.backend for rule in rules] == ["web"]
-    assert list(find_empty_backends(rules, {"web": ["s1"], "sorry": []})) == []
+    one = Server("s1", Usable.YES, "", "UP", "L4OK", 1, backup=False, checked=True)
+    assert list(find_empty_backends(rules, {"web": [one], "sorry": []})) == []
     assert list(find_empty_backends(rules, {"sorry": []})) == []
     ((message, _),) = find_empty_backends(rules, {"web": []})
     assert message.startswith("backend web: it has no servers: HAProxy calls it UP")
     assert list_backend_rules(needs, "other") == []
+
+
+def test_more_servers_than_there_are() -> None:
+    """A number that no backend can reach is named; a share, and a sum of weights, are not."""
+    up = Server("s1", Usable.YES, "", "UP", "L4OK", 1, backup=False, checked=True)
+    many = profile(("{backend: web, usable: 1}", "{backend: web, usable: 3}"))
+    rules = list_backend_rules(many, "main")
+    assert list(find_high_numbers(rules, {"web": [up] * 3})) == []
+    ((message, remedy),) = find_high_numbers(rules, {"web": [up] * 2})
+    assert message == "backend web: a rule wants 3 usable servers, and it has 2"
+    assert remedy == "write usable: 2 or less, or a share such as 50%"
+    weights = profile(("{backend: web, usable: 1}", "{backend: web, usable: 3, by: weight}"))
+    assert list(find_high_numbers(list_backend_rules(weights, "main"), {"web": [up]})) == []
+
+
+def test_empty_slots_are_counted_for_people() -> None:
+    """The number of slots is shown, without a warning: no share counts them."""
+    up = Server("s1", Usable.YES, "", "UP", "L4OK", 1, backup=False, checked=True)
+    slot = replace(up, usable=Usable.NO, status="MAINT (resolution)", in_share=False)
+    rules = list_backend_rules(profile(), "main")
+    assert list(find_slots(rules, {"web": [up]})) == []
+    assert list(find_slots(rules, {"web": [up, slot, slot]})) == [
+        "backend web: 2 of 3 servers are empty slots, which no share counts"
+    ]
