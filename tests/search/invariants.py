@@ -268,6 +268,8 @@ class Observer:
         yield self._proved_long_enough(seen), "announced after too short a proof"
         yield self._withdrawn_if_failed(seen), "announced although it cannot serve"
         yield self._announced_if_good(seen), "it can serve, and is not announced"
+        carried = seen.surroundings.has_session or level <= Level.STANDBY
+        yield carried, "at a shorter path without a session that carries its family"
         yield self._respects_spacing(level, now), "changed before the end of the spacing"
         yield self._lowered_with_cause(seen), "lowered without a cause"
         yield self._respects_hold_down(level, now), "promoted during the hold-down"
@@ -355,7 +357,7 @@ class Observer:
             or not seen.surroundings.vip
             or self.maintenance
             or bool(self.drains)
-            or seen.surroundings.sessions == "down"
+            or not seen.surroundings.has_session
             or self.degraded_began_at is not None
         )
 

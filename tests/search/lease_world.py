@@ -15,12 +15,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from anycastd.bgp.negotiated import Negotiated
 from anycastd.bgp.session import Session
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance, restart_at_withdrawn
 from anycastd.evidence.haproxy.snapshot import Gone, Observation
 from anycastd.evidence.sources import Evidence
-from anycastd.lease.commands import SessionChanged
+from anycastd.lease.commands import Fact, SessionChanged, SessionNegotiated
 from anycastd.lease.effects import Effect, SendReport
 from anycastd.lease.machine import LeaseMachine
 from anycastd.lease.messages import Report, Want
@@ -83,7 +84,8 @@ class AgentAndLease(RuleBasedStateMachine):
     """One agent at a time, its lease, and the messages in transit from the agent.
 
     Agent and lease have clocks of their own.  ``renewed_until``: when the lease must expire at the
-    latest, by its clock.  ``expired_at``: the last expiry, by the agent's clock.
+    latest, by its clock.  ``expired_at``: the last expiry, by the agent's clock.  ``families``:
+    neighbor -> what its session carries, where that is reported.
     """
 
     lease: type[LeaseMachine] = LeaseMachine
@@ -92,6 +94,7 @@ class AgentAndLease(RuleBasedStateMachine):
         super().__init__()
         self.rig = LeaseRig()
         self.instances = 0
+        self.families: dict[str, tuple[str, ...]] = {}
         self._start_lease()
         self.haproxy = "healthy"
         self.in_transit: list[tuple[int, bytes]] = []
@@ -108,6 +111,8 @@ class AgentAndLease(RuleBasedStateMachine):
         settings = replace(self.rig.lease.settings, lease_id=f"lease {self.instances}")
         self.rig.lease = self.lease(settings, self.rig.now)
         self.rig.exabgp.outstanding.clear()
+        for neighbor in self.families:  # ExaBGP tells each new lease process
+            self._carry_out(self.rig.lease.on_fact(self._build_negotiated(neighbor), self.rig.now))
 
     def _start_agent(self) -> Agent:
         self.epochs += 1
@@ -236,10 +241,37 @@ class AgentAndLease(RuleBasedStateMachine):
         self._carry_out(self.rig.lease.start(self.rig.now))
         self.reports_lost = lost
 
-    @rule(neighbor=st.sampled_from(PEERS), session=st.sampled_from([Session.UP, Session.DOWN]))
-    def change_session(self, neighbor: str, session: Session) -> None:
-        """Change the session with a neighbor."""
-        self._carry_out(self.rig.lease.on_fact(SessionChanged(neighbor, session), self.rig.now))
+    @rule(
+        neighbor=st.sampled_from(PEERS),
+        session=st.sampled_from([Session.UP, Session.DOWN]),
+        families=st.sampled_from([None, ("ipv4",), ("ipv6",), ("ipv4", "ipv6"), ()]),
+    )
+    def change_session(
+        self, neighbor: str, session: Session, families: tuple[str, ...] | None
+    ) -> None:
+        """Close the session with a neighbor; where it comes up again, it carries ``families``.
+
+        None: ExaBGP does not report what was agreed on.
+        """
+        facts: list[Fact] = [SessionChanged(neighbor, Session.DOWN)]
+        self.families.pop(neighbor, None)
+        self.rig.exabgp.up.discard(neighbor)
+        if session is Session.UP:
+            self.rig.exabgp.up.add(neighbor)
+            if families is not None:
+                self.families[neighbor] = families
+                facts.append(self._build_negotiated(neighbor))
+            facts.append(SessionChanged(neighbor, Session.UP))
+        for fact in facts:
+            self._carry_out(self.rig.lease.on_fact(fact, self.rig.now))
+
+    def _build_negotiated(self, neighbor: str) -> SessionNegotiated:
+        agreed = Negotiated(self.families[neighbor], 9, four_octet_as=True)
+        return SessionNegotiated(neighbor, agreed)
+
+    def _has_session(self) -> bool:
+        """Tell whether a session is up that carries the VIP's family, as far as it is reported."""
+        return any("ipv4" in self.families.get(each, ("ipv4",)) for each in self.rig.exabgp.up)
 
     @rule()
     def deliver_in_order(self) -> None:
@@ -253,6 +285,10 @@ class AgentAndLease(RuleBasedStateMachine):
                 self._deliver(*self.in_transit.pop(0))
         if self.haproxy in {"failed", "gone"}:
             assert not self.rig.exabgp.rib, "announced although no server is up"
+        if not self._has_session():
+            lengths = {len(announced.as_path) for announced in self.rig.exabgp.rib.values()}
+            at_standby = lengths <= {STANDBY_LENGTH}
+            assert at_standby, "at a shorter path without a session that carries its family"
 
     @invariant()
     def routes_end_with_the_lease(self) -> None:

@@ -39,6 +39,7 @@ MODULES = {
     "stored_drains": "anycastd.decision.stored_drains",
     "routes": "anycastd.decision.routes",
     "pipeline": "anycastd.decision.pipeline",
+    "sessions": "anycastd.decision.sessions",
     "session": "anycastd.bgp.session",
     "messages": "anycastd.lease.messages",
     "owner": "anycastd.lease.owner",

@@ -53,7 +53,7 @@ class RandomEvents(RuleBasedStateMachine):
         """Stall the whole machine."""
         self._apply(f"stall {seconds}")
 
-    @rule(state=st.sampled_from(["up", "half", "down", "unknown", "lost"]))
+    @rule(state=st.sampled_from(["up", "half", "down", "unknown", "lost", "foreign", "carried"]))
     def change_sessions(self, state: str) -> None:
         """Change the state of the sessions with the neighbors."""
         self._apply(f"sessions {state}")

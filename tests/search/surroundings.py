@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
 
+from anycastd.bgp.negotiated import Negotiated
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.decision.pipeline import LeaseView
@@ -96,18 +97,24 @@ def _build_look(state: HaproxyState, *, maintenance: bool) -> Observation:
     return replace(snapshot(*servers, asked_at=FUTURE), entries=entries)
 
 
+def _build_neighbor(*families: str) -> NeighborReport:
+    """Build the report of a neighbor whose session is up and carries ``families``."""
+    return NeighborReport(Session.UP, 10.0, negotiated=Negotiated(families, 9, four_octet_as=True))
+
+
 @cache
 def _build_report(sessions: str) -> Report:
+    up, foreign = NeighborReport(Session.UP, 10.0), _build_neighbor("ipv6")
+    down = NeighborReport(Session.DOWN, 10.0)
     first, second = {
-        "up": (Session.UP, Session.UP),
-        "half": (Session.UP, Session.DOWN),
-        "down": (Session.DOWN, Session.DOWN),
-        "unknown": (Session.UNKNOWN, Session.DOWN),
+        "up": (up, up),
+        "half": (up, down),
+        "down": (down, down),
+        "unknown": (NeighborReport(Session.UNKNOWN, 10.0), down),
+        "foreign": (foreign, foreign),
+        "carried": (foreign, _build_neighbor("ipv4", "ipv6")),
     }[sessions]
-    neighbors = {
-        NEIGHBORS[0]: NeighborReport(first, 10.0),
-        NEIGHBORS[1]: NeighborReport(second, 10.0),
-    }
+    neighbors = {NEIGHBORS[0]: first, NEIGHBORS[1]: second}
     return Report("search", 1, 1, 5.0, neighbors)
 
 
@@ -118,7 +125,8 @@ class Surroundings:
     ``haproxy_began_at``: when HAProxy took its state.  ``looks_stopped_at``: the time of the last
     look, None while looks go on.  ``other_region``: what the other region answers when it is asked:
     `serves`, `fails`, `draining` or `unreachable`; with `hangs` there is no new answer, and an old
-    one gets older.
+    one gets older.  ``sessions``: `foreign` are up and carry another address family than the VIP's,
+    of `carried` one does; of the others it is not known what they carry.
     """
 
     variant: str = "plain"
@@ -157,6 +165,11 @@ class Surroundings:
         """Return the lease as the agent sees it; a lost connection leaves the last report."""
         lost = self.sessions == "lost"
         return LeaseView(not lost, _build_report("up" if lost else self.sessions), leased)
+
+    @property
+    def has_session(self) -> bool:
+        """Tell whether a session may be up that carries the VIP's address family."""
+        return self.sessions not in {"down", "foreign"}
 
     def region_report(self, now: float) -> RegionReport:
         """Return the other region's answer to a request at ``now``."""

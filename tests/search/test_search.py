@@ -20,6 +20,8 @@ MORE_EVENTS = (
     *EVENTS,
     "haproxy missed",
     "sessions half",
+    "sessions foreign",
+    "sessions carried",
     "drain stop",
     "maintenance on",
     "maintenance off",

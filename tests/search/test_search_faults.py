@@ -130,10 +130,10 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
         "wanted=build_wanted_routes(profile, levels) if ready",
     ),
     (
-        "pipeline",
+        "sessions",
         "a lost connection counts as lost sessions",
-        "    if not lease.connected or lease.report is None:\n        return None\n",
-        "    if not lease.connected or lease.report is None:\n        return False\n",
+        "    if report is None:\n        return None\n",
+        "    if report is None:\n        return False\n",
     ),
     (
         "pipeline",

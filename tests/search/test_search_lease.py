@@ -88,6 +88,7 @@ def test_the_search_finds_planted_faults(faulty: type[LeaseMachine]) -> None:
 WITHOUT_AGENT = "announced after the end of its agent"
 EXPIRED = "announced after the lease must have expired"
 SHORTER_PATH = "announced at a shorter path soon after an expiry"
+NO_SESSION = "at a shorter path without a session that carries its family"
 FAULTS = [  # key of planting.MODULES, name, text of the source, text of the fault, broken invariant
     (
         "messages",
@@ -123,6 +124,20 @@ FAULTS = [  # key of planting.MODULES, name, text of the source, text of the fau
         "replace(each, level=Level.WITHDRAWN, level_began_at=now, changed_at=now)",
         "replace(each, level_began_at=now)",
         SHORTER_PATH,
+    ),
+    (
+        "sessions",
+        "a session counts for every address family",
+        "is_family_negotiated(peer, family) is not False",
+        "is_family_negotiated(peer, family) in {True, False, None}",
+        NO_SESSION,
+    ),
+    (
+        "messages",
+        "the agent does not read what was negotiated",
+        "negotiated=None if negotiated is None else Negotiated.load(negotiated)",
+        "negotiated=None",
+        NO_SESSION,
     ),
 ]
 
