@@ -10,6 +10,7 @@ import pwd
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from anycastd.system.printable import make_printable
@@ -42,17 +43,26 @@ def read_peer_user(connection: socket.socket) -> PeerUser:
     return PeerUser(uid, frozenset(groups))
 
 
+def find_user_name(uid: int) -> str:
+    """Find a user's name; blocks, and raises KeyError for a user who has none."""
+    return pwd.getpwuid(uid).pw_name
+
+
 class AccessPolicy:
     """Who may change something over the control socket.
 
     ``admin_group``: only root, the agent's own user and members of this group; None: everybody who
-    can connect.  Reading is for everybody who can connect.
+    can connect.  Reading is for everybody who can connect.  ``busy``: a name is being looked up, by
+    ``find_name``.
     """
 
-    def __init__(self, admin_group: str | None = None) -> None:
+    def __init__(
+        self, admin_group: str | None = None, find_name: Callable[[int], str] = find_user_name
+    ) -> None:
         self._admin_group = admin_group
+        self._find_name = find_name
         self._gid: int | None = None
-        self._looking_up = False
+        self.busy = False
         if admin_group is not None:
             with contextlib.suppress(KeyError):
                 self._gid = grp.getgrnam(admin_group).gr_gid
@@ -95,24 +105,24 @@ class AccessPolicy:
     async def _look_up(self, uid: int) -> str:
         """Look a user's name up in a thread: a directory service may be slow, or not answer."""
         unknown = f"uid {uid}"
-        if self._looking_up:
+        if self.busy:
             return unknown
         loop = asyncio.get_running_loop()
         found: asyncio.Future[str] = loop.create_future()
 
         def finish(name: str) -> None:
-            self._looking_up = False
+            self.busy = False
             if not found.done():
                 found.set_result(name)
 
         def look_up() -> None:
             name = unknown
             with contextlib.suppress(KeyError, OSError):
-                name = make_printable(pwd.getpwuid(uid).pw_name, MAX_NAME)
+                name = make_printable(self._find_name(uid), MAX_NAME)
             with contextlib.suppress(RuntimeError):  # the agent has ended meanwhile
                 loop.call_soon_threadsafe(finish, name)
 
-        self._looking_up = True
+        self.busy = True
         # A daemon thread: one that never ends must not keep the agent from ending.
         threading.Thread(target=look_up, daemon=True).start()
         with contextlib.suppress(TimeoutError):

@@ -1,0 +1,113 @@
+"""What commands print when no agent of ours answers on the control socket: one line, in time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+ANSWERS = [
+    b"",
+    b"\n",
+    b"{",
+    b"[]\n",
+    b"17\n",
+    b'"\x1b[2J"\n',
+    b"[" * 100_000 + b"\n",
+    b"1" * 5_000 + b"\n",
+    b"{}\n",
+    b'{"v": 2}\n',
+    b'{"v": 1}\n',
+    b'{"v": 1, "services": [], "lease": {}}\n',
+    b'{"v": 1, "services": {"web": {}}, "neighbors": {}, "haproxy": {}, "lease": {}}\n',
+    b'{"v": 1, "services": {"web": "\x1b[2J"}, "problems": "no"}\n',
+    b'{"v": 1, "error": {"a": "\\u001b[2J"}}\n',
+    b"\xff\xfe\n",
+]
+
+
+@contextlib.contextmanager
+def strange_agent(directory: Path, answer: bytes, *, drip: bool = False) -> Iterator[None]:
+    """Answer each connection on a control socket with ``answer``; ``drip``: a byte each 0.2 s."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(directory / "agent.sock"))
+        listener.listen()
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection, contextlib.suppress(OSError):
+                        connection.recv(65536)
+                        for piece in answer if drip else [answer]:
+                            connection.sendall(bytes([piece]) if isinstance(piece, int) else piece)
+                            time.sleep(0.2 if drip else 0)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that asks the agent of a directory."""
+    return subprocess.run(
+        [sys.executable, "-m", "anycastd", *arguments, "--directory", str(directory)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=30,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("command", ["status", "explain"])
+def test_another_answer_is_said_in_one_line(tmp_path: Path, command: str, answer: bytes) -> None:
+    """No traceback, nothing unprintable, and the documented code."""
+    with strange_agent(tmp_path, answer):
+        done = run(tmp_path, command)
+    if done.returncode == 0:  # an explanation of no service
+        assert command == "explain"
+        return
+    assert done.returncode == (3 if command == "status" else 69)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"anycastd: {tmp_path}")
+    assert line.isprintable()
+    assert not done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("drain", "--reason", "x"), ("undrain",), ("return",), ("reload",), ("reload", "--plan")],
+)
+@pytest.mark.parametrize("answer", [b"[]\n", b"{}\n", b'{"v": 3}\n', b""])
+def test_commands_that_change_something(
+    tmp_path: Path, arguments: tuple[str, ...], answer: bytes
+) -> None:
+    """They say that there is no agent of this release."""
+    with strange_agent(tmp_path, answer):
+        done = run(tmp_path, *arguments)
+    assert done.returncode == 69
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_answer_that_drips_is_not_waited_for(tmp_path: Path) -> None:
+    """The whole answer has to come within the time-out."""
+    with strange_agent(tmp_path, json.dumps({"v": 1, "x": "y" * 500}).encode(), drip=True):
+        began_at = time.monotonic()
+        done = run(tmp_path, "status")
+        assert time.monotonic() - began_at < 10
+    assert done.returncode == 3
+    assert "did not answer within 5 s" in done.stderr
