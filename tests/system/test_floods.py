@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import resource
 import socket
 import time
@@ -37,6 +39,38 @@ def connect_control(appliance: Appliance) -> socket.socket:
     connection.setblocking(False)
     connection.connect_ex(f"{appliance.directory_of('agent')}/agent.sock")
     return connection
+
+
+def find_lowest_free_descriptor(pid: int) -> int:
+    """Find the lowest number that none of a process's lasting descriptors has."""
+    lasting = set(os.listdir(f"/proc/{pid}/fd"))
+    for _ in range(50):
+        time.sleep(0.01)
+        lasting &= set(os.listdir(f"/proc/{pid}/fd"))
+    return next(number for number in itertools.count() if str(number) not in lasting)
+
+
+def test_an_agent_without_a_free_descriptor_still_looks(tmp_path: Path) -> None:
+    """It can open nothing at all for 12 deadlines: no UPDATE, since a look has a reserve."""
+    with own_network(), Appliance(tmp_path, ttl=2, deadline=0.5) as one:
+        one.start()
+        assert one.agent is not None
+        before = [len(peer.list_events(Update)) for peer in one.peers]
+        soft, hard = resource.prlimit(one.agent.pid, resource.RLIMIT_NOFILE)
+        limit = find_lowest_free_descriptor(one.agent.pid)
+        resource.prlimit(one.agent.pid, resource.RLIMIT_NOFILE, (limit, hard))
+        time.sleep(3.0)
+        one.backends[0].stop()
+        time.sleep(3.0)
+        assert [len(peer.list_events(Update)) for peer in one.peers] == before
+        one.backends[1].stop()
+        one.wait_path(0, 5)
+        resource.prlimit(one.agent.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        for backend in one.backends:
+            backend.start()
+        one.wait_path(1)
+        assert "Traceback" not in one.log()
+        assert one.status()["services"]["web"]["level"] == "preferred"
 
 
 @pytest.mark.parametrize("connect", [connect_web, connect_control])
