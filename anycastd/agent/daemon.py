@@ -40,7 +40,8 @@ from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.evidence.vip.loopback import Loopback
 from anycastd.evidence.vip.prober import Prober
 from anycastd.profile.model import Profile, SelfTest, Service
-from anycastd.speaker.exabgp.config import config_hash, vips_hash
+from anycastd.speaker.exabgp.config import config_hash
+from anycastd.speaker.permitted_routes import vips_hash
 from anycastd.system.clock import OwnTime
 from anycastd.system.systemd import Notifier
 from anycastd.system.ticker import tick_forever

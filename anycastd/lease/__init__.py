@@ -3,6 +3,7 @@
 commands     commands to a speaker and facts from it, in a form that any speaker can use
 fields       typed and bounded values of parsed JSON
 messages     Want (agent -> lease) and Report (lease -> agent), as lines of JSON
+permits      the speaker's own list of the routes that it may announce
 settings     lease.json, the lease process's only argument: both ends of the format; Settings
 effects      what the machine asks the lease process to do
 intake       which message of an agent is accepted: its size, its sender, its epoch

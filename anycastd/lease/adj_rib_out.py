@@ -21,6 +21,12 @@ MAX_FAILURES = 5
 """Readings of the adj-rib-out in a row that may fail: it cannot be read, or it has a route that was
 withdrawn.  They are ``settle_delay`` apart."""
 
+MAX_UNLISTED = 45.0
+"""Seconds for which a route stays that an agent wants to change to one that is not on the list.
+
+The speaker takes over a changed profile within that time, and then the new route is on it.
+"""
+
 MAX_PROBLEMS = 10
 """Maximum number of refused routes that a report describes one by one."""
 
@@ -41,6 +47,8 @@ class AdjRibOut:
         self.repairs = 0
         self._refused: list[str] = []
         self._failures = 0
+        # key -> since when a route is requested that is not on the speaker's list
+        self._unlisted_at: dict[tuple[str, str], float] = {}
         self._dirty = False
         self._changed_at = now
         self._read_at = now
@@ -51,7 +59,7 @@ class AdjRibOut:
         ``banned``: agents are banned, so no route is permitted.  Returns the commands to send to
         the speaker, withdrawals first.
         """
-        self._permit(() if banned else self.requested, settings)
+        self._permit(() if banned else self.requested, settings, now)
         commands: list[Command] = [
             Withdraw(self.advertised.pop(key))
             for key in [key for key in self.advertised if key not in self.permitted]
@@ -178,8 +186,9 @@ class AdjRibOut:
         more = len(self._refused) - MAX_PROBLEMS
         return self._refused[:MAX_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
 
-    def _permit(self, routes: tuple[Route, ...], settings: Settings) -> None:
+    def _permit(self, routes: tuple[Route, ...], settings: Settings, now: float) -> None:
         refused: list[str] = []
+        unlisted_at: dict[tuple[str, str], float] = {}
         self.permitted = {}
         for route in routes:
             if route.prefix not in settings.prefixes:
@@ -189,10 +198,34 @@ class AdjRibOut:
             elif route.as_path[0] != settings.local_as:
                 path = " ".join(map(str, route.as_path))
                 refused.append(f"{route.prefix}: the path {path} does not begin with our ASN")
-            else:
+            elif settings.routes is None or settings.routes.permits(route):
                 self.permitted[route.key] = route
+            else:
+                since = unlisted_at[route.key] = self._unlisted_at.get(route.key, now)
+                refused.append(_describe_unlisted(route))
+                kept = self.advertised.get(route.key)
+                if kept is not None and _may_stay(kept, route, now - since):
+                    self.permitted[route.key] = kept
+        self._unlisted_at = unlisted_at
         self._refused = list(dict.fromkeys(refused))
 
     def _mark_dirty(self, now: float) -> None:
         """Note that routes changed, so that the adj-rib-out is read back soon."""
         self._changed_at, self._dirty = now, True
+
+
+def _may_stay(advertised: Route, requested: Route, age: float) -> bool:
+    """Return whether a route stays while the one that is to replace it is not on the list.
+
+    ``age``: seconds for which that one has been requested.  After MAX_UNLISTED seconds it stays
+    only if it attracts no more traffic: a shorter path than the requested one is withdrawn.
+    """
+    return age < MAX_UNLISTED or len(advertised.as_path) >= len(requested.as_path)
+
+
+def _describe_unlisted(route: Route) -> str:
+    med = "no MED" if route.med is None else f"MED {route.med}"
+    return (
+        f"{route.prefix} to {route.neighbor}: the speaker's profile has no route with next hop "
+        f"{route.next_hop}, {len(route.as_path)} ASNs, {med}, {len(route.communities)} communities"
+    )

@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from anycastd.lease.fields import UNREADABLE, load_object
+from anycastd.lease.fields import UNREADABLE, load_object, read_list
+from anycastd.lease.permits import PermittedRoutes, RouteList
 
 VERSION = 1
 """Version of lease.json."""
+
+_MAX_ITEMS = 1_000_000
 
 MIN_TTL_MAX = 30.0
 """Seconds: lower bound of ``ttl_max``.
@@ -34,7 +37,8 @@ class LeaseFile:
     ``neighbors`` and ``local_as``: the lease announces nothing else.  ``ttl_max`` (seconds) bounds
     the time to live of a Want.  ``inherit`` (seconds): how long routes outlive the lease process
     that announced them when no agent renews them.  ``config`` and ``vips``: hashes of the sessions
-    and of the prefixes.
+    and of the prefixes with their routes.  ``routes``: all routes that may be announced (None: the
+    file was written by an older release, so only the three above limit them).
     """
 
     socket: str
@@ -46,10 +50,11 @@ class LeaseFile:
     inherit: float = 5.0
     config: str = ""
     vips: str = ""
+    routes: tuple[PermittedRoutes, ...] | None = None
 
     def dump(self) -> str:
         """Return the text of the file: JSON, with a newline at its end."""
-        data = {
+        data: dict[str, object] = {
             "v": VERSION,
             "socket": self.socket,
             "profile": self.profile,
@@ -61,6 +66,8 @@ class LeaseFile:
             "inherit": self.inherit,
             "config": self.config,
         }
+        if self.routes is not None:
+            data["routes"] = [each.dump() for each in self.routes]
         return json.dumps(data, indent=1) + "\n"
 
     @classmethod
@@ -75,6 +82,7 @@ class LeaseFile:
                 raise LeaseStartError(
                     f"version {data['v']!r} is not known here; restart the speaker"
                 )
+            routes = data.get("routes")
             return cls(
                 socket=str(data["socket"]),
                 profile=str(data.get("profile") or ""),
@@ -85,6 +93,9 @@ class LeaseFile:
                 inherit=float(data.get("inherit", 5.0)),
                 config=str(data.get("config", "")),
                 vips=str(data.get("vips", "")),
+                routes=None
+                if routes is None
+                else tuple(map(PermittedRoutes.load, read_list(routes, "routes", _MAX_ITEMS))),
             )
         except UNREADABLE as error:
             raise LeaseStartError(f"cannot be used: {error!r}; restart the speaker") from None
@@ -95,7 +106,8 @@ class Settings:
     """Settings of a lease.
 
     ``lease_id`` names the lease process.  ``prefixes``, ``neighbors`` and ``local_as`` (the first
-    ASN of each path) limit what it announces.  ``config`` and ``vips`` are hashes of the sessions
+    ASN of each path) limit what it announces, and so does the list ``routes`` (None: there is none,
+    since an older release wrote the file).  ``config`` and ``vips`` are hashes of the sessions
     and of the prefixes.  ``can_reload``: this speaker can change its sessions and prefixes while it
     runs.
 
@@ -119,6 +131,7 @@ class Settings:
     config: str = ""
     vips: str = ""
     can_reload: bool = False
+    routes: RouteList | None = None
 
     @classmethod
     def from_file(cls, file: LeaseFile, lease_id: str, loaded: str | None) -> Settings:
@@ -137,4 +150,5 @@ class Settings:
             config=loaded or file.config,
             vips=file.vips,
             can_reload=bool(file.profile) and loaded is not None,
+            routes=None if file.routes is None else RouteList(file.routes, file.local_as),
         )

@@ -2,6 +2,7 @@
 
     bird_bfd       Profile -> the configuration of a BIRD that speaks BFD and nothing else
     exabgp/        ExaBGP's API and configuration, and its start
+    permitted_routes  all routes that the speaker may announce for a profile
 
 I/O:
 

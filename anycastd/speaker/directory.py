@@ -16,8 +16,8 @@ from anycastd.speaker.exabgp.config import (
     build_config,
     config_hash,
     vip_prefixes,
-    vips_hash,
 )
+from anycastd.speaker.permitted_routes import build_permitted_routes, vips_hash
 from anycastd.system.atomic_file import remove_leftovers, write_atomic
 from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, ExitError
 
@@ -56,6 +56,7 @@ def build_lease_file(
         inherit=profile.ttl,
         config=config,
         vips=vips_hash(profile),
+        routes=build_permitted_routes(profile),
     )
 
 

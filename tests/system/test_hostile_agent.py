@@ -82,3 +82,32 @@ def test_a_scope_carries_no_command(
             assert FOREIGN not in peer.table
             assert list(peer.table) == [f"{VIP}/32"]
             assert len(peer.list_events(Update)) == count
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"next_hop": "198.51.100.9"},
+        {"as_path": [65010, 64999]},
+        {"as_path": [65010] * 8},
+        {"med": 5},
+        {"communities": ["65535:666"]},
+        {"neighbor": "198.51.100.9"},
+        {"prefix": FOREIGN},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_route_that_is_not_on_the_speakers_list(tmp_path: Path, changed: dict[str, Any]) -> None:
+    """An agent that owns the lease gets no next hop, path, MED or community of its own."""
+    with own_network(), Appliance(tmp_path) as one:
+        one.start()
+        before = [len(peer.list_events(Update)) for peer in one.peers]
+        answer = read_refusal(one, build_want(**changed))
+        assert "problems" in answer
+        if "neighbor" in changed or "prefix" in changed:
+            assert " is not a " in answer
+        else:
+            assert "the speaker's profile has no route with" in answer
+        for peer, count in zip(one.peers, before, strict=True):
+            for update in peer.list_events(Update)[count:]:
+                assert not update.announced

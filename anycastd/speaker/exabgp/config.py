@@ -125,11 +125,6 @@ def _usual_families(profile: Profile) -> tuple[str, ...]:
     return ("ipv4", "ipv6") if ipv6 else ("ipv4",)
 
 
-def vips_hash(profile: Profile) -> str:
-    """Hash the prefixes that may be announced; returns 16 hexadecimal digits."""
-    return hashlib.sha256(" ".join(vip_prefixes(profile)).encode()).hexdigest()[:16]
-
-
 def vip_prefixes(profile: Profile) -> list[str]:
     """Return the prefixes that may be announced, each once, sorted as text."""
     return sorted({service.prefix for service in profile.services.values()})

@@ -17,7 +17,8 @@ import pytest
 
 from anycastd.bgp.route import Route
 from anycastd.lease.commands import Announce
-from anycastd.speaker import directory, start
+from anycastd.lease.settings import LeaseFile
+from anycastd.speaker import directory, permitted_routes, start
 from anycastd.speaker.exabgp import config as config_module
 from anycastd.system.exit_codes import ExitError
 from support.exabgp import CHECKOUT, FIRST, LOCAL, SECOND, ExaBGP, loopback_profile
@@ -119,14 +120,24 @@ def test_the_lease_file_has_what_may_be_announced() -> None:
         "v": 1,
         "socket": "/run/x/lease.sock",
         "profile": "/etc/x.yaml",
-        "vips": config_module.vips_hash(loopback_profile()),
+        "vips": permitted_routes.vips_hash(loopback_profile()),
         "prefixes": ["203.0.113.10/32"],
         "neighbors": [FIRST, SECOND],
         "local_as": 65010,
         "ttl_max": 30.0,
         "inherit": 2.0,
         "config": config,
+        "routes": [
+            {
+                "neighbor": neighbor,
+                "next_hop": LOCAL,
+                "prefixes": ["203.0.113.10/32"],
+                "attributes": [{"shortest": 1, "longest": 7, "med": None, "communities": []}],
+            }
+            for neighbor in (FIRST, SECOND)
+        ],
     }
+    assert LeaseFile.load(file.dump()) == file
 
 
 def test_exabgp_gets_nothing_from_the_environment() -> None:

@@ -1,0 +1,123 @@
+"""The speaker's own list of the routes that it may announce (stdlib only, pure).
+
+The speaker builds it from its profile.  An agent that asks for a route that is not on it, with
+another next hop, path, MED or community, does not get it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from anycastd.bgp.route import Route
+from anycastd.lease.fields import read_int, read_list, read_mapping, read_text
+
+_MAX_ITEMS = 1_000_000
+_MAX_TEXT = 255
+_MAX_32_BIT = 2**32 - 1
+
+Attributes = tuple[int, int, int | None, tuple[str, ...]]
+"""Least and greatest number of ASNs in the path, MED (None: none) and communities.
+
+All ASNs of a path are our own.  Lengths between the two are permitted, too: other prepends within
+them need no word of the speaker's.
+"""
+
+_Rest = tuple[int | None, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class PermittedRoutes:
+    """Routes to one neighbor to announce: any of ``prefixes`` with any of ``attributes``.
+
+    ``neighbor`` and ``next_hop`` are addresses.
+    """
+
+    neighbor: str
+    next_hop: str
+    prefixes: tuple[str, ...]
+    attributes: tuple[Attributes, ...]
+
+    def dump(self) -> dict[str, object]:
+        """Return it as values for json.dumps."""
+        return {
+            "neighbor": self.neighbor,
+            "next_hop": self.next_hop,
+            "prefixes": list(self.prefixes),
+            "attributes": [
+                {"shortest": low, "longest": high, "med": med, "communities": list(communities)}
+                for low, high, med, communities in self.attributes
+            ],
+        }
+
+    @classmethod
+    def load(cls, item: object) -> PermittedRoutes:
+        """Build it from what ``dump`` returned; raises KeyError or ValueError for anything else."""
+        data = read_mapping(item, "routes")
+        return cls(
+            neighbor=read_text(data["neighbor"], "neighbor", _MAX_TEXT),
+            next_hop=read_text(data["next_hop"], "next_hop", _MAX_TEXT),
+            prefixes=_load_texts(data["prefixes"], "prefixes"),
+            attributes=tuple(
+                _load_attributes(read_mapping(each, "attributes"))
+                for each in read_list(data["attributes"], "attributes", _MAX_ITEMS)
+            ),
+        )
+
+
+def group_routes(routes: Iterable[Route]) -> tuple[PermittedRoutes, ...]:
+    """Build the list that permits ``routes``, each of which has one ASN, some times.
+
+    Prefixes with the same next hop and attributes at a neighbor are one item.
+    """
+    lengths: dict[tuple[str, str, str], dict[_Rest, list[int]]] = {}
+    for route in routes:
+        found = lengths.setdefault((route.neighbor, route.next_hop, route.prefix), {})
+        found.setdefault((route.med, route.communities), []).append(len(route.as_path))
+    groups: dict[tuple[str, str, tuple[Attributes, ...]], list[str]] = {}
+    for (neighbor, next_hop, prefix), values in lengths.items():
+        attributes = [(min(each), max(each), *rest) for rest, each in values.items()]
+        key = (neighbor, next_hop, tuple(sorted(attributes, key=repr)))
+        groups.setdefault(key, []).append(prefix)
+    return tuple(
+        PermittedRoutes(neighbor, next_hop, tuple(sorted(prefixes)), attributes)
+        for (neighbor, next_hop, attributes), prefixes in groups.items()
+    )
+
+
+class RouteList:
+    """A list of permitted routes that can be asked about one route.
+
+    ``local_as`` is the ASN of all paths.
+    """
+
+    def __init__(self, permitted: Iterable[PermittedRoutes], local_as: int) -> None:
+        self._local_as = local_as
+        self._lengths: dict[tuple[str, str, str], Mapping[_Rest, tuple[int, int]]] = {}
+        for each in permitted:
+            lengths = {
+                (med, communities): (low, high) for low, high, med, communities in each.attributes
+            }
+            for prefix in each.prefixes:
+                self._lengths[each.neighbor, each.next_hop, prefix] = lengths
+
+    def permits(self, route: Route) -> bool:
+        """Return whether ``route`` is on the list."""
+        found = self._lengths.get((route.neighbor, route.next_hop, route.prefix), {})
+        low, high = found.get((route.med, route.communities), (1, 0))
+        length = len(route.as_path)
+        return low <= length <= high and route.as_path == (self._local_as,) * length
+
+
+def _load_attributes(data: Mapping[str, object]) -> Attributes:
+    med = data["med"]
+    return (
+        read_int(data["shortest"], "shortest", _MAX_TEXT),
+        read_int(data["longest"], "longest", _MAX_TEXT),
+        None if med is None else read_int(med, "med", _MAX_32_BIT),
+        _load_texts(data["communities"], "communities"),
+    )
+
+
+def _load_texts(value: object, name: str) -> tuple[str, ...]:
+    return tuple(read_text(text, name, _MAX_TEXT) for text in read_list(value, name, _MAX_ITEMS))
