@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from support.appliance import PEERS, PROFILE, VIP, Appliance, own_network
-from support.bgp_wire import Opened
+from support.bgp_wire import Closed, Opened
 from support.children import find_lease_process
 from support.haproxy import until
 from support.peer import Peer
 from support.processes import signal_pid
+from support.reloads import edit_profile, run_reload
 
 pytestmark = pytest.mark.root
 
@@ -221,3 +222,23 @@ def test_a_lease_process_that_starts_again(tmp_path: Path, exabgp_python: str) -
             address: seen["negotiated"] for address, seen in status["neighbors"].items()
         } == known
         assert [len(peer.updates) for peer in peers] == before
+
+
+@pytest.mark.usefixtures("network")
+def test_a_family_that_is_added_by_a_reload(tmp_path: Path, exabgp_python: str) -> None:
+    """Only that neighbor's session resets; it gets the VIP, and the other one receives nothing."""
+    profile = DUAL.replace("address: 192.0.2.5,", "families: [ipv4], address: 192.0.2.5,")
+    with Appliance(tmp_path, python=exabgp_python, profile=profile) as one:
+        start(one)
+        status = wait_levels(one, web="preferred", web6="preferred")
+        assert status["services"]["web6"]["neighbors"][PEERS[1]]["wanted"] is None
+        one.peers[0].wait(lambda peer: count_routes(peer) == {WEB: 1, WEB6: 1})
+        assert run_status(one)[0] == 0, "what is not wanted is not missing"
+        before = len(one.peers[0].updates)
+        edit_profile(one, ("families: [ipv4]", "families: [ipv4, ipv6]"))
+        done = run_reload(one)
+        assert done.returncode == 0, done.stderr
+        one.peers[1].wait(lambda peer: count_routes(peer) == {WEB: 1, WEB6: 1}, 20)
+        until(lambda: not one.status()["problems"], 15, 0.1)
+        assert len(one.peers[0].updates) == before
+        assert not one.peers[0].list_events(Closed)

@@ -105,6 +105,22 @@ def _both_back(machine: Machine, _: Any) -> None:
         machine.return_peer(number)
 
 
+def _family_lost(*numbers: int, harmless: bool) -> Fault:
+    def set_family(machine: Machine, *, carried: bool) -> None:
+        for number in numbers:
+            machine.set_family(number, carried=carried)
+
+    name = f"peer {numbers[0]}" if len(numbers) == 1 else "both peers"
+    return Fault(
+        f"{name} without the family",
+        lambda machine, _: set_family(machine, carried=False),
+        lambda machine, _: set_family(machine, carried=True),
+        ("peer 0", "peer 1"),
+        (0.5, 5.0),
+        harmless=harmless,
+    )
+
+
 _HARMLESS = (
     _killed("agent", harmless=True),
     _killed("lease", harmless=True),
@@ -142,6 +158,7 @@ _HARMLESS = (
     Fault("vip removed", _now(Machine.remove_vip), parts=("vip",), harmless=True),
     _peer_away(0),
     _peer_away(1),
+    _family_lost(0, harmless=True),
     Fault("peer 0 asks for a refresh", lambda machine, _: machine.refresh(0), harmless=True),
     Fault(
         "machine paused",
@@ -201,6 +218,7 @@ _HARMFUL = (
         ("servers",),
         (0.3, 4.0),
     ),
+    _family_lost(0, 1, harmless=False),
     Fault("both peers away", _both_away, _both_back, ("peer 0", "peer 1"), (0.5, 4.0)),
     Fault(
         "machine paused for longer than the hold time",

@@ -265,6 +265,15 @@ class Machine:
         self.appliance.peers[peer].accepting = True
         return self.record(f"peer {peer}", "up")
 
+    def set_family(self, peer: int, *, carried: bool) -> float:
+        """Have a peer open its session anew, with the VIP's address family or without."""
+        it = self.appliance.peers[peer]
+        it.families = ("ipv4", "ipv6") if carried else ("ipv6",)
+        at = self.record(f"peer {peer}", "up" if carried else "down")
+        with contextlib.suppress(AssertionError, OSError):  # it may have no session
+            it.drop(6, 4)
+        return at
+
     def refresh(self, peer: int) -> None:
         """Have a peer request all routes again (RFC 2918), if it has a session."""
         self.record(f"refresh {peer}", "touch")

@@ -95,6 +95,7 @@ def test_nothing_moves(machine: Machine, name: str, lasts: float, watch: float) 
         ("haproxy stopped", 3, DEADLINE + DEADLINE / 3),
         ("all servers down", 0.5, 0.1),
         ("both peers away", 1, 0),
+        ("both peers without the family", 4, 0),
     ],
 )
 def test_gone_in_time_and_back_in_two_steps(
