@@ -44,6 +44,7 @@ from anycastd.speaker.exabgp.config import config_hash
 from anycastd.speaker.permitted_routes import vips_hash
 from anycastd.system.clock import OwnTime
 from anycastd.system.systemd import Notifier
+from anycastd.system.threads import NoThreadError, start_threads
 from anycastd.system.ticker import tick_forever
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ WITHDRAW_TIMEOUT = 3.0
 """Seconds that a foreground stop waits for ExaBGP to confirm the withdrawal."""
 SPEAKER_TIMEOUT = 5.0
 """Seconds that a foreground stop gives its speaker to end."""
+THREADS = 4
+"""Threads for what blocks: one for the VIPs, one for each state file, and one to spare."""
 DECISIONS = "decisions"
 """Name of the part that runs the decision loop."""
 
@@ -184,6 +187,10 @@ class Daemon:
         hangup = self._request_stop if is_terminal else self.reloader.reload_by_signal
         loop.add_signal_handler(signal.SIGHUP, hangup)
         reload.unblock_signals()
+        try:
+            loop.set_default_executor(start_threads(THREADS))
+        except NoThreadError as error:
+            raise LostError(str(error)) from None
         await self.control.start()
         self.drains.load()
         self.loop.memory = self.memory_store.load()
@@ -256,6 +263,8 @@ class Daemon:
         found = [problem for part in stores for problem in part.list_problems()]
         for watcher in self.watchers.values():
             found += watcher.list_problems()
+        if self.speaker is not None and self.speaker.problem:
+            found.append(self.speaker.problem)
         failed = self.reloader.context.failed_reload
         if failed:
             found.append(f"the last reload: {failed}")

@@ -124,7 +124,11 @@ class AccessPolicy:
 
         self.busy = True
         # A daemon thread: one that never ends must not keep the agent from ending.
-        threading.Thread(target=look_up, daemon=True).start()
+        try:
+            threading.Thread(target=look_up, daemon=True).start()
+        except RuntimeError:  # the system gives no thread
+            self._looking_up = False
+            return unknown
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOKUP_TIMEOUT):
                 return await found

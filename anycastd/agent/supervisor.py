@@ -40,25 +40,34 @@ class Supervisor:
     """One `anycastd speaker` with ``arguments``, as a child of this process.
 
     ``pid`` is a speaker that the agent before a reload started in this process; it is ignored if it
-    is not a child of this process any more.
+    is not a child of this process any more.  ``problem`` says why it
+    cannot be started, or is empty.
     """
 
     def __init__(self, arguments: Sequence[str], pid: int | None = None) -> None:
         self.command_line = (sys.executable, "-m", "anycastd", "speaker", *arguments)
         self.pid = pid if pid is not None and _is_child(pid) else None
+        self.problem = ""
 
     async def run(self) -> NoReturn:
         """Start the speaker, and start it again when it ends, until cancelled.
 
-        Raises SpeakerEndedError where another start would fail as well (``NO_RESTART``), and
-        OSError where the process cannot be started.
+        Raises SpeakerEndedError where another start would fail as well (``NO_RESTART``).  Where the
+        process cannot be started it tries again with a growing delay, and ``problem`` says why.
         """
         loop = asyncio.get_running_loop()
         delay = MIN_RETRY_DELAY
         while True:
             started_at = loop.time()
             if self.pid is None:
-                self.pid = self._start()
+                try:
+                    self.pid = self._start()
+                except OSError as error:
+                    self._report_failed_start(error, delay)
+                    await asyncio.sleep(delay)
+                    delay = min(2 * delay, MAX_RETRY_DELAY)
+                    continue
+            self.problem = ""
             code = await _wait_for_child(self.pid)
             self.pid = None
             if code in NO_RESTART:
@@ -89,6 +98,13 @@ class Supervisor:
         if self.pid is not None:
             os.kill(self.pid, signal.SIGKILL)
 
+    def _report_failed_start(self, error: OSError, delay: float) -> None:
+        """Say once why the speaker cannot be started: this process lacks what a child needs."""
+        problem = f"the speaker cannot be started: {error.strerror}"
+        if problem != self.problem:
+            log.error("%s; trying again, first in %.1f s", problem, delay)
+        self.problem = problem
+
     def _start(self) -> int:
         environment = os.environ | {PARENT_VARIABLE: str(os.getpid())}
         process = subprocess.Popen(self.command_line, stdin=subprocess.DEVNULL, env=environment)
@@ -111,7 +127,10 @@ async def _wait_for_child(pid: int) -> int:
     """
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    descriptor = os.pidfd_open(pid)
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:  # without a free descriptor: ask now and then
+        return await _poll_child(pid)
     loop.add_reader(descriptor, ended.set)
     try:
         await ended.wait()
@@ -122,6 +141,18 @@ async def _wait_for_child(pid: int) -> int:
         _, status = os.waitpid(pid, 0)  # noqa: ASYNC222 - it has ended, so this does not wait
         return os.waitstatus_to_exitcode(status)
     return 0
+
+
+async def _poll_child(pid: int) -> int:
+    """Ask whether a child has ended until it has; returns as ``_wait_for_child`` does."""
+    while True:
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
+        except ChildProcessError:
+            return 0
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        await asyncio.sleep(MIN_RETRY_DELAY)
 
 
 def _describe_code(code: int) -> str:

@@ -12,6 +12,7 @@ I/O:
     systemd        what systemd is told of a service
     atomic_file    replaces a file at once
     log_queue      a log that nobody reads never blocks the process
+    threads        starts threads before they are needed
     regular_file   reads a file that may be a FIFO, a device, or without an end
     secret_file    a secret that only its owner can change
     local_address  whether an IP address is one of this machine
