@@ -136,9 +136,9 @@ def test_the_way_back_is_another_interface(profile: Path) -> None:
         subprocess.run(["sh", "-c", f"echo 1 > {setting}"], check=True)
         (line,) = check(profile)
         assert line == (
-            "nic has a strict rp_filter (1), and the default route is through lan: what clients "
-            "send to a VIP by nic is dropped; sysctl -w net.ipv4.conf.nic.rp_filter=2, also in "
-            "/etc/sysctl.d"
+            "nic has a strict rp_filter (1), and the default route is through lan: what a client "
+            "sends by nic is dropped, unless a route to it leads through nic; "
+            "sysctl -w net.ipv4.conf.nic.rp_filter=2, also in /etc/sysctl.d"
         )
         subprocess.run(["sh", "-c", "echo 2 > /proc/sys/net/ipv4/conf/all/rp_filter"], check=True)
         assert check(profile) == []

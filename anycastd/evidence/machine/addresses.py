@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from anycastd.evidence.machine.facts import Machine, MachineProblem, Socket
 from anycastd.evidence.machine.proc import LISTENING
@@ -132,9 +132,9 @@ def _check_vip_subnet(service: Service, machine: Machine) -> Iterator[MachinePro
     """Find a VIP inside a connected subnet: hosts there ask for it by ARP or NDP, not by BGP."""
     vip = service.vip.network_address
     for link in machine.interfaces or ():
-        for address in link.addresses:
+        for address in () if link.is_loopback else link.addresses:
             whole = address.network.prefixlen == address.network.max_prefixlen
-            if not link.is_loopback and not whole and address.ip != vip and vip in address.network:
+            if not whole and address.ip != vip and vip in address.network:
                 resolution = "NDP" if address.version == IPV6 else "ARP"
                 yield MachineProblem(
                     f"VIP {vip} is inside {address.network}, the subnet of {link.name}: hosts "
@@ -143,19 +143,21 @@ def _check_vip_subnet(service: Service, machine: Machine) -> Iterator[MachinePro
                 )
 
 
-def check_listeners(service: Service, machine: Machine) -> Iterator[MachineProblem]:
-    """Find a VIP on which nothing listens; to be called while HAProxy runs."""
+def check_listeners(services: Iterable[Service], machine: Machine) -> Iterator[MachineProblem]:
+    """Find VIPs on which nothing listens; ``services`` are those whose HAProxy runs."""
     if machine.tcp is None or machine.udp is None:
         return
-    vip = service.vip.network_address
-    tcp = [each for each in machine.tcp if each.state == LISTENING and _serves(each, vip)]
-    port = service.self_test.port if service.self_test is not None else None
-    if port is not None and not any(each.port == port for each in tcp):
-        message = f"nothing listens on port {port} of VIP {vip}, which the self-test asks"
-        yield MachineProblem(message, f"add `bind {vip}:{port}` to a frontend in haproxy.cfg")
-    elif not tcp and not any(_serves(each, vip) for each in machine.udp):
-        message = f"nothing in this network namespace listens on VIP {vip}, though HAProxy runs"
-        yield MachineProblem(message, f"add `bind {vip}:PORT` to a frontend in haproxy.cfg")
+    listening = [each for each in machine.tcp if each.state == LISTENING]
+    for service in services:
+        vip = service.vip.network_address
+        tcp = [each for each in listening if _serves(each, vip)]
+        port = service.self_test.port if service.self_test is not None else None
+        if port is not None and not any(each.port == port for each in tcp):
+            message = f"nothing listens on port {port} of VIP {vip}, which the self-test asks"
+            yield MachineProblem(message, f"add `bind {vip}:{port}` to a frontend in haproxy.cfg")
+        elif not tcp and not any(_serves(each, vip) for each in machine.udp):
+            message = f"nothing in this network namespace listens on VIP {vip}, though HAProxy runs"
+            yield MachineProblem(message, f"add `bind {vip}:PORT` to a frontend in haproxy.cfg")
 
 
 def _serves(socket: Socket, vip: Address) -> bool:

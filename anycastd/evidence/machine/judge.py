@@ -23,7 +23,7 @@ def judge_machine(
     yield from chain(
         addresses.check_local_addresses(profile, machine),
         addresses.check_vips(profile, machine),
-        *(addresses.check_listeners(service, machine) for service in services),
+        addresses.check_listeners(services, machine),
         network.check_routes(profile, machine),
         network.check_speakers(profile, machine),
         network.check_reverse_path(profile, machine),

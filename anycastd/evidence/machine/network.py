@@ -87,7 +87,8 @@ def check_reverse_path(profile: Profile, machine: Machine) -> Iterator[MachinePr
             through = ", ".join(sorted(defaults))
             yield MachineProblem(
                 f"{link.name} has a strict rp_filter (1), and the default route is through "
-                f"{through}: what clients send to a VIP by {link.name} is dropped",
+                f"{through}: what a client sends by {link.name} is dropped, unless a route to it "
+                f"leads through {link.name}",
                 f"sysctl -w net.ipv4.conf.{link.name}.rp_filter=2, also in /etc/sysctl.d",
             )
 

@@ -173,8 +173,18 @@ def _read_conntrack() -> tuple[int, int] | None:
     return (entries, most) if entries is not None and most else None
 
 
+def _read_legacy_tables(unread: list[str]) -> None:
+    """Note tables of iptables-legacy, which nft does not show; only root sees their names."""
+    for name in ("ip_tables_names", "ip6_tables_names"):
+        with contextlib.suppress(OSError):
+            if (_PROC_NET / name).read_text(encoding="ascii").strip():
+                unread.append("rules of iptables-legacy")
+                return
+
+
 def _read_ruleset(unread: list[str]) -> tuple[Mapping[str, Any], ...] | None:
     """Ask ``nft`` for its rules; rules of iptables that it cannot show are in there as unknown."""
+    _read_legacy_tables(unread)
     nft = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if nft is None:
         unread.append("the firewall (there is no nft; rules of iptables are not looked at)")
