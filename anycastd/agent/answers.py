@@ -16,6 +16,7 @@ from anycastd.agent.http_server import Page
 from anycastd.agent.json_cache import JsonCache
 from anycastd.bgp.session import Session
 from anycastd.decision.levels import CapSource
+from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import LeaseView, advance
 from anycastd.decision.region_report import REPORT_MAX_AGE, REPORT_PATH, build_region_report
 from anycastd.evidence.haproxy.watcher import Watcher
@@ -66,6 +67,7 @@ class Answers:
         self._watchers = watchers
         self._problems = problems
         self._status = JsonCache(self.build_status)
+        self._one_explanation = asyncio.Lock()
 
     def build_handlers(self, reload: Handler) -> dict[str, Handler]:
         """Return request name -> handler; ``reload`` is the handler of a reload."""
@@ -124,19 +126,25 @@ class Answers:
     async def answer_explain(self, _: Arguments) -> Answer:
         """Answer `anycastd explain`, with every service.
 
-        Services are explained one at a time, and passes run between them.
+        Services are explained one at a time, also where several clients ask, and passes run between
+        them.
         """
         loop = self._loop
         services = {}
         memory = loop.memory
-        for name in loop.profile.services:
-            transitions = loop.sinks.history.list_transitions(name)
-            view = explain_service(
-                loop.profile, name, memory, loop.inbox.copy_inputs(), loop.clock.now(), transitions
-            )
-            services[name] = view.to_json()
-            await asyncio.sleep(0)
+        async with self._one_explanation:
+            for name in loop.profile.services:
+                services[name] = self._explain(name, memory)
+                await asyncio.sleep(0)
         return {"v": VERSION, "region": loop.profile.region, "services": services}
+
+    def _explain(self, name: str, memory: Mapping[str, Memory]) -> dict[str, Any]:
+        loop = self._loop
+        transitions = loop.sinks.history.list_transitions(name)
+        view = explain_service(
+            loop.profile, name, memory, loop.inbox.copy_inputs(), loop.clock.now(), transitions
+        )
+        return view.to_json()
 
     async def answer_return(self, arguments: Arguments) -> Answer:
         """Answer `anycastd return`: release services from hold-down or from a manual wait.

@@ -44,7 +44,7 @@ Arguments = Mapping[str, Any]
 Answer = dict[str, Any]
 """The JSON object that is sent back."""
 Handler = Callable[[Arguments], Awaitable[Answer | bytes]]
-"""A function that computes the answer to one kind of request; bytes are JSON already."""
+"""A function that computes the answer to one kind of request; bytes are a line of JSON already."""
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "service": (str, type(None)),
@@ -149,8 +149,9 @@ class ControlServer:
                 line = b""
         answer = await self._answer(line, user)
         async with asyncio.timeout(REQUEST_TIMEOUT):
-            body = answer if isinstance(answer, bytes) else encode_json(answer)
-            await connection.send(body + b"\n")
+            # No copy of what other connections send, too: it may have megabytes.
+            line = answer if isinstance(answer, bytes) else encode_json(answer) + b"\n"
+            await connection.send(line)
 
     async def _answer(self, line: bytes, user: PeerUser) -> Answer | bytes:
         try:

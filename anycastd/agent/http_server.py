@@ -34,6 +34,8 @@ BACKLOG = 128
 """Connections that wait to be accepted; the kernel refuses the next one."""
 MAX_HEAD = 8192
 """Bytes of a request's head."""
+MAX_JOINED = 65536
+"""Bytes of a body that is sent together with its head, at most."""
 RETRY_DELAY = 2.0
 """Seconds between two attempts to listen: the address may be configured after the agent starts."""
 IPV6_CLIENT = 64
@@ -131,7 +133,10 @@ class HttpServer:
                 head = b""
         code, body = self._answer(head)
         async with asyncio.timeout(ANSWER_TIMEOUT):
-            await connection.send(_head(code, len(body)) + body)
+            head = _head(code, len(body))
+            # A large body is not copied for each client; a small one goes in one segment.
+            for piece in [head + body] if len(body) < MAX_JOINED else [head, body]:
+                await connection.send(piece)
             await connection.finish()
 
     def _answer(self, data: bytes) -> tuple[int, bytes]:
@@ -146,7 +151,7 @@ class HttpServer:
         page = self._pages.get(target.partition("?")[0])
         if page is None:
             return 404, _error(f"there is: {', '.join(sorted(self._pages))}")
-        return 200, page.json.read(page.max_age) + b"\n"
+        return 200, page.json.read(page.max_age)
 
 
 def _parse_head(data: bytes) -> tuple[str, str, str] | None:

@@ -25,14 +25,14 @@ class JsonCache:
         self._built_at = self._cost = 0.0
 
     def read(self, max_age: float) -> bytes:
-        """Return the value as JSON: built within ``max_age`` seconds, or earlier if it costs much.
+        """Return the value as a line of JSON, built within ``max_age`` seconds, or before.
 
         A value whose building takes C seconds is used for C / ``max_share`` seconds at least.
         """
         began_at = time.monotonic()
         age = began_at - self._built_at
         if not self._body or age >= max(max_age, self._cost / self._max_share):
-            self._body = encode_json(self._build())
+            self._body = encode_json(self._build()) + b"\n"
             self._built_at = began_at
             self._cost = time.monotonic() - began_at
         return self._body

@@ -22,7 +22,7 @@ from anycastd.system.secret_file import SecretFileError, read_secret
 
 TIMEOUT = 2.0
 """Seconds for one request with its whole answer."""
-MAX_ANSWER = 4 * 1024 * 1024
+MAX_ANSWER = 1024 * 1024
 """Bytes of an answer at most."""
 
 
