@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from anycastd.bgp.session import NO_CONNECTION
 from anycastd.profile.model import Neighbor, Profile
 
 _NOTIFICATION = re.compile(r"closed (by the neighbor|from here): .*?\((\d+)/(\d+)\)")
@@ -22,6 +23,12 @@ def explain_session(
             f"{neighbor.local_address} is not an address of this machine: correct "
             "`local_address`, or add it to an interface"
         )
+    if why == NO_CONNECTION:
+        md5 = (
+            f"`md5_file` is {neighbor.md5_file}" if neighbor.md5_file else "there is no `md5_file`"
+        )
+        ttl = f"`multihop` is {neighbor.multihop}" if neighbor.multihop else "no `multihop`"
+        return f"{why}; here `local_address` is {neighbor.local_address}, {md5}, and {ttl}"
     found = _NOTIFICATION.match(why)
     if found is None:
         return why

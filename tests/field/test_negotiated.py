@@ -127,4 +127,27 @@ def test_a_real_router_without_ipv6(tmp_path: Path, exabgp_python: str) -> None:
         until(lambda: bird.imported() >= 1, 10, 0.1)
 
 
+# FC-FAMILY with a real router; in FRR it is `dont-capability-negotiate`.
+def test_a_real_router_without_capabilities(tmp_path: Path, exabgp_python: str) -> None:
+    """BIRD without capabilities gets the route, and its withdrawal."""
+    with (
+        Bird(
+            tmp_path,
+            PEERS[0],
+            179,
+            neighbor=OWN,
+            extra="capabilities off;",
+            channels={"ipv4": ""},
+        ) as bird,
+        Appliance(tmp_path, python=exabgp_python, peers=[Peer(PEERS[1], 179)]) as one,
+    ):
+        start(one)
+        until(lambda: WEB in bird.ask("show route protocol speaker"), 20, 0.1)
+        seen = one.status()["neighbors"][PEERS[0]]["negotiated"]
+        assert seen == {"families": ["ipv4"], "hold_time": 9, "four_octet_as": False}
+        for backend in one.backends:
+            backend.stop()
+        until(lambda: WEB not in bird.ask("show route protocol speaker"), 10, 0.1)
+
+
 OFFERS_BOTH = PROFILE.replace("peer_as: 65515}}", "peer_as: 65515, families: [ipv4, ipv6]}}")

@@ -92,7 +92,7 @@ def test_a_router_that_wants_ttl_255(tmp_path: Path, exabgp_python: str, multiho
         if multihop:
             until(bird.established, 20, 0.1)
         else:
-            wait_for_words(one, "no connection", "ttl-security", "`multihop: 255`")
+            wait_for_words(one, "no connection", "ttl-security", "`multihop: 255`", "no `md5_file`")
             assert not bird.established()
 
 
