@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from anycastd.agent.control_client import VALIDATE_TIMEOUT
+from anycastd.system.exit_codes import USAGE, ExitError
+from anycastd.system.printable import make_printable
 from anycastd.system.regular_file import read_regular_file
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,9 @@ MAX_PROFILE_SIZE = 16 * 1024 * 1024
 """Bytes of a profile that are read at most."""
 START_ALLOWANCE = 4.0
 """The lease outlives a reload by this factor times the duration of the validation."""
+_MAX_DIGITS = 9  # of a descriptor or a pid
+_MAX_SHOWN = 40  # characters of a variable in a message
+
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 """The signals that the agent handles; blocked while no handler is installed."""
 
@@ -113,29 +118,21 @@ def unblock_signals() -> None:
 def read_start_context(profile_path: str) -> StartContext:
     """Read how this process was started; call it before anything changes the environment.
 
-    It takes what a predecessor set out of the environment.  Raises ValueError or OSError where a
-    variable holds no number, or no descriptor of a UTF-8 text.
+    It takes what a predecessor set out of the environment.  Raises ExitError (2) where a variable
+    holds no number, or no descriptor of a UTF-8 text.
     """
-    profile_fd = os.environ.pop(PROFILE_FD, "")
-    speaker_pid = os.environ.pop(SPEAKER_PID, "")
-    control_fd = os.environ.pop(CONTROL_FD, "")
+    speaker_pid = _pop_number(SPEAKER_PID)
+    control_fd = _pop_number(CONTROL_FD)
     repeat = os.environ.pop(REPEAT, "")
-    drains_fd = os.environ.pop(DRAINS_FD, "")
-    profile_text = None
-    if profile_fd:
-        profile_text = _read_descriptor(int(profile_fd))
-        os.close(int(profile_fd))
-    unsaved_drains = ""
-    if drains_fd:
-        unsaved_drains = _read_descriptor(int(drains_fd))
-        os.close(int(drains_fd))
+    profile_text = _pop_text(PROFILE_FD)
+    unsaved_drains = _pop_text(DRAINS_FD) or ""
     return StartContext(
         command_line=(sys.executable, *sys.orig_argv[1:]),
         environment=dict(os.environ),
         profile_path=os.path.abspath(profile_path),
         profile_text=profile_text,
-        speaker_pid=int(speaker_pid) if speaker_pid else None,
-        control_fd=int(control_fd) if control_fd else None,
+        speaker_pid=speaker_pid,
+        control_fd=control_fd,
         repeat=bool(repeat),
         unsaved_drains=unsaved_drains,
     )
@@ -309,6 +306,34 @@ def _write_descriptor(descriptor: int, data: bytes) -> None:
     offset = 0
     while offset < len(data):
         offset += os.pwrite(descriptor, data[offset:], offset)
+
+
+def _pop_number(name: str) -> int | None:
+    """Take a number out of the environment; None where the variable is not set or empty."""
+    text = os.environ.pop(name, "")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdecimal() or len(text) > _MAX_DIGITS:
+        raise ExitError(_explain_variable(name, text, "it is no number"), USAGE)
+    return int(text)
+
+
+def _pop_text(name: str) -> str | None:
+    """Read and close the descriptor that a variable names; None where the variable is not set."""
+    descriptor = _pop_number(name)
+    if descriptor is None:
+        return None
+    try:
+        text = _read_descriptor(descriptor)
+        os.close(descriptor)
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"it names no text that can be read ({error})"
+        raise ExitError(_explain_variable(name, str(descriptor), problem), USAGE) from None
+    return text
+
+
+def _explain_variable(name: str, value: str, problem: str) -> str:
+    return f"{name}={make_printable(value, _MAX_SHOWN)}: {problem}; only a reload sets it: unset it"
 
 
 def _read_descriptor(descriptor: int) -> str:

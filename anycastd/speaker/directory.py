@@ -22,6 +22,7 @@ from anycastd.system.atomic_file import remove_leftovers, write_atomic
 from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, ExitError
 
 MAX_PASSWORD = 80  # octets, Linux's TCP_MD5SIG_MAXKEYLEN
+MAX_PASSWORD_FILE = 4096  # bytes that are read of a password's file
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,9 @@ def read_passwords(profile: Profile) -> dict[Address, str]:
 
     Returns address -> password, without the neighbors that have no ``md5_file``.
 
-    Raises ExitError (78) where a file cannot be read, is readable by everybody, or holds no
-    password that Linux takes.
+    Raises ExitError (78) where a file cannot be read, is no regular file, is readable by everybody,
+    can be changed or replaced by others than root and this user, or holds no password that Linux
+    takes.
     """
     return {
         neighbor.address: _password(Path(neighbor.md5_file), neighbor.address)
@@ -130,20 +132,58 @@ def _password(file: Path, neighbor: Address) -> str:
         return ExitError(f"{file}: the MD5 password of neighbor {neighbor} {problem}", EX_CONFIG)
 
     try:
-        with file.open(encoding="ascii") as stream:
-            mode = os.fstat(stream.fileno()).st_mode
-            password = stream.readline().rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise refuse("is not ASCII: write it with ASCII characters") from None
+        # A FIFO would wait for its writer otherwise.
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            problem = _find_risk(os.fstat(descriptor), file)
+            text = b"" if problem else os.read(descriptor, MAX_PASSWORD_FILE)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise refuse(f"cannot be read: {error.strerror}") from None
-    if mode & stat.S_IRWXO:
-        raise refuse(f"can be read by everybody: chmod 0640 {file}")
+    if problem:
+        raise refuse(problem)
+    try:
+        password = text.split(b"\n")[0].rstrip(b"\r").decode("ascii")
+    except UnicodeDecodeError:
+        raise refuse("is not ASCII: write it with ASCII characters") from None
     if not password:
         raise refuse("is empty: write it into the first line")
     if len(password) > MAX_PASSWORD:
         raise refuse(f"is longer than the {MAX_PASSWORD} characters that Linux allows")
     return password
+
+
+def _find_risk(found: os.stat_result, file: Path) -> str:
+    """Return why a password file cannot be trusted or kept secret, empty where it can.
+
+    Who may write to the file, or replace it in its directory, chooses the password; only root and
+    our own user may.  Raises OSError where the directory cannot be looked at.
+    """
+    if not stat.S_ISREG(found.st_mode):
+        return "is not in a regular file"
+    if found.st_mode & stat.S_IRWXO:
+        return f"can be read by everybody: chmod 0640 {file}"
+    if found.st_mode & stat.S_IWGRP:
+        return f"can be changed by its group: chmod 0640 {file}"
+    if not _is_trusted(found.st_uid):
+        return f"belongs to user {found.st_uid}: chown root {file}"
+    folders = {file.absolute().parent, file.resolve().parent}
+    return next(filter(None, map(_find_folder_risk, folders)), "")
+
+
+def _find_folder_risk(folder: Path) -> str:
+    found = folder.stat()
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
+        return f"can be replaced by others than its owner: chmod go-w {folder}"
+    if not _is_trusted(found.st_uid):
+        return f"can be replaced by user {found.st_uid}: chown root {folder}"
+    return ""
+
+
+def _is_trusted(uid: int) -> bool:
+    """Return whether a user may own a password; root, who checks for another user, trusts all."""
+    return uid in {0, os.geteuid()} or os.geteuid() == 0
 
 
 def _lock(file: Path) -> int:

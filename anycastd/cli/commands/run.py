@@ -16,7 +16,14 @@ from anycastd.cli.output import log_to_stderr
 from anycastd.cli.profile_file import read_text, validate_text
 from anycastd.evidence.vip.loopback import NoPrivilegeError
 from anycastd.profile.model import Profile
-from anycastd.system.exit_codes import DONE, EX_CONFIG, EX_NOPERM, EX_SOFTWARE, EX_UNAVAILABLE
+from anycastd.system.exit_codes import (
+    DONE,
+    EX_CONFIG,
+    EX_NOPERM,
+    EX_SOFTWARE,
+    EX_UNAVAILABLE,
+    ExitError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +62,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the agent until SIGTERM or SIGINT, or with ``--validate`` check its profile only.
 
-    Returns the exit code: 0; 69 where the agent cannot start or go on; 77 where a privilege is
-    missing; 78 for a profile that cannot be used; else that of a speaker that cannot start.
+    Returns the exit code: 0; 2 for an environment that no reload has set; 69 where the agent cannot
+    start or go on; 77 where a privilege is missing; 78 for a profile that cannot be used; else that
+    of a speaker that cannot start.
     """
     if not args.validate:
         reload.block_signals()  # until the agent can act on them
     log_to_stderr(wait=args.validate)
-    context = reload.read_start_context(args.profile)
+    try:
+        context = reload.read_start_context(args.profile)
+    except ExitError as error:
+        log.critical("%s", error)
+        return error.code
     text = context.profile_text if context.is_successor else read_text(args.profile)
     profile = None if text is None else validate_text(text, args.profile)
     if text is None or profile is None:

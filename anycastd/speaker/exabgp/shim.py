@@ -38,6 +38,7 @@ PATCHES = (
 """Patches for every release, in the order in which they are applied."""
 PATCHES_4 = (*session.PATCHES_4, *reload.PATCHES_4)
 """Patches for 4.x only; they are applied after the others."""
+_MAX_DIGITS = 9  # of a pid
 _LOG_LEVEL = "exabgp_log_level"
 
 
@@ -98,14 +99,16 @@ def main(arguments: list[str]) -> int:
     """Run ExaBGP with the configuration file that is the only argument.
 
     Returns ExaBGP's exit code, or one of ours where ExaBGP was not started: 2 for a wrong command
-    line, 69 for an ExaBGP that is missing or unknown.  Raises ValueError where ``PARENT_VARIABLE``
-    holds no number, AttributeError where ExaBGP does not say its release, UnknownExabgpError where
-    it has no main.
+    line or environment, 69 for an ExaBGP that is missing or unknown.  Raises AttributeError where
+    ExaBGP does not say its release, UnknownExabgpError where it has no main.
     """
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m anycastd.speaker.exabgp.shim CONF\n")
         return USAGE
     parent = os.environ.pop(PARENT_VARIABLE, "")
+    if parent and not (parent.isascii() and parent.isdecimal() and len(parent) <= _MAX_DIGITS):
+        sys.stderr.write(f"anycastd speaker: {PARENT_VARIABLE}={parent!a} is no pid: unset it\n")
+        return USAGE
     if parent:
         # Late, for its ctypes: a megabyte that most speakers do not need.
         from anycastd.system.parent_death import die_with_parent  # noqa: PLC0415
