@@ -79,7 +79,7 @@ def report_machine(profile: Profile, looks: Looks) -> MachineReport:
     running = profile.services if all(isinstance(each, Snapshot) for each in looks.values()) else ()
     problems = (
         *judge_machine(profile, machine, running),
-        *_judge_passwords(profile),
+        *_judge_secrets(profile),
         *_judge_haproxy(profile, looks, machine),
     )
     count = len(problems)
@@ -103,19 +103,24 @@ def find_master_sockets(profile: Profile, looks: Looks) -> list[MachineProblem]:
     ]
 
 
-def _judge_passwords(profile: Profile) -> Iterator[MachineProblem]:
-    """Find MD5 passwords that the speaker could not use: it would end with code 78."""
+def _judge_secrets(profile: Profile) -> Iterator[MachineProblem]:
+    """Find files of secrets that the service could not use."""
+    passwords = {each.md5_file: str(each.address) for each in profile.bgp.neighbors}
+    tokens = [profile.web.token_file if profile.web else None]
+    tokens += [region.token_file for region in profile.regions]
+    for path in filter(None, dict.fromkeys((*passwords, *tokens))):
+        if why := explain_denied(path, os.R_OK):
+            remedy = f"chown root:{AGENT_USER} and chmod 0640 the file"
+            yield MachineProblem(f"secret {path}: {why}", remedy)
+        elif not os.path.exists(path):
+            yield MachineProblem(f"secret {path}: there is no such file", "write it, or remove it")
     try:
         read_passwords(profile)
     except ExitError as error:
-        if os.geteuid() == 0:
+        # Another owner's file may be what the service's user is to read; root cannot tell.
+        files = [path for path in passwords if path and os.path.exists(path)]
+        if os.geteuid() == 0 and all(os.stat(path).st_uid == 0 for path in files) and files:
             yield MachineProblem(str(error), "the speaker ends with code 78 until that is mended")
-    for neighbor in profile.bgp.neighbors:
-        if neighbor.md5_file and (why := explain_denied(neighbor.md5_file, os.R_OK)):
-            yield MachineProblem(
-                f"the MD5 password of neighbor {neighbor.address}: {why}",
-                f"chown root:{AGENT_USER} and chmod 0640 the file",
-            )
 
 
 def _judge_haproxy(profile: Profile, looks: Looks, machine: Machine) -> Iterable[MachineProblem]:

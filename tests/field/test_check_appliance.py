@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.appliance import own_network
+from support.appliance import Appliance, own_network
 from support.bird import Bird
 from support.checked import BODY, VIP, Checked, a_machine, change, check, ip, write_profile
 from support.haproxy import Web, run_haproxy
@@ -166,6 +166,21 @@ def test_another_program_has_the_session(profile: Path) -> None:
         "has a BGP session with neighbor 192.0.2.4, and is not our speaker" in line
         for line in lines
     ), lines
+
+
+def test_our_own_speaker_is_no_second_one(tmp_path: Path) -> None:
+    """Beside a whole appliance that announces, check names neither its ExaBGP nor its sessions."""
+    with own_network(), Appliance(tmp_path) as appliance:
+        appliance.start()
+        checked = Checked(str(appliance.profile))
+        assert appliance.speaker is not None
+        ours = f"(pid {appliance.speaker.pid})"
+        appliance.wait_path(1)
+    assert checked.code == 0, checked
+    assert ours not in checked.errors
+    # The test's own peers are on this machine: they are what is named.
+    assert any("listens on port 179" in line for line in checked.lines)
+    assert not any("has a BGP session" in line and ours in line for line in checked.lines)
 
 
 def test_a_web_address_that_is_not_here(profile: Path) -> None:

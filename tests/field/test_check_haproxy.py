@@ -198,6 +198,10 @@ def test_a_password_that_everybody_can_read(profile: Path, tmp_path: Path) -> No
     with a_machine():
         (line,) = check(profile)
     assert line.startswith(f"{secret}: the MD5 password of neighbor 10.0.1.4 can be read by every")
+    secret.unlink()
+    change(profile, "haproxy:", f"web: {{listen: 10.0.2.10:9480, token_file: {secret}}}\nhaproxy:")
+    with a_machine():
+        assert check(profile) == [f"secret {secret}: there is no such file; write it, or remove it"]
 
 
 def test_nothing_listens_on_the_vip(profile: Path, tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def read_config(pid: int) -> str:
     text = []
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        if "haproxy" not in os.path.basename(words[0]):
+            return ""  # the pid is another namespace's: HAProxy runs in a container
         directory = Path(os.readlink(f"/proc/{pid}/cwd"))
         for option, value in pairwise(words):
             place = directory / value

@@ -141,6 +141,21 @@ def test_the_answers_of_a_neighbor() -> None:
     assert find_drop(usual, SYN) is None
 
 
+# What nft 1.0.6 lists of rules that iptables-nft 1.8.9 has made.
+XT = {"xt": {"type": "match", "name": "conntrack"}}
+COUNTER = {"counter": {"packets": 3, "bytes": 180}}
+
+
+def test_rules_of_iptables() -> None:
+    """Its plain matches are followed; what it has as extensions is not known."""
+    by_port = build([port(179, field="sport"), COUNTER, DROP], hook="input", family="ip")
+    found = find_drop(by_port, ANSWER)
+    assert found is not None
+    assert (found.where, found.packets) == ("chain ip f c, rule with handle 1", 3)
+    by_state = build([XT, COUNTER, ACCEPT], policy="drop", family="ip")
+    assert find_drop(by_state, SYN) is None
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
