@@ -19,7 +19,6 @@ from anycastd.decision.region_report import RegionReport
 from anycastd.evidence.finding import BELIEVE_UNPROVED_FOR, OVERRULE_AFTER, Truth
 from search.effort import InvariantError
 from search.surroundings import (
-    DEADLINE,
     GRACEFUL_NEIGHBOR,
     NEIGHBORS,
     OTHER_REGION,
@@ -32,7 +31,6 @@ from search.surroundings import (
 STANDBY_AFTER, FALL, RISE = 1.0, 5.0, 10.0
 HOLD_DOWN, HOLD_DOWN_MAX, SPACING = 60.0, 900.0, 35.0
 HOLD_DOWN_RESET = 3600.0
-BELIEVE_SILENT_FOR = 2 * DEADLINE
 TOLERANCE = 1e-6
 """Seconds by which sums of the same times may differ."""
 PREPENDS = {Level.PREFERRED: 0, Level.DEGRADED: 3, Level.STANDBY: 6}
@@ -176,8 +174,7 @@ class Observer:
         unknown = self.unknown_began_at
         if serves is None:
             unknown = now if unknown is None else unknown
-            silent = state in (HaproxyState.SILENT, HaproxyState.MISSED)
-            if silent and now - unknown >= BELIEVE_SILENT_FOR - TOLERANCE:
+            if state.silent and now - unknown >= state.believe_silent_for - TOLERANCE:
                 proof = None
             elif state is HaproxyState.UNPROVED and proof is None:
                 # After this time, servers without proof count as usable.
@@ -301,7 +298,8 @@ class Observer:
         unproved = seen.surroundings.haproxy is HaproxyState.UNPROVED
         if not seen.surroundings.vip or self.unknown_began_at is None:
             return True
-        believe_for = BELIEVE_UNPROVED_FOR if unproved else BELIEVE_SILENT_FOR
+        silent_for = seen.surroundings.haproxy.believe_silent_for
+        believe_for = BELIEVE_UNPROVED_FOR if unproved else silent_for
         if seen.now - self.unknown_began_at < believe_for - TOLERANCE:
             before = self.announced
             proved = self.proved or seen.level <= level_without_servers(seen.surroundings)
@@ -328,7 +326,8 @@ class Observer:
         serves = seen.surroundings.serves(seen.now)
         if serves is None and seen.surroundings.haproxy is not HaproxyState.UNPROVED:
             began_at = seen.now if self.unknown_began_at is None else self.unknown_began_at
-            return False if seen.now - began_at >= BELIEVE_SILENT_FOR - TOLERANCE else None
+            believe_for = seen.surroundings.haproxy.believe_silent_for
+            return False if seen.now - began_at >= believe_for - TOLERANCE else None
         return serves
 
     def _announced_if_good(self, seen: Pass) -> bool:

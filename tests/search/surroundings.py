@@ -11,6 +11,7 @@ from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.decision.pipeline import LeaseView
 from anycastd.decision.region_report import RegionReport, VipReport
+from anycastd.evidence.haproxy.conditions import BELIEVE_WITNESS_FOR
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
@@ -66,7 +67,7 @@ class HaproxyState(Enum):
     """What a look at HAProxy finds.
 
     ``DEGRADED``: too few servers are up to be healthy.  ``MISSED``: one look got no answer.
-    ``SILENT``: no look gets an answer.
+    ``SILENT``: no look gets an answer.  ``WITNESSED``: likewise, but its events show that it runs.
     """
 
     HEALTHY = "healthy"
@@ -76,11 +77,22 @@ class HaproxyState(Enum):
     GONE = "gone"
     SILENT = "silent"
     MISSED = "missed"
+    WITNESSED = "witnessed"
 
     @property
     def answers(self) -> bool:
         """Tell whether HAProxy answers."""
-        return self not in (HaproxyState.GONE, HaproxyState.SILENT, HaproxyState.MISSED)
+        return self is not HaproxyState.GONE and not self.silent
+
+    @property
+    def silent(self) -> bool:
+        """Tell whether HAProxy runs, as far as anybody knows, but does not answer."""
+        return self in (HaproxyState.SILENT, HaproxyState.MISSED, HaproxyState.WITNESSED)
+
+    @property
+    def believe_silent_for(self) -> float:
+        """Return for how many seconds of silence the last value may count."""
+        return 2 * DEADLINE + (BELIEVE_WITNESS_FOR if self is HaproxyState.WITNESSED else 0.0)
 
 
 @cache
@@ -145,6 +157,9 @@ class Surroundings:
             return Unreadable(now, began_at, 1, "no answer")
         if self.haproxy is HaproxyState.SILENT:
             return Unreadable(now, began_at, 1 + int(now - began_at), "no answer")
+        if self.haproxy is HaproxyState.WITNESSED:
+            missed = 1 + int(now - began_at)
+            return Unreadable(now, began_at, missed, "no answer", heard_at=now)
         look = _build_look(self.haproxy, maintenance=self.maintenance)
         if self.looks_stopped_at is not None and isinstance(look, Snapshot):
             return replace(look, asked_at=self.looks_stopped_at)
@@ -154,6 +169,8 @@ class Surroundings:
         """Tell whether the looks prove that the service can serve; None: they prove nothing."""
         if self.haproxy is HaproxyState.SILENT:
             return False if now >= self.haproxy_began_at + DEADLINE else None
+        if self.haproxy is HaproxyState.WITNESSED:
+            return False if now >= self.haproxy_began_at + BELIEVE_WITNESS_FOR else None
         stopped_at = self.looks_stopped_at
         if self.haproxy.answers and stopped_at is not None and now >= stopped_at + DEADLINE:
             return False

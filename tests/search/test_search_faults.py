@@ -57,7 +57,8 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
         "policy",
         "the last known value counts for ever",
         "serve = update_from_finding(memory.serve, verdict.serve, verdict.believe_for, now)",
-        "serve = update_from_finding(memory.serve, verdict.serve, 1e9, now)",
+        "kept = verdict.believe_for._replace(true=1e9)\n"
+        "        serve = update_from_finding(memory.serve, verdict.serve, kept, now)",
     ),
     (
         "caps",
