@@ -6,13 +6,15 @@ import ctypes
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from support.appliance import Appliance, own_network
 from support.bird import Bird
-from support.checked import BODY, VIP, Checked, a_machine, change, check, ip, write_profile
+from support.checked import BODY, ROOT, VIP, Checked, a_machine, change, check, ip, write_profile
 from support.haproxy import Web, run_haproxy
 
 pytestmark = pytest.mark.root
@@ -166,6 +168,24 @@ def test_another_program_has_the_session(profile: Path) -> None:
         "has a BGP session with neighbor 192.0.2.4, and is not our speaker" in line
         for line in lines
     ), lines
+
+
+def test_without_privileges_it_says_what_it_cannot_see(tmp_path: Path) -> None:
+    """Another user gets the same warnings but for whose sockets are whose, and no false ones."""
+    as_nobody = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--init-groups")
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import anycastd.cli.commands.check"
+    tried = subprocess.run([*as_nobody, sys.executable, "-c", code], capture_output=True)
+    if tried.returncode != 0:
+        pytest.skip("the user nobody cannot read this directory")
+    with tempfile.TemporaryDirectory() as place, a_machine(), Bird(tmp_path, "10.0.2.10", 179):
+        Path(place).chmod(0o755)
+        path = write_profile(Path(place))
+        path.chmod(0o644)
+        checked = Checked(str(path), before=as_nobody)
+    assert checked.code == 0, checked
+    (line,) = checked.lines
+    assert line.startswith("another process listens on port 179 of ")
+    assert "whose sockets of port 179 are whose (only root sees it)" in checked.output
 
 
 def test_our_own_speaker_is_no_second_one(tmp_path: Path) -> None:

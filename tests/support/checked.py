@@ -74,9 +74,9 @@ def change(profile: Path, old: str, new: str) -> None:
 class Checked:
     """What `anycastd check` said of this machine."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, before: tuple[str, ...] = ()) -> None:
         done = subprocess.run(
-            [sys.executable, "-m", "anycastd", "check", *arguments],
+            [*before, sys.executable, "-m", "anycastd", "check", *arguments],
             capture_output=True,
             encoding="utf-8",
             check=False,
