@@ -27,7 +27,7 @@ MAX_LOGGED, LOG_WINDOW = 20, 10.0
 
 _SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC}
 _SO_PEERGROUPS = 59  # Linux 4.13; Python has no name for it
-_MAX_GROUPS = 65536  # of a process (Linux, NGROUPS_MAX)
+_MAX_GROUPS_SIZE = 1024  # bytes: Python takes no more, and they are enough for 256 groups
 _PEER = struct.Struct("iII")
 
 
@@ -197,7 +197,7 @@ def identify_sender(connection: socket.socket, gid: int) -> Sender | None:
 
 
 def _read_groups(connection: socket.socket) -> tuple[int, ...]:
-    data = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MAX_GROUPS)
+    data = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_GROUPS_SIZE)
     return struct.unpack(f"{len(data) // 4}I", data)
 
 
