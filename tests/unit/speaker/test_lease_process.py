@@ -22,7 +22,7 @@ from anycastd.bgp.route import Route
 from anycastd.lease.messages import MAX_MESSAGE, Reload, Report, Want
 from support.haproxy import until
 from support.peer import wait_for
-from support.processes import signal_pid
+from support.processes import read_memory, signal_pid
 
 PEER = "192.0.2.4"
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -364,3 +364,59 @@ def test_systemd_is_told_what_exabgp_answers(tmp_path: Path) -> None:
                 systemd.recv(100)
         finally:
             one.close()
+
+
+def test_a_line_of_exabgp_that_never_ends(rig: Rig) -> None:
+    """It costs no memory, and what does not answer meanwhile is ended: nothing stays announced."""
+    with Agent(rig) as agent:
+        agent.read_report()
+        agent.send(want(1))
+        agent.read_until_acked(1)
+        pid, before = rig.pid, read_memory(rig.pid)
+        peak, began = before, time.monotonic()
+        with contextlib.suppress(BrokenPipeError):
+            while rig.parent.poll() is None and time.monotonic() - began < 10:
+                rig.write("x" * 65536)
+                with contextlib.suppress(OSError, StopIteration):
+                    peak = max(peak, read_memory(pid))
+        rig.parent.wait(5)
+        assert 2 < time.monotonic() - began < 8
+        assert peak - before < 20
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"type":' + "[" * 100_000,
+        '{"type": "state", "neighbor": {"address": {"peer": "192.0.2.4"}, "state": "down", '
+        '"reason": "notification sent (' + "1" * 4401 + ',2)"}}',
+        '{"type": "anycastd", "loaded": ' + "9" * 5000 + "}",
+        "done\n" * 1000,
+        "\0" * 100_000,
+    ],
+    ids=["deep", "digits", "number", "done", "NUL"],
+)
+def test_lines_that_exabgp_should_never_say(rig: Rig, line: str) -> None:
+    """The lease process goes on: the next Want is sent and confirmed."""
+    with Agent(rig) as agent:
+        agent.read_report()
+        agent.send(want(1))
+        agent.read_until_acked(1)
+        pid = rig.pid
+        rig.write(line + "\n")
+        agent.send(want(2, asns=2))
+        agent.read_until_acked(2)
+        assert rig.pid == pid
+        assert len(rig.commands("announce")) == 2
+
+
+def test_the_loaded_file_is_told_to_be_old(rig: Rig) -> None:
+    """It has no list of routes: that is logged, and only prefix, neighbor and ASN count."""
+    with Agent(rig) as agent:
+        agent.read_report()
+        agent.send(want(1, asns=9))
+        agent.read_until_acked(1)
+    rig.parent.kill()
+    rig.parent.wait()
+    assert rig.parent.stderr is not None
+    assert "has no list of routes" in rig.parent.stderr.read().decode()
