@@ -181,6 +181,39 @@ def test_no_garbage_raises_anything_else(at: int, junk: str) -> None:
         parse_answer(text[:at] + junk + text[at + len(junk) :], 0.0, EVERYTHING)
 
 
+PIECES = (
+    *('"', '""', '"' * 2000, "\n", "\n\n", "\n" * 300, ",", "," * 5000, "1" * 4301, "A" * 70_000),
+    *("-1", "1e999", "nan", "\xb2", "\u0661", "\x00", "\x1b[2J", "\u202e", "\ud800", "\r", ": "),
+    *("# pxname,", "Name: ", "1\n# ", "type=", "[3]: ", "No such proxy.\n\n", ', value="', "web,"),
+)
+
+
+@settings(max_examples=300, deadline=1000)
+@given(
+    st.sampled_from([(name, version) for name in ("states", "start") for version in VERSIONS]),
+    st.lists(st.tuples(st.integers(0, 30_000), st.sampled_from(PIECES)), max_size=4),
+)
+def test_hostile_pieces_are_printable_or_refused(
+    what: tuple[str, str], pieces: list[tuple[int, str]]
+) -> None:
+    """In bounded time: a refusal in one printable line, or a Snapshot whose texts are printable."""
+    text = capture(*what)
+    for at, piece in pieces:
+        text = text[:at] + piece + text[at:]
+    refusal, servers = "", []
+    try:
+        found = parse_answer(text, 0.0, EVERYTHING)
+        servers = [server for backend in found.backends.values() for server in backend.servers]
+    except MalformedAnswerError as error:
+        refusal = str(error)
+    assert refusal.isprintable()
+    assert len(refusal) < 400
+    for server in servers:
+        shown = server.name + server.detail + server.status + server.check + server.tracked
+        assert shown.isprintable()
+        assert len(shown) < 3000
+
+
 def test_names_that_haproxy_lacks_are_absent() -> None:
     """A backend that a rule names and HAProxy does not have is not invented."""
     snapshot = parse_answer(
