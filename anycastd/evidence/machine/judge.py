@@ -10,8 +10,14 @@ from anycastd.evidence.machine.facts import Machine, MachineProblem
 from anycastd.profile.model import Platform, Profile
 
 _UNSEEN = {
-    Platform.AZURE: "IP forwarding of the network interface in Azure",
-    Platform.AWS: "source/destination check of the network interface in AWS",
+    Platform.AZURE: (
+        "IP forwarding of the network interface in Azure (on)",
+        "branch-to-branch of the route server (on, for ExpressRoute)",
+    ),
+    Platform.AWS: (
+        "source/destination check of the network interface in AWS (off)",
+        "persist-routes of the route server (off: it keeps routes of which no session is left)",
+    ),
 }
 
 
@@ -38,5 +44,4 @@ def list_unseen(profile: Profile, machine: Machine) -> list[str]:
     A VIP's packets have another destination than the network interface's own address, and end
     here: they need the cloud's permission, and no IP forwarding of the kernel.
     """
-    cloud = _UNSEEN.get(profile.platform)
-    return [*machine.unread, *([cloud] if cloud else [])]
+    return [*machine.unread, *_UNSEEN.get(profile.platform, ())]

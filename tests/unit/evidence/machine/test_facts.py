@@ -79,9 +79,11 @@ def test_what_could_not_be_read_is_no_warning() -> None:
 def test_what_only_the_cloud_knows() -> None:
     """On a cloud the setting of the network interface is named as not looked at."""
     azure = profile(("platform: plain", "platform: azure"))
-    assert list_unseen(azure, Machine()) == ["IP forwarding of the network interface in Azure"]
+    assert "IP forwarding of the network interface in Azure (on)" in list_unseen(azure, Machine())
     aws = profile(("platform: plain", "platform: aws"), ("65515}", "65020}"))
-    assert "source/destination check" in list_unseen(aws, Machine())[0]
+    forwarding, persist = list_unseen(aws, Machine())
+    assert "source/destination check" in forwarding
+    assert persist.startswith("persist-routes of the route server (off")
 
 
 def test_our_own_speaker_is_no_second_one() -> None:
