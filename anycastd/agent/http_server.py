@@ -13,12 +13,13 @@ import ipaddress
 import json
 import logging
 import socket
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from anycastd.agent.connections import Bounds, Connection, Connections
+from anycastd.agent.connections import PROBLEM_MAX_AGE, Bounds, Connection, Connections
 from anycastd.agent.json_cache import JsonCache
-from anycastd.profile.model import Network
+from anycastd.profile.model import Address, Network
 from anycastd.profile.regions import Web
 from anycastd.system.secret_file import SecretFileError, read_secret
 
@@ -77,6 +78,7 @@ class HttpServer:
             self._allowed = (*web.allow, *regions)
         self._token: bytes | None = None
         self._problem = ""
+        self._refused_at = 0.0
         self._connections = Connections("web", self._serve, self._identify, BOUNDS)
 
     async def run(self) -> None:
@@ -120,10 +122,18 @@ class HttpServer:
         """Return the address of a client, for IPv6 its network; None: it is not allowed."""
         address = ipaddress.ip_address(connection.getpeername()[0].partition("%")[0])
         if self._allowed is not None and not any(address in each for each in self._allowed):
+            self._log_refusal(address)
             return None
         if isinstance(address, ipaddress.IPv4Address):
             return str(address)
         return str(ipaddress.IPv6Network((address, IPV6_CLIENT), strict=False))
+
+    def _log_refusal(self, address: Address) -> None:
+        """Log that a client may not connect, once a minute at most."""
+        now = time.monotonic()
+        if not self._refused_at or now - self._refused_at >= PROBLEM_MAX_AGE:
+            log.warning("web: %s may not connect: it is in no network of web.allow", address)
+            self._refused_at = now
 
     async def _serve(self, connection: Connection) -> None:
         async with asyncio.timeout(HEAD_TIMEOUT):

@@ -6,6 +6,7 @@ in: HAProxy's servers, other regions and other users have a say in it, and the r
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sys
@@ -40,6 +41,14 @@ def print_lines(lines: Iterable[str]) -> None:
         pieces = _COLOUR.split(line)
         pieces[::2] = [make_printable(piece, MAX_LINE) for piece in pieces[::2]]
         print("".join(pieces))
+
+
+def print_json(value: object) -> None:
+    """Print a JSON document (RFC 8259); a number that JSON lacks, of an older agent, is null."""
+    text = json.dumps(value, indent=2)
+    if "Infinity" in text or "NaN" in text:
+        text = json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2)
+    print(text)
 
 
 def print_error(text: str) -> None:

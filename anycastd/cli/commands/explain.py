@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from anycastd.cli.output import (
     format_duration,
     format_table,
     print_error,
+    print_json,
     print_lines,
 )
 from anycastd.system.exit_codes import DONE, EX_UNAVAILABLE, USAGE
@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
         print_error(f"anycastd: {args.directory}: {NO_ANSWER}")
         return EX_UNAVAILABLE
     if args.json:
-        print(json.dumps(answer, indent=2))
+        print_json(answer)
     else:
         print_lines(lines)
     return DONE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from anycastd.cli.output import (
     format_session_count,
     format_table,
     print_error,
+    print_json,
     print_lines,
 )
 from anycastd.system.exit_codes import UNKNOWN
@@ -59,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
         print_error(f"anycastd: {args.directory}: {NO_ANSWER}")
         return UNKNOWN
     if args.json:
-        print(json.dumps(status, indent=2))
+        print_json(status)
     else:
         print_lines(lines)
     return severity

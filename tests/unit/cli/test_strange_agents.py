@@ -103,6 +103,20 @@ def test_commands_that_change_something(
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_numbers_that_json_lacks(tmp_path: Path) -> None:
+    """An older agent sent them where HAProxy said `Uptime_sec: 1e999`."""
+    haproxy = {"socket": "s", "state": "answers", "why": "", "age": 0.1, "version": "2.6"}
+    haproxy |= {"pid": 1, "uptime": float("inf"), "events": True}
+    lease = {"connected": True, "repairs": 0, "exabgp": "5"}
+    status = {"v": 1, "version": "0.1.0", "region": "a", "pid": 1, "problems": [], "lease": lease}
+    status |= {"services": {}, "neighbors": {}, "haproxy": {"main": haproxy}}
+    with strange_agent(tmp_path, json.dumps(status).encode() + b"\n"):
+        shown, document = run(tmp_path, "status"), run(tmp_path, "status", "--json")
+    assert "answers (2.6, pid 1, up ? s)" in shown.stdout
+    answer = json.loads(document.stdout, parse_constant=pytest.fail)
+    assert answer["haproxy"]["main"]["uptime"] is None
+
+
 def test_an_answer_that_drips_is_not_waited_for(tmp_path: Path) -> None:
     """The whole answer has to come within the time-out."""
     with strange_agent(tmp_path, json.dumps({"v": 1, "x": "y" * 500}).encode(), drip=True):
