@@ -33,6 +33,27 @@ def test_nothing_is_said_of_a_machine_that_fits(profile: Path, tmp_path: Path) -
         assert check(profile) == []
 
 
+def test_ipv6(profile: Path, tmp_path: Path) -> None:
+    """An appliance with IPv6 alone: nothing is said where it fits, and what does not fit is."""
+    change(profile, "local_address: 10.0.2.10", "local_address: fd00:2::10")
+    change(profile, "10.0.1.4", "fd00:1::4")
+    change(profile, "10.0.1.5", "fd00:1::5")
+    change(profile, f"{VIP}/32", "2001:db8::10/128")
+    body = BODY.replace(f"{VIP}:80", "[2001:db8::10]:80").replace("PORT", str(Web().port))
+    with a_machine():
+        ip("address", "add", "fd00:2::10/64", "dev", "nic", "nodad")
+        ip("address", "add", "2001:db8::10/128", "dev", "lo", "nodad")
+        first, second = check(profile)
+        assert first.startswith("neighbor fd00:1::4: there is no way to it from here")
+        assert second.startswith("neighbor fd00:1::5: there is no way to it from here")
+        ip("-6", "route", "add", "default", "via", "fd00:2::1", "dev", "nic")
+        with run_haproxy(tmp_path, body):
+            assert check(profile) == []
+        ip("address", "add", "2001:db8::1/64", "dev", "nic", "nodad")
+        (line,) = check(profile)
+        assert "is inside 2001:db8::/64, the subnet of nic: hosts there look for it by NDP" in line
+
+
 # FC-LOCALADDR (exabgp issues 974 and 362)
 def test_a_local_address_that_is_not_here(profile: Path, tmp_path: Path) -> None:
     """A typo in local_address is named with the addresses that may be meant."""
