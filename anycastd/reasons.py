@@ -53,6 +53,10 @@ class Reason(Enum):
         "HAProxy's stats socket is gone; whether HAProxy lives is not known",
         "restart HAProxy, so that it binds its stats socket again",
     )
+    ANSWER_MALFORMED = (
+        "what answers on HAProxy's stats socket is not understood",
+        "see the quoted answer, and whether `socket` is the path of HAProxy's `stats socket`",
+    )
     ANSWER_REFUSED = (
         "HAProxy refuses to say what a rule needs to know",
         "see the message; docs/policy.md says what follows from it",

@@ -160,7 +160,7 @@ class Looker:
     def _explain_failure(self, asked_at: float, error: Exception) -> Unreadable:
         """Tell garbage, what this process lacks, and a bug of ours apart; log the last two once."""
         if isinstance(error, MalformedAnswerError):
-            return self._unreadable(asked_at, str(error))
+            return self._unreadable(asked_at, str(error), Reason.ANSWER_MALFORMED)
         lack = str(error.strerror) if isinstance(error, OSError) else "no memory"
         if isinstance(error, MemoryError) or getattr(error, "errno", None) in SHORTAGES:
             self._log_once(lack, logging.ERROR, "%s: this agent cannot ask HAProxy: %s", lack)
@@ -169,7 +169,8 @@ class Looker:
             return self._unreadable(asked_at, lack)
         kind = type(error).__name__
         self._log_once(kind, logging.ERROR, "%s: a bug of ours: %s", kind, error=error)
-        return self._unreadable(asked_at, f"its answer cannot be read ({kind}: a bug of ours)")
+        detail = f"its answer cannot be read ({kind}: a bug of ours)"
+        return self._unreadable(asked_at, detail, Reason.ANSWER_MALFORMED)
 
     def _log_once(
         self, key: str, level: int, text: str, detail: str, error: Exception | None = None

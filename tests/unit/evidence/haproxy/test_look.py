@@ -29,7 +29,8 @@ T = TypeVar("T")
 INFO = "Name: HAProxy\nPid: {pid}\nUptime_sec: 1\nVersion: 2.6.12\n\n"
 HEADER = (
     "# pxname,svname,scur,qcur,status,weight,bck,iid,tracked,type,"
-    "check_status,last_chk,last_agt,agent_status\n"
+    "check_status,last_chk,last_agt,agent_status,"
+    "lastchg,chkfail,chkdown,check_duration,check_fall,addr\n"
 )
 
 
@@ -54,7 +55,8 @@ class Fake:
             return self.changed[command]
         if command == "show info":
             return INFO.format(pid=self.pid)
-        rows = f"web,s1,0,0,UP,1,0,3,{self.tracked},2,L4OK,,,\nweb,BACKEND,0,0,UP,1,,3,,1,,,,\n"
+        server = f"web,s1,0,0,UP,1,0,3,{self.tracked},2,L4OK,,,,,,,,,\n"
+        rows = server + "web,BACKEND,0,0,UP,1,,3,,1,,,,,,,,,,\n"
         return HEADER + (rows if command in ("show stat", "show stat #3 7 -1") else "") + "\n"
 
 
@@ -188,7 +190,7 @@ def test_an_exception_of_a_parser_is_an_unreadable_answer(
 ) -> None:
     """It ends nothing, and is logged once, with its traceback where it is a bug."""
 
-    def parse(*_: object) -> Snapshot:
+    def parse(*_: object, **__: object) -> Snapshot:
         raise error
 
     async def use(looker: Looker) -> None:
@@ -197,7 +199,7 @@ def test_an_exception_of_a_parser_is_an_unreadable_answer(
             seen = await looker.look()
             assert isinstance(seen, Unreadable)
             is_lack = isinstance(error, MemoryError)
-            assert seen.reason is (Reason.AGENT_SHORT if is_lack else Reason.HAPROXY_SILENT)
+            assert seen.reason is (Reason.AGENT_SHORT if is_lack else Reason.ANSWER_MALFORMED)
         monkeypatch.undo()
         assert isinstance(await looker.look(), Snapshot)
 
