@@ -57,8 +57,10 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
         "policy",
         "the last known value counts for ever",
         "serve = update_from_finding(memory.serve, verdict.serve, verdict.believe_for, now)",
-        "kept = verdict.believe_for._replace(true=1e9)\n"
-        "        serve = update_from_finding(memory.serve, verdict.serve, kept, now)",
+        (
+            "kept = verdict.believe_for._replace(true=1e9)\n"
+            "        serve = update_from_finding(memory.serve, verdict.serve, kept, now)"
+        ),
     ),
     (
         "caps",

@@ -63,6 +63,8 @@ MIN_RETRY_DELAY, MAX_RETRY_DELAY = 0.02, 0.5
 """Seconds between two looks while there is no Snapshot: doubling from the first to the second."""
 STREAM_RETRY_DELAY = 0.1
 """Seconds between the starts of two streams, so that streams that end at once cost little."""
+MAX_RENEWALS, SLOW_RENEWAL_DELAY = 10, 1.0
+"""Streams in a row to a worker that goes on; then SLOW_RENEWAL_DELAY seconds before the next."""
 STREAM_TIMEOUT = 0.5
 """Seconds for which the old worker's stream is kept while the new worker's is not up."""
 NEW_STREAM_TIMEOUT = 5.0
@@ -110,7 +112,7 @@ class Watcher:
         self._answer: Snapshot | None = None
         self._changed_since_answer = False
         self._unannounced = UnannouncedChanges()
-        self._idle_looks = 0
+        self._idle_looks = self._renewals = 0
         self._wake = asyncio.Event()
 
     @property
@@ -265,6 +267,7 @@ class Watcher:
         if self._new_stream is not None and self._new_stream.ended:
             self._on_refused(self._new_stream, ring)
         elif self._new_stream is not None and self._new_stream.worker is not None:
+            self._note_new_stream(self._new_stream.worker)
             self._close_stream()
             self._stream, self._new_stream, self._refusal = self._new_stream, None, ""
         now = self._clock.now()
@@ -284,6 +287,15 @@ class Watcher:
                 self._new_stream = EventStream(
                     self.instance.socket, ring, self._looker.proxies, self._wake, self._clock
                 )
+
+    def _note_new_stream(self, worker: Worker) -> None:
+        """Slow down where streams are renewed again and again although their worker goes on."""
+        old = self._stream.worker if self._stream is not None else None
+        same = old is not None and old.is_same_process(worker)
+        # One or two are usual: a worker that stops may still accept, or one proxy was shut down.
+        self._renewals = self._renewals + 1 if same else 0
+        if self._renewals > MAX_RENEWALS:
+            self._next_stream_at = self._clock.now() + SLOW_RENEWAL_DELAY
 
     def _needs_stream(self, seen: Observation) -> bool:
         if self._stream is None or self._stream.ended or self._stream.stopping:

@@ -8,7 +8,7 @@ import pytest
 
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Gone, Snapshot
-from support.haproxy import HEAD, Web, one_backend, replace_haproxy, run_haproxy, until
+from support.haproxy import HEAD, Web, free_port, one_backend, replace_haproxy, run_haproxy, until
 from support.watcher_thread import Watching
 
 CAPTURES = Path(__file__).resolve().parents[3] / "captures"
@@ -86,3 +86,36 @@ def test_a_refusal_that_comes_late_is_a_refusal(tmp_path: Path) -> None:
     ):
         until(lambda: "it has no ring named" in watching.watcher.polling, 5)
         assert not watching.watcher.event_driven
+
+
+@pytest.mark.parametrize("text", ["Server web/s1 is DOWN.", "Proxy web stopped (cumulated"])
+def test_forged_lines_cost_no_more_than_polling(tmp_path: Path, web: Web, text: str) -> None:
+    """The operator's log-format begins with a client's text: polled, at worst, and nothing else."""
+    front = """
+frontend front
+    bind 127.0.0.1:{}
+    log-format %[capture.req.hdr(0)]
+    http-request capture req.fhdr(User-Agent) len 64
+    http-request set-log-level err
+    http-request return status 200
+"""
+    port = free_port()
+    with (
+        run_haproxy(tmp_path, one_backend(web) + front.format(port)) as haproxy,
+        Watching(haproxy.socket, poll=0.25, interval=1) as watching,
+    ):
+        watching.settled()
+        request = f"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: {text}\r\n\r\n".encode()
+        start, began, sent = len(watching.seen), time.monotonic(), 0
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            while time.monotonic() < began + 2:
+                client.sendall(request)
+                client.recv(4096)
+                sent += 1
+                time.sleep(0.005)
+        assert text in haproxy.ask("show events anycastd")
+        assert sent > 100
+        assert len(watching.seen) - start <= 40
+        only_snapshots(watching)
+        web.stop()
+        watching.until(Snapshot, down, 1.5)
