@@ -6,6 +6,8 @@ import contextlib
 import json
 import resource
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -98,6 +100,17 @@ def test_a_drain_of_no_time_is_refused(one: Appliance, number: str) -> None:
     answer = ask(one, request.encode())
     assert answer.get("code") == "unknown" or "error" in answer
     assert len(json.dumps(answer)) < 1000
+
+
+def test_a_reload_among_silent_clients(one: Appliance) -> None:
+    """The new agent takes over in time, and they keep nobody from asking it."""
+    command = [sys.executable, "-m", "anycastd", "reload", "--directory", one.directory_of("agent")]
+    with SilentClients(lambda: open_unix(socket_of(one)), 60):
+        done = subprocess.run(
+            command, env=one.environment, capture_output=True, encoding="utf-8", check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "reloaded" in done.stdout
 
 
 @pytest.mark.parametrize("piece", [b"", b"x"], ids=["silent", "dripping"])

@@ -6,6 +6,7 @@ import contextlib
 import json
 import resource
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -95,6 +96,37 @@ def test_clients_that_take_no_answer_keep_nobody_from_one() -> None:
     with SilentClients(connect, 40):
         good = [ask(GET).startswith(b"HTTP/1.1 200 OK") for _ in range(48)]
     assert good == [True] * 48
+
+
+@pytest.mark.parametrize("request_", [GET, b"", b"\r\n\r\n"], ids=["good", "reset", "bad"])
+def test_busy_clients_move_no_route(request_: bytes) -> None:
+    """Four clients that ask without a pause, or reset each connection, take no time of a pass."""
+    ending = threading.Event()
+    counts = [0] * 4
+
+    def run(index: int) -> None:
+        while not ending.is_set():
+            counts[index] += 1
+            with contextlib.suppress(OSError), socket.create_connection(WEB, 3) as connection:
+                if not request_:  # SO_LINGER of 0 s: a reset instead of an end
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, *[0] * 7]))
+                    continue
+                connection.sendall(request_)
+                while connection.recv(65536):
+                    pass
+
+    threads = [threading.Thread(target=run, args=[index], daemon=True) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 4  # twice the lease
+    good = []
+    while time.monotonic() < deadline:
+        good.append(ask(GET).startswith(b"HTTP/1.1 200 OK"))
+    ending.set()
+    for thread in threads:
+        thread.join()
+    assert good == [True] * len(good)
+    assert sum(counts) > 100
 
 
 REQUESTS = {
