@@ -1,0 +1,185 @@
+"""Servers that HAProxy calls UP although no check has said so since they are in service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.appliance import Appliance, own_network
+from support.haproxy import Web, free_port, until
+
+pytestmark = pytest.mark.root
+
+BODY = """\
+backend web
+    default-server check inter {inter} rise 1 fall 3
+    server s1 127.0.0.1:{one}
+    server s2 127.0.0.1:{two}
+frontend web
+    bind 203.0.113.10:80 transparent
+    default_backend web
+"""
+INTER = "1500ms"
+TRACKING = """\
+backend web
+    server t1 127.0.0.1:{one} track hidden/s1
+    server t2 127.0.0.1:{two} track hidden/s2
+"""
+
+
+@pytest.fixture(autouse=True)
+def network() -> Iterator[None]:
+    """Run each test in its own network."""
+    with own_network():
+        yield
+
+
+def start(one: Appliance) -> None:
+    """Start speaker and agent, and wait until the agent answers."""
+    one.start_speaker()
+    one.start_agent()
+    until((Path(one.directory_of("agent")) / "agent.sock").exists, 10, 0.05)
+
+
+def count_announcements(one: Appliance) -> int:
+    """Count the announcements that the peers have heard so far."""
+    return sum(len(update.announced) for peer in one.peers for update in peer.updates)
+
+
+def wait_statuses(one: Appliance, status: str, *servers: str) -> None:
+    """Wait until HAProxy shows this status of servers of backend web."""
+    until(lambda: all(one.haproxy.row("web", name)["status"] == status for name in servers), 8)
+
+
+def read_servers(one: Appliance) -> dict[str, dict[str, Any]]:
+    """Return what the agent's status says of each server of the service."""
+    rules = one.status()["services"]["web"]["rules"]
+    return {each["name"]: each for rule in rules for each in rule.get("servers", ())}
+
+
+def change(one: Appliance, command: str, *servers: str) -> None:
+    """Run ``set server web/SERVER COMMAND`` for each of the servers, in one line."""
+    one.haproxy.ask(";".join(f"set server {name} {command}" for name in servers))
+
+
+# FC-STALE: haproxy issue 51 (UP before any check), ansible issue 37591 (drain, maint, ready).
+@pytest.mark.parametrize(
+    ("body", "servers", "shown"),
+    [
+        (BODY, ("web/s1", "web/s2"), ("s1", "s2")),
+        (BODY.replace("fall 3", "fall 1"), ("web/s1", "web/s2"), ("s1", "s2")),
+        (
+            TRACKING + BODY.replace("backend web\n", "backend hidden\n", 1),
+            ("hidden/s1", "hidden/s2"),
+            ("t1", "t2"),
+        ),
+    ],
+    ids=["fall 3", "fall 1", "tracked"],
+)
+def test_dead_servers_that_come_back_from_maintenance(
+    tmp_path: Path, body: str, servers: tuple[str, ...], shown: tuple[str, ...]
+) -> None:
+    """HAProxy shows the check from before the maintenance; nothing is announced on it."""
+    with Appliance(tmp_path, body=body, inter=INTER) as one:
+        one.start()
+        change(one, "state maint", *servers)
+        one.wait_path(0)
+        for backend in one.backends:
+            backend.stop()
+        heard = count_announcements(one)
+        change(one, "state ready", *servers)
+        row = one.haproxy.row("web", shown[0])
+        assert row["status"].startswith("UP"), "the case of this test"
+        wait_statuses(one, "DOWN", *shown)
+        time.sleep(0.5)  # a whole return would fit
+        assert count_announcements(one) == heard
+
+
+def test_servers_that_work_come_back_with_their_first_check(tmp_path: Path) -> None:
+    """The route is back as soon as a check has passed."""
+    with Appliance(tmp_path, body=BODY, inter=INTER) as one:
+        one.start()
+        change(one, "state maint", "web/s1", "web/s2")
+        one.wait_path(0)
+        change(one, "state ready", "web/s1", "web/s2")
+        one.wait_path(1, 8)
+        assert {each["usable"] for each in read_servers(one).values()} == {"yes"}
+
+
+# FC-STALE: the same by an agent-check, as a deploy does it.
+def test_dead_servers_that_their_agent_puts_back(tmp_path: Path) -> None:
+    """An agent's `maint` and `ready` are no check either."""
+    agent = Web(b"ready up\n", speaks_first=True)
+    body = BODY.replace("fall 3", f"fall 3 agent-check agent-inter 100ms agent-port {agent.port}")
+    with Appliance(tmp_path, body=body, inter="3s") as one:
+        one.start()
+        agent.answer = b"maint\n"
+        one.wait_path(0)
+        for backend in one.backends:
+            backend.stop()
+        heard = count_announcements(one)
+        agent.answer = b"ready up\n"
+        wait_statuses(one, "DOWN", "s1", "s2")
+        time.sleep(0.5)  # a whole return would fit
+        assert count_announcements(one) == heard
+    agent.stop()
+
+
+# FC-STALE: a name or an address that changes under a server that is up.
+def test_servers_that_get_another_address(tmp_path: Path) -> None:
+    """What another address has passed proves nothing of this one, nor does a check that fails."""
+    with Appliance(tmp_path, body=BODY, inter=INTER) as one:
+        one.start()
+        change(one, f"addr 127.0.0.1 port {free_port()}", "web/s1")
+        until(lambda: read_servers(one)["s1"]["usable"] == "unproved", 2, 0.05)
+        assert one.haproxy.status("web/s1") in ("UP L4OK", "UP 2/3 L4CON"), "the case of this test"
+        until(lambda: one.haproxy.row("web", "s1")["status"].startswith("UP 2/3"), 4)
+        assert read_servers(one)["s1"]["usable"] == "unproved"
+        wait_statuses(one, "DOWN", "s1")
+        assert read_servers(one)["s2"]["usable"] == "yes"
+        change(one, f"addr 127.0.0.1 port {one.backends[0].port}", "web/s1")
+        wait_statuses(one, "UP", "s1")
+        until(lambda: read_servers(one)["s1"]["usable"] == "yes", 4, 0.05)
+
+
+# FC-STALE: a server that is added at run time, which HAProxy shows as `UP -1/3` and `UP 0/3`.
+def test_a_server_that_is_added(tmp_path: Path) -> None:
+    """It counts from its first check that passes on."""
+    body = BODY.replace("backend web\n", "backend web\n    balance roundrobin\n")
+    with Appliance(tmp_path, body=body, inter=INTER) as one:
+        one.start()
+        port = one.backends[0].port
+        one.haproxy.ask(f"add server web/more 127.0.0.1:{port} check inter 1500ms rise 3")
+        one.haproxy.ask("enable server web/more")
+        one.haproxy.ask("enable health web/more")
+        assert one.haproxy.status("web/more") == "UP -2/3 INI", "the case of this test"
+        until(lambda: one.haproxy.status("web/more") == "UP -1/3 L4OK", 3)
+        until(lambda: read_servers(one)["more"]["usable"] == "yes", 1, 0.05)
+
+
+# FC-NOSERVERS: haproxy issue 1047; a backend that answers by itself.
+def test_a_backend_without_servers(tmp_path: Path) -> None:
+    """HAProxy calls it UP; the reason says that a rule on its servers never holds."""
+    body = BODY + "backend sorry\n    http-request return status 200\n"
+    with Appliance(tmp_path, body=body, inter="100ms") as one:
+        text = one.profile.read_text(encoding="utf-8")
+        text = text.replace("{backend: web, usable: 1}", "{backend: sorry, usable: 1}")
+        one.profile.write_text(text, encoding="utf-8")
+        start(one)
+        until(lambda: "it has no servers" in str(one.status()["services"]["web"]), 8, 0.1)
+        assert one.status()["services"]["web"]["level"] == "withdrawn"
+
+
+# FC-NOSERVERS: a proxy that is `disabled` is absent from HAProxy's answers.
+def test_a_frontend_that_is_disabled_in_the_file(tmp_path: Path) -> None:
+    """The words name the other possible cause."""
+    body = BODY.replace("frontend web\n", "frontend web\n    disabled\n")
+    with Appliance(tmp_path, body=body, inter="100ms") as one:
+        start(one)
+        until(
+            lambda: "or `disabled` in haproxy.cfg" in str(one.status()["services"]["web"]), 8, 0.1
+        )
