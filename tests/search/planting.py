@@ -29,6 +29,10 @@ MODULES = {
     "reasons": "anycastd.reasons",
     "finding": "anycastd.evidence.finding",
     "snapshot": "anycastd.evidence.haproxy.snapshot",
+    "servers": "anycastd.evidence.haproxy.servers",
+    "check_results": "anycastd.evidence.haproxy.check_results",
+    "judged_rows": "anycastd.evidence.haproxy.judged_rows",
+    "stats": "anycastd.evidence.haproxy.stats",
     "conditions": "anycastd.evidence.haproxy.conditions",
     "verdict": "anycastd.decision.verdict",
     "last_known": "anycastd.decision.last_known",
@@ -47,6 +51,8 @@ MODULES = {
 }
 DECISION_SEARCH = "search.world"
 """The search of the agent's decisions."""
+SERVERS_SEARCH = "search.servers_world"
+"""The search of HAProxy's servers, from rows to the decision."""
 LEASE_SEARCH = "search.lease_world"
 """The search of agent and lease together."""
 

@@ -13,6 +13,8 @@ What only a comparison with the look before shows, as a `Mark`::
     what happened                        what differs from the look before
     its address changed                  addr; status, result and counters stay as they were
     back from maintenance with fall 1    MAINT before; or chkdown, which counts each time it left
+    the same, and it was down before     likewise, or DOWN: `UP 1/m` with the failed result, which
+                                         is also what a server shows that begins to fail
     its checks were switched on again    no result before, an old one now
 
 A Mark ends when a check is seen to have ended well: the result, its duration or the count of failed
@@ -96,8 +98,8 @@ def mark_old_result(row: Row, last: Row | None, mark: Mark | None, asked_at: flo
     running = row.check.startswith("* ")
     if last is None:
         age = parse_seen(row.lastchg)
-        unseen = row.check_fall == "1" and parse_seen(row.chkdown) and age < CHECK_WITHIN
-        return Mark(asked_at - age, running) if unseen and _has_passed(row) else None
+        unseen = parse_seen(row.chkdown) and age < CHECK_WITHIN
+        return Mark(asked_at - age, running) if unseen and _may_be_back(row) else None
     if _has_changed(row, last):
         return Mark(asked_at, running)
     if mark is None or not _has_passed(row):
@@ -119,9 +121,18 @@ def _has_changed(row: Row, last: Row) -> bool:
         return False  # its next result is its first
     if row.addr != last.addr and not (was == "MAINT" and row.check):
         return True
-    if row.check_fall == "1" and row.check:
-        return was == "MAINT" or parse_seen(row.chkdown) > parse_seen(last.chkdown)
+    left = was == "MAINT" or parse_seen(row.chkdown) > parse_seen(last.chkdown)
+    if left or (was == "DOWN" and not _has_passed(row)):
+        return _may_be_back(row)
     return bool(row.check and not last.check and was not in _NOT_IN_SERVICE)
+
+
+def _may_be_back(row: Row) -> bool:
+    """Return whether the row of a server that left fits a return without a check since then.
+
+    With a passed result and more than `fall 1`, the row itself tells: it is `UP 1/m` until then.
+    """
+    return bool(row.check) and (row.check_fall == "1" or not _has_passed(row))
 
 
 def _has_passed(row: Row) -> bool:

@@ -90,6 +90,25 @@ def proved(*rows: dict[str, str], every: float = 1.0) -> list[bool]:
         # With `fall 1` the row says plain UP.
         ([UP | ONCE, MAINT, {**UP, **ONCE, "chkdown": "1"}], [1, 0, 0]),
         ([UP | ONCE, {**UP, **ONCE, "chkdown": "1"}], [1, 0]),
+        # Down before the maintenance: it shows what a server shows that begins to fail.
+        (
+            [
+                {"status": "DOWN", "check_status": "L4CON", "chkdown": "1"},
+                {**MAINT},
+                {"status": "UP 1/3", "check_status": "L4CON", "chkdown": "1"},
+                {**UP, "chkdown": "1"},
+            ],
+            [0, 0, 0, 1],
+        ),
+        (
+            [
+                {"status": "DOWN", "check_status": "L4CON", "chkdown": "1"},
+                {"status": "UP 1/3", "check_status": "L4CON", "chkdown": "1"},
+            ],
+            [0, 0],
+        ),
+        ([UP, {"status": "UP 2/3", "check_status": "L4CON"}], [1, 1]),
+        ([UP, {"status": "UP 1/3", "check_status": "L4CON", "chkdown": "1"}], [1, 0]),
         # Down and up again by its checks is proof.
         (
             [
@@ -139,6 +158,9 @@ def test_the_first_look_at_a_worker_tells_too() -> None:
     assert proved(back) == [False]
     assert proved({**back, "lastchg": "61"}) == [True]
     assert proved({**back, "chkdown": "0"}) == [True]
+    failing = {"status": "UP 1/3", "check_status": "L4CON", "chkdown": "1", "lastchg": "3"}
+    assert proved(failing) == [False]
+    assert proved({**failing, "lastchg": "61"}) == [True]
 
 
 def test_another_worker_is_not_compared_with_the_one_before() -> None:
