@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.appliance import OWN, PEERS, PROFILE, Appliance, own_network
+from support.bgp_wire import Closed
 from support.bird import Bird
 from support.haproxy import until
 from support.peer import Peer, wait_for
@@ -60,7 +61,7 @@ def test_what_a_neighbor_refuses(
 ) -> None:
     """Its NOTIFICATION is told in words, with what to change and the value in the profile."""
     peer = Peer(GOES, 179)
-    peer.refuse = notification
+    peer.refuse = (*notification, b"")
     with peer:
         wait_for_words(one, "closed by the neighbor: ", *words)
 
@@ -109,3 +110,22 @@ def test_a_local_address_that_is_not_here(tmp_path: Path, exabgp_python: str) ->
         wait_for_words(one, "192.0.2.99 is not an address of this machine", "`local_address`")
         wait_for(lambda: one.status()["neighbors"][STAYS]["session"] == "up", 20)
         assert one.status()["neighbors"][STAYS]["why"] == ""
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["ü".encode(), b"\ndone\nerror\n", b"\xff\xfe", b'"}}{[\\', b"\0\1\2\n" * 500],
+    ids=["letters", "lines", "no text", "brackets", "long"],
+)
+def test_what_a_neighbor_says_is_no_command(one: Appliance, data: bytes) -> None:
+    """The data of its NOTIFICATION may be anything: the reason is told, and nothing else moves."""
+    before = len(one.peers[0].updates)
+    assert one.speaker is not None
+    peer = Peer(GOES, 179)
+    peer.refuse = (2, 7, data)
+    with peer:
+        wait_for_words(one, "closed by the neighbor: ", "(2/7)")
+        wait_for(lambda: len(peer.list_events(Closed)) > 1, 20, "ExaBGP goes on")
+    assert one.speaker.poll() is None
+    assert len(one.peers[0].updates) == before
+    assert not one.peers[0].list_events(Closed)

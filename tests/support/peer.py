@@ -70,7 +70,7 @@ class Peer:
 
     ``refresh`` is its capability for route refresh: None, "plain" (RFC 2918) or "enhanced" (RFC
     7313 too).  ``families`` are those that it offers; None: its OPEN has no capabilities at all.
-    ``refuse`` is the code and the subcode of a NOTIFICATION with which it answers an OPEN (None: it
+    ``refuse``: code, subcode and data of the NOTIFICATION with which it answers an OPEN (None: it
     accepts it).  ``events`` are all events in order, ``table`` the routes now.  An error in the
     thread (a message that is malformed or unknown) is raised by the next call of a method.
     """
@@ -90,7 +90,7 @@ class Peer:
         self.address, self.asn, self.hold_time = address, asn, hold_time
         self.refresh, self.four_octets = refresh, four_octets and families is not None
         self.families = families
-        self.refuse: tuple[int, int] | None = None
+        self.refuse: tuple[int, int, bytes] | None = None
         self.events: list[Event] = []
         self.table: dict[str, ReceivedRoute] = {}
         self.up = False

@@ -13,6 +13,7 @@ from anycastd.speaker.exabgp.contract import WATCH_COMMENT
 from anycastd.speaker.exabgp.modules import ApplyPatch, load_module, require_names
 
 MAX_SILENCE = 5.0  # seconds; a child that asks to be watched sends something every second
+MAX_REASON = 1000  # characters of the reason for the end of a session
 MAX_TURN = 0.1  # seconds that one turn of ExaBGP's loop counts at most
 
 
@@ -108,5 +109,27 @@ def kill_hanging_child() -> ApplyPatch:
     return apply
 
 
-PATCHES = (survive_child_death, kill_hanging_child)
+def clean_reasons() -> ApplyPatch:
+    """Make the reason for the end of a session printable ASCII before the API child gets it.
+
+    A part of it comes from the peer: the data of its NOTIFICATION.  4.2 writes it as it is: a
+    letter that is not ASCII ends ExaBGP with all sessions, and a newline begins another line, which
+    the child takes for an answer.  Routers do send such data: BIRD sends its number for a wrong AS.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
+    """
+    processes = load_module("exabgp.reactor.api.processes").Processes
+    original = processes.down
+
+    def down(self: Any, neighbor: Any, reason: Any) -> None:
+        text = str(reason)[:MAX_REASON]
+        original(self, neighbor, "".join(c if " " <= c <= "~" else "?" for c in text))
+
+    def apply() -> None:
+        processes.down = down
+
+    return apply
+
+
+PATCHES = (survive_child_death, kill_hanging_child, clean_reasons)
 """Patches of this file for every release, in the order in which they are applied."""
