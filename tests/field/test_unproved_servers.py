@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,7 @@ def test_dead_servers_that_come_back_from_maintenance(
         row = one.haproxy.row("web", shown[0])
         assert row["status"].startswith("UP"), "the case of this test"
         wait_statuses(one, "DOWN", *shown)
-        time.sleep(0.5)  # a whole return would fit
+        until(lambda: {each["usable"] for each in read_servers(one).values()} == {"no"}, 3, 0.05)
         assert count_announcements(one) == heard
 
 
@@ -124,9 +123,28 @@ def test_dead_servers_that_their_agent_puts_back(tmp_path: Path) -> None:
         heard = count_announcements(one)
         agent.answer = b"ready up\n"
         wait_statuses(one, "DOWN", "s1", "s2")
-        time.sleep(0.5)  # a whole return would fit
+        until(lambda: {each["usable"] for each in read_servers(one).values()} == {"no"}, 3, 0.05)
         assert count_announcements(one) == heard
     agent.stop()
+
+
+# FC-STALE: what was dead before the maintenance shows a failed check, as what begins to fail does.
+def test_dead_servers_that_stay_dead(tmp_path: Path) -> None:
+    """Maintenance and back is no way to announce servers that have never passed."""
+    body = BODY.replace("fall 3", "fall 2")
+    with Appliance(tmp_path, body=body, inter="2s") as one:
+        one.start()
+        for backend in one.backends:
+            backend.stop()
+        wait_statuses(one, "DOWN", "s1", "s2")
+        one.wait_path(0)
+        heard = count_announcements(one)
+        change(one, "state maint", "web/s1", "web/s2")
+        change(one, "state ready", "web/s1", "web/s2")
+        assert one.haproxy.status("web/s1") == "UP 1/2 L4CON", "the case of this test"
+        wait_statuses(one, "DOWN", "s1", "s2")
+        until(lambda: {each["usable"] for each in read_servers(one).values()} == {"no"}, 3, 0.05)
+        assert count_announcements(one) == heard
 
 
 # FC-STALE: a name or an address that changes under a server that is up.
