@@ -261,8 +261,8 @@ class Daemon:
         """List what is wrong with the parts, for the status."""
         stores = (self.lease_client, self.drains, self.memory_store)
         found = [problem for part in stores for problem in part.list_problems()]
-        for watcher in self.watchers.values():
-            found += watcher.list_problems()
+        sources: list[Watcher | Prober] = [*self.watchers.values(), *self.probers.values()]
+        found += [problem for source in sources for problem in source.list_problems()]
         if self.speaker is not None and self.speaker.problem:
             found.append(self.speaker.problem)
         failed = self.reloader.context.failed_reload

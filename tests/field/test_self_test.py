@@ -80,6 +80,9 @@ def test_a_leftover_process_on_the_port(tmp_path: Path) -> None:
         try:
             one.wire.wait(4, 8)
             one.wait_reason("vip_mixed")
+            (who,) = [each for each in one.problems() if "on port 80 listen" in each]
+            for haproxy in (left, one.haproxy):
+                assert f"pid {haproxy.worker} (haproxy)" in who
             assert not any("x" in each.split() for each in one.wire.describe_changes(began))
         finally:
             left.kill()

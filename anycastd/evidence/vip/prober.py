@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from anycastd.evidence.vip import selftest
 from anycastd.evidence.vip.selftest import MIN_AGREEING, Outcome, Probe, compute_max_age
+from anycastd.evidence.vip.tcp_listeners import describe_listeners
 from anycastd.profile.model import Network, SelfTest
 from anycastd.system.clock import OwnTime
 from anycastd.system.ticker import ticking
@@ -57,6 +58,13 @@ class Prober:
         self._emit = emit
         self._last_probe: Probe | None = None
         self._slow_until = -math.inf
+
+    def list_problems(self) -> tuple[str, ...]:
+        """List the processes that listen on the port, while answers are mixed; for the status."""
+        if self._last_probe is None or not self._last_probe.mixed:
+            return ()
+        who = describe_listeners(self._vip, self._test.port)
+        return (f"VIP {self._vip}: on port {self._test.port} listen {who}",) if who else ()
 
     async def run(self) -> NoReturn:
         """Send requests until cancelled; a request that fails is an observation, not an error."""
