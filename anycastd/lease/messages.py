@@ -344,22 +344,20 @@ def _dump_route(route: Route) -> dict[str, object]:
 
 
 def _load_route(item: object) -> Route:
-    # These values become part of a command to ExaBGP: only addresses and numbers may pass.
+    # These values become part of a command to ExaBGP: only addresses and numbers may pass.  Each
+    # pass of an agent has all routes, so only what is wrong is looked at closely.
     data = read_mapping(item, "route")
-    med = data.get("med")
-    return canonicalize_route(
-        Route(
-            neighbor=read_text(data["neighbor"], "neighbor", _MAX_ADDRESS),
-            prefix=read_text(data["prefix"], "prefix", _MAX_ADDRESS),
-            next_hop=read_text(data["next_hop"], "next_hop", _MAX_ADDRESS),
-            as_path=tuple(
-                read_int(asn, "an ASN", _MAX_32_BIT)
-                for asn in read_list(data["as_path"], "as_path", _MAX_LIST)
-            ),
-            med=None if med is None else read_int(med, "med", _MAX_32_BIT),
-            communities=tuple(
-                read_text(text, "a community", _MAX_ADDRESS)
-                for text in read_list(data.get("communities", []), "communities", _MAX_LIST)
-            ),
-        )
-    )
+    path, med, communities = data["as_path"], data.get("med"), data.get("communities", [])
+    if type(path) is not list or len(path) > _MAX_LIST:
+        read_list(path, "as_path", _MAX_LIST)
+    if type(communities) is not list or len(communities) > _MAX_LIST:
+        read_list(communities, "communities", _MAX_LIST)
+    neighbor, prefix, next_hop = data["neighbor"], data["prefix"], data["next_hop"]
+    for text in (neighbor, prefix, next_hop, *communities):
+        if type(text) is not str or len(text) > _MAX_ADDRESS:
+            read_text(text, "an address or a community", _MAX_ADDRESS)
+    for number in path if med is None else (*path, med):
+        if type(number) is not int:
+            read_int(number, "an ASN or a MED", _MAX_32_BIT)
+    route = Route(neighbor, prefix, next_hop, tuple(path), med, tuple(communities))
+    return canonicalize_route(route)
