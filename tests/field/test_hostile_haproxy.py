@@ -89,6 +89,7 @@ NOISE = random.Random(7)  # noqa: S311 - no secret
 CHANGES: dict[str, Callable[[str], str]] = {
     "digits": lambda text: put_first(text, "web,s1,", 2, "1" * 4301),
     "digits of the pid": lambda text: put_info(text, "Pid", "9" * 5000),
+    "digits of a weight": lambda text: put_first(text, "web,s1,", 18, "1" * 4301),
     "infinity": lambda text: put_info(text, "Uptime_sec", "1e999"),
     "quote": lambda text: put_first(text, "web,s1,", 56, '"' + "\n" * 150_000),
     "quotes": lambda text: put_first(text, "web,s1,", 56, '"' * 5_000_001),
