@@ -93,7 +93,10 @@ def test_a_peer_with_another_password() -> None:
     ("peer", "words"),
     [
         (lambda: None, ("no connection", "port 179", "MD5")),
-        (lambda: Peer(GOES, 179, asn=65999), ("bad peer AS (2/2)", "`peer_as`")),
+        (
+            lambda: Peer(GOES, 179, asn=65999),
+            ("bad peer AS (2/2)", "it has AS 65999; here `peer_as` is 65515"),
+        ),
         (lambda: Peer(GOES, 179, hold_time=1), ("unacceptable hold time (2/6)", "1 or 2 s")),
     ],
     ids=["refuses", "wrong AS", "wrong hold time"],

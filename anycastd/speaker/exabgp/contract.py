@@ -84,3 +84,14 @@ def parse_negotiated_event(event: Mapping[str, Any]) -> tuple[str, Negotiated] |
     if event.get("type") != _EVENT_TYPE or _NEGOTIATED not in event:
         return None
     return str(event["neighbor"]), Negotiated.load(event[_NEGOTIATED])
+
+
+def format_peer_as(number: int) -> str:
+    """Format what the shim adds to the reason for a refused session: the peer's AS number."""
+    return f"(anycastd: peer AS {number})"
+
+
+def parse_peer_as(reason: str) -> int | None:
+    """Return the number of ``format_peer_as`` in the reason for a refused session, or None."""
+    found = re.search(r"\(anycastd: peer AS (\d+)\)", reason)
+    return int(found[1]) if found else None

@@ -10,6 +10,7 @@ from anycastd.bgp import session
 from anycastd.bgp.route import Route, canonicalize_route
 from anycastd.bgp.session import Session
 from anycastd.lease.commands import Announce, Command, Withdraw
+from anycastd.speaker.exabgp.contract import parse_peer_as
 
 MAX_ROUTES_PER_LINE = 100
 """Routes in one line at most: a line of ExaBGP's API may have about 16 kB."""
@@ -27,7 +28,9 @@ def describe_reason(reason: str) -> str:
     if 'decode update message of type "3"' in reason:  # 4.2 and a Cease with a text (RFC 9003)
         return session.UNREADABLE
     if found := _NOTIFIED.search(reason):
-        return session.describe_notification(int(found[2]), int(found[3]), sent=found[1] == "sent")
+        text = session.describe_notification(int(found[2]), int(found[3]), sent=found[1] == "sent")
+        peer_as = parse_peer_as(reason)
+        return text if peer_as is None else f"{text}; it has AS {peer_as}"
     return session.NO_CONNECTION if "closing connection" in reason else reason
 
 
