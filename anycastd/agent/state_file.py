@@ -15,7 +15,6 @@ ended after it had renamed the one and before it had written the other.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import math
@@ -33,6 +32,10 @@ VERSION = 1
 """Version of the file format.  Keys are only ever added, so a newer version is read as this one."""
 RETRY_DELAY = 10.0
 """Seconds between two attempts to write a file that could not be written."""
+SAVE_TIMEOUT = 5.0
+"""Seconds that an operator's command waits for the disk."""
+FLUSH_TIMEOUT = 2.0
+"""Seconds that the end of an agent waits for the disk: less than the lease."""
 MAX_SIZE = 16 * 1024 * 1024
 """Bytes that are read of a file at most."""
 QUARANTINE_SUFFIX = ".unreadable"
@@ -65,7 +68,7 @@ class StateFile:
         self._retry_delay = retry_delay
         self._newest: Any = None
         self._changed = asyncio.Event()
-        self._writing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None  # the write that is under way
 
     def load(self) -> tuple[Any, float] | None:
         """Read the file; raises nothing.
@@ -129,11 +132,12 @@ class StateFile:
     async def save(self, value: Any) -> str:  # noqa: ANN401 - as above
         """Write this value now.
 
-        Returns why it could not be written, or an empty text if it is on disk.  Raises TypeError or
-        ValueError for a value that JSON does not have.
+        Returns why it could not be written, or an empty text if it is on disk.  After
+        ``SAVE_TIMEOUT`` seconds it returns as for a disk that cannot be written; the write goes on.
+        Raises TypeError or ValueError for a value that JSON does not have.
         """
         self.save_soon(value)
-        await self._write_newest()
+        await self._write_until(SAVE_TIMEOUT)
         return self.problem
 
     async def run(self) -> None:
@@ -142,26 +146,49 @@ class StateFile:
         Where that fails, it tries again each ``retry_delay`` seconds.
         """
         while True:
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(self._retry_delay if self.problem else None):
                     await self._changed.wait()
-            await self._write_newest()
+            except TimeoutError:
+                self._changed.set()
+            await self._write_until(SAVE_TIMEOUT)
 
     async def flush(self) -> None:
-        """Try once more to write a value that is not on disk yet."""
-        if self._changed.is_set() or self.problem:
-            await self._write_newest()
+        """Wait for a write that is under way, and try once more what is not on disk yet.
+
+        It takes ``FLUSH_TIMEOUT`` seconds at most: a disk that hangs must not keep the agent.
+        """
+        if self.problem:
+            self._changed.set()
+        await self._write_until(FLUSH_TIMEOUT)
+
+    async def _write_until(self, timeout: float) -> None:
+        """Write until the newest value is on disk, has failed, or ``timeout`` seconds are over."""
+        try:
+            async with asyncio.timeout(timeout):
+                while self._changed.is_set() or self._is_writing():
+                    if self._task is None or self._task.done():
+                        self._task = asyncio.create_task(self._write_newest())
+                    # Not cancelled with us: the thread goes on, and a second one could overtake it.
+                    await asyncio.shield(self._task)
+        except TimeoutError:
+            self._report("the disk does not answer")
+
+    def _is_writing(self) -> bool:
+        return self._task is not None and not self._task.done()
 
     async def _write_newest(self) -> None:
-        async with self._writing:
-            self._changed.clear()
-            # In a thread: a disk may be slow, and the lease has to be renewed meanwhile.
-            problem = await asyncio.to_thread(self._write_now, self._newest)
-            if problem and problem != self.problem:
-                log.error("%s: %s cannot be written: %s", self.path, self.content, problem)
-            elif self.problem and not problem:
-                log.info("%s: %s are written again", self.path, self.content)
-            self.problem = problem
+        self._changed.clear()
+        # In a thread: a disk may be slow, and the lease has to be renewed meanwhile.
+        self._report(await asyncio.to_thread(self._write_now, self._newest))
+
+    def _report(self, problem: str) -> None:
+        """Store what came of a write, and log it where it differs."""
+        if problem and problem != self.problem:
+            log.error("%s: %s cannot be written: %s", self.path, self.content, problem)
+        elif self.problem and not problem:
+            log.info("%s: %s are written again", self.path, self.content)
+        self.problem = problem
 
     def _write_now(self, value: Any) -> str:  # noqa: ANN401 - as above
         """Write ``value``, once no unreadable file is in the way.  Returns the error, or empty."""

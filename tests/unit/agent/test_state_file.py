@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +289,53 @@ def test_the_newest_wish_wins(tmp_path: Path) -> None:
 
     assert asyncio.run(scene()) == 99
     assert os.listdir(tmp_path) == ["thing.json"]
+
+
+def test_a_disk_that_hangs_keeps_nobody_waiting(
+    tmp_path: Path, eventually: Callable[..., Awaitable[bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is a problem like any other; it ends when the disk answers, with the newest value."""
+    monkeypatch.setattr("anycastd.agent.state_file.SAVE_TIMEOUT", 0.2)
+    monkeypatch.setattr("anycastd.agent.state_file.FLUSH_TIMEOUT", 0.2)
+
+    async def scene() -> None:
+        gate = threading.Event()
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        loop.run_in_executor(None, gate.wait, 20)  # as a write that does not return
+        file = open_file(tmp_path)
+        for number in range(3):
+            assert await file.save(number) == "the disk does not answer"
+        await file.flush()
+        assert file.problem
+        gate.set()
+        await eventually(lambda: not file.problem, 10)
+        await file.flush()
+        loaded = file.load()
+        assert loaded is not None
+        assert loaded[0] == 2
+
+    asyncio.run(scene())
+
+
+def test_a_flush_waits_for_the_write_under_way(tmp_path: Path) -> None:
+    """A reload executes new code after it: what was half written would be lost."""
+
+    async def scene() -> None:
+        file = open_file(tmp_path)
+        gate = threading.Event()
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        loop.run_in_executor(None, gate.wait, 20)
+        file.save_soon(1)
+        writing = asyncio.create_task(file.run())
+        loop.call_later(0.1, gate.set)  # the write waits for it, and the flush for the write
+        loop.call_later(0.05, file.save_soon, 2)
+        await file.flush()
+        assert gate.is_set()
+        loaded = file.load()
+        assert loaded is not None
+        assert loaded[0] == 2
+        writing.cancel()
+
+    asyncio.run(scene())
