@@ -22,6 +22,8 @@ MISMATCH = (KeyError, TypeError, ValueError, AttributeError, IndexError, Overflo
 """Errors of reading an answer that has another shape than that of an agent."""
 NO_ANSWER = "what answers there is no agent of this release; see the agent's log, or reload it"
 """What commands print of such an answer."""
+_KEYS = {"drain": "said", "undrain": "said", "return": "returned", "running": "instance"}
+"""A key that the answer to a question has, unless it is a refusal."""
 VALIDATE_TIMEOUT = 30.0
 """Seconds that a reload's check of code and profile may take; usually it takes half a second."""
 
@@ -82,7 +84,10 @@ def ask_agent(
         ) from None
     except OSError as error:
         raise ControlError(f"{path}: {error.strerror or error}") from None
-    return _parse_answer(path, line)
+    answer = _parse_answer(path, line)
+    if "refused" not in answer and _KEYS.get(question, "v") not in answer:
+        raise ControlError(f"{path}: {NO_ANSWER}")
+    return answer
 
 
 def _connect(connection: socket.socket, path: str, ends_at: float) -> None:

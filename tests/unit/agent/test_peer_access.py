@@ -31,7 +31,7 @@ def ask_as(
     """Ask an agent as another user; the answer has the arguments that its handler got."""
 
     async def echo(arguments: Arguments) -> dict[str, Any]:
-        return {"v": 1, **arguments}
+        return {"v": 1, "said": [], "returned": [], **arguments}
 
     async def scene(directory: str) -> dict[str, Any]:
         control = ControlServer(socket_path(directory), {question: echo}, policy)

@@ -92,7 +92,7 @@ def test_another_answer_is_said_in_one_line(tmp_path: Path, command: str, answer
     "arguments",
     [("drain", "--reason", "x"), ("undrain",), ("return",), ("reload",), ("reload", "--plan")],
 )
-@pytest.mark.parametrize("answer", [b"[]\n", b"{}\n", b'{"v": 3}\n', b""])
+@pytest.mark.parametrize("answer", [b"[]\n", b"{}\n", b'{"v": 3}\n', b'{"v": 1}\n', b""])
 def test_commands_that_change_something(
     tmp_path: Path, arguments: tuple[str, ...], answer: bytes
 ) -> None:
