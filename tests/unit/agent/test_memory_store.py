@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from anycastd.agent.memory_store import MemoryStore
+from anycastd.agent.state_file import StateFile
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, advance
 from anycastd.evidence.sources import Evidence
 from anycastd.profile.model import Profile
 from anycastd.system.clock import OwnTime
+from support.json_values import json_values
 from support.policy_driver import view
 from support.profiles import profile
 from support.snapshots import NO, snapshot
+
+
+def memory_dumps() -> st.SearchStrategy[object]:
+    """Return a strategy of what is stored of a service, with any values."""
+    keys = st.sampled_from(["failures", "failed", "changed", "returned", "announced"])
+    return st.dictionaries(keys, st.integers(0, 3) | json_values()) | json_values()
 
 
 def open_store(state: Path, web_profile: Profile, at: float) -> MemoryStore:
@@ -92,3 +103,15 @@ def test_what_is_no_memory_is_put_aside(tmp_path: Path, value: str) -> None:
     store = open_store(tmp_path, profile(), 50.0)
     assert store.load() == {}
     assert "what services have been through" in store.list_problems()[0]
+
+
+@given(st.dictionaries(st.sampled_from(["web", "other"]), memory_dumps()) | json_values())
+@settings(deadline=1000)
+def test_any_value_is_read_or_put_aside(value: object) -> None:
+    """Nothing raises, and no time that comes of it is infinite."""
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(StateFile(directory, "memory", "things").save(value))
+        memory = open_store(Path(directory), profile(), 1000.0).load()
+        for each in memory.values():
+            assert each.failed_at is None or -1e9 < each.failed_at <= 1000.0
+            assert each.changed_at is None or -1e9 < each.changed_at <= 1000.0
