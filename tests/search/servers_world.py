@@ -53,7 +53,9 @@ EVENTS = (
     "wait 2.5",
     "wait 61",
 )
-STORM_EVENTS = ("kill here", "revive", "reload", "storm", "maint 0", "ready 0", "wait 2.5")
+STORM_EVENTS = ("reload slowly", "wait 61", "storm", "kill here", "revive", "reload", "wait 2.5")
+SLOW_CHECKS = 400.0
+"""Seconds after a reload in which the checks of most servers do not come."""
 SERVERS = (
     ModelServer("s0"),
     ModelServer("s1", fall=1),
@@ -101,7 +103,7 @@ class ServersWorld:
                 world = world.reload()
                 world = replace(world, now=world.now + LONG_STEP).take_look()
         elif word == "reload":
-            world = self.reload()
+            world = self.reload(SLOW_CHECKS if argument else 3 * INTER)
         elif word in {"kill", "revive"}:
             gone = {"here": {HERE}, "there": {THERE}, "": set[str]()}[argument]
             alive = self.alive - gone if gone else frozenset({HERE, THERE})
@@ -130,7 +132,7 @@ class ServersWorld:
         servers[number] = server
         return replace(self, servers=tuple(servers)).take_look()
 
-    def reload(self) -> ServersWorld:
+    def reload(self, checked_after: float = 3 * INTER) -> ServersWorld:
         """Replace the worker; only the first server is checked at once."""
         now = self.now
         servers = tuple(each.restart(now) for each in self.servers)
@@ -141,7 +143,7 @@ class ServersWorld:
             servers=servers,
             pid=self.pid + 1,
             worker_began_at=now,
-            checked_until=now + 3 * INTER,
+            checked_until=now + checked_after,
         ).take_look()
 
     def pass_time(self, seconds: float) -> ServersWorld:
