@@ -16,6 +16,7 @@ from search.planting import (
     DECISION_SEARCH,
     LEASE_SEARCH,
     MODULES,
+    SERVERS_SEARCH,
     copy_chain,
     find_chain,
     import_graph,
@@ -30,7 +31,9 @@ def list_searched(search: str) -> list[str]:
 
 
 SEARCHED_MODULES = [
-    (search, name) for search in (DECISION_SEARCH, LEASE_SEARCH) for name in list_searched(search)
+    (search, name)
+    for search in (DECISION_SEARCH, LEASE_SEARCH, SERVERS_SEARCH)
+    for name in list_searched(search)
 ]
 
 
@@ -80,6 +83,7 @@ def test_a_fault_in_the_lowest_module_reaches_the_lease() -> None:
 @pytest.mark.parametrize(("search", "name"), SEARCHED_MODULES)
 def test_a_copy_uses_nothing_of_the_original(search: str, name: str) -> None:
     """No function, class or value in the copies is one of the modules that were copied."""
+    import_module(search)
     before = dict(sys.modules)
     copies = copy_chain(search, name)
     assert list(copies) == find_chain(search, name)
