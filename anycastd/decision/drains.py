@@ -22,8 +22,8 @@ A service may be covered by two drains: its own and that of all services.  The l
 
 **What could not be read is a drain, too** (``Drain.unreadable``).  Where the file of an earlier
 agent is damaged, nobody knows what an operator had drained.  So the services that it may have been
-about stay at the longest path until `anycastd undrain`; where longer paths move no traffic, they
-are withdrawn once another region serves.
+about stay at the longest path until `anycastd undrain`.  Where longer paths move no traffic, they
+are withdrawn as by any drain there: as soon as the guard says yes.
 
 All times are own time in seconds, the clock of ``now``.
 """

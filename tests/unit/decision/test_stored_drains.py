@@ -141,6 +141,14 @@ def test_where_prepends_do_not_steer_another_region_has_to_serve(
     assert (cap.level, cap.reason) == (level, Reason.DRAINS_UNREADABLE)
 
 
+def test_where_prepends_do_not_steer_and_no_regions_are_known_it_is_withdrawn_at_once() -> None:
+    """As by an operator's drain: without `regions` nobody can be asked."""
+    unreadable = build_unreadable_drain("it is damaged", 1000.0)
+    cap = cap_web({unreadable.key: unreadable}, UNSTEERED)
+    assert cap is not None
+    assert (cap.level, cap.reason) == (Level.WITHDRAWN, Reason.DRAINS_UNREADABLE)
+
+
 def test_where_prepends_steer_no_other_region_is_asked() -> None:
     """It never withdraws there."""
     unreadable = build_unreadable_drain("it is damaged", 1000.0)
