@@ -26,7 +26,7 @@ PYTEST := $(BIN)/python -m pytest
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
 .PHONY: help lab test lint lint-only unit system search end-to-end deb package-test installed bench chaos \
-    format packages venv oldest newest update namespaces clean
+    fuzz format packages venv oldest newest update namespaces clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -47,7 +47,7 @@ unit: packages venv oldest ## The quick tests: the house's rules, and single par
 	$(PYTEST) tests/house tests/unit
 
 system: packages venv oldest ## Whole appliances and the short search, then the parts with the oldest libraries
-	$(PYTEST) tests/search tests/system tests/field
+	$(PYTEST) tests/search tests/system tests/field tests/fuzz
 	$(OLDEST)/bin/python -m pytest tests/unit tests/search -m 'not root' -k 'not exabgp-'
 
 search: venv ## Search longer for a broken promise of the decisions or the lease (some minutes)
@@ -87,6 +87,11 @@ CHAOS ?= 320
 
 chaos: packages venv oldest namespaces ## Break everything at random, CHAOS faults, and judge it (ten minutes)
 	$(BIN)/python tests/chaos/run.py --faults $(CHAOS) $(if $(SEED),--seed $(SEED))
+
+FUZZ ?= --count 100000
+
+fuzz: venv ## Feed every surface with hostile inputs, 100,000 each (FUZZ='--seed N --count N --seconds S')
+	$(BIN)/python tests/fuzz/run.py $(FUZZ)
 
 format: venv ## Put the source into its one format
 	$(BIN)/python -m ruff check --fix

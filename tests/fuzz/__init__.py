@@ -1,0 +1,1 @@
+"""Hostile inputs for every surface, and bounds on what each may cost."""
