@@ -15,13 +15,20 @@ from pathlib import Path
 
 from anycastd.agent.control_server import ControlServer
 from anycastd.agent.http_server import HttpServer, Page
+from anycastd.agent.json_cache import JsonCache
+from anycastd.agent.peer_access import AccessPolicy, PeerUser
+from anycastd.bgp.negotiated import Negotiated
 from anycastd.bgp.route import Route
-from anycastd.decision.drains import dump_drains, load_drains
 from anycastd.decision.memory import load_memory
 from anycastd.decision.region_report import parse_region_report
+from anycastd.decision.stored_drains import dump_drains, load_drains
+from anycastd.evidence.finding import RuleRef
 from anycastd.evidence.haproxy import events
-from anycastd.evidence.haproxy.query import Query, build_request
-from anycastd.evidence.haproxy.stats import MalformedAnswerError, parse_answer
+from anycastd.evidence.haproxy.answer import MalformedAnswerError
+from anycastd.evidence.haproxy.check_times import parse_check_times
+from anycastd.evidence.haproxy.conditions import evaluate_rule
+from anycastd.evidence.haproxy.query import Query, build_request, iter_service_rules
+from anycastd.evidence.haproxy.stats import parse_answer
 from anycastd.evidence.vip import netlink, selftest
 from anycastd.lease.commands import Announce, Ping, QueryAdjRibOut, QuerySessions, Withdraw
 from anycastd.lease.effects import SendCommand, SendReport
@@ -30,9 +37,10 @@ from anycastd.lease.reconfigure import RewriteError, WriteResult
 from anycastd.lease.settings import LeaseFile, LeaseStartError
 from anycastd.profile.validate import validate_profile
 from anycastd.speaker.exabgp.api import ApiConversation
+from anycastd.speaker.exabgp.contract import dump_negotiated_event
 from fuzz.engine import Surface
 from support.lease_rig import PEERS, LeaseRig, route, want
-from support.profiles import TEXT
+from support.profiles import TEXT, profile
 
 CAPTURES = Path(__file__).resolve().parents[1] / "captures"
 INFO = b"Name: HAProxy\nVersion: 2.6.12\nPid: 123\nUptime_sec: 7\nStopping: 0\n\n"
@@ -48,19 +56,28 @@ def _capture(name: str) -> bytes:
 
 # HAProxy ------------------------------------------------------------------------------------------
 
-QUERY = Query(
-    frozenset({"web", "gone"}),
-    frozenset({"web"}),
-    frozenset({"web"}),
-    frozenset({("/etc/haproxy/maintenance.map", "web")}),
+_PROFILE = profile(
+    ("healthy: {backend: web, usable: 50%}", "healthy: {backend: web, usable: 50%, by: weight}"),
+    ("failed: withdraw", "failed: withdraw\n    maintenance: {map: /etc/down.map, key: web}"),
 )
+_INSTANCE = _PROFILE.haproxy["main"]
+_SERVICE = _PROFILE.services["web"]
+_RULES = tuple(iter_service_rules(_SERVICE))
+_REFS = tuple(RuleRef("web", (str(number),), "main", "") for number in range(len(_RULES)))
+QUERY = Query.from_services((_SERVICE,), "main")
 
 
 def _feed_answer(data: bytes) -> None:
-    with contextlib.suppress(MalformedAnswerError):
-        snapshot = parse_answer(data.decode(errors="replace"), 100.0, QUERY)
-        request = build_request(QUERY, snapshot)
-        assert re.fullmatch(r"[^\n]*\n", request), f"a request of several lines: {request!r}"
+    """Read one answer after the other, as looks do, and evaluate every rule on each."""
+    before = None
+    for number, text in enumerate(data.decode(errors="replace").split("\f")[:4]):
+        with contextlib.suppress(MalformedAnswerError):
+            before = parse_answer(text, 100.0 + number, QUERY, before=before)
+            line = build_request(QUERY, before).line
+            assert re.fullmatch(r"[^\n]*\n", line), f"a request of several lines: {line!r}"
+            for ref, rule in zip(_REFS, _RULES, strict=True):
+                finding = evaluate_rule(ref, rule, _INSTANCE, before, 100.5 + number)
+                assert finding.value.isprintable(), f"for operators: {finding.value!r}"
 
 
 def _feed_events(data: bytes) -> None:
@@ -85,6 +102,7 @@ _STATE = (
     b'"asn": { "local": 65010, "peer": 65515 } , "state": "down", '
     b'"reason": "peer reset, message (notification sent (4,0,hold timer expired))" } }'
 )
+_NEGOTIATED = dump_negotiated_event("192.0.2.4", Negotiated((), 9, True)).encode()
 _RIB_ROW = (
     b"neighbor 192.0.2.4 local-ip 192.0.2.10 local-as 65010 peer-as 65515 router-id 192.0.2.10 "
     b"family-allowed in-open ipv4 unicast 203.0.113.10/32 next-hop 192.0.2.10 "
@@ -134,12 +152,17 @@ async def _answer_nothing(_: object) -> dict[str, object]:
     return {}
 
 
-_CONTROL = ControlServer("/nowhere", {"status": _answer_nothing, "drain": _answer_nothing})
-_HTTP = HttpServer(None, {"/status": Page(dict, 1.0), "/serving": Page(dict, 1.0)})
+_CONTROL = ControlServer(
+    "/nowhere",
+    {"status": _answer_nothing, "drain": _answer_nothing},
+    AccessPolicy(find_name=lambda uid: f"user {uid}"),
+)
+_ROOT = PeerUser(0, frozenset({0}))
+_HTTP = HttpServer(None, {path: Page(JsonCache(dict), 1.0) for path in ("/status", "/serving")})
 
 
 def _feed_control(data: bytes) -> None:
-    answer = asyncio.new_event_loop().run_until_complete(_CONTROL._answer(data))  # noqa: SLF001
+    answer = asyncio.run(_CONTROL._answer(data, _ROOT))  # noqa: SLF001
     json.dumps(answer)
 
 
@@ -175,23 +198,33 @@ def _feed_profile(data: bytes) -> None:
         assert text.replace("\n", "").isprintable(), f"not printable: {text!r}"
 
 
+def _feed_haproxy_file(data: bytes) -> None:
+    parse_check_times(data.decode(errors="replace"))
+
+
 def _feed_netlink(data: bytes) -> None:
-    for _, _, _, body in netlink._messages(data):  # noqa: SLF001
-        with contextlib.suppress(ValueError):
-            netlink._address(body)  # noqa: SLF001
+    with contextlib.suppress(OSError):  # then everything is read anew
+        netlink.parse_changes(data)
 
 
 # The table ----------------------------------------------------------------------------------------
 
 
 def _surfaces() -> Iterator[Surface]:
+    look = _capture("look-2.6.txt")
     rows = _capture("states-2.6.txt")
     start = _capture("start-2.6.txt")
     first_rows = b"\n".join(rows.split(b"\n")[:6]) + b"\n\n"
     yield Surface(
         "haproxy-answer",
         "HAProxy, and through it the servers that it checks",
-        (first_rows + INFO, start, rows + b"\n" + INFO, b"No such proxy.\n\n" + first_rows + INFO),
+        (
+            look,
+            look + b"\f" + look.replace(b"UP,1,", b"MAINT,1,") + b"\f" + look,
+            start + b"\f" + look,
+            rows + b"\n" + INFO,
+            b"No such proxy.\n\n" + first_rows + INFO,
+        ),
         (
             b"web,BACKEND,0,0,",
             b"No such proxy.\n",
@@ -205,6 +238,9 @@ def _surfaces() -> Iterator[Surface]:
             b"Uptime_sec: ",
             b"L7OKC",
             b"UP 1/3",
+            b"\f",
+            b"MAINT (resolution)",
+            b"DOWN (agent)",
         ),
         _feed_answer,
     )
@@ -236,7 +272,14 @@ def _surfaces() -> Iterator[Surface]:
             + _RIB_ROW
             + b"\ndone\ndone\n",
         ),
-        (b"done\n", b"error\n", _STATE + b"\n", _RIB_ROW + b"\n", b"notification sent (6,2,"),
+        (
+            b"done\n",
+            b"error\n",
+            _STATE + b"\n",
+            _RIB_ROW + b"\n",
+            b"notification sent (6,2,",
+            _NEGOTIATED + b"\n",
+        ),
         _feed_exabgp,
         LINE,
     )
@@ -333,6 +376,14 @@ def _surfaces() -> Iterator[Surface]:
         ),
         _feed_profile,
         200e-6,
+    )
+    yield Surface(
+        "haproxy-file",
+        "root, or what writes haproxy.cfg",
+        ((CAPTURES.parents[1] / "haproxy" / "haproxy.cfg").read_bytes(),),
+        (b"backend web\n", b"    default-server check inter 1s fastinter 20ms fall 2\n", b" # "),
+        _feed_haproxy_file,
+        LINE,
     )
     yield Surface(
         "netlink",

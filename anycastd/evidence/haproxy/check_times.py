@@ -72,7 +72,9 @@ def parse_check_times(text: str) -> dict[str, list[CheckTimes]]:
                 latest = defaults[name] = current
         elif words[0] == "default-server":
             current.update(_read_options(words[1:]))
-        elif words[0] in {"server", "server-template"} and kind in {"backend", "listen"}:
+        elif words[0] not in {"server", "server-template"} or len(words) == 1:
+            continue
+        elif kind in {"backend", "listen"}:
             options = current | _read_options(words[2:])
             if options.get("check"):
                 times = CheckTimes(words[1], *(options.get(key) for key in _KEYS))
