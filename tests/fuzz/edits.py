@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -133,7 +134,7 @@ def _span(data: bytes, edit: Edit) -> tuple[int, int]:
 def _piece(edit: Edit, pieces: Sequence[bytes]) -> bytes:
     index = edit.piece % (len(pieces) + len(HOSTILE_BYTES))
     piece = pieces[index] if index < len(pieces) else HOSTILE_BYTES[index - len(pieces)]
-    return piece * edit.times
+    return piece * min(edit.times, MAX_SIZE // max(1, len(piece)) + 1)
 
 
 def _insert(data: bytes, edit: Edit, pieces: Sequence[bytes]) -> bytes:
@@ -157,7 +158,11 @@ def _end_early(data: bytes, edit: Edit, _: Sequence[bytes]) -> bytes:
 
 def _repeat(data: bytes, edit: Edit, _: Sequence[bytes]) -> bytes:
     start, end = _span(data, edit)
-    return data[:end] + data[start:end] * edit.times + data[end:]
+    return (
+        data[:end]
+        + data[start:end] * min(edit.times, MAX_SIZE // (end - start + 1) + 1)
+        + data[end:]
+    )
 
 
 def _flip(data: bytes, edit: Edit, _: Sequence[bytes]) -> bytes:
@@ -167,14 +172,16 @@ def _flip(data: bytes, edit: Edit, _: Sequence[bytes]) -> bytes:
     return data[:start] + bytes((data[start] ^ (1 << edit.piece % 8),)) + data[start + 1 :]
 
 
+_SEPARATORS = (b",", b";", b" ", b":", b"=", b"\n")
+_SEPARATOR = re.compile(rb"[,; :=\n]")
+
+
 def _replace_field(data: bytes, edit: Edit, pieces: Sequence[bytes]) -> bytes:
     """Replace one field of a line, as it stands between commas, spaces, colons or equals signs."""
-    start = int(edit.place * len(data))
-    while start > 0 and data[start - 1 : start] not in b",; :=\n":
-        start -= 1
-    end = start
-    while end < len(data) and data[end : end + 1] not in b",; :=\n":
-        end += 1
+    place = int(edit.place * len(data))
+    start = max(data.rfind(separator, 0, place) for separator in _SEPARATORS) + 1
+    found = _SEPARATOR.search(data, place)
+    end = len(data) if found is None else found.start()
     return data[:start] + _piece(edit, pieces) + data[end:]
 
 
