@@ -50,7 +50,7 @@ class Reason(Enum):
         "raise the limit that it names: `LimitNOFILE` of its unit, `ulimit-n` or `maxconn`",
     )
     SOCKET_LOST = (
-        "HAProxy's stats socket is gone; whether HAProxy lives is not known",
+        "HAProxy's stats socket is gone; HAProxy may still run",
         "restart HAProxy, so that it binds its stats socket again",
     )
     ANSWER_MALFORMED = (
@@ -58,7 +58,7 @@ class Reason(Enum):
         "see the quoted answer, and whether `socket` is the path of HAProxy's `stats socket`",
     )
     ANSWER_REFUSED = (
-        "HAProxy refuses to say what a rule needs to know",
+        "HAProxy refuses a part of the answer that a rule needs",
         "see the message; docs/policy.md says what follows from it",
     )
     AGENT_SHORT = (
@@ -71,7 +71,7 @@ class Reason(Enum):
     )
     NOT_LOOKED = ("HAProxy has not been asked yet", "")
     UNPROVED = (
-        "HAProxy shows servers as UP, but has run too few of their checks since it started",
+        "HAProxy shows servers as UP, but no check has proved enough of them yet",
         "wait for the first checks; a server without `check` never counts as proved",
     )
     OVERLOADED = (
@@ -140,7 +140,7 @@ class Reason(Enum):
     )
     DRAINED = ("it is drained: withdrawn by an operator", "`anycastd undrain` ends the drain")
     DRAINS_UNREADABLE = (
-        "drains of an earlier agent could not be read, so it counts as one that may be drained",
+        "drains of an earlier agent could not be read, so this service may be drained",
         "drain again what was drained (see the file *.unreadable), then run `anycastd undrain`",
     )
     # timers
