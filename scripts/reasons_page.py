@@ -9,21 +9,23 @@ from anycastd.reasons import Reason
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reasons.md"
 HEAD = """# Every reason
 
-Each level has one reason, and so has each rule that is not true. `anycastd status` and `explain` show its sentence, with the
-evidence and with what to do. Their JSON has its name, so programs can compare it: names never change, and new ones are added.
-[policy.md](policy.md) says what follows from what.
+Each level has one reason, and so has each rule that is not true. `anycastd status` and `explain`
+show its sentence, with the evidence and with what to do. Their JSON has its name, so that programs
+can compare it: names never change, and new ones are added. [policy.md](policy.md) says what follows
+from what.
 
 This page is written by `scripts/reasons_page.py` from the code.
 
 | name | what is the case | what to do |
 |---|---|---|
 """
+_NOTHING = "nothing: it ends by itself"
 
 
 def render_page() -> str:
     """Return the text of the page."""
     rows = (
-        f"| `{each.name.lower()}` | {each.sentence} | {each.remedy or 'nothing: it ends by itself'} |"
+        f"| `{each.name.lower()}` | {each.sentence} | {each.remedy or _NOTHING} |"
         for each in Reason
         if each is not Reason.SERVING
     )
