@@ -17,14 +17,20 @@ What only a comparison with the look before shows, as a `Mark`::
                                          is also what a server shows that begins to fail
     its checks were switched on again    no result before, an old one now
 
-A Mark ends when a check is seen to have ended well: the result, its duration or the count of failed
-checks changed, or a check ran at one look and does no more at the next.  A check that passes as
-fast as the one before it changes nothing of that, so a Mark also ends after CHECK_WITHIN seconds in
-which HAProxy went on to call the server UP.
+A worker that has read a state file (``load-server-state-from-file``) shows results of the worker
+before, or of an earlier day.  Nothing but a time tells: a server whose last change is older than
+the worker has its state from a file.  Then no server of its backend is proved by a result without
+a text and a duration, which no file has, or by one that failed.
+
+A Mark ends when a check is seen to have ended well: the result, its text, its duration or the
+count of failed checks changed, or a check ran at one look and does no more at the next.  A check
+that passes as fast as the one before it changes nothing of that, so a Mark also ends after
+CHECK_WITHIN seconds in which HAProxy went on to call the server UP.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from anycastd.evidence.haproxy.servers import is_passed
@@ -87,19 +93,35 @@ class Mark(NamedTuple):
     running: bool
 
 
-def mark_old_result(row: Row, last: Row | None, mark: Mark | None, asked_at: float) -> Mark | None:
+def find_restored_at(rows: Iterable[Row], uptime: float, asked_at: float) -> float | None:
+    """Find since when ``rows``, the servers of a backend, may show results out of a state file.
+
+    Returns the start of the worker (own time, seconds), or None: there was no such file, or it was
+    longer ago than CHECK_WITHIN.  ``uptime`` is the worker's, in seconds.
+    """
+    if uptime >= CHECK_WITHIN or all(parse_seen(row.lastchg) <= uptime + 1 for row in rows):
+        return None  # both are whole seconds
+    return asked_at - uptime
+
+
+def mark_old_result(
+    row: Row,
+    last: Row | None,
+    mark: Mark | None,
+    asked_at: float,
+    restored_at: float | None = None,
+) -> Mark | None:
     """Tell whether the result that ``row`` shows may be old; None: it is not.
 
     ``last`` is the server's row of the look before (None: there is none of this worker), ``mark``
     what this function returned then, ``asked_at`` the time of this look (own time, seconds).
+    ``restored_at``: see ``find_restored_at``; it counts where ``last`` is None.
     """
     if row.tracked or row.word in _NOT_IN_SERVICE:
         return None
-    running = row.check.startswith("* ")
     if last is None:
-        age = parse_seen(row.lastchg)
-        unseen = parse_seen(row.chkdown) and age < CHECK_WITHIN
-        return Mark(asked_at - age, running) if unseen and _may_be_back(row) else None
+        return _mark_unseen(row, asked_at, restored_at)
+    running = row.check.startswith("* ")
     if _has_changed(row, last):
         return Mark(asked_at, running)
     if mark is None or not _has_passed(row):
@@ -108,6 +130,16 @@ def mark_old_result(row: Row, last: Row | None, mark: Mark | None, asked_at: flo
     if asked_at - mark.since >= CHECK_WITHIN or (ended and not mark.running):
         return None
     return Mark(mark.since, running=False) if ended else mark
+
+
+def _mark_unseen(row: Row, asked_at: float, restored_at: float | None) -> Mark | None:
+    """Tell whether a result may be old where there is no look before."""
+    if restored_at is not None and _may_be_restored(row):
+        return Mark(restored_at, running=False)  # a check that runs now began in this worker
+    age = parse_seen(row.lastchg)
+    if parse_seen(row.chkdown) and age < CHECK_WITHIN and _may_be_back(row):
+        return Mark(asked_at - age, row.check.startswith("* "))
+    return None
 
 
 # A server that returns from these was either checked, or its row shows it.
@@ -135,6 +167,13 @@ def _may_be_back(row: Row) -> bool:
     return bool(row.check) and (row.check_fall == "1" or not _has_passed(row))
 
 
+def _may_be_restored(row: Row) -> bool:
+    """Return whether a result may be out of a state file: it has no text and no duration then."""
+    if not row.check or row.check.endswith("INI"):
+        return False
+    return not _has_passed(row) or not (row.last_chk or parse_seen(row.check_duration))
+
+
 def _has_passed(row: Row) -> bool:
     return is_passed(row.check.removeprefix("* "), row.agent.removeprefix("* "))
 
@@ -148,6 +187,7 @@ def _has_ended(row: Row, last: Row) -> bool:
         or now.removeprefix("* ") != before.removeprefix("* ")
         or row.status != last.status
         or row.check_duration != last.check_duration
+        or row.last_chk != last.last_chk
         or parse_seen(row.chkfail) > parse_seen(last.chkfail)
     )
 

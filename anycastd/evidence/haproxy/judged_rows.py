@@ -14,6 +14,7 @@ from anycastd.evidence.haproxy.check_results import (
     LASTING,
     Mark,
     Row,
+    find_restored_at,
     mark_old_result,
     parse_seen,
 )
@@ -80,6 +81,7 @@ def judge_rows(
     for backend, table in rows.items():
         seen, known = before.rows.get(backend, {}), before.servers.get(backend, {})
         judged[backend] = servers = {}
+        restored_at = None if seen else find_restored_at(table.values(), uptime, asked_at)
         for name, row in table.items():
             last, key = seen.get(name), (backend, name)
             same = last is not None and row[LASTING] == last[LASTING] and key not in before.marks
@@ -90,7 +92,7 @@ def judge_rows(
                 continue
             # What tracks another depends on that one's row, what is in maintenance on time.
             changed.append(row)
-            mark = mark_old_result(row, last, before.marks.get(key), asked_at)
+            mark = mark_old_result(row, last, before.marks.get(key), asked_at, restored_at)
             if mark is not None:
                 marks[key] = mark
     for row in changed:

@@ -73,8 +73,8 @@ proof when it replaces a check's result.
 * *Backup* servers count only while no active server of their backend does (neither proved nor
   unproved), since HAProxy uses them only then.  Every usable backup counts; without ``option
   allbackups`` HAProxy uses one at a time.
-* ``load-server-state-from-file`` carries check results over from the old worker, and the
-  statistics do not tell them from new ones: who sets it has asked for that, so they count.
+* ``load-server-state-from-file`` gives a new worker the check results of an old one; they prove
+  nothing until a check of the new worker is seen (``check_results``).
 """
 
 from __future__ import annotations

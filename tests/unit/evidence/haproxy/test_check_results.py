@@ -179,6 +179,53 @@ def test_what_tracks_a_server_is_as_old_as_its_result() -> None:
     assert [s.usable for s in seen.backends["web"].servers] == [Usable.UNPROVED] * 2
 
 
+OLD = {**UP, "lastchg": "9000", "check_duration": "0"}
+"""A server whose state is older than its worker, as a state file makes it."""
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([OLD, OLD, {**OLD, "check_duration": "1"}], [0, 0, 1]),
+        ([OLD, {**OLD, "last_chk": "OK"}], [0, 1]),  # an HTTP check's text is in no file
+        ([OLD, {**OLD, "check_status": "* L4OK"}, OLD], [0, 0, 1]),
+        ([{**OLD, "check_status": "* L4OK"}, OLD], [0, 1]),  # what runs began in this worker
+        # Dead since then: its first check fails, and takes it down only as the last of three.
+        (
+            [OLD, {**OLD, "status": "UP 2/3", "check_status": "L4CON", "chkfail": "1"}, OLD],
+            [0, 0, 1],
+        ),
+        ([{**OLD, "status": "UP 2/3", "check_status": "L4CON", "chkfail": "1"}, OLD], [0, 1]),
+        # Checked by this worker before the first look.
+        ([{**OLD, "check_duration": "1"}], [1]),
+        ([{**OLD, "check_status": "L7OK", "last_chk": "OK"}], [1]),
+        # No state file: the times agree, as whole seconds.
+        ([{**OLD, "lastchg": "6"}], [1]),
+        ([{**OLD, "check_status": "INI"}, UP], [0, 1]),
+    ],
+)
+def test_a_result_out_of_a_state_file_proves_nothing(
+    rows: list[dict[str, str]], expected: list[int]
+) -> None:
+    """Until a check of this worker is seen: the file may be of an earlier day."""
+    seen: Snapshot | None = None
+    found = []
+    for number, row in enumerate(rows):
+        seen = look(seen, 100.0 + number, row, uptime=5 + number)
+        found.append(seen.backends["web"].servers[0].usable is Usable.YES)
+    assert found == [bool(each) for each in expected]
+
+
+def test_a_state_file_is_believed_after_a_while_and_doubted_for_a_whole_backend() -> None:
+    """A minute after the start each server was checked; one that changed just then is doubted."""
+    recent = {**OLD, "lastchg": "5"}
+    first = look(None, 100.0, recent, OLD, uptime=5)
+    assert [s.usable for s in first.backends["web"].servers] == [Usable.UNPROVED] * 2
+    later = look(first, 155.0, recent, OLD, uptime=60)
+    assert [s.usable for s in later.backends["web"].servers] == [Usable.YES] * 2
+    assert look(None, 155.0, OLD, uptime=60).backends["web"].counts.proved == 1
+
+
 @pytest.mark.parametrize(
     ("row", "counted"),
     [

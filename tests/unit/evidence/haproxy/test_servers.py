@@ -22,7 +22,7 @@ ROWS = [
     )
     for line in TABLE[1:]
 ]
-INFO = "Name: HAProxy\nVersion: 2.6.12\nPid: 7\nUptime_sec: 1\nStopping: 0\n\n"
+INFO = "Name: HAProxy\nVersion: 2.6.12\nPid: 7\nUptime_sec: 500\nStopping: 0\n\n"
 HEADER = (
     "# pxname,svname,scur,qcur,status,weight,bck,iid,tracked,type,check_status,last_chk,last_agt,"
     "agent_status,lastchg,chkfail,chkdown,check_duration,check_fall,addr,\n"
