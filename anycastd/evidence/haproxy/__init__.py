@@ -20,5 +20,5 @@ I/O (asyncio; inventory blocks and is for `anycastd check` alone):
     look          one look: a new connection, one request, one answer
     event_stream  the event ring, held open: it says when to look
     watcher       looks when there is reason to, for as long as the agent runs
-    inventory     what HAProxy has, through haproxyadmin
+    inventory     what HAProxy has, for people; in part through haproxyadmin
 """

@@ -1,6 +1,6 @@
-"""HAProxy's inventory through haproxyadmin: for `check` only, never for the running agent.
+"""HAProxy's inventory, partly through haproxyadmin: for `check` only, never for the running agent.
 
-haproxyadmin knows how to list what a HAProxy has.  It blocks, opens two connections for each
+haproxyadmin knows version and workers of a HAProxy.  It blocks, opens two connections for each
 property, and its timeouts are for each read, so a slow HAProxy may delay it without bound.  That is
 acceptable once, with a deadline, but not in a daemon.
 """
@@ -22,7 +22,15 @@ from haproxyadmin import haproxy
 from haproxyadmin.exceptions import HAProxyBaseError
 
 from anycastd.evidence.haproxy.advice import ServerRow, parse_server_rows
-from anycastd.evidence.haproxy.answer import MASTER_SOCKET, MAX_HEAD, is_masters_answer
+from anycastd.evidence.haproxy.answer import (
+    MASTER_SOCKET,
+    MAX_HEAD,
+    MalformedAnswerError,
+    is_masters_answer,
+    split_answer,
+    split_row,
+)
+from anycastd.evidence.haproxy.query import SHOW_ALL
 from anycastd.system.printable import make_printable
 
 
@@ -133,15 +141,35 @@ def _ask(socket: str, timeout: float) -> Inventory:
     # With the library's own retries a dead socket takes 6 s, a hung one 9 s.  Its timeout gives no
     # message, so it comes after ours.
     process = haproxy.HAProxy(socket_file=socket, retry=None, retry_interval=0, timeout=2 * timeout)
-    return Inventory(
-        version=str(process.version),
-        pid=int(process.processids[0]),
-        backends={
-            backend.name: tuple(sorted(server.name for server in backend.servers()))
-            for backend in process.backends()
-        },
-        frontends=tuple(sorted(frontend.name for frontend in process.frontends())),
-    )
+    return Inventory(str(process.version), int(process.processids[0]), *_list(socket, timeout))
+
+
+def _list(socket: str, timeout: float) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Ask for the names of all backends, with their servers, and of all frontends.
+
+    The library asks `show stat -1 2 -1`, which is another question where a proxy is named -1.
+    """
+    blocks = split_answer(_exchange(socket, SHOW_ALL, timeout))
+    if len(blocks) != 1:
+        raise MalformedAnswerError(f"expected the answer to `{SHOW_ALL}`")
+    header, *lines = blocks[0]
+    names = header.removeprefix("# ").split(",")
+    wanted = [names.index(each) for each in ("pxname", "svname", "type")]
+    backends: dict[str, list[str]] = {}
+    frontends = []
+    for line in lines:
+        fields, _ = split_row(line, max(wanted) + 1)
+        proxy, server, kind = (fields[each] for each in wanted)
+        if kind == _FRONTEND:
+            frontends.append(proxy)
+        elif kind in (_BACKEND, _SERVER):
+            backends.setdefault(proxy, [])
+            backends[proxy] += [server] if kind == _SERVER else []
+    listed = {name: tuple(sorted(servers)) for name, servers in backends.items()}
+    return listed, tuple(sorted(frontends))
+
+
+_FRONTEND, _BACKEND, _SERVER = "0", "1", "2"  # column `type`, management manual, section 9.1
 
 
 def _describe_silence(timeout: float) -> str:

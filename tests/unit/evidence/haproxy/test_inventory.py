@@ -39,15 +39,17 @@ backend web
     server s1 127.0.0.1:9
     server s2 [::1]:9 check
 backend empty
+backend -1
+    server s1 127.0.0.1:9
 """
     with run_haproxy(tmp_path, body) as it:
         yield it
 
 
 def test_everything_is_named(haproxy: HAProxy) -> None:
-    """Backends with their servers, frontends, version and worker of a real HAProxy."""
+    """Backends with their servers, frontends, version and worker; a name that is a number too."""
     found = read_inventory(str(haproxy.socket))
-    assert found.backends == {"web": ("s1", "s2"), "both": ("b1",), "empty": ()}
+    assert found.backends == {"web": ("s1", "s2"), "both": ("b1",), "empty": (), "-1": ("s1",)}
     assert found.frontends == ("both", "web")
     assert re.match(r"\d+\.\d+", found.version)
     assert found.pid == haproxy.worker
