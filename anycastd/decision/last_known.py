@@ -74,7 +74,9 @@ def believed_until(last: LastKnown, believe_for: BelieveFor) -> float | None:
     """
     if last.unknown_began_at is None:
         return None
-    return last.unknown_began_at + (believe_for.true if last.value else believe_for.other)
+    if not last.value:
+        return last.unknown_began_at + believe_for.other
+    return max(last.unknown_began_at + believe_for.true, believe_for.until)
 
 
 def is_expired(last: LastKnown, believe_for: BelieveFor, now: float) -> bool:

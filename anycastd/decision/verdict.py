@@ -53,7 +53,7 @@ def judge_service(profile: Profile, service: Service, evidence: Evidence, now: f
     serve = _join(plan.serve, findings)
     healthy = serve if plan.healthy is None else _join(plan.healthy, findings)
     alive, believe_for, changes_at, asked_at = True, None, None, findings[0].asked_at
-    overrule_after = 0.0
+    overrule_after = until = 0.0
     for found in findings:
         if not found.alive:
             alive = False
@@ -63,6 +63,7 @@ def judge_service(profile: Profile, service: Service, evidence: Evidence, now: f
             if believe_for is None or found.believe_for < believe_for:
                 believe_for = found.believe_for
             overrule_after = max(overrule_after, found.believe_for, found.overrule_after)
+            until = max(until, found.believe_until)
         if found.changes_at is not None and (changes_at is None or found.changes_at < changes_at):
             changes_at = found.changes_at
     planned = None
@@ -72,7 +73,7 @@ def judge_service(profile: Profile, service: Service, evidence: Evidence, now: f
         if not planned.alive:  # a HAProxy that is gone or hangs did not start maintenance
             planned = planned._replace(truth=UNKNOWN)
         findings.append(planned)
-    patience = _KNOWN if believe_for is None else BelieveFor(believe_for, overrule_after)
+    patience = _KNOWN if believe_for is None else BelieveFor(believe_for, overrule_after, until)
     return Verdict(serve, healthy, alive, asked_at, patience, changes_at, tuple(findings), planned)
 
 

@@ -54,11 +54,13 @@ class RuleRef(NamedTuple):
 class BelieveFor(NamedTuple):
     """For how long the last known value of a condition counts while it is unknown, in seconds.
 
-    ``true`` is for a value that is true, ``other`` for one that is false or was never known.
+    ``true`` is for a value that is true, ``other`` for one that is false or was never known.  A
+    value that is true counts until ``until`` (own time) at least, however long it is unknown.
     """
 
     true: float
     other: float
+    until: float = 0.0
 
 
 class Finding(NamedTuple):
@@ -72,7 +74,9 @@ class Finding(NamedTuple):
     Where ``truth`` is unknown the last known value counts for ``believe_for`` seconds, and
     ``believe_then`` after that.  A last value that is not true counts for ``overrule_after``
     seconds, where that is longer.  The seconds count from ``unknown_from`` (own time) at the
-    earliest: what was unknown before, such as at an earlier worker, does not count.
+    earliest: what was unknown before, such as at an earlier worker, does not count.  A last value
+    that is true counts until ``believe_until`` (own time) at least: a cause with a time of its own,
+    such as silence, does not end at once because of what was unknown before it.
 
     It is a tuple, because each pass makes thousands of them.
     """
@@ -90,6 +94,7 @@ class Finding(NamedTuple):
     needed: str = ""
     overrule_after: float = 0.0
     unknown_from: float = 0.0
+    believe_until: float = 0.0
 
     @property
     def final_truth(self) -> Truth:

@@ -174,7 +174,8 @@ class Observer:
         unknown = self.unknown_began_at
         if serves is None:
             unknown = now if unknown is None else unknown
-            if state.silent and now - unknown >= state.believe_silent_for - TOLERANCE:
+            silent_until = surroundings.believes_silence_until(unknown)
+            if state.silent and now >= silent_until - TOLERANCE:
                 proof = None
             elif state is HaproxyState.UNPROVED and proof is None:
                 # After this time, servers without proof count as usable.
@@ -298,9 +299,10 @@ class Observer:
         unproved = seen.surroundings.haproxy is HaproxyState.UNPROVED
         if not seen.surroundings.vip or self.unknown_began_at is None:
             return True
-        silent_for = seen.surroundings.haproxy.believe_silent_for
-        believe_for = BELIEVE_UNPROVED_FOR if unproved else silent_for
-        if seen.now - self.unknown_began_at < believe_for - TOLERANCE:
+        believed_until = self.unknown_began_at + BELIEVE_UNPROVED_FOR
+        if not unproved:
+            believed_until = seen.surroundings.believes_silence_until(self.unknown_began_at)
+        if seen.now < believed_until - TOLERANCE:
             before = self.announced
             proved = self.proved or seen.level <= level_without_servers(seen.surroundings)
             return seen.level <= before and proved
@@ -326,8 +328,8 @@ class Observer:
         serves = seen.surroundings.serves(seen.now)
         if serves is None and seen.surroundings.haproxy is not HaproxyState.UNPROVED:
             began_at = seen.now if self.unknown_began_at is None else self.unknown_began_at
-            believe_for = seen.surroundings.haproxy.believe_silent_for
-            return False if seen.now - began_at >= believe_for - TOLERANCE else None
+            ends_at = seen.surroundings.believes_silence_until(began_at)
+            return False if seen.now >= ends_at - TOLERANCE else None
         return serves
 
     def _announced_if_good(self, seen: Pass) -> bool:

@@ -17,6 +17,7 @@ EVENTS = (
     "haproxy failed",
     "haproxy unproved",
     "haproxy silent",
+    "haproxy missed",
     "looks stop",
     "vip missing",
     "vip present",

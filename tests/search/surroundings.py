@@ -178,6 +178,14 @@ class Surroundings:
             return True
         return False if self.haproxy in (HaproxyState.FAILED, HaproxyState.GONE) else None
 
+    def believes_silence_until(self, unknown_began_at: float) -> float:
+        """Return until when the last value may count while HAProxy is silent.
+
+        ``unknown_began_at`` may be before the silence: no look that is missed ends it at once.
+        """
+        ends_at = unknown_began_at + self.haproxy.believe_silent_for
+        return max(ends_at, self.haproxy_began_at + 2 * DEADLINE)
+
     def lease_view(self, leased: tuple[Route, ...] | None) -> LeaseView:
         """Return the lease as the agent sees it; a lost connection leaves the last report."""
         lost = self.sessions == "lost"

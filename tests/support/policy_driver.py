@@ -13,7 +13,7 @@ from anycastd.decision.pipeline import LeaseView
 from anycastd.decision.policy import Decision, decide_level
 from anycastd.decision.verdict import judge_service
 from anycastd.evidence.haproxy.servers import Usable
-from anycastd.evidence.haproxy.snapshot import Gone, Observation
+from anycastd.evidence.haproxy.snapshot import Gone, Observation, Unreadable
 from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
@@ -47,6 +47,14 @@ class Machine:
         look: Observation = replace(snapshot(*servers, asked_at=now), entries={MAP: entry})
         if gone:
             look = Gone(asked_at=now, detail="refused")
+        return self.judge(look, now)
+
+    def miss(self, now: float, began_at: float, missed: int = 1) -> Decision:
+        """Run a pass at ``now``: ``missed`` looks in a row, from ``began_at`` on, got no answer."""
+        return self.judge(Unreadable(now, began_at, missed, "no answer"), now)
+
+    def judge(self, look: Observation, now: float) -> Decision:
+        """Run a pass at ``now`` on a look."""
         service = self.profile.services["web"]
         verdict = judge_service(self.profile, service, Evidence({"main": look}), now)
         decision, self.memory = decide_level(service, verdict, self.context, self.memory, now)

@@ -118,6 +118,8 @@ def _evaluate_unreadable(ref: RuleRef, look: Unreadable, deadline: float, now: f
         alive=False,
         asked_at=look.asked_at,
         believe_for=believe_for,
+        # The servers may be unproved for long already: one look that is missed ends nothing.
+        believe_until=look.began_at + 2 * deadline,
         changes_at=now + left if left else None,
     )
 

@@ -150,6 +150,11 @@ def count_rising_as_unproved(servers: Iterable[Server]) -> tuple[Server, ...]:
     )
 
 
+def _is_up(server: Server) -> bool:
+    """Whether HAProxy uses a server: one that it calls DOWN is not used, whatever proves that."""
+    return server.usable is not Usable.NO and not server.status.startswith("DOWN")
+
+
 def demote_backups(servers: Iterable[Server]) -> tuple[Server, ...]:
     """Judge the backups among the servers of one backend; returns all of its servers.
 
@@ -157,7 +162,7 @@ def demote_backups(servers: Iterable[Server]) -> tuple[Server, ...]:
     section 5.2).
     """
     servers = tuple(servers)
-    if not any(s.usable is not Usable.NO and not s.backup for s in servers):
+    if not any(_is_up(s) and not s.backup for s in servers):
         return servers
     detail = "backup, and an active server is up"
     return tuple(

@@ -71,8 +71,8 @@ proof when it replaces a check's result.
   end of the chain stand for its own.  If that row was not asked for, it is UNPROVED;
   ``query.missing_tracked_backends()`` names the backends to ask for as well.
 * *Backup* servers count only while no active server of their backend does (neither proved nor
-  unproved), since HAProxy uses them only then.  Every usable backup counts; without ``option
-  allbackups`` HAProxy uses one at a time.
+  unproved), since HAProxy uses them only then.  One that is DOWN is not used, though it may be
+  UNPROVED.  Every usable backup counts; without ``option allbackups`` HAProxy uses one at a time.
 * ``load-server-state-from-file`` gives a new worker the check results of an old one; they prove
   nothing until a check of the new worker is seen (``check_results``).
 """

@@ -216,8 +216,9 @@ class Watcher:
         if stream is None or not self._stream_proves_worker():
             return seen
         self._changed_since_answer = self._changed_since_answer or bool(stream.named)
-        is_silent = seen.reason is Reason.HAPROXY_SILENT
-        if is_silent and self._look_ended_at - stream.limit_at < self.instance.deadline:
+        if seen.reason is not Reason.HAPROXY_SILENT:
+            return seen  # garbage, a lost path, or a lack of our own: no witness speaks for those
+        if self._look_ended_at - stream.limit_at < self.instance.deadline:
             # Its checks fail for the same reason, so what it says of servers proves nothing.
             said = make_printable(stream.limit, MAX_QUOTE)
             self._problem = f"{Reason.HAPROXY_LIMIT.sentence}: {said}"

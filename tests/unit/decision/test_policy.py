@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anycastd.decision.caps import Context, compute_hold_down
 from anycastd.decision.levels import Level
+from anycastd.evidence.haproxy.conditions import BELIEVE_WITNESS_FOR
 from anycastd.evidence.haproxy.servers import Usable
+from anycastd.evidence.haproxy.snapshot import Unreadable
 from anycastd.reasons import Reason
 from support.policy_driver import Machine
 from support.profiles import profile
-from support.snapshots import NO, UNPROVED, YES
+from support.snapshots import NO, UNPROVED, YES, server, snapshot
 
 WITHDRAWN, STANDBY, DEGRADED, PREFERRED = (
     Level.WITHDRAWN,
@@ -20,6 +24,7 @@ WITHDRAWN, STANDBY, DEGRADED, PREFERRED = (
     Level.DEGRADED,
     Level.PREFERRED,
 )
+DEADLINE = 3.0
 
 
 def test_start_is_gentle() -> None:
@@ -224,3 +229,54 @@ def test_whatever_happens_the_promises_hold(
         if decision.level is not before:
             changed = now
         assert decision.wake_at is None or decision.wake_at > now
+
+
+@pytest.mark.parametrize("unproved_for", [5, 20, 59, 61, 300])
+def test_a_missed_look_at_unproved_servers_has_a_time_of_its_own(unproved_for: int) -> None:
+    """Silence counts from where it began, however long no check had confirmed the servers."""
+    machine = Machine().up()
+    began_at = 101.0 + unproved_for
+    for second in range(101, int(began_at)):
+        assert machine.at(float(second), UNPROVED, UNPROVED).level is PREFERRED
+    assert machine.miss(began_at + 1, began_at).level is PREFERRED
+    assert machine.miss(began_at + 2.9, began_at, 2).level is PREFERRED
+    hung = machine.miss(began_at + 3, began_at, 3)
+    assert (hung.level, hung.cap.reason) == (WITHDRAWN, Reason.HAPROXY_SILENT)
+
+
+def test_silence_does_not_prolong_what_is_unproved() -> None:
+    """Each silence has its own time; what was unknown before it goes on counting."""
+    machine = Machine().up()
+    for second in range(101, 160):
+        machine.at(float(second), UNPROVED, UNPROVED)
+    assert machine.miss(161.0, 160.0).level is PREFERRED
+    assert machine.memory.serve.unknown_began_at == 101.0
+    # The second look never comes: the last value ends all the same.
+    assert machine.miss(165.9, 160.0).level is PREFERRED
+    assert machine.miss(166.0, 160.0).level is WITHDRAWN
+
+
+UNPROVED_DOWN = replace(server("s1", UNPROVED), status="DOWN", check="L4CON")
+
+
+LOOKS = st.tuples(st.sampled_from(["down", "silent", "witnessed"]), st.integers(1, 70))
+
+
+@given(st.lists(LOOKS, min_size=1, max_size=4))
+def test_no_mixture_of_silence_and_doubt_is_believed_for_long(runs: list[tuple[str, int]]) -> None:
+    """HAProxy calls its servers DOWN and proves nothing: the route ends within 66 s in any case."""
+    machine = Machine().up()
+    silent_from, missed = 0.0, 0
+    looks = [found for found, count in [*runs, ("witnessed", 70)] for _ in range(count)]
+    for now, found in enumerate(looks, 101):
+        if found == "down":
+            seen, missed = snapshot(asked_at=now), 0
+            backend = replace(seen.backends["web"], servers=(UNPROVED_DOWN,))
+            level = machine.judge(replace(seen, backends={"web": backend}), now).level
+        else:
+            silent_from, missed = silent_from if missed else now, missed + 1
+            heard_at = now if found == "witnessed" else None
+            look = Unreadable(now, silent_from, missed, "no answer", heard_at=heard_at)
+            level = machine.judge(look, now).level
+        assert level is WITHDRAWN or now < 101 + BELIEVE_WITNESS_FOR + 2 * DEADLINE
+    assert machine.memory.failures == 1

@@ -58,7 +58,7 @@ def test_unproved_believes_haproxy_after_a_bounded_time() -> None:
     """Servers whose checks have not run hold the last verdict 60 s; then HAProxy's word counts."""
     found = verdict(snapshot(UNPROVED, UNPROVED, asked_at=0.0))
     assert found.serve.reason is Reason.UNPROVED
-    assert (found.believe_for, found.serve.believe_then) == ((60.0, 600.0), TRUE)
+    assert (found.believe_for, found.serve.believe_then) == ((60.0, 600.0, 0.0), TRUE)
 
 
 def test_a_closed_frontend_does_not_serve() -> None:

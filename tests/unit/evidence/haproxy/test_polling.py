@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from anycastd.evidence.haproxy.servers import Usable
-from anycastd.evidence.haproxy.snapshot import Gone, Snapshot
+from anycastd.evidence.haproxy.snapshot import Gone, Snapshot, Unreadable
 from support.haproxy import HEAD, Web, free_port, one_backend, replace_haproxy, run_haproxy, until
 from support.watcher_thread import Watching
 
@@ -119,3 +120,34 @@ frontend front
         only_snapshots(watching)
         web.stop()
         watching.until(Snapshot, down, 1.5)
+
+
+@pytest.mark.parametrize("garbage", [False, True])
+def test_a_witness_speaks_for_silence_only(tmp_path: Path, garbage: bool) -> None:
+    """Lines of the ring make silence last longer; for a wrong answer they prove nothing."""
+    answer = (CAPTURES / "states-2.6.txt").read_bytes()
+    info = answer[answer.rindex(b"\n\n", 0, -2) + 2 :]
+    mute = threading.Event()
+
+    def serve(connection: socket.socket, request: bytes) -> None:
+        if b"show events" in request:
+            connection.sendall(info)
+            while True:
+                connection.sendall(b"127.0.0.1:1 [x] front web/s1 200\n")
+                time.sleep(0.02)
+        elif not mute.is_set():
+            connection.sendall(answer)
+        elif garbage:
+            connection.sendall(b"Hello\n\n")
+        else:
+            connection.recv(1)
+
+    with (
+        replace_haproxy(tmp_path / "sock", serve),
+        Watching(tmp_path / "sock", poll=0.1, interval=0.3) as watching,
+    ):
+        watching.until(Snapshot, lambda _: watching.watcher.event_driven, 5)
+        mute.set()
+        watching.until(Unreadable, lambda seen: seen.missed > 1, 5)
+        heard = [each.heard_at for each in watching.seen if isinstance(each, Unreadable)]
+        assert all(at is None for at in heard) if garbage else None not in heard

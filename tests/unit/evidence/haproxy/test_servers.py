@@ -145,3 +145,15 @@ def test_a_server_that_rises_after_that_is_unproved() -> None:
         Usable.NO,
         Usable.YES,
     ]
+
+
+def test_backups_count_when_the_active_ones_are_down_and_unproved() -> None:
+    """HAProxy had no socket to check the active server and calls it DOWN: it uses the backup."""
+    text = "Too many sockets on the process"
+    rows = (
+        f"web,a,0,0,DOWN,1,0,3,,2,L4CON,{text},,,9,,,,3,,\n",
+        "web,b,0,0,UP,1,1,3,,2,L4OK,,,,9,,,,3,,\n",
+    )
+    answer = HEADER + "web,BACKEND,0,0,UP,1,0,3,,1,,,,,9,,,,,,\n" + "".join(rows)
+    found = parse_answer(f"{answer}\n{INFO}", 1.0, query({"web"})).backends["web"].servers
+    assert [each.usable for each in found] == [Usable.UNPROVED, Usable.YES]
