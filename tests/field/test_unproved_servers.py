@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,24 @@ def test_servers_that_get_another_address(tmp_path: Path) -> None:
         change(one, f"addr 127.0.0.1 port {one.backends[0].port}", "web/s1")
         wait_statuses(one, "UP", "s1")
         until(lambda: read_servers(one)["s1"]["usable"] == "yes", 4, 0.05)
+
+
+# FC-STALE: as a deploy moves servers (ansible issue 37591): drained, pointed elsewhere, put back.
+def test_dead_servers_that_get_their_address_while_drained(tmp_path: Path) -> None:
+    """The end of a drain is no check."""
+    with Appliance(tmp_path, body=BODY, inter="3s") as one:
+        one.start()
+        change(one, "state drain", "web/s1", "web/s2")
+        one.wait_path(0)
+        heard = count_announcements(one)
+        change(one, f"addr 127.0.0.1 port {free_port()}", "web/s1", "web/s2")
+        changed_at = time.monotonic()  # a look between the two changes has both addresses
+        until(lambda: time.monotonic() - one.status()["haproxy"]["main"]["age"] > changed_at, 5)
+        change(one, "state ready", "web/s1", "web/s2")
+        assert one.haproxy.status("web/s1") in ("UP L4OK", "UP 2/3 L4CON"), "the case of this test"
+        until(lambda: "UP 2/3" in str(read_servers(one)["s1"]), 6, 0.05)
+        assert count_announcements(one) == heard
+        assert {each["usable"] for each in read_servers(one).values()} == {"unproved"}
 
 
 # FC-STALE: a server that is added at run time, which HAProxy shows as `UP -1/3` and `UP 0/3`.

@@ -185,7 +185,7 @@ def _has_ended(row: Row, last: Row) -> bool:
     return (
         stopped
         or now.removeprefix("* ") != before.removeprefix("* ")
-        or row.status != last.status
+        or (row.word == last.word and row.status != last.status)  # no drain began or ended
         or row.check_duration != last.check_duration
         or row.last_chk != last.last_chk
         or parse_seen(row.chkfail) > parse_seen(last.chkfail)

@@ -79,6 +79,17 @@ def proved(*rows: dict[str, str], every: float = 1.0) -> list[bool]:
             ],
             [1, 0, 0, 0, 1],
         ),
+        # The end of a drain is no check.
+        (
+            [
+                UP,
+                {**UP, "status": "DRAIN"},
+                {**UP, "status": "DRAIN", "addr": THERE},
+                {**UP, "addr": THERE},
+                {**UP, "addr": THERE, "check_duration": "1"},
+            ],
+            [1, 0, 0, 0, 1],
+        ),
         # Changed in maintenance: the row tells.
         ([UP, {**MAINT, "addr": THERE}, {**BACK, "addr": THERE}], [1, 0, 0]),
         ([UP, {**MAINT, "addr": THERE}, {**UP, "chkdown": "1", "addr": THERE}], [1, 0, 1]),
