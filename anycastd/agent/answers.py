@@ -28,7 +28,7 @@ from anycastd.views.status import AgentFacts, build_status
 log = logging.getLogger(__name__)
 
 STATUS_MAX_AGE = 0.0
-"""Seconds for which an answer with the status is reused: only as long as its cost asks for."""
+"""Seconds for which a status is reused at least; ``JsonCache`` may make it longer."""
 PAGE_MAX_AGE = 1.0
 """Seconds for which the page with the status is reused."""
 _RELEASABLE = (CapSource.MANUAL, CapSource.HOLD_DOWN)

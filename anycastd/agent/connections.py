@@ -191,7 +191,7 @@ class Connections:
                 self._start(Connection(accepted, peer))
 
     def _pause(self, error: OSError) -> None:
-        """Accept nothing for a moment: without that, a shortage would be met without a pause."""
+        """Accept nothing for a moment: an error that stays must not be met in a loop."""
         if error.errno in SHORTAGES:
             for connection in [each for each in self._open if each.waits_for_client]:
                 self._evict(connection)
@@ -218,7 +218,7 @@ class Connections:
             return True
         victim = self._find_victim(peer if own >= self._bounds.per_peer else None)
         self._note(
-            f"{self._name}: too many connections, at last from {make_printable(str(peer), 60)}: "
+            f"{self._name}: too many connections, the newest from {make_printable(str(peer), 60)}: "
             "the oldest that wait for their clients are closed"
         )
         if victim is None:

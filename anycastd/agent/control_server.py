@@ -159,7 +159,7 @@ class ControlServer:
             name = request["ask"]
             arguments = request.get("with", {})
             if request["v"] != VERSION:
-                return _error("the version of this request is not spoken here")
+                return _error("this agent does not know the version of this request")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return _error('ask one line like {"v": 1, "ask": "status"}')
         handler = self._handlers.get(name) if isinstance(name, str) else None

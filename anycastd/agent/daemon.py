@@ -346,7 +346,7 @@ class Daemon:
                 self.reloader.successor.close()
             text = (
                 f"cannot execute the new agent: {error.strerror}; this agent goes on, with "
-                "the code and the profile of before"
+                "the old code and the old profile"
             )
             context = replace(
                 self.reloader.context,

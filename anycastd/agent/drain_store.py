@@ -96,7 +96,7 @@ class DrainStore:
         try:
             return load_drains(json.loads(self._inherited), now)
         except (ValueError, RecursionError):
-            why = "what the agent before a reload handed over, as the disk took no drains"
+            why = "the drains that the agent before the reload handed over cannot be read"
             drain = build_unreadable_drain(why, now)
             return {drain.key: drain}
 

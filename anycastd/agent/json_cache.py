@@ -1,4 +1,4 @@
-"""Encode JSON, and reuse an encoded value for a moment, so that questions cost a bounded share."""
+"""Encode JSON, and reuse it for a moment: questions cost a bounded share of the time."""
 
 from __future__ import annotations
 

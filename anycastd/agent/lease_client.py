@@ -308,7 +308,7 @@ class LeaseClient:
 
 
 def _make_printable(report: Report) -> Report:
-    """Make the texts of a report printable: peers and ExaBGP have a say in them."""
+    """Make the texts of a report printable: parts of them come from peers and from ExaBGP."""
     neighbors = {
         address: replace(peer, detail=make_printable(peer.detail, MAX_TEXT))
         for address, peer in report.neighbors.items()

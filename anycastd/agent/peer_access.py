@@ -1,4 +1,4 @@
-"""Know who is at the other end of the control socket, and what that user may do (unix(7))."""
+"""Find out who is at the other end of the control socket, and what that user may do (unix(7))."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from anycastd.system.printable import make_printable
 
 LOOKUP_TIMEOUT = 1.0
-"""Seconds that the machine's directory of users (nsswitch.conf(5)) has to give a name."""
+"""Seconds for the name of a user from the machine's directory of users (nsswitch.conf(5))."""
 MAX_NAME = 60
 """Characters of a name."""
 _SO_PEERGROUPS = 59  # socket(7), since Linux 4.13; Python has no name for it
@@ -73,7 +73,7 @@ class AccessPolicy:
             return ()
         name = self._admin_group
         problem = f"there is no group {name}, so only root may change anything"
-        return (f"control.admin_group: {problem}; addgroup --system {name}, then reload",)
+        return (f"control.admin_group: {problem}; groupadd --system {name}, then reload",)
 
     def may_change(self, user: PeerUser) -> bool:
         """Tell whether a user may drain, undrain, return and reload."""

@@ -95,7 +95,7 @@ class StateFile:
                 self.quarantine(f"its version is {str(version)[:20]}")
                 return None
             if version > VERSION:
-                log.warning("%s: written by a newer release; its known keys are read", self.path)
+                log.warning("%s: a newer release has written it; known keys are read", self.path)
             return document["value"], _age(document)
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError, MemoryError):
             self.quarantine("its content is not what the agent writes")

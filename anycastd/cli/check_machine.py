@@ -68,7 +68,7 @@ def report_skipped(profile: Profile) -> MachineReport:
     addresses = ", ".join(map(str, list_local_addresses(profile)))
     summary = (
         f"this machine: not looked at, because {addresses} (local_address) is not here; "
-        "with --here it is"
+        "--here looks at it all the same"
     )
     return MachineReport((), summary)
 

@@ -1,7 +1,8 @@
 """Print text, tables and durations (light: every command imports this).
 
-Whatever is printed is made printable here, although the agent has done so where it took the text
-in: HAProxy's servers, other regions and other users have a say in it, and the reader is often root.
+Everything that is printed is made printable here, although the agent did so where the text came
+in. Parts of it come from HAProxy's servers, other regions and other users, and the reader is often
+root.
 """
 
 from __future__ import annotations

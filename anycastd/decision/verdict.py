@@ -27,8 +27,8 @@ class Verdict(NamedTuple):
     ``asked_at`` is when the oldest evidence was asked for, ``changes_at`` when time alone changes
     the verdict (None: never); own time, seconds.
     ``believe_for``: for how long the last known value of a condition counts while it is unknown.
-    A value that is true counts for as long as the most impatient unknown rule allows, any other
-    value for as long as the most patient one does.
+    A value that is true counts for the shortest time of the unknown rules, any other value for the
+    longest.
     ``maintenance`` is the finding of the maintenance map, false while the service is in
     maintenance; None without such a map.
     """

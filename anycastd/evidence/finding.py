@@ -16,7 +16,7 @@ BELIEVE_UNPROVED_FOR = 60.0
 OVERRULE_AFTER = 600.0
 """Seconds after which a rule that was not true counts as true although checks are still to come.
 
-A check that has not come within ten minutes of one worker's life never comes, for all we know.
+A check that has not come within ten minutes of one worker's life is not waited for any longer.
 """
 
 

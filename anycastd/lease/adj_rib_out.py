@@ -131,7 +131,7 @@ class AdjRibOut:
     def pop_failure(self) -> str:
         """Return why the speaker must be killed, empty where it need not; begin to count anew.
 
-        It must where MAX_FAILURES readings failed in a row: else a route could outlive its lease.
+        It must be where MAX_FAILURES readings failed in a row: a route could outlive its lease.
         """
         if self._failures < MAX_FAILURES:
             return ""

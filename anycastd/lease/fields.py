@@ -1,7 +1,7 @@
 """Read typed and bounded values from parsed JSON (stdlib only, pure).
 
-Python takes more for a number than JSON's author meant: ``true`` is an int, ``"7"`` becomes one, a
-float may be infinite, and an int has no bound.  None of that passes here.
+Python's own conversions accept too much: ``true`` is an int, ``int("7")`` is 7, a float may be
+infinite, and an int has no bound. All of that is refused here.
 """
 
 from __future__ import annotations

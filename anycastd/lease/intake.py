@@ -1,7 +1,7 @@
-"""Which message of an agent is accepted: its size, its sender, its epoch (stdlib only, pure).
+"""Accept or refuse a message of an agent: size, sender, epoch (stdlib only, pure).
 
-Whoever may open the socket may send anything.  So what is cheap is checked first, and a message of
-a connection that does not own the lease is parsed only if it can matter.
+A process that may open the socket may send anything. So cheap checks come first, and a message of
+a connection that does not own the lease is parsed only if it can have an effect.
 """
 
 from __future__ import annotations

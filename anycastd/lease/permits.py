@@ -20,7 +20,7 @@ Attributes = tuple[int, int, int | None, tuple[str, ...]]
 """Least and greatest number of ASNs in the path, MED (None: none) and communities.
 
 All ASNs of a path are our own.  Lengths between the two are permitted, too: other prepends within
-them need no word of the speaker's.
+them need no new list.
 """
 
 _Rest = tuple[int | None, tuple[str, ...]]

@@ -13,6 +13,6 @@ but ``speaker/rewrite`` reads a profile, too.
     rules/         rules across several fields, which a schema cannot express
     validate       text -> Profile, or everything that is wrong with it
     best_path      which region wins for each combination of levels
-    copies         what no two regions share: addresses, identifiers, the list of regions
+    copies         values that two regions' profiles share by mistake; lists of regions that differ
     compare        problems between the profiles of several regions, with proposals
 """

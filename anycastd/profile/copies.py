@@ -1,4 +1,4 @@
-"""Find what one region's profile has from another one by copying: addresses, identifiers.
+"""Find values that two regions' profiles share by mistake: addresses, identifiers.
 
 Two regions with the same addresses may exist: networks that are not connected can use the same
 ones.  So these are warnings.

@@ -8,7 +8,7 @@ I/O:
 
     rewrite_job    starts `python -m anycastd.speaker.rewrite` for the lease process
     pipes          descriptors that carry lines: agents' connections, ExaBGP's standard streams
-    connections    the lease's socket: who may connect, how many, and what if descriptors lack
+    connections    the lease's socket: who may connect, how many, and a shortage of descriptors
     lease_process  the process that ExaBGP starts as its API child: lease.machine with its I/O
     directory      the speaker's directory: lock, files, MD5 passwords
     rewrite        writes a running speaker's files for another profile

@@ -346,7 +346,7 @@ def main(argv: list[str]) -> int:
         lease_file = _read_lease_file(path)
         settings = Settings.from_file(lease_file, lease_id, os.environ.get(LOADED_VARIABLE))
         if lease_file.routes is None:
-            _log(f"{path} has no list of routes: only their prefix, neighbor and first ASN count")
+            _log(f"{path} has no list of routes: only prefix, neighbor and first ASN are checked")
         process = LeaseProcess(path, lease_file, settings, parent, notifier)
     except LeaseStartError as error:
         _log(str(error))

@@ -13,7 +13,7 @@ I/O:
     atomic_file    replaces a file at once
     log_queue      a log that nobody reads never blocks the process
     threads        starts threads before they are needed
-    regular_file   reads a file that may be a FIFO, a device, or without an end
+    regular_file   reads a file without waiting, up to a maximum size
     secret_file    a secret that only its owner can change
     local_address  whether an IP address is one of this machine
 """

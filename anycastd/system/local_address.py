@@ -1,4 +1,4 @@
-"""Whether an IP address is one of this machine (standard library alone, I/O)."""
+"""Find out whether an IP address is one of this machine (standard library alone, I/O)."""
 
 from __future__ import annotations
 

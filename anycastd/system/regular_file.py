@@ -1,4 +1,4 @@
-"""Read a file that may be anything: never wait for it, never read more than a bound (I/O)."""
+"""Read a file of unknown kind without waiting for it, up to a maximum size (I/O)."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def read_secret(path: str) -> str:
         _refuse(path, f"belongs to another user (uid {found.st_uid}): chown root {path}")
     secret = data.split(b"\n")[0].rstrip(b"\r").decode("latin-1")
     if not all("!" <= character <= "~" for character in secret):
-        _refuse(path, "holds more than printable ASCII without spaces in its first line")
+        _refuse(path, "has a space or a character that is no printable ASCII in its first line")
     if not MIN_SECRET <= len(secret) <= MAX_SECRET:
         _refuse(
             path,

@@ -1,4 +1,4 @@
-"""A socket kept in reserve, for the moment when this process may open no more (stdlib only)."""
+"""Keep a socket in reserve for when this process may open no more (stdlib only)."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def _untested(profile: Profile, step: PassResult) -> Iterator[str]:
 
 
 def _unmapped(step: PassResult) -> Iterator[str]:
-    """Describe maintenance maps that HAProxy lacks or refuses: they take no service out."""
+    """Describe maintenance maps that HAProxy lacks or refuses: they put no service to standby."""
     for name, decision in step.decisions.items():
         planned = decision.verdict.maintenance
         if planned is not None and planned.reason in (Reason.MAP_MISSING, Reason.ANSWER_REFUSED):

@@ -44,8 +44,8 @@ def test_ipv6(profile: Path, tmp_path: Path) -> None:
         ip("address", "add", "fd00:2::10/64", "dev", "nic", "nodad")
         ip("address", "add", "2001:db8::10/128", "dev", "lo", "nodad")
         first, second = check(profile)
-        assert first.startswith("neighbor fd00:1::4: there is no way to it from here")
-        assert second.startswith("neighbor fd00:1::5: there is no way to it from here")
+        assert first.startswith("neighbor fd00:1::4: there is no route to it from here")
+        assert second.startswith("neighbor fd00:1::5: there is no route to it from here")
         ip("-6", "route", "add", "default", "via", "fd00:2::1", "dev", "nic")
         with run_haproxy(tmp_path, body):
             assert check(profile) == []
@@ -73,8 +73,8 @@ def test_a_profile_for_another_machine(profile: Path, tmp_path: Path) -> None:
         checked = Checked(str(profile))
         assert (checked.code, checked.lines, checked.clock) == (0, [], [])
         assert (
-            "  this machine: not looked at, because 10.0.2.10 (local_address) is not here; with "
-            "--here it is"
+            "  this machine: not looked at, because 10.0.2.10 (local_address) is not here; "
+            "--here looks at it all the same"
         ) in checked.output.splitlines()
         lines = check(profile, "--here")
     assert any(line.startswith("local_address 10.0.2.10 is not an address") for line in lines)
@@ -114,7 +114,7 @@ def test_vips_in_the_wrong_place(profile: Path) -> None:
         ip("address", "delete", f"{VIP}/24", "dev", "lo")
         ip("address", "add", f"{VIP}/32", "dev", "nic")
         also, missing = check(profile)
-        assert also.startswith(f"VIP {VIP} is also on nic, where nobody watches it")
+        assert also.startswith(f"VIP {VIP} is also on nic, where the agent does not watch it")
         assert missing.startswith(f"VIP {VIP} is not on lo")
         ip("address", "delete", f"{VIP}/32", "dev", "nic")
         ip("address", "add", f"{VIP}/32", "dev", "lo")
@@ -136,8 +136,12 @@ def test_no_way_to_a_neighbor(profile: Path) -> None:
         ip("route", "delete", "default")
         ip("route", "add", "unreachable", "10.0.1.5/32")
         first, second = check(profile)
-        assert first.startswith("neighbor 10.0.1.4: there is no way to it from here (Network is un")
-        assert second.startswith("neighbor 10.0.1.5: there is no way to it from here (No route to")
+        assert first.startswith(
+            "neighbor 10.0.1.4: there is no route to it from here (Network is un"
+        )
+        assert second.startswith(
+            "neighbor 10.0.1.5: there is no route to it from here (No route to"
+        )
         ip("address", "add", "10.0.1.4/32", "dev", "lo")
         first, second = check(profile)
         assert first == (
@@ -206,7 +210,7 @@ def test_without_privileges_it_says_what_it_cannot_see(tmp_path: Path) -> None:
     assert checked.code == 0, checked
     (line,) = checked.lines
     assert line.startswith("another process listens on port 179 of ")
-    assert "whose sockets of port 179 are whose (only root sees it)" in checked.output
+    assert "which process has which socket of port 179 (only root sees it)" in checked.output
 
 
 def test_our_own_speaker_is_no_second_one(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_backend_that_does_not_log(tmp_path: Path) -> None:
         one.appliance.backends[0].stop()
 
         def named() -> bool:
-            return any("no event told of a change in web" in p for p in one.problems())
+            return any("no event announced a change in web" in p for p in one.problems())
 
         until(named, 5, 0.05)
         (problem,) = one.problems()

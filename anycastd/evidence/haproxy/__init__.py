@@ -1,8 +1,8 @@
 """HAProxy's stats socket and event ring -> Snapshot, Gone or Unreadable -> findings.
 
-    answer        the answer -> the answers of its commands, bounded and printable
+    answer        HAProxy's answer -> one answer for each command, bounded and printable
     servers       one server row: usable, not usable, or not proved
-    check_results   whether a check's result may be older than the server's place in service
+    check_results   results of checks that are older than a server's return to service
     loops         servers that are this HAProxy itself
     judged_rows   rows of `show stat` -> servers, compared with the look before
     snapshot      what one look found

@@ -1,4 +1,4 @@
-"""What HAProxy has against what a profile's rules need: backends without servers, loops (pure).
+"""Compare what HAProxy has with what a profile's rules need: empty backends, loops (pure).
 
 For `anycastd check` alone: the running agent judges what it looks at.
 """

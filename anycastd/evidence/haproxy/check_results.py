@@ -1,4 +1,4 @@
-"""Whether a check's result may be older than the server's present place in service (pure).
+"""Find results of checks that are older than a server's return to service (pure).
 
 HAProxy keeps the result of a server's last check while it does not check it.  So a server that is
 put back into service, or gets another address, shows a result that says nothing of it.  A server

@@ -1,4 +1,4 @@
-"""How long HAProxy may take to notice a dead server, from the text of haproxy.cfg (pure).
+"""Compute how long HAProxy takes to notice a dead server, from haproxy.cfg (pure).
 
 The stats socket shows no ``inter``.  Configuration manual, section 5.2: a server that is up is
 checked each ``inter`` (2 s), after a first failure each ``fastinter`` (``inter``), and is down

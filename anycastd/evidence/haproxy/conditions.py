@@ -182,7 +182,7 @@ def _evaluate_backend(
 
 
 def _some_are_down(backend: Backend) -> bool:
-    """Whether a server that is not proved is down in HAProxy's own words: not believed for ever."""
+    """Return whether HAProxy shows an unproved server as down; that counts for a while only."""
     unproved = Usable.UNPROVED
     return any(s.usable is unproved and s.status.startswith("DOWN") for s in backend.servers)
 

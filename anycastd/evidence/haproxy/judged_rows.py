@@ -121,7 +121,7 @@ def _build_server(
     usable, checked, detail = judge_server(row.status, check, agent, weight, check_text)
     if usable is Usable.YES and (checker.pxname, checker.svname) in marks:
         usable = Usable.UNPROVED
-        detail = f"{row.status}, put back or changed, and not seen checked since then"
+        detail = f"{row.status}, put back or changed, and no check was seen since then"
     if row.tracked:
         if target is None and usable is Usable.UNPROVED:
             checked, detail = True, "which is not known yet"

@@ -210,7 +210,7 @@ class Looker:
                 continue
             self._last, self.proxies = snapshot, self._query.proxies
             return snapshot
-        raise MalformedAnswerError("another worker, or other proxies, with each answer")
+        raise MalformedAnswerError("each answer was of another worker, or had other proxies")
 
     def _choose_numbers(self) -> Snapshot | None:
         """Choose the answer whose numbers to ask by; None to ask for everything."""

@@ -1,7 +1,7 @@
 """Find servers of HAProxy that are HAProxy itself: the VIP, or this machine at its port (pure).
 
 A VIP is on this machine's loopback interface, so a server with its address is never another
-region: HAProxy connects to itself.  Its check passes for ever, because HAProxy answers it, and
+region: HAProxy connects to itself.  Its check always passes, because HAProxy answers it, and
 requests go in a circle.
 """
 

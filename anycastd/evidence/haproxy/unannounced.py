@@ -1,4 +1,4 @@
-"""Changes that a look found and no event announced: proxies that do not log to the ring (pure).
+"""Find changes that no event announced: of proxies that do not log to the ring (pure).
 
 HAProxy writes a line for each server that goes up or down, and for each frontend that is paused,
 to the loggers of its proxy.  A proxy without `log global` has none, and no other sign of it exists.
@@ -54,7 +54,7 @@ class UnannouncedChanges:
         names = ", ".join(sorted(self.silent)[:3])
         more = f" and {len(self.silent) - 3} more" if len(self.silent) > 3 else ""  # noqa: PLR2004
         return (
-            f"no event told of a change in {names}{more}: "
+            f"no event announced a change in {names}{more}: "
             "add `log global` to it, or to the `defaults` that it uses (and `log ring@...` in "
             "`global` needs the level `notice`)"
         )

@@ -1,4 +1,4 @@
-"""Which Unix sockets somebody listens on, by the kernel's own list (I/O)."""
+"""Find Unix sockets on which a process listens, in the kernel's list (I/O)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
     facts        what was read of this machine
     proc         texts of /proc -> sockets and routes
-    addresses    local addresses and VIPs: not here, in the wrong place, with nobody behind them
+    addresses    local addresses and VIPs: missing, in the wrong place, nothing listens
     network      routes to neighbors, other BGP speakers, rp_filter, clock, connection tracking
     firewall     rules of nftables -> whether they drop BGP
     judge        all of it: facts and a profile -> problems

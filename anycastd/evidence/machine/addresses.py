@@ -109,7 +109,7 @@ def _check_vip_address(service: Service, machine: Machine) -> Iterator[MachinePr
     others = sorted(each.name for each in found if each.name != name)
     if others:
         yield MachineProblem(
-            f"VIP {vip} is also on {', '.join(others)}, where nobody watches it",
+            f"VIP {vip} is also on {', '.join(others)}, where the agent does not watch it",
             f"remove it there, or write interface: {others[0]}",
         )
     if link not in found:
@@ -123,7 +123,7 @@ def _check_vip_address(service: Service, machine: Machine) -> Iterator[MachinePr
             if address.ip == vip and address.network.prefixlen != service.vip.prefixlen:
                 yield MachineProblem(
                     f"VIP {vip} is on {each.name} as {address}: this machine takes the whole of "
-                    f"{address.network} for its own or for connected",
+                    f"{address.network} as its own or as connected",
                     f"ip address delete {address} dev {each.name}, and add {service.vip}",
                 )
 

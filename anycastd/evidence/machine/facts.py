@@ -1,4 +1,7 @@
-"""What was read of this machine (pure).  None: it could not be read, see ``Machine.unread``."""
+"""Values that were read of this machine (pure).
+
+None: it could not be read, see ``Machine.unread``.
+"""
 
 from __future__ import annotations
 

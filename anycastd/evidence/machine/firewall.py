@@ -25,7 +25,7 @@ _NO_MATCH = ("counter", "log", "notrack", "comment", *_VERDICTS)
 
 
 class Drop(NamedTuple):
-    """Where a packet is dropped, for people, and the packets that this has dropped (None: ?)."""
+    """Where a packet is dropped, as text, and how many were dropped there (None: not counted)."""
 
     where: str
     packets: int | None
@@ -224,7 +224,7 @@ _PORTS = {"bgp": BGP_PORT}  # services(5): nft prints names with an option alone
 
 
 def _read(left: Mapping[str, Any], packet: Packet) -> _Read:
-    """Return what a rule reads of the packet: None where not known, False where it has no such."""
+    """Return what a rule reads of the packet: None where not known, False where it is not there."""
     if payload := left.get("payload"):
         return _read_payload(payload.get("protocol"), payload.get("field"), packet)
     if meta := left.get("meta"):

@@ -16,7 +16,7 @@ _UNSEEN = {
     ),
     Platform.AWS: (
         "source/destination check of the network interface in AWS (off)",
-        "persist-routes of the route server (off: it keeps routes of which no session is left)",
+        "persist-routes of the route server (off: with it routes stay when no session is left)",
     ),
 }
 

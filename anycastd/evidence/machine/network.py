@@ -1,4 +1,4 @@
-"""The way to the neighbors, other BGP speakers, and settings of the kernel (pure)."""
+"""Check the way to the neighbors, other BGP speakers, and settings of the kernel (pure)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_routes(profile: Profile, machine: Machine) -> Iterator[MachineProblem]
     for neighbor in profile.bgp.neighbors:
         if why := machine.unroutable.get(neighbor.address):
             yield MachineProblem(
-                f"neighbor {neighbor.address}: there is no way to it from here ({why})",
+                f"neighbor {neighbor.address}: there is no route to it from here ({why})",
                 "add a route to it (ip route get shows what the kernel uses), or correct the "
                 "address",
             )

@@ -1,4 +1,4 @@
-"""Whether another user may use a file or a socket: the agent's user, while root checks (I/O)."""
+"""Find out whether another user may use a file or a socket: the agent's user, for root (I/O)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _ACL = "system.posix_acl_access"
 def explain_denied(path: str, right: int, user: str = AGENT_USER) -> str | None:
     """Explain why ``user`` may not use ``path``; None if it may, or that is not known.
 
-    ``right``: os.R_OK, or os.W_OK, which connecting to a Unix socket needs (unix(7)).  Not known is
-    it where there is no such user, where this process is that user, and where access control
+    ``right``: os.R_OK, or os.W_OK, which connecting to a Unix socket needs (unix(7)).  It is not
+    known where there is no such user, where this process is that user, and where access control
     lists decide.
     """
     try:

@@ -141,7 +141,7 @@ def _find_owners(tcp: Iterable[Socket], unread: list[str]) -> Mapping[int, Proce
                 if inode in wanted and inode not in owners:
                     owners[inode] = _read_process(int(name))
     if hidden and len(owners) < len(wanted):
-        unread.append("whose sockets of port 179 are whose (only root sees it)")
+        unread.append("which process has which socket of port 179 (only root sees it)")
     return owners
 
 

@@ -1,4 +1,4 @@
-"""Which processes listen on a TCP port of the VIP, as far as this process may see them (I/O)."""
+"""Find the processes that listen on a TCP port of the VIP, if this process may see them (I/O)."""
 
 from __future__ import annotations
 

@@ -45,7 +45,8 @@ _LOG_LEVEL = "exabgp_log_level"
 class DroppingStream(io.TextIOBase):
     """Standard error of ExaBGP: text that nobody reads is dropped and counted, never waited for.
 
-    ExaBGP has one thread, and one that waits for the reader of its log is killed as one that hangs.
+    ExaBGP has one thread. If it waited for the reader of its log, it would be killed as an ExaBGP
+    that hangs.
     """
 
     def __init__(self) -> None:
