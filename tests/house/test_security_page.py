@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fuzz.surfaces import SURFACES
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/security.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\|[^|]*\|[^|]+\| ([^|]+) \| `([\w/]+)\.([\w.]+)` \|$", re.MULTILINE)
@@ -66,3 +68,9 @@ def test_every_maximum_of_a_door_is_on_the_page(door: str) -> None:
     names = {f"{door}.{name}" for line in own for name in line.split(", ")}
     named = {f"{module}.{name}" for _, module, name in BOUNDS}
     assert not names - named - NO_BOUND_OF_OTHERS
+
+
+def test_every_surface_has_its_row() -> None:
+    """The table of hostile inputs has the surfaces of the fuzzer, in its order."""
+    section = PAGE.partition("## Hostile inputs\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `([\w-]+)`: ", section, re.MULTILINE) == [one.name for one in SURFACES]
