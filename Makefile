@@ -26,7 +26,7 @@ PYTEST := $(BIN)/python -m pytest
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
 .PHONY: help lab test lint lint-only unit system search end-to-end deb package-test installed bench chaos \
-    fuzz format packages venv oldest newest update namespaces clean
+    soak fuzz format packages venv oldest newest update namespaces clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -85,8 +85,16 @@ bench: packages venv namespaces ## Measure, and print the tables (the faults alo
 
 CHAOS ?= 320
 
+# strace lets system calls fail; without it these faults are left out.
 chaos: packages venv oldest namespaces ## Break everything at random, CHAOS faults, and judge it (ten minutes)
+	@scripts/packages.sh strace
 	$(BIN)/python tests/chaos/run.py --faults $(CHAOS) $(if $(SEED),--seed $(SEED))
+
+SOAK ?= 3600
+
+soak: packages venv oldest namespaces ## The same for SOAK seconds; pieces add up in build/soak.json
+	@scripts/packages.sh strace
+	$(BIN)/python tests/chaos/soak.py --seconds $(SOAK) --json build/soak.json $(if $(SEED),--seed $(SEED))
 
 FUZZ ?= --count 100000
 

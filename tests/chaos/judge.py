@@ -19,11 +19,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from chaos.spans import INF, Span, find_route_spans, find_spans, find_touches, intersect, merge
 from support.http_load import Request
 from support.machine import Entry
 from support.route_log import Change
 
-INF = float("inf")
+PARTS = ("agent", "lease", "exabgp")
 STANDBY_LENGTH = 7
 """Number of ASNs of the path at standby."""
 
@@ -39,29 +40,14 @@ class Bounds:
     slack: float = 0.5
     restart: float = 2.0
     """From an agent's start to its first pass, on an idle CPU."""
+    checks: float = 0.6
+    """Until HAProxy itself has found that a server is dead."""
+    reload: float = 1.5
+    """From the signal until the new worker serves."""
+    short_hold_time: float = 6.0
+    """What a peer chose that negotiates anew."""
     recovery: float = 8.0
     """From the end of a cause until everything is preferred again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A period from ``start`` to ``end`` (``time.monotonic()``)."""
-
-    start: float
-    end: float
-
-    @property
-    def length(self) -> float:
-        """Duration in seconds."""
-        return self.end - self.start
-
-    def overlaps(self, start: float, end: float) -> bool:
-        """Return whether it overlaps another period."""
-        return self.start <= end and self.end >= start
-
-    def overlap(self, start: float, end: float) -> float:
-        """Return the seconds that it shares with another period."""
-        return max(0.0, min(self.end, end) - max(self.start, start))
 
 
 @dataclass(slots=True)
@@ -79,51 +65,6 @@ class Judgement:
     unexplained: list[Request] = field(default_factory=list)
 
 
-def find_spans(journal: Sequence[Entry], part: str, start: str, end: str) -> list[Span]:
-    """Return the periods in which ``part`` was in the state between ``start`` and ``end``."""
-    found: list[Span] = []
-    began_at: float | None = None
-    for entry in journal:
-        if entry.part != part:
-            continue
-        if entry.what == start and began_at is None:
-            began_at = entry.at
-        elif entry.what == end and began_at is not None:
-            found.append(Span(began_at, entry.at))
-            began_at = None
-    return found if began_at is None else [*found, Span(began_at, INF)]
-
-
-def find_touches(journal: Sequence[Entry], part: str, lasts: float) -> list[Span]:
-    """Return a period of ``lasts`` seconds for each short disturbance of ``part``."""
-    return [
-        Span(entry.at, entry.at + lasts)
-        for entry in journal
-        if entry.part == part and entry.what == "touch"
-    ]
-
-
-def intersect(first: Iterable[Span], second: Sequence[Span]) -> list[Span]:
-    """Return the periods that lie in a period of both lists."""
-    return [
-        Span(max(one.start, other.start), min(one.end, other.end))
-        for one in first
-        for other in second
-        if one.overlaps(other.start, other.end)
-    ]
-
-
-def merge(found: Iterable[Span], gap: float) -> list[Span]:
-    """Merge periods that are at most ``gap`` seconds apart."""
-    whole: list[Span] = []
-    for span in sorted(found, key=lambda span: span.start):
-        if whole and span.start - whole[-1].end <= gap:
-            whole[-1] = Span(whole[-1].start, max(whole[-1].end, span.end))
-        else:
-            whole.append(span)
-    return whole
-
-
 class Judge:
     """The periods of one journal, and what they allow."""
 
@@ -131,9 +72,30 @@ class Judge:
         self.bounds = it = bounds or Bounds()
         self.dead = find_spans(journal, "haproxy", "down", "up")
         self.frozen = find_spans(journal, "haproxy", "stop", "cont")
-        self.servers = [find_spans(journal, f"server {number}", "down", "up") for number in (0, 1)]
+        # A server that is dead, or in maintenance, or both.
+        self.servers = [
+            merge(
+                [
+                    span
+                    for part in (f"server {number}", f"maintenance {number}")
+                    for span in find_spans(journal, part, "down", "up")
+                ],
+                gap=0.0,
+            )
+            for number in (0, 1)
+        ]
         self.serverless = intersect(*self.servers)
         self.reloads = find_touches(journal, "haproxy", 1.0)
+        self.storms = find_spans(journal, "haproxy", "storm", "calm")
+        self.scarce = find_spans(journal, "haproxy", "scarce", "free")
+        self.nameless = find_spans(journal, "backend", "down", "up")
+        self.closed = find_spans(journal, "frontend", "down", "up")
+        self.failed_reloads = find_spans(journal, "reload", "down", "up")
+        self.leftovers = find_spans(journal, "leftover", "up", "down")
+        self.lost = find_spans(journal, "socket", "down", "up")
+        self.slow = {part: find_spans(journal, part, "slow", "fast") for part in PARTS}
+        self.hurt = {part: find_spans(journal, part, "hurt", "whole") for part in PARTS}
+        self.short_hold = find_spans(journal, "hold time", "short", "long")
         self.cluttered = find_spans(journal, "cli", "down", "up")
         self.full = find_spans(journal, "haproxy", "full", "free")
         self.starved = find_spans(journal, "cpu", "down", "up")
@@ -159,9 +121,14 @@ class Judge:
         """Return why no route may stand: (cause, period, bound in s without other faults)."""
         it = self.bounds
         found = [("haproxy dead", span, it.slack) for span in self.dead]
-        found += [("no server", span, it.slack) for span in self.serverless]
-        look = min(it.deadline / 3, it.ttl / 4)
-        found += [("haproxy stopped", span, it.deadline + look + it.slack) for span in self.frozen]
+        found += [("no server", span, it.checks + it.slack) for span in self.serverless]
+        found += [("frontend closed", span, it.slack) for span in self.closed]
+        # The backend is gone once the reload has ended.
+        found += [("no backend", span, it.reload + it.slack) for span in self.nameless]
+        silent = it.deadline + min(it.deadline / 3, it.ttl / 4) + it.slack
+        found += [("haproxy stopped", span, silent) for span in self.frozen]
+        # What its event stream said just before counts as its last word.
+        found += [("stats socket lost", span, silent + 0.5) for span in self.lost]
         ends = [*self.agent_held, *self.agent_stopped]
         found += [("no agent", span, it.ttl + it.slack) for span in ends]
         for span in self.exabgp_stopped:
@@ -191,23 +158,35 @@ class Judge:
             (self.lease_killed, lambda _: 1.0 + inherited),
             (self.lease_stopped, lambda span: min(span.length, it.hung) + 1.0 + inherited),
             (self.exabgp_stopped, lambda span: min(left(span), it.hung + 0.5) + 0.5),
+            (self.hurt["lease"], lambda span: min(left(span), it.hung) + 1.0 + inherited),
+            (self.hurt["exabgp"], lambda span: min(left(span), it.hung) + 0.5),
+        ]
+        always: list[tuple[Iterable[Span], Callable[[Span], float]]] = [
             (self.paused, lambda span: left(span) + 0.5),
             (self.starved, lambda _: 2.0),
+            *((found, lambda _: 1.5) for found in self.slow.values()),
         ]
 
         def left(span: Span) -> float:
             return span.overlap(start, INF)
 
         if cause == "exabgp stopped":  # the agent cannot shorten it
-            more = more[3:]
+            more = []
         elif cause != "no agent":
             more.append((self.agentless, lambda span: min(left(span), it.ttl + it.slack)))
-            more.append((self.cluttered, lambda span: left(span) + 1.0))
-        if cause == "no server":
+            more.append((self.hurt["agent"], lambda span: min(left(span), it.ttl + it.slack)))
+            if cause != "stats socket lost":
+                more.append((self.cluttered, lambda span: left(span) + 1.0))
+        if cause in ("no server", "frontend closed", "no backend"):
             more.append((self.frozen, lambda span: min(left(span), it.deadline + 1.0) + 1.0))
-            more.append((self.reloads, lambda _: 1.5))
+            more.append((self.reloads, lambda _: it.reload))
+            # Each worker is believed until it has checked its servers.
+            more.append((self.storms, lambda span: left(span) + it.reload))
         return sum(
-            seconds(span) for found, seconds in more for span in found if span.overlaps(start, end)
+            seconds(span)
+            for found, seconds in (*more, *always)
+            for span in found
+            if span.overlaps(start, end)
         )
 
     # Needless -------------------------------------------------------------------------------------
@@ -215,7 +194,8 @@ class Judge:
     def excuses(self) -> list[list[Span]]:
         """Return for each peer the periods in which its route may change."""
         it = self.bounds
-        all_peers = [*self.dead, *self.serverless, *self.exabgp_killed]
+        all_peers = [*self.dead, *self.serverless, *self.exabgp_killed, *self.hurt["exabgp"]]
+        all_peers += [*self.closed, *self.failed_reloads, *self.nameless]
         unseen = merge([*self.frozen, *self.cluttered], gap=1.0)
         all_peers += [span for span in unseen if span.length > it.deadline - 1.0]
         slow = 2.0 if self.starved else 0.0
@@ -224,7 +204,11 @@ class Judge:
                 span.start,
                 span.end + slow * any(each.overlaps(*_ends(span)) for each in self.starved),
             )
-            for span in (*self.agentless, *self.lease_killed, *self.lease_stopped)
+            for span in (
+                *(*self.agentless, *self.lease_killed, *self.lease_stopped),
+                *(span for part in ("agent", "lease") for span in self.hurt[part]),
+                *(span for found in self.slow.values() for span in found),
+            )
         ]
         all_peers += [span for span in merge(chain, gap=0.3) if span.length > 0.65 * it.ttl]
         all_peers += [span for span in self.exabgp_stopped if span.length > it.hung - 2.0]
@@ -244,13 +228,20 @@ class Judge:
 
         The last keepalive before a pause may be a third of the hold time old.
         """
-        it = self.bounds
         whole = merge(self.paused, gap=0.5)
-        return [span for span in whole if span.length > it.hold_time * 2 / 3 - 0.5]
+        return [span for span in whole if span.length > self._hold_time(span) * 2 / 3 - 0.5]
+
+    def _hold_time(self, span: Span) -> float:
+        it = self.bounds
+        # The session with it may live for a moment longer.
+        short = any(span.overlaps(each.start, each.end + 6.5) for each in self.short_hold)
+        return min(it.hold_time, it.short_hold_time) if short else it.hold_time
 
     def unmanaged(self) -> list[Span]:
         """Return the periods in which no process could give ExaBGP another path."""
-        return [*self.agentless, *self.lease_killed, *self.lease_stopped, *self.exabgp_stopped]
+        weak = [span for part in PARTS for span in (*self.slow[part], *self.hurt[part])]
+        gone = [*self.agentless, *self.lease_killed, *self.lease_stopped, *self.exabgp_stopped]
+        return [*gone, *weak]
 
     # The clients ----------------------------------------------------------------------------------
 
@@ -259,7 +250,9 @@ class Judge:
         starved = any(span.overlaps(request.sent_at - 1, request.sent_at) for span in self.starved)
         late = 2.5 if starved else 1.0
         start, end = request.sent_at - late, request.sent_at + request.duration + 0.1
-        reasons = (*self.dead, *self.full, *self.reloads, *self.servers[0], *self.servers[1])
+        reasons = [*self.dead, *self.full, *self.reloads, *self.servers[0], *self.servers[1]]
+        reasons += [*self.storms, *self.scarce, *self.nameless, *self.closed, *self.leftovers]
+        reasons += self.failed_reloads
         if any(span.overlaps(start, end) for span in reasons):
             return True
         # Afterwards all requests that waited reach the servers at once.
@@ -267,9 +260,9 @@ class Judge:
             return True
         for span in self.vip:
             # Only an agent puts the VIP back.
-            put_back_at = max(
-                (a.end for a in self.agentless if a.overlaps(*_ends(span))), default=span.end
-            )
+            agents = [each.end for each in self.agentless if each.overlaps(*_ends(span))]
+            # It may start together with the speaker, after a pause.
+            put_back_at = max(agents) + self.bounds.restart if agents else span.end
             if Span(span.start, put_back_at + late).overlaps(start, end):
                 return True
         return False
@@ -324,7 +317,7 @@ def _stale(
             over = max(
                 (
                     min(routed.end, end)
-                    for routed in _route_spans(own, ended_at)
+                    for routed in find_route_spans(own, ended_at)
                     if routed.overlap(span.start, end) and routed.start <= latest
                 ),
                 default=span.start,
@@ -375,21 +368,11 @@ def _hasty(
         lost = lost if any(had) else change.at
         if not (back and change.asns != STANDBY_LENGTH and began_at < change.at < ended_at):
             continue
+        # After a pause ExaBGP may run, and have its session again, before the agent runs.
+        if any(span.start <= change.at <= span.end + it.bounds.slack for span in it.paused):
+            continue
         if not any(span.overlaps(max(lost, change.at - 2.0), change.at) for span in it.unmanaged()):
             found.violations.append(
                 f"hasty: no peer had a route, then peer {change.peer} had '{change}' "
                 f"at {change.at - began_at:.3f} s"
             )
-
-
-def _route_spans(changes: Sequence[Change], ended_at: float) -> list[Span]:
-    """Return the periods in which a peer had a route."""
-    found: list[Span] = []
-    began_at: float | None = None
-    for change in changes:
-        if change.route is not None and began_at is None:
-            began_at = change.at
-        elif change.route is None and began_at is not None:
-            found.append(Span(began_at, change.at))
-            began_at = None
-    return found if began_at is None else [*found, Span(began_at, ended_at)]

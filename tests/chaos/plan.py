@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from support.faults import CRASH_LOOP_WINDOW, FAULTS, MAX_DEATHS, Fault
+from support.fault import Fault
+from support.faults import CRASH_LOOP_WINDOW, FAULTS, MAX_DEATHS
 
 FAULT_INTERVAL = 0.9
 """Mean seconds between the beginnings of two faults; short, so that several overlap."""
@@ -43,8 +44,15 @@ class Episode:
     steps: tuple[Step, ...]
 
 
-def plan(seed: int, faults: int) -> list[Episode]:
-    """Return episodes with ``faults`` faults in all; every second episode is harmless."""
+def plan(seed: int, faults: int, allowed: Callable[[Fault], bool] | None = None) -> list[Episode]:
+    """Return episodes with ``faults`` faults in all; every second episode is harmless.
+
+    Only faults that are ``allowed`` are used.  Raises ValueError where that leaves none that are
+    harmless.
+    """
+    chosen = [fault for fault in FAULTS.values() if allowed is None or allowed(fault)]
+    if not any(fault.harmless for fault in chosen):
+        raise ValueError("no fault that is harmless is left")
     # No secret: the same seed must give the same run.
     rng = random.Random(seed)  # noqa: S311
     deaths = {part: deque[float](maxlen=MAX_DEATHS) for part in ("agent", "lease")}
@@ -54,7 +62,7 @@ def plan(seed: int, faults: int) -> list[Episode]:
     while left:
         size = min(left, rng.randint(*EPISODE_FAULTS))
         harmless = bool(len(episodes) % 2)
-        steps = tuple(_steps(rng, size, harmless, began_at, deaths))
+        steps = tuple(_steps(rng, size, harmless, began_at, deaths, chosen))
         episodes.append(Episode(len(episodes), harmless, steps))
         began_at += max(step.at + step.lasts for step in steps) + CALM
         left -= size
@@ -67,6 +75,7 @@ def _steps(
     harmless: bool,
     began_at: float,
     deaths: dict[str, deque[float]],
+    chosen: Sequence[Fault],
 ) -> Iterator[Step]:
     free: dict[str, float] = {}
     at = 0.0
@@ -75,7 +84,7 @@ def _steps(
         while True:
             choice = [
                 fault
-                for fault in FAULTS.values()
+                for fault in chosen
                 if (fault.harmless or not harmless)
                 and all(free.get(part, 0.0) <= at for part in fault.parts)
                 and not _makes_crash_loop(fault, began_at + at, deaths)
@@ -98,7 +107,11 @@ def _restarted_parts(fault: Fault) -> list[str]:
     """Return which of agent and lease process end by a fault and are restarted."""
     if fault.name == "lease stopped":
         return ["lease"]  # found by its silence, and ended
-    return [part for part in ("agent", "lease") if part in fault.parts and "killed" in fault.name]
+    return [
+        part
+        for part in ("agent", "lease")
+        if part in fault.ends or (part in fault.parts and "killed" in fault.name)
+    ]
 
 
 def _makes_crash_loop(fault: Fault, at: float, deaths: dict[str, deque[float]]) -> bool:

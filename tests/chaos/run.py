@@ -1,6 +1,7 @@
 """Cause random faults in an appliance, and judge everything that its peers saw.
 
 ``python tests/chaos/run.py --seed N --faults 300 --json FILE`` as root; `make chaos` does it.
+``--only WORDS`` uses the faults whose name has one of these comma-separated words alone.
 Real HAProxy, agent, lease process and ExaBGP run in a network namespace and are restarted as by
 systemd.  Two passive BGP peers watch, and clients send 50 requests a second to the VIP.  At the
 first violation the run prints the seed, the episode's faults, the journal and all logs, and ends
@@ -24,9 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from chaos.judge import Bounds, Judgement, judge
 from chaos.plan import CALM, Episode, Step, plan
-from support.appliance import Appliance, own_network
+from support.fault import Fault
 from support.machine import Machine, pass_time
 from support.processes import read_memory
+from support.surroundings import list_other_prefixes, run_surrounded
 
 BOUNDS = Bounds()
 NOISE = 10
@@ -91,6 +93,8 @@ def watch(
         trouble = f"not recovered: {error}"
     ended_at = time.monotonic()
     machine.wire.refresh()
+    if others := list_other_prefixes(machine):
+        trouble += f"\nstale: a peer was told to reach {', '.join(sorted(others))}"
     found = judge(
         machine.journal,
         [log.changes for log in machine.wire.logs],
@@ -117,9 +121,19 @@ def describe_episode(machine: Machine, episode: Episode, since: float) -> str:
 
 
 def run(
-    machine: Machine, seed: int, faults: int, report_line: Callable[[str], None] = lambda _: None
+    machine: Machine,
+    seed: int,
+    faults: int,
+    report_line: Callable[[str], None] = lambda _: None,
+    *,
+    allowed: Callable[[Fault], bool] | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Run a plan on a machine without faults; stop at the first violation."""
+    """Run a plan on a machine without faults; stop at the first violation.
+
+    ``allowed`` says which faults may be used.  ``is_over`` is asked after each episode whether to
+    stop before the plan's end.
+    """
     outcome = Outcome(seed)
     random.seed(seed)  # the order in which a paused machine's processes go on
     machine.wait_settled()
@@ -127,8 +141,11 @@ def run(
     outcome.exabgp = str(machine.appliance.status()["lease"]["exabgp"])
     _measure_memory(machine, outcome)
     began_at = time.monotonic()
-    for episode in plan(seed, faults):
+    for episode in plan(seed, faults, allowed):
         since = time.monotonic()
+        # Hours of requests are counted, not kept.
+        outcome.requests += (old := len(machine.traffic.requests))
+        del machine.traffic.requests[:old]
         recovered, found, trouble = watch(machine, episode)
         outcome.episodes += 1
         for step in episode.steps:
@@ -159,8 +176,10 @@ def run(
             f"{sum(outcome.faults.values())} of {faults} faults "
             f"in {time.monotonic() - began_at:.0f} s"
         )
+        if is_over():
+            break
     outcome.seconds = round(time.monotonic() - began_at, 1)
-    outcome.requests = len(machine.traffic.requests)
+    outcome.requests += len(machine.traffic.requests)
     for unit in (machine.agent, machine.speaker):
         outcome.restarts[unit.name] = len(unit.starts) - 1
         outcome.watchdog[unit.name] = len(unit.watchdog_kills)
@@ -189,19 +208,26 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=300)
     parser.add_argument("--python", default=sys.executable, help="whose ExaBGP")
     parser.add_argument("--json", type=Path, help="a file for the figures")
+    parser.add_argument("--only", default="", help="words of the names of the faults to use")
     parser.add_argument("--plan", action="store_true", help="print what would be done, and end")
     args = parser.parse_args()
+    words = args.only.split(",")
+
+    def allowed(fault: Fault) -> bool:
+        return any(word in fault.name for word in words)
+
     if args.plan:
-        for episode in plan(args.seed, args.faults):
+        for episode in plan(args.seed, args.faults, allowed):
             print_line(f"episode {episode.number}{' (harmless)' if episode.harmless else ''}")
             print_line("\n".join(map(str, episode.steps)))
         return 0
     print_line(f"seed {args.seed}, {args.faults} faults")
-    with tempfile.TemporaryDirectory() as name, own_network():
-        appliance = Appliance(Path(name), python=args.python)
-        with Machine(appliance) as machine:
-            outcome = run(machine, args.seed, args.faults, print_line)
-            logs = appliance.log()
+    with (
+        tempfile.TemporaryDirectory() as name,
+        run_surrounded(Path(name), args.python) as machine,
+    ):
+        outcome = run(machine, args.seed, args.faults, print_line, allowed=allowed)
+        logs = machine.appliance.log()
     if args.json:
         args.json.write_text(json.dumps(asdict(outcome), indent=1) + "\n", encoding="utf-8")
     report(outcome)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from support.haproxy import HAProxy, Web
 from support.peer import Peer, wait_for
@@ -222,6 +222,10 @@ class Appliance:
         where = ("--profile", str(self.profile), "--directory", self.directory_of(place))
         return [python, "-m", "anycastd", command, *where]
 
+    def open_log(self, place: str) -> IO[bytes]:
+        """Open what the agent or the speaker, as ``place`` says, writes its log to."""
+        return (self.directory / f"{place}.err").open("ab")
+
     def _spawn(
         self,
         python: str,
@@ -230,7 +234,7 @@ class Appliance:
         *more: str,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        with (self.directory / f"{place}.err").open("ab") as log:
+        with self.open_log(place) as log:
             return subprocess.Popen(
                 # A test run that is killed must not leave anything behind.
                 ["setpriv", "--pdeathsig", "KILL", *self.command(python, command, place), *more],

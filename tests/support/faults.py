@@ -6,9 +6,11 @@ Tests, benches and the chaos run share them.  Tables and logs use the names of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from support.fault import Begin, Fault
+from support.fault_haproxy import HAPROXY_FAULTS
+from support.fault_shortages import SHORTAGES
 from support.machine import Machine
 
 MAX_DEATHS, CRASH_LOOP_WINDOW = 4, 75.0
@@ -17,31 +19,6 @@ MAX_DEATHS, CRASH_LOOP_WINDOW = 4, 75.0
 Agents are barred at five within 60 s, and ExaBGP ends at the sixth death of its API child: both are
 promises of their own.
 """
-Begin = Callable[[Machine, float], Any]
-End = Callable[[Machine, Any], object]
-
-
-def _nothing(_: Machine, __: Any) -> None:
-    """Nothing has to be ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One way to break an appliance.
-
-    ``begin`` gets the duration in seconds and breaks the machine; a pause of the whole machine is
-    over when it returns.  ``end`` gets what ``begin`` returned and repairs what does not repair
-    itself.  Of two faults that share one of ``parts``, the second waits for the first.  ``lasts``
-    is the shortest and the longest duration (s).  ``harmless``: no route may change, except that
-    of a peer that is away.
-    """
-
-    name: str
-    begin: Begin
-    end: End = _nothing
-    parts: tuple[str, ...] = ()
-    lasts: tuple[float, float] = (0.0, 0.0)
-    harmless: bool = False
 
 
 def _now(begin: Callable[[Machine], Any]) -> Begin:
@@ -228,5 +205,5 @@ _HARMFUL = (
     ),
 )
 
-FAULTS = {fault.name: fault for fault in (*_HARMLESS, *_HARMFUL)}
+FAULTS = {fault.name: fault for fault in (*_HARMLESS, *_HARMFUL, *HAPROXY_FAULTS, *SHORTAGES)}
 """All faults by name."""

@@ -154,7 +154,7 @@ class HAProxy:
                 stderr=log,
             )
         until(self.answers, 10)
-        until(self._listens_to_signals, 10)
+        until(self.listens_to_signals, 10)
         return self
 
     def answers(self) -> bool:
@@ -165,7 +165,7 @@ class HAProxy:
             return bool(self.ask("show info"))
         return False
 
-    def _listens_to_signals(self) -> bool:
+    def listens_to_signals(self) -> bool:
         """Whether the master would act on SIGUSR2: one that is still starting ignores it."""
         assert self.process is not None
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
@@ -223,7 +223,7 @@ class HAProxy:
         old = self.worker
         signal_pid(self.process.pid, signal.SIGUSR2)
         until(lambda: self.worker != old, 10)
-        until(self._listens_to_signals, 10)
+        until(self.listens_to_signals, 10)
 
     def pids(self) -> list[int]:
         """Return the pids of the master and its workers, the master first."""

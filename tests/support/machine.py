@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from support.appliance import VIP, Appliance, own_network
 from support.haproxy import until
@@ -29,6 +29,9 @@ from support.processes import (
 )
 from support.route_log import RouteLog
 from support.units import Unit
+
+if TYPE_CHECKING:
+    from support.surroundings import Surroundings
 
 IDLE_CONNECTIONS = 60  # more than the stats socket takes
 FULL = 100  # connections that its frontend takes
@@ -51,7 +54,8 @@ class Machine:
     """An appliance whose agent and speaker are units; a context manager.
 
     ``rate``: requests of the clients per second.  ``watchdog``: WatchdogSec of the units.
-    ``environment``: additional variables for agent and speaker.  Use it inside ``own_network()``.
+    ``environment``: additional variables for agent and speaker.  ``surroundings``: a log, a disk
+    and a clock that can fail.  Use it inside ``own_network()``.
     The methods break and repair the machine, and record it in ``journal``.  They return when they
     acted: a time of the monotonic clock, in seconds.
     """
@@ -63,8 +67,10 @@ class Machine:
         rate: float = 50.0,
         watchdog: float = 15.0,
         environment: Mapping[str, str] | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self.appliance = appliance
+        self.surroundings = surroundings
         self.journal: list[Entry] = []
         self.wire = RouteLog(appliance.peers, f"{VIP}/32")
         self.traffic = HttpLoad(VIP, rate)
