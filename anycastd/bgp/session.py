@@ -1,7 +1,8 @@
 """State of a BGP session, and why one was closed, with what to do (stdlib only, pure).
 
 The codes of NOTIFICATION messages are those of RFC 4271 section 4.5, RFC 4486 and RFC 8538
-(Cease), RFC 5492 (capabilities), RFC 9234 (role mismatch) and RFC 9384 (BFD down).
+(Cease), RFC 5492 (capabilities), RFC 9234 (role mismatch), RFC 9384 (BFD down) and RFC 9687
+(send hold timer).
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ NO_CONNECTION = (
     "(or none, as here); if it checks the TTL (ttl-security, GTSM), write `multihop: 255`"
 )
 """Text for operators: why a session is down where no NOTIFICATION gives a reason."""
+NOT_TAKEN = (
+    "closed from here: the neighbor took nothing of what was sent for longer than the hold time: "
+    "it hangs, or packets to it are lost (a firewall, or a large packet where the MTU is small)"
+)
+"""Text for operators: the kernel gave up to deliver what was sent (RFC 9687)."""
 UNREADABLE = (
     "closed by the neighbor: a NOTIFICATION that this ExaBGP cannot read, "
     "perhaps a Cease with a text"
@@ -51,6 +57,7 @@ _ERRORS = {
     4: "hold timer expired",
     5: "finite state machine error",
     7: "ROUTE-REFRESH message error",
+    8: "send hold timer expired",
 }
 # (sent by us, code, subcode) -> what to do
 _REMEDIES = {
@@ -63,9 +70,12 @@ _REMEDIES = {
     (False, 2, 5): "see `md5_file`, and its authentication",
     (True, 2, 6): "its hold time is 1 or 2 s",
     (False, 2, 6): "see `hold_time`: write what it takes, or lower its minimum hold time",
+    (False, 2, 11): "it insists on a role (RFC 9234), which is not offered: let it accept sessions "
+    "without one (no `strict-mode`, `require roles off`)",
     (False, 2, 7): "it refuses what is offered, often an address family: see `families`",
     (True, 4, 0): "no message came from it for the hold time",
     (False, 4, 0): "it received no message from here for the hold time",
+    (False, 8, 0): "nothing that it sent was taken for a long time: see the load of this machine",
     (False, 6, 1): "raise its limit of prefixes; it may wait until it is reset there by hand",
     (False, 6, 5): "it has no neighbor of this address and AS number",
     (False, 6, 7): "it has another connection from this address: look for a second speaker here, "

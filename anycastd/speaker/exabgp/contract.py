@@ -22,6 +22,9 @@ LOADED_VARIABLE = "ANYCASTD_LOADED"
 Only a shim that can read another configuration sets it.
 """
 
+NOT_TAKEN = "(anycastd: not taken)"
+"""What the shim adds to the reason for a closed session: the peer took nothing for too long."""
+
 WATCH_COMMENT = "# watched"
 """First line of an API child that wants to be ended when it sends nothing for some seconds."""
 

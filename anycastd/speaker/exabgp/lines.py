@@ -10,7 +10,7 @@ from anycastd.bgp import session
 from anycastd.bgp.route import Route, canonicalize_route
 from anycastd.bgp.session import Session
 from anycastd.lease.commands import Announce, Command, Withdraw
-from anycastd.speaker.exabgp.contract import parse_peer_as
+from anycastd.speaker.exabgp.contract import NOT_TAKEN, parse_peer_as
 
 MAX_ROUTES_PER_LINE = 100
 """Routes in one line at most: a line of ExaBGP's API may have about 16 kB."""
@@ -27,6 +27,8 @@ def describe_reason(reason: str) -> str:
     """
     if 'decode update message of type "3"' in reason:  # 4.2 and a Cease with a text (RFC 9003)
         return session.UNREADABLE
+    if NOT_TAKEN in reason:
+        return session.NOT_TAKEN
     if found := _NOTIFIED.search(reason):
         text = session.describe_notification(int(found[2]), int(found[3]), sent=found[1] == "sent")
         peer_as = parse_peer_as(reason)

@@ -52,13 +52,11 @@ def report_negotiated() -> ApplyPatch:
     """
     protocol = load_module("exabgp.reactor.protocol").Protocol
     processes = load_module("exabgp.reactor.api.processes").Processes
-    original = protocol.validate_open
-    require_names(original, "negotiated", "validate", "peer", "reactor", "processes")
+    require_names(protocol.validate_open, "negotiated", "validate", "peer", "reactor", "processes")
     require_names(processes._notify, "api")
     lines: dict[str, str] = {}
 
-    def validate_open(self: Any) -> None:
-        original(self)
+    def report(self: Any) -> None:
         # A session is worth more than a report of it.
         with suppress(Exception):
             neighbor = self.peer.neighbor
@@ -69,7 +67,12 @@ def report_negotiated() -> ApplyPatch:
                 children.write(child, lines[address])
 
     def apply() -> None:
-        received = processes.received  # late: other patches may have replaced it
+        # Late: other patches may have replaced them.
+        original, received = protocol.validate_open, processes.received
+
+        def validate_open(self: Any) -> None:
+            original(self)
+            report(self)
 
         def receive_and_report(self: Any) -> Iterator[tuple[str, str]]:
             for child, command in received(self):

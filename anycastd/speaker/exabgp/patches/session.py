@@ -7,7 +7,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from anycastd.speaker.exabgp.contract import format_peer_as
+from anycastd.speaker.exabgp.contract import NOT_TAKEN, format_peer_as
 from anycastd.speaker.exabgp.modules import ApplyPatch, load_module, require_names
 
 
@@ -66,15 +66,17 @@ def offer_plain_route_refresh() -> ApplyPatch:
     return apply
 
 
-def report_wrong_as() -> ApplyPatch:
-    """Name the AS number of a peer that has another one than the configuration.
+def report_reasons() -> ApplyPatch:
+    """Name the AS number of a peer that has a wrong one, and a session that carried nothing.
 
-    ExaBGP reports the codes of the NOTIFICATION that it sends then; 4.2 adds the number in the old
-    field of the OPEN, which is 23456 for every number of four octets (RFC 6793).
+    Of a wrong AS number, ExaBGP reports the codes of the NOTIFICATION that it sends then; 4.2 adds
+    the number in the old field of the OPEN, which is 23456 for every number of four octets (RFC
+    6793).  Of a session that the kernel closed (``timers.limit_send_time``), it reports nothing.
 
     Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
     peer = load_module("exabgp.reactor.peer").Peer
+    established = load_module("exabgp.bgp.fsm").FSM.ESTABLISHED
     original = peer._reset
     if original.__code__.co_varnames[:3] != ("self", "message", "error"):
         raise AttributeError("exabgp.reactor.peer: Peer._reset gets other arguments")
@@ -83,6 +85,8 @@ def report_wrong_as() -> ApplyPatch:
         if message.startswith("notification sent (2,2)"):
             with suppress(AttributeError):
                 message += f" {format_peer_as(int(self.proto.negotiated.peer_as))}"
+        elif "ETIMEDOUT" in str(error) and self.fsm == established:
+            message += f" {NOT_TAKEN}"
         original(self, message, error)
 
     def apply() -> None:
@@ -91,7 +95,7 @@ def report_wrong_as() -> ApplyPatch:
     return apply
 
 
-PATCHES = (send_cease, report_wrong_as)
+PATCHES = (send_cease, report_reasons)
 """Patches of this file for every release, in the order in which they are applied."""
 PATCHES_4 = (offer_plain_route_refresh,)
 """Patches of this file for 4.x only."""

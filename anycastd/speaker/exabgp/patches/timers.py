@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import suppress
 from typing import Any
 
 from anycastd.speaker.exabgp.modules import ApplyPatch, load_module, require_names
 
 MAX_REDIAL_DELAY = 5  # seconds
 SYN_RETRIES = 2  # after 1 and 3 s at the latest; the kernel gives up within 7 s
+SEND_TIME = 4 / 3  # of the hold time: its end, and a peer's word about it, come before
 
 # Where a clock decides when BGP sends, gives up or dials again: module, class, methods.
 _CLOCKS = (
@@ -96,6 +98,37 @@ def limit_connect_time() -> ApplyPatch:
     return apply
 
 
+def limit_send_time() -> ApplyPatch:
+    """Let the kernel close a session whose peer takes nothing for 4/3 of the hold time.
+
+    A peer that does not read, but goes on sending, keeps a session up that carries nothing: what is
+    withdrawn stays there.  So does a network that drops our packets only, where the hold time is 0.
+    ExaBGP waits for ever, the kernel for some 15 minutes or for ever.  This is the SendHoldTimer of
+    RFC 9687, by TCP_USER_TIMEOUT of tcp(7).  The peer's next message is answered with a reset.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
+    """
+    protocol = load_module("exabgp.reactor.protocol").Protocol
+    require_names(protocol.validate_open, "negotiated", "validate", "connection")
+
+    def apply() -> None:
+        original = protocol.validate_open  # late: other patches replace it too
+
+        def validate_open(self: Any) -> None:
+            original(self)
+            limit_socket(self)
+
+        protocol.validate_open = validate_open
+
+    def limit_socket(self: Any) -> None:
+        hold_time = int(self.negotiated.holdtime or self.negotiated.sent_open.hold_time)
+        limit = int(hold_time * SEND_TIME * 1000)
+        with suppress(OSError):
+            self.connection.io.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
+
+    return apply
+
+
 def skip_name_lookup() -> ApplyPatch:
     """Give ExaBGP a domain name, so that it does not look up its own name in DNS.
 
@@ -114,5 +147,5 @@ def skip_name_lookup() -> ApplyPatch:
     return apply
 
 
-PATCHES = (use_monotonic_clock, limit_redial_delay, limit_connect_time)
+PATCHES = (use_monotonic_clock, limit_redial_delay, limit_connect_time, limit_send_time)
 """Patches of this file for every release, in the order in which they are applied."""

@@ -1,0 +1,132 @@
+"""Sessions that are up and carry nothing, and what real routers do that nobody expects."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.appliance import OWN, PEERS, PROFILE, VIP, Appliance, own_network
+from support.bgp_wire import KEEPALIVE, Closed, build_message
+from support.bird import Bird
+from support.haproxy import until
+from support.peer import Peer, wait_for
+
+pytestmark = pytest.mark.root
+
+WEB = f"{VIP}/32"
+
+
+@pytest.fixture(autouse=True)
+def _network() -> Iterator[None]:
+    with own_network():
+        yield
+
+
+class DeafPeer(Peer):
+    """A peer that reads nothing while ``deaf`` is true.
+
+    It goes on with its keepalives, and asks for all routes again and again, so that its buffer is
+    full soon.
+    """
+
+    deaf = False
+
+    def __init__(self, address: str, hold_time: int) -> None:
+        super().__init__(address, 179, hold_time=hold_time)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel's minimum
+
+    def _messages(self, connection: socket.socket) -> Iterator[tuple[float, int | None, bytes]]:
+        for message in super()._messages(connection):
+            while self.deaf and not self._stop.is_set():
+                time.sleep(0.02)
+                self.send(build_message(KEEPALIVE))
+                self.ask_refresh()
+            yield message
+
+
+def has_unsent(address: str) -> bool:
+    """Return whether the kernel still holds some of what was sent to ``address``."""
+    command = ["ss", "-Htn", "dst", f"{address}:179"]
+    rows = subprocess.run(command, capture_output=True, encoding="ascii", check=True).stdout
+    return any(int(row.split()[2]) > 500 for row in rows.splitlines())
+
+
+def start(one: Appliance) -> None:
+    """Start speaker and agent, and wait until the service is preferred."""
+    one.start()
+    until((Path(one.directory_of("agent")) / "agent.sock").exists, 20, 0.05)
+
+
+def wait_for_words(one: Appliance, address: str, words: str) -> None:
+    """Wait until the status says that a neighbor's session is down, with ``words``."""
+
+    def read() -> str:
+        found = one.status()["neighbors"][address]
+        return f"{found['session']}: {found['why']}"
+
+    try:
+        until(lambda: read().startswith("down") and words in read(), 10, 0.1)
+    except AssertionError:
+        raise AssertionError(f"{words!r} not in {read()!r}") from None
+
+
+# From exabgp issue 1207, frr pull request 8530 and RFC 9687.
+def test_a_peer_that_reads_nothing(tmp_path: Path, exabgp_python: str) -> None:
+    """Its session is closed, so that it cannot keep what it does not know to be withdrawn."""
+    deaf, other = DeafPeer(PEERS[0], hold_time=3), Peer(PEERS[1], 179)
+    with Appliance(tmp_path, python=exabgp_python, peers=[deaf, other]) as one:
+        start(one)
+        deaf.deaf, deaf.accepting = True, False
+        until(lambda: has_unsent(deaf.address), 10, 0.1)
+        for backend in one.backends:
+            backend.stop()
+        wait_for(lambda: other.table.get(WEB) is None, 10)
+        wait_for(lambda: deaf.list_events(Closed), 10, "closed session")
+        wait_for_words(one, deaf.address, "took nothing of what was sent")
+        assert not other.list_events(Closed)
+
+
+# The half-open connection of a firewall that lost its state, with FC-HOLD's hold time of 0.
+def test_packets_that_are_lost_one_way(tmp_path: Path, exabgp_python: str) -> None:
+    """A withdrawal that does not arrive closes the session, which says so in words."""
+    lossy, other = peers = [Peer(PEERS[0], 179, hold_time=0), Peer(PEERS[1], 179)]
+    profile = PROFILE.replace("address: 192.0.2.4,", "address: 192.0.2.4, hold_time: 3,")
+    with Appliance(tmp_path, python=exabgp_python, peers=peers, profile=profile, ttl=2) as one:
+        start(one)
+        rules = "table ip lossy { chain out { type filter hook output priority 0;\n"
+        rules += f"ip saddr {OWN} ip daddr {lossy.address} drop\n}}\n}}\n"
+        subprocess.run(["nft", "-f", "-"], input=rules, encoding="ascii", check=True)
+        for backend in one.backends:
+            backend.stop()
+        wait_for(lambda: WEB not in other.table, 10)
+        assert WEB in lossy.table
+        wait_for_words(one, lossy.address, "took nothing of what was sent")
+        assert one.status()["neighbors"][other.address]["session"] == "up"
+
+
+# From calico issues 2211 and 7144, frr issue 12030.
+def test_a_router_that_keeps_stale_routes(tmp_path: Path, exabgp_python: str) -> None:
+    """BIRD with graceful restart, long-lived too, loses the route with a speaker that is killed."""
+    keep = "graceful restart on; long lived graceful restart on;"
+    with (
+        Bird(
+            tmp_path,
+            PEERS[0],
+            179,
+            neighbor=OWN,
+            extra=f"{keep} long lived stale time 3600;",
+            channels={"ipv4": keep},
+        ) as bird,
+        Appliance(tmp_path, python=exabgp_python, peers=[Peer(PEERS[1], 179)]) as one,
+    ):
+        start(one)
+        until(lambda: WEB in bird.ask("show route protocol speaker"), 20, 0.1)
+        assert "Long-lived graceful restart" in bird.ask("show protocols all speaker")
+        assert one.speaker is not None
+        one.speaker.kill()
+        until(lambda: WEB not in bird.ask("show route protocol speaker"), 2, 0.05)
