@@ -142,3 +142,29 @@ def test_a_soft_stop_without_a_ring(mute: Watched) -> None:
     mute.haproxy.process.wait(10)
     mute.haproxy.start()
     mute.wait_well()
+
+
+def test_a_short_silence_while_checks_are_still_to_come(tmp_path: Path) -> None:
+    """HAProxy misses a look some seconds after a reload whose checks take long: no route goes."""
+    with (
+        watched(tmp_path, profile=NO_RING, deadline=DEADLINE) as here,
+        socket.create_server(("127.0.0.1", 0)) as mute,
+    ):
+        here.wait_well()
+        # It accepts, and never answers: the first check of the new worker does not end.
+        slow = f"option httpchk\n    timeout check 60s\n    server s3 {mute.getsockname()[0]}"
+        text = "\n".join(line for line in here.config.split("\n") if "server s" not in line)
+        slow += f":{mute.getsockname()[1]}\nfrontend web"
+        here.haproxy.config.write_text(text.replace("frontend web", f"    {slow}"))
+        began = time.monotonic()
+        here.haproxy.reload()
+        until(lambda: "not proved" in str(here.service()), 5, 0.05)
+        until(lambda: time.monotonic() - began > 3.0, 5)
+        here.haproxy.signal(signal.SIGSTOP)
+        try:
+            until(lambda: here.appliance.status()["haproxy"]["main"]["state"] == "silent", 2, 0.02)
+        finally:
+            here.haproxy.signal(signal.SIGCONT)
+        until(lambda: here.appliance.status()["haproxy"]["main"]["state"] != "silent", 2, 0.02)
+        assert "not proved" in str(here.service())
+        here.assert_calm(began, time.monotonic() - began + 0.5)
