@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections import deque
 
 from anycastd.bgp.route import Route
-from anycastd.bgp.session import NO_CONNECTION, Session
+from anycastd.bgp.session import Session
 from anycastd.lease.adj_rib_out import AdjRibOut
 from anycastd.lease.commands import (
     Announce,
@@ -52,7 +52,7 @@ from anycastd.lease.commands import (
 from anycastd.lease.effects import CloseConnection, Effect, KillSpeaker, Log, SendReport
 from anycastd.lease.intake import Sender, accept_message
 from anycastd.lease.messages import MessageError, Reload, Want, read_epoch
-from anycastd.lease.neighbor import NeighborState
+from anycastd.lease.neighbor import NeighborState, compare_sessions
 from anycastd.lease.outstanding import OutstandingCommands
 from anycastd.lease.owner import LeaseOwner
 from anycastd.lease.reconfigure import Reconfiguration, WriteResult
@@ -253,7 +253,7 @@ class LeaseMachine:
             return [KillSpeaker(detail)]
         if self.adj_rib_out.is_read_due(self.settings, now):
             self.adj_rib_out.on_query()
-            return self.outstanding.send((QueryAdjRibOut(),), now)
+            return self.outstanding.send((QuerySessions(), QueryAdjRibOut()), now)
         if not self.outstanding.is_ping_due(self.settings.ping_interval, now):
             return []
         if self.adj_rib_out.known:
@@ -288,11 +288,11 @@ class LeaseMachine:
         elif answer.version is not None:
             self.version = answer.version
         elif answer.sessions is not None:
-            for address, neighbor in self.neighbors.items():
-                session = answer.sessions.get(address, Session.DOWN)
-                # No reason is known: it was given before this process started, or there was none.
-                known = session is Session.UP or neighbor.session is Session.DOWN
-                effects += self._on_session(address, session, "" if known else NO_CONNECTION, now)
+            changes, doubtful = compare_sessions(self.neighbors, answer.sessions)
+            for address, session, detail in changes:
+                effects += self._on_session(address, session, detail, now)
+            if doubtful:
+                effects += self.outstanding.send((QuerySessions(),), now)
         elif isinstance(command, QueryAdjRibOut):
             effects += self._on_rib(None if answer.error is not None else answer.rib or (), now)
         return effects + self._report_confirmed(now)

@@ -6,9 +6,10 @@ All times are own time, in seconds (``anycastd.system.clock``).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 from anycastd.bgp.negotiated import Negotiated
-from anycastd.bgp.session import Session
+from anycastd.bgp.session import NO_CONNECTION, Session
 from anycastd.lease.messages import NeighborReport
 
 MAX_LOSSES, FLAP_WINDOW = 3, 600.0
@@ -32,6 +33,7 @@ class NeighborState:
         self.rib = "unread"
         self.rib_at: float | None = None
         self.negotiated: Negotiated | None = None
+        self._doubted: Session | None = None
         self._lost_at: deque[float] = deque(maxlen=100)
         self._lost_detail = ""
 
@@ -40,6 +42,7 @@ class NeighborState:
 
         Returns True where the state or its reason changed.
         """
+        self._doubted = None
         if session is self.session:
             changed = bool(detail) and detail != self.detail
             self.detail = detail or self.detail
@@ -52,6 +55,24 @@ class NeighborState:
         if session is not Session.UP:
             self.negotiated = None  # that of the next session comes before it is up
         return True
+
+    def check_session(self, session: Session) -> bool:
+        """Compare the state with that in a summary; returns whether to believe the summary.
+
+        That is so where nothing was known, or two summaries in a row say the same and no event came
+        between them: an event may overtake a summary that is older.
+        """
+        if session is self.session:
+            self._doubted = None
+            return False
+        believed = self.session is Session.UNKNOWN or session is self._doubted
+        self._doubted = None if believed else session
+        return believed
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Return whether the newest summary says something else than the events."""
+        return self._doubted is not None
 
     def set_negotiated(self, negotiated: Negotiated) -> bool:
         """Set what was agreed on for its session; returns True where a report changes by it."""
@@ -89,3 +110,21 @@ class NeighborState:
             detail=self.detail,
             negotiated=self.negotiated if self.session is Session.UP else None,
         )
+
+
+def compare_sessions(
+    neighbors: Mapping[str, NeighborState], sessions: Mapping[str, Session]
+) -> tuple[list[tuple[str, Session, str]], bool]:
+    """Compare what is known of the sessions with a summary of ExaBGP's.
+
+    Returns what has changed, as (address, state, reason), and whether to ask once more: the summary
+    differs from the events.  So no event that was lost, or could not be read, is missed for ever.
+    """
+    changes = []
+    for address, neighbor in neighbors.items():
+        session = sessions.get(address, Session.DOWN)
+        if neighbor.check_session(session):
+            # No reason is known: it was given before this process started, or there was none.
+            known = session is Session.UP or neighbor.session is Session.DOWN
+            changes.append((address, session, "" if known else NO_CONNECTION))
+    return changes, any(neighbor.is_doubtful for neighbor in neighbors.values())
