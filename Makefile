@@ -98,8 +98,9 @@ soak: packages venv oldest namespaces ## The same for SOAK seconds; pieces add u
 
 FUZZ ?= --count 100000
 
-fuzz: venv ## Feed every surface with hostile inputs, 100,000 each (FUZZ='--seed N --count N --seconds S')
+fuzz: venv namespaces ## Hostile inputs: 100,000 for each surface (FUZZ='--seed N'), and the sockets (SOCKETS='--seconds S')
 	$(BIN)/python tests/fuzz/run.py $(FUZZ)
+	$(BIN)/python tests/fuzz/sockets.py $(SOCKETS)
 
 format: venv ## Put the source into its one format
 	$(BIN)/python -m ruff check --fix

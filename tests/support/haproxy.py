@@ -290,7 +290,18 @@ backend web
 
 @contextlib.contextmanager
 def replace_haproxy(path: Path, serve: Callable[[socket.socket, bytes], object]) -> Iterator[None]:
-    """Listen on ``path`` in HAProxy's place, for a ``with`` block.
+    """Listen on ``path`` in HAProxy's place, for a ``with`` block; see ``serve_connections``."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        with serve_connections(listener, serve):
+            yield
+
+
+@contextlib.contextmanager
+def serve_connections(
+    listener: socket.socket, serve: Callable[[socket.socket, bytes], object]
+) -> Iterator[None]:
+    """Accept connections at ``listener``, which is bound, for a ``with`` block.
 
     ``serve`` gets each connection and its request.  All connections are closed at the end, so that
     a ``serve`` that sends for ever ends too.
@@ -310,21 +321,19 @@ def replace_haproxy(path: Path, serve: Callable[[socket.socket, bytes], object])
         with connection, contextlib.suppress(OSError):
             serve(connection, connection.recv(4096))
 
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen(64)
-        threads.append(threading.Thread(target=accept))
-        threads[0].start()
-        try:
-            yield
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            threads[0].join()
-            for connection in connections:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-            for thread in threads[1:]:
-                thread.join()
+    listener.listen(64)
+    threads.append(threading.Thread(target=accept))
+    threads[0].start()
+    try:
+        yield
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        threads[0].join()
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in threads[1:]:
+            thread.join()
 
 
 def answer_slowly(connection: socket.socket, _: bytes) -> None:
