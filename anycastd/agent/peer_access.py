@@ -127,7 +127,7 @@ class AccessPolicy:
         try:
             threading.Thread(target=look_up, daemon=True).start()
         except RuntimeError:  # the system gives no thread
-            self._looking_up = False
+            self.busy = False
             return unknown
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOKUP_TIMEOUT):

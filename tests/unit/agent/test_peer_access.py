@@ -124,3 +124,19 @@ def test_a_directory_of_users_that_hangs_is_not_waited_for(
     names, took = asyncio.run(scene())
     assert names == ["uid 4711"] * 20 + ["user 0"]
     assert took < 5
+
+
+def test_names_are_known_again_after_a_lack_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gives no thread, the uid is named for once."""
+
+    async def scene() -> tuple[str, str]:
+        policy = AccessPolicy(None, "user {}".format)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            first = await policy.name_user(PeerUser(4711, frozenset()))
+        return first, await policy.name_user(PeerUser(4711, frozenset()))
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    assert asyncio.run(scene()) == ("uid 4711", "user 4711")
