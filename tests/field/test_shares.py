@@ -139,7 +139,7 @@ def test_servers_in_their_slow_start(tmp_path: Path) -> None:
     """By weight they count with what HAProxy gives them now, not with what they are to get."""
     body = BODY.replace("MORE", "").replace("SLOTS", "").replace("fall 2", "fall 2 weight 100")
     body = body.replace("backend web\n", "backend web\n    balance roundrobin\n")
-    body = body.replace("rise 1", "rise 1 slowstart 5s")
+    body = body.replace("rise 1", "rise 1 slowstart 4s")
     profile = PROFILE.replace("usable: 50%", "usable: 50%, by: weight")
     with Appliance(tmp_path, body=body, profile=profile, inter="100ms") as one:
         one.start()

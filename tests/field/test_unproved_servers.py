@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support.appliance import Appliance, own_network
-from support.haproxy import Web, free_port, until
+from support.haproxy import Web, free_port, read_version, until
 
 pytestmark = pytest.mark.root
 
@@ -196,6 +196,46 @@ def test_a_server_that_is_added(tmp_path: Path) -> None:
         assert one.haproxy.status("web/more") == "UP -2/3 INI", "the case of this test"
         until(lambda: one.haproxy.status("web/more") == "UP -1/3 L4OK", 3)
         until(lambda: read_servers(one)["more"]["usable"] == "yes", 1, 0.05)
+
+
+FULL = BODY.replace("fall 3", "fall 3 init-state fully-up")
+
+
+@pytest.fixture
+def _init_state() -> None:
+    """Skip a test where HAProxy is older than `init-state`."""
+    if read_version() < (3, 1):
+        pytest.skip("needs HAProxy 3.1 or later, for `init-state`")
+
+
+# FC-STALE, with what haproxy issue 51 led to: servers that begin at full health.
+@pytest.mark.usefixtures("_init_state")
+def test_dead_servers_that_come_back_at_full_health(tmp_path: Path) -> None:
+    """They are plain UP after maintenance, and stay UP until their third failed check."""
+    with Appliance(tmp_path, body=FULL, inter="800ms") as one:
+        one.start()
+        change(one, "state maint", "web/s1", "web/s2")
+        one.wait_path(0)
+        for backend in one.backends:
+            backend.stop()
+        heard = count_announcements(one)
+        change(one, "state ready", "web/s1", "web/s2")
+        assert one.haproxy.status("web/s1") in ("UP L4OK", "UP 2/3 L4CON"), "the case of this test"
+        wait_statuses(one, "DOWN", "s1", "s2")
+        assert count_announcements(one) == heard
+
+
+@pytest.mark.usefixtures("_init_state")
+def test_dead_servers_that_begin_at_full_health(tmp_path: Path) -> None:
+    """Servers that never passed are UP until their third failed check, and not announced."""
+    with Appliance(tmp_path, body=FULL, inter="800ms") as one:
+        for backend in one.backends:
+            backend.stop()
+        start(one)
+        one.haproxy.reload()
+        until(lambda: one.haproxy.status("web/s1") == "UP 2/3 L4CON", 3)
+        wait_statuses(one, "DOWN", "s1", "s2")
+        assert count_announcements(one) == 0
 
 
 # FC-NOSERVERS: haproxy issue 1047; a backend that answers by itself.

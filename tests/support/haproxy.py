@@ -54,6 +54,14 @@ def until(condition: Callable[[], object], timeout: float = 5.0, every: float = 
         time.sleep(every)
 
 
+def read_version() -> tuple[int, int]:
+    """Return the version of the HAProxy under test: (3, 2) for 3.2.1."""
+    assert BINARY is not None, "no haproxy here: install Debian's haproxy, or set HAPROXY"
+    text = subprocess.run([BINARY, "-v"], capture_output=True, encoding="utf-8", check=True).stdout
+    major, minor = text.partition("version ")[2].split(".")[:2]
+    return int(major), int(minor.partition("-")[0])
+
+
 def without_capability(power: str) -> tuple[str, ...]:
     """Return the words before a command that take a capability (capabilities(7)) from root.
 

@@ -17,6 +17,10 @@ What only a comparison with the look before shows, as a `Mark`::
                                          is also what a server shows that begins to fail
     its checks were switched on again    no result before, an old one now
 
+With ``init-state fully-up`` (HAProxy 3.1 and later) a server comes back as plain ``UP`` with any
+``fall``, and one that never passed is ``UP n/m`` after its first failed check.  No column shows
+that setting, so both are marked wherever HAProxy has it.
+
 A worker that has read a state file (``load-server-state-from-file``) shows results of the worker
 before, or of an earlier day.  Nothing but a time tells: a server whose last change is older than
 the worker has its state from a file.  Then no server of its backend is proved by a result without
@@ -93,15 +97,22 @@ class Mark(NamedTuple):
     running: bool
 
 
-def find_restored_at(rows: Iterable[Row], uptime: float, asked_at: float) -> float | None:
-    """Find since when ``rows``, the servers of a backend, may show results out of a state file.
+class Beginning(NamedTuple):
+    """How the servers of a backend may have begun in this worker.
 
-    Returns the start of the worker (own time, seconds), or None: there was no such file, or it was
-    longer ago than CHECK_WITHIN.  ``uptime`` is the worker's, in seconds.
+    ``uptime`` is the worker's, in seconds.  ``restored``: with the results in a state file.
+    ``full``: at full health, with ``init-state fully-up``, which HAProxy has since 3.1.
     """
-    if uptime >= CHECK_WITHIN or all(parse_seen(row.lastchg) <= uptime + 1 for row in rows):
-        return None  # both are whole seconds
-    return asked_at - uptime
+
+    uptime: float = 0.0
+    restored: bool = False
+    full: bool = False
+
+
+def find_beginning(rows: Iterable[Row], uptime: float, *, full: bool) -> Beginning:
+    """Find how ``rows``, the servers of a backend, may have begun: see ``Beginning``."""
+    restored = any(parse_seen(row.lastchg) > uptime + 1 for row in rows)  # whole seconds
+    return Beginning(uptime, restored, full)
 
 
 def mark_old_result(
@@ -109,20 +120,20 @@ def mark_old_result(
     last: Row | None,
     mark: Mark | None,
     asked_at: float,
-    restored_at: float | None = None,
+    beginning: Beginning = Beginning(),  # noqa: B008 - it cannot be changed
 ) -> Mark | None:
     """Tell whether the result that ``row`` shows may be old; None: it is not.
 
     ``last`` is the server's row of the look before (None: there is none of this worker), ``mark``
     what this function returned then, ``asked_at`` the time of this look (own time, seconds).
-    ``restored_at``: see ``find_restored_at``; it counts where ``last`` is None.
+    ``beginning``: how the servers of its backend may have begun.
     """
     if row.tracked or row.word in _NOT_IN_SERVICE:
         return None
     if last is None:
-        return _mark_unseen(row, asked_at, restored_at)
+        return _mark_unseen(row, asked_at, beginning)
     running = row.check.startswith("* ")
-    if _has_changed(row, last):
+    if _has_changed(row, last, full=beginning.full):
         return Mark(asked_at, running)
     if mark is None or not _has_passed(row):
         return mark
@@ -132,12 +143,14 @@ def mark_old_result(
     return Mark(mark.since, running=False) if ended else mark
 
 
-def _mark_unseen(row: Row, asked_at: float, restored_at: float | None) -> Mark | None:
+def _mark_unseen(row: Row, asked_at: float, beginning: Beginning) -> Mark | None:
     """Tell whether a result may be old where there is no look before."""
-    if restored_at is not None and _may_be_restored(row):
-        return Mark(restored_at, running=False)  # a check that runs now began in this worker
-    age = parse_seen(row.lastchg)
-    if parse_seen(row.chkdown) and age < CHECK_WITHIN and _may_be_back(row):
+    uptime, age = beginning.uptime, parse_seen(row.lastchg)
+    if uptime < CHECK_WITHIN and beginning.restored and _may_be_restored(row):
+        return Mark(asked_at - uptime, running=False)  # what runs now began in this worker
+    if uptime < CHECK_WITHIN and beginning.full and age + 1 >= uptime and _fails(row):
+        return Mark(asked_at - uptime, running=False)
+    if parse_seen(row.chkdown) and age < CHECK_WITHIN and _may_be_back(row, full=beginning.full):
         return Mark(asked_at - age, row.check.startswith("* "))
     return None
 
@@ -146,25 +159,34 @@ def _mark_unseen(row: Row, asked_at: float, restored_at: float | None) -> Mark |
 _NOT_IN_SERVICE = {"DOWN", "MAINT"}
 
 
-def _has_changed(row: Row, last: Row) -> bool:
+def _has_changed(row: Row, last: Row, *, full: bool) -> bool:
     """Return whether the server was put back, or became another one, since the look before."""
     was = last.word
     if row.check.endswith("INI"):
         return False  # its next result is its first
     if row.addr != last.addr and not (was == "MAINT" and row.check):
         return True
+    if full and last.check.endswith("INI") and _fails(row):
+        return True
     left = was == "MAINT" or parse_seen(row.chkdown) > parse_seen(last.chkdown)
     if left or (was == "DOWN" and not _has_passed(row)):
-        return _may_be_back(row)
+        return _may_be_back(row, full=full)
     return bool(row.check and not last.check and was not in _NOT_IN_SERVICE)
 
 
-def _may_be_back(row: Row) -> bool:
+def _may_be_back(row: Row, *, full: bool) -> bool:
     """Return whether the row of a server that left fits a return without a check since then.
 
-    With a passed result and more than `fall 1`, the row itself tells: it is `UP 1/m` until then.
+    With a passed result and more than `fall 1`, the row itself tells: it is `UP 1/m` until then,
+    but for servers that return at full health.
     """
-    return bool(row.check) and (row.check_fall == "1" or not _has_passed(row))
+    is_full = row.check_fall == "1" or (full and row.status == "UP")
+    return bool(row.check) and (is_full or not _has_passed(row))
+
+
+def _fails(row: Row) -> bool:
+    """Return whether a server is up whose last check failed: it may have begun at full health."""
+    return bool(row.check) and not _has_passed(row) and not row.check.endswith("INI")
 
 
 def _may_be_restored(row: Row) -> bool:

@@ -14,7 +14,7 @@ from anycastd.evidence.haproxy.check_results import (
     LASTING,
     Mark,
     Row,
-    find_restored_at,
+    find_beginning,
     mark_old_result,
     parse_seen,
 )
@@ -68,11 +68,13 @@ def judge_rows(
     asked_at: float,
     targets: LoopTargets,
     before: JudgedRows,
+    *,
+    begins_full: bool = False,
 ) -> JudgedRows:
     """Judge the servers in ``rows``: backend -> server -> its row.
 
     ``uptime`` is the worker's, in seconds; ``before`` is the result of the look before, empty where
-    there was none at this worker.
+    there was none at this worker.  ``begins_full``: HAProxy has ``init-state fully-up``.
     """
     marks: dict[_Key, Mark] = {}
     loops: dict[_Key, str] = {}
@@ -81,7 +83,8 @@ def judge_rows(
     for backend, table in rows.items():
         seen, known = before.rows.get(backend, {}), before.servers.get(backend, {})
         judged[backend] = servers = {}
-        restored_at = None if seen else find_restored_at(table.values(), uptime, asked_at)
+        unseen = () if seen else table.values()
+        beginning = find_beginning(unseen, uptime, full=begins_full)
         for name, row in table.items():
             last, key = seen.get(name), (backend, name)
             same = last is not None and row[LASTING] == last[LASTING] and key not in before.marks
@@ -92,7 +95,7 @@ def judge_rows(
                 continue
             # What tracks another depends on that one's row, what is in maintenance on time.
             changed.append(row)
-            mark = mark_old_result(row, last, before.marks.get(key), asked_at, restored_at)
+            mark = mark_old_result(row, last, before.marks.get(key), asked_at, beginning)
             if mark is not None:
                 marks[key] = mark
     for row in changed:

@@ -7,6 +7,7 @@ in section 9.3.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -49,8 +50,7 @@ def parse_answer(
     worker = parse_worker(info)
     stats, weights, entries = _sort_blocks(blocks, request)
     fronts, heads, servers = _sort_rows(stats, query)
-    compared = _select_rows(before, worker)
-    judged = judge_rows(servers, worker.uptime, asked_at, query.loops, compared)
+    judged = _judge(servers, worker, asked_at, query, before)
     found_weights, refused_weights = _weights(weights, request, query)
     found = {
         name: Backend(
@@ -81,10 +81,30 @@ def parse_answer(
     )
 
 
-def _select_rows(before: Snapshot | None, worker: Worker) -> JudgedRows:
-    """Return what to compare with: the rows of the look before, if the same worker answered."""
+@lru_cache(maxsize=8)
+def _has_init_state(version: str) -> bool:
+    """Return whether a HAProxy has `init-state`: 3.1 and later, and what has no version."""
+    found = re.match(r"(\d{1,4})\.(\d{1,4})", version)
+    return found is None or (int(found[1]), int(found[2])) >= (3, 1)
+
+
+def _judge(
+    servers: dict[str, dict[str, Row]],
+    worker: Worker,
+    asked_at: float,
+    query: Query,
+    before: Snapshot | None,
+) -> JudgedRows:
+    """Judge servers beside the rows of the look before, if the same worker answered."""
     is_same = before is not None and before.worker.is_same_process(worker)
-    return before.judged if is_same and before is not None else JudgedRows()
+    return judge_rows(
+        servers,
+        worker.uptime,
+        asked_at,
+        query.loops,
+        before.judged if is_same and before is not None else JudgedRows(),
+        begins_full=_has_init_state(worker.version),
+    )
 
 
 def _sort_rows(

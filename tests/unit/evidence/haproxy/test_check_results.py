@@ -25,15 +25,21 @@ ONCE = {"check_fall": "1"}
 
 
 def look(
-    before: Snapshot | None, at: float, *servers: dict[str, str], pid: int = 7, uptime: int = 500
+    before: Snapshot | None,
+    at: float,
+    *servers: dict[str, str],
+    pid: int = 7,
+    uptime: int = 500,
+    version: str = "2.6.12",
 ) -> Snapshot:
     """Parse an answer with these servers, s1 and so on, and what HAProxy shows of each."""
     default = {"weight": "1", "bck": "0", "iid": "3", "type": "2", "lastchg": "400", "addr": HERE}
     default |= {"pxname": "web", "check_fall": "3", "chkfail": "0", "chkdown": "0"}
+    default["lastchg"] = str(min(400, uptime))
     rows = [{"pxname": "web", "svname": "BACKEND", "status": "UP", "type": "1", "iid": "3"}]
     rows += [{**default, "svname": f"s{n}", **each} for n, each in enumerate(servers, 1)]
     lines = [",".join(row.get(name, "") for name in COLUMNS) + "," for row in rows]
-    info = f"Name: HAProxy\nVersion: 2.6.12\nPid: {pid}\nUptime_sec: {uptime}\nStopping: 0\n\n"
+    info = f"Name: HAProxy\nVersion: {version}\nPid: {pid}\nUptime_sec: {uptime}\nStopping: 0\n\n"
     text = "\n".join(["# " + ",".join(COLUMNS) + ",", *lines]) + "\n\n" + info
     query = Query(backends=frozenset({"web"}), loops=LoopTargets(frozenset({"203.0.113.10"})))
     return parse_answer(text, at, query, before=before)
@@ -188,6 +194,46 @@ def test_what_tracks_a_server_is_as_old_as_its_result() -> None:
     assert [s.usable for s in seen.backends["web"].servers] == [Usable.YES, Usable.YES]
     seen = look(seen, 101.0, {**UP, "addr": THERE}, tracker)
     assert [s.usable for s in seen.backends["web"].servers] == [Usable.UNPROVED] * 2
+
+
+FAILS = {"status": "UP 2/3", "check_status": "L4CON", "chkfail": "1"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "old", "new"),
+    [
+        # Back from maintenance: plain UP until the next check, which may fail three times.
+        (
+            [UP, MAINT, {**UP, "chkdown": "1"}, {**FAILS, "chkdown": "1"}],
+            [1, 0, 1, 1],
+            [1, 0, 0, 0],
+        ),
+        (
+            [UP, MAINT, {**UP, "chkdown": "1"}, {**UP, "chkdown": "1", "check_duration": "1"}],
+            [1, 0, 1, 1],
+            [1, 0, 0, 1],
+        ),
+        # It never passed, and is not down yet.
+        ([{**UP, "check_status": "INI"}, FAILS, FAILS, UP], [0, 1, 1, 1], [0, 0, 0, 1]),
+        ([{**FAILS, "lastchg": "5"}, FAILS, UP], [1, 1, 1], [0, 0, 1]),
+        # It begins to fail.
+        ([UP, FAILS], [1, 1], [1, 1]),
+        ([{**FAILS, "lastchg": "3"}], [1], [1]),
+        # Without `init-state` the row tells.
+        ([UP, MAINT, BACK, {**UP, "chkdown": "1"}], [1, 0, 0, 1], [1, 0, 0, 1]),
+    ],
+)
+def test_servers_that_begin_at_full_health(
+    rows: list[dict[str, str]], old: list[int], new: list[int]
+) -> None:
+    """HAProxy 3.1 has `init-state fully-up`: the rows are those of 3.2.26 with it."""
+    for version, expected in (("3.0.11", old), ("3.1.0", new), ("3.2.26-1", new), ("dev", new)):
+        seen: Snapshot | None = None
+        found = []
+        for number, row in enumerate(rows):
+            seen = look(seen, 100.0 + number, row, uptime=6 + number, version=version)
+            found.append(seen.backends["web"].servers[0].usable is Usable.YES)
+        assert found == [bool(each) for each in expected], version
 
 
 OLD = {**UP, "lastchg": "9000", "check_duration": "0"}
