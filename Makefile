@@ -11,7 +11,7 @@ export PYTHON
 
 PACKAGES := bird2 ca-certificates haproxy iproute2 nftables procps python3 python3-venv
 # What builds the Debian packages, judges them, and makes the systems on which they are tried.
-DEB_PACKAGES := debhelper debootstrap dh-python dpkg-dev lintian pybuild-plugin-pyproject \
+DEB_PACKAGES := apparmor debhelper debootstrap dh-apparmor dh-python dpkg-dev lintian pybuild-plugin-pyproject \
     python3-all python3-jsonschema python3-setuptools python3-six python3-tenacity python3-yaml
 # The releases on which they are tried; `make test` takes the machine's own.
 SUITES ?= bookworm trixie
@@ -20,13 +20,16 @@ VENV := .venv
 OLDEST := .venv-exabgp4
 # The newest of everything, as of today: for `make newest` alone.
 NEWEST := .venv-newest
+# What anycastd needs to run, and the tools that describe and judge that: for `make sbom` and `make audit` alone.
+RUNTIME := .venv-runtime
+TOOLS := .venv-tools
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # What speaks to ExaBGP is tested with each of these.
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
-.PHONY: help lab test lint lint-only unit system search end-to-end deb package-test installed bench chaos \
-    soak fuzz format packages venv oldest newest update namespaces clean
+.PHONY: help lab test lint lint-only unit system search end-to-end deb package-test installed bench chaos soak \
+    fuzz sbom audit format packages venv oldest newest tools update namespaces clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -121,6 +124,19 @@ newest: packages oldest ## Try today's newest of everything, unlocked: lint and 
 	ANYCASTD_EXABGP_PYTHONS=$(CURDIR)/$(NEWEST)/bin/python \
 	    $(NEWEST)/bin/python -m pytest tests/house tests/unit tests/search
 
+tools:
+	@scripts/venv.sh $(TOOLS) requirements/tools.txt
+
+sbom: packages tools ## Write a bill of materials (CycloneDX, with licences) to dist/anycastd.cdx.json
+	@scripts/venv.sh $(RUNTIME) requirements/runtime.txt
+	mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment $(RUNTIME)/bin/python --pyproject pyproject.toml \
+	    --output-reproducible --output-file dist/anycastd.cdx.json
+
+audit: packages tools ## Ask an advisory service about every version in requirements/ (needs the network)
+	for lock in runtime newest oldest build tools; do \
+	    $(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/$$lock.txt || exit 1; done
+
 update: packages ## Write the locks in requirements/ anew, for a commit of their own
 	@scripts/update.sh
 
@@ -128,5 +144,5 @@ namespaces:
 	@scripts/namespaces.sh
 
 clean: ## Remove what the other targets made here (not the Debian packages)
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(RUNTIME) $(TOOLS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find anycastd tests -name __pycache__ -prune -exec rm -rf {} +

@@ -20,4 +20,6 @@ lock() {
 lock build requirements/build.in
 lock newest pyproject.toml --extra test
 lock oldest pyproject.toml requirements/oldest.in
+lock runtime pyproject.toml
+lock tools requirements/tools.in
 git --no-pager diff --stat -- requirements || true

@@ -20,7 +20,7 @@ from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unre
 from anycastd.evidence.machine.addresses import is_machine_of, list_local_addresses
 from anycastd.evidence.machine.facts import Machine, MachineProblem
 from anycastd.evidence.machine.judge import judge_machine, list_unseen
-from anycastd.evidence.machine.permissions import AGENT_USER, explain_denied
+from anycastd.evidence.machine.permissions import AGENT_USER, SPEAKER_USER, explain_denied
 from anycastd.evidence.machine.proc import LISTENING
 from anycastd.evidence.machine.reader import read_interfaces, read_machine
 from anycastd.profile.model import Profile
@@ -108,9 +108,12 @@ def _judge_secrets(profile: Profile) -> Iterator[MachineProblem]:
     passwords = {each.md5_file: str(each.address) for each in profile.bgp.neighbors}
     tokens = [profile.web.token_file if profile.web else None]
     tokens += [region.token_file for region in profile.regions]
-    for path in filter(None, dict.fromkeys((*passwords, *tokens))):
-        if why := explain_denied(path, os.R_OK):
-            remedy = f"chown root:{AGENT_USER} and chmod 0640 the file"
+    readers = [(path, SPEAKER_USER) for path in passwords] + [(path, AGENT_USER) for path in tokens]
+    for path, user in dict.fromkeys(readers):
+        if path is None:
+            continue
+        if why := explain_denied(path, os.R_OK, user):
+            remedy = f"chown root:{user} and chmod 0640 the file"
             yield MachineProblem(f"secret {path}: {why}", remedy)
         elif not os.path.exists(path):
             yield MachineProblem(f"secret {path}: there is no such file", "write it, or remove it")

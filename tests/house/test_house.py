@@ -86,7 +86,7 @@ def test_the_lease_process_is_stdlib_only_and_whole_at_its_start() -> None:
 
 def test_the_package_knows_which_code_a_speaker_runs() -> None:
     """An upgrade that changes any of it says that the speaker is to be restarted."""
-    script = (ROOT / "packaging" / "speaker-code").read_text(encoding="utf-8")
+    script = (ROOT / "packaging" / "libexec" / "speaker-code").read_text(encoding="utf-8")
     listed = {
         path for pattern in re.findall(r"anycastd/\S+\.py", script) for path in ROOT.glob(pattern)
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anycastd.lab.network import routers, topology
+from anycastd.lab.network import adapt, routers, topology
 from anycastd.lab.network.appliance import Appliance, LabSettings
 from anycastd.lab.network.lab import LoadClient, expected_paths, paths_by_next_hop
 from anycastd.lab.network.namespaces import Nodes
@@ -148,23 +148,70 @@ def install(system: System, package: Path) -> str:
     return system.run(f"cd /root/new; {command}")
 
 
-def assert_unnoticed(site: Site, what: Callable[[], object]) -> None:
-    """Do something to the primary, and check that route servers and clients notice nothing."""
-    before, began_at = site.received(), time.monotonic()
+def assert_unnoticed(site: Site, what: Callable[[], object], region: Region = PRIMARY) -> None:
+    """Do something to a region, and check that route servers and clients notice nothing."""
+    system = site.systems[region.name]
+    before, began_at = site.received(region), time.monotonic()
     what()
     wait_for(
-        lambda: site.status(site.primary).get("services", {}).get("web", {}).get("in_sync"),
+        lambda: site.status(system).get("services", {}).get("web", {}).get("in_sync"),
         20,
         "the agent to be in sync again",
     )
     # Longer than the lease: without renewals the routes would be withdrawn by now.
     wait_for(lambda: time.monotonic() > began_at + 7, 10, "the lease to be over")
-    for then, now in zip(before, site.received(), strict=True):
+    for then, now in zip(before, site.received(region), strict=True):
         same = (now.updates, now.withdraws) == (then.updates, then.withdraws)
-        assert same, f"{then} {now}\n{site.primary.journal()}"
+        assert same, f"{then} {now}\n{system.journal()}"
         assert abs(now.up_since - then.up_since) < 1, "the session was closed"
     assert site.table() == BASELINE
     assert [answer for answer in site.client.results(began_at) if not answer.ok] == []
+
+
+def user_of(system: System, unit: str) -> str:
+    """Return the user of a unit's main process."""
+    return system.run(f"stat -c %U /proc/{system.main_pid(unit)}")
+
+
+def allows(system: System, user: str, script: str, *groups: str) -> bool:
+    """Return whether a shell script succeeds as a user, with its own groups or those named."""
+    who = [f"--groups={','.join(groups)}"] if groups else ["--init-groups"]
+    group = groups[0] if groups else user
+    run_as = ["setpriv", f"--reuid={user}", f"--regid={group}", *who]
+    return system.try_run(*run_as, "sh", "-c", script).returncode == 0
+
+
+def assert_apart(system: System) -> None:
+    """Check what the agent's user can do to the speaker: use its socket, and nothing else."""
+    speaker = system.main_pid("anycastd-speaker")
+    lease = system.run(f"pgrep -P {speaker}")
+    agent = system.main_pid("anycastd")
+    assert user_of(system, "anycastd") == "anycastd"
+    assert user_of(system, "anycastd-speaker") == "anycastd-speaker"
+    system.run(
+        "echo pass | install -m 640 -g anycastd-speaker /dev/stdin /etc/anycastd/secrets/try"
+    )
+    where = "/run/anycastd-speaker"
+    secrets = (
+        "ls /etc/anycastd/secrets",
+        "cat /etc/anycastd/secrets/try",
+        f"cat {where}/exabgp.conf",
+        f"kill -0 {speaker}",
+        f"kill -0 {lease}",
+    )
+    for script in secrets:
+        assert allows(system, "anycastd-speaker", script), script
+        assert not allows(system, "anycastd", script), script
+    assert not allows(system, "anycastd", f"cat /proc/{speaker}/environ")
+    assert not allows(system, "anycastd", f"touch {where}/new || rm -f {where}/lease.sock")
+    connect = f"test -w {where}/lease.sock"
+    assert allows(system, "anycastd", f"{connect} && cat {where}/lease.json")
+    # Somebody who may read the status is no agent.
+    assert allows(system, "nobody", "anycastd status --json", "anycastd")
+    assert not allows(system, "nobody", connect, "anycastd")
+    for script in (f"kill -0 {agent}", "touch /run/anycastd/new", "cat /var/lib/anycastd/*"):
+        assert not allows(system, "anycastd-speaker", script), script
+    system.run("rm /etc/anycastd/secrets/try")
 
 
 def kill(system: System, pid: int, number: int = signal.SIGKILL) -> None:
@@ -183,3 +230,28 @@ def reconfigure(site: Site, region: Region, *changes: tuple[str, str]) -> None:
         file = site.nodes.directory / f"{node}.bird.conf"
         file.write_text(text, encoding="utf-8")
         routers.query_bird(routers.control_socket(site.nodes, node), "configure")
+
+
+def has_bfd(site: Site) -> bool:
+    """Return whether both route servers of the primary have a BFD session that is up."""
+    control = [routers.control_socket(site.nodes, PRIMARY.node(role)) for role in ("ars0", "ars1")]
+    return all(
+        any(" Up " in line for line in routers.query_bird(it, "show bfd sessions"))
+        for it in control
+    )
+
+
+def start_first_package(system: System, region: Region, package: str) -> None:
+    """Put a region back to the first package: its example, one password, one user for all."""
+    system.run(
+        f"systemctl stop anycastd; cp /packages/{package} /root;"
+        f"apt-get install -y --allow-downgrades /root/{package};"
+        "userdel anycastd-speaker; groupdel anycastd-lease;"
+        "echo s3cret | install -m 0640 -g anycastd /dev/stdin /etc/anycastd/secrets/ars0"
+    )
+    text = system.run(f"cat /etc/anycastd/examples/{region.profile}") + "\n"
+    text = adapt.adapt_profile(text, region, "/run/haproxy/anycastd.sock")
+    text = text.replace("peer_as: 65515}", "peer_as: 65515, md5_file: /etc/anycastd/secrets/ars0}")
+    text = text.replace("\nplatform: azure", "\nplatform: plain")
+    system.write("/etc/anycastd/profile.yaml", text)
+    system.run("systemctl start anycastd")

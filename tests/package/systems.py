@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import subprocess
+import tempfile
 from pathlib import Path
 
 from anycastd.lab.network.namespaces import Nodes, Process, descendant_pids
@@ -20,6 +21,29 @@ def build_packages(out: Path, *version: str, tree: Path = ROOT) -> list[Path]:
     done = subprocess.run(argv, capture_output=True, encoding="utf-8", timeout=300, check=False)
     assert not done.returncode, done.stderr
     return [out / Path(line).name for line in done.stdout.splitlines()]
+
+
+FIRST_PACKAGE = "e2d7b46"
+"""A commit of 0.1.0, the release whose package has one user for the agent and the speaker."""
+
+
+def build_first_package(out: Path) -> Path | None:
+    """Build the first package, as version 0.0.9; None without the history of this checkout.
+
+    Raises AssertionError.
+    """
+    git = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "archive", FIRST_PACKAGE]
+    archive = subprocess.run(git, capture_output=True, check=False)
+    if archive.returncode:
+        return None
+    with tempfile.TemporaryDirectory() as directory:  # outside of this checkout
+        tree = Path(directory)
+        subprocess.run(["tar", "-x", "-C", str(tree)], input=archive.stdout, check=True)
+        (tree / "build").mkdir()
+        for name in (".venv", "build/vendor"):
+            (tree / name).symlink_to(ROOT / name)
+        build_packages(out, "0.0.9", tree=tree)
+    return out / "anycastd_0.0.9_all.deb"
 
 
 def make_base_systems(suites: set[str], packages: list[Path]) -> dict[str, Path]:

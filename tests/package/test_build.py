@@ -58,6 +58,15 @@ def test_lintian_has_nothing_to_say() -> None:
     assert (done.returncode, tags) == (0, [])
 
 
+def test_the_apparmor_profiles_compile() -> None:
+    """The parser of Debian takes them; it needs no AppArmor in the kernel for that."""
+    parser = ["apparmor_parser", "--skip-kernel-load", "--skip-cache", "--debug"]
+    file = ROOT / "packaging" / "apparmor" / "anycastd"
+    done = subprocess.run([*parser, str(file)], capture_output=True, encoding="utf-8", check=False)
+    assert not done.returncode, done.stderr
+    assert len(re.findall("^Name:", done.stdout, re.MULTILINE)) == 4
+
+
 def read_packaged(name: str, path: str) -> bytes:
     """Return the content of a file in a package."""
     (package,) = DIST.glob(f"{name}_*_all.deb")

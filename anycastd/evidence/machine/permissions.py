@@ -1,4 +1,4 @@
-"""Find out whether another user may use a file or a socket: the agent's user, for root (I/O)."""
+"""Find out whether another user may use a file or a socket: that of a service, for root (I/O)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import stat
 from pathlib import Path
 
 AGENT_USER = "anycastd"
-"""User of the agent and the speaker in the Debian package."""
+"""User of the agent in the Debian package."""
+SPEAKER_USER = "anycastd-speaker"
+"""User of the speaker there; it reads the MD5 passwords."""
 _ACL = "system.posix_acl_access"
 
 
