@@ -123,8 +123,7 @@ class Judge:
         found = [("haproxy dead", span, it.slack) for span in self.dead]
         found += [("no server", span, it.checks + it.slack) for span in self.serverless]
         found += [("frontend closed", span, it.slack) for span in self.closed]
-        # The backend is gone once the reload has ended.
-        found += [("no backend", span, it.reload + it.slack) for span in self.nameless]
+        found += [("no backend", span, it.slack) for span in self.nameless]
         silent = it.deadline + min(it.deadline / 3, it.ttl / 4) + it.slack
         found += [("haproxy stopped", span, silent) for span in self.frozen]
         # What its event stream said just before counts as its last word.
@@ -179,6 +178,7 @@ class Judge:
                 more.append((self.cluttered, lambda span: left(span) + 1.0))
         if cause in ("no server", "frontend closed", "no backend"):
             more.append((self.frozen, lambda span: min(left(span), it.deadline + 1.0) + 1.0))
+        if cause == "no server":
             more.append((self.reloads, lambda _: it.reload))
             # Each worker is believed until it has checked its servers.
             more.append((self.storms, lambda span: left(span) + it.reload))

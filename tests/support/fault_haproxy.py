@@ -8,7 +8,7 @@ part               from, to      what is so meanwhile
 maintenance N      down, up      server N is in maintenance
 backend            down, up      HAProxy has no backend `web`
 frontend           down, up      the frontend refuses clients
-reload             down, up      a reload that fails is under way
+reload             down, up      a reload that takes something away is under way
 haproxy            storm, calm   it is reloaded again and again
 haproxy            scarce, free  it is out of descriptors
 socket             down, up      the path of its stats socket is lost for long
@@ -23,6 +23,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -102,14 +103,16 @@ def _restore(machine: Machine, before: str) -> None:
 
 def _take_backend(machine: Machine, _: float) -> str:
     before = _edit(machine, "backend web\n", "backend gone\n")  # `default_backend` as well
-    machine.record("backend", "down")
+    machine.record("reload", "down")
     machine.reload_haproxy()
+    machine.record("backend", "down")
     return before
 
 
 def _return_backend(machine: Machine, before: str) -> None:
     machine.record("backend", "up")
     _restore(machine, before)
+    machine.record("reload", "up")
 
 
 def _disable_frontend(machine: Machine, _: float) -> None:
@@ -235,7 +238,9 @@ def _start_again(machine: Machine, client: socket.socket) -> None:
     client.close()
     process = machine.appliance.haproxy.process
     assert process is not None
-    process.wait(10)
+    with contextlib.suppress(subprocess.TimeoutExpired):  # a client may be cut off without the VIP
+        process.wait(8)
+    machine.appliance.haproxy.kill()
     machine.start_haproxy()
 
 
