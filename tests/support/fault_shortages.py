@@ -11,6 +11,7 @@ import itertools
 import os
 import resource
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,12 @@ def _unlimit(limited: Limited) -> None:
 
 
 def _lowest_free_descriptor(pid: int) -> int:
-    used = set(os.listdir(f"/proc/{pid}/fd"))
-    return next(number for number in itertools.count() if str(number) not in used)
+    """Find the lowest number that none of a process's lasting descriptors has."""
+    lasting = set(os.listdir(f"/proc/{pid}/fd"))
+    for _ in range(20):
+        time.sleep(0.005)
+        lasting &= set(os.listdir(f"/proc/{pid}/fd"))
+    return next(number for number in itertools.count() if str(number) not in lasting)
 
 
 def _no_descriptors(part: str, *more: str) -> Fault:
