@@ -46,9 +46,10 @@ SURROUNDED_BODY = BODY.replace(
     "fall 1 rise 1", "fastinter 50ms downinter 50ms fall 2 rise 1"
 ).replace("    default_backend web\n", NOISY)
 SURROUNDED_PROFILE = (
-    PROFILE.replace(
-        "services:\n", f"web: {{{{listen: '{WEB[0]}:{WEB[1]}'}}}}\nservices:\n", 1
-    ).rstrip()
+    PROFILE.replace("services:\n", f"web: {{{{listen: '{WEB[0]}:{WEB[1]}'}}}}\nservices:\n", 1)
+    # So short that what is believed without a check is announced, and seen.
+    .replace("after: 0.2", "after: 0.02")
+    .rstrip()
     + NEVER
 )
 
