@@ -68,10 +68,13 @@ def _write_corpus(surface: Any, place: Path) -> list[str]:
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(surface.seeds):
         (corpus / f"seed-{number}").write_bytes(seed)
-    words = ["".join(f"\\x{byte:02x}" for byte in piece) for piece in surface.pieces]
-    dictionary = place / f"{surface.name}-dictionary"
-    dictionary.write_text("".join(f'"{word}"\n' for word in words if word), encoding="utf-8")
-    return [str(corpus), f"-dict={dictionary}", "-max_len=65536", "-print_final_stats=1"]
+    arguments = [str(corpus), "-max_len=65536", "-print_final_stats=1"]
+    words = ["".join(f"\\x{byte:02x}" for byte in piece) for piece in surface.pieces if piece]
+    if words:  # libFuzzer refuses an empty dictionary
+        dictionary = place / f"{surface.name}-dictionary"
+        dictionary.write_text("".join(f'"{word}"\n' for word in words), encoding="utf-8")
+        arguments.append(f"-dict={dictionary}")
+    return arguments
 
 
 def _build_feed(surface: Any, found_in: Path) -> Any:

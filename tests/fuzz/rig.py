@@ -102,6 +102,13 @@ class Rig:
             agent.terminate()
             agent.wait(15)
 
+    def kill_agent(self) -> None:
+        """Kill the agent, which then tells nobody."""
+        agent = self.appliance.agent
+        assert agent is not None
+        agent.kill()
+        agent.wait()
+
     def start_agent(self) -> None:
         """Start the agent, and wait until it answers."""
         self.began_at = time.monotonic_ns()
@@ -123,6 +130,20 @@ class Rig:
         """Return whether the agent answers on its control socket."""
         with contextlib.suppress(OSError, ValueError):
             return "services" in self.ask({"ask": "status"})
+        return False
+
+    def recovers(self) -> bool:
+        """Return whether all is in sync; start the speaker where it has ended, as its unit does."""
+        speaker = self.appliance.speaker
+        if speaker is not None and speaker.poll() is not None:
+            self.appliance.start_speaker()
+        return self.wire.lengths() == [1, 1] and self.is_in_sync()
+
+    def is_in_sync(self) -> bool:
+        """Return whether the agent says that the preferred route is in sync at both peers."""
+        with contextlib.suppress(OSError, ValueError):
+            web = self.ask({"ask": "status"})["services"]["web"]
+            return web["level"] == "preferred" and bool(web["in_sync"])
         return False
 
     def clear_state(self) -> None:
@@ -172,7 +193,7 @@ class Judge:
         """Wait until all is as it should be, and take that for the state before."""
         rig = self._rig
         wait_for(lambda: rig.wire.lengths() == [1, 1], BACK, f"settled\n{rig.appliance.log()}")
-        wait_for(self._in_sync, BACK, f"in sync\n{rig.appliance.log()}")
+        wait_for(rig.is_in_sync, BACK, f"in sync\n{rig.appliance.log()}")
         before, self.pids = self.pids, rig.find_pids()
         self.began_at = time.monotonic()
         for name in MAX_GROWTH:
@@ -211,12 +232,6 @@ class Judge:
     def read_memory(self) -> dict[str, float]:
         """Read the resident memory of agent and lease process, in MB."""
         return {name: read_memory(self._rig.find_pids()[name]) for name in MAX_GROWTH}
-
-    def _in_sync(self) -> bool:
-        with contextlib.suppress(OSError, ValueError):
-            web = self._rig.ask({"ask": "status"})["services"]["web"]
-            return web["level"] == "preferred" and bool(web["in_sync"])
-        return False
 
     def _check_log(self) -> None:
         log = self._rig.appliance.log()

@@ -30,7 +30,7 @@ from anycastd.lease.messages import MessageError, Want, parse_agent_message
 from fuzz.clients import WAYS, send_inputs
 from fuzz.engine import Surface, generate
 from fuzz.middle import BAD, ODD
-from fuzz.rig import DEADLINE, NOBODY, SLACK, TTL, Judge, Rig, SocketFaultError, run_rig
+from fuzz.rig import BACK, DEADLINE, NOBODY, SLACK, TTL, Judge, Rig, SocketFaultError, run_rig
 from fuzz.surfaces import SURFACES
 from support.appliance import PEERS, VIP
 from support.lease_rig import route, want
@@ -83,7 +83,7 @@ class Feeder:
 
 def _serves_nothing(answer: bytes) -> bool:
     body = answer.partition(b"\r\n\r\n")[2]
-    with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError):
+    with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError, KeyError):
         return json.loads(body)["vips"][f"{VIP}/32"].get("serves") is not True
     return True
 
@@ -198,7 +198,10 @@ def feed_events(rig: Rig, feeder: Feeder) -> int:
 
 
 def feed_exabgp(rig: Rig, feeder: Feeder) -> int:
-    """Write lines into the pipe on which ExaBGP talks to the lease process."""
+    """Write lines into the pipe on which ExaBGP talks to the lease process.
+
+    Where they look like answers, the lease process may end ExaBGP, which is started again.
+    """
     inputs = feeder.draw(BY_NAME["exabgp-line"])
     try:
         pipe = os.open(f"/proc/{rig.find_pids()['lease']}/fd/0", os.O_WRONLY | os.O_NONBLOCK)
@@ -216,10 +219,9 @@ def feed_exabgp(rig: Rig, feeder: Feeder) -> int:
                 time.sleep(0.01)
     finally:
         os.close(pipe)
-    _let_pass(1.0)
-    if "exabgp" not in rig.find_pids():
-        rig.appliance.start_speaker()
-        rig.open_sockets()
+    _let_pass(0.5)  # what was written is read by then
+    wait_for(rig.recovers, BACK + 20, f"ExaBGP and its routes\n{rig.appliance.log()[-3000:]}")
+    rig.open_sockets()
     return len(inputs)
 
 
@@ -305,6 +307,25 @@ def feed_target(rig: Rig, judge: Judge, feeder: Feeder, target: Target, way: str
     return count
 
 
+def check_dead_man(rig: Rig, judge: Judge) -> None:
+    """Kill the agent, and see that its routes go in time: nothing that was fed before renews them.
+
+    Raises SocketFaultError.
+    """
+    judge.settle()
+    memory = judge.read_memory()
+    rig.kill_agent()
+    bound = TTL + SLACK
+    try:
+        wait_for(lambda: rig.wire.lengths() == [0, 0], bound)
+    except AssertionError:
+        raise SocketFaultError(f"a route stays {bound:g} s without an agent") from None
+    rig.start_agent()
+    judge.wait_back()
+    print("resident memory before the end: ", end="")
+    print(", ".join(f"{name} {size:.1f} MB" for name, size in memory.items()))
+
+
 def main() -> int:
     """Run, print a line for each target and way, and return 1 where an input found a fault."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -326,23 +347,23 @@ def main() -> int:
         judge = Judge(rig)
         ends_at = time.monotonic() + options.seconds
         totals: dict[str, int] = {}
-        target, way = targets[0], targets[0].ways[0]
+        doing = "the start"
         try:
             for target, way in _iter_rounds(targets, judge, ends_at):
+                doing = f"{target.name:16} {way:6}"
                 count = feed_target(rig, judge, feeder, target, way)
-                key = f"{target.name:16} {way:6}"
-                totals[key] = totals.get(key, 0) + count
+                totals[doing] = totals.get(doing, 0) + count
+            doing = "the end of the agent"
+            check_dead_man(rig, judge)
         except AssertionError as fault:
             path = Path(options.found, f"sockets-{options.seed}")
             path.mkdir(parents=True, exist_ok=True)
             for number, data in enumerate(feeder.batch):
                 (path / str(number)).write_bytes(data)
-            print(f"{target.name}, {way}: {fault}\nthe newest inputs are in {path}", flush=True)
+            print(f"{doing}: {fault}\nthe newest inputs are in {path}", flush=True)
             return 1
         for key, count in totals.items():
             print(f"{key} {count:10,} inputs")
-        memory = ", ".join(f"{name} {size:.1f} MB" for name, size in judge.read_memory().items())
-        print(f"resident memory at the end: {memory}")
     return 0
 
 
