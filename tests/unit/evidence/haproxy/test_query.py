@@ -22,7 +22,7 @@ from anycastd.evidence.sources import Evidence
 from anycastd.profile.model import Profile
 from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
-from support.haproxy import HAProxy, Web, free_port, run_haproxy, until
+from support.haproxy import HAProxy, Web, free_port, read_version, run_haproxy, until
 from support.profiles import profile
 from support.snapshots import NO, UNPROVED, YES, query, server, snapshot
 
@@ -97,7 +97,10 @@ def test_a_share_by_weight_is_of_the_weights_in_haproxys_configuration(haproxy: 
     haproxy.ask("enable server web/small;set weight web/large 30%")
     until(lambda: haproxy.status("web/small") == "UP L4OK")
     found = verdict(haproxy, its)
-    assert (found.healthy.truth, found.healthy.value) == (FALSE, "37 of weight 100 usable")
+    # Since 3.1 a server may come back as UP before any check (`init-state fully-up`).
+    is_new = read_version() >= (3, 1)
+    expected = "27 of weight 100 usable, 10 not proved" if is_new else "37 of weight 100 usable"
+    assert (found.healthy.truth, found.healthy.value) == (FALSE, expected)
 
 
 def test_what_is_not_proved_is_an_interval_of_weights_too() -> None:

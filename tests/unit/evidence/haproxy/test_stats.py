@@ -15,7 +15,7 @@ from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
 from anycastd.evidence.haproxy.stats import parse_answer
 from captures.states import EXPECTED, LOOK, States
-from support.haproxy import run_haproxy
+from support.haproxy import read_version, run_haproxy
 from support.snapshots import query
 
 CAPTURES = Path(__file__).resolve().parents[3] / "captures"
@@ -90,6 +90,16 @@ def test_right_after_the_start_nothing_is_proved_but_by_a_check(version: str) ->
     assert any(server.check == "INI" for server in unproved)
 
 
+def expected_here() -> dict[str, str]:
+    """Return what the servers count as at the first look at the HAProxy here.
+
+    Since 3.1 a server that fails may have begun so (`init-state fully-up`).
+    """
+    if read_version() < (3, 1):
+        return EXPECTED
+    return EXPECTED | dict.fromkeys(("web/falling", "traffic/errors"), "unproved checked")
+
+
 def test_every_state_of_the_haproxy_here(tmp_path: Path) -> None:
     """The HAProxy of this machine (or of ``HAPROXY``) shows the states as the captures do."""
     states = States()
@@ -97,7 +107,7 @@ def test_every_state_of_the_haproxy_here(tmp_path: Path) -> None:
         states.settle(haproxy)
         text = haproxy.ask(LOOK)
     snapshot = parse_answer(text, 0.0, EVERYTHING)
-    assert counted(snapshot) == EXPECTED
+    assert counted(snapshot) == expected_here()
     same_as_haproxy(text, snapshot)
 
 
@@ -264,7 +274,7 @@ def test_a_real_haproxy_answers_by_number_as_it_does_in_full(tmp_path: Path) -> 
         whole = parse_answer(haproxy.ask(build_request(EVERYTHING).line.strip()), 0.0, EVERYTHING)
         again = build_request(query(BACKENDS | {"nowhere"}, FRONTENDS), whole)
         part = parse_answer(haproxy.ask(again.line.strip()), 0.0, EVERYTHING, again)
-    assert counted(part) == counted(whole) == EXPECTED
+    assert counted(part) == counted(whole) == expected_here()
     assert part.frontends.keys() == whole.frontends.keys() == FRONTENDS
     assert part.worker.is_same_process(whole.worker)
 
