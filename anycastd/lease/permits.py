@@ -99,7 +99,9 @@ class RouteList:
                 (med, communities): (low, high) for low, high, med, communities in each.attributes
             }
             for prefix in each.prefixes:
-                self._lengths[each.neighbor, each.next_hop, prefix] = lengths
+                key = (each.neighbor, each.next_hop, prefix)
+                known = self._lengths.get(key)
+                self._lengths[key] = lengths if known is None else _join(known, lengths)
 
     def permits(self, route: Route) -> bool:
         """Return whether ``route`` is on the list."""
@@ -107,6 +109,17 @@ class RouteList:
         low, high = found.get((route.med, route.communities), (1, 0))
         length = len(route.as_path)
         return low <= length <= high and route.as_path == (self._local_as,) * length
+
+
+def _join(
+    one: Mapping[_Rest, tuple[int, int]], other: Mapping[_Rest, tuple[int, int]]
+) -> Mapping[_Rest, tuple[int, int]]:
+    """Join the lengths of paths that two profiles permit, by the rest of the route."""
+    joined = dict(one)
+    for rest, (low, high) in other.items():
+        lowest, highest = joined.get(rest, (low, high))
+        joined[rest] = (min(low, lowest), max(high, highest))
+    return joined
 
 
 def _load_attributes(data: Mapping[str, object]) -> Attributes:

@@ -38,7 +38,8 @@ class LeaseFile:
     the time to live of a Want.  ``inherit`` (seconds): how long routes outlive the lease process
     that announced them when no agent renews them.  ``config`` and ``vips``: hashes of the sessions
     and of the prefixes with their routes.  ``routes``: all routes that may be announced (None: the
-    file was written by an older release, so only the three above limit them).
+    file was written by an older release, so only the three above limit them).  ``last_routes``: the
+    list of the profile before this one, which the agent may still run.
     """
 
     socket: str
@@ -51,6 +52,7 @@ class LeaseFile:
     config: str = ""
     vips: str = ""
     routes: tuple[PermittedRoutes, ...] | None = None
+    last_routes: tuple[PermittedRoutes, ...] = ()
 
     def dump(self) -> str:
         """Return the text of the file: JSON, with a newline at its end."""
@@ -68,6 +70,8 @@ class LeaseFile:
         }
         if self.routes is not None:
             data["routes"] = [each.dump() for each in self.routes]
+        if self.last_routes:
+            data["last_routes"] = [each.dump() for each in self.last_routes]
         return json.dumps(data, indent=1) + "\n"
 
     @classmethod
@@ -93,12 +97,15 @@ class LeaseFile:
                 inherit=float(data.get("inherit", 5.0)),
                 config=str(data.get("config", "")),
                 vips=str(data.get("vips", "")),
-                routes=None
-                if routes is None
-                else tuple(map(PermittedRoutes.load, read_list(routes, "routes", _MAX_ITEMS))),
+                routes=None if routes is None else _load_routes(routes, "routes"),
+                last_routes=_load_routes(data.get("last_routes", []), "last_routes"),
             )
         except UNREADABLE as error:
             raise LeaseStartError(f"cannot be used: {error!r}; restart the speaker") from None
+
+
+def _load_routes(items: object, name: str) -> tuple[PermittedRoutes, ...]:
+    return tuple(map(PermittedRoutes.load, read_list(items, name, _MAX_ITEMS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,5 +157,7 @@ class Settings:
             config=loaded or file.config,
             vips=file.vips,
             can_reload=bool(file.profile) and loaded is not None,
-            routes=None if file.routes is None else RouteList(file.routes, file.local_as),
+            routes=None
+            if file.routes is None
+            else RouteList((*file.routes, *file.last_routes), file.local_as),
         )

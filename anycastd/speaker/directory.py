@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from anycastd.lease.settings import MIN_TTL_MAX, LeaseFile
+from anycastd.lease.settings import MIN_TTL_MAX, LeaseFile, LeaseStartError
 from anycastd.profile.model import Address, Profile
 from anycastd.speaker.exabgp.config import (
     build_config,
@@ -61,6 +61,20 @@ def build_lease_file(
     )
 
 
+def keep_last_routes(file: LeaseFile, path: Path) -> LeaseFile:
+    """Return ``file`` with the list of the profile before, which is in the lease.json at ``path``.
+
+    An agent runs its profile until it is reloaded.  A speaker that starts after the profile was
+    edited, but before that reload, must not refuse what the agent announces.
+    """
+    try:
+        last = LeaseFile.load(path.read_text("utf-8"))
+    except (OSError, ValueError, LeaseStartError):
+        return file  # there is none, or none of this release
+    kept = last.last_routes if last.vips == file.vips else last.routes
+    return replace(file, last_routes=kept or ())
+
+
 def lease_command(directory: str) -> list[str]:
     """Return the command line of the lease process of the speaker in ``directory``.
 
@@ -97,7 +111,7 @@ def prepare_directory(
         for file in (files.env, files.lease, files.conf):
             remove_leftovers(file)
         write_atomic(files.env, "# Empty on purpose: ExaBGP's settings are in its environment.\n")
-        write_atomic(files.lease, lease_file.dump())
+        write_atomic(files.lease, keep_last_routes(lease_file, files.lease).dump())
         write_atomic(files.conf, text, 0o600)
     except OSError as problem:
         code = EX_NOPERM if isinstance(problem, PermissionError) else EX_UNAVAILABLE

@@ -46,7 +46,10 @@ def rewrite_files(
         )
         text, deferred = merge_config(before, after, config, reset)
         running = config + (f"-{len(deferred)}" if deferred else "")
-        lease_file = directory_module.build_lease_file(profile, str(where), running, path)
+        lease_file = directory_module.keep_last_routes(
+            directory_module.build_lease_file(profile, str(where), running, path),
+            where / "lease.json",
+        )
         if text != before:
             atomic_file.write_atomic(conf, text, 0o600)
         # After exabgp.conf: ExaBGP must know a neighbor before the lease process uses it.

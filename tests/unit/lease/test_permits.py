@@ -100,3 +100,12 @@ def test_the_lease_ends_what_stays() -> None:
     assert rig.exabgp.rib
     rig.advance(5.1)
     assert not rig.exabgp.rib
+
+
+def test_two_profiles_are_one_list() -> None:
+    """Both permit what they permit alone, also of one prefix."""
+    one, other = route(asns=2), replace(route(asns=4), med=7)
+    both = RouteList((*group_routes([one]), *group_routes([other, route(asns=3)])), 65010)
+    assert all(both.permits(each) for each in (one, other, route(asns=3)))
+    assert not both.permits(route(asns=4))
+    assert not both.permits(replace(one, med=7))

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -323,3 +324,18 @@ def test_it_becomes_exabgp_and_keeps_its_directory_locked(tmp_path: Path) -> Non
         first.kill()
         first.wait(10)
     assert log.read_bytes() == b""
+
+
+def test_the_list_of_the_profile_before_is_kept(tmp_path: Path) -> None:
+    """The agent may still run that profile; a file that cannot be read adds nothing."""
+    path, config = tmp_path / "lease.json", "0123456789abcdef"
+    file = directory.build_lease_file(loopback_profile(), "/run/x", config)
+    assert directory.keep_last_routes(file, path).last_routes == ()
+    path.write_text("{", encoding="utf-8")
+    assert directory.keep_last_routes(file, path).last_routes == ()
+    older = replace(file, vips="older", routes=(file.routes or ())[:1])
+    path.write_text(older.dump(), encoding="utf-8")
+    kept = directory.keep_last_routes(file, path)
+    assert kept.last_routes == older.routes
+    path.write_text(kept.dump(), encoding="utf-8")
+    assert directory.keep_last_routes(file, path) == kept, "the same profile once more"
