@@ -23,7 +23,7 @@ frontend web
     bind 203.0.113.10:80 transparent
     default_backend web
 """
-INTER = "1500ms"
+INTER = "1200ms"
 TRACKING = """\
 backend web
     server t1 127.0.0.1:{one} track hidden/s1
@@ -133,7 +133,7 @@ def test_dead_servers_that_their_agent_puts_back(tmp_path: Path) -> None:
 def test_dead_servers_that_stay_dead(tmp_path: Path) -> None:
     """Maintenance and back is no way to announce servers that have never passed."""
     body = BODY.replace("fall 3", "fall 2")
-    with Appliance(tmp_path, body=body, inter="2s") as one:
+    with Appliance(tmp_path, body=body, inter="1200ms") as one:
         one.start()
         for backend in one.backends:
             backend.stop()
