@@ -11,8 +11,9 @@ from enum import Enum
 
 NO_CONNECTION = (
     "no connection, or it was closed without a NOTIFICATION: see whether the neighbor is "
-    "reachable, listens on TCP port 179, expects this address, and has the same MD5 password "
-    "(or none, as here); if it checks the TTL (ttl-security, GTSM), write `multihop: 255`"
+    "reachable, listens on TCP port 179, expects this address and is not shut down for it, and has "
+    "the same MD5 password (or none, as here); if it checks the TTL (ttl-security, GTSM), write "
+    "`multihop: 255`"
 )
 """Text for operators: why a session is down where no NOTIFICATION gives a reason."""
 NOT_TAKEN = (
@@ -20,6 +21,11 @@ NOT_TAKEN = (
     "it hangs, or packets to it are lost (a firewall, or a large packet where the MTU is small)"
 )
 """Text for operators: the kernel gave up to deliver what was sent (RFC 9687)."""
+NO_REASON = (
+    "closed from here: ExaBGP gives no reason; most often it did not understand a message of the "
+    "neighbor"
+)
+"""Text for operators: an error inside ExaBGP ended the session."""
 UNREADABLE = (
     "closed by the neighbor: a NOTIFICATION that this ExaBGP cannot read, "
     "perhaps a Cease with a text"

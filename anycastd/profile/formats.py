@@ -14,6 +14,8 @@ from anycastd.profile.yaml_reader import quote_value
 
 NEXT_HOP_SELF = "self"
 """Value of ``next_hop`` in a profile: the local address of each session (RFC 4271, 5.1.3)."""
+NO_LINK_LOCAL = "write a global or a unique local address (fd00::/8)"
+"""What to do about a link-local address of IPv6."""
 MAX_UINT16 = 65535
 """The highest number of 16 bits: a port, or half of a community (RFC 1997)."""
 # RFC 1997, RFC 8326, RFC 7999.
@@ -33,9 +35,8 @@ def _parse_address(text: str) -> Address:
         message = f"{quote_value(text)} is not an IP address"
         raise FormatError(message, "write one such as 10.0.2.10, without a prefix length") from None
     if isinstance(address, IPv6Address) and address.scope_id:
-        raise FormatError(
-            f"{quote_value(text)} names an interface", "write the address without %INTERFACE"
-        )
+        remedy = NO_LINK_LOCAL if address.is_link_local else "write the address without %INTERFACE"
+        raise FormatError(f"{quote_value(text)} names an interface", remedy)
     return address
 
 

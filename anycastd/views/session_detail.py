@@ -23,12 +23,13 @@ def explain_session(
             f"{neighbor.local_address} is not an address of this machine: correct "
             "`local_address`, or add it to an interface"
         )
-    if why == NO_CONNECTION:
+    if why.startswith(NO_CONNECTION):
         md5 = (
             f"`md5_file` is {neighbor.md5_file}" if neighbor.md5_file else "there is no `md5_file`"
         )
         ttl = f"`multihop` is {neighbor.multihop}" if neighbor.multihop else "no `multihop`"
-        return f"{why}; here `local_address` is {neighbor.local_address}, {md5}, and {ttl}"
+        here = f"here `local_address` is {neighbor.local_address}, {md5}, and {ttl}"
+        return f"{NO_CONNECTION}; {here}{why.removeprefix(NO_CONNECTION)}"
     found = _NOTIFICATION.match(why)
     if found is None:
         return why

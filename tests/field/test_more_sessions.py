@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.appliance import OWN, PEERS, PROFILE, VIP, Appliance, own_network
-from support.bgp_wire import KEEPALIVE, Closed, build_message
+from support.bgp_wire import KEEPALIVE, UPDATE, Closed, build_message
 from support.bird import Bird
 from support.haproxy import until
 from support.peer import Peer, wait_for
@@ -130,3 +132,39 @@ def test_a_router_that_keeps_stale_routes(tmp_path: Path, exabgp_python: str) ->
         assert one.speaker is not None
         one.speaker.kill()
         until(lambda: WEB not in bird.ask("show route protocol speaker"), 2, 0.05)
+
+
+def build_updates(first: int, count: int) -> bytes:
+    """Return UPDATEs with three prefixes each, as of a full table, numbered from ``first`` on."""
+    path = b"\x40\x01\x01\x00\x40\x02\x0a\x02\x02" + struct.pack("!II", 65515, 64600)
+    path += b"\x40\x03\x04\xc0\x00\x02\x04\xc0\x08\x04\xff\xff\x00\x01"
+    head = struct.pack("!HH", 0, len(path)) + path
+    numbers = range(first * 3, (first + count) * 3)
+    prefixes = [b"\x18\x0a" + struct.pack("!H", number % 65536) for number in numbers]
+    bodies = [head + b"".join(prefixes[n : n + 3]) for n in range(0, len(prefixes), 3)]
+    return b"".join(build_message(UPDATE, body) for body in bodies)
+
+
+# From exabgp issues 934 and 477: a full table keeps a speaker from its timers.
+def test_a_full_table_while_the_servers_die(tmp_path: Path, exabgp_python: str) -> None:
+    """A neighbor that sends as many routes as it can delays no withdrawal by a second."""
+    with Appliance(tmp_path, python=exabgp_python) as one:
+        start(one)
+        flooding, ended = one.peers[0], threading.Event()
+        sent: list[int] = []
+
+        def flood() -> None:
+            while not ended.is_set():
+                flooding.send(build_updates(50 * len(sent), 50))
+                sent.append(50)
+
+        thread = threading.Thread(target=flood, daemon=True)
+        thread.start()
+        wait_for(lambda: sum(sent) > 10_000, 10, "a full table on its way")
+        for backend in one.backends:
+            backend.stop()
+        for peer in one.peers:
+            peer.wait(lambda it: WEB not in it.table, 1.5, f"no withdrawal at {peer.address}")
+        ended.set()
+        thread.join(10)
+        assert not [each for it in one.peers for each in it.list_events(Closed)]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, ip_network
 
 from anycastd.profile.document import Document, Problem
-from anycastd.profile.formats import MAX_UINT16, NEXT_HOP_SELF
+from anycastd.profile.formats import MAX_UINT16, NEXT_HOP_SELF, NO_LINK_LOCAL
 from anycastd.profile.model import IPV6, Address
 from anycastd.profile.rules.sections import (
     AWS,
@@ -114,7 +114,11 @@ def check_router_id(doc: Document) -> Iterator[Problem]:
 
 
 def check_addresses(doc: Document) -> Iterator[Problem]:
-    """Refuse addresses that no single host can have, such as multicast and broadcast."""
+    """Refuse addresses that no single host can have, and link-local ones of IPv6.
+
+    No connection to a link-local address can be made without its interface (RFC 4007 section 6),
+    which ExaBGP does not take.  Those of IPv4 have no such need: tunnels of AWS use them.
+    """
     paths: list[Path] = [("bgp", "local_address")]
     for path, _ in iter_neighbors(doc):
         paths += [(*path, key) for key in ("address", "local_address", "next_hop")]
@@ -126,6 +130,9 @@ def check_addresses(doc: Document) -> Iterator[Problem]:
         if address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255":
             message = f"{address} is not the address of one host"
             yield doc.make_problem(at, message, "write a unicast address such as 10.0.2.10")
+        elif address.version == IPV6 and address.is_link_local:
+            message = f"{address} is link-local, and cannot be reached without its interface"
+            yield doc.make_problem(at, message, NO_LINK_LOCAL)
 
 
 def check_duplicate_neighbors(doc: Document) -> Iterator[Problem]:

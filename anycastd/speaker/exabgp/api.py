@@ -323,7 +323,7 @@ class ApiConversation:
             # Each search ends where the one before it began: the cost is that of the line.
             _, _, rest = line.partition('"peer": "')
             peer, _, rest = rest.partition('"')
-            return self._on_state(peer, rest.partition('"state": "')[2].partition('"')[0], "")
+            return self._on_state(peer, rest.partition('"state": "')[2].partition('"')[0], None)
 
     def _on_other_event(self, event: dict[str, Any]) -> tuple[Fact, ...]:
         if event.get("type") == "notification" and event.get("notification") == "shutdown":
@@ -336,7 +336,7 @@ class ApiConversation:
             return (SessionNegotiated(str(ip_address(negotiated[0])), negotiated[1]),)
         return ()
 
-    def _on_state(self, peer: str, state: str, reason: str) -> tuple[Fact, ...]:
+    def _on_state(self, peer: str, state: str, reason: str | None) -> tuple[Fact, ...]:
         try:
             neighbor = str(ip_address(peer))
         except ValueError:
@@ -353,9 +353,11 @@ class ApiConversation:
             return (SessionChanged(neighbor, session),)
         detail = make_printable(describe_reason(reason), _MAX_TEXT)
         last, vague = self._reasons.get(neighbor, ("", 0))
+        if detail == session_module.NO_CONNECTION and last:
+            detail = last if last.startswith(detail) else f"{detail}; before that: {last}"
         # Each failed attempt to connect sends "down" again; only a new reason is news.  A vague
         # reason follows each NOTIFICATION, since ExaBGP then connects again at once.
-        vague = vague + 1 if detail in {"", session_module.NO_CONNECTION} else 0
+        vague = vague + 1 if detail.startswith(session_module.NO_CONNECTION) else 0
         if was_down and (detail == last or 0 < vague < MAX_VAGUE):
             self._reasons[neighbor] = (last, vague)
             return ()

@@ -16,17 +16,22 @@ MAX_ROUTES_PER_LINE = 100
 """Routes in one line at most: a line of ExaBGP's API may have about 16 kB."""
 
 _NOTIFIED = re.compile(r"notification (sent|received) \((\d{1,3}), ?(\d{1,3})\)")
+_NO_REASONS = ("", "peer reset, message () error()")  # of 5.0, of 4.2
 _SESSION_COLUMNS = 5  # at least: address, ASN, time, state and two numbers; some have more words
 
 
-def describe_reason(reason: str) -> str:
+def describe_reason(reason: str | None) -> str:
     """Describe why a session is down; a reason that is not known here is returned unchanged.
 
-    ``reason`` is the text of ExaBGP's event.  The codes of a NOTIFICATION are described by
-    ``bgp.session`` (RFC 4271, section 4.5).
+    ``reason`` is the text of ExaBGP's event, None: the event cannot be read.  The codes of a
+    NOTIFICATION are described by ``bgp.session`` (RFC 4271, section 4.5).
     """
-    if 'decode update message of type "3"' in reason:  # 4.2 and a Cease with a text (RFC 9003)
+    if (
+        reason is None or 'decode update message of type "3"' in reason
+    ):  # 4.2 and a Cease with a text (RFC 9003)
         return session.UNREADABLE
+    if reason in _NO_REASONS:
+        return session.NO_REASON
     if NOT_TAKEN in reason:
         return session.NOT_TAKEN
     if found := _NOTIFIED.search(reason):

@@ -204,8 +204,8 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "local_address: 192.0.2.10",
             "local_address: fe80::1%eth0",
             (
-                "6: bgp.local_address: fe80::1%eth0 names an interface; write the address "
-                "without %INTERFACE"
+                "6: bgp.local_address: fe80::1%eth0 names an interface; write a global or a "
+                "unique local address (fd00::/8)"
             ),
         ),
         (

@@ -231,3 +231,13 @@ def test_both_instances_are_of_one_route_server() -> None:
         for line, index, address in ((11, 0, "10.0.1.4"), (12, 1, "10.1.1.5"))
     ]
     assert list_azure_problems([PLAIN, ("10.0.1.5", "10.1.1.5")]) == []
+
+
+# Tunnels of AWS have addresses of 169.254.0.0/16.
+def test_a_link_local_address() -> None:
+    """One of IPv6 needs an interface, which ExaBGP does not take; those of IPv4 are used."""
+    new = "{address: 'fe80::5', local_address: 'fd00::2',"
+    problems = list_azure_problems([PLAIN, ("{address: 10.0.1.5,", new)])
+    text = "fe80::5 is link-local, and cannot be reached without its interface"
+    assert f"12: bgp.neighbors[1].address: {text}; write a global" in problems[0]
+    assert list_azure_problems([PLAIN, ("10.0.1.5", "169.254.10.1")]) == []

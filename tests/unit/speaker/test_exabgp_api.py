@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anycastd.bgp.route import Route, canonicalize_route
-from anycastd.bgp.session import NO_CONNECTION, Session, describe_notification
+from anycastd.bgp.session import (
+    NO_CONNECTION,
+    NO_REASON,
+    UNREADABLE,
+    Session,
+    describe_notification,
+)
 from anycastd.lease.commands import (
     Announce,
     Answer,
@@ -245,11 +251,12 @@ def test_the_newest_clear_reason_is_reported() -> None:
         assert reported("notification sent (2,2)") in ([bad_as], [])
         assert [reported("closing connection") for _ in range(3)] == [[], [], []]
     assert reported("peer reset, message (notification sent (2,2)) error(OPEN ...)") == []
-    assert reported("notification received (6,2)") == [
-        "closed by the neighbor: Cease, administrative shutdown (6/2)"
-    ]
+    assert reported("") == [NO_REASON]  # 5.0
+    assert reported("peer reset, message () error()") == []  # 4.2
+    shut_down = "closed by the neighbor: Cease, administrative shutdown (6/2)"
+    assert reported("notification received (6,2)") == [shut_down]
     later = [reported("peer reset, message (closing connection) error(x)") for _ in range(5)]
-    assert later == [[], [], [], [NO_CONNECTION], []]
+    assert later == [[], [], [], [f"{NO_CONNECTION}; before that: {shut_down}"], []]
 
 
 @given(st.integers(0, 255), st.integers(0, 255), st.booleans())
@@ -263,7 +270,7 @@ def test_a_reason_that_breaks_the_json_loses_only_the_reason() -> None:
     conversation = ApiConversation([FIRST])
     conversation.receive(STATE.format(FIRST, "up", ""))
     line = STATE.format(FIRST, "down", REASON.format(r'bye \x41 "state": "up" '))
-    assert conversation.receive(line) == (SessionChanged(FIRST, Session.DOWN),)
+    assert conversation.receive(line) == (SessionChanged(FIRST, Session.DOWN, UNREADABLE),)
 
 
 def test_exabgps_own_end_takes_every_session_down() -> None:
