@@ -55,7 +55,7 @@ from anycastd.lease.messages import MessageError, Reload, Want, read_epoch
 from anycastd.lease.neighbor import NeighborState, compare_sessions
 from anycastd.lease.outstanding import OutstandingCommands
 from anycastd.lease.owner import LeaseOwner
-from anycastd.lease.reconfigure import Reconfiguration, WriteResult
+from anycastd.lease.reconfigure import Reconfiguration, ReconfigurePhase, WriteResult
 from anycastd.lease.reports import build_report
 from anycastd.lease.settings import Settings
 
@@ -253,7 +253,10 @@ class LeaseMachine:
             return [KillSpeaker(detail)]
         if self.adj_rib_out.is_read_due(self.settings, now):
             self.adj_rib_out.on_query()
-            return self.outstanding.send((QuerySessions(), QueryAdjRibOut()), now)
+            # No summary during a reload: ExaBGP may fail at a neighbor that is gone.
+            idle = self.reconfiguration.phase is ReconfigurePhase.IDLE
+            queries = (QuerySessions(), QueryAdjRibOut()) if idle else (QueryAdjRibOut(),)
+            return self.outstanding.send(queries, now)
         if not self.outstanding.is_ping_due(self.settings.ping_interval, now):
             return []
         if self.adj_rib_out.known:

@@ -8,7 +8,13 @@ from dataclasses import replace
 import pytest
 
 from anycastd.bgp.session import Session
-from anycastd.lease.commands import Announce, ConfigLoaded, QuerySessions, SessionChanged
+from anycastd.lease.commands import (
+    Announce,
+    ConfigLoaded,
+    QueryAdjRibOut,
+    QuerySessions,
+    SessionChanged,
+)
 from anycastd.lease.effects import Effect, ReloadConfig, SendReport, WriteConfig
 from anycastd.lease.messages import Reload
 from anycastd.lease.reconfigure import (
@@ -345,3 +351,14 @@ def test_a_password_and_a_family_make_it_wait_too() -> None:
         ("prepend: 0", 'prepend: 0\n    next_hop: "2001:db8::1"'),
     )
     assert config_module.merge_config(conf(its), conf(six), "x", ())[1] == list(BOTH)
+
+
+def test_no_summary_is_asked_for_during_a_reload() -> None:
+    """ExaBGP may fail at a neighbor that is gone, and never end its answer; it would be ended."""
+    rig = ReloadableRig()
+    rig.send(1, want(1, route(), ttl=10.0))
+    rig.ask()
+    rig.exabgp.received.clear()
+    rig.advance(2.0)
+    assert QueryAdjRibOut() in rig.exabgp.received
+    assert QuerySessions() not in rig.exabgp.received
