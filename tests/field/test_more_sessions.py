@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,36 @@ def test_a_full_table_while_the_servers_die(tmp_path: Path, exabgp_python: str) 
         ended.set()
         thread.join(10)
         assert not [each for it in one.peers for each in it.list_events(Closed)]
+
+
+# A load balancer, or SSH, behind the address; a router whose OPEN is malformed.
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [(b"SSH-2.0-OpenSSH_9.2p1\r\n", "no BGP router"), (b"", "no connection")],
+    ids=["another service", "closes at once"],
+)
+def test_what_is_no_router(tmp_path: Path, exabgp_python: str, sent: bytes, words: str) -> None:
+    """The status says so, and the other neighbor has its routes."""
+    ended = threading.Event()
+    with socket.create_server((PEERS[0], 179)) as listener:
+
+        def answer() -> None:
+            listener.settimeout(0.1)
+            while not ended.is_set():
+                with suppress(TimeoutError):
+                    connection, _ = listener.accept()
+                    with connection, suppress(OSError):
+                        connection.sendall(sent)
+                        connection.shutdown(socket.SHUT_WR)
+                        connection.settimeout(1)
+                        while connection.recv(4096):
+                            pass
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        with Appliance(tmp_path, python=exabgp_python, peers=[Peer(PEERS[1], 179)]) as one:
+            start(one)
+            wait_for_words(one, PEERS[0], words)
+            assert not one.peers[0].list_events(Closed)
+        ended.set()
+        thread.join(10)
