@@ -69,6 +69,7 @@ _ERRORS = {
 _REMEDIES = {
     (True, 1, 1): "what answers there is no BGP router: see `address`",
     (True, 2, 0): "a capability in its OPEN cannot be read: see what it announces of itself",
+    (False, 2, 0): "it cannot read this OPEN (an FRR with `extended-optional-parameters` cannot)",
     (True, 2, 1): "it does not speak BGP version 4",
     (False, 2, 1): "it does not speak BGP version 4",
     (True, 2, 2): "its AS number is not the profile's `peer_as`",
