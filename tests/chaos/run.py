@@ -90,7 +90,7 @@ def watch(
         machine.wait_settled(RECOVERY_TIMEOUT, CALM)
         machine.wait_in_order(15)
     except AssertionError as error:
-        trouble = f"not recovered: {error}"
+        trouble = f"not recovered: {error}\n{describe_state(machine)}"
     ended_at = time.monotonic()
     machine.wire.refresh()
     if others := list_other_prefixes(machine):
@@ -105,6 +105,16 @@ def watch(
     )
     last = max((change.at for change in machine.wire.changes(played_at)), default=played_at)
     return last - played_at, found, trouble
+
+
+def describe_state(machine: Machine) -> str:
+    """Return what the agent and HAProxy say of the service now, as text."""
+    try:
+        service = machine.appliance.status()["services"]["web"]
+        rows = machine.appliance.haproxy.ask("show stat")
+    except (AssertionError, OSError) as error:
+        return f"no answer: {error}"
+    return f"{json.dumps(service, indent=1)}\n{rows}"
 
 
 def describe_episode(machine: Machine, episode: Episode, since: float) -> str:

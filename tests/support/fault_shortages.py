@@ -179,7 +179,7 @@ _EVERYWHERE = (
         lambda machine, _: around(machine).log.stop(),
         lambda machine, _: around(machine).log.resume(),
         ("log",),
-        (1.0, 6.0),
+        (2.0, 9.0),  # also for longer than a lease
         harmless=True,
     ),
     Fault(
