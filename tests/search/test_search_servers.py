@@ -51,7 +51,7 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
     (
         "check_results",
         "with `fall 1` it counts when it is back",
-        'return bool(row.check) and (row.check_fall == "1" or not _has_passed(row))',
+        "return bool(row.check) and (is_full or not _has_passed(row))",
         "return bool(row.check) and not _has_passed(row)",
     ),
     (
@@ -63,8 +63,8 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
     (
         "check_results",
         "a dead server that is back is taken for one that begins to fail",
-        'return bool(row.check) and (row.check_fall == "1" or not _has_passed(row))',
-        'return bool(row.check) and row.check_fall == "1"',
+        "return bool(row.check) and (is_full or not _has_passed(row))",
+        "return bool(row.check) and is_full",
     ),
     (
         "check_results",
@@ -81,8 +81,8 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
     (
         "stats",
         "looks are not compared",
-        "    return before.judged if is_same and before is not None else JudgedRows()",
-        "    return JudgedRows()",
+        "        before.judged if is_same and before is not None else JudgedRows(),",
+        "        JudgedRows(),",
     ),
     (
         "judged_rows",
