@@ -79,7 +79,7 @@ def report_machine(profile: Profile, looks: Looks) -> MachineReport:
     running = profile.services if all(isinstance(each, Snapshot) for each in looks.values()) else ()
     problems = (
         *judge_machine(profile, machine, running),
-        *_judge_secrets(profile),
+        *dict.fromkeys(_judge_secrets(profile)),  # a file may have two uses
         *_judge_haproxy(profile, looks, machine),
     )
     count = len(problems)
