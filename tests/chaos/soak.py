@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from chaos.run import Outcome, print_line, run
+from chaos.run import Outcome, end_in_order, print_line, run
 from support.fault import Fault
 from support.machine import Machine
 from support.processes import read_memory
@@ -172,6 +172,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, required=True, help="the file that adds up")
     args = parser.parse_args()
     print_line(f"seed {args.seed}, {args.seconds:.0f} s")
+    end_in_order()
     piece: dict[str, Any] = {"seed": args.seed, "halves": [], "growth": {}, "violations": []}
     for survived in (False, True):
         half = args.seconds / 2
