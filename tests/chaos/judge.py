@@ -241,7 +241,13 @@ class Judge:
         """Return the periods in which no process could give ExaBGP another path."""
         weak = [span for part in PARTS for span in (*self.slow[part], *self.hurt[part])]
         gone = [*self.agentless, *self.lease_killed, *self.lease_stopped, *self.exabgp_stopped]
-        return [*gone, *weak]
+        # An agent that starts while the CPU is starved may find the sessions up already.
+        late = [
+            Span(span.start, span.end + 5.0)
+            for span in self.agentless
+            if any(each.overlaps(*_ends(span)) for each in self.starved)
+        ]
+        return [*gone, *weak, *late]
 
     # The clients ----------------------------------------------------------------------------------
 
