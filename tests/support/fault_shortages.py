@@ -69,15 +69,22 @@ def _lowest_free_descriptor(pid: int) -> int:
     return next(number for number in itertools.count() if str(number) not in lasting)
 
 
-def _no_descriptors(part: str, *more: str) -> Fault:
+def _no_descriptors(part: str, *more: str, harmless: bool = True) -> Fault:
     def begin(machine: Machine, _: float) -> Limited:
+        if not harmless:
+            machine.record(part, "hurt")
         with contextlib.suppress(OSError):
             if pid := machine.pid(part):
                 return _limit(pid, resource.RLIMIT_NOFILE, _lowest_free_descriptor(pid))
         return None
 
-    name = f"{part} out of descriptors"
-    return Fault(name, begin, lambda _, it: _unlimit(it), (part, *more), (0.5, 4.0), harmless=True)
+    def end(machine: Machine, limited: Limited) -> None:
+        _unlimit(limited)
+        if not harmless:
+            machine.record(part, "whole")
+
+    name, restarted = f"{part} out of descriptors", () if harmless else (part,)
+    return Fault(name, begin, end, (part, *more), (0.5, 4.0), harmless, restarted)
 
 
 def _no_memory(part: str, *, harmless: bool) -> Fault:
@@ -165,7 +172,8 @@ def _longer(machine: Machine, before: int) -> None:
 _EVERYWHERE = (
     _no_descriptors("agent"),
     _no_descriptors("lease"),
-    _no_descriptors("exabgp", "lease", "peer 0", "peer 1"),
+    # ExaBGP 5 opens descriptors for each command and each new session, and ends without them.
+    _no_descriptors("exabgp", "lease", "peer 0", "peer 1", harmless=False),
     _no_memory("agent", harmless=True),
     _no_memory("lease", harmless=True),
     _no_memory("exabgp", harmless=False),
