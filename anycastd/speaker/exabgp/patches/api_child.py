@@ -115,6 +115,7 @@ def clean_reasons() -> ApplyPatch:
     A part of it comes from the peer: the data of its NOTIFICATION.  4.2 writes it as it is: a
     letter that is not ASCII ends ExaBGP with all sessions, and a newline begins another line, which
     the child takes for an answer.  Routers do send such data: BIRD sends its number for a wrong AS.
+    4.2 escapes quotes only, so a backslash would make the line unreadable.
 
     Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
     """
@@ -123,7 +124,7 @@ def clean_reasons() -> ApplyPatch:
 
     def down(self: Any, neighbor: Any, reason: Any) -> None:
         text = str(reason)[:MAX_REASON]
-        original(self, neighbor, "".join(c if " " <= c <= "~" else "?" for c in text))
+        original(self, neighbor, "".join(c if " " <= c <= "~" and c != "\\" else "?" for c in text))
 
     def apply() -> None:
         processes.down = down

@@ -77,6 +77,7 @@ def report_reasons() -> ApplyPatch:
     """
     peer = load_module("exabgp.reactor.peer").Peer
     established = load_module("exabgp.bgp.fsm").FSM.ESTABLISHED
+    network_error = load_module("exabgp.reactor.network.error").NetworkError
     original = peer._reset
     if original.__code__.co_varnames[:3] != ("self", "message", "error"):
         raise AttributeError("exabgp.reactor.peer: Peer._reset gets other arguments")
@@ -85,7 +86,12 @@ def report_reasons() -> ApplyPatch:
         if message.startswith("notification sent (2,2)"):
             with suppress(AttributeError):
                 message += f" {format_peer_as(int(self.proto.negotiated.peer_as))}"
-        elif "ETIMEDOUT" in str(error) and self.fsm == established:
+        # Not of a NOTIFICATION: its text has whatever the peer sent, and 4.2 fails to decode that.
+        elif (
+            isinstance(error, network_error)
+            and "ETIMEDOUT" in str(error)
+            and self.fsm == established
+        ):
             message += f" {NOT_TAKEN}"
         original(self, message, error)
 
