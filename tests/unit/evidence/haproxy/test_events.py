@@ -223,7 +223,8 @@ def test_an_endless_stream_needs_no_memory_and_little_time(tmp_path: Path, part:
         after = resource.getrusage(resource.RUSAGE_THREAD)
         stream.close()
         assert kept < 1 << 20
-        assert after.ru_utime - used.ru_utime < 0.4  # tracemalloc costs most of it
+        took = time.monotonic() - end + 0.5
+        assert after.ru_utime - used.ru_utime < 0.95 * took  # tracemalloc costs most of it
 
     with replace_haproxy(tmp_path / "sock", flood):
         asyncio.run(run())
