@@ -6,7 +6,6 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -46,7 +45,7 @@ class DeafPeer(Peer):
     def _messages(self, connection: socket.socket) -> Iterator[tuple[float, int | None, bytes]]:
         for message in super()._messages(connection):
             while self.deaf and not self._stop.is_set():
-                time.sleep(0.02)
+                self._stop.wait(0.02)
                 self.send(build_message(KEEPALIVE))
                 self.ask_refresh()
             yield message

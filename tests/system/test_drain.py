@@ -16,6 +16,7 @@ import pytest
 from support.appliance import VIP, Appliance
 from support.bgp_wire import Closed
 from support.drains import REGIONS, Region, read_web, run_anycastd, run_drain, run_drainable
+from support.full_disk import full_disk
 from support.peer import wait_for
 from support.reloads import run_reload
 from support.route_log import RouteLog
@@ -316,15 +317,8 @@ def test_waiting_ends_when_the_drain_does(tmp_path: Path) -> None:
 @pytest.fixture
 def full(tmp_path: Path) -> Iterator[Path]:
     """Return a directory on a full disk."""
-    place = tmp_path / "full"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "full", str(place)], check=True)
-    try:
-        with pytest.raises(OSError, match="No space"):
-            (place / "clutter").write_bytes(b"x" * 16384)
+    with full_disk(tmp_path / "full") as place:
         yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_drain_that_cannot_be_kept_is_never_lost_silently(tmp_path: Path, full: Path) -> None:

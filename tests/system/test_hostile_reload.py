@@ -16,6 +16,7 @@ import pytest
 from anycastd.agent.control_client import ask_agent
 from support.appliance import PROFILE, Appliance, own_network
 from support.drains import run_anycastd, run_drain
+from support.full_disk import full_disk as fill_disk
 from support.peer import wait_for
 from support.route_log import RouteLog
 
@@ -28,15 +29,8 @@ PREFIX = "203.0.113.10/32"
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """Make the state directory of an appliance a full disk."""
-    place = tmp_path / "state"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "full", str(place)], check=True)
-    try:
-        with pytest.raises(OSError, match="No space"):
-            (place / "clutter").write_bytes(b"x" * 16384)
+    with fill_disk(tmp_path / "state") as place:
         yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def build_profile() -> str:
