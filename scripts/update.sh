@@ -22,4 +22,5 @@ lock newest pyproject.toml --extra test
 lock oldest pyproject.toml requirements/oldest.in
 lock runtime pyproject.toml
 lock tools requirements/tools.in
+lock docs requirements/docs.in
 git --no-pager diff --stat -- requirements || true
