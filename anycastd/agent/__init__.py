@@ -4,6 +4,8 @@ I/O:
 
     inbox             the newest value of every source; wakes the loop
     lease_client      client of the lease process
+    event_log         the one door for events: logs them, keeps them, passes them on
+    event_recorder    turns what the parts report into events
     history           every change of level, with what each stage took
     state_file        a file that outlives the agent
     memory_store      failures and last changes of services, kept for the next agent
@@ -18,6 +20,7 @@ I/O:
     http_server       the status by HTTP
     decision_loop     wait for news, run a pass, hand its result to the sinks
     answers           the answers to all requests, by name
+    sources           builds the watchers and self-tests of a profile
     supervisor        a speaker as our child, for the foreground form
     reload            has profile and code on disk checked, then executes them in this process
     daemon            builds the parts, starts and stops them

@@ -26,20 +26,22 @@ from anycastd.agent.control_client import socket_path
 from anycastd.agent.control_server import ControlServer
 from anycastd.agent.decision_loop import DecisionLoop, Sinks
 from anycastd.agent.drain_controller import DrainController
-from anycastd.agent.history import History, describe_transition
+from anycastd.agent.event_log import EventLog
+from anycastd.agent.event_recorder import EventRecorder
+from anycastd.agent.history import History
 from anycastd.agent.http_server import HttpServer
 from anycastd.agent.inbox import Inbox
 from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient
 from anycastd.agent.memory_store import MemoryStore
 from anycastd.agent.peer_access import AccessPolicy
 from anycastd.agent.reload import Reloader, StartContext
+from anycastd.agent.sources import build_probers, build_watchers
 from anycastd.agent.supervisor import Supervisor
 from anycastd.decision.pipeline import LeaseView
-from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.evidence.vip.loopback import Loopback
 from anycastd.evidence.vip.prober import Prober
-from anycastd.profile.model import Profile, SelfTest, Service
+from anycastd.profile.model import Profile
 from anycastd.speaker.exabgp.config import config_hash
 from anycastd.speaker.permitted_routes import vips_hash
 from anycastd.system.clock import OwnTime
@@ -119,7 +121,9 @@ class Daemon:
         self.reloader = Reloader(context, self._ending.set)
         self.clock = OwnTime(TICK)
         self.inbox = Inbox()
-        self.history = History(lambda change: log.warning("%s", describe_transition(change)))
+        self.events = EventLog()
+        self.recorder = EventRecorder(profile, self.clock, self.events)
+        self.history = History(self.recorder.record_transition)
         self.lease_client = self._build_lease_client()
         self.drains = DrainController(
             profile, self.inbox, self.clock, paths.state, context.unsaved_drains
@@ -130,12 +134,8 @@ class Daemon:
         self.loop = DecisionLoop(
             profile, self.clock, self.inbox, sinks, self.notifier.send_watchdog
         )
-        self.watchers = {name: self._build_watcher(name) for name in profile.haproxy}
-        self.probers = {
-            name: self._build_prober(service, service.self_test)
-            for name, service in profile.services.items()
-            if service.self_test is not None
-        }
+        self.watchers = build_watchers(profile, self.clock, self.inbox)
+        self.probers = build_probers(profile, self.clock, self.inbox)
         vips = [(service.vip, service.interface) for service in profile.services.values()]
         self.loopback = Loopback(vips, self.inbox.store_vip_state)
         answers = Answers(
@@ -374,22 +374,4 @@ class Daemon:
                 config_hash(profile), vips_hash(profile), force_reload=force_reload
             ),
             on_silence=self._on_lease_silent,
-        )
-
-    def _build_watcher(self, name: str) -> Watcher:
-        instance = self.profile.haproxy[name]
-        return Watcher(
-            instance,
-            Query.from_profile(self.profile, name),
-            clock=self.clock,
-            emit=lambda observation: self.inbox.store_observation(name, observation),
-            interval=min(instance.deadline / 3, self.profile.ttl / 4),
-        )
-
-    def _build_prober(self, service: Service, test: SelfTest) -> Prober:
-        return Prober(
-            service.vip,
-            test,
-            clock=self.clock,
-            emit=lambda probe: self.inbox.store_self_test(service.name, probe),
         )

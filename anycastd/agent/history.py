@@ -1,7 +1,7 @@
 """Record every change of level: its cause, its evidence, and how long each stage of it took.
 
 A change is decided by a pass, sent to the lease process with the Want of that pass, and
-acknowledged when ExaBGP has confirmed everything in that Want.  It is logged when it is
+acknowledged when ExaBGP has confirmed everything in that Want.  It is recorded when it is
 acknowledged, or when it is certain that it will not be.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import replace
 from anycastd.decision.policy import Transition
 
 ACKNOWLEDGE_TIMEOUT = 5.0
-"""Seconds after which a change is logged although it is not acknowledged."""
+"""Seconds after which a change is recorded although it is not acknowledged."""
 MAX_TRANSITIONS = 1000
 """Finished changes that are remembered."""
 
@@ -65,26 +65,3 @@ class History:
     def _finish(self, transition: Transition) -> None:
         self.finished.append(transition)
         self._on_finished(transition)
-
-
-def describe_transition(transition: Transition) -> str:
-    """Describe a change in one line, with the milliseconds of own time that each stage took."""
-    detail = f" ({transition.detail})" if transition.detail else ""
-    stages = [f"decided {_ms(transition.evidence_at, transition.decided_at)} after the evidence"]
-    if transition.sent_at is None:
-        stages.append("not sent")
-    else:
-        stages.append(f"sent {_ms(transition.decided_at, transition.sent_at)} later")
-        if transition.acknowledged_at is None:
-            stages.append("not acknowledged")
-        else:
-            took = _ms(transition.sent_at, transition.acknowledged_at)
-            stages.append(f"acknowledged {took} later")
-    return (
-        f"{transition.service}: {transition.old.label} -> {transition.new.label}: "
-        f"{transition.reason.sentence}{detail}; {', '.join(stages)}"
-    )
-
-
-def _ms(began_at: float, ended_at: float) -> str:
-    return f"{1000 * max(0.0, ended_at - began_at):.1f} ms"

@@ -1,13 +1,15 @@
 """What is shown to people and programs.  Pure: decisions and reports -> values, as JSON.
 
-severity        how bad a status is, for monitoring
-drain_progress  how far a drain has got, and whether it is safe to reboot
-reason_view     a named reason, as status and explain show it
-status_values   the values of a status; their names are the keys of the JSON
-problems        everything that is not as wanted, one sentence each
-announcement    the route of a service at each neighbor, and whether it is served
-session_detail  why a session is down, with the values of the profile
-status          the one view of everything
-explain         why a service is announced as it is, and what comes next
-reload_plan     what a reload would change
+events            something that happened, and the table of all kinds
+transition_event  a change of level as an event
+severity          how bad a status is, for monitoring
+drain_progress    how far a drain has got, and whether it is safe to reboot
+reason_view       a named reason, as status and explain show it
+status_values     the values of a status; their names are the keys of the JSON
+problems          everything that is not as wanted, one sentence each
+announcement      the route of a service at each neighbor, and whether it is served
+session_detail    why a session is down, with the values of the profile
+status            the one view of everything
+explain           why a service is announced as it is, and what comes next
+reload_plan       what a reload would change
 """

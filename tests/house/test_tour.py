@@ -19,6 +19,7 @@ PURE = {
     "base64",
     "collections",
     "dataclasses",
+    "datetime",  # for times that are arguments; its clock is refused below
     "difflib",
     "enum",
     "functools",
@@ -124,6 +125,8 @@ def test_pure_files_do_no_io(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in {"open", "print", "input", "exec", "eval", "__import__"}
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in {"datetime", "date"}:
+            assert node.attr not in {"now", "utcnow", "today"}, f"{name_of(path)} reads a clock"
 
 
 def test_only_readers_of_a_profile_load_its_schema() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from anycastd.agent.history import ACKNOWLEDGE_TIMEOUT, History, describe_transition
+from anycastd.agent.history import ACKNOWLEDGE_TIMEOUT, History
 from anycastd.bgp.session import Session
 from anycastd.cli.commands.explain import format_explanation
 from anycastd.decision.levels import Level
@@ -23,7 +23,9 @@ from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
 from anycastd.reasons import Reason
+from anycastd.views.events import Event, EventKind
 from anycastd.views.explain import Explanation, explain_service
+from anycastd.views.transition_event import build_transition_event
 from support.appliance import PROFILE, VIP, Appliance, own_network
 from support.haproxy import until
 from support.profiles import profile
@@ -154,8 +156,8 @@ def change(at: float) -> Transition:
 
 def test_each_change_is_told_once_with_what_each_stage_took() -> None:
     """Evidence, decided, sent, acknowledged."""
-    told: list[str] = []
-    journal = History(lambda each: told.append(describe_transition(each)))
+    told: list[Event] = []
+    journal = History(lambda each: told.append(build_transition_event(profile(), each, 5.0)))
     journal.record_decided((change(10.0),), 5, 10.001)
     journal.record_acknowledged(4, 10.002)
     assert told == []
@@ -163,28 +165,32 @@ def test_each_change_is_told_once_with_what_each_stage_took() -> None:
     journal.record_acknowledged(5, 10.004)
     journal.record_acknowledged(6, 10.005)
     journal.close()
+    stages = {"decided_ms": 2.0, "sent_ms": 1.0, "acknowledged_ms": 3.0}
+    levels = {"from": "preferred", "to": "withdrawn", "detail": "backend web"}
     assert told == [
-        (
+        Event(
+            5.0,
+            EventKind.TRANSITION,
             "web: preferred -> withdrawn: a backend has too few usable servers to serve (backend "
-            "web); decided 2.0 ms after the evidence, sent 1.0 ms later, acknowledged 3.0 ms later"
+            "web)",
+            service="web",
+            reason="too_few_servers",
+            fields={"vip": f"{VIP}/32", **levels, **stages},
         )
     ]
 
 
 def test_a_change_that_nobody_confirms_is_told_all_the_same() -> None:
     """Not sent, or not acknowledged: that is said, and nothing is lost at the end."""
-    told: list[str] = []
-    journal = History(lambda each: told.append(describe_transition(each).rpartition("; ")[2]))
+    told: list[Event] = []
+    journal = History(lambda each: told.append(build_transition_event(profile(), each, 5.0)))
     journal.record_decided((change(10.0),), None, 10.0)
     journal.record_decided((change(11.0),), 6, 11.0)
     journal.record_decided((), 7, 11.0 + ACKNOWLEDGE_TIMEOUT)
     journal.record_decided((change(20.0),), 8, 20.0)
     journal.close()
-    assert told == [
-        "decided 2.0 ms after the evidence, not sent",
-        "decided 2.0 ms after the evidence, sent 0.0 ms later, not acknowledged",
-        "decided 2.0 ms after the evidence, sent 0.0 ms later, not acknowledged",
-    ]
+    stages = [(each.fields["sent_ms"], each.fields["acknowledged_ms"]) for each in told]
+    assert stages == [(None, None), (0.0, None), (0.0, None)]
 
 
 # On real parts ------------------------------------------------------------------------------------
@@ -252,7 +258,6 @@ def test_a_person_brings_a_service_back(appliance: Appliance) -> None:
     log = (appliance.directory / "agent.err").read_text(encoding="utf-8")
     for change in ("preferred -> withdrawn", "withdrawn -> standby", "standby -> preferred"):
         lines = [line for line in log.splitlines() if change in line]
-        assert all("acknowledged" in line for line in lines), log
         assert len(lines) == (1 if change.startswith("preferred") else 2), log
 
 
