@@ -3,6 +3,7 @@
 I/O:
 
     inbox             the newest value of every source; wakes the loop
+    deadline          until when a request that changes something is wanted
     lease_client      client of the lease process
     event_log         the one door for events: logs them, keeps them, passes them on
     event_recorder    turns what the parts report into events

@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from anycastd.agent.deadline import KEY, compute_deadline
+
 VERSION = 1
 """Version of requests and answers; both sides must have the same."""
 CONNECT_RETRY_DELAY = 0.02
@@ -26,17 +28,26 @@ _KEYS = {"drain": "said", "undrain": "said", "return": "returned", "running": "i
 """A key that the answer to a question has, unless it is a refusal."""
 VALIDATE_TIMEOUT = 30.0
 """Seconds that a reload's check of code and profile may take; usually it takes half a second."""
+CHANGES = {
+    "drain": "the drain began",
+    "undrain": "the drain ended",
+    "return": "the service may return",
+    "reload": "the reload began",
+}
+"""Requests that change something, and what is not known of each if no answer comes."""
 
 
 class ControlError(Exception):
     """The agent does not answer, or answers with an error; the message says what to do.
 
-    ``denied``: this user may not ask for this.
+    ``denied``: this user may not ask for this.  ``uncertain``: the request was sent and no answer
+    came, so it is not known whether anything has changed.
     """
 
-    def __init__(self, message: str, *, denied: bool = False) -> None:
+    def __init__(self, message: str, *, denied: bool = False, uncertain: bool = False) -> None:
         super().__init__(message)
         self.denied = denied
+        self.uncertain = uncertain
 
 
 def socket_path(directory: str) -> str:
@@ -52,21 +63,25 @@ def ask_agent(
 ) -> dict[str, Any]:
     """Ask the agent a question, or give it a command with ``arguments``; return its answer.
 
-    Blocks for at most ``timeout`` seconds, however slowly an answer arrives.  Returns the JSON
-    object.
+    Blocks for at most ``timeout`` seconds, however slowly an answer arrives.  An agent drops a
+    command that reaches it later than that.  Returns the JSON object.
 
     Raises ControlError where no agent answers in time, it may not be asked, or it answers with an
     error.  A refusal is no error: the answer then has ``refused``.
     """
     request: dict[str, Any] = {"v": VERSION, "ask": question}
+    if question in CHANGES:
+        arguments = {**(arguments or {}), KEY: compute_deadline(timeout)}
     if arguments is not None:
         request["with"] = arguments
     path = socket_path(directory)
+    sent = False
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             ends_at = time.monotonic() + timeout
             connection.settimeout(timeout)
             _connect(connection, path, ends_at)
+            sent = True  # a part of it, perhaps
             connection.sendall(json.dumps(request).encode() + b"\n")
             line = _read_line(connection, ends_at)
     except (FileNotFoundError, ConnectionRefusedError):
@@ -79,15 +94,27 @@ def ask_agent(
             f"{path}: no permission to ask this agent; use sudo, or join its group"
         ) from None
     except TimeoutError:
-        raise ControlError(
-            f"{path}: the agent did not answer within {timeout:g} s; it is stopped or stuck"
-        ) from None
+        text = f"{path}: the agent did not answer within {timeout:g} s; it is stopped or stuck"
+        raise _build_error(text, question, sent=sent) from None
     except OSError as error:
-        raise ControlError(f"{path}: {error.strerror or error}") from None
+        raise _build_error(f"{path}: {error.strerror or error}", question, sent=sent) from None
+    if not line:
+        text = f"{path}: the agent closed the connection without an answer; see its log"
+        raise _build_error(text, question, sent=True)
     answer = _parse_answer(path, line)
     if "refused" not in answer and _KEYS.get(question, "v") not in answer:
         raise ControlError(f"{path}: {NO_ANSWER}")
     return answer
+
+
+def _build_error(text: str, question: str, *, sent: bool) -> ControlError:
+    """Build the error for a request without an answer; ``sent``: the agent may have got it."""
+    if question not in CHANGES:
+        return ControlError(text)
+    if not sent:
+        return ControlError(f"{text}\nnothing has changed: the agent did not get the request")
+    unknown = f"it is not known whether {CHANGES[question]}: see `anycastd status`"
+    return ControlError(f"{text}\n{unknown}", uncertain=True)
 
 
 def _connect(connection: socket.socket, path: str, ends_at: float) -> None:
@@ -119,10 +146,6 @@ def _read_line(connection: socket.socket, ends_at: float) -> bytes:
 
 
 def _parse_answer(path: str, line: bytes) -> dict[str, Any]:
-    if not line:
-        raise ControlError(
-            f"{path}: the agent closed the connection without an answer; see its log"
-        )
     try:
         answer = json.loads(line)
     except (ValueError, RecursionError):

@@ -12,13 +12,15 @@ import contextlib
 import json
 import logging
 import os
+import select
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from anycastd.agent.connections import Bounds, Connection, Connections, describe_error
-from anycastd.agent.control_client import VERSION, ControlError
+from anycastd.agent.control_client import CHANGES, VERSION, ControlError
+from anycastd.agent.deadline import is_late
 from anycastd.agent.json_cache import encode_json
 from anycastd.agent.peer_access import AccessPolicy, PeerUser, read_peer_user
 
@@ -36,8 +38,6 @@ CLOSE_TIMEOUT = 1.0
 """Seconds that answers under way have when the agent ends."""
 CONNECT_TIMEOUT = 1.0
 """Seconds to connect to another agent's socket, to find out whether that agent runs."""
-CHANGES = frozenset({"drain", "undrain", "return", "reload"})
-"""Requests that change something; all others only read."""
 
 Arguments = Mapping[str, Any]
 """What a request has under ``with``; ``by`` is who asks, as ``AccessPolicy.name_user`` says it."""
@@ -53,6 +53,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "for": (int, float, type(None)),
     "force": (bool,),
     "stopping": (bool,),
+    "until": (int, float, type(None)),
 }
 """Types of the arguments that handlers know; they ignore all others."""
 
@@ -147,13 +148,15 @@ class ControlServer:
                 line = await connection.read_until(b"\n", MAX_REQUEST)
             except ValueError:
                 line = b""
-        answer = await self._answer(line, user)
+        answer = await self._answer(line, user, lambda: _has_left(connection.socket))
         async with asyncio.timeout(REQUEST_TIMEOUT):
             # No copy of what other connections send, too: it may have megabytes.
             line = answer if isinstance(answer, bytes) else encode_json(answer) + b"\n"
             await connection.send(line)
 
-    async def _answer(self, line: bytes, user: PeerUser) -> Answer | bytes:
+    async def _answer(
+        self, line: bytes, user: PeerUser, has_left: Callable[[], bool] = bool
+    ) -> Answer | bytes:
         try:
             request = json.loads(line)
             name = request["ask"]
@@ -175,14 +178,26 @@ class ControlServer:
         if name in CHANGES:
             claimed = arguments.get("by") or ""
             arguments = {**arguments, "by": await self._access.name_user(user, claimed)}
-        try:
-            return await handler(arguments)
-        except Exception as error:  # noqa: BLE001 - a bug in one answer must not end the agent
-            # One line: a client could repeat it as often as it likes.
-            log.error(  # noqa: TRY400
-                "a bug in the answer to %s: %s", name, describe_error(error)
-            )
-            return _error(f"{name} failed in the agent ({type(error).__name__}): see its log")
+            if is_late(arguments) or has_left():
+                log.warning(
+                    "a request of %s is dropped: %s came after its client had given up",
+                    arguments["by"],
+                    name,
+                )
+                return _error(f"{name}: the request came too late; nothing has changed")
+        return await _handle(name, handler, arguments)
+
+
+async def _handle(name: str, handler: Handler, arguments: Arguments) -> Answer | bytes:
+    """Compute the answer to the request ``name``; a bug is an answer, too."""
+    try:
+        return await handler(arguments)
+    except Exception as error:  # noqa: BLE001 - a bug in one answer must not end the agent
+        # One line: a client could repeat it as often as it likes.
+        log.error(  # noqa: TRY400
+            "a bug in the answer to %s: %s", name, describe_error(error)
+        )
+        return _error(f"{name} failed in the agent ({type(error).__name__}): see its log")
 
 
 def _find_fault(arguments: object) -> str:
@@ -196,6 +211,13 @@ def _find_fault(arguments: object) -> str:
 
 def _error(text: str) -> Answer:
     return {"v": VERSION, "error": text}
+
+
+def _has_left(client: socket.socket) -> bool:
+    """Tell whether the client has closed its connection; an end of its input is no close."""
+    poll = select.poll()
+    poll.register(client, 0)  # POLLHUP is told in any case: poll(2)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
 
 
 def _read_uid(connection: socket.socket) -> str:

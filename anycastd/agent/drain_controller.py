@@ -24,6 +24,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
+from anycastd.agent.deadline import is_late
 from anycastd.agent.drain_store import DrainStore, describe_origin
 from anycastd.agent.region_client import RegionClient
 from anycastd.decision.drains import (
@@ -144,7 +145,8 @@ class DrainController:
         ``stopping``: it is for a stop of the agent, so no other region is asked.
 
         Returns ``said`` and ``warnings`` (lines for the operator) and ``stop`` (seconds that a stop
-        may take); or ``refused``, the reason as text, with its ``code``: unknown, already or last.
+        may take); or ``refused``, the reason as text, with its ``code``: unknown, already, last or
+        late (``until``, the deadline of the request, passed meanwhile).
         """
         async with self._one_command:
             service, fault = self._find_service(arguments)
@@ -162,10 +164,11 @@ class DrainController:
                     return self._reply([], stop=self._profile.drain.stop)
                 return _refuse("already", self._describe_existing(table[key]))
             names = [name for name in self._profile.services if service in (None, name)]
-            if not (arguments.get("force") is True or stopping):
-                fault = await self._find_last_region(names)
-                if fault:
-                    return _refuse("last", fault)
+            asks_regions = not (arguments.get("force") is True or stopping)
+            fault = await self._find_last_region(names) if asks_regions else ""
+            late = is_late(arguments)  # another command, and the regions, took their time
+            if fault or late:
+                return _refuse("late", _TOO_LATE) if late else _refuse("last", fault)
             drain = self._build_drain(arguments, service, duration, stopping=stopping)
             warnings = (
                 [] if stopping else await self._store.save({**self._inbox.drains, key: drain})
@@ -179,9 +182,11 @@ class DrainController:
         """End the drain of ``service``; None: the drain of all services.  ``by`` is who ends it.
 
         Returns ``said`` and ``warnings`` (lines for the operator); or ``refused``, the reason as
-        text, with its ``code``: unknown or nothing.
+        text, with its ``code``: unknown, nothing or late.
         """
         async with self._one_command:
+            if is_late(arguments):
+                return _refuse("late", _TOO_LATE)
             service = arguments.get("service")
             table = self._inbox.drains
             # A drain that could not be read, and that of a stop, are ended together with its own.
@@ -348,6 +353,9 @@ def _parse_duration(value: object) -> float | None:
     ):
         return None
     return float(value)
+
+
+_TOO_LATE = "the agent came to the request too late; nothing has changed"
 
 
 def _refuse(code: str, text: str) -> Reply:

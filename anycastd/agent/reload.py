@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from anycastd.agent.control_client import VALIDATE_TIMEOUT
+from anycastd.agent.deadline import is_late
 from anycastd.system.exit_codes import USAGE, ExitError
 from anycastd.system.printable import make_printable
 from anycastd.system.regular_file import read_regular_file
@@ -166,7 +167,7 @@ class Reloader:
         """
         log.info("%s asks for a reload", arguments.get("by"))
         try:
-            successor = await self._validate_successor()
+            successor = await self._validate_successor(lambda: is_late(arguments))
         except ReloadRefusedError as refusal:
             return {"v": 1, "refused": str(refusal).splitlines()}
         return {"v": 1, "accepted": True, "said": successor.warnings}
@@ -210,13 +211,20 @@ class Reloader:
         with contextlib.suppress(ReloadRefusedError):
             await self._validate_successor()
 
-    async def _validate_successor(self) -> Successor:
-        """Validate what is on disk; raises ReloadRefusedError, and the agent goes on unchanged."""
+    async def _validate_successor(self, has_left: Callable[[], bool] = bool) -> Successor:
+        """Validate what is on disk; raises ReloadRefusedError, and the agent goes on unchanged.
+
+        ``has_left``: whoever asked for it has given up meanwhile.
+        """
         if self._busy:
             raise ReloadRefusedError("another reload is under way: ask again in a moment")
         self._busy = True
         try:
-            self.successor = await validate_on_disk(self.context)
+            successor = await validate_on_disk(self.context)
+            if has_left():
+                successor.close()
+                raise ReloadRefusedError("the check took too long; nothing has changed")
+            self.successor = successor
         except ReloadRefusedError as refusal:
             for line in str(refusal).splitlines():
                 log.error("reload refused: %s", line)  # noqa: TRY400 - an operator's mistake

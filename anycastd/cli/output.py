@@ -14,10 +14,13 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from anycastd.system.exit_codes import EX_NOPERM, EX_TEMPFAIL, EX_UNAVAILABLE
 from anycastd.system.printable import make_printable
 
 if TYPE_CHECKING:
     import logging
+
+    from anycastd.agent.control_client import ControlError
 
 NO_STEERING = "prepends do not steer here: degraded and drained services are withdrawn"
 """What commands print of services whose profile says so."""
@@ -56,6 +59,14 @@ def print_error(text: str) -> None:
     """Print a text of one line or more on standard error."""
     for line in text.split("\n"):
         print(make_printable(line, MAX_LINE), file=sys.stderr)
+
+
+def report_no_answer(error: ControlError) -> int:
+    """Print why the agent gave no answer, and return the exit code: 69, 75 or 77."""
+    print_error("\n".join(f"anycastd: {line}" for line in str(error).split("\n")))
+    if error.uncertain:
+        return EX_TEMPFAIL
+    return EX_NOPERM if error.denied else EX_UNAVAILABLE
 
 
 def clean_answer(value: Any) -> Any:  # noqa: ANN401 - any value of JSON

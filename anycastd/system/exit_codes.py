@@ -34,6 +34,8 @@ EX_UNAVAILABLE = 69
 """Something needed is missing, does not answer, or is already in use."""
 EX_SOFTWARE = 70
 """A bug in anycastd."""
+EX_TEMPFAIL = 75
+"""A change was asked for and no answer came: it is not known whether it was made."""
 EX_NOPERM = 77
 """A privilege is missing."""
 EX_CONFIG = 78

@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from anycastd.agent.control_server import CHANGES
+from anycastd.agent.control_client import CHANGES
 from anycastd.lease.messages import MessageError, Want, parse_agent_message
 from fuzz.clients import WAYS, send_inputs
 from fuzz.engine import Surface, generate

@@ -10,11 +10,16 @@ from typing import Any
 
 from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_agent_directory, find_user
-from anycastd.cli.output import format_duration, format_session_count, print_error, print_line
+from anycastd.cli.output import (
+    format_duration,
+    format_session_count,
+    print_error,
+    print_line,
+    report_no_answer,
+)
 from anycastd.system.exit_codes import (
     DONE,
     ENDED_EARLY,
-    EX_NOPERM,
     EX_UNAVAILABLE,
     NOT_STORED,
     REFUSED,
@@ -28,7 +33,8 @@ exit codes:
   2   wrong usage; there is no such service
   4   refused, nothing has changed: no other region serves, or it is drained already
   5   --wait: the drain was ended before it was safe to reboot
-  69  no agent answers
+  69  no agent answers; nothing has changed
+  75  the agent did not answer in time: it is not known whether the drain began
   77  this user may only read
 """
 """The exit codes, for the help of the command."""
@@ -100,13 +106,12 @@ def send_command(directory: str, name: str, arguments: Mapping[str, Any]) -> int
     """Give the agent the command ``name``, print its answer, and return the exit code.
 
     The code is 0, 1 (not written to the disk), 2 (no such service), 4 (refused), 69 (no agent
-    answers) or 77 (this user may only read).
+    answers), 75 (it is not known whether it was done) or 77 (this user may only read).
     """
     try:
         answer = ask_agent(directory, name, ASK_TIMEOUT, arguments)
     except ControlError as error:
-        print_error(f"anycastd: {error}")
-        return EX_NOPERM if error.denied else EX_UNAVAILABLE
+        return report_no_answer(error)
     if "refused" in answer:
         print_error(f"anycastd: {answer['refused']}")
         return USAGE if answer["code"] == "unknown" else REFUSED

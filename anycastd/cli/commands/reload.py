@@ -10,8 +10,8 @@ from typing import Any
 
 from anycastd.agent.control_client import VALIDATE_TIMEOUT, ControlError, ask_agent
 from anycastd.cli.arguments import add_agent_directory, find_user
-from anycastd.cli.output import print_error, print_line
-from anycastd.system.exit_codes import DONE, EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE
+from anycastd.cli.output import print_error, print_line, report_no_answer
+from anycastd.system.exit_codes import DONE, EX_CONFIG, EX_UNAVAILABLE
 
 START_TIMEOUT = 30.0
 """Seconds for the new agent to answer; usually it takes half a second."""
@@ -34,8 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Reload the agent, or print what that would change.
 
-    Returns the exit code: 0; 69 where no agent answers; 77 where this user may only read; 78
-    where the reload is refused.
+    Returns the exit code: 0; 69 where no agent answers; 75 where it is not known whether it
+    reloads; 77 where this user may only read; 78 where the reload is refused.
     """
     try:
         running = ask_agent(args.directory, "running")
@@ -45,8 +45,7 @@ def main(args: argparse.Namespace) -> int:
             return show_plan(running)
         return _reload(args.directory, running)
     except ControlError as error:
-        print_error(f"anycastd: {error}")
-        return EX_NOPERM if error.denied else EX_UNAVAILABLE
+        return report_no_answer(error)
 
 
 def _reload(directory: str, running: Mapping[str, Any]) -> int:

@@ -6,8 +6,8 @@ import argparse
 
 from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_agent_directory, find_user
-from anycastd.cli.output import print_error, print_line
-from anycastd.system.exit_codes import DONE, EX_NOPERM, EX_UNAVAILABLE, USAGE
+from anycastd.cli.output import print_error, print_line, report_no_answer
+from anycastd.system.exit_codes import DONE, USAGE
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +33,7 @@ def main(args: argparse.Namespace) -> int:
         arguments = {"service": args.service, "by": find_user()}
         answer = ask_agent(args.directory, "return", arguments=arguments)
     except ControlError as error:
-        print_error(f"anycastd: {error}")
-        return EX_NOPERM if error.denied else EX_UNAVAILABLE
+        return report_no_answer(error)
     if "refused" in answer:
         print_error(f"anycastd: {answer['refused']}")
         return USAGE

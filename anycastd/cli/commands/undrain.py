@@ -13,7 +13,8 @@ exit codes:
   1   done, but not written to the disk: the drain is there again when the agent restarts
   2   wrong usage; there is no such service
   4   there is no such drain
-  69  no agent answers
+  69  no agent answers; nothing has changed
+  75  the agent did not answer in time: it is not known whether the drain ended
   77  this user may only read
 """
 """The exit codes, for the help of the command."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 
 from anycastd.agent.control_client import ControlError, ask_agent, socket_path
 from anycastd.agent.control_server import Answer, Arguments, ControlServer
+from anycastd.agent.deadline import compute_deadline
 from anycastd.agent.peer_access import AccessPolicy
 
 
@@ -131,3 +133,69 @@ def test_a_connection_that_comes_as_the_agent_ends_is_closed(tmp_path: Path, tur
 
     assert asyncio.run(scene()) == b""
     gc.collect()
+
+
+def send_and(directory: Path, what: str, **arguments: Any) -> tuple[bytes, list[str]]:
+    """Send a drain to an agent, which reads it only after the client did ``what``.
+
+    Returns what the client receives, and the reasons of the drains that the agent carried out.
+    """
+    done: list[str] = []
+
+    async def drain(given: Arguments) -> Answer:
+        done.append(given["reason"])
+        return {"v": 1, "said": []}
+
+    async def scene() -> bytes:
+        control = ControlServer(socket_path(str(directory)), {"drain": drain}, AccessPolicy())
+        await control.start()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(socket_path(str(directory)))
+            request = {"v": 1, "ask": "drain", "with": {"reason": "kernel"} | arguments}
+            client.sendall(json.dumps(request).encode() + b"\n")
+            if what == "closes":
+                client.close()
+            elif what == "ends its input":
+                client.shutdown(socket.SHUT_WR)
+            answer = b"" if what == "closes" else await asyncio.to_thread(client.recv, 4096)
+        await control.stop()
+        return answer
+
+    return asyncio.run(scene()), done
+
+
+@pytest.mark.parametrize("what", ["waits", "ends its input"])
+@pytest.mark.parametrize("deadline", [None, 60.0])
+def test_a_request_in_time_is_carried_out(
+    tmp_path: Path, what: str, deadline: float | None
+) -> None:
+    """With a deadline, and without one, as an older client sends it."""
+    more = {} if deadline is None else {"until": compute_deadline(deadline)}
+    assert send_and(tmp_path, what, **more) == (b'{"v": 1, "said": []}\n', ["kernel"])
+
+
+@pytest.mark.parametrize("until", [compute_deadline(-0.1), float("nan"), -1])
+def test_a_request_after_its_deadline_is_dropped(tmp_path: Path, until: float) -> None:
+    """The client may still be there, for example after a suspend of the machine."""
+    answer, done = send_and(tmp_path, "waits", until=until)
+    assert b"the request came too late; nothing has changed" in answer
+    assert not done
+
+
+def test_a_request_of_a_client_that_has_gone_is_dropped(tmp_path: Path) -> None:
+    """An older client sends no deadline, and has closed its connection."""
+    assert send_and(tmp_path, "closes") == (b"", [])
+
+
+def test_a_change_without_an_answer_is_uncertain(tmp_path: Path) -> None:
+    """The agent may have got it, so neither "done" nor "not done" is true."""
+    with socket.socket(socket.AF_UNIX) as stuck:
+        stuck.bind(socket_path(str(tmp_path)))
+        stuck.listen()
+        with pytest.raises(ControlError, match="it is not known whether the drain began") as found:
+            ask_agent(str(tmp_path), "drain", timeout=0.2)
+        assert found.value.uncertain
+        with pytest.raises(ControlError) as found:
+            ask_agent(str(tmp_path), "status", timeout=0.2)
+        assert not found.value.uncertain

@@ -92,7 +92,7 @@ def test_another_answer_is_said_in_one_line(tmp_path: Path, command: str, answer
     "arguments",
     [("drain", "--reason", "x"), ("undrain",), ("return",), ("reload",), ("reload", "--plan")],
 )
-@pytest.mark.parametrize("answer", [b"[]\n", b"{}\n", b'{"v": 3}\n', b'{"v": 1}\n', b""])
+@pytest.mark.parametrize("answer", [b"[]\n", b"{}\n", b'{"v": 3}\n', b'{"v": 1}\n'])
 def test_commands_that_change_something(
     tmp_path: Path, arguments: tuple[str, ...], answer: bytes
 ) -> None:
@@ -101,6 +101,19 @@ def test_commands_that_change_something(
         done = run(tmp_path, *arguments)
     assert done.returncode == 69
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [("drain", "--reason", "x"), ("undrain",), ("return",)])
+def test_changes_without_an_answer_are_uncertain(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """An agent that ends may have done it before."""
+    with strange_agent(tmp_path, b""):
+        done = run(tmp_path, *arguments)
+    assert done.returncode == 75
+    reason, unknown = done.stderr.splitlines()
+    assert reason.endswith("the agent closed the connection without an answer; see its log")
+    assert unknown.startswith("anycastd: it is not known whether the ")
 
 
 def test_numbers_that_json_lacks(tmp_path: Path) -> None:
