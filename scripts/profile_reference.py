@@ -17,7 +17,8 @@ This page is generated from `anycastd/profile/schema.json`. Start with the profi
 `profiles/primary.yaml` and `profiles/secondary.yaml`. `profiles/graded.yaml` uses every kind of
 rule. `profiles/circuit.yaml` is for networks where longer paths do not move traffic.
 `anycastd check FILE...` lists all errors in a profile and compares the profiles of several regions.
-
+"""
+INTRODUCTION = """\
 A profile is YAML 1.2: only `true`, `false`, `null` and numbers are special, so `65535:0` and `off`
 are text, and `010` is ten. Each key may be used only once in its block. Times are in seconds. With
 *N* prepends the AS path contains our own AS number *N* + 1 times.
@@ -25,8 +26,8 @@ are text, and `010` is ten. Each key may be used only once in its block. Times a
 A VIP is written with its prefix length, `203.0.113.10/32`. Levels, best first, are preferred,
 degraded, standby and withdrawn.
 """
-# Heading, and path of the block in the schema.
-_BLOCKS = (
+"""What both this page and the manual page say first."""
+BLOCKS = (
     ("Top level", ()),
     ("`lease`", ("properties", "lease")),
     ("`bgp`", ("properties", "bgp")),
@@ -45,6 +46,7 @@ _BLOCKS = (
     ("`services.NAME.maintenance`", ("$defs", "maintenance")),
     ("A condition, in `serve` and `healthy`", ("$defs", "condition")),
 )
+"""Heading, and path of the block in the schema."""
 _TYPES = {
     "integer": "whole number",
     "number": "number",
@@ -61,8 +63,8 @@ def render_page() -> str:
 
 
 def _render_lines(root: Mapping[str, Any]) -> Iterator[str]:
-    yield _HEAD
-    for heading, path in _BLOCKS:
+    yield f"{_HEAD}\n{INTRODUCTION}"
+    for heading, path in BLOCKS:
         block: Any = root
         for step in path:
             block = block[step]
@@ -71,10 +73,10 @@ def _render_lines(root: Mapping[str, Any]) -> Iterator[str]:
         yield "|---|---|---|---|---|"
         for key, raw in block["properties"].items():
             each = resolve_ref(raw, root)
-            default = "**required**" if key in block.get("required", ()) else _render_default(each)
+            default = "**required**" if key in block.get("required", ()) else render_default(each)
             cells = (
                 f"`{key}`",
-                _render_type(each),
+                render_type(each),
                 default,
                 each.get("x-unit", ""),
                 each["description"],
@@ -83,11 +85,13 @@ def _render_lines(root: Mapping[str, Any]) -> Iterator[str]:
         yield ""
 
 
-def _render_default(each: Mapping[str, Any]) -> str:
+def render_default(each: Mapping[str, Any]) -> str:
+    """Return the default of a key as code, or "" for none."""
     return f"`{format_flow(each['default'])}`" if "default" in each else ""
 
 
-def _render_type(each: Mapping[str, Any]) -> str:
+def render_type(each: Mapping[str, Any]) -> str:
+    """Return what a key takes, with its limits."""
     if "enum" in each:
         return ", ".join(f"`{word}`" for word in each["enum"])
     kinds = [each["type"]] if isinstance(each["type"], str) else each["type"]

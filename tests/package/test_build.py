@@ -78,16 +78,22 @@ def read_packaged(name: str, path: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_manual_page_and_the_completion_know_every_command(name: str) -> None:
-    """Every command of `--help` is in both."""
-    page = gzip.decompress(read_packaged("anycastd", "/usr/share/man/man8/anycastd.8.gz")).decode()
-    assert f".SS anycastd {name}\n" in page
-    completion = read_packaged(
-        "anycastd", "/usr/share/bash-completion/completions/anycastd"
-    ).decode()
-    assert f"        {name})\n" in completion
-    script = (
-        f"{completion}\nCOMP_WORDS=(anycastd {name[:3]}); COMP_CWORD=1; _anycastd; echo $COMPREPLY"
-    )
+def test_the_manual_pages_and_the_completions_know_every_command(name: str) -> None:
+    """Each has a page, in the package that has the command; each is completed."""
+    package = "anycastd-lab" if name == "lab" else "anycastd"
+    page = read_packaged(package, f"/usr/share/man/man8/anycastd-{name}.8.gz")
+    assert f"\\fBanycastd {name}\\fR" in gzip.decompress(page).decode()
+    bash = read_packaged("anycastd", "/usr/share/bash-completion/completions/anycastd").decode()
+    assert f"        {name})\n" in bash
+    zsh = read_packaged("anycastd", "/usr/share/zsh/vendor-completions/_anycastd").decode()
+    assert zsh.startswith("#compdef anycastd\n")
+    assert f"        {name})\n" in zsh
+    script = f"{bash}\nCOMP_WORDS=(anycastd {name[:3]}); COMP_CWORD=1; _anycastd; echo $COMPREPLY"
     done = subprocess.run(["bash", "-c", script], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == next(it for it in COMMANDS if it.startswith(name[:3]))
+
+
+def test_the_profile_has_a_manual_page() -> None:
+    """`man anycastd-profile`."""
+    page = read_packaged("anycastd", "/usr/share/man/man5/anycastd-profile.5.gz")
+    assert b".SH NAME\nanycastd\\-profile" in gzip.decompress(page)
