@@ -58,9 +58,7 @@ def is_survived(fault: Fault) -> bool:
     """Return whether agent, lease process and ExaBGP outlive a fault."""
     deadly = any(word in fault.name for word in DEADLY) and MOMENT not in fault.name
     haproxy = fault.name.startswith("haproxy")
-    # An ExaBGP without descriptors ends when it has to connect, by an error of its own.
-    weak = bool(fault.ends) or fault.name == "exabgp out of descriptors"
-    return not weak and (haproxy or not deadly)
+    return not fault.ends and (haproxy or not deadly)
 
 
 def take_samples(machine: Machine, samples: dict[str, list[Sample]]) -> None:

@@ -69,22 +69,17 @@ def _lowest_free_descriptor(pid: int) -> int:
     return next(number for number in itertools.count() if str(number) not in lasting)
 
 
-def _no_descriptors(part: str, *more: str, harmless: bool = True) -> Fault:
+def _no_descriptors(part: str, *more: str) -> Fault:
     def begin(machine: Machine, _: float) -> Limited:
-        if not harmless:
-            machine.record(part, "hurt")
         with contextlib.suppress(OSError):
             if pid := machine.pid(part):
                 return _limit(pid, resource.RLIMIT_NOFILE, _lowest_free_descriptor(pid))
         return None
 
-    def end(machine: Machine, limited: Limited) -> None:
+    def end(_: Machine, limited: Limited) -> None:
         _unlimit(limited)
-        if not harmless:
-            machine.record(part, "whole")
 
-    name, restarted = f"{part} out of descriptors", () if harmless else (part,)
-    return Fault(name, begin, end, (part, *more), (0.5, 4.0), harmless, restarted)
+    return Fault(f"{part} out of descriptors", begin, end, (part, *more), (0.5, 4.0), harmless=True)
 
 
 def _no_memory(part: str, *, harmless: bool) -> Fault:
@@ -172,8 +167,8 @@ def _longer(machine: Machine, before: int) -> None:
 _EVERYWHERE = (
     _no_descriptors("agent"),
     _no_descriptors("lease"),
-    # ExaBGP 5 opens descriptors for each command and each new session, and ends without them.
-    _no_descriptors("exabgp", "lease", "peer 0", "peer 1", harmless=False),
+    # It cannot start another lease process meanwhile, and not connect to a peer that is back.
+    _no_descriptors("exabgp", "lease", "peer 0", "peer 1"),
     _no_memory("agent", harmless=True),
     _no_memory("lease", harmless=True),
     _no_memory("exabgp", harmless=False),

@@ -9,6 +9,7 @@ says which one and why:
 - ``patches/api_child``: a lease process that dies or hangs
 - ``patches/reload``: ExaBGP reads its configuration again
 - ``patches/queue``: the queue in which routes wait to be sent
+- ``patches/descriptors``: no free descriptor
 
 Either all patches are applied or none: where ExaBGP is not as a patch expects it, the shim says
 so and exits with 69.  Standard library and exabgp only, so that it starts wherever ExaBGP does.
@@ -24,7 +25,15 @@ import sys
 
 from anycastd.speaker.exabgp.contract import PARENT_VARIABLE
 from anycastd.speaker.exabgp.modules import UnknownExabgpError, load_module, read_release
-from anycastd.speaker.exabgp.patches import api_child, families, queue, reload, session, timers
+from anycastd.speaker.exabgp.patches import (
+    api_child,
+    descriptors,
+    families,
+    queue,
+    reload,
+    session,
+    timers,
+)
 from anycastd.system.exit_codes import EX_UNAVAILABLE, USAGE
 
 PATCHES = (
@@ -34,10 +43,13 @@ PATCHES = (
     *session.PATCHES,
     *families.PATCHES,
     *queue.PATCHES,
+    *descriptors.PATCHES,
 )
 """Patches for every release, in the order in which they are applied."""
 PATCHES_4 = (*session.PATCHES_4, *reload.PATCHES_4)
 """Patches for 4.x only; they are applied after the others."""
+PATCHES_5 = descriptors.PATCHES_5
+"""Patches for 5.x only; they are applied after the others."""
 _MAX_DIGITS = 9  # of a pid
 _LOG_LEVEL = "exabgp_log_level"
 
@@ -82,7 +94,7 @@ def apply_patches() -> str:
     release = read_release()
     try:
         timers.skip_name_lookup()()  # before all other imports of ExaBGP
-        patches = PATCHES + (PATCHES_4 if release.startswith("4.") else ())
+        patches = PATCHES + (PATCHES_4 if release.startswith("4.") else PATCHES_5)
         # Each patch checks when it is called: all checks come before the first change.
         for apply in [patch() for patch in patches]:
             apply()

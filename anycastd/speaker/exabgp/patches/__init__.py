@@ -10,4 +10,5 @@ I/O:
     reload     a reload is never forgotten, is reported, and sends nothing again
     queue      of a route only the newest command is sent; commands are taken in large batches;
                before ExaBGP ends, it sends what is queued
+    descriptors  without a free descriptor ExaBGP tries again, and does not end
 """
