@@ -16,9 +16,10 @@ I/O:
     control_client    asks an agent over its control socket, blocking
     connections       accepts connections, serves each in a task, bounds what clients can take
     json_cache        encodes JSON, and reuses it for a moment
+    page              what answers a GET of one path
     peer_access       who is at the other end of the control socket, and may do what
     control_server    the control socket
-    http_server       the status by HTTP
+    http_server       pages by HTTP
     decision_loop     wait for news, run a pass, hand its result to the sinks
     answers           the answers to all requests, by name
     sources           builds the watchers and self-tests of a profile

@@ -12,8 +12,8 @@ from typing import Any
 from anycastd import __version__
 from anycastd.agent.control_server import Answer, Arguments, Handler
 from anycastd.agent.decision_loop import DecisionLoop
-from anycastd.agent.http_server import Page
 from anycastd.agent.json_cache import JsonCache
+from anycastd.agent.page import Page
 from anycastd.bgp.session import Session
 from anycastd.decision.levels import CapSource
 from anycastd.decision.memory import Memory

@@ -1,8 +1,11 @@
-"""Serve the status over HTTP, read-only: for the agents of other regions and for monitoring.
+"""Serve pages over HTTP, read-only: for other regions, for monitoring and for people.
 
-Disabled unless the profile has ``web``.  Only GET, one answer per connection, with limits on time,
-size and number of connections.  ``web.allow`` says which addresses may connect, ``web.token_file``
-which secret they have to send.  No client can change anything.
+Disabled unless the profile has ``web``.  GET and HEAD alone, one answer per connection, with limits
+on time, size and number of connections.  ``web.allow`` says which addresses may connect,
+``web.token_file`` which secret they have to send.  No client can change anything.
+
+h11 parses and writes (RFC 9110, RFC 9112).  Here are the bounds, and some rules more: what two
+programs may read in two ways is refused.
 """
 
 from __future__ import annotations
@@ -10,15 +13,19 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
-import json
 import logging
+import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import parse_qsl
+
+import h11
 
 from anycastd.agent.connections import PROBLEM_MAX_AGE, Bounds, Connection, Connections
-from anycastd.agent.json_cache import JsonCache
+from anycastd.agent.page import Fields, WebAnswer, WebPage, refuse
 from anycastd.profile.model import Address, Network
 from anycastd.profile.regions import Web
 from anycastd.system.secret_file import SecretFileError, read_secret
@@ -28,48 +35,49 @@ log = logging.getLogger(__name__)
 HEAD_TIMEOUT = 1.0
 """Seconds that a client has to send the head of its request."""
 ANSWER_TIMEOUT = 4.0
-"""Seconds that it then has to take the answer."""
+"""Seconds in which the answer is then built, and taken by the client."""
 BOUNDS = Bounds(connections=32, per_peer=16, reserve=64)
 """Simultaneous connections, in all and from each address (of IPv6: from each /64)."""
 BACKLOG = 128
 """Connections that wait to be accepted; the kernel refuses the next one."""
 MAX_HEAD = 8192
 """Bytes of a request's head."""
+MAX_FIELDS = 16
+"""Fields of a query."""
 MAX_JOINED = 65536
 """Bytes of a body that is sent together with its head, at most."""
 RETRY_DELAY = 2.0
 """Seconds between two attempts to listen: the address may be configured after the agent starts."""
 IPV6_CLIENT = 64
 """Length of the prefix that one client of IPv6 has at least (RFC 6177)."""
-_REASONS = {
-    200: "OK",
-    400: "Bad Request",
-    401: "Unauthorized",
-    404: "Not Found",
-    405: "Method Not Allowed",
+_METHODS = ("GET", "HEAD")
+_HOW_TO_ASK = "ask like: GET /status HTTP/1.1, with a Host field"
+_EXTRA_FIELDS = {
+    401: [("WWW-Authenticate", 'Bearer realm="anycastd"')],
+    405: [("Allow", ", ".join(_METHODS))],
 }
+# A line that ends without CR, or goes on in the next line (RFC 9112, sections 2.2 and 5.2).
+_AMBIGUOUS = re.compile(rb"(?<!\r)\n|\n[ \t]")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """One page: its JSON, which is reused for ``max_age`` seconds at least.
+class WebRequest:
+    """The head of a request: its method, target (path and query), and its one Authorization."""
 
-    Without that a client with many requests could keep the agent from its work.
-    """
-
-    json: JsonCache
-    max_age: float
+    method: str
+    target: str
+    credentials: str = ""
 
 
 class HttpServer:
-    """A server that answers HTTP GET requests (RFC 9110, RFC 9112) as ``web`` says (None: not).
+    """A server that answers GET and HEAD requests as ``web`` says (None: not).
 
     ``pages`` maps path -> page.  ``regions`` are the networks of the other regions' agents, which
     are always allowed.
     """
 
     def __init__(
-        self, web: Web | None, pages: Mapping[str, Page], regions: Iterable[Network] = ()
+        self, web: Web | None, pages: Mapping[str, WebPage], regions: Iterable[Network] = ()
     ) -> None:
         self._web = web
         self._pages = pages
@@ -141,51 +149,78 @@ class HttpServer:
                 head = await connection.read_until(b"\r\n\r\n", MAX_HEAD)
             except ValueError:
                 head = b""
-        code, body = self._answer(head)
         async with asyncio.timeout(ANSWER_TIMEOUT):
-            head = _head(code, len(body))
-            # A large body is not copied for each client; a small one goes in one segment.
-            for piece in [head + body] if len(body) < MAX_JOINED else [head, body]:
+            for piece in await self.answer_head(head):
                 await connection.send(piece)
             await connection.finish()
 
-    def _answer(self, data: bytes) -> tuple[int, bytes]:
-        request = _parse_head(data)
-        if request is None:
-            return 400, _error("ask like: GET /status HTTP/1.1")
-        method, target, credentials = request
-        if self._token is not None and not _is_token(credentials, self._token):
-            return 401, _error("send the token of this region: Authorization: Bearer TOKEN")
-        if method != "GET":
-            return 405, _error("only GET is answered here")
-        page = self._pages.get(target.partition("?")[0])
+    async def answer_head(self, head: bytes) -> list[bytes]:
+        """Answer the head of a request, whatever it is; returns the pieces to send."""
+        parser = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        request = parse_head(parser, head)
+        answer = refuse(400, _HOW_TO_ASK) if request is None else await self._answer(request)
+        with_body = request is None or request.method != "HEAD"
+        return write_answer(parser, answer, with_body=with_body)
+
+    async def _answer(self, request: WebRequest) -> WebAnswer:
+        if self._token is not None and not _is_token(request.credentials, self._token):
+            return refuse(401, "send the token of this region: Authorization: Bearer TOKEN")
+        if request.method not in _METHODS:
+            return refuse(405, f"only {' and '.join(_METHODS)} are answered here")
+        path, _, query = request.target.partition("?")
+        page = self._pages.get(path)
         if page is None:
-            return 404, _error(f"there is: {', '.join(sorted(self._pages))}")
-        return 200, page.json.read(page.max_age)
+            return refuse(404, f"there is: {', '.join(sorted(self._pages))}")
+        fields = _parse_query(query)
+        if fields is None:
+            return refuse(400, f"a query may have {MAX_FIELDS} fields")
+        return await page.answer(fields)
 
 
-def _parse_head(data: bytes) -> tuple[str, str, str] | None:
-    """Parse the head of a request (RFC 9112): method, target, and its one Authorization.
+def parse_head(parser: h11.Connection, head: bytes) -> WebRequest | None:
+    """Parse the head of a request; ``parser`` then knows which answer fits it.
 
-    None for anything else than a head: also for one with two lengths, which two programs could
-    read in two ways (section 6.3), or with a folded line (section 5.2).
+    None for anything else than a whole head, and for one that two programs may read in two ways:
+    with two lengths (RFC 9112 section 6.3), two Authorizations, or another end of a line.
     """
-    head, blank, _ = data.partition(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
-    words = first.split(" ")
-    if not blank or len(words) != 3 or words[2] not in ("HTTP/1.0", "HTTP/1.1"):  # noqa: PLR2004
+    if b"\r\n\r\n" not in head or _AMBIGUOUS.search(head):
         return None
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not name or not name.isascii() or any(c <= " " for c in name):
-            return None
-        if name.lower() in fields and name.lower() in ("authorization", "content-length", "host"):
-            return None
-        fields[name.lower()] = value.strip(" \t")
-    if "content-length" in fields and "transfer-encoding" in fields:
+    try:
+        parser.receive_data(head)
+        event = parser.next_event()
+    except (h11.RemoteProtocolError, ValueError):  # ValueError: a length of thousands of digits
         return None
-    return words[0], words[1], fields.get("authorization", "")
+    if not isinstance(event, h11.Request) or event.http_version not in (b"1.0", b"1.1"):
+        return None
+    names = [name for name, _ in event.headers]
+    if b"content-length" in names and b"transfer-encoding" in names:
+        return None
+    given = [value.decode("latin-1") for name, value in event.headers if name == b"authorization"]
+    if len(given) > 1:
+        return None
+    method, target = event.method.decode("ascii"), event.target.decode("ascii")
+    return WebRequest(method, target, "".join(given))
+
+
+def write_answer(parser: h11.Connection, answer: WebAnswer, *, with_body: bool) -> list[bytes]:
+    """Write an answer to the request that ``parser`` has read, as the pieces to send.
+
+    A large body is a piece of its own, so that it is not copied for each client.  The answer to a
+    HEAD says how long the body is that it does not have (RFC 9110 section 9.3.2).
+    """
+    fields = [
+        ("Content-Type", answer.content_type),
+        ("Content-Length", str(len(answer.body))),
+        ("Cache-Control", "no-store"),
+        *_EXTRA_FIELDS.get(answer.code, []),
+        ("Connection", "close"),
+    ]
+    reason = HTTPStatus(answer.code).phrase
+    head = parser.send(h11.Response(status_code=answer.code, headers=fields, reason=reason)) or b""
+    if not with_body:
+        return [head]
+    body = answer.body
+    return [head + body] if len(body) < MAX_JOINED else [head, body]
 
 
 def _is_token(credentials: str, token: bytes) -> bool:
@@ -195,18 +230,9 @@ def _is_token(credentials: str, token: bytes) -> bool:
     return same and scheme.lower() == "bearer"
 
 
-def _error(text: str) -> bytes:
-    return json.dumps({"error": text}).encode() + b"\n"
-
-
-def _head(code: int, length: int) -> bytes:
-    more = {405: ["Allow: GET"], 401: ['WWW-Authenticate: Bearer realm="anycastd"']}
-    lines = (
-        f"HTTP/1.1 {code} {_REASONS[code]}",
-        "Content-Type: application/json",
-        f"Content-Length: {length}",
-        "Cache-Control: no-store",
-        *more.get(code, []),
-        "Connection: close",
-    )
-    return "\r\n".join((*lines, "", "")).encode()
+def _parse_query(query: str) -> Fields | None:
+    """Parse a query; None: it has too many fields."""
+    try:
+        return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_FIELDS))
+    except ValueError:
+        return None

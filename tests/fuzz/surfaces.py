@@ -13,9 +13,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import h11
+
 from anycastd.agent.control_server import ControlServer
-from anycastd.agent.http_server import HttpServer, Page
+from anycastd.agent.http_server import HttpServer
 from anycastd.agent.json_cache import JsonCache
+from anycastd.agent.page import Page
 from anycastd.agent.peer_access import AccessPolicy, PeerUser
 from anycastd.bgp.negotiated import Negotiated
 from anycastd.bgp.route import Route
@@ -167,8 +170,15 @@ def _feed_control(data: bytes) -> None:
 
 
 def _feed_http(data: bytes) -> None:
-    code, _ = _HTTP._answer(data)  # noqa: SLF001
-    assert code in {200, 400, 401, 403, 404, 405, 431, 503}
+    """Answer by the real parser, with an answer that another parser reads as one answer."""
+    pieces = asyncio.run(_HTTP.answer_head(data))
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("Host", "x")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(b"".join(pieces))
+    response = client.next_event()
+    assert isinstance(response, h11.Response), f"no answer: {response!r}"
+    assert response.status_code in {200, 400, 401, 404, 405}
 
 
 def _feed_region(data: bytes) -> None:
@@ -326,8 +336,20 @@ def _surfaces() -> Iterator[Surface]:
     yield Surface(
         "http-request",
         "whoever reaches the HTTP address",
-        (b"GET /status HTTP/1.1\r\nHost: 192.0.2.10:9480\r\n\r\n",),
-        (b"GET ", b"HTTP/1.1\r\n", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"),
+        (
+            b"GET /status HTTP/1.1\r\nHost: 192.0.2.10:9480\r\n\r\n",
+            b"HEAD /serving?vip=203.0.113.10&x=%41 HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n",
+        ),
+        (
+            b"GET ",
+            b"HTTP/1.1\r\n",
+            b"Host: x\r\n",
+            b"Content-Length: 5\r\n",
+            b"Content-Length: " + b"9" * 5000 + b"\r\n",
+            b"Transfer-Encoding: chunked\r\n",
+            b"Authorization: Bearer x\r\n",
+            b"?a=%ff&",
+        ),
         _feed_http,
     )
     yield Surface(

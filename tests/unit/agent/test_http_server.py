@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from anycastd.agent.http_server import BOUNDS, MAX_HEAD, HttpServer, Page
+from anycastd.agent.http_server import BOUNDS, MAX_FIELDS, MAX_HEAD, HttpServer
 from anycastd.agent.json_cache import JsonCache
+from anycastd.agent.page import Page
 from anycastd.profile.regions import Endpoint, Web
 from support.peer import free_port
 
@@ -75,23 +76,39 @@ def test_a_page_is_given() -> None:
     assert json.loads(body) == {"number": 1}
 
 
+def test_a_head_has_the_length_of_the_page_and_no_body() -> None:
+    """What probes a page by HEAD reads no page."""
+    answer, _ = run_with_server(lambda port: ask(port, GET.replace(b"GET", b"HEAD")))
+    page, _ = run_with_server(lambda port: ask(port, GET))
+    assert answer == page.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        (b"GET /else HTTP/1.1\r\n\r\n", b"404 Not Found"),
+        (b"GET /else HTTP/1.1\r\nHost: x\r\n\r\n", b"404 Not Found"),
+        (b"GET http://x/status HTTP/1.1\r\nHost: x\r\n\r\n", b"404 Not Found"),
         (b"GET /status?x=1 HTTP/1.0\r\n\r\n", b"200 OK"),
-        (b"POST /status HTTP/1.1\r\n\r\n", b"405 Method Not Allowed"),
-        (b"DELETE /status HTTP/1.1\r\n\r\n", b"405 Method Not Allowed"),
+        (b"GET /status?" + b"x=1&" * MAX_FIELDS + b"x HTTP/1.0\r\n\r\n", b"400 Bad Request"),
+        (b"POST /status HTTP/1.1\r\nHost: x\r\n\r\n", b"405 Method Not Allowed"),
+        (b"DELETE /status HTTP/1.0\r\n\r\n", b"405 Method Not Allowed"),
+        (b"GET /status HTTP/1.1\r\n\r\n", b"400 Bad Request"),
+        (b"GET /status\0 HTTP/1.0\r\n\r\n", b"400 Bad Request"),
+        (b"GET /status HTTP/1.0\r\nX: a\nY: b\r\n\r\n", b"400 Bad Request"),
+        (
+            b"GET /status HTTP/1.0\r\nContent-Length: " + b"9" * 6000 + b"\r\n\r\n",
+            b"400 Bad Request",
+        ),
         (b"GET /status\r\n\r\n", b"400 Bad Request"),
         (b"GET /status HTTP/2.0\r\n\r\n", b"400 Bad Request"),
         (b"GET  /status HTTP/1.1\r\n\r\n", b"400 Bad Request"),
         (
-            b"GET /status HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"GET /status HTTP/1.0\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
             b"400 Bad Request",
         ),
-        (b"GET /status HTTP/1.1\r\nA: b\r\n folded\r\n\r\n", b"400 Bad Request"),
-        (b"GET /status HTTP/1.1\r\nno colon\r\n\r\n", b"400 Bad Request"),
-        (b"GET /status HTTP/1.1\r\nHost : x\r\n\r\n", b"400 Bad Request"),
+        (b"GET /status HTTP/1.0\r\nA: b\r\n folded\r\n\r\n", b"400 Bad Request"),
+        (b"GET /status HTTP/1.0\r\nno colon\r\n\r\n", b"400 Bad Request"),
+        (b"GET /status HTTP/1.0\r\nHost : x\r\n\r\n", b"400 Bad Request"),
         (b"GET /status HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", b"400 Bad Request"),
         (b"GET /status HTTP/1.1\nHost: x\n\n\r\n\r\n", b"400 Bad Request"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"400 Bad Request"),
@@ -99,9 +116,24 @@ def test_a_page_is_given() -> None:
     ],
 )
 def test_anything_else_is_refused_in_words(request_: bytes, status: bytes) -> None:
-    """Only GET of an existing page is answered."""
+    """Only GET and HEAD of an existing page are answered."""
     answer, _ = run_with_server(lambda port: ask(port, request_))
     assert answer.startswith(b"HTTP/1.1 " + status + b"\r\n")
+
+
+@pytest.mark.parametrize("data", [b"", b"\r\n", b"GET /status HTTP/1.1\r\nHost: x\r\n"])
+def test_a_head_that_ends_early_is_refused(data: bytes) -> None:
+    """A client that has said all that it wanted, and that is no request, is told so."""
+
+    async def scene(port: int) -> bytes:
+        reader, writer = await connect(port)
+        writer.write(data)
+        writer.write_eof()
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    assert run_with_server(scene)[0].startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
 def test_a_head_without_end_is_cut() -> None:
@@ -192,7 +224,7 @@ def test_a_token_is_wanted(tmp_path: Path, credentials: str, status: bytes) -> N
     file = tmp_path / "token"
     file.write_text(TOKEN + "\n", encoding="ascii")
     file.chmod(0o640)
-    request = f"GET /status HTTP/1.1\r\n{credentials}\r\n\r\n".encode("latin-1")
+    request = f"GET /status HTTP/1.1\r\nHost: x\r\n{credentials}\r\n\r\n".encode("latin-1")
     settings = replace(ANYBODY, token_file=str(file))
     answer, computed = run_with_server(lambda port: ask(port, request), settings=settings)
     assert answer.startswith(b"HTTP/1.1 " + status)
