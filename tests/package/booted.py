@@ -80,6 +80,30 @@ class Site:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.table()}\n{self.primary.journal()}") from None
 
+    def wait_well(self, timeout: float = 60) -> None:
+        """Wait until both regions are preferred: agents, route servers and MSEE say so.
+
+        The MSEE's table alone may still be that of before a failure that its route servers know.
+        """
+
+        def is_well() -> bool:
+            agents = [self.status(system) for system in self.systems.values()]
+            webs = [status.get("services", {}).get("web", {}) for status in agents]
+            return (
+                all(web.get("level") == "preferred" and web.get("in_sync") for web in webs)
+                and all(
+                    routers.read_table(routers.control_socket(self.nodes, region.node(role)))
+                    for region in REGIONS
+                    for role in ("ars0", "ars1")
+                )
+                and self.table() == BASELINE
+            )
+
+        try:
+            wait_for(is_well, timeout, "both regions to be preferred")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.table()}\n{self.primary.journal()}") from None
+
     def received(self, region: Region = PRIMARY) -> list[Received]:
         """Return what each route server of a region received from its appliance."""
         found = []

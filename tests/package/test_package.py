@@ -23,7 +23,6 @@ from anycastd.lab.network.lab import expected_paths
 from anycastd.lab.network.namespaces import Nodes
 from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, VIP
 from booted import (
-    BASELINE,
     Site,
     assert_apart,
     assert_unnoticed,
@@ -126,7 +125,7 @@ def test_the_documented_way_brings_both_regions_up(site: Site) -> None:
         start, status = documented_commands("Start")
         system.run(start)
         assert system.try_run("sh", "-c", status).returncode in {0, 1, 2}
-    site.wait_table(BASELINE)
+    site.wait_well()
 
     def well() -> bool:
         return all(
@@ -189,7 +188,7 @@ def test_a_crash_of_exabgp_moves_the_region_and_comes_back(site: Site) -> None:
     began_at = time.monotonic()
     kill(site.primary, site.primary.main_pid("anycastd-speaker"))
     assert site.wait_withdrawn(began_at) - began_at < 1
-    site.wait_table(BASELINE)
+    site.wait_well()
 
 
 def test_haproxy_stopped_and_started_again(site: Site) -> None:
@@ -201,7 +200,7 @@ def test_haproxy_stopped_and_started_again(site: Site) -> None:
     assert site.primary.try_run("anycastd", "status").returncode == 2
     site.wait_withdrawn(began_at)
     site.primary.run("systemctl start haproxy")
-    site.wait_table(BASELINE)
+    site.wait_well()
 
 
 def test_a_frozen_agent_loses_its_routes_and_is_revived(site: Site) -> None:
@@ -213,7 +212,7 @@ def test_a_frozen_agent_loses_its_routes_and_is_revived(site: Site) -> None:
     assert 3 < site.wait_withdrawn(began_at) - began_at < 12  # the lease is 5 s
     wait_for(lambda: system.main_pid("anycastd") not in {0, agent}, 60, "the watchdog")
     assert system.run("systemctl show -p NRestarts --value anycastd-speaker") == "1"
-    site.wait_table(BASELINE)
+    site.wait_well()
 
 
 def test_upgrade_and_downgrade_are_not_noticed(site: Site, packages: list[Path]) -> None:
@@ -259,7 +258,7 @@ def test_a_profile_that_cannot_be_used_is_not_tried_again(site: Site) -> None:
     assert sorted(system.run(show).split()) == ["0", "78", "failed"]
     wait_for(lambda: system.state("anycastd-speaker") == "inactive", 5, "the speaker to end")
     system.run("cp /root/profile.yaml /etc/anycastd/profile.yaml; systemctl start anycastd")
-    site.wait_table(BASELINE)
+    site.wait_well()
 
 
 def test_what_fails_again_and_again_is_started_less_often(site: Site) -> None:
@@ -284,7 +283,7 @@ def test_what_fails_again_and_again_is_started_less_often(site: Site) -> None:
     assert system.state("anycastd") != "failed"
     assert system.main_pid("anycastd-speaker") == speaker
     system.run(f"rm -r {folder}; systemctl daemon-reload")
-    site.wait_table(BASELINE)
+    site.wait_well()
     assert system.main_pid("anycastd-speaker") == speaker
 
 
@@ -297,7 +296,7 @@ def test_stop_ends_both_and_start_begins_again(site: Site) -> None:
     assert VIP in system.run("ip address show dev lo")
     site.wait_served_by(SECONDARY, began_at)
     system.run("systemctl start anycastd")
-    site.wait_table(BASELINE)
+    site.wait_well()
 
 
 def test_an_md5_password_that_only_root_can_read(site: Site) -> None:
@@ -315,7 +314,7 @@ def test_an_md5_password_that_only_root_can_read(site: Site) -> None:
         " profile.yaml; systemctl daemon-reload;"
         "systemctl restart anycastd-speaker; systemctl reload anycastd"
     )
-    site.wait_table(BASELINE)
+    site.wait_well()
 
 
 def test_an_upgrade_from_one_user_to_two(site: Site, packages: list[Path]) -> None:
@@ -327,7 +326,7 @@ def test_an_upgrade_from_one_user_to_two(site: Site, packages: list[Path]) -> No
         pytest.skip("no history here: an export, or a shallow clone")
     system = site.secondary
     start_first_package(system, SECONDARY, packages[3].name)
-    site.wait_table(BASELINE)
+    site.wait_well()
     assert user_of(system, "anycastd-speaker") == "anycastd"
     output = []
     assert_unnoticed(site, lambda: output.append(install(system, packages[0])), SECONDARY)
@@ -338,7 +337,7 @@ def test_an_upgrade_from_one_user_to_two(site: Site, packages: list[Path]) -> No
     agent = system.main_pid("anycastd")
     system.run("systemctl restart anycastd-speaker")
     wait_for(lambda: system.main_pid("anycastd") not in {0, agent}, 20, "the agent's new group")
-    site.wait_table(BASELINE)
+    site.wait_well()
     assert_apart(system)
     modes = system.run("stat -c '%a %U %G' /etc/anycastd/secrets /etc/anycastd/secrets/ars0")
     assert modes.split("\n") == ["750 root anycastd-speaker", "640 root anycastd-speaker"]
@@ -370,18 +369,18 @@ def test_bfd_notices_the_silent_death_of_the_host(site: Site) -> None:
     except AssertionError as error:
         output = system.try_run("journalctl", "--no-pager", "-u", "anycastd-bfd").stdout
         raise AssertionError(f"{error}\n{output}") from None
-    site.wait_table(BASELINE)
+    site.wait_well()
     vnet, began_at = PRIMARY.node("vnet"), time.monotonic()
     site.nodes.run(vnet, "ip", "link", "set", "nva", "down")
     took = site.wait_withdrawn(began_at) - began_at
     site.nodes.run(vnet, "ip", "link", "set", "nva", "up")
     sys.stdout.write(f"silent death noticed after {took:.2f} s\n")
     assert took < 4  # the hold time is 9 s
-    site.wait_table(BASELINE)
+    site.wait_well()
     sidecar = system.main_pid("anycastd-bfd")
     kill(system, system.main_pid("anycastd-speaker"))
     site.wait_table(ONLY_SECONDARY)
-    site.wait_table(BASELINE)
+    site.wait_well()
     system.run("systemctl reload anycastd-bfd; systemctl restart anycastd")
     assert system.main_pid("anycastd-bfd") == sidecar
     reconfigure(site, PRIMARY)
@@ -389,7 +388,7 @@ def test_bfd_notices_the_silent_death_of_the_host(site: Site) -> None:
     system.run("systemctl stop anycastd")
     wait_for(lambda: system.state("anycastd-bfd") == "inactive", 10, "the sidecar to end")
     system.run("systemctl start anycastd")
-    site.wait_table(BASELINE)
+    site.wait_well()
 
 
 def test_the_lab_is_a_package_of_its_own(site: Site) -> None:
@@ -413,7 +412,7 @@ def test_a_reboot_withdraws_first_and_comes_up_by_itself(site: Site) -> None:
     system = site.primary
     system.run(f"sed -i 's/^    bind :80$/    bind {VIP}:80/' /etc/haproxy/haproxy.cfg")
     system.run("systemctl restart haproxy")
-    site.wait_table(BASELINE)
+    site.wait_well()
     site.wait_served_by(PRIMARY, time.monotonic())
     began_at = time.monotonic()
     system.reboot()
@@ -424,7 +423,7 @@ def test_a_reboot_withdraws_first_and_comes_up_by_itself(site: Site) -> None:
     assert refused == []
     system.up()
     assert f"{VIP}:80" in system.run("ss -ltn")
-    site.wait_table(BASELINE)
+    site.wait_well()
     assert system.try_run("systemctl", "is-system-running").stdout.strip() == "running"
 
 
