@@ -79,7 +79,7 @@ def site(request: pytest.FixtureRequest, packages: list[Path]) -> Iterator[Site]
 @pytest.fixture(scope="module")
 def before(site: Site) -> list[str]:
     """Return the files of the primary before the installation, with its dependencies installed."""
-    needs = ("exabgp", "jsonschema", "six", "tenacity", "yaml")
+    needs = ("exabgp", "h11", "jsonschema", "prometheus-client", "six", "tenacity", "yaml")
     python = " ".join(f"python3-{one}" for one in needs)
     site.primary.run(f"apt-get install -y haproxy bird2 {python}; systemctl disable --now bird")
     return list_files(site.primary)
