@@ -1,7 +1,7 @@
 """Reason: every named reason, its sentence and its remedy.
 
 Each decision has one reason.  The sentence says what is the case.  The remedy says what an operator
-can do; it is empty only where there is nothing to do but wait.
+can do, or why there is nothing to do; only that of SERVING is empty.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import Enum
 class Reason(Enum):
     """A named reason for a level, with text for operators.
 
-    ``sentence`` says what is the case.  ``remedy`` says what to do; it may be empty.
+    ``sentence`` says what is the case.  ``remedy`` says what to do; that of SERVING is empty.
     """
 
     SERVING = ("every rule is true", "")
@@ -69,7 +69,10 @@ class Reason(Enum):
         "the newest answer of HAProxy is too old to rely on",
         "the agent asks again by itself; if this stays, restart the agent and report it",
     )
-    NOT_LOOKED = ("HAProxy has not been asked yet", "")
+    NOT_LOOKED = (
+        "HAProxy has not been asked yet",
+        "nothing to do: the agent asks at once, and again every second",
+    )
     UNPROVED = (
         "HAProxy shows servers as UP, but no check has proved enough of them yet",
         "wait for the first checks; a server without `check` never counts as proved",
@@ -107,7 +110,10 @@ class Reason(Enum):
         "the self-test is rate-limited: the VIP answers it with 429",
         "exempt the VIP as a source from the limit (`unless { src VIP }` in its HAProxy rule)",
     )
-    NOT_TESTED = ("the VIP has not been tested yet", "")
+    NOT_TESTED = (
+        "the VIP has not been tested yet",
+        "nothing to do: the first request is on its way",
+    )
     TEST_UNASKED = (
         "the self-test could not send its request to the VIP",
         "check whether the VIP is on its interface, and whether a local firewall blocks it",
@@ -144,13 +150,22 @@ class Reason(Enum):
         "drain again what was drained (see the file *.unreadable), then run `anycastd undrain`",
     )
     # timers
-    PROVING = ("it serves, and must do so for `standby.after` before it is announced", "")
-    RISING = ("it serves, and keeps the longest path until it has served for `rise`", "")
+    PROVING = (
+        "it serves, and must do so for `standby.after` before it is announced",
+        "nothing to do: this wait ends by itself",
+    )
+    RISING = (
+        "it serves, and keeps the longest path until it has served for `rise`",
+        "nothing to do: this wait ends by itself",
+    )
     HOLD_DOWN = (
         "it failed recently: a hold-down keeps it at the longest path",
         "wait, or end the hold-down with `anycastd return`",
     )
-    SPACING = ("the last change of its route is too recent for another change", "")
+    SPACING = (
+        "the last change of its route is too recent for another change",
+        "nothing to do: this wait ends by itself",
+    )
     MANUAL = (
         "it failed and serves again; the profile says that a person decides when it returns",
         "run `anycastd return`",
@@ -159,7 +174,10 @@ class Reason(Enum):
         "it is below `healthy`, but not yet for as long as `fall`",
         "bring the missing servers back",
     )
-    NOT_HEALTHY_LONG = ("it has not been healthy for as long as `rise` yet", "")
+    NOT_HEALTHY_LONG = (
+        "it has not been healthy for as long as `rise` yet",
+        "nothing to do: this wait ends by itself",
+    )
 
     def __init__(self, sentence: str, remedy: str) -> None:
         self.sentence = sentence

@@ -19,7 +19,7 @@ This page is written by `scripts/reasons_page.py` from the code.
 | name | what is the case | what to do |
 |---|---|---|
 """
-_NOTHING = "nothing: it ends by itself"
+_NOTHING = "nothing to do"
 
 
 def render_page() -> str:
@@ -29,7 +29,7 @@ def render_page() -> str:
         for each in Reason
         if each is not Reason.SERVING
     )
-    serving = f"| `serving` | {Reason.SERVING.sentence} | nothing |"
+    serving = f"| `serving` | {Reason.SERVING.sentence} | nothing to do |"
     return HEAD + "\n".join((serving, *rows)) + "\n"
 
 
