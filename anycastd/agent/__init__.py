@@ -24,6 +24,8 @@ I/O:
     answers           the answers to all requests, by name
     sources           builds the watchers and self-tests of a profile
     supervisor        a speaker as our child, for the foreground form
-    reload            has profile and code on disk checked, then executes them in this process
+    start_context     what the agent before it, or its reload, hands over
+    validation        has profile and code on disk checked, and what they would lower
+    reload            executes what was validated in this process
     daemon            builds the parts, starts and stops them
 """

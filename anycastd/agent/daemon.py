@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,9 @@ from anycastd.agent.inbox import Inbox
 from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient
 from anycastd.agent.memory_store import MemoryStore
 from anycastd.agent.peer_access import AccessPolicy
-from anycastd.agent.reload import Reloader, StartContext
+from anycastd.agent.reload import Reloader
 from anycastd.agent.sources import build_probers, build_watchers
+from anycastd.agent.start_context import StartContext
 from anycastd.agent.supervisor import Supervisor
 from anycastd.decision.pipeline import LeaseView
 from anycastd.evidence.haproxy.watcher import Watcher
@@ -113,12 +114,13 @@ class Daemon:
         speaker: Supervisor | None,
     ) -> None:
         self.profile = profile
+        self.text = text
         self.paths = paths
         self.speaker = speaker
         self._ending = asyncio.Event()
         self._stop_requested = False
         self._leaving = False
-        self.reloader = Reloader(context, self._ending.set)
+        self.reloader = Reloader(context, self._ending.set, self._describe_running)
         self.clock = OwnTime(TICK)
         self.inbox = Inbox()
         self.events = EventLog()
@@ -265,10 +267,12 @@ class Daemon:
         found += [problem for source in sources for problem in source.list_problems()]
         if self.speaker is not None and self.speaker.problem:
             found.append(self.speaker.problem)
-        failed = self.reloader.context.failed_reload
-        if failed:
-            found.append(f"the last reload: {failed}")
+        found += self.reloader.list_problems()
         return [*found, *self.http_server.list_problems(), *self.control.list_problems()]
+
+    def _describe_running(self) -> dict[str, Any]:
+        """Describe what runs now, for the check of a reload."""
+        return {"text": self.text, "held": [asdict(it) for it in self.inbox.lease.leased or ()]}
 
     def _on_lease(self, view: LeaseView) -> None:
         """Take a new state of the lease: what is acknowledged, and what a pass has to know."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.cli.output import print_error, print_lines
-from anycastd.cli.profile_file import load_profile
+from anycastd.cli.profile_file import read_profile
+from anycastd.cli.reload_guard import Lowered, compare_live, parse_route
 from anycastd.profile.validate import validate_profile
 from anycastd.system.exit_codes import DONE, EX_CONFIG
 from anycastd.views.reload_plan import ReloadPlan, SessionChange, plan_reload
@@ -23,11 +23,15 @@ def show_plan(running: Mapping[str, Any]) -> int:
     ``running`` is the agent's answer to the question ``running``.  The code is 0, or 78 where the
     profile on disk cannot be used.
     """
-    new = load_profile(running["profile"])
+    path = running["profile"]
+    found = read_profile(path)
+    for problem in found.problems:
+        print_error(str(problem))
+    new = found.profile
     if new is None:
         print_error("anycastd: a reload would be refused")
         return EX_CONFIG
-    old = validate_profile(running["text"], running["profile"]).profile
+    old = validate_profile(running["text"], path).profile
     if old is None:
         print_error(
             "anycastd: the code on disk cannot read the profile that is running, so the two cannot "
@@ -35,14 +39,25 @@ def show_plan(running: Mapping[str, Any]) -> int:
         )
         return DONE
     up = [address for address, state in running["sessions"].items() if state == Session.UP.value]
-    leased = [_parse_route(item) for item in running["held"]]
+    leased = [parse_route(item) for item in running["held"]]
     plan = plan_reload(old, new, leased, up, running.get("draining", ()))
-    print_lines(format_plan(plan, running))
-    return DONE
+    lowered = None if old == new else compare_live(old, found, leased, path)
+    print_lines(format_plan(plan, running, lowered))
+    if lowered is None or not lowered.lines:
+        return DONE
+    print_error("anycastd: a reload would be refused:")
+    for line in lowered.summary:
+        print_error(f"  {line}")
+    return EX_CONFIG
 
 
-def format_plan(plan: ReloadPlan, running: Mapping[str, Any]) -> Iterator[str]:
-    """Format the plan as lines for a person; ``running`` as in ``show_plan``."""
+def format_plan(
+    plan: ReloadPlan, running: Mapping[str, Any], lowered: Lowered | None = None
+) -> Iterator[str]:
+    """Format the plan as lines for a person; ``running`` as in ``show_plan``.
+
+    ``lowered``: what a look at HAProxy says of the new profile (None: it is the same profile).
+    """
     yield f"{running['profile']}: what a reload of pid {running['pid']} would change"
     yield "sessions"
     for session in plan.sessions:
@@ -52,20 +67,14 @@ def format_plan(plan: ReloadPlan, running: Mapping[str, Any]) -> Iterator[str]:
     if changes and not running["speaker"]:
         yield "  this speaker cannot change its sessions while it runs: restart it to change them"
     yield "routes"
-    if not plan.routes:
+    lines = () if lowered is None else lowered.lines
+    if not plan.routes and not lines:
         yield "  no change"
+    for line in lines:
+        yield f"  {line}"
     for route in plan.routes:
         yield f"  {route.service} {route.vip}: {route.change}"
     for note in plan.notes:
         yield f"note: {note}"
-
-
-def _parse_route(item: Mapping[str, Any]) -> Route:
-    return Route(
-        neighbor=item["neighbor"],
-        prefix=item["prefix"],
-        next_hop=item["next_hop"],
-        as_path=tuple(item["as_path"]),
-        med=item["med"],
-        communities=tuple(item["communities"]),
-    )
+    for name in () if lowered is None else lowered.unseen:
+        yield f"note: HAProxy {name} gave no answer now, so what its rules decide is not known"

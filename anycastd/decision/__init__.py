@@ -13,4 +13,5 @@ routes         levels -> the wanted routes of each neighbor
 sessions       whether a session that is up carries an address family
 pipeline       advance(): one pass; the only composition of the files above
 forecast       passes into the future on the same evidence: what comes next
+lowering       services that a new profile would lower, on the same evidence
 """

@@ -28,6 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show which routes and sessions a reload would change, and change nothing",
     )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="reload also where the new profile lowers a service",
+    )
     add_agent_directory(parser)
 
 
@@ -43,14 +48,15 @@ def main(args: argparse.Namespace) -> int:
             from anycastd.cli.show_plan import show_plan  # noqa: PLC0415 - loads the schema
 
             return show_plan(running)
-        return _reload(args.directory, running)
+        return _reload(args.directory, running, force=args.force)
     except ControlError as error:
         return report_no_answer(error)
 
 
-def _reload(directory: str, running: Mapping[str, Any]) -> int:
+def _reload(directory: str, running: Mapping[str, Any], *, force: bool) -> int:
     began_at, before = time.monotonic(), running["instance"]
-    answer = ask_agent(directory, "reload", VALIDATE_TIMEOUT + 5, {"by": find_user()})
+    arguments = {"by": find_user()} | ({"force": True} if force else {})
+    answer = ask_agent(directory, "reload", VALIDATE_TIMEOUT + 5, arguments)
     for line in (*answer.get("said", ()), *answer.get("refused", ())):
         print_error(str(line))
     if "refused" in answer:

@@ -10,6 +10,7 @@ import os
 
 from anycastd.agent import daemon, reload
 from anycastd.agent.control_client import ControlError
+from anycastd.agent.start_context import StartContext, read_running, read_start_context
 from anycastd.agent.supervisor import SpeakerEndedError, Supervisor
 from anycastd.cli.arguments import add_directory, add_profile
 from anycastd.cli.output import log_to_stderr
@@ -70,20 +71,23 @@ def main(args: argparse.Namespace) -> int:
         reload.block_signals()  # until the agent can act on them
     log_to_stderr(wait=args.validate)
     try:
-        context = reload.read_start_context(args.profile)
+        context = read_start_context(args.profile)
+        running = read_running()
     except ExitError as error:
         log.critical("%s", error)
         return error.code
     text = context.profile_text if context.is_successor else read_text(args.profile)
+    if args.validate and running is not None and text is not None:
+        from anycastd.cli.reload_guard import judge_reload  # noqa: PLC0415 - for a check alone
+
+        return judge_reload(running, text, args.profile)
     profile = None if text is None else validate_text(text, args.profile)
     if text is None or profile is None:
         return EX_CONFIG
     return DONE if args.validate else _run(args, profile, text, context)
 
 
-def _run(
-    args: argparse.Namespace, profile: Profile, text: str, context: reload.StartContext
-) -> int:
+def _run(args: argparse.Namespace, profile: Profile, text: str, context: StartContext) -> int:
     # Code and profile are never freed, so the garbage collector need not look at them in a pass.
     gc.collect()
     gc.freeze()
@@ -110,7 +114,7 @@ def _run(
 
 
 def _run_agents(
-    args: argparse.Namespace, profile: Profile, text: str, context: reload.StartContext
+    args: argparse.Namespace, profile: Profile, text: str, context: StartContext
 ) -> None:
     """Run an agent, and another one where a reload could not execute the new code."""
     below = os.path.join(args.directory, "speaker")

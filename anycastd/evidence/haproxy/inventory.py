@@ -8,6 +8,7 @@ acceptable once, with a deadline, but not in a daemon.
 from __future__ import annotations
 
 import os
+import re
 import socket as sockets
 import stat
 import threading
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from haproxyadmin import haproxy
 from haproxyadmin.exceptions import HAProxyBaseError
@@ -97,6 +99,27 @@ def read_servers(socket: str, timeout: float = 2.0) -> dict[str, list[ServerRow]
         return {}
 
 
+class Proxies(NamedTuple):
+    """Names of what a HAProxy has: backends, frontends, and files of maps; sorted."""
+
+    backends: tuple[str, ...] = ()
+    frontends: tuple[str, ...] = ()
+    maps: tuple[str, ...] = ()
+
+
+def list_proxies(socket: str, timeout: float = 2.0) -> Proxies:
+    """Ask HAProxy for the names of what it has.
+
+    Empty where it gives no answer that can be read within ``timeout`` seconds.
+    """
+    try:
+        backends, frontends = _list(socket, timeout)
+        answer = _exchange(socket, "show map", timeout)
+    except (OSError, ValueError, IndexError, MalformedAnswerError):
+        return Proxies()
+    return Proxies(tuple(sorted(backends)), frontends, tuple(sorted(_MAP.findall(answer))))
+
+
 def read_config(pid: int) -> str:
     """Read the configuration files of the HAProxy whose worker is ``pid``; empty if that fails.
 
@@ -121,6 +144,7 @@ def read_config(pid: int) -> str:
 
 
 _MAX_ANSWER = 16 << 20
+_MAP = re.compile(r"^-?[0-9]+ \(([^)\n]{1,4096})\)", re.MULTILINE)  # section 9.3, `show map`
 
 
 def _exchange(path: str, command: str, timeout: float) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from anycastd.agent.daemon import AgentPaths, Daemon, LostError
 from anycastd.agent.lease_client import LeaseClient
-from anycastd.agent.reload import StartContext
+from anycastd.agent.start_context import StartContext
 from anycastd.agent.supervisor import SpeakerEndedError, Supervisor
 from anycastd.lease.messages import Report
 from support.appliance import own_network

@@ -1,0 +1,88 @@
+"""A profile that would lower a service takes over only where somebody says that it is meant."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.appliance import Appliance, own_network
+from support.haproxy import until
+from support.processes import signal_pid
+from support.reloads import count_updates, edit_profile, read_instance, run_reload
+
+pytestmark = pytest.mark.root
+
+MISSPELT = ("{backend: web, usable: 1}", "{backend: wbe, usable: 1}")
+"""The typo of the issue: HAProxy has no such backend."""
+PLAN = [
+    "  web 203.0.113.10/32  PREFERRED -> WITHDRAWN at once",
+    "    {path}:17: HAProxy main has no backend wbe; did you mean web?",
+]
+
+
+@pytest.fixture
+def appliance(tmp_path: Path) -> Iterator[Appliance]:
+    """Run an appliance, in the two-process form, whose peers have the preferred route."""
+    with own_network(), Appliance(tmp_path) as one:
+        one.start()
+        yield one
+
+
+def test_a_misspelt_backend_is_refused_and_forced(appliance: Appliance) -> None:
+    """The plan shows it, the command and the signal refuse it, `--force` carries it out."""
+    assert appliance.agent is not None
+    before, was = count_updates(appliance), read_instance(appliance)
+    edit_profile(appliance, MISSPELT)
+    lines = [line.format(path=appliance.profile) for line in PLAN]
+
+    plan = run_reload(appliance, "--plan")
+    assert plan.returncode == 78, plan
+    assert [line for line in plan.stdout.splitlines() if line in lines] == lines, plan.stdout
+    assert "a reload would be refused" in plan.stderr
+
+    done = run_reload(appliance)
+    assert done.returncode == 78, done
+    assert [line[2:] for line in lines] == done.stderr.splitlines()[:2]
+    assert "this reload would withdraw web" in done.stderr
+
+    signal_pid(appliance.agent.pid, signal.SIGHUP)
+    refusal = "reload refused: this reload would withdraw web"
+    until(lambda: appliance.log().count(refusal) == 2, 20)
+    assert read_instance(appliance) == was
+    assert count_updates(appliance) == before
+    (problem,) = [it for it in appliance.status()["problems"] if "reload was refused" in it]
+    assert "HAProxy main has no backend wbe; did you mean web?" in problem
+
+    assert run_reload(appliance, "--force").returncode == 0, appliance.log()
+    appliance.wait_path(0)
+    assert not [it for it in appliance.status()["problems"] if "reload was refused" in it]
+
+
+def test_only_what_the_new_profile_lowers_is_refused(appliance: Appliance) -> None:
+    """A threshold above what is there is refused; a service that is removed is meant."""
+    edit_profile(appliance, ("usable: 50%", "usable: 3"))
+    done = run_reload(appliance)
+    assert done.returncode == 78, done
+    assert "web 203.0.113.10/32  PREFERRED -> DEGRADED after 0.5 s" in done.stderr
+    assert "profile.yaml:18: backend web has at least 3 usable: 2 of 2 usable" in done.stderr
+    assert "this reload would lower web" in done.stderr
+
+    edit_profile(appliance, ("usable: 3", "usable: 50%"), ("  web:\n", "  other:\n"))
+    assert run_reload(appliance).returncode == 0, "the VIP is what counts, not the name"
+
+    appliance.haproxy.stop()  # now nothing serves, with either profile
+    appliance.wait_path(0)
+    edit_profile(appliance, MISSPELT)
+    assert run_reload(appliance).returncode == 0, appliance.log()
+
+
+def test_a_socket_that_nobody_answers_is_refused(appliance: Appliance) -> None:
+    """A new path of the stats socket without a HAProxy behind it would withdraw everything."""
+    edit_profile(appliance, ("stats.sock", "stat.sock"))
+    done = run_reload(appliance)
+    assert done.returncode == 78, done
+    assert "PREFERRED -> WITHDRAWN" in done.stderr
+    assert "HAProxy is not running" in done.stderr
