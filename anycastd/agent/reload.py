@@ -81,9 +81,7 @@ class Reloader:
         force = arguments.get("force") is True
         log.info("%s asks for a reload%s", arguments.get("by"), " with --force" if force else "")
         try:
-            successor = await self._validate_successor(
-                lambda: is_late(arguments), force=force
-            )
+            successor = await self._validate_successor(lambda: is_late(arguments), force=force)
         except ReloadRefusedError as refusal:
             return {"v": 1, "refused": str(refusal).splitlines()}
         return {"v": 1, "accepted": True, "said": successor.warnings}
@@ -152,7 +150,8 @@ class Reloader:
                 raise ReloadRefusedError("the check took too long; nothing has changed")
             self.successor = successor
         except ReloadRefusedError as refusal:
-            self._refusal = _describe_refusal(str(refusal))
+            if not has_left():  # then the profile is what is wrong
+                self._refusal = _describe_refusal(str(refusal))
             for line in str(refusal).splitlines():
                 log.error("reload refused: %s", line)  # noqa: TRY400 - an operator's mistake
             raise
