@@ -8,12 +8,12 @@ root.
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from anycastd.system import instants
 from anycastd.system.exit_codes import EX_NOPERM, EX_TEMPFAIL, EX_UNAVAILABLE
 from anycastd.system.printable import make_printable
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 NO_STEERING = "prepends do not steer here: degraded and drained services are withdrawn"
 """What commands print of services whose profile says so."""
 
-
+format_duration = instants.format_duration
+"""Format a duration, as the page does."""
 MAX_LINE = 4096
 """Characters of a printed line at most."""
 _COLOUR = re.compile(r"(\x1b\[(?:0|1;3[123])m)")
@@ -136,21 +137,3 @@ def describe_path(path: Sequence[int] | None, prepends: int | None) -> str:
 def format_session_count(number: int | None) -> str:
     """Format a number of sessions: ``1 session``, ``2 sessions``, ``? sessions`` (not known)."""
     return f"{'?' if number is None else number} session{'' if number == 1 else 's'}"
-
-
-def format_duration(seconds: float) -> str:
-    """Format a duration with at most two units: 0.3 s, 42 s, 5 min 3 s, 2 h 5 min, 3 d 4 h."""
-    if not math.isfinite(seconds):
-        return "? s"
-    if seconds < 10:  # noqa: PLR2004 - below this a tenth matters
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    for index, (unit, size) in enumerate(units):
-        if whole >= size:
-            text = f"{whole // size} {unit}"
-            rest = whole % size
-            if index + 1 < len(units) and rest // units[index + 1][1]:
-                text += f" {rest // units[index + 1][1]} {units[index + 1][0]}"
-            return text
-    return "0 s"

@@ -2,6 +2,7 @@
 
     exit_codes     every exit code, in one table
     printable      text of others, made printable
+    instants       instants and durations as text
 
 I/O:
 

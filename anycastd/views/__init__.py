@@ -10,6 +10,10 @@ problems          everything that is not as wanted, one sentence each
 announcement      the route of a service at each neighbor, and whether it is served
 session_detail    why a session is down, with the values of the profile
 status            the one view of everything
+page_style        style, script and policy of the page
+page_parts        the pieces of the page: escaped text, tables, the rows of a service
+timeline_svg      the levels of services over time, as SVG
+page              the page for people, as HTML
 explain           why a service is announced as it is, and what comes next
 reload_plan       what a reload would change
 """

@@ -24,6 +24,7 @@ PURE = {
     "enum",
     "functools",
     "hashlib",
+    "html",
     "ipaddress",
     "itertools",
     "json",
