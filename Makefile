@@ -23,12 +23,14 @@ NEWEST := .venv-newest
 # What anycastd needs to run, and the tools that describe and judge that: for `make sbom` and `make audit` alone.
 RUNTIME := .venv-runtime
 TOOLS := .venv-tools
+# What builds the documentation site.
+DOCS := .venv-docs
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # What speaks to ExaBGP is tested with each of these.
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
-.PHONY: help lab test lint lint-only unit system search end-to-end deb package-test installed bench chaos soak \
+.PHONY: help lab test lint lint-only docs unit system search end-to-end deb package-test installed bench chaos soak \
     fuzz sbom audit format packages venv oldest newest tools update namespaces clean
 
 help: ## Show this list
@@ -37,7 +39,7 @@ help: ## Show this list
 lab: packages venv namespaces ## Set everything up and rehearse a failover between two regions
 	$(BIN)/python -m anycastd lab $(LAB)
 
-test: packages venv oldest namespaces lint unit system end-to-end installed ## Set everything up, run every check and test
+test: packages venv oldest namespaces lint docs unit system end-to-end installed ## Set everything up, run every check and test
 
 lint: venv lint-only ## The quick checks: ruff and mypy
 
@@ -45,6 +47,11 @@ lint-only:
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
+
+docs: packages ## Build the documentation as a site, into build/site, and check its links
+	@scripts/venv.sh $(DOCS) requirements/docs.txt --alone
+	$(DOCS)/bin/mkdocs build --strict --quiet
+	$(DOCS)/bin/python scripts/check_site.py build/site
 
 unit: packages venv oldest ## The quick tests: the house's rules, and single parts (about three minutes)
 	$(PYTEST) tests/house tests/unit
@@ -144,5 +151,5 @@ namespaces:
 	@scripts/namespaces.sh
 
 clean: ## Remove what the other targets made here (not the Debian packages)
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(RUNTIME) $(TOOLS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(RUNTIME) $(TOOLS) $(DOCS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find anycastd tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make a virtual environment with this checkout in it: scripts/venv.sh DIRECTORY LOCK
 #                                                  or: scripts/venv.sh DIRECTORY --newest
+#                      or, without this checkout: scripts/venv.sh DIRECTORY LOCK --alone
 #
 # LOCK is a file of requirements/ with exact versions and hashes; nothing else is installed, and the
 # tools that build packages are locked too.  --newest installs the newest versions each time.
@@ -12,6 +13,7 @@ say() { printf '%s\n' "$*" >&2; }
 
 directory=$1
 lock=$2
+alone=${3-}
 python=${PYTHON:-/usr/bin/python3}
 build=requirements/build.txt
 
@@ -54,6 +56,8 @@ install() {
 if [ "$lock" = --newest ]; then
     install --editable '.[test]'
     "$directory/bin/python" -m pip list
+elif [ "$alone" = --alone ]; then
+    install --require-hashes --only-binary :all: --requirement "$lock"
 else
     install --require-hashes --requirement "$build"
     install --require-hashes --no-build-isolation --requirement "$lock"
