@@ -131,6 +131,10 @@ class Reason(Enum):
         "the speaker's lease process does not answer",
         "start the speaker (`systemctl status anycastd-speaker` shows why it stopped)",
     )
+    LEASE_EXPIRED = (
+        "the lease expired: no agent renewed it in time, so its routes are withdrawn",
+        "see the log for why no agent ran: a crash, a paused machine, a lack of CPU",
+    )
     NO_SESSION = (
         "no BGP session carries its VIP, so the service returns at the longest path first",
         "see the neighbors in `anycastd status`; check addresses, ASNs, families and TCP port 179",

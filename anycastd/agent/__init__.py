@@ -5,7 +5,9 @@ I/O:
     inbox             the newest value of every source; wakes the loop
     deadline          until when a request that changes something is wanted
     lease_client      client of the lease process
+    control_client    asks an agent over its control socket, blocking
     event_log         the one door for events: logs them, keeps them, passes them on
+    start_context     what the agent before it, or its reload, hands over
     event_recorder    turns what the parts report into events
     history           every change of level, with what each stage took
     state_file        a file that outlives the agent
@@ -13,7 +15,6 @@ I/O:
     drain_store       drains, kept for the next agent; what cannot be read is a drain too
     region_client     asks the agents of the other regions
     drain_controller  begins and ends drains, as operators ask for it
-    control_client    asks an agent over its control socket, blocking
     connections       accepts connections, serves each in a task, bounds what clients can take
     json_cache        encodes JSON, and reuses it for a moment
     page              what answers a GET of one path
@@ -24,7 +25,6 @@ I/O:
     answers           the answers to all requests, by name
     sources           builds the watchers and self-tests of a profile
     supervisor        a speaker as our child, for the foreground form
-    start_context     what the agent before it, or its reload, hands over
     validation        has profile and code on disk checked, and what they would lower
     reload            executes what was validated in this process
     daemon            builds the parts, starts and stops them

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from anycastd import __version__
 from anycastd.agent.control_server import Answer, Arguments, Handler
 from anycastd.agent.decision_loop import DecisionLoop
+from anycastd.agent.event_log import EventLog
 from anycastd.agent.json_cache import JsonCache
 from anycastd.agent.page import Page
 from anycastd.bgp.session import Session
@@ -22,8 +24,10 @@ from anycastd.decision.region_report import REPORT_MAX_AGE, REPORT_PATH, build_r
 from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.system.local_address import is_local_address
 from anycastd.views.announcement import list_serving
+from anycastd.views.event_commands import build_return
 from anycastd.views.explain import VERSION, explain_service
 from anycastd.views.status import AgentFacts, build_status
+from anycastd.views.status_values import Status
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +56,7 @@ class Answers:
     """The answers of one agent: to requests on its control socket, and pages of its HTTP server.
 
     ``watchers`` maps the name of an HAProxy to its watcher.  ``problems`` lists what is wrong with
-    the agent's parts, one line each.
+    the agent's parts, one line each.  ``events`` are the agent's events.
     """
 
     def __init__(
@@ -61,7 +65,9 @@ class Answers:
         loop: DecisionLoop,
         watchers: Mapping[str, Watcher],
         problems: Callable[[], Iterable[str]],
+        events: EventLog,
     ) -> None:
+        self._events = events
         self._identity = identity
         self._loop = loop
         self._watchers = watchers
@@ -166,11 +172,18 @@ class Answers:
         ]
         for name in waiting:
             loop.inbox.request_return(name, loop.clock.now())
-            log.warning("%s: %s released it with `anycastd return`", name, arguments.get("by"))
+            self._events.record(build_return(name, str(arguments.get("by")), time.time()))
         return {"v": VERSION, "returned": waiting}
 
     def build_status(self) -> dict[str, Any]:
         """Build the status as JSON, as docs/status.md describes it."""
+        return self._build_view().to_json()
+
+    def list_problems(self) -> tuple[str, ...]:
+        """List everything that is not as wanted, as the status does."""
+        return self._build_view().problems
+
+    def _build_view(self) -> Status:
         loop = self._loop
         inputs, now = loop.inbox.copy_inputs(), loop.clock.now()
         result = loop.last_result or advance(loop.profile, loop.memory, inputs, now)
@@ -179,7 +192,7 @@ class Answers:
         }
         facts = AgentFacts(os.getpid(), __version__, polling, self._find_foreign(inputs.lease))
         view = build_status(loop.profile, inputs, result, now, facts)
-        return replace(view, problems=(*view.problems, *self._problems())).to_json()
+        return replace(view, problems=(*view.problems, *self._problems()))
 
     def _find_foreign(self, lease: LeaseView) -> set[str]:
         """Find the local addresses of sessions that are down and not on this machine."""

@@ -120,19 +120,19 @@ class Daemon:
         self._ending = asyncio.Event()
         self._stop_requested = False
         self._leaving = False
-        self.reloader = Reloader(context, self._ending.set, self._describe_running)
         self.clock = OwnTime(TICK)
         self.inbox = Inbox()
         self.events = EventLog()
+        self.reloader = self._build_reloader(context)
         self.recorder = EventRecorder(profile, self.clock, self.events)
         self.history = History(self.recorder.record_transition)
         self.lease_client = self._build_lease_client()
-        self.drains = DrainController(
-            profile, self.inbox, self.clock, paths.state, context.unsaved_drains
-        )
+        self.drains = self._build_drains(context.unsaved_drains)
         self.memory_store = MemoryStore(profile, self.clock, paths.state)
         self.notifier = Notifier()
-        sinks = Sinks(self.lease_client, self.history, self.drains, self.memory_store)
+        sinks = Sinks(
+            self.lease_client, self.history, self.drains, self.memory_store, self.recorder
+        )
         self.loop = DecisionLoop(
             profile, self.clock, self.inbox, sinks, self.notifier.send_watchdog
         )
@@ -140,11 +140,11 @@ class Daemon:
         self.probers = build_probers(profile, self.clock, self.inbox)
         vips = [(service.vip, service.interface) for service in profile.services.values()]
         self.loopback = Loopback(vips, self.inbox.store_vip_state)
-        answers = Answers(
-            AgentIdentity(os.urandom(8).hex(), context.profile_path, text, context.failed_reload),
-            self.loop,
-            self.watchers,
-            self._problems,
+        self.identity = AgentIdentity(
+            os.urandom(8).hex(), context.profile_path, text, context.failed_reload
+        )
+        self.answers = answers = Answers(
+            self.identity, self.loop, self.watchers, self._problems, self.events
         )
         agents = [ip_network(region.agent.address) for region in profile.regions]
         self.http_server = HttpServer(profile.web, answers.build_pages(), agents)
@@ -194,6 +194,8 @@ class Daemon:
         except NoThreadError as error:
             raise LostError(str(error)) from None
         await self.control.start()
+        self.recorder.take_history(())
+        self.recorder.record_start(self.identity.profile_text, self.reloader.context)
         self.drains.load()
         self.loop.memory = self.memory_store.load()
 
@@ -240,6 +242,7 @@ class Daemon:
         parts |= {f"self-test {name}": prober.run() for name, prober in self.probers.items()}
         parts |= {
             "drains": self.drains.run(),
+            "problems": self.recorder.watch_problems(self.answers.list_problems),
             "memory": self.memory_store.run(),
             "web": self.http_server.run(),
         }
@@ -279,6 +282,7 @@ class Daemon:
         if view.report is not None and view.connected:
             self.history.record_acknowledged(view.report.acked, self.clock.now())
         self.inbox.store_lease_view(view)
+        self.recorder.follow_lease(view)
 
     def _on_lease_silent(self) -> None:
         """End the foreground form's speaker: its lease process does not answer any more."""
@@ -326,6 +330,8 @@ class Daemon:
         A successor keeps the control socket and the speaker; returns the socket's descriptor then.
         """
         self.history.close()
+        if not keep_for_successor:
+            self.recorder.record_stop(withdraws=self.speaker is not None)
         await self.reloader.stop()
         await asyncio.gather(self.drains.flush(), self.memory_store.flush())
         control_fd = None
@@ -364,6 +370,14 @@ class Daemon:
             raise ReexecFailedError(context) from None
 
     # Build ---------------------------------------------------------------------------------------
+
+    def _build_reloader(self, context: StartContext) -> Reloader:
+        record = self.events.record
+        return Reloader(context, self._ending.set, self._describe_running, record)
+
+    def _build_drains(self, inherited: str) -> DrainController:
+        state, record = self.paths.state, self.events.record
+        return DrainController(self.profile, self.inbox, self.clock, state, record, inherited)
 
     def _build_lease_client(self) -> LeaseClient:
         profile = self.profile

@@ -13,19 +13,25 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from anycastd.agent.drain_controller import DrainController
+from anycastd.agent.event_recorder import EventRecorder
 from anycastd.agent.history import History
 from anycastd.agent.inbox import Inbox
 from anycastd.agent.lease_client import LeaseClient
 from anycastd.agent.memory_store import MemoryStore
+from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import PassResult, advance, restart_at_withdrawn
+from anycastd.decision.policy import Transition
 from anycastd.profile.model import Profile
+from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
 
 log = logging.getLogger(__name__)
 
 FROZEN = 0.5
 """Seconds for which this process must not have run since the last pass to count as frozen."""
+EXPIRED = Reason.LEASE_EXPIRED
+"""Why services are withdrawn that the lease withdrew by itself."""
 CONFIRM_TIMEOUT = 1.0
 """Seconds that the agent waits for the confirmation of its last Want before it ends."""
 
@@ -38,6 +44,7 @@ class Sinks:
     history: History
     drains: DrainController
     memory_store: MemoryStore
+    recorder: EventRecorder
 
 
 class DecisionLoop:
@@ -108,6 +115,7 @@ class DecisionLoop:
         self.memory = dict(result.memory)
         self.sinks.drains.apply_pass_result(result)
         self.sinks.memory_store.save_if_changed(result, self.memory, now)
+        self.sinks.recorder.follow_pass(inputs.evidence.haproxy, result)
         return result
 
     def _send(self, result: PassResult, ttl: float | None = None, *, leaving: bool = False) -> None:
@@ -121,6 +129,11 @@ class DecisionLoop:
         """Restart announced services at withdrawn: after an expiry the lease has no routes."""
         announced = restart_at_withdrawn(self.memory, now)
         if announced:
-            names = ", ".join(announced)
-            log.warning("the lease expired, its routes are withdrawn: %s start anew", names)
+            withdrawn = Level.WITHDRAWN
+            changes = [
+                Transition(name, self.memory[name].level, withdrawn, EXPIRED, "", now, now)
+                for name in announced
+            ]
+            self.sinks.recorder.record_lease_expired(tuple(announced))
+            self.sinks.history.record_decided(changes, None, now)
             self.memory |= announced

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from anycastd.agent.deadline import is_late
-from anycastd.agent.drain_store import DrainStore, describe_origin
+from anycastd.agent.drain_store import DrainStore
 from anycastd.agent.region_client import RegionClient
 from anycastd.decision.drains import (
     AGENT_STOP,
@@ -40,8 +40,8 @@ from anycastd.decision.pipeline import PassResult
 from anycastd.decision.region_report import RegionReport, clean_text
 from anycastd.profile.model import Profile
 from anycastd.system.clock import OwnTime
-
-log = logging.getLogger(__name__)
+from anycastd.views.event_commands import build_drain_began, build_drain_ended, describe_origin
+from anycastd.views.events import Event
 
 POLL_INTERVAL = 1.0
 """Seconds between two requests to the other regions, while a drain needs their reports."""
@@ -74,13 +74,21 @@ class DrainInbox(Protocol):
 class DrainController:
     """The drains of one agent; ``drain`` and ``undrain`` answer requests on the control socket.
 
-    ``state`` is the directory for the file.  ``inherited`` are drains (the text from
+    ``state`` is the directory for the file.  ``record`` is given
+    each event.  ``inherited`` are drains (the text from
     `unsaved_drains`) that this process could not write to disk before it executed itself anew.
     """
 
     def __init__(
-        self, profile: Profile, inbox: DrainInbox, clock: OwnTime, state: str, inherited: str = ""
+        self,
+        profile: Profile,
+        inbox: DrainInbox,
+        clock: OwnTime,
+        state: str,
+        record: Callable[[Event], object],
+        inherited: str = "",
     ) -> None:
+        self._record = record
         self._profile = profile
         self._inbox = inbox
         self._clock = clock
@@ -109,8 +117,7 @@ class DrainController:
         if after != before:
             for key, drain in before.items():
                 if key not in after:
-                    origin = describe_origin(drain)
-                    log.warning("drain of %s ends: its time is up (%s)", drain.scope, origin)
+                    self._record(build_drain_ended(drain, time.time()))
             self._inbox.drains = after
             self._store.save_soon(after)
         self._pass_done.set()
@@ -175,7 +182,7 @@ class DrainController:
             )
             outlook = list(self._describe_outlook(drain, names))
             await self._apply({**self._inbox.drains, key: drain})
-            log.warning("drain of %s begins (%s)", drain.scope, describe_origin(drain))
+            self._record(build_drain_began(drain, time.time()))
             return self._reply(outlook, warnings, stop=self._profile.drain.stop)
 
     async def undrain(self, arguments: Arguments) -> Reply:
@@ -205,7 +212,7 @@ class DrainController:
             await self._apply(rest)
             ended_by = clean_text(arguments.get("by"))
             for drain in ended:
-                log.warning("drain of %s is ended by %s", drain.scope, ended_by)
+                self._record(build_drain_ended(drain, time.time(), ended_by))
             return self._reply(list(self._describe_end(ended, rest)), warnings)
 
     def _find_service(self, arguments: Arguments) -> tuple[str | None, str]:

@@ -11,9 +11,10 @@ import json
 import logging
 
 from anycastd.agent.state_file import StateFile
-from anycastd.decision.drains import Drain, DrainTable
+from anycastd.decision.drains import DrainTable
 from anycastd.decision.stored_drains import build_unreadable_drain, dump_drains, load_drains
 from anycastd.system.clock import OwnTime
+from anycastd.views.event_commands import describe_origin
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +107,3 @@ class DrainStore:
             "end is lost with this agent, so make room or repair the directory (the agent tries "
             "again)"
         )
-
-
-def describe_origin(drain: Drain) -> str:
-    """Describe why a drain began, and who began it."""
-    return f"{drain.reason}; by {drain.by}" if drain.by else drain.reason

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -20,15 +21,21 @@ from anycastd.agent.start_context import (
     CONTROL_FD,
     DRAINS_FD,
     PROFILE_FD,
+    RELOADED_BY,
     REPEAT,
     SPEAKER_PID,
     StartContext,
     write_descriptor,
 )
 from anycastd.agent.validation import ReloadRefusedError, Successor, validate_on_disk
+from anycastd.system.printable import make_printable
+from anycastd.views.event_commands import build_reload_refused
+from anycastd.views.events import Event
 
 log = logging.getLogger(__name__)
 
+MAX_NAME = 80
+"""Characters of the name of who asked for a reload."""
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 """The signals that the agent handles; blocked while no handler is installed."""
 
@@ -48,7 +55,7 @@ class Reloader:
 
     ``on_validated`` is called once a successor may take over; ``successor`` is set then.
     ``describe_running`` returns what runs now: ``text``, the profile, and ``held``, the routes on
-    the lease as JSON.
+    the lease as JSON.  ``record`` is given each event.
     """
 
     def __init__(
@@ -56,7 +63,10 @@ class Reloader:
         context: StartContext,
         on_validated: Callable[[], None],
         describe_running: Callable[[], Mapping[str, Any]],
+        record: Callable[[Event], object],
     ) -> None:
+        self._record = record
+        self._asked_by = ""
         self.context = context
         self.successor: Successor | None = None
         self._refusal = ""
@@ -79,9 +89,12 @@ class Reloader:
         Returns ``accepted`` with ``said``, the warnings; or ``refused``, all problems, a line each.
         """
         force = arguments.get("force") is True
-        log.info("%s asks for a reload%s", arguments.get("by"), " with --force" if force else "")
+        by = str(arguments.get("by"))
+        log.info("%s asks for a reload%s", by, " with --force" if force else "")
         try:
-            successor = await self._validate_successor(lambda: is_late(arguments), force=force)
+            successor = await self._validate_successor(
+                by, lambda: is_late(arguments), force=force
+            )
         except ReloadRefusedError as refusal:
             return {"v": 1, "refused": str(refusal).splitlines()}
         return {"v": 1, "accepted": True, "said": successor.warnings}
@@ -119,6 +132,7 @@ class Reloader:
             environment[SPEAKER_PID] = str(speaker_pid)
         if control_fd is not None:
             environment[CONTROL_FD] = str(control_fd)
+        environment[RELOADED_BY] = make_printable(self._asked_by, MAX_NAME)
         if self._repeat:
             environment[REPEAT] = "yes"
         sys.stdout.flush()
@@ -129,14 +143,14 @@ class Reloader:
 
     async def _reload_quietly(self) -> None:
         with contextlib.suppress(ReloadRefusedError):
-            await self._validate_successor()
+            await self._validate_successor("SIGHUP")
 
     async def _validate_successor(
-        self, has_left: Callable[[], bool] = bool, *, force: bool = False
+        self, by: str, has_left: Callable[[], bool] = bool, *, force: bool = False
     ) -> Successor:
         """Validate what is on disk; raises ReloadRefusedError, and the agent goes on unchanged.
 
-        ``has_left``: whoever asked for it has given up meanwhile.  ``force``: also where the new
+        ``by`` asked for it.  ``has_left``: whoever asked for it has given up meanwhile.  ``force``: also where the new
         profile lowers a service.
         """
         if self._busy:
@@ -148,19 +162,17 @@ class Reloader:
             if has_left():
                 successor.close()
                 raise ReloadRefusedError("the check took too long; nothing has changed")
-            self.successor = successor
+            self.successor, self._asked_by = successor, by
         except ReloadRefusedError as refusal:
             if not has_left():  # then the profile is what is wrong
                 self._refusal = _describe_refusal(str(refusal))
-            for line in str(refusal).splitlines():
-                log.error("reload refused: %s", line)  # noqa: TRY400 - an operator's mistake
+            self._record(build_reload_refused(str(refusal).splitlines(), time.time()))
             raise
         finally:
             self._busy = self.successor is not None
             if self._repeat and not self._busy:
                 self._repeat = False
                 self.reload_by_signal()
-        log.info("the code and the profile on disk take over")
         self._on_validated()
         return self.successor
 

@@ -20,6 +20,8 @@ CONTROL_FD = "ANYCASTD_CONTROL_FD"
 """Environment: the descriptor of the control socket: clients wait there during the reload."""
 RUNNING_FD = "ANYCASTD_RUNNING_FD"
 """Environment of a check: the descriptor of what runs now, as JSON: its profile and its routes."""
+RELOADED_BY = "ANYCASTD_RELOADED_BY"
+"""Environment: who asked for the reload."""
 REPEAT = "ANYCASTD_RELOAD_AGAIN"
 """Environment: a signal asked for another reload while this one was under way."""
 DRAINS_FD = "ANYCASTD_DRAINS_FD"
@@ -39,7 +41,7 @@ class StartContext:
     the successor of a reload).  ``speaker_pid`` is the speaker to adopt, ``control_fd`` the
     control socket's descriptor, ``unsaved_drains`` those that are on no disk.  ``repeat``: reload
     once more after the start.  ``failed_reload``: why a reload could not execute its successor, so
-    that this agent goes on instead; else empty.
+    that this agent goes on instead; else empty.  ``reloaded_by``: who asked for the reload.
     """
 
     command_line: tuple[str, ...]
@@ -51,6 +53,7 @@ class StartContext:
     repeat: bool = False
     unsaved_drains: str = ""
     failed_reload: str = ""
+    reloaded_by: str = ""
 
     @property
     def is_successor(self) -> bool:
@@ -67,6 +70,7 @@ def read_start_context(profile_path: str) -> StartContext:
     speaker_pid = _pop_number(SPEAKER_PID)
     control_fd = _pop_number(CONTROL_FD)
     repeat = os.environ.pop(REPEAT, "")
+    reloaded_by = os.environ.pop(RELOADED_BY, "")
     profile_text = _pop_text(PROFILE_FD)
     unsaved_drains = _pop_text(DRAINS_FD) or ""
     return StartContext(
@@ -78,6 +82,7 @@ def read_start_context(profile_path: str) -> StartContext:
         control_fd=control_fd,
         repeat=bool(repeat),
         unsaved_drains=unsaved_drains,
+        reloaded_by=reloaded_by,
     )
 
 

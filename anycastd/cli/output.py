@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 from anycastd.system import instants
 from anycastd.system.exit_codes import EX_NOPERM, EX_TEMPFAIL, EX_UNAVAILABLE
 from anycastd.system.printable import make_printable
+from anycastd.views import durations
 
 if TYPE_CHECKING:
     import logging
 
     from anycastd.agent.control_client import ControlError
+
+format_duration = durations.format_duration  # commands find it here
 
 NO_STEERING = "prepends do not steer here: degraded and drained services are withdrawn"
 """What commands print of services whose profile says so."""

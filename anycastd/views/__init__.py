@@ -1,7 +1,12 @@
 """What is shown to people and programs.  Pure: decisions and reports -> values, as JSON.
 
+durations         a duration as people read it
 events            something that happened, and the table of all kinds
 transition_event  a change of level as an event
+event_sessions    BGP sessions that were lost and found, as events
+event_problems    problems that begin and end, as events
+event_haproxy     HAProxy gone, back and reloaded, and its maintenance map, as events
+event_commands    what operators do, and starts and stops of the agent, as events
 severity          how bad a status is, for monitoring
 drain_progress    how far a drain has got, and whether it is safe to reboot
 reason_view       a named reason, as status and explain show it

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from anycastd.decision.levels import Level
 from anycastd.decision.policy import Transition
 from anycastd.profile.model import Profile
-from anycastd.views.events import Event, EventKind
+from anycastd.reasons import Reason
+from anycastd.views.events import Event, EventKind, Value
 
 
 def build_transition_event(profile: Profile, transition: Transition, at: float) -> Event:
@@ -32,6 +34,30 @@ def build_transition_event(profile: Profile, transition: Transition, at: float) 
             "sent_ms": _milliseconds(transition.decided_at, transition.sent_at),
             "acknowledged_ms": _milliseconds(transition.sent_at, transition.acknowledged_at),
         },
+    )
+
+
+def build_missed_event(profile: Profile, service: str, told: str, at: float) -> Event:
+    """Build the event of a service that was announced at the level ``told`` by an earlier agent.
+
+    It is withdrawn when this agent starts, at ``at`` (Unix time): the lease ended in between.
+    """
+    reason = Reason.LEASE_EXPIRED
+    text = f"{service}: {told} -> withdrawn: no agent was there to renew the lease"
+    fields: dict[str, Value] = {
+        "vip": profile.services[service].prefix,
+        "from": told,
+        "to": Level.WITHDRAWN.label,
+        "detail": "found by the next agent when it started; it happened before that",
+    }
+    stages = dict.fromkeys(("decided_ms", "sent_ms", "acknowledged_ms"))
+    return Event(
+        at,
+        EventKind.TRANSITION,
+        text,
+        service=service,
+        reason=reason.name.lower(),
+        fields=fields | stages,
     )
 
 

@@ -16,6 +16,7 @@ from anycastd.decision.pipeline import advance
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.profile.model import Profile
 from anycastd.system.clock import OwnTime
+from anycastd.views.events import Event
 from support.policy_driver import view
 from support.profiles import profile
 from support.snapshots import NO, YES, snapshot
@@ -36,12 +37,13 @@ class Agent:
 
     def __init__(self, its: Profile, state: Path) -> None:
         self.now = 1000.0
+        self.events: list[Event] = []
         self.profile = its
         self.memory = {"web": Memory()}
         self.inbox = Inbox()
         self.inbox.lease = view()
         self.drains = DrainController(
-            its, self.inbox, OwnTime(monotonic=lambda: self.now), str(state)
+            its, self.inbox, OwnTime(monotonic=lambda: self.now), str(state), self.events.append
         )
 
     def run_pass(self, *servers: Usable) -> Level:
