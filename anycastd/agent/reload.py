@@ -92,9 +92,7 @@ class Reloader:
         by = str(arguments.get("by"))
         log.info("%s asks for a reload%s", by, " with --force" if force else "")
         try:
-            successor = await self._validate_successor(
-                by, lambda: is_late(arguments), force=force
-            )
+            successor = await self._validate_successor(by, lambda: is_late(arguments), force=force)
         except ReloadRefusedError as refusal:
             return {"v": 1, "refused": str(refusal).splitlines()}
         return {"v": 1, "accepted": True, "said": successor.warnings}
@@ -150,8 +148,8 @@ class Reloader:
     ) -> Successor:
         """Validate what is on disk; raises ReloadRefusedError, and the agent goes on unchanged.
 
-        ``by`` asked for it.  ``has_left``: whoever asked for it has given up meanwhile.  ``force``: also where the new
-        profile lowers a service.
+        ``by`` asked for it.  ``has_left``: whoever asked for it has given up meanwhile.
+        ``force``: also where the new profile lowers a service.
         """
         if self._busy:
             raise ReloadRefusedError("another reload is under way: ask again in a moment")

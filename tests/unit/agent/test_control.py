@@ -175,7 +175,9 @@ def test_a_request_in_time_is_carried_out(
     assert send_and(tmp_path, what, **more) == (b'{"v": 1, "said": []}\n', ["kernel"])
 
 
-@pytest.mark.parametrize("until", [compute_deadline(-0.1), float("nan"), -1])
+@pytest.mark.parametrize(
+    "until", [compute_deadline(-0.1), float("nan"), -1], ids=["past", "nan", "negative"]
+)
 def test_a_request_after_its_deadline_is_dropped(tmp_path: Path, until: float) -> None:
     """The client may still be there, for example after a suspend of the machine."""
     answer, done = send_and(tmp_path, "waits", until=until)
