@@ -23,6 +23,7 @@ I/O:
     http_server       pages by HTTP
     decision_loop     wait for news, run a pass, hand its result to the sinks
     answers           the answers to all requests, by name
+    front_page        the page for people, with what the other regions say
     sources           builds the watchers and self-tests of a profile
     supervisor        a speaker as our child, for the foreground form
     validation        has profile and code on disk checked, and what they would lower

@@ -213,6 +213,7 @@ def write_answer(parser: h11.Connection, answer: WebAnswer, *, with_body: bool) 
         ("Content-Length", str(len(answer.body))),
         ("Cache-Control", "no-store"),
         *_EXTRA_FIELDS.get(answer.code, []),
+        *answer.fields,
         ("Connection", "close"),
     ]
     reason = HTTPStatus(answer.code).phrase

@@ -17,11 +17,15 @@ Fields = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class WebAnswer:
-    """An answer: its status code (RFC 9110 section 15), its body, and the type of that."""
+    """An answer: its status code (RFC 9110 section 15), its body, and the type of that.
+
+    ``fields`` are further fields of its head: (name, value).
+    """
 
     code: int
     body: bytes
     content_type: str = JSON_TYPE
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 class WebPage(Protocol):

@@ -21,7 +21,7 @@ STYLE = """
 @media(prefers-color-scheme:dark){:root{--fg:#e6edf3;--bg:#0d1117;--card:#161b22;--line:#30363d;
 --dim:#9198a1;--ok:#3fb950;--warn:#d29922;--crit:#f85149;--okbg:#12261e;--warnbg:#272115;
 --critbg:#2d1619;--mid:#bb8009;--low:#8957e5;--none:#484f58}}
-*{box-sizing:border-box}
+*{box-sizing:border-box}html{overflow-anchor:none}
 body{margin:0;background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,"Segoe UI",sans-serif;
 overflow-wrap:anywhere}
 main,#stale{max-width:72rem;margin:0 auto;padding:1rem}
@@ -43,7 +43,7 @@ ul{margin:.2rem 0;padding-left:1.2rem}
 code,.mono{font:.87rem ui-monospace,"DejaVu Sans Mono",monospace}
 table{border-collapse:collapse;width:100%}
 th{text-align:left;color:var(--dim);font-weight:500;font-size:.87rem}
-th{white-space:nowrap}td.mono{min-width:8.5rem}
+th{min-width:4rem}td.mono{min-width:8.5rem}
 th,td{padding:.3rem .8rem .3rem 0;vertical-align:top}
 tbody tr{border-top:1px solid var(--line)}
 .num,.level{white-space:nowrap}

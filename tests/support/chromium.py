@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 PROGRAM = shutil.which("chromium")
@@ -122,7 +121,7 @@ def open_browser() -> Iterator[Browser]:
             pass_fds=(to_it, to_us),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=(Path(home) / "stderr").open("wb"),
+            stderr=subprocess.DEVNULL,
             env={**os.environ, "HOME": home},
         ) as popen:
             os.close(to_it)
