@@ -9,7 +9,7 @@ SHELL := /bin/sh
 PYTHON ?= /usr/bin/python3
 export PYTHON
 
-PACKAGES := bird2 ca-certificates haproxy iproute2 man-db mandoc nftables procps prometheus python3 python3-venv zsh
+PACKAGES := bird2 ca-certificates chromium haproxy iproute2 man-db mandoc nftables procps prometheus python3 python3-venv zsh
 # What builds the Debian packages, judges them, and makes the systems on which they are tried.
 DEB_PACKAGES := apparmor debhelper debootstrap dh-apparmor dh-python dpkg-dev lintian pybuild-plugin-pyproject \
     python3-all python3-h11 python3-jsonschema python3-prometheus-client python3-setuptools python3-six python3-tenacity python3-yaml
