@@ -24,6 +24,10 @@ I/O:
     decision_loop     wait for news, run a pass, hand its result to the sinks
     answers           the answers to all requests, by name
     front_page        the page for people, with what the other regions say
+    prometheus        imports prometheus_client without its servers
+    metrics           the metrics, in the format of Prometheus
+    web               all pages by HTTP
+    web_loader        loads them only where the profile has web
     sources           builds the watchers and self-tests of a profile
     supervisor        a speaker as our child, for the foreground form
     validation        has profile and code on disk checked, and what they would lower

@@ -8,24 +8,24 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from anycastd import __version__
 from anycastd.agent.control_server import Answer, Arguments, Handler
 from anycastd.agent.decision_loop import DecisionLoop
 from anycastd.agent.event_log import EventLog
-from anycastd.agent.json_cache import JsonCache
-from anycastd.agent.page import Page
+from anycastd.agent.json_cache import Costs, JsonCache
 from anycastd.bgp.session import Session
 from anycastd.decision.levels import CapSource
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import LeaseView, advance
-from anycastd.decision.region_report import REPORT_MAX_AGE, REPORT_PATH, build_region_report
+from anycastd.decision.region_report import build_region_report
 from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.system.local_address import is_local_address
 from anycastd.views.announcement import list_serving
 from anycastd.views.event_commands import build_return
 from anycastd.views.explain import VERSION, explain_service
+from anycastd.views.severity import compute_severity
 from anycastd.views.status import AgentFacts, build_status
 from anycastd.views.status_values import Status
 
@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 
 STATUS_MAX_AGE = 0.0
 """Seconds for which a status is reused at least; ``JsonCache`` may make it longer."""
-PAGE_MAX_AGE = 1.0
-"""Seconds for which the page with the status is reused."""
 _RELEASABLE = (CapSource.MANUAL, CapSource.HOLD_DOWN)
 
 
@@ -52,8 +50,16 @@ class AgentIdentity:
     failed_reload: str = ""
 
 
+class Judged(NamedTuple):
+    """A status in short: its monitoring code, how many problems it has, and the first of them."""
+
+    severity: int
+    problems: int
+    first: str
+
+
 class Answers:
-    """The answers of one agent: to requests on its control socket, and pages of its HTTP server.
+    """The answers of one agent: to requests on its control socket, and for its pages by HTTP.
 
     ``watchers`` maps the name of an HAProxy to its watcher.  ``problems`` lists what is wrong with
     the agent's parts, one line each.  ``events`` are the agent's events.
@@ -72,7 +78,9 @@ class Answers:
         self._loop = loop
         self._watchers = watchers
         self._problems = problems
-        self._status = JsonCache(self.build_status)
+        self.costs: Costs = {}
+        self.status = JsonCache(self.build_status, costs=self.costs)
+        self._judged = Judged(0, 0, "")
         self._one_explanation = asyncio.Lock()
 
     def build_handlers(self, reload: Handler) -> dict[str, Handler]:
@@ -88,17 +96,9 @@ class Answers:
             "reload": reload,
         }
 
-    def build_pages(self) -> dict[str, Page]:
-        """Return path -> page, for the HTTP server."""
-        return {
-            "/status": Page(self._status, PAGE_MAX_AGE),
-            # Whoever asks may rely on its age, whatever it costs.
-            REPORT_PATH: Page(JsonCache(self._build_report, max_share=1.0), REPORT_MAX_AGE),
-        }
-
     async def answer_status(self, _: Arguments) -> bytes:
         """Answer `anycastd status`, with the JSON of ``build_status``."""
-        return self._status.read(STATUS_MAX_AGE)
+        return self.status.read(STATUS_MAX_AGE)
 
     async def answer_running(self, _: Arguments) -> Answer:
         """Answer `anycastd reload`: the profile that runs, and what a new one may change.
@@ -177,7 +177,9 @@ class Answers:
 
     def build_status(self) -> dict[str, Any]:
         """Build the status as JSON, as docs/status.md describes it."""
-        return self._build_view().to_json()
+        status = self._build_view().to_json()
+        self._judged = _judge(status)
+        return status
 
     def list_problems(self) -> tuple[str, ...]:
         """List everything that is not as wanted, as the status does."""
@@ -202,7 +204,13 @@ class Answers:
         local = {str(each.local_address) for each in neighbors if str(each.address) not in up}
         return {address for address in local if not is_local_address(address)}
 
-    def _build_report(self) -> dict[str, Any]:
+    def judge(self, max_age: float) -> Judged:
+        """Judge a status that is not older than ``max_age`` seconds, or as ``JsonCache`` allows."""
+        self.status.read(max_age)
+        return self._judged
+
+    def build_report(self) -> dict[str, Any]:
+        """Build the report for the agents of other regions."""
         loop = self._loop
         inputs = loop.inbox.copy_inputs()
         result = loop.last_result or advance(loop.profile, loop.memory, inputs, loop.clock.now())
@@ -216,6 +224,15 @@ class Answers:
             try:
                 return await handler(arguments)
             finally:
-                self._status.clear()
+                self.status.clear()
 
         return answer
+
+
+def _judge(status: Mapping[str, Any]) -> Judged:
+    severity, problems = compute_severity(status), status["problems"]
+    first = problems[0] if problems else ""
+    for name, service in status["services"].items():
+        if severity and not first and service["reason"]["name"] != "serving":
+            first = f"service {name} is {service['level']}: {service['reason']['sentence']}"
+    return Judged(severity, len(problems), first)

@@ -16,7 +16,6 @@ import signal
 import sys
 from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, replace
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ from anycastd.agent.drain_controller import DrainController
 from anycastd.agent.event_log import EventLog
 from anycastd.agent.event_recorder import EventRecorder
 from anycastd.agent.history import History
-from anycastd.agent.http_server import HttpServer
 from anycastd.agent.inbox import Inbox
 from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient
 from anycastd.agent.memory_store import MemoryStore
@@ -38,6 +36,7 @@ from anycastd.agent.reload import Reloader
 from anycastd.agent.sources import build_probers, build_watchers
 from anycastd.agent.start_context import StartContext
 from anycastd.agent.supervisor import Supervisor
+from anycastd.agent.web_loader import load_web
 from anycastd.decision.pipeline import LeaseView
 from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.evidence.vip.loopback import Loopback
@@ -146,8 +145,7 @@ class Daemon:
         self.answers = answers = Answers(
             self.identity, self.loop, self.watchers, self._problems, self.events
         )
-        agents = [ip_network(region.agent.address) for region in profile.regions]
-        self.http_server = HttpServer(profile.web, answers.build_pages(), agents)
+        self.web = load_web(text, answers, self.loop, self.watchers, self.events)
         self.control = ControlServer(
             socket_path(paths.directory),
             answers.build_handlers(self.reloader.answer_reload),
@@ -244,8 +242,9 @@ class Daemon:
             "drains": self.drains.run(),
             "problems": self.recorder.watch_problems(self.answers.list_problems),
             "memory": self.memory_store.run(),
-            "web": self.http_server.run(),
         }
+        if self.web is not None:
+            parts["web"] = self.web.run()
         if self.speaker is not None:
             parts["speaker"] = self.speaker.run()
         return parts
@@ -271,7 +270,9 @@ class Daemon:
         if self.speaker is not None and self.speaker.problem:
             found.append(self.speaker.problem)
         found += self.reloader.list_problems()
-        return [*found, *self.http_server.list_problems(), *self.control.list_problems()]
+        if self.web is not None:
+            found += self.web.list_problems()
+        return [*found, *self.control.list_problems()]
 
     def _describe_running(self) -> dict[str, Any]:
         """Describe what runs now, for the check of a reload."""

@@ -8,6 +8,7 @@ nothing else; a look at HAProxy causes at least one pass in each quarter of the 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn
@@ -25,6 +26,7 @@ from anycastd.decision.policy import Transition
 from anycastd.profile.model import Profile
 from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
+from anycastd.system.counters import LoopCounters
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class DecisionLoop:
 
     ``clock`` is own time.  ``memory`` maps a service to what policy remembers of it; set it before
     ``run`` starts.  ``last_result`` is the result of the newest pass, None before the first.
-    ``notify_alive`` is called after each pass that renews the lease.
+    ``notify_alive`` is called after each pass that renews the lease.  ``counters`` counts passes.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class DecisionLoop:
         self.sinks = sinks
         self.memory: dict[str, Memory] = {}
         self.last_result: PassResult | None = None
+        self.counters = LoopCounters()
         self._notify_alive = notify_alive
         self._stalled = clock.stalled
         self._frozen_until: float | None = None
@@ -79,9 +82,10 @@ class DecisionLoop:
         Its time is the ``wake_at`` (own time) of the pass before.
         """
         while True:
-            now = self.clock.now()
+            now, began_at = self.clock.now(), time.monotonic()
             result = self._run_pass()
             self._send(result)
+            self.counters.count_pass(began_at, time.monotonic())
             if result.wanted is not None:
                 self._notify_alive()
             await self.inbox.wait_for_news(

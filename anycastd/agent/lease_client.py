@@ -21,6 +21,7 @@ from anycastd.bgp.route import Route
 from anycastd.decision.pipeline import LeaseView
 from anycastd.lease.messages import MAX_MESSAGE, MessageError, Reload, Report, Want
 from anycastd.system.clock import OwnTime
+from anycastd.system.counters import LeaseCounters
 from anycastd.system.printable import make_printable
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class LeaseClient:
 
     ``expired`` is set when a report says that the lease has expired: routes were not renewed in
     time, or the lease process ended.  ``lost`` names the agent that took the lease over, and is
-    empty otherwise.
+    empty otherwise.  ``counters`` counts renewals.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class LeaseClient:
         self.lost = ""
         self.serial = 0
         self.expired = False
+        self.counters = LeaseCounters()
         self._epoch = time.monotonic_ns()
         self._writer: asyncio.StreamWriter | None = None
         self._view_changed = asyncio.Event()
@@ -125,6 +127,7 @@ class LeaseClient:
         if self._writer is None:
             return None
         self.serial += 1
+        self.counters.count_renewal(time.monotonic(), self.ttl)
         self._wanted = tuple(routes)
         message = Want(
             serial=self.serial,
@@ -238,6 +241,7 @@ class LeaseClient:
 
     def _on_report(self, line: bytes) -> None:
         self._unanswered_at = None
+        self.counters.reported_at = time.monotonic()
         try:
             report = _make_printable(Report.load(line))
         except MessageError as error:

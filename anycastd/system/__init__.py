@@ -6,6 +6,7 @@
 
 I/O:
 
+    counters       durations and numbers that the parts of a process count
     clock          own time: a clock that stands still while this process cannot run
     parent_death   ends a process when its parent ends
     spare_socket   a socket in reserve, for when no more can be opened

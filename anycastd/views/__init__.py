@@ -13,6 +13,8 @@ reason_view       a named reason, as status and explain show it
 status_values     the values of a status; their names are the keys of the JSON
 problems          everything that is not as wanted, one sentence each
 announcement      the route of a service at each neighbor, and whether it is served
+metric_table      every metric: its name, type, labels and meaning
+metric_values     the values of the metrics that follow from the newest state
 session_detail    why a session is down, with the values of the profile
 status            the one view of everything
 page_style        style, script and policy of the page

@@ -120,7 +120,7 @@ def test_dependencies_are_what_is_imported() -> None:
     declared = {re.split(r"[<>=]", each)[0] for each in project["dependencies"]}
     used = {name.split(".")[0] for path in sources("anycastd") for name in imports(path)}
     used -= set(sys.stdlib_module_names) | {"anycastd"}
-    distribution = {"yaml": "pyyaml"}
+    distribution = {"prometheus_client": "prometheus-client", "yaml": "pyyaml"}
     # ExaBGP is run more than imported, and where it is imported a shim does it by name.
     assert {distribution.get(name, name) for name in used} | {"exabgp"} == declared
 

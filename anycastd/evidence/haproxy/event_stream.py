@@ -18,6 +18,7 @@ from anycastd.evidence.haproxy.events import Event
 from anycastd.evidence.haproxy.snapshot import Worker
 from anycastd.profile.model import Instance
 from anycastd.system.clock import OwnTime
+from anycastd.system.counters import LookCounters
 
 READ_SIZE = 1 << 16
 """Maximum number of bytes of one read."""
@@ -89,7 +90,14 @@ class EventStream:
     """
 
     def __init__(
-        self, path: str, ring: str, names: Collection[str], wake: asyncio.Event, clock: OwnTime
+        self,
+        path: str,
+        ring: str,
+        names: Collection[str],
+        wake: asyncio.Event,
+        clock: OwnTime,
+        *,
+        counters: LookCounters | None = None,
     ) -> None:
         self.worker: Worker | None = None
         self.stopping = self.ended = False
@@ -101,6 +109,7 @@ class EventStream:
         self._names = names
         self._wake = wake
         self._clock = clock
+        self._counters = LookCounters() if counters is None else counters
         self._text = ""
         self._in_long_line = False
         self._pause: asyncio.TimerHandle | None = None
@@ -177,6 +186,7 @@ class EventStream:
         if not line:
             return
         self.lines += 1
+        self._counters.events += 1
         self.heard_at = self._clock.now()
         event, proxy = events.classify_event(line)
         if event is Event.STOPPING:

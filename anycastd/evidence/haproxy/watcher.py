@@ -47,6 +47,7 @@ from anycastd.evidence.haproxy.unannounced import UnannouncedChanges
 from anycastd.profile.model import Instance
 from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
+from anycastd.system.counters import LookCounters
 from anycastd.system.printable import make_printable
 
 COSTLY_LOOK, MAX_PAUSE = 0.005, 0.05
@@ -84,7 +85,7 @@ class Watcher:
 
     ``interval`` (seconds of own time) is the longest time between two looks.  ``emit`` is called in
     the event loop, with Gone, Unreadable or Snapshot, and must not block.  ``polling`` says why
-    HAProxy is polled; it is empty while its events arrive.
+    HAProxy is polled; it is empty while its events arrive.  ``counters`` counts looks and events.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Watcher:
         interval: float,
     ) -> None:
         self.instance = instance
+        self.counters = LookCounters()
         self._problem = ""
         self._refusal = "" if instance.ring else NO_RING
         self._clock = clock
@@ -119,6 +121,11 @@ class Watcher:
     def polling(self) -> str:
         """Return why HAProxy is polled, for operators; empty while all its events arrive."""
         return self._refusal or self._unannounced.describe()
+
+    @property
+    def answered_at(self) -> float | None:
+        """Return when the newest complete answer was asked for (own time; None: there is none)."""
+        return None if self._answer is None else self._answer.asked_at
 
     def list_problems(self) -> tuple[str, ...]:
         """List what HAProxy says of itself: a limit that it has reached, frontends that paused."""
@@ -172,6 +179,7 @@ class Watcher:
         seen = await self._looker.look()
         self._look_ended_at = self._clock.now()
         self._look_time = self._look_ended_at - began_at
+        self.counters.count_look(_name_outcome(seen), self._look_time)
         if isinstance(seen, Snapshot):
             self._note_answer(seen, named, asked_for=asked_for)
             seen = replace(seen, polling=self.polling, backends=self._doubt_rising(seen))
@@ -286,7 +294,12 @@ class Watcher:
             # If nothing listens, the next look finds out what that means.
             with contextlib.suppress(OSError):
                 self._new_stream = EventStream(
-                    self.instance.socket, ring, self._looker.proxies, self._wake, self._clock
+                    self.instance.socket,
+                    ring,
+                    self._looker.proxies,
+                    self._wake,
+                    self._clock,
+                    counters=self.counters,
                 )
 
     def _note_new_stream(self, worker: Worker) -> None:
@@ -323,6 +336,12 @@ class Watcher:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+
+def _name_outcome(seen: Observation) -> str:
+    if isinstance(seen, Unreadable):
+        return seen.reason.name.lower()
+    return "gone" if isinstance(seen, Gone) else "answered"
 
 
 def _describe_pauses(pauses: Mapping[str, Pause], now: float) -> list[str]:
