@@ -192,7 +192,13 @@ class Answers:
         polling = {
             name: watcher.polling for name, watcher in self._watchers.items() if watcher.polling
         }
-        facts = AgentFacts(os.getpid(), __version__, polling, self._find_foreign(inputs.lease))
+        facts = AgentFacts(
+            os.getpid(),
+            __version__,
+            polling,
+            self._find_foreign(inputs.lease),
+            saving_drains=loop.sinks.drains.is_saving(),
+        )
         view = build_status(loop.profile, inputs, result, now, facts)
         return replace(view, problems=(*view.problems, *self._problems()))
 

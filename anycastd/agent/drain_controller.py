@@ -130,6 +130,10 @@ class DrainController:
         """Try once more to write what is not on disk yet, before the agent ends."""
         await self._store.flush()
 
+    def is_saving(self) -> bool:
+        """Return whether the newest state of the drains is still to be written to disk."""
+        return self._store.is_saving()
+
     def list_problems(self) -> tuple[str, ...]:
         """List what keeps drains from being stored, for the status: one sentence each."""
         return self._store.list_problems()

@@ -67,6 +67,10 @@ class DrainStore:
         """Try once more to write what is not on disk yet, before the agent ends."""
         await self._file.flush()
 
+    def is_saving(self) -> bool:
+        """Return whether the newest table is still to be written."""
+        return self._file.is_saving()
+
     def list_problems(self) -> tuple[str, ...]:
         """List what keeps drains from being stored, for the status: one sentence each."""
         found = [self._file.quarantine_notice()]

@@ -153,6 +153,10 @@ class StateFile:
                 self._changed.set()
             await self._write_until(SAVE_TIMEOUT)
 
+    def is_saving(self) -> bool:
+        """Return whether a value waits to be written, on a disk that takes what is written."""
+        return not self.problem and (self._changed.is_set() or self._is_writing())
+
     async def flush(self) -> None:
         """Wait for a write that is under way, and try once more what is not on disk yet.
 

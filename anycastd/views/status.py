@@ -41,12 +41,14 @@ class AgentFacts:
 
     ``polling``: the HAProxy instances that send no events and are polled, each with the reason.
     ``foreign``: local addresses of sessions, as text, that are no address of this machine.
+    ``saving_drains``: what the drains have come to is not on disk yet.
     """
 
     pid: int
     version: str
     polling: Mapping[str, str] = field(default_factory=dict)
     foreign: Collection[str] = ()
+    saving_drains: bool = False
 
 
 def build_status(
@@ -64,7 +66,13 @@ def build_status(
             profile,
             profile.services[name],
             decision,
-            _Evidence(leased, report, inputs.evidence.haproxy, step.drain_effects.get(name, ())),
+            _Evidence(
+                leased,
+                report,
+                inputs.evidence.haproxy,
+                step.drain_effects.get(name, ()),
+                saving_drains=agent.saving_drains,
+            ),
             now,
         )
         for name, decision in step.decisions.items()
@@ -103,6 +111,7 @@ class _Evidence:
     report: Report | None
     haproxy: Mapping[str, Observation]
     drain_effects: tuple[DrainEffect, ...]
+    saving_drains: bool
 
 
 def _lease(report: Report | None, *, connected: bool) -> LeaseStatus:
@@ -145,7 +154,9 @@ def _service(
         serves=is_serving(decision, path, neighbors),
         sessions=sessions,
         drains=tuple(describe_drain(effect, now) for effect in evidence.drain_effects),
-        safe=in_sync and is_drained(profile, service, evidence.drain_effects, sessions, now),
+        safe=in_sync
+        and not evidence.saving_drains
+        and is_drained(profile, service, evidence.drain_effects, sessions, now),
         prepends_steer=service.prepends_steer,
     )
 

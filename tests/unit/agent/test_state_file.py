@@ -46,6 +46,23 @@ def load_age(directory: Path) -> float:
     return loaded[1]
 
 
+def test_a_value_is_being_saved_until_it_is_on_disk(tmp_path: Path) -> None:
+    """A disk that cannot be written has a problem instead: nobody waits for it."""
+
+    async def follow(directory: Path) -> list[bool]:
+        file = open_file(directory)
+        found = [file.is_saving()]
+        file.save_soon({"a": 1})
+        found.append(file.is_saving())
+        await file.save({"a": 2})
+        return [*found, file.is_saving()]
+
+    assert asyncio.run(follow(tmp_path)) == [False, True, False]
+    in_the_way = tmp_path / "a file"
+    in_the_way.touch()
+    assert asyncio.run(follow(in_the_way)) == [False, True, False]
+
+
 def test_what_is_put_is_there_for_the_next(tmp_path: Path) -> None:
     """Complete, the newest value, in a new directory that other users cannot read."""
     directory = tmp_path / "state"

@@ -11,6 +11,7 @@ from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.cli.commands.status import format_status
 from anycastd.cli.output import format_duration
+from anycastd.decision.drains import Drain
 from anycastd.decision.last_known import LastKnown
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
@@ -137,3 +138,20 @@ def test_text_has_colour_on_a_terminal_only() -> None:
 def test_time_spans_read_well(seconds: float, text: str) -> None:
     """Two units at most."""
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize("saving", [False, True])
+def test_a_drain_is_safe_once_it_is_on_disk(*, saving: bool) -> None:
+    """After a reboot the next agent reads from there that the service is withdrawn."""
+    its = profile()
+    drain = Drain("work", "alice", began_at=0.0, wait=1.0, withdrawn_at={"web": 1.0})
+    neighbors = {peer: NeighborReport(Session.UP, 12.0, rib="agrees") for peer in PEERS}
+    lease = LeaseView(True, Report("i", 7, 7, 4.0, neighbors, (), exabgp="5.0.15"), ())
+    inputs = Inputs(
+        Evidence({"main": look(YES, YES)}), {VIP: VipState(True)}, lease, {drain.key: drain}
+    )
+    memory = Memory(level=Level.WITHDRAWN, adopted=True)
+    now = 10_000.0
+    step = advance(its, {"web": memory}, inputs, now)
+    view = build_status(its, inputs, step, now, AgentFacts(4, "0.1.0", saving_drains=saving))
+    assert view.services["web"].safe is not saving
