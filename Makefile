@@ -27,6 +27,9 @@ TOOLS := .venv-tools
 DOCS := .venv-docs
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# Most tests wait for processes and timers most of the time, so some files run side by side.
+JOBS ?= 3
+BESIDE = --numprocesses $(JOBS) --dist loadfile
 # What speaks to ExaBGP is tested with each of these.
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
@@ -54,11 +57,12 @@ docs: packages ## Build the documentation as a site, into build/site, and check 
 	$(DOCS)/bin/python scripts/check_site.py build/site
 
 unit: packages venv oldest ## The quick tests: the house's rules, and single parts (about three minutes)
-	$(PYTEST) tests/house tests/unit
+	$(PYTEST) $(BESIDE) tests/house tests/unit
 
 system: packages venv oldest ## Whole appliances and the short search, then the parts with the oldest libraries
-	$(PYTEST) tests/search tests/system tests/field tests/fuzz
-	$(OLDEST)/bin/python -m pytest tests/unit tests/search -m 'not root' -k 'not exabgp-'
+	$(PYTEST) $(BESIDE) -m 'not alone' tests/search tests/system tests/field tests/fuzz
+	$(PYTEST) -m alone tests/system
+	$(OLDEST)/bin/python -m pytest $(BESIDE) tests/unit tests/search -m 'not root' -k 'not exabgp-'
 
 search: venv ## Search longer for a broken promise of the decisions or the lease (some minutes)
 	ANYCASTD_SEARCH=1 $(PYTEST) -o faulthandler_timeout=0 tests/search

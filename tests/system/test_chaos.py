@@ -30,6 +30,7 @@ COUNT = 40
 
 @pytest.mark.root
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_short_run(tmp_path: Path) -> None:
     """No route stays too long or changes without need, all recovers, memory does not grow."""
     print_line(f"seed {SEED}, {COUNT} faults")

@@ -22,7 +22,7 @@ from support.haproxy import until
 from support.machine import Machine, pass_time, run_machine
 from support.peer import wait_for
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 TTL, DEADLINE = 3.0, 1.5
 SLACK = 0.5

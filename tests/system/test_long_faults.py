@@ -32,7 +32,7 @@ from support.haproxy import until
 from support.machine import Machine, pass_time, run_machine
 from support.peer import wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.alone]
 
 TTL, DEADLINE, HOLD = 3.0, 1.5, 9.0
 SLACK = 1.0
@@ -125,9 +125,10 @@ def steps_of_the_clock(place: Path) -> None:
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(STEPPED.format(mark=str(mark)), encoding="utf-8")
     path = os.pathsep.join(map(str, (hook, CHECKOUT)))
-    profile = PROFILE.replace("  router_id:", "  hold_time: 3\n  router_id:")
+    profile = PROFILE.replace("  router_id:", f"  hold_time: {HOLD:g}\n  router_id:")
     with own_network():
-        appliance = Appliance(place, python=PYTHONS[-1], ttl=2, profile=profile)
+        # A lease that lasts for the start of an agent beside four other machines.
+        appliance = Appliance(place, python=PYTHONS[-1], ttl=HOLD - 1, profile=profile)
         with Machine(appliance, environment={"PYTHONPATH": path}) as machine:
             machine.wait_settled()
             began = time.monotonic()
@@ -135,7 +136,7 @@ def steps_of_the_clock(place: Path) -> None:
                 stepped = time.monotonic()
                 mark.write_text(step, encoding="utf-8")
                 machine.kill("agent")  # one that starts at a wrong time is one of the cases
-                pass_time(stepped, 4)
+                pass_time(stepped, HOLD + 1)
             assert machine.wire.describe_changes(began) == ["nothing", "nothing"], appliance.log()
             for peer in appliance.peers:
                 assert not peer.list_events(Closed)
@@ -191,13 +192,14 @@ def wedge(place: Path, part: str) -> None:
 
 def crashes(place: Path) -> None:
     """Kill each agent once it owns the lease, five times."""
-    with run_machine(place, PYTHONS[0], ttl=TTL, deadline=DEADLINE) as machine:
+    # A lease that lasts for the start of an agent beside four other machines.
+    with run_machine(place, PYTHONS[0], ttl=3 * TTL, deadline=DEADLINE) as machine:
         machine.wait_settled()
         began = time.monotonic()
         for _ in range(MAX_CRASHES):
             until(machine.in_sync, 15, 0.05)
             machine.kill("agent")
-        machine.wire.wait(0, TTL + 5, machine.appliance.log())
+        machine.wire.wait(0, 3 * TTL + 5, machine.appliance.log())
         assert machine.wire.describe_changes(began) == ["x", "x"]
         until(lambda: any("agents crashed 5 times" in each for each in problems(machine)), 5, 0.1)
 
