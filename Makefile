@@ -9,7 +9,9 @@ SHELL := /bin/sh
 PYTHON ?= /usr/bin/python3
 export PYTHON
 
-PACKAGES := bird2 ca-certificates chromium haproxy iproute2 man-db mandoc nftables procps prometheus python3 python3-venv zsh
+PACKAGES := bird2 ca-certificates haproxy iproute2 nftables procps python3 python3-venv
+# More for the tests: other routers, browsers and shells, and the linters of what is not Python.
+TEST_PACKAGES := ansible-core ansible-lint chromium frr gobgpd man-db mandoc prometheus yamllint zsh
 # What builds the Debian packages, judges them, and makes the systems on which they are tried.
 DEB_PACKAGES := apparmor debhelper debootstrap dh-apparmor dh-python dpkg-dev lintian pybuild-plugin-pyproject \
     python3-all python3-h11 python3-jsonschema python3-prometheus-client python3-setuptools python3-six python3-tenacity python3-yaml
@@ -33,7 +35,7 @@ BESIDE = --numprocesses $(JOBS) --dist loadfile
 # What speaks to ExaBGP is tested with each of these.
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
-.PHONY: help lab test lint lint-only docs unit system search end-to-end deb package-test installed bench chaos soak \
+.PHONY: help lab test lint lint-only docs test-packages unit system search end-to-end deb package-test installed bench chaos soak \
     fuzz sbom audit format packages venv oldest newest tools update namespaces clean
 
 help: ## Show this list
@@ -42,7 +44,7 @@ help: ## Show this list
 lab: packages venv namespaces ## Set everything up and rehearse a failover between two regions
 	$(BIN)/python -m anycastd lab $(LAB)
 
-test: packages venv oldest namespaces lint docs unit system end-to-end installed ## Set everything up, run every check and test
+test: test-packages venv oldest namespaces lint docs unit system end-to-end installed ## Set everything up, run every check and test
 
 lint: venv lint-only ## The quick checks: ruff and mypy
 
@@ -56,10 +58,10 @@ docs: packages ## Build the documentation as a site, into build/site, and check 
 	$(DOCS)/bin/mkdocs build --strict --quiet
 	$(DOCS)/bin/python scripts/check_site.py build/site
 
-unit: packages venv oldest ## The quick tests: the house's rules, and single parts (about three minutes)
+unit: test-packages venv oldest ## The quick tests: the house's rules, and single parts (about three minutes)
 	$(PYTEST) $(BESIDE) tests/house tests/unit
 
-system: packages venv oldest ## Whole appliances and the short search, then the parts with the oldest libraries
+system: test-packages venv oldest ## Whole appliances and the short search, then the parts with the oldest libraries
 	$(PYTEST) $(BESIDE) -m 'not alone' tests/search tests/system tests/field tests/fuzz
 	$(PYTEST) -m alone tests/system
 	$(OLDEST)/bin/python -m pytest $(BESIDE) tests/unit tests/search -m 'not root' -k 'not exabgp-'
@@ -67,7 +69,7 @@ system: packages venv oldest ## Whole appliances and the short search, then the 
 search: venv ## Search longer for a broken promise of the decisions or the lease (some minutes)
 	ANYCASTD_SEARCH=1 $(PYTEST) -o faulthandler_timeout=0 tests/search
 
-end-to-end: packages venv oldest namespaces ## The tests on the rehearsal network
+end-to-end: test-packages venv oldest namespaces ## The tests on the rehearsal network
 	$(PYTEST) tests/lab
 
 deb: venv ## Build the Debian packages, into dist/
@@ -86,7 +88,7 @@ package-test: packages venv namespaces deb ## Boot Debian 12 and 13, install the
 # The same on this machine's own release alone, for `make test`: a machine that cannot boot a system
 # inside itself (no cgroup2) is told so, and has all other tests.
 installed: SUITES = $(shell . /etc/os-release && echo $$VERSION_CODENAME)
-installed: packages venv namespaces deb
+installed: test-packages venv namespaces deb
 	@if tests/package/boot.sh probe anycastd-probe-$$$$; then \
 	    $(BOOTED) && \
 	    ANYCASTD_PACKAGE_SUITES="$(SUITES)" $(PYTEST) tests/package; \
@@ -122,6 +124,9 @@ format: venv ## Put the source into its one format
 
 packages: ## Install the Debian packages; their services are not started
 	@scripts/packages.sh $(PACKAGES)
+
+test-packages: packages
+	@scripts/packages.sh $(TEST_PACKAGES)
 
 venv: ## Make the virtual environment .venv, this checkout in it
 	@scripts/venv.sh $(VENV) requirements/newest.txt

@@ -21,6 +21,14 @@ FOLDERS = ("profiles", "haproxy", "packaging/deploy")
 """Folders whose files the pages link to."""
 
 
+def on_config(config: Any, **_: object) -> Any:  # noqa: ANN401 - MkDocs' own
+    """Put pages that mkdocs.yml does not place yet under Reference."""
+    placed = set(re.findall(r"[\w-]+\.md", str(config["nav"])))
+    (reference,) = (each["Reference"] for each in config["nav"] if "Reference" in each)
+    reference += sorted({each.name for each in (ROOT / "docs").glob("*.md")} - placed)
+    return config
+
+
 def on_files(files: Files, config: Any, **_: object) -> Files:  # noqa: ANN401 - MkDocs' own
     """Add the pages and files that are outside docs/."""
     sources = {ROOT / name: page for name, page in PAGES.items()}

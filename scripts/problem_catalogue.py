@@ -202,9 +202,15 @@ PROBLEMS = (
     ),
     Known(
         "the last reload: WHY",
-        "agent/daemon.py",
+        "agent/reload.py",
         "the last reload: ",
         "correct what the text names, and run `anycastd reload`; the agent goes on unchanged",
+    ),
+    Known(
+        "the last reload was refused, and the profile before it goes on (WHY)",
+        "agent/reload.py",
+        "the last reload was refused, and the profile before it goes on (",
+        "correct the file, then `anycastd reload`; a restart would read the file as it is",
     ),
     Known(
         "control.admin_group: there is no group NAME, so only root may change anything",
