@@ -37,6 +37,7 @@ The folders, each using only those that its line names:
     bgp        routes and sessions, the values that both processes share; uses nothing
     lease      the protocol between agent and speaker, and the dead man's switch; uses bgp
     decision   evidence -> level -> routes; uses reasons, system, profile, evidence, bgp and lease
+    recording  passes, kept and run again; uses reasons, profile, evidence, bgp, lease and decision
     views      what is shown; uses reasons, system, profile, evidence, bgp, lease and decision
     speaker    ExaBGP: files, patches, child; uses system, profile, bgp, lease and decision
     agent      the loop, its sources and its sinks; uses all above

@@ -21,6 +21,7 @@ I/O:
     peer_access       who is at the other end of the control socket, and may do what
     control_server    the control socket
     http_server       pages by HTTP
+    recordings        records the passes to a file, while an operator wants it
     decision_loop     wait for news, run a pass, hand its result to the sinks
     answers           the answers to all requests, by name
     front_page        the page for people, with what the other regions say

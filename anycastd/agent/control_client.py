@@ -33,6 +33,8 @@ CHANGES = {
     "undrain": "the drain ended",
     "return": "the service may return",
     "reload": "the reload began",
+    "record": "the recording began",
+    "record_stop": "the recording ended",
 }
 """Requests that change something, and what is not known of each if no answer comes."""
 

@@ -53,6 +53,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "for": (int, float, type(None)),
     "force": (bool,),
     "stopping": (bool,),
+    "max_size": (int, type(None)),
     "until": (int, float, type(None)),
 }
 """Types of the arguments that handlers know; they ignore all others."""

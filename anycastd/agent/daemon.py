@@ -14,8 +14,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,10 @@ from anycastd.agent.inbox import Inbox
 from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient
 from anycastd.agent.memory_store import MemoryStore
 from anycastd.agent.peer_access import AccessPolicy
+from anycastd.agent.recordings import Recordings
 from anycastd.agent.reload import Reloader
 from anycastd.agent.sources import build_probers, build_watchers
-from anycastd.agent.start_context import StartContext
+from anycastd.agent.start_context import AgentPaths, StartContext
 from anycastd.agent.supervisor import Supervisor
 from anycastd.agent.web_loader import load_web
 from anycastd.decision.pipeline import LeaseView
@@ -84,24 +85,12 @@ class ReexecFailedError(Exception):
         self.context = context
 
 
-@dataclass(frozen=True, slots=True)
-class AgentPaths:
-    """Paths of one agent.
-
-    ``lease`` is the lease's socket, ``directory`` that of the control socket, ``state`` the
-    directory of the files that outlive the agent.
-    """
-
-    lease: str
-    directory: str
-    state: str
-
-
 class Daemon:
     """One agent.  Nothing starts before ``run()``, which returns after a stop.
 
     ``text`` is the text of ``profile``.  ``clock`` is own time.  ``speaker`` is the foreground
-    form's own speaker, None where another service runs it.
+    form's own speaker, None where another service runs it.  ``describe_profile`` returns the text
+    without its secrets, for recordings.
     """
 
     def __init__(
@@ -111,6 +100,7 @@ class Daemon:
         context: StartContext,
         paths: AgentPaths,
         speaker: Supervisor | None,
+        describe_profile: Callable[[], str],
     ) -> None:
         self.profile = profile
         self.text = text
@@ -135,6 +125,7 @@ class Daemon:
         self.loop = DecisionLoop(
             profile, self.clock, self.inbox, sinks, self.notifier.send_watchdog
         )
+        self.recordings = self._build_recordings(describe_profile)
         self.watchers = build_watchers(profile, self.clock, self.inbox)
         self.probers = build_probers(profile, self.clock, self.inbox)
         vips = [(service.vip, service.interface) for service in profile.services.values()]
@@ -148,7 +139,7 @@ class Daemon:
         self.web = load_web(text, answers, self.loop, self.watchers, self.events)
         self.control = ControlServer(
             socket_path(paths.directory),
-            answers.build_handlers(self.reloader.answer_reload),
+            answers.build_handlers(self.reloader.answer_reload) | self.recordings.build_handlers(),
             AccessPolicy(profile.admin_group),
             context.control_fd,
         )
@@ -334,7 +325,9 @@ class Daemon:
         if not keep_for_successor:
             self.recorder.record_stop(withdraws=self.speaker is not None)
         await self.reloader.stop()
-        await asyncio.gather(self.drains.flush(), self.memory_store.flush())
+        await asyncio.gather(
+            self.drains.flush(), self.memory_store.flush(), self.recordings.close()
+        )
         control_fd = None
         if keep_for_successor:
             with contextlib.suppress(OSError):  # without a free descriptor it listens anew
@@ -379,6 +372,11 @@ class Daemon:
     def _build_drains(self, inherited: str) -> DrainController:
         state, record = self.paths.state, self.events.record
         return DrainController(self.profile, self.inbox, self.clock, state, record, inherited)
+
+    def _build_recordings(self, describe_profile: Callable[[], str]) -> Recordings:
+        recordings = Recordings(self.paths.state, self.profile, describe_profile)
+        self.loop.note_pass = recordings.note_pass
+        return recordings
 
     def _build_lease_client(self) -> LeaseClient:
         profile = self.profile

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -21,7 +21,7 @@ from anycastd.agent.lease_client import LeaseClient
 from anycastd.agent.memory_store import MemoryStore
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
-from anycastd.decision.pipeline import PassResult, advance, restart_at_withdrawn
+from anycastd.decision.pipeline import Inputs, PassResult, advance, restart_at_withdrawn
 from anycastd.decision.policy import Transition
 from anycastd.profile.model import Profile
 from anycastd.reasons import Reason
@@ -49,12 +49,20 @@ class Sinks:
     recorder: EventRecorder
 
 
+NotePass = Callable[[float, Mapping[str, Memory], Inputs, PassResult, bool], object]
+"""Is told of each pass: its time, memory, inputs and result, and whether the lease had expired.
+
+All of them are values that nothing changes later.  It must neither wait nor raise.
+"""
+
+
 class DecisionLoop:
     """The loop that runs the passes of one agent.
 
     ``clock`` is own time.  ``memory`` maps a service to what policy remembers of it; set it before
     ``run`` starts.  ``last_result`` is the result of the newest pass, None before the first.
-    ``notify_alive`` is called after each pass that renews the lease.  ``counters`` counts passes.
+    ``notify_alive`` is called after each pass that renews the lease, and ``note_pass`` after each
+    pass, unless it is None.  ``counters`` counts passes.
     """
 
     def __init__(
@@ -72,6 +80,7 @@ class DecisionLoop:
         self.memory: dict[str, Memory] = {}
         self.last_result: PassResult | None = None
         self.counters = LoopCounters()
+        self.note_pass: NotePass | None = None
         self._notify_alive = notify_alive
         self._stalled = clock.stalled
         self._frozen_until: float | None = None
@@ -108,13 +117,16 @@ class DecisionLoop:
 
     def _run_pass(self) -> PassResult:
         now = self.clock.now()
-        if self.sinks.lease.acknowledge_expiry():
+        expired = self.sinks.lease.acknowledge_expiry()
+        if expired:
             self._restart_announced(now)
         before, self._stalled = self._stalled, self.clock.stalled
         if self._stalled - before >= FROZEN:
             self._frozen_until = now
         inputs = replace(self.inbox.copy_inputs(), frozen_until=self._frozen_until)
         result = advance(self.profile, self.memory, inputs, now)
+        if self.note_pass is not None:
+            self.note_pass(now, self.memory, inputs, result, expired)
         self.last_result = result
         self.memory = dict(result.memory)
         self.sinks.drains.apply_pass_result(result)

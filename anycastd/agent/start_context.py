@@ -34,6 +34,19 @@ _MAX_SHOWN = 40  # characters of a variable in a message
 
 
 @dataclass(frozen=True, slots=True)
+class AgentPaths:
+    """Paths of one agent.
+
+    ``lease`` is the lease's socket, ``directory`` that of the control socket, ``state`` the
+    directory of the files that outlive the agent.
+    """
+
+    lease: str
+    directory: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class StartContext:
     """How this agent was started: what its successor needs.
 

@@ -30,6 +30,8 @@ COMMANDS = {
     "drain": "take services out gently, and say when a reboot is safe",
     "undrain": "end a drain",
     "reload": "let the agent take over the code and the profile on disk",
+    "record": "record what the agent's decisions depend on",
+    "simulate": "run a recording again, also with another profile",
     "loopback": "add the VIPs to the loopback, or remove them",
     "bfd": "run a BIRD that speaks only BFD",
     "lab": "rehearse a failover in network namespaces (needs root)",

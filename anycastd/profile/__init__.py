@@ -6,6 +6,7 @@ but ``speaker/rewrite`` reads a profile, too.
     regions        the values about other regions and HTTP: Endpoint, Region, Web
     model          the values: Profile, Neighbor, Service, rules; what all other folders import
     yaml_reader    YAML text -> plain values with the line of each
+    without_secrets  text -> the text without secrets, for recordings
     schema_errors  what jsonschema found, described
     document       text and schema -> Document: complete values, each problem with its line
     formats        parsers of the schema's formats: addresses, prefixes, communities

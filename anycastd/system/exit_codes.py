@@ -1,6 +1,6 @@
 """Every exit code of anycastd, in one table (stdlib only, pure).
 
-docs/exit-codes.md explains them to operators, by command and by process.  Codes of 69 and above
+docs/exit-codes.md explains them to operators, by command and by process.  Codes of 65 and above
 are those of sysexits.h and mean the same for every command; codes 1 to 5 depend on the command.
 The lab has the codes that it needs in ``lab/network/namespaces.py``, since it imports nothing of
 ours.
@@ -30,6 +30,10 @@ REFUSED = 4
 ENDED_EARLY = 5
 """drain --wait: the drain was ended before it was safe to reboot."""
 
+EX_DATAERR = 65
+"""simulate: the recording is damaged, or of another version."""
+EX_NOINPUT = 66
+"""simulate: the recording cannot be read."""
 EX_UNAVAILABLE = 69
 """Something needed is missing, does not answer, or is already in use."""
 EX_SOFTWARE = 70

@@ -34,7 +34,7 @@ PURE = {
 }
 # Beside those: what reads a profile's text, and the schema that lies in the package.
 READS_A_PROFILE = {"yaml", "jsonschema", "importlib.resources"}
-PURE_FOLDERS = ("profile", "decision", "views", "bgp", "lease")
+PURE_FOLDERS = ("profile", "decision", "recording", "views", "bgp", "lease")
 BESIDE_THE_FOLDERS = {"__init__", "__main__", "keeper"}
 
 

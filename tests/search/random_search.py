@@ -12,7 +12,7 @@ from hypothesis.stateful import (
 )
 
 from search.effort import search_settings
-from search.sequences import RESTART, STARTS, build_starts
+from search.sequences import RESTART, STARTS, build_starts, note_events
 from search.surroundings import VARIANTS, HaproxyState
 from search.world import World
 
@@ -98,7 +98,8 @@ class RandomEvents(RuleBasedStateMachine):
             self.restarted = self.world.apply(RESTART)
 
     def _apply(self, event: str) -> None:
-        self.world = self.world.apply(event)
+        with note_events(self.world, event):
+            self.world = self.world.apply(event)
         if self.restarted is not None:
             self.restarted = self.restarted.apply(event)
         if event == "drain stop" or event.endswith(LOST_BY_RESTART):
@@ -107,7 +108,8 @@ class RandomEvents(RuleBasedStateMachine):
     @invariant()
     def recovers(self) -> None:
         """From every state it recovers, and a restart makes no difference in the end."""
-        self.world.recover()
+        with note_events(self.world):
+            self.world.recover()
         if self.restarted is not None:
             steady = self.world.wait_until_stable()
             assert self.restarted.wait_until_stable().routes == steady.routes

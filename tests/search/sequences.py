@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
+from search.counterexample import SEPARATOR, record_counterexample
 from search.effort import InvariantError
 from search.world import World
 
+COUNTEREXAMPLES = os.environ.get("ANYCASTD_COUNTEREXAMPLES", "")
+"""Folder into which a sequence that breaks an invariant is written, as a recording."""
 RESTART = "restart in-time kept"
 """The restart that must change nothing: before the lease expires, with the agent's memory."""
 EVENTS = (
@@ -68,16 +73,23 @@ def build_starts(worlds: type[World], variant: str = "plain") -> dict[str, World
 @cache
 def _build_starts(begin: Callable[[str], World], variant: str) -> dict[str, World]:
     fresh = begin(variant)
-    preferred = fresh.recover()
+    with note_events(fresh):
+        preferred = fresh.recover()
     failed = preferred
     for _ in range(3):
-        for event in ("haproxy failed", "wait 2", "haproxy healthy", "wait 3"):
-            failed = failed.apply(event)
-    degraded = preferred.apply("haproxy degraded").apply("wait 6")
-    draining = preferred.apply("drain").apply("wait 0.7")
-    drained = draining.apply("wait 6")
+        failed = _apply(failed, "haproxy failed", "wait 2", "haproxy healthy", "wait 3")
+    degraded = _apply(preferred, "haproxy degraded", "wait 6")
+    draining = _apply(preferred, "drain", "wait 0.7")
+    drained = _apply(draining, "wait 6")
     worlds = (drained, draining, failed, degraded, preferred, fresh)
     return dict(zip(STARTS, worlds, strict=True))
+
+
+def _apply(world: World, *events: str) -> World:
+    for event in events:
+        with note_events(world, event):
+            world = world.apply(event)
+    return world
 
 
 def try_sequences(world: World, depth: int, events: tuple[str, ...]) -> int:
@@ -91,11 +103,11 @@ def try_sequences(world: World, depth: int, events: tuple[str, ...]) -> int:
         reached = dict(worlds)
         for each in worlds:
             for event in events:
-                with _note_events(each, event):
+                with note_events(each, event):
                     reached[each.apply(event)] = None
         worlds = reached
     for each in worlds:
-        with _note_events(each):
+        with note_events(each):
             each.recover()
     return len(worlds)
 
@@ -108,12 +120,12 @@ def try_restarts(world: World, depth: int, events: tuple[str, ...]) -> int:
 
     @cache
     def apply(each: World, event: str) -> World:
-        with _note_events(each, event):
+        with note_events(each, event):
             return each.apply(event)
 
     @cache
     def wait_until_stable(each: World) -> World:
-        with _note_events(each):
+        with note_events(each):
             return each.wait_until_stable()
 
     pairs = {(world, apply(world, RESTART)): None}
@@ -126,7 +138,7 @@ def try_restarts(world: World, depth: int, events: tuple[str, ...]) -> int:
                 reached[after, apply(after, RESTART)] = None
         pairs = reached
     for steady, restarted in pairs:
-        with _note_events(restarted):
+        with note_events(restarted):
             if wait_until_stable(steady).routes != wait_until_stable(restarted).routes:
                 raise InvariantError("after a restart it ends with other routes")
     return len(pairs)
@@ -146,10 +158,16 @@ def search_sequences(worlds: type[World], module: str) -> None:
 
 
 @contextmanager
-def _note_events(world: World, *events: str) -> Iterator[None]:
+def note_events(world: World, *events: str) -> Iterator[None]:
     """Add to an error which events led to it."""
     try:
         yield
     except InvariantError as error:
-        error.add_note(" / ".join((world.surroundings.variant, *world.events, *events)))
+        sequence = (*world.events, *events)
+        error.add_note(SEPARATOR.join((world.surroundings.variant, *sequence)))
+        if COUNTEREXAMPLES:
+            path = Path(COUNTEREXAMPLES, f"{os.getpid()}.jsonl")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(record_counterexample(type(world), error))
+            error.add_note(f"see it: anycastd simulate {path}")
         raise

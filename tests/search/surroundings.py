@@ -15,7 +15,7 @@ from anycastd.evidence.haproxy.conditions import BELIEVE_WITNESS_FOR
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
-from support.profiles import profile
+from support.profiles import profile, profile_text
 from support.snapshots import NO, UNPROVED, YES, snapshot
 
 VIP = "203.0.113.10/32"
@@ -53,9 +53,18 @@ VARIANTS: dict[str, tuple[tuple[str, str], ...]] = {
 @cache
 def build_profile(variant: str) -> Profile:
     """Build the profile of a search: that of the tests, with maintenance, drains and a variant."""
+    return profile(*_list_changes(variant))
+
+
+def build_profile_text(variant: str) -> str:
+    """Return the text of the profile of a search."""
+    return profile_text(*_list_changes(variant))
+
+
+def _list_changes(variant: str) -> tuple[tuple[str, str], ...]:
     name, key = MAINTENANCE_MAP
     neighbor = f"{{address: {GRACEFUL_NEIGHBOR}, "
-    return profile(
+    return (
         ("    failed:", f"    maintenance: {{map: {name}, key: {key}}}\n    failed:"),
         (f"{neighbor}peer_as", f"{neighbor}graceful_shutdown: true, peer_as"),
         ("platform: plain\n", "platform: plain\ndrain: {wait: 6}\n"),

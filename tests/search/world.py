@@ -8,7 +8,7 @@ class of worlds, so that it can also be given one of code with a planted fault (
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,13 @@ from anycastd.decision.drains import (
 )
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory, dump_memory, load_memory
-from anycastd.decision.pipeline import Inputs, VipState, advance, restart_at_withdrawn
+from anycastd.decision.pipeline import (
+    Inputs,
+    PassResult,
+    VipState,
+    advance,
+    restart_at_withdrawn,
+)
 from anycastd.decision.region_report import RegionReport
 from anycastd.decision.stored_drains import dump_drains, load_drains
 from anycastd.evidence.finding import OVERRULE_AFTER
@@ -47,13 +53,18 @@ MAX_PASSES = 200
 """Passes that one wait may take."""
 
 
+NotePass = Callable[[float, Mapping[str, Memory], Inputs, PassResult, bool], object]
+"""Is told of a pass: its time, memory, inputs and result, and whether the lease had expired."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """The service at ``now`` (own time, seconds).
 
     ``drains`` and ``memory`` are as the last pass left them.  ``region_report`` is the other
     region's newest report, ``leased`` the routes on the lease when this agent started, ``routes``
-    the wanted routes.  ``events`` is what has happened until now, for messages.
+    the wanted routes.  ``events`` is what has happened until now, for messages.  ``note_pass`` is
+    told of each pass (``counterexample`` writes them down).
     """
 
     surroundings: Surroundings = field(default_factory=Surroundings)
@@ -67,6 +78,7 @@ class World:
     observer: Observer = field(default_factory=Observer)
     wake_at: float | None = None
     events: tuple[str, ...] = field(default=(), compare=False)
+    note_pass: NotePass | None = field(default=None, compare=False)
 
     def __hash__(self) -> int:
         """Compute a hash from some of the fields; tables cannot be hashed."""
@@ -74,9 +86,9 @@ class World:
         return hash((self.now, self.surroundings, announced, memory))
 
     @classmethod
-    def begin(cls, variant: str = "plain") -> World:
+    def begin(cls, variant: str = "plain", note_pass: NotePass | None = None) -> World:
         """Build a world with a new agent, in which all is well."""
-        return cls(Surroundings(variant)).run_pass()
+        return cls(Surroundings(variant), note_pass=note_pass).run_pass()
 
     # Events ---------------------------------------------------------------------------------------
 
@@ -164,7 +176,8 @@ class World:
         """Let the lease expire while the agent runs: the next report says so."""
         memory = {**self.memory, **restart_at_withdrawn(self.memory, self.now)}
         observer = self.observer.expire_lease(self.now)
-        return replace(self, memory=memory, routes=(), observer=observer).run_pass()
+        world = replace(self, memory=memory, routes=(), observer=observer)
+        return world.run_pass(expired=True)
 
     def _restart(self, argument: str) -> World:
         """Replace the agent, before the lease expires or after it, with its memory or without.
@@ -204,14 +217,22 @@ class World:
         profile = build_profile(self.surroundings.variant)
         inputs = replace(inputs, drains=self.drains)
         result = advance(profile, self.memory, inputs, self.now)
+        self._note(inputs, result)
         if result.wanted is not None:
             raise InvariantError("wants routes before a look at HAProxy and a report of the lease")
         return replace(self, memory=result.memory, drains=result.drains)
 
     # Passes ---------------------------------------------------------------------------------------
 
-    def run_pass(self) -> World:
-        """Run a pass on a look of this moment, and check its result."""
+    def _note(self, inputs: Inputs, result: PassResult, *, expired: bool = False) -> None:
+        if self.note_pass is not None:
+            self.note_pass(self.now, self.memory, inputs, result, expired)
+
+    def run_pass(self, *, expired: bool = False) -> World:
+        """Run a pass on a look of this moment, and check its result.
+
+        ``expired``: the lease has expired since the pass before it.
+        """
         now, around = self.now, self.surroundings
         profile = build_profile(around.variant)
         report = self.region_report
@@ -226,6 +247,7 @@ class World:
             returned_at={} if self.returned_at is None else {"web": self.returned_at},
         )
         result = advance(profile, self.memory, inputs, now)
+        self._note(inputs, result, expired=expired)
         if result.memory != self.memory or result.drains != self.drains:
             again = advance(profile, result.memory, replace(inputs, drains=result.drains), now)
             # A drain notes a withdrawal in the pass after it.

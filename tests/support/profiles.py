@@ -40,13 +40,18 @@ def profile(*changes: tuple[str, str]) -> Profile:
 
     Raises AssertionError where an old text does not exist, or the profile cannot be used.
     """
+    validation = validate_profile(profile_text(*changes), "test.yaml")
+    assert validation.profile is not None, "\n".join(map(str, validation.problems))
+    return validation.profile
+
+
+def profile_text(*changes: tuple[str, str]) -> str:
+    """Return TEXT after replacing (old, new) texts; raises AssertionError as ``profile`` does."""
     text = TEXT
     for old, new in changes:
         assert old in text, f"the test's profile has no {old!r}"
         text = text.replace(old, new)
-    validation = validate_profile(text, "test.yaml")
-    assert validation.profile is not None, "\n".join(map(str, validation.problems))
-    return validation.profile
+    return text
 
 
 def iter_schema_keys(

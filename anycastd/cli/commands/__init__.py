@@ -11,6 +11,8 @@ I/O:
     drain     takes services out gently
     undrain   ends a drain
     reload    has the agent take over the code and the profile on disk
+    record    records what the decisions depend on
+    simulate  runs a recording again, also with another profile
     loopback  puts the VIPs on the loopback, or removes them
     bfd       executes a BIRD that speaks only BFD
     lab       rehearses a failover

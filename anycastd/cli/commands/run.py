@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import gc
 import logging
 import os
 
 from anycastd.agent import daemon, reload
 from anycastd.agent.control_client import ControlError
-from anycastd.agent.start_context import StartContext, read_running, read_start_context
+from anycastd.agent.start_context import AgentPaths, StartContext, read_running, read_start_context
 from anycastd.agent.supervisor import SpeakerEndedError, Supervisor
 from anycastd.cli.arguments import add_directory, add_profile
 from anycastd.cli.output import log_to_stderr
 from anycastd.cli.profile_file import read_text, validate_text
 from anycastd.evidence.vip.loopback import NoPrivilegeError
 from anycastd.profile.model import Profile
+from anycastd.profile.without_secrets import remove_secrets
 from anycastd.system.exit_codes import (
     DONE,
     EX_CONFIG,
@@ -120,11 +122,12 @@ def _run_agents(
     below = os.path.join(args.directory, "speaker")
     arguments = ("--profile", args.profile, "--directory", below)
     lease = args.lease or os.path.join(below, "lease.sock")
-    paths = daemon.AgentPaths(lease, args.directory, args.state)
+    paths = AgentPaths(lease, args.directory, args.state)
+    describe = functools.partial(remove_secrets, text)
     while True:
         speaker = None if args.lease else Supervisor(arguments, context.speaker_pid)
         try:
-            asyncio.run(daemon.Daemon(profile, text, context, paths, speaker).run())
+            asyncio.run(daemon.Daemon(profile, text, context, paths, speaker, describe).run())
         except daemon.ReexecFailedError as error:
             log.error("%s", error)  # noqa: TRY400 - the text says it all
             context = error.context

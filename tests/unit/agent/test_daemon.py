@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.agent.daemon import AgentPaths, Daemon, LostError
+from anycastd.agent.daemon import Daemon, LostError
 from anycastd.agent.lease_client import LeaseClient
-from anycastd.agent.start_context import StartContext
+from anycastd.agent.start_context import AgentPaths, StartContext
 from anycastd.agent.supervisor import SpeakerEndedError, Supervisor
 from anycastd.lease.messages import Report
 from support.appliance import own_network
@@ -22,7 +22,7 @@ def build(directory: Path, speaker: Supervisor | None = None) -> Daemon:
     """Build an agent without HAProxy, all of whose files are in ``directory``."""
     paths = AgentPaths(str(directory / "lease.sock"), str(directory), str(directory / "state"))
     context = StartContext((), {}, str(directory / "profile.yaml"))
-    return Daemon(profile(), TEXT, context, paths, speaker)
+    return Daemon(profile(), TEXT, context, paths, speaker, lambda: TEXT)
 
 
 def test_another_agent_that_takes_over_is_named(tmp_path: Path) -> None:
