@@ -15,7 +15,8 @@ import pytest
 
 from anycastd.lab.network import topology
 from anycastd.lab.network.lab import Lab
-from anycastd.lab.network.namespaces import LabError, Nodes, descendant_pids, has_ended
+from anycastd.lab.network.namespaces import LabError, Nodes
+from anycastd.lab.network.process_tree import descendant_pids, has_ended
 from support.processes import WITH_ALL_SIGNALS, signal_pid
 
 pytestmark = pytest.mark.root

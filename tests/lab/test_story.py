@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from anycastd.lab.network.namespaces import descendant_pids, has_ended
+from anycastd.lab.network.process_tree import descendant_pids, has_ended
 from support.processes import WITH_ALL_SIGNALS, signal_pid
 
 pytestmark = pytest.mark.root

@@ -8,7 +8,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from anycastd.lab.network.namespaces import Nodes, Process, descendant_pids
+from anycastd.lab.network.namespaces import Nodes, Process
+from anycastd.lab.network.process_tree import descendant_pids
 from support.peer import wait_for
 
 HERE = Path(__file__).parent

@@ -20,17 +20,24 @@ from anycastd.lab.network.appliance import LabSettings
 from anycastd.lab.network.lab import Lab
 from anycastd.lab.network.namespaces import LabError
 from anycastd.lab.network.shipped_files import MissingFileError, find_shipped
-from anycastd.lab.network.topology import REGIONS, VIP
+from anycastd.lab.network.topology import PICTURE, REGIONS, VIP
 from anycastd.lab.stories import circuits, failover, graded
 from anycastd.lab.stories import steps as steps_module
-from anycastd.lab.stories.report import (
-    Progress,
-    StepReport,
-    TextReport,
-    build_document,
-    print_error,
+from anycastd.lab.stories.html_report import build_report
+from anycastd.lab.stories.live import LiveView
+from anycastd.lab.stories.recording import Recording, record_step
+from anycastd.lab.stories.report import StepReport, TextReport, build_document, print_error
+from anycastd.lab.stories.shell import LabShell
+from anycastd.lab.stories.steps import Story
+from anycastd.system.exit_codes import (
+    DONE,
+    EX_NOPERM,
+    EX_SOFTWARE,
+    EX_UNAVAILABLE,
+    INTERRUPTED,
+    NOT_SEEN,
+    USAGE,
 )
-from anycastd.system.exit_codes import DONE, EX_NOPERM, EX_UNAVAILABLE, INTERRUPTED, NOT_SEEN
 
 STORIES = {"failover": failover.STORY, "graded": graded.STORY, "circuits": circuits.STORY}
 """Story name -> story."""
@@ -52,6 +59,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "step by step; circuits: prepends do not steer",
     )
     parser.add_argument("--keep", action="store_true", help="keep the network running until Ctrl-C")
+    parser.add_argument(
+        "--shell",
+        action="store_true",
+        help="play no story: open a prompt in a network that stays up, with commands to try",
+    )
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        type=Path,
+        help="write an HTML file with a timeline of each fault and what was measured",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(
         "--fast", action="store_true", help="use the fast health checks of the HAProxy file"
@@ -94,6 +112,9 @@ def main(args: argparse.Namespace) -> int:
     except LabError as failed:
         print_error(str(failed))
         return failed.code
+    except TimeoutError as silent:
+        print_error(f"a router or HAProxy of the lab does not answer; was it frozen? ({silent})")
+        return EX_SOFTWARE
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -102,11 +123,55 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def _play(args: argparse.Namespace) -> int:
     began_at = time.monotonic()
+    _check_report(args.report)
     stream = sys.stderr if args.json else sys.stdout
-    text_report, progress = TextReport(stream), Progress(sys.stderr)
-    speaker = tuple(shlex.split(args.speaker)) if args.speaker else LabSettings().speaker
+    text_report, view = TextReport(stream), LiveView(sys.stderr)
     story = STORIES[args.story]
-    settings = LabSettings(
+    settings = _build_settings(args, story)
+    lab = Lab(settings, directory=args.directory, progress=view)
+    about = _describe_settings(settings)
+    text_report.write_line(
+        f"anycastd lab: two regions, one anycast address ({VIP}), a client on premises"
+    )
+    text_report.write_line()
+    text_report.write_line(PICTURE)
+    for name, text in about["notes"].items():
+        text_report.write_line(f"  {name:<15}{text}")
+    try:
+        with lab:
+            view.lab = lab
+            if args.shell:
+                return _open_shell(lab, text_report, view)
+            steps, recordings = _play_story(lab, story, text_report, view)
+            seconds = time.monotonic() - began_at
+            text_report.write_verdict(steps, len(story.steps), seconds)
+            passed = len(steps) == len(story.steps) and all(step.passed for step in steps)
+            document = {**build_document(steps, {**about, "seconds": seconds}), "passed": passed}
+            if args.report is not None:
+                args.report.write_text(build_report(recordings, document), encoding="utf-8")
+                text_report.write_line(f"the report is in {args.report}")
+            if args.json:
+                print(json.dumps(document), flush=True)
+            if args.keep:
+                _keep_up(lab, text_report)
+    finally:
+        view.clear()
+    return DONE if passed else NOT_SEEN
+
+
+def _check_report(file: Path | None) -> None:
+    """Raise LabError where the report could not be written at the end."""
+    if file is None:
+        return
+    try:
+        file.open("ab").close()
+    except OSError as error:
+        raise LabError(f"{file}: cannot write the report: {error.strerror}", USAGE) from None
+
+
+def _build_settings(args: argparse.Namespace, story: Story) -> LabSettings:
+    speaker = tuple(shlex.split(args.speaker)) if args.speaker else LabSettings().speaker
+    return LabSettings(
         profiles={name: find_shipped(f"profiles/{file}") for name, file in story.profiles.items()},
         weights=story.weights,
         speaker=speaker,
@@ -115,34 +180,35 @@ def _play(args: argparse.Namespace) -> int:
         return_timers=adapt.RETURN_TIMERS,
         drain_times=adapt.DRAIN_TIMES,
     )
-    lab = Lab(settings, directory=args.directory, progress=progress)
-    about = _describe_settings(settings)
-    text_report.write_line(
-        f"anycastd lab: two regions, one anycast address ({VIP}), a client on premises"
-    )
-    text_report.write_line()
-    for name, text in about["notes"].items():
-        text_report.write_line(f"  {name:<15}{text}")
-    with lab:
 
-        def on_begin(title: str) -> None:
-            progress.clear()
-            text_report.write_heading(title)
 
-        def on_end(step: StepReport) -> None:
-            progress.clear()
-            text_report.write_step(step)
+def _play_story(
+    lab: Lab, story: Story, text_report: TextReport, view: LiveView
+) -> tuple[list[StepReport], list[Recording]]:
+    recordings: list[Recording] = []
 
-        steps = steps_module.play_story(lab, story.steps, on_begin, on_end)
-        seconds = time.monotonic() - began_at
-        text_report.write_verdict(steps, len(story.steps), seconds)
-        passed = len(steps) == len(story.steps) and all(step.passed for step in steps)
-        report = build_document(steps, {**about, "seconds": seconds})
-        if args.json:
-            print(json.dumps({**report, "passed": passed}), flush=True)
-        if args.keep:
-            _keep_up(lab, text_report)
-    return DONE if passed else NOT_SEEN
+    def on_begin(title: str) -> None:
+        view.clear()
+        text_report.write_heading(title)
+
+    def on_end(step: StepReport) -> None:
+        view.clear()
+        text_report.write_step(step)
+        recording = record_step(lab, step)
+        if recording is not None:
+            recordings.append(recording)
+
+    return steps_module.play_story(lab, story.steps, on_begin, on_end), recordings
+
+
+def _open_shell(lab: Lab, text_report: TextReport, view: LiveView) -> int:
+    """Open a prompt as soon as both regions serve; returns the exit code."""
+    lab.client.start()
+    lab.wait_preferred()
+    view.clear()
+    text_report.write_heading("Both regions serve. The network stays up until `quit`")
+    LabShell(lab, text_report, view, sys.stdin).run()
+    return DONE
 
 
 def _describe_settings(settings: LabSettings) -> dict[str, Any]:
@@ -175,18 +241,20 @@ def _version(program: str, option: str) -> str:
 def _keep_up(lab: Lab, text_report: TextReport) -> None:
     enter = lab.nodes.directory / "in"
     text_report.write_heading("The network stays up until Ctrl-C")
-    text_report.write_line(f"  nodes            {' '.join(lab.nodes.names)}")
-    text_report.write_line(f"  enter one        {enter} NODE [COMMAND...]")
+    lines = [f"  nodes            {' '.join(lab.nodes.names)}"]
+    lines.append(f"  enter one        {enter} NODE [COMMAND...]")
     for name, nva in lab.regions.items():
         status = shlex.join(nva.status_command())
-        text_report.write_line(f"  {name:<15}  {enter} {nva.node} {status}")
+        lines.append(f"  {name:<15}  {enter} {nva.node} {status}")
     birdc = shutil.which("birdc") or "birdc"
     control = routers.control_socket(lab.nodes, "msee")
-    text_report.write_line(f"  the MSEE         {birdc} -s {control} show route all")
+    lines.append(f"  the MSEE         {birdc} -s {control} show route all")
     fetch = "curl" if shutil.which("curl") or not shutil.which("wget") else "wget -qO-"
-    text_report.write_line(f"  ask the VIP      {enter} client {fetch} http://{VIP}/")
-    text_report.write_line(f"  logs             {lab.nodes.directory}/log")
-    text_report.write_line("  take it down     Ctrl-C here, or: kill " + str(os.getpid()))
+    lines.append(f"  ask the VIP      {enter} client {fetch} http://{VIP}/")
+    lines.append(f"  logs             {lab.nodes.directory}/log")
+    lines.append("  take it down     Ctrl-C here, or: kill " + str(os.getpid()))
+    for line in lines:
+        text_report.write_line(line, fold=False)  # commands to copy
     try:
         while True:
             signal.pause()

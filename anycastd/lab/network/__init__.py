@@ -3,6 +3,7 @@
 I/O:
 
     shipped_files  files that ship with the project
+    process_tree   processes by their PIDs, and their end
     namespaces     processes in network namespaces, and their end
     topology       regions, routers and links
     routers        BIRD and its tables

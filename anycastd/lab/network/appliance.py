@@ -181,10 +181,16 @@ class Appliance:
             return None
         return answer if isinstance(answer, dict) else None
 
+    def build_command(self, name: str, *options: str) -> tuple[str, ...]:
+        """Return an `anycastd` command for this agent, or for its profile (`check`)."""
+        program = self._settings.program
+        if name == "check":
+            return (*program, name, *options, str(self.profile))
+        return (*program, name, *options, "--directory", str(self.agent_directory))
+
     def run_command(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Run an `anycastd` command on the NVA, as an operator would, and wait for its end."""
-        where = ("--directory", str(self.agent_directory))
-        return self._nodes.try_run(self.node, *self._settings.program, name, *options, *where)
+        return self._nodes.try_run(self.node, *self.build_command(name, *options))
 
     def read_explain(self) -> dict[str, Any]:
         """Return the service's part of `anycastd explain --json`; empty if no agent answers."""
@@ -193,6 +199,14 @@ class Appliance:
         except ValueError:
             return {}
         return dict(next(iter(answer["services"].values())))
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """Return the events of `anycastd history --json`, one a line; empty if it gives none."""
+        try:
+            lines = self.run_command("history", "--json").stdout.splitlines()
+            return [event for event in map(json.loads, lines) if isinstance(event, dict)]
+        except ValueError:
+            return []
 
     def send_to_haproxy(self, command: str) -> None:
         """Send a command to HAProxy's admin socket (HAProxy's management guide, section 9.3).

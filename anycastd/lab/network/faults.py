@@ -10,7 +10,8 @@ import time
 from collections.abc import Mapping
 
 from anycastd.lab.network.appliance import PYTHON, Appliance
-from anycastd.lab.network.namespaces import LabError, Nodes, Process, has_ended, signal_all
+from anycastd.lab.network.namespaces import LabError, Nodes, Process
+from anycastd.lab.network.process_tree import has_ended, signal_all
 from anycastd.lab.network.topology import VIP
 
 

@@ -19,15 +19,23 @@ import os
 import secrets
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
 from anycastd.lab.network import shipped_files
+from anycastd.lab.network.process_tree import (
+    child_pids,
+    descendant_pids,
+    end_process,
+    has_ended,
+    signal_all,
+)
 
 # Runs outside of the namespaces: removes the directory when everything inside has ended.
 _OUTER_SCRIPT = """
@@ -71,34 +79,6 @@ class LabError(Exception):
     def __init__(self, message: str, code: int = EX_SOFTWARE) -> None:
         super().__init__(message)
         self.code = code
-
-
-def child_pids(pid: int) -> list[int]:
-    """Return the PIDs of a process's children, oldest first; empty if it has ended."""
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8")
-    except OSError:
-        return []
-    return [int(child) for child in text.split()]
-
-
-def descendant_pids(pid: int) -> list[int]:
-    """Return the PIDs of a process's descendants, parents first."""
-    found = child_pids(pid)
-    for child in found:
-        found.extend(child_pids(child))
-    return found
-
-
-def has_ended(pid: int) -> bool:
-    """Return whether a process has ended, including one that is still a zombie."""
-    try:
-        return (
-            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-            in "ZX"
-        )
-    except OSError:
-        return True
 
 
 class Process:
@@ -152,6 +132,13 @@ class Process:
         """
         return self._popen.wait(timeout)
 
+    def end(self, timeout: float) -> None:
+        """Wait ``timeout`` seconds for the end of the program, then continue it, then kill it."""
+        try:
+            self._popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            end_process(self._popen)
+
     @property
     def restarts(self) -> int:
         """Return the number of restarts so far."""
@@ -167,15 +154,6 @@ class Process:
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-lines:])
-
-
-def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
-    """Send a signal to each of the processes that still run; raises PermissionError."""
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
 
 
 class Nodes:
@@ -245,16 +223,19 @@ class Nodes:
     def close(self) -> None:
         """End every process, and remove the namespaces and the directory.
 
-        Raises subprocess.TimeoutExpired where that takes longer than 20 s.
+        Processes that somebody froze are continued; what does not end then is killed.
         """
         if self._outer is None:
             return
         os.close(self._lifeline)
         outer, self._outer = self._outer, None
-        outer.wait(20)
+        # The outer script, `unshare`, and the inner script: frozen, they would end nothing.
+        end_process(outer)
+        signal_all((each.pid for each in self._popens if each.poll() is None), signal.SIGCONT)
         for popen in self._popens:
-            popen.wait(20)
+            end_process(popen)
         self._popens.clear()
+        shutil.rmtree(self.directory, ignore_errors=True)  # where the outer script was killed
 
     def namespace_path(self, node: str) -> str:
         """Return the path of a node's network namespace, valid inside any node."""

@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from anycastd.lab.network import topology
@@ -55,6 +56,17 @@ class TableRow:
     def __str__(self) -> str:
         hop = f"{self.next_hop}{'*' if self.best else ''}"
         return f"{self.network:<19}{hop:<20}{self.weight:<10}{' '.join(map(str, self.path))}"
+
+    def describe(self) -> str:
+        """Describe the route for people, with its node and repeated AS numbers once."""
+        mark = "*" if self.best else " "
+        node = topology.find_node(self.next_hop)
+        weight = f"  weight {self.weight}" if self.weight else ""
+        path = " ".join(
+            f"{number} x{count}" if count > 1 else str(number)
+            for number, count in ((number, len(tuple(same))) for number, same in groupby(self.path))
+        )
+        return f"{mark} {node:<8}{self.next_hop:<17}{path}{weight}"
 
 
 def build_bird_config(node: str, *, weights: bool = False) -> str:

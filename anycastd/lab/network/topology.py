@@ -108,6 +108,31 @@ NODES = (
 )
 """Names of all nodes."""
 
+PICTURE = """\
+                          gateways    route servers  appliance  web servers
+          North Europe +- ne-gw0,1 -- ne-ars0,1 ---- ne-nva --- ne-web1,2
+  client -- ce -- msee +
+           West Europe +- we-gw0,1 -- we-ars0,1 ---- we-nva --- we-web1,2
+
+  client   asks the VIP without a pause, behind the customer's router (ce)
+  msee     the cloud's far router: its best route says which region gets the
+           requests
+  nva      HAProxy and anycastd: announces the VIP while it can serve it
+"""
+"""The nodes, for a terminal of 80 columns."""
+_OWNERS = {
+    address: region.node(role)
+    for region in REGIONS
+    for role, addresses in region.addresses.items()
+    for address in addresses
+} | {MSEE_ADDRESS: "msee", MSEE_TO_CE: "msee", CE_TO_MSEE: "ce", CE_ADDRESS: "ce", CLIENT: "client"}
+
+
+def find_node(address: str) -> str:
+    """Return the name of the node that has an address; empty where there is none."""
+    return _OWNERS.get(address, "")
+
+
 # A packet may arrive by one gateway and the answer leave by the other: no reverse-path filter.
 _ALL_SYSCTLS = (
     "net.ipv4.conf.all.rp_filter=0",

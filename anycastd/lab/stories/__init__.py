@@ -2,9 +2,13 @@
 
 I/O:
 
-    report    how a story is printed
-    steps     one step: do something, wait for what follows, print it
-    failover  a region fails and comes back
-    graded    a region serves with less
-    circuits  two circuits on which prepends do not steer
+    report       how a story is printed
+    live         what happens now, on a terminal
+    recording    what was seen around a fault
+    html_report  one HTML file with a timeline for each fault
+    shell        a prompt in a lab that stays up
+    steps        one step: do something, wait for what follows, print it
+    failover     a region fails and comes back
+    graded       a region serves with less
+    circuits     two circuits on which prepends do not steer
 """

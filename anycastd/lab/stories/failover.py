@@ -30,7 +30,7 @@ _ROUTE_SERVERS = (PRIMARY.node("ars0"), PRIMARY.node("ars1"))
 
 
 def _failure(lab: Lab, step: StepReport, fault: Callable[[str], float]) -> None:
-    at = fault(PRIMARY.name)
+    step.acted_at = at = fault(PRIMARY.name)
     rows = lab.wait_levels(20, {PRIMARY.name: "withdrawn"})
     lab.wait_answers(SECONDARY, GOOD_ANSWERS, 20, at)
     wait_requests_ended(lab, at)
@@ -69,7 +69,7 @@ def _failure(lab: Lab, step: StepReport, fault: Callable[[str], float]) -> None:
 
 
 def _recovery(lab: Lab, step: StepReport, repair: Callable[[str], float]) -> None:
-    at = repair(PRIMARY.name)
+    step.acted_at = at = repair(PRIMARY.name)
     what = f"{PRIMARY.title} at standby"
     standby = lab.wait_table(
         what, lambda rows: set(PRIMARY.gateways) <= set(paths_by_next_hop(rows)), 30
@@ -116,7 +116,7 @@ def _recovery(lab: Lab, step: StepReport, repair: Callable[[str], float]) -> Non
 
 
 def _drain(lab: Lab, step: StepReport) -> None:
-    at = time.monotonic()
+    step.acted_at = at = time.monotonic()
     done = lab.primary.run_command("drain", "--reason", "the story's maintenance")
     standby = lab.wait_levels(20, {PRIMARY.name: "standby"})
     lab.wait_answers(SECONDARY, GOOD_ANSWERS, 20, at)
@@ -151,7 +151,7 @@ def _is_safe(lab: Lab) -> bool:
 
 
 def _undrain(lab: Lab, step: StepReport) -> None:
-    at = time.monotonic()
+    step.acted_at = at = time.monotonic()
     done = lab.primary.run_command("undrain")
     rows = lab.wait_preferred(60)
     lab.wait_answers(PRIMARY, 2 * GOOD_ANSWERS, 20)

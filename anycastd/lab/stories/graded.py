@@ -95,7 +95,7 @@ def _maintenance(lab: Lab, step: StepReport) -> None:
 
 def _no_region_serves(lab: Lab, step: StepReport) -> None:
     """Kill all web servers: the secondary stays announced, as a 503 page beats no answer."""
-    at = lab.faults.kill_web_servers(SECONDARY.name)
+    step.acted_at = at = lab.faults.kill_web_servers(SECONDARY.name)
     lab.faults.kill_web_servers(PRIMARY.name)
     rows = lab.wait_levels(20, {PRIMARY.name: "withdrawn", SECONDARY.name: "standby"})
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from time import monotonic
 from typing import Any, TextIO
 
 from anycastd.lab.network.routers import TableRow
+
+MIN_WIDTH = 40
+"""Columns of a terminal to which lines are folded, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,8 @@ class StepReport:
     ``times`` count from the step's event (a fault or its repair).  ``answers`` counts the good
     answers by region and server, ``failed`` the failed requests by reason.  ``outage`` is in
     seconds, None if no request failed.  ``agents``: region -> level and reason that its agent
-    reports.
+    reports.  ``acted_at`` is when the step broke or repaired something (monotonic clock, s); it is
+    not in the JSON.
     """
 
     name: str
@@ -58,6 +63,7 @@ class StepReport:
     agents: dict[str, str] = field(default_factory=dict)
     outage: float | None = None
     checks: list[Check] = field(default_factory=list)
+    acted_at: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -83,43 +89,15 @@ def build_document(steps: Sequence[StepReport], about: dict[str, Any]) -> dict[s
     return {
         "v": 1,
         **about,
-        "steps": [{**asdict(step), "passed": step.passed} for step in steps],
+        "steps": [_step_to_json(step) for step in steps],
         "passed": bool(steps) and all(step.passed for step in steps),
     }
 
 
-class Progress:
-    """A display of what is awaited: a changing line on a terminal, else a line each ``every`` s."""
-
-    def __init__(self, stream: TextIO, every: float = 5.0) -> None:
-        self._stream = stream
-        self._terminal = stream.isatty()
-        self._every = every
-        self._what = ""
-        self._last = 0.0
-        self._shown = False
-
-    def __call__(self, what: str, waited: float, allowed: float) -> None:
-        """Show what is awaited, for how long so far and at most (seconds)."""
-        now = monotonic()
-        if what != self._what:
-            # A wait that ends at once needs no line.
-            self._what, self._last = what, now - (self._every - 1 if not self._terminal else -0.2)
-        if now - self._last < (0.1 if self._terminal else self._every):
-            return
-        self._last = now
-        line = f"  ... {what}: {waited:.1f} s (at most {allowed:g} s)"
-        self._stream.write(f"\r\033[K{line}" if self._terminal else f"{line}\n")
-        self._stream.flush()
-        self._shown = True
-
-    def clear(self) -> None:
-        """Remove the line before other output."""
-        self._what = ""
-        if self._terminal and self._shown:
-            self._stream.write("\r\033[K")
-            self._stream.flush()
-        self._shown = False
+def _step_to_json(step: StepReport) -> dict[str, Any]:
+    values = {**asdict(step), "passed": step.passed}
+    del values["acted_at"]
+    return values
 
 
 class TextReport:
@@ -127,17 +105,27 @@ class TextReport:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._use_color = stream.isatty() and "NO_COLOR" not in os.environ
+        self._is_terminal = stream.isatty()
+        self._use_color = self._is_terminal and not os.environ.get("NO_COLOR")
 
-    def write_line(self, text: str = "") -> None:
-        """Write a line."""
+    def write_line(self, text: str = "", *, fold: bool = True) -> None:
+        """Write a line, or several; on a terminal they are folded to its width."""
+        self._write(self._fold(text) if fold else text)
+
+    def _write(self, text: str) -> None:
         self._stream.write(f"{text}\n")
         self._stream.flush()
+
+    def _fold(self, text: str) -> str:
+        if not self._is_terminal:
+            return text
+        width = max(MIN_WIDTH, shutil.get_terminal_size().columns - 1)
+        return "\n".join(_fold_line(line, width) for line in text.split("\n"))
 
     def write_heading(self, text: str) -> None:
         """Write a heading, with an empty line before it."""
         self.write_line()
-        self.write_line(self._color("1", text))
+        self._write(self._color("1", self._fold(text)))
 
     def write_step(self, step: StepReport) -> None:
         """Write the report of a step, below its heading."""
@@ -147,8 +135,10 @@ class TextReport:
                 self.write_line(f"  {time.title:<{width}}  {format_seconds(time.seconds):>10}")
         for table in step.tables:
             self.write_line(f"  {table.title}")
-            for row in table.rows or ("(no route)",):
-                self.write_line(f"    {row}")
+            for row in table.rows:
+                self.write_line(f"    {row.describe()}")
+            if not table.rows:
+                self.write_line("    (no route)")
         if step.answers or step.failed:
             good, bad = sum(step.answers.values()), sum(step.failed.values())
             self.write_line(f"  the client's requests: {good} good, {bad} failed")
@@ -157,8 +147,9 @@ class TextReport:
         for region, reason in step.agents.items():
             self.write_line(f"  the agent of {region} reports {reason}")
         for check in step.checks:
-            verdict = self._color("32", "pass") if check.passed else self._color("31", "FAIL")
-            self.write_line(f"  {verdict}  {check.criterion}: {check.saw}")
+            word, code = ("pass", "32") if check.passed else ("FAIL", "31")
+            text = self._fold(f"  {word}  {check.criterion}: {check.saw}")
+            self._write(text.replace(word, self._color(code, word), 1))
 
     def write_verdict(self, steps: Sequence[StepReport], planned: int, seconds: float) -> None:
         """Write the last line: how many of the ``planned`` steps passed, in how many seconds."""
@@ -169,6 +160,23 @@ class TextReport:
 
     def _color(self, code: str, text: str) -> str:
         return f"\033[{code}m{text}\033[0m" if self._use_color else text
+
+
+def _fold_line(line: str, width: int) -> str:
+    """Fold a line to a width; its rest stands below its last column, or is indented."""
+    if len(line) <= width:
+        return line
+    start = line[: len(line) - len(line.lstrip())]
+    column = re.match(r"\s*\S.{0,20}?\s{2,}", line)
+    rest = " " * (column.end() if column else len(start) + 2)
+    words = line[len(start) :].split(" ")
+    folded = [start + words[0]]
+    for word in words[1:]:
+        if len(folded[-1]) + 1 + len(word) <= width or not word:
+            folded[-1] += f" {word}"
+        else:
+            folded.append(rest + word)
+    return "\n".join(folded)
 
 
 def format_seconds(seconds: float) -> str:

@@ -12,7 +12,7 @@ from anycastd.lab.network.lab import Lab, TimedOutError, paths_by_next_hop
 from anycastd.lab.network.namespaces import LabError
 from anycastd.lab.network.outage import RequestResult, count_by_server
 from anycastd.lab.network.routers import TableRow
-from anycastd.lab.network.topology import PRIMARY, SECONDARY, Region
+from anycastd.lab.network.topology import PRIMARY, SECONDARY, Region, find_node
 from anycastd.lab.stories.report import StepReport, format_seconds
 
 GOOD_ANSWERS = 50
@@ -122,6 +122,7 @@ def wait_moved(
 
     Raises TimedOutError after ``timeout`` seconds, ValueError without a level for each region.
     """
+    step.acted_at = at
     both = dict(zip(lab.regions, levels, strict=True))
     rows = lab.wait_levels(timeout, both)
     lab.wait_answers(region, GOOD_ANSWERS, 20, at)
@@ -212,7 +213,9 @@ def check_best(step: StepReport, rows: tuple[TableRow, ...], region: Region) -> 
     """Check that a table's best route is that of a region."""
     hop = best_next_hop(rows)
     step.add_check(
-        f"the MSEE's best route is {region.title}'s", hop in region.gateways, f"best is {hop}"
+        f"the MSEE's best route is {region.title}'s",
+        hop in region.gateways,
+        f"best is {hop} {find_node(hop)}".rstrip(),
     )
 
 
