@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -70,8 +71,12 @@ def test_nobody_reads(pipe: tuple[int, int]) -> None:
     began = time.monotonic()
     handler.flush()
     assert time.monotonic() - began < 2
-    logger.info("after it")  # the thread may have written a part of them before: told in pieces
-    text = read_all(pipe[0], "after it\n")
+    # The thread may have written a part of them before, so the number may come in pieces.
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_all, pipe[0], "after it\n")
+        wait_for(lambda: not handler._queue, 10, "the queue to be read")  # noqa: SLF001
+        logger.info("after it")
+        text = reading.result()
     dropped = sum(int(count) for count in re.findall(r"(\d+) lines of this log were dropped", text))
     written = len(re.findall(r"^(?:line|huge) ", text, re.MULTILINE))
     assert dropped + written == 3 * MAX_LINES + 1
