@@ -213,6 +213,19 @@ PROBLEMS = (
         "correct the file, then `anycastd reload`; a restart would read the file as it is",
     ),
     Known(
+        "FILE: the history cannot be written: ERROR",
+        "agent/history_file.py",
+        ": the history cannot be written: ",
+        "make room, or repair the state directory; the agent tries again, and nothing else depends "
+        "on it",
+    ),
+    Known(
+        "FILE: the history was damaged, and its readable part was kept",
+        "agent/history_file.py",
+        ": the history was damaged, and its readable part was kept",
+        "see what happened to the disk, and remove the file",
+    ),
+    Known(
         "control.admin_group: there is no group NAME, so only root may change anything",
         "agent/peer_access.py",
         "control.admin_group: ",

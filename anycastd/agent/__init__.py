@@ -6,7 +6,10 @@ I/O:
     deadline          until when a request that changes something is wanted
     lease_client      client of the lease process
     control_client    asks an agent over its control socket, blocking
+    history_reader    reads the history on disk
+    history_file      writes the history to the disk
     event_log         the one door for events: logs them, keeps them, passes them on
+    history_answer    answers `anycastd history`
     start_context     what the agent before it, or its reload, hands over
     event_recorder    turns what the parts report into events
     history           every change of level, with what each stage took
@@ -29,7 +32,7 @@ I/O:
     metrics           the metrics, in the format of Prometheus
     web               all pages by HTTP
     web_loader        loads them only where the profile has web
-    sources           builds the watchers and self-tests of a profile
+    sources           builds the watchers, self-tests and VIPs of a profile
     supervisor        a speaker as our child, for the foreground form
     validation        has profile and code on disk checked, and what they would lower
     reload            executes what was validated in this process

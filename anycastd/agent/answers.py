@@ -14,6 +14,8 @@ from anycastd import __version__
 from anycastd.agent.control_server import Answer, Arguments, Handler
 from anycastd.agent.decision_loop import DecisionLoop
 from anycastd.agent.event_log import EventLog
+from anycastd.agent.history_answer import HistoryAnswer
+from anycastd.agent.history_file import HistoryFile
 from anycastd.agent.json_cache import Costs, JsonCache
 from anycastd.bgp.session import Session
 from anycastd.decision.levels import CapSource
@@ -62,7 +64,8 @@ class Answers:
     """The answers of one agent: to requests on its control socket, and for its pages by HTTP.
 
     ``watchers`` maps the name of an HAProxy to its watcher.  ``problems`` lists what is wrong with
-    the agent's parts, one line each.  ``events`` are the agent's events.
+    the agent's parts, one line each.  ``events`` are the agent's events, ``history_file`` has
+    those that are on disk.
     """
 
     def __init__(
@@ -72,8 +75,10 @@ class Answers:
         watchers: Mapping[str, Watcher],
         problems: Callable[[], Iterable[str]],
         events: EventLog,
+        history_file: HistoryFile,
     ) -> None:
         self._events = events
+        self._history = HistoryAnswer(loop.profile.region, events, history_file)
         self._identity = identity
         self._loop = loop
         self._watchers = watchers
@@ -90,6 +95,7 @@ class Answers:
             "status": self.answer_status,
             "running": self.answer_running,
             "explain": self.answer_explain,
+            "history": self.answer_history,
             "return": self._forget_status_after(self.answer_return),
             "drain": self._forget_status_after(drains.drain),
             "undrain": self._forget_status_after(drains.undrain),
@@ -144,6 +150,10 @@ class Answers:
                 await asyncio.sleep(0)
         return {"v": VERSION, "region": loop.profile.region, "services": services}
 
+    async def answer_history(self, arguments: Arguments) -> Answer:
+        """Answer `anycastd history`; see ``HistoryAnswer``."""
+        return await self._history.answer(arguments, self._loop.profile.services)
+
     def _explain(self, name: str, memory: Mapping[str, Memory]) -> dict[str, Any]:
         loop = self._loop
         transitions = loop.sinks.history.list_transitions(name)
@@ -181,8 +191,8 @@ class Answers:
         self._judged = _judge(status)
         return status
 
-    def list_problems(self) -> tuple[str, ...]:
-        """List everything that is not as wanted, as the status does."""
+    def find_problems(self) -> tuple[str, ...]:
+        """Find everything that is not as wanted, as the status does."""
         return self._build_view().problems
 
     def _build_view(self) -> Status:

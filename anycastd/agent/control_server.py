@@ -54,6 +54,9 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "force": (bool,),
     "stopping": (bool,),
     "max_size": (int, type(None)),
+    "since": (int, float, type(None)),
+    "after": (int, type(None)),
+    "limit": (int, type(None)),
     "until": (int, float, type(None)),
 }
 """Types of the arguments that handlers know; they ignore all others."""

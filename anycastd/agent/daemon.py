@@ -25,22 +25,22 @@ from anycastd.agent.control_client import socket_path
 from anycastd.agent.control_server import ControlServer
 from anycastd.agent.decision_loop import DecisionLoop, Sinks
 from anycastd.agent.drain_controller import DrainController
-from anycastd.agent.event_log import EventLog
+from anycastd.agent.event_log import MAX_RECENT, EventLog
 from anycastd.agent.event_recorder import EventRecorder
 from anycastd.agent.history import History
+from anycastd.agent.history_file import HistoryFile
 from anycastd.agent.inbox import Inbox
 from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient
 from anycastd.agent.memory_store import MemoryStore
 from anycastd.agent.peer_access import AccessPolicy
 from anycastd.agent.recordings import Recordings
 from anycastd.agent.reload import Reloader
-from anycastd.agent.sources import build_probers, build_watchers
+from anycastd.agent.sources import build_loopback, build_probers, build_watchers
 from anycastd.agent.start_context import AgentPaths, StartContext
 from anycastd.agent.supervisor import Supervisor
 from anycastd.agent.web_loader import load_web
 from anycastd.decision.pipeline import LeaseView
 from anycastd.evidence.haproxy.watcher import Watcher
-from anycastd.evidence.vip.loopback import Loopback
 from anycastd.evidence.vip.prober import Prober
 from anycastd.profile.model import Profile
 from anycastd.speaker.exabgp.config import config_hash
@@ -58,8 +58,8 @@ WITHDRAW_TIMEOUT = 3.0
 """Seconds that a foreground stop waits for ExaBGP to confirm the withdrawal."""
 SPEAKER_TIMEOUT = 5.0
 """Seconds that a foreground stop gives its speaker to end."""
-THREADS = 4
-"""Threads for what blocks: one for the VIPs, one for each state file, and one to spare."""
+THREADS = 5
+"""Threads for what blocks: one for the VIPs, three for what is on disk, and one to spare."""
 DECISIONS = "decisions"
 """Name of the part that runs the decision loop."""
 
@@ -113,6 +113,8 @@ class Daemon:
         self.inbox = Inbox()
         self.events = EventLog()
         self.reloader = self._build_reloader(context)
+        self.history_file = HistoryFile(paths.state)
+        self.events.subscribe(self.history_file.add)
         self.recorder = EventRecorder(profile, self.clock, self.events)
         self.history = History(self.recorder.record_transition)
         self.lease_client = self._build_lease_client()
@@ -128,13 +130,12 @@ class Daemon:
         self.recordings = self._build_recordings(describe_profile)
         self.watchers = build_watchers(profile, self.clock, self.inbox)
         self.probers = build_probers(profile, self.clock, self.inbox)
-        vips = [(service.vip, service.interface) for service in profile.services.values()]
-        self.loopback = Loopback(vips, self.inbox.store_vip_state)
+        self.loopback = build_loopback(profile, self.inbox)
         self.identity = AgentIdentity(
             os.urandom(8).hex(), context.profile_path, text, context.failed_reload
         )
         self.answers = answers = Answers(
-            self.identity, self.loop, self.watchers, self._problems, self.events
+            self.identity, self.loop, self.watchers, self._problems, self.events, self.history_file
         )
         self.web = load_web(text, answers, self.loop, self.watchers, self.events)
         self.control = ControlServer(
@@ -183,7 +184,6 @@ class Daemon:
         except NoThreadError as error:
             raise LostError(str(error)) from None
         await self.control.start()
-        self.recorder.take_history(())
         self.recorder.record_start(self.identity.profile_text, self.reloader.context)
         self.drains.load()
         self.loop.memory = self.memory_store.load()
@@ -231,7 +231,8 @@ class Daemon:
         parts |= {f"self-test {name}": prober.run() for name, prober in self.probers.items()}
         parts |= {
             "drains": self.drains.run(),
-            "problems": self.recorder.watch_problems(self.answers.list_problems),
+            "history": self.history_file.run(MAX_RECENT, self.recorder.take_history),
+            "problems": self.recorder.watch_problems(self.answers.find_problems),
             "memory": self.memory_store.run(),
         }
         if self.web is not None:
@@ -254,7 +255,7 @@ class Daemon:
 
     def _problems(self) -> list[str]:
         """List what is wrong with the parts, for the status."""
-        stores = (self.lease_client, self.drains, self.memory_store)
+        stores = (self.lease_client, self.drains, self.memory_store, self.history_file)
         found = [problem for part in stores for problem in part.list_problems()]
         sources: list[Watcher | Prober] = [*self.watchers.values(), *self.probers.values()]
         found += [problem for source in sources for problem in source.list_problems()]
@@ -326,7 +327,10 @@ class Daemon:
             self.recorder.record_stop(withdraws=self.speaker is not None)
         await self.reloader.stop()
         await asyncio.gather(
-            self.drains.flush(), self.memory_store.flush(), self.recordings.close()
+            self.drains.flush(),
+            self.memory_store.flush(),
+            self.history_file.flush(),
+            self.recordings.close(),
         )
         control_fd = None
         if keep_for_successor:

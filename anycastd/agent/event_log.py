@@ -80,6 +80,18 @@ class EventLog:
         self._recent = deque((*earlier, *own), maxlen=MAX_RECENT)
         self._last_number = max([self._last_number, *(event.number for event in earlier)])
 
+    @property
+    def newest(self) -> int:
+        """The number of the newest event, 0 before the first."""
+        return self._last_number
+
+    def reaches(self, after: int, since: float | None) -> bool:
+        """Return whether all events after a number, and from a time on, are kept here."""
+        if len(self._recent) < MAX_RECENT:
+            return True  # those of earlier agents are here too
+        oldest = self._recent[0]
+        return oldest.number <= after or (since is not None and oldest.at < since)
+
     def recent(self, after: int = 0, service: str | None = None) -> tuple[Event, ...]:
         """List the events that are kept, oldest first.
 

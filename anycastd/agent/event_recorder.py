@@ -136,8 +136,11 @@ class EventRecorder:
             self._record_missed()
 
     @_guard
-    def take_history(self, events: Iterable[Event]) -> None:
+    def take_history(self, events: Sequence[Event]) -> None:
         """Take the events of earlier agents, oldest first: what was so when the last one ended."""
+        own = {event.number for event in self._events.recent()}
+        events = [event for event in events if event.number not in own]
+        self._events.load(events)
         self._maintenance, self._told_levels = {}, {}
         for event in events:
             if event.kind is EventKind.TRANSITION:

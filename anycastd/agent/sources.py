@@ -6,6 +6,7 @@ from anycastd.agent.inbox import Inbox
 from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.snapshot import Observation
 from anycastd.evidence.haproxy.watcher import Watcher
+from anycastd.evidence.vip.loopback import Loopback
 from anycastd.evidence.vip.prober import Prober
 from anycastd.evidence.vip.selftest import Probe
 from anycastd.profile.model import Profile, SelfTest, Service
@@ -24,6 +25,12 @@ def build_probers(profile: Profile, clock: OwnTime, inbox: Inbox) -> dict[str, P
         for name, service in profile.services.items()
         if service.self_test is not None
     }
+
+
+def build_loopback(profile: Profile, inbox: Inbox) -> Loopback:
+    """Build what puts the VIPs on their interfaces, and watches them."""
+    vips = [(service.vip, service.interface) for service in profile.services.values()]
+    return Loopback(vips, inbox.store_vip_state)
 
 
 def _build_watcher(profile: Profile, name: str, clock: OwnTime, inbox: Inbox) -> Watcher:

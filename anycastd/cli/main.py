@@ -26,6 +26,7 @@ COMMANDS = {
     "check": "check profiles without starting anything, and compare regions",
     "status": "show what is announced, and why",
     "explain": "show the rules, caps and timers, and what comes next",
+    "history": "show what has happened: changes, failures, drains, sessions",
     "return": "end the hold-down of a service, or its wait for a person",
     "drain": "take services out gently, and say when a reboot is safe",
     "undrain": "end a drain",

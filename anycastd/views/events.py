@@ -205,11 +205,15 @@ class Event:
         A step up is a notice, one that an operator asked for too, and another withdrawal an error.
         """
         if self.kind is EventKind.TRANSITION:
-            old, new = self.fields.get("from"), self.fields.get("to")
-            if self.reason in _WANTED or _rank(new) >= _rank(old):
+            if self.reason in _WANTED or self.is_step_up:
                 return NOTICE
-            return ERROR if new == _LEVELS[0] else WARNING
+            return ERROR if self.fields.get("to") == _LEVELS[0] else WARNING
         return self.kind.priority
+
+    @property
+    def is_step_up(self) -> bool:
+        """Whether it is a change to a better level."""
+        return _rank(self.fields.get("to")) > _rank(self.fields.get("from"))
 
     def to_json(self) -> dict[str, Any]:
         """Return the event as values for json.dumps; ``time`` is ``at`` in UTC, for people."""

@@ -7,6 +7,7 @@ I/O:
     check     what `run` would decide and write
     status    what is announced, and why
     explain   rules, caps, timers, and what comes next
+    history   what has happened
     return_   `anycastd return`: ends a hold-down, or the wait for a person
     drain     takes services out gently
     undrain   ends a drain
