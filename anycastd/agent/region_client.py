@@ -7,6 +7,7 @@ something else than a report, counts as not serving.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 
 from anycastd.decision.region_report import (
@@ -53,7 +54,9 @@ class RegionClient:
         except SecretFileError as error:
             return RegionReport(requested_at, detail=f"cannot be asked at {agent}: {error}")
         except (OSError, ValueError, asyncio.IncompleteReadError) as error:
-            text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            # asyncio's text repeats the address: "Connect call failed ('192.0.2.4', 9480)".
+            number = error.errno if isinstance(error, OSError) else None
+            text = os.strerror(number) if number else str(error)
             return RegionReport(requested_at, detail=f"cannot be asked at {agent}: {text.lower()}")
         return parse_region_report(body, region.name, requested_at)
 

@@ -6,9 +6,13 @@ I/O:
     arguments      arguments that several commands have
     profile_file   reads profiles, and prints what is wrong with them
     check_machine  `check` on the appliance: what of this machine does not fit its profile
+    check_result   what `check` has found, as values and as JSON
     live_look      one look at HAProxy and at the VIPs, as the agent takes it first
     rule_names     names in rules that HAProxy does not have, and which were meant
+    check_live     `check` where a profile runs: HAProxy, this machine, the other regions
+    check_print    prints what `check` has found
     reload_guard   whether a reload would lower a service only because of the new profile
+    init_answers   the answers that `init` needs: how each is asked for, read, and refused
     show_plan      prints what a reload would change
     commands/      one file for each command
     main           chooses the command, and imports only that one

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from anycastd.evidence.haproxy import inventory
@@ -43,13 +43,16 @@ class MachineReport:
 
 
 def find_profiles_of_machine(
-    usable: Sequence[tuple[str, Profile]], looks: Mapping[str, Looks], *, here: bool | None
+    usable: Sequence[tuple[str, Profile]],
+    get_looks: Callable[[str], Looks],
+    *,
+    here: bool | None,
 ) -> set[str]:
     """Return the files of the profiles that are for this machine.
 
     They are those of which a local address is here.  Where there is none, it is the only
     profile, if a HAProxy or a VIP of it is here: then the address is what is wrong.  ``here`` says
-    so for all files instead (None: find out).  ``looks``: file -> its looks.
+    so for all files instead (None: find out).  ``get_looks``: file -> its looks.
     """
     if here is not None:
         return {path for path, _ in usable} if here else set()
@@ -59,7 +62,7 @@ def find_profiles_of_machine(
         return found
     path, profile = usable[0]
     vips = {service.vip.network_address for service in profile.services.values()}
-    runs = any(not isinstance(look, Gone) for look in looks[path].values())
+    runs = any(not isinstance(look, Gone) for look in get_looks(path).values())
     return {path} if runs or vips & machine.addresses else set()
 
 
@@ -67,8 +70,8 @@ def report_skipped(profile: Profile) -> MachineReport:
     """Return the report for a profile that is for another machine."""
     addresses = ", ".join(map(str, list_local_addresses(profile)))
     summary = (
-        f"this machine: not looked at, because {addresses} (local_address) is not here; "
-        "--here looks at it all the same"
+        f"not looked at, because {addresses} (local_address) is not here; --here looks at it all "
+        "the same"
     )
     return MachineReport((), summary)
 
@@ -86,7 +89,7 @@ def report_machine(profile: Profile, looks: Looks) -> MachineReport:
     what = f"{count} warning{'s' if count > 1 else ''} above" if count else "nothing to warn of"
     unseen = list_unseen(profile, machine)
     rest = f"; not looked at: {', '.join(unseen)}" if unseen else ""
-    return MachineReport(problems, f"this machine: {what}{rest}")
+    return MachineReport(problems, f"{what}{rest}")
 
 
 def find_master_sockets(profile: Profile, looks: Looks) -> list[MachineProblem]:

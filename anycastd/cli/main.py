@@ -23,6 +23,7 @@ VENDOR = "/usr/lib/anycastd/vendor"
 COMMANDS = {
     "run": "run the agent: watch HAProxy, and announce what it can serve",
     "speaker": "run ExaBGP, with the lease process as its child",
+    "init": "ask five questions, and write a pair of profiles to begin with",
     "check": "check profiles without starting anything, and compare regions",
     "status": "show what is announced, and why",
     "explain": "show the rules, caps and timers, and what comes next",

@@ -9,6 +9,12 @@ from anycastd.profile.document import MAX_SIZE
 from anycastd.profile.model import Profile
 from anycastd.profile.validate import Validation, validate_profile
 
+DEFAULT_PROFILE = "/etc/anycastd/profile.yaml"
+"""The profile of an installed appliance."""
+_OWN = Path(__file__).resolve().parents[2] / "profiles"
+EXAMPLES = str(_OWN) if _OWN.is_dir() else "/etc/anycastd/examples"
+"""Where the shipped profiles are: in the package, or in a checkout of the source."""
+
 
 def read_text(path: str) -> str | None:
     """Read a profile's text; None if that fails, with the reason on standard error."""

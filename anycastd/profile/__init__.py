@@ -13,7 +13,9 @@ but ``speaker/rewrite`` reads a profile, too.
     build          Document -> Profile
     rules/         rules across several fields, which a schema cannot express
     validate       text -> Profile, or everything that is wrong with it
-    best_path      which region wins for each combination of levels
+    unfinished     what looks as if its author was not finished; for `check` alone
+    best_path      which region wins: an order of all levels, and each combination
     copies         values that two regions' profiles share by mistake; lists of regions that differ
     compare        problems between the profiles of several regions, with proposals
+    starter        a pair of profiles to begin with, from a few answers
 """

@@ -1,6 +1,8 @@
-"""Predict which region wins at the far router, for each combination of levels (pure).
+"""Predict which region wins at the far router (pure).
 
-The far router prefers the shortest AS path (RFC 4271 section 9.1.2.2).
+The far router prefers the shortest AS path (RFC 4271 section 9.1.2.2).  So an order of all levels
+of all regions by the length of their paths says it all: the first one that is announced wins.  It
+costs little with many regions; every combination of their levels does not.
 """
 
 from __future__ import annotations
@@ -95,6 +97,44 @@ class Offer:
         path = ("services", self.service.name, *keys)
         line = find_line(self.lines, path)
         return Problem(self.file, line, format_key(path), message, remedy, warning)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The levels of all regions for one VIP, best path first: the first that is announced wins.
+
+    ``groups``: candidates whose paths have the same length, so that they tie.  ``unsteered`` are
+    the regions whose paths decide nothing; they are in no group.
+    """
+
+    service: str
+    vip: Network
+    regions: tuple[str, ...]
+    groups: tuple[tuple[Candidate, ...], ...]
+    unsteered: tuple[str, ...] = ()
+
+    def find_winners(self, levels: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the regions that win where each region is at a level: region -> level."""
+        for group in self.groups:
+            found = tuple(each.region for each in group if levels.get(each.region) == each.level)
+            if found:
+                return found
+        return ()
+
+
+def build_ranking(offers: Sequence[Offer]) -> Ranking:
+    """Order all levels of the offers of one VIP by the length of their paths."""
+    by_length: dict[int, list[Candidate]] = {}
+    for offer in offers:
+        for candidate in offer.candidates.values() if offer.service.prepends_steer else ():
+            by_length.setdefault(len(candidate.path), []).append(candidate)
+    return Ranking(
+        offers[0].service.name,
+        offers[0].service.vip,
+        tuple(offer.profile.region for offer in offers),
+        tuple(tuple(by_length[length]) for length in sorted(by_length)),
+        tuple(offer.profile.region for offer in offers if not offer.service.prepends_steer),
+    )
 
 
 def build_matrices(offers: Sequence[Offer]) -> Iterator[Matrix]:

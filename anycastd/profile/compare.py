@@ -19,7 +19,9 @@ from anycastd.profile.best_path import (
     Matrix,
     Offer,
     PathLengths,
+    Ranking,
     build_matrices,
+    build_ranking,
     format_as_path,
 )
 from anycastd.profile.copies import check_copies
@@ -32,14 +34,24 @@ from anycastd.profile.yaml_reader import Path, find_line, format_key
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Result of a comparison: matrices for each VIP, problems with their lines, and notes.
+    """Result of a comparison: problems with their lines, notes, and the offers of each shared VIP.
 
     A note is a sentence for operators about what looks like a problem and is none.
     """
 
-    matrices: tuple[Matrix, ...]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
+    offers: tuple[tuple[Offer, ...], ...]
+
+    @property
+    def rankings(self) -> tuple[Ranking, ...]:
+        """Return the order of all levels for each VIP that several regions have."""
+        return tuple(build_ranking(each) for each in self.offers)
+
+    @property
+    def matrices(self) -> tuple[Matrix, ...]:
+        """Return every combination of levels for each VIP; slow where there are many regions."""
+        return tuple(chain.from_iterable(build_matrices(each) for each in self.offers))
 
 
 def compare_regions(
@@ -74,9 +86,9 @@ def compare_regions(
         ),
     ]
     return Comparison(
-        matrices=tuple(chain.from_iterable(build_matrices(each) for each in by_vip.values())),
         problems=tuple(problems),
         notes=tuple(_iter_notes([profile for _, profile in profiles])),
+        offers=tuple(tuple(each) for each in by_vip.values() if len(each) > 1),
     )
 
 
@@ -243,7 +255,11 @@ def _check_names(
         if profile.region in seen:
             line = find_line(lines.get(file, {}), ("region",))
             message = f"{profile.region} is also the region of {seen[profile.region]}"
-            yield Problem(file, line, "region", message, "give each region its own name")
+            remedy = (
+                f"give each region its own name; two appliances of one region are "
+                f"{profile.region}-a and {profile.region}-b, with ecmp: true in both"
+            )
+            yield Problem(file, line, "region", message, remedy)
         seen.setdefault(profile.region, file)
 
 
@@ -322,5 +338,6 @@ def _iter_notes(profiles: Sequence[Profile]) -> Iterator[str]:
     if "azure" in platforms:
         yield (
             "on Azure the paths are those at the MSEE; ExpressRoute removes private AS numbers, so "
-            "on-premises routers see 12076 alone"
+            "on-premises routers see 12076 alone: behind two circuits write bgp.prepends_steer: "
+            "false in each region"
         )

@@ -72,7 +72,11 @@ def change(profile: Path, old: str, new: str) -> None:
 
 
 class Checked:
-    """What `anycastd check` said of this machine."""
+    """What `anycastd check` said of this machine.
+
+    ``problems`` are unfolded; ``lines`` are those of this machine.  ``words`` is the output in one
+    line.
+    """
 
     def __init__(self, *arguments: str, before: tuple[str, ...] = ()) -> None:
         done = subprocess.run(
@@ -84,7 +88,9 @@ class Checked:
             env=os.environ | {"PYTHONPATH": str(ROOT)},
         )
         self.code, self.output, self.errors = done.returncode, done.stdout, done.stderr
-        lines = [line.partition(": this machine: ")[2] for line in done.stderr.splitlines()]
+        self.words = " ".join(done.stdout.split())
+        self.problems = unfold(done.stderr)
+        lines = [line.partition(": this machine: ")[2] for line in self.problems]
         self.clock = [line for line in lines if line.startswith("the clock ")]
         self.lines = [line for line in lines if line and line not in self.clock]
 
@@ -92,9 +98,22 @@ class Checked:
         return f"code {self.code}\n{self.errors}\n{self.output}"
 
 
+def unfold(text: str) -> list[str]:
+    """Give each problem of `anycastd check` as one line: what is wrong; what to do."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("    -> "):
+            lines[-1] += f"; {line[7:]}"
+        elif line.startswith("    "):
+            lines[-1] += f" {line.strip()}"
+        else:
+            lines.append(line)
+    return lines
+
+
 def check(profile: Path, *arguments: str) -> list[str]:
     """Check the profile; return the lines about this machine but for the clock's; code 0."""
     checked = Checked(str(profile), *arguments)
     assert checked.code == 0, checked
-    assert "this machine: " in checked.output
+    assert "  this machine: " in checked.output
     return checked.lines

@@ -12,6 +12,7 @@
     events        lines of the event ring: which of them ask for a look
     unannounced   changes that a look found and no event announced
     check_times   how long HAProxy may take to notice a dead server
+    config_names  names in a haproxy.cfg, for `anycastd init`
     advice        rules that can never hold: backends without servers, servers that are loops
 
 I/O (asyncio; inventory blocks and is for `anycastd check` alone):

@@ -85,6 +85,28 @@ def find_high_numbers(
             )
 
 
+def find_connect_checks(
+    rules: Sequence[BackendRule], backends: Mapping[str, Sequence[Server]]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (backend, message, remedy) for each backend of a rule whose checks only connect.
+
+    ``backends``: name -> its servers.  An application that hangs still accepts connections: the
+    kernel does it.
+    """
+    for backend in list_backends(rules):
+        servers = [each.name for each in backends.get(backend, ()) if each.check == "L4OK"]
+        if servers:
+            message = (
+                f"backend {backend}: its checks only connect (L4OK), so an application that hangs "
+                "counts as usable"
+            )
+            yield (
+                backend,
+                message,
+                "write `option httpchk GET /health`, with its own path, in this backend",
+            )
+
+
 def find_slots(
     rules: Sequence[BackendRule], backends: Mapping[str, Sequence[Server]]
 ) -> Iterator[str]:

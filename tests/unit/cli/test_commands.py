@@ -81,7 +81,7 @@ def test_a_wrong_profile_is_said_with_file_line_and_key(
         where += ["--directory", str(tmp_path / "run")]
     done = anycastd(command, *where)
     assert done.returncode == 78
-    assert re.search(message, done.stderr), done.stderr
+    assert re.search(message, done.stderr.replace("\n", " ")), done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 
@@ -130,13 +130,16 @@ def test_a_directory_that_cannot_be_written_is_said(profile: Path) -> None:
 
 
 def test_check_tells_what_run_would_do(profile: Path) -> None:
-    """Without a HAProxy: it says so, shows the decision, and the ExaBGP configuration."""
-    done = anycastd("check", str(profile))
+    """Without a HAProxy: it says so, and shows the decision; ExaBGP's configuration if asked."""
+    done = anycastd("check", "--here", str(profile))
     assert done.returncode == 0, done.stderr
-    assert f"haproxy main: is not running ({profile.parent}/none.sock: No such file" in done.stdout
-    assert "web 203.0.113.10/32 at first: withdrawn: HAProxy is not running" in done.stdout
-    assert "neighbor 192.0.2.4 {" in done.stdout
-    assert "1 profile can be used" in done.stdout
+    said = " ".join(done.stdout.split())
+    assert f"HAProxy main: is not running ({profile.parent}/none.sock: No such file" in said
+    assert "web 203.0.113.10/32 would be at first WITHDRAWN: HAProxy is not running" in said
+    assert "203.0.113.10/32 would be withdrawn: HAProxy is not" in " ".join(done.stderr.split())
+    assert "neighbor 192.0.2.4 {" not in done.stdout
+    assert "1 profile can be used" in done.stdout.splitlines()[-1]
+    assert "neighbor 192.0.2.4 {" in anycastd("check", "--show-config", str(profile)).stdout
 
 
 def test_output_needs_no_letter_that_a_terminal_lacks(tmp_path: Path) -> None:
@@ -144,20 +147,31 @@ def test_output_needs_no_letter_that_a_terminal_lacks(tmp_path: Path) -> None:
     path = tmp_path / "pr\u00f6fil.yaml"
     path.write_text(TEXT, encoding="utf-8")
     done = anycastd("check", str(path), before=("env", "PYTHONIOENCODING=ascii"))
-    assert "pr\\xf6fil.yaml: region" in done.stdout
+    assert "pr\\xf6fil.yaml:" in done.stdout
     assert "Traceback" not in done.stderr
 
 
+MATRIX = """\
+web 203.0.113.10/32: who wins (rows: northeurope, columns: westeurope)
+               preferred 4  degraded 6   standby 9    withdrawn
+  preferred 2  northeurope  northeurope  northeurope  northeurope
+  degraded 5   westeurope   northeurope  northeurope  northeurope
+  standby 8    westeurope   westeurope   northeurope  northeurope
+  withdrawn    westeurope   westeurope   westeurope   nobody
+"""
+
+
 def test_check_compares_the_shipped_regions() -> None:
-    """Who wins with which path, for each pair of levels; the shipped profiles have no tie."""
+    """Who wins, for each pair of levels; the shipped profiles have no tie."""
     files = [str(ROOT / "profiles" / f"{name}.yaml") for name in ("primary", "secondary")]
     done = anycastd("check", *files)
     assert done.returncode == 0, done.stderr
+    assert MATRIX in done.stdout
+    more = " ".join(anycastd("check", "--verbose", *files).stdout.split())
     assert (
-        "northeurope wins with 65515 65010 before westeurope with 65515 65010 65010 65010"
-        in done.stdout
+        "northeurope wins with 65515 65010 before westeurope with 65515 65010 65010 65010" in more
     )
-    assert "ECMP" not in done.stdout
+    assert "ECMP" not in more
 
 
 def test_check_refuses_regions_that_tie(tmp_path: Path) -> None:
@@ -167,7 +181,8 @@ def test_check_refuses_regions_that_tie(tmp_path: Path) -> None:
     twin.write_text(text.replace("region: northeurope", "region: westeurope"), encoding="utf-8")
     done = anycastd("check", str(ROOT / "profiles" / "primary.yaml"), str(twin))
     assert done.returncode == 78
-    assert "preferred in westeurope ties with preferred in northeurope" in done.stderr
+    said = " ".join(done.stderr.split())
+    assert "preferred in westeurope ties with preferred in northeurope" in said
     assert "the profiles do not fit together" in done.stderr
 
 
@@ -190,8 +205,12 @@ def test_check_lists_names_that_differ(tmp_path: Path) -> None:
         )
         one.profile.write_text(text, encoding="utf-8")
         done = anycastd("check", str(one.profile))
-    assert done.returncode == 0, done.stderr
-    assert "frontend www: the profile names it, HAProxy does not have it" in done.stdout
-    assert "frontend web: HAProxy has it, no rule names it" in done.stdout
-    assert "map /none.map (for web): the profile names it, HAProxy does not" in done.stdout
-    assert "web 203.0.113.10/32 at first: withdrawn: a rule names a frontend" in done.stdout
+        offline = anycastd("check", "--offline", str(one.profile))
+    assert done.returncode == 78, done.stderr
+    wrong, said = " ".join(done.stderr.split()), " ".join(done.stdout.split())
+    assert "HAProxy main has no frontend www -> it has web; one that is `disabled`" in wrong
+    assert "HAProxy main has no map /none.map -> write its path as haproxy.cfg" in wrong
+    assert "anycastd: this cannot work on this machine: 2 errors" in done.stderr
+    assert "no rule names its frontend web" in said
+    assert "would be at first WITHDRAWN: a rule names a frontend" in said
+    assert offline.returncode == 0, "the files alone are sound"

@@ -299,7 +299,8 @@ def test_regions_have_different_names() -> None:
     ).problems
     assert str(problem) == (
         f"b.yaml:{line(SECONDARY, 'region:')}: region: northeurope is also the region of a.yaml; "
-        "give each region its own name"
+        "give each region its own name; two appliances of one region are northeurope-a and "
+        "northeurope-b, with ecmp: true in both"
     )
 
 
@@ -312,7 +313,8 @@ def test_notes() -> None:
         ),
         (
             "on Azure the paths are those at the MSEE; ExpressRoute removes private AS numbers, so "
-            "on-premises routers see 12076 alone"
+            "on-premises routers see 12076 alone: behind two circuits write bgp.prepends_steer: "
+            "false in each region"
         ),
     )
     other = replace_texts(SECONDARY, ("65010", "65011"), ("platform: azure", "platform: aws"))
