@@ -36,7 +36,7 @@ BESIDE = --numprocesses $(JOBS) --dist loadfile
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
 .PHONY: help lab test lint lint-only docs test-packages unit system search end-to-end deb package-test installed bench chaos soak \
-    fuzz sbom audit format packages venv oldest newest tools update namespaces clean
+    fuzz sbom audit format pages packages venv oldest newest tools update namespaces clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -124,6 +124,11 @@ format: venv ## Put the source into its one format
 
 packages: ## Install the Debian packages; their services are not started
 	@scripts/packages.sh $(PACKAGES)
+
+pages: venv ## Write the pages of docs/ anew that are made from the code
+	PYTHONPATH=. $(BIN)/python scripts/profile_reference.py >docs/profile.md
+	for script in policy_picture scripts/*_page.py; do \
+	    script=$${script#scripts/}; PYTHONPATH=. $(BIN)/python scripts/$${script%.py}.py || exit 1; done
 
 test-packages: packages
 	@scripts/packages.sh $(TEST_PACKAGES)

@@ -65,3 +65,50 @@ def test_a_shown_command_is_taken(page: str, command: str) -> None:
         wrong = str(error)
     # A text may name a command without what it needs: `anycastd loopback`.
     assert not wrong or "required" in wrong, f"{page}: {command}: {wrong}"
+
+
+PROGRAMS = {
+    "PYTHONPATH=.",
+    "ansible-playbook",
+    "anycastd",
+    "apt-get",
+    "cloud-init",
+    "cp",
+    "ip",
+    "journalctl",
+    "make",
+    "python",
+    "ss",
+    "systemctl",
+    "tail",
+}
+"""What the shell blocks of the pages run; commands that no test can try are in `text` blocks."""
+UNITS = {
+    path.name.removeprefix("anycastd.") if path.name.count(".") > 1 else path.name
+    for path in (ROOT / "packaging" / "debian").glob("*.service")
+}
+
+
+def iter_shell_lines(page: Path) -> list[str]:
+    """Return the lines of a page's shell blocks, without comments, continued lines joined."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_shell_blocks_run_known_programs(page: Path) -> None:
+    """A misspelt program is not known."""
+    for line in iter_shell_lines(page):
+        for command in re.split(r"&&|\|", line):
+            word = shlex.split(command, comments=True)[0]
+            assert word in PROGRAMS or word.startswith((".venv", "./", "/", "tests/")), line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_units_that_a_page_names_exist(page: Path) -> None:
+    """In commands of systemctl and journalctl."""
+    for line in re.findall(r"\b(?:systemctl|journalctl) [^\n`]*", page.read_text(encoding="utf-8")):
+        for word in re.findall(r"(?<=\s)anycastd[\w.-]*", line.split("#")[0]):
+            assert f"{word.removesuffix('.service').rstrip('.')}.service" in UNITS, line

@@ -198,11 +198,13 @@ def test_the_design_has_the_same_way() -> None:
     ]
 
 
-def test_the_readme_has_the_same_way() -> None:
-    """README.md shows the ten steps in the tour's very words."""
+def test_the_docs_have_the_same_way() -> None:
+    """docs/how-it-works.md shows the ten steps in the tour's very words."""
     text = tours.docstring(PACKAGE)
     way = text[text.index("   1  ") :].split("\n\n")[0]
-    assert f"```text\n{way}\n```\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"```text\n{way}\n```\n" in (ROOT / "docs" / "how-it-works.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def _has(path: Path, function: str) -> bool:
