@@ -237,6 +237,19 @@ class Judge:
         short = any(span.overlaps(each.start, each.end + 6.5) for each in self.short_hold)
         return min(it.hold_time, it.short_hold_time) if short else it.hold_time
 
+    def unseen_losses(self) -> list[Span]:
+        """Return the periods after which ExaBGP may have its sessions again before the agent runs.
+
+        It waits a second before it connects again: too short for an agent that is paused once more
+        meanwhile, or that gets little CPU.
+        """
+        return [
+            span
+            for span in self.paused
+            if any(other.end <= span.start <= other.end + 2.0 for other in self.paused)
+            or any(each.overlaps(span.start - 2.0, span.end + 1.0) for each in self.starved)
+        ]
+
     def unmanaged(self) -> list[Span]:
         """Return the periods in which no process could give ExaBGP another path."""
         weak = [span for part in PARTS for span in (*self.slow[part], *self.hurt[part])]
@@ -374,8 +387,9 @@ def _hasty(
         lost = lost if any(had) else change.at
         if not (back and change.asns != STANDBY_LENGTH and began_at < change.at < ended_at):
             continue
-        # After a pause ExaBGP may run, and have its session again, before the agent runs.
-        if any(span.start <= change.at <= span.end + it.bounds.slack for span in it.paused):
+        if any(
+            span.start <= change.at <= span.end + it.bounds.slack for span in it.unseen_losses()
+        ):
             continue
         if not any(span.overlaps(max(lost, change.at - 2.0), change.at) for span in it.unmanaged()):
             found.violations.append(

@@ -4,7 +4,8 @@
 A piece has two halves.  In the first one all faults are used, as in the chaos run.  In the second
 one agent, lease process and ExaBGP live from its beginning to its end, so only faults that none of
 them dies of are used: memory, descriptors and the files of the state directory must stay flat.
-Each piece is added to the file, also one that failed; the file's totals are of all pieces.
+Each half is added to the file when it is over, also one that failed; the file's totals are of all
+pieces.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def add_up(pieces: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for half in halves:
         for cause, seconds in half["stale"].items():
             stale[cause] = max(stale.get(cause, 0.0), seconds)
-    growth = [piece["growth"] for piece in pieces]
+    growth = [piece["growth"] for piece in pieces if piece["growth"]]
     return {
         "pieces": len(pieces),
         "failed": sum(bool(piece["violations"]) for piece in pieces),
@@ -151,8 +152,9 @@ def add_up(pieces: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def save(path: Path, piece: dict[str, Any]) -> dict[str, Any]:
-    """Add a piece to the file; return the totals."""
+    """Add a piece to the file, or put it in place of its first half there; return the totals."""
     pieces = json.loads(path.read_text(encoding="utf-8"))["pieces"] if path.exists() else []
+    pieces = [each for each in pieces if each["began_at"] != piece["began_at"]]
     pieces.append(piece)
     total = add_up(pieces)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,10 +174,22 @@ def main() -> int:
     args = parser.parse_args()
     print_line(f"seed {args.seed}, {args.seconds:.0f} s")
     end_in_order()
-    piece: dict[str, Any] = {"seed": args.seed, "halves": [], "growth": {}, "violations": []}
+    piece: dict[str, Any] = {
+        "seed": args.seed,
+        "began_at": time.time(),
+        "halves": [],
+        "growth": {},
+        "violations": [],
+    }
+    total: dict[str, Any] = {}
     for survived in (False, True):
         half = args.seconds / 2
-        outcome, samples, log = run_half(args.seed, half, args.python, survived=survived)
+        try:
+            outcome, samples, log = run_half(args.seed, half, args.python, survived=survived)
+        except AssertionError as error:
+            piece["violations"].append(f"not begun: {error}")
+            total = save(args.json, piece)
+            continue
         piece["halves"].append(asdict(outcome))
         if outcome.violation:
             print_line(f"{log}\nVIOLATION, seed {args.seed}:\n{outcome.violation}")
@@ -186,7 +200,7 @@ def main() -> int:
             piece["samples"] = {
                 part: [asdict(each) for each in own] for part, own in samples.items()
             }
-    total = save(args.json, piece)
+        total = save(args.json, piece)  # each half: the next one may be ended by the machine
     print_line(json.dumps({"growth": piece["growth"], "total": total}, indent=1))
     for text in piece["violations"]:
         print_line(f"VIOLATION: {text}")

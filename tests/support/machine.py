@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 IDLE_CONNECTIONS = 60  # more than the stats socket takes
 FULL = 100  # connections that its frontend takes
+START_TIMEOUT = 120.0  # seconds, on a machine on which much else runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Machine:
     def __enter__(self) -> Self:
         for part in (self.appliance, self.speaker, self.agent):
             self._stack.enter_context(part)
-        self.wire.wait(1, 30, self.appliance.log())
+        self.wire.wait(1, START_TIMEOUT, self.appliance.log())
         self._stack.enter_context(self.traffic)
         return self
 

@@ -213,6 +213,16 @@ def test_a_shorter_hold_time_allows_shorter_pauses() -> None:
     assert judged([*span("hold time", "short", "long", 5.0), *pause], *there).violations == []
 
 
+def test_a_route_is_not_back_in_one_step_after_a_long_pause() -> None:
+    """It may be where an agent is paused again, or gets little CPU, before ExaBGP connects."""
+    pause = [Entry(10.0, "machine", "stop"), Entry(20.0, "machine", "cont")]
+    there = [change(19.0, 0), change(20.4, 1)]
+    assert {each.split(":")[0] for each in judged(pause, *there).violations} == {"hasty"}
+    before = [Entry(8.0, "machine", "stop"), Entry(9.0, "machine", "cont")]
+    assert judged([*before, *pause], *there).violations == []
+    assert judged([*span("cpu", "down", "up"), *pause], *there).violations == []
+
+
 # The soak -----------------------------------------------------------------------------------------
 
 
@@ -236,9 +246,12 @@ def test_pieces_of_a_soak_add_up(tmp_path: Path) -> None:
     """Each piece is kept, and the totals are of all of them."""
     half = asdict(Outcome(1, faults={"a": 3}, seconds=10.0, stale={"x": 0.2}, requests=7))
     growth = {part: dict.fromkeys(MAX_GROWTH, 0.5) for part in PARTS}
-    piece = {"halves": [half, half], "growth": growth, "violations": []}
-    save(tmp_path / "build" / "soak.json", piece)
-    total = save(tmp_path / "build" / "soak.json", piece | {"violations": ["stale"]})
+    piece = {"began_at": 1.0, "halves": [half, half], "growth": growth, "violations": []}
+    file = tmp_path / "build" / "soak.json"
+    save(file, piece)
+    other = piece | {"began_at": 2.0, "violations": ["stale"]}
+    assert save(file, other | {"halves": [half], "growth": {}})["seconds"] == 30.0
+    total = save(file, other)
     assert (total["pieces"], total["failed"], total["faults"]) == (2, 1, 12)
     assert (total["seconds"], total["longest_stale"]) == (40.0, {"x": 0.2})
     assert total["largest_growth"]["lease"]["memory"] == 0.5

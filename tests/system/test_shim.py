@@ -18,6 +18,7 @@ import pytest
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.lease.commands import Announce, Answer, QuerySessions, Withdraw
+from anycastd.speaker.exabgp.patches.timers import MIN_REDIAL_DELAY
 from support.bgp_wire import Closed, Opened, Refreshed
 from support.bird import Bird, find_bird
 from support.exabgp import (
@@ -171,6 +172,22 @@ def test_a_redial_never_waits_long(exabgp_python: str) -> None:
     patch = "from anycastd.speaker.exabgp import shim; shim.apply_patches()\n"
     assert run_python(exabgp_python, patch + ask).stdout == "5\n"
     assert run_python(exabgp_python, ask).stdout == "60\n"
+
+
+@pytest.mark.parametrize("patched", [True, False], ids=["shim", "bare"])
+def test_a_lost_session_is_not_back_at_once(
+    exabgp_python: str, tmp_path: Path, *, patched: bool
+) -> None:
+    """The agent has a second to see the loss; bare, its peer has the routes again at once."""
+    with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port, patched=patched):
+        peer.wait_up()
+        peer.drop(6, 4)
+        peer.wait(lambda _: len(peer.list_events(Opened)) == 2, 15)
+        away = peer.list_events(Opened)[1].at - peer.list_events(Closed)[0].at
+        if patched:
+            assert away >= MIN_REDIAL_DELAY * 0.9
+        else:
+            assert away < MIN_REDIAL_DELAY
 
 
 class Slow(Peer):

@@ -78,11 +78,10 @@ def report_reasons() -> ApplyPatch:
     peer = load_module("exabgp.reactor.peer").Peer
     established = load_module("exabgp.bgp.fsm").FSM.ESTABLISHED
     network_error = load_module("exabgp.reactor.network.error").NetworkError
-    original = peer._reset
-    if original.__code__.co_varnames[:3] != ("self", "message", "error"):
+    if peer._reset.__code__.co_varnames[:3] != ("self", "message", "error"):
         raise AttributeError("exabgp.reactor.peer: Peer._reset gets other arguments")
 
-    def reset(self: Any, message: str = "", error: Any = "") -> None:
+    def extend_reason(self: Any, message: str, error: Any) -> str:
         if message.startswith("notification sent (2,2)"):
             with suppress(AttributeError):
                 message += f" {format_peer_as(int(self.proto.negotiated.peer_as))}"
@@ -93,9 +92,14 @@ def report_reasons() -> ApplyPatch:
             and self.fsm == established
         ):
             message += f" {NOT_TAKEN}"
-        original(self, message, error)
+        return message
 
     def apply() -> None:
+        original = peer._reset  # late: other patches replace it too
+
+        def reset(self: Any, message: str = "", error: Any = "") -> None:
+            original(self, extend_reason(self, message, error), error)
+
         peer._reset = reset
 
     return apply

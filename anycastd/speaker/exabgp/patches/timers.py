@@ -12,6 +12,7 @@ from typing import Any
 from anycastd.speaker.exabgp.modules import ApplyPatch, load_module, require_names
 
 MAX_REDIAL_DELAY = 5  # seconds
+MIN_REDIAL_DELAY = 1.0  # seconds after a session that was up; agent and lease process act meanwhile
 SYN_RETRIES = 2  # after 1 and 3 s at the latest; the kernel gives up within 7 s
 SEND_TIME = 4 / 3  # of the hold time: its end, and a peer's word about it, come before
 
@@ -72,6 +73,38 @@ def limit_redial_delay() -> ApplyPatch:
 
     def apply() -> None:
         delay.increase = increase
+
+    return apply
+
+
+def wait_after_loss() -> ApplyPatch:
+    """Wait ``MIN_REDIAL_DELAY`` seconds before the redial after a session that was up was lost.
+
+    ExaBGP dials at once, and sends its routes as they were.  Where all sessions were lost, as after
+    a machine was paused for longer than their hold time, these are the routes of before the loss:
+    the agent has to see it first, and then announces standby.  A session that we end ourselves, for
+    a reload, comes back at once.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
+    """
+    peer = load_module("exabgp.reactor.peer").Peer
+    established = load_module("exabgp.bgp.fsm").FSM.ESTABLISHED
+    module = load_module("exabgp.reactor.delay")
+    require_names(peer._reset, "_teardown")
+    require_names(getattr(peer, "_close", peer._reset), "_delay", "increase")
+    require_names(peer.run, "_delay", "backoff")
+    require_names(module.Delay.backoff, "_time")
+
+    def apply() -> None:
+        original = peer._reset  # late: other patches replace it too
+
+        def reset(self: Any, message: str = "", error: Any = "") -> None:
+            lost = self.fsm == established and not self._teardown
+            original(self, message, error)
+            if lost:
+                self._delay._time = max(self._delay._time, module.time.time() + MIN_REDIAL_DELAY)
+
+        peer._reset = reset
 
     return apply
 
@@ -147,5 +180,11 @@ def skip_name_lookup() -> ApplyPatch:
     return apply
 
 
-PATCHES = (use_monotonic_clock, limit_redial_delay, limit_connect_time, limit_send_time)
+PATCHES = (
+    use_monotonic_clock,
+    limit_redial_delay,
+    wait_after_loss,
+    limit_connect_time,
+    limit_send_time,
+)
 """Patches of this file for every release, in the order in which they are applied."""

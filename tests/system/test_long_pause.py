@@ -1,0 +1,58 @@
+"""The whole machine is paused for longer than the hold time: the routes come back in two steps."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from support.appliance import Appliance, own_network
+from support.bgp_wire import Closed
+from support.machine import Machine, pass_time
+from support.route_log import RouteLog
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+HOLD_TIME = 3
+PAUSES = (4.5, 5.0, 4.2)
+LATE = 0.4
+"""Seconds by which the agent goes on later than all others."""
+STANDBY = 7
+"""ASNs of the path at standby."""
+
+
+def list_first_paths(wire: RouteLog, after: float) -> list[int]:
+    """Return the length of the path with which each peer's route came back after a time."""
+    return [
+        next(change.asns for change in each.changes if change.at > after and change.route)
+        for each in wire.logs
+    ]
+
+
+def pause_often(machine: Machine) -> None:
+    """Pause a machine for longer than the hold time, and look at what each peer gets then."""
+    machine.wait_settled()
+    machine.wait_in_order()
+    for seconds in PAUSES:
+        began = machine.record("test", "pause")
+        agent = machine.stop("agent")
+        machine.pause(seconds)
+        pass_time(time.monotonic(), LATE)
+        machine.resume("agent", agent)
+        machine.wire.wait(STANDBY, 30, machine.appliance.log())
+        machine.wire.wait(1, 30, machine.appliance.log())
+        assert list_first_paths(machine.wire, began) == [STANDBY, STANDBY]
+        for peer in machine.appliance.peers:
+            assert [closed for closed in peer.list_events(Closed) if closed.at > began]
+        machine.wait_in_order(30)
+
+
+def test_sessions_that_a_pause_ends(exabgp_python: str, tmp_path: Path) -> None:
+    """The agent sees the loss before ExaBGP is connected again, though it goes on last."""
+    with own_network():
+        appliance = Appliance(tmp_path, python=exabgp_python)
+        for peer in appliance.peers:
+            peer.hold_time = HOLD_TIME
+        with Machine(appliance) as machine:
+            pause_often(machine)
