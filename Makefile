@@ -110,7 +110,7 @@ SOAK ?= 3600
 
 soak: packages venv oldest namespaces ## The same for SOAK seconds; pieces add up in build/soak.json
 	@scripts/packages.sh strace
-	$(BIN)/python tests/chaos/soak.py --seconds $(SOAK) --json build/soak.json $(if $(SEED),--seed $(SEED))
+	$(BIN)/python tests/chaos/soak.py --seconds $(SOAK) --json build/soak.json $(if $(SEED),--seed $(SEED)) $(if $(SLOW),--slow $(SLOW))
 
 FUZZ ?= --count 100000
 

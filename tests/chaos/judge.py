@@ -17,7 +17,7 @@ Each failed request of a client must be explained by the journal; otherwise the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chaos.spans import INF, Span, find_route_spans, find_spans, find_touches, intersect, merge
 from support.http_load import Request
@@ -48,6 +48,13 @@ class Bounds:
     """What a peer chose that negotiates anew."""
     recovery: float = 8.0
     """From the end of a cause until everything is preferred again."""
+    late: float = 1.0
+    """For how long after its cause a request may fail."""
+
+    def scale(self, factor: float) -> Bounds:
+        """Return the bounds for a machine on which much else runs: what takes CPU takes longer."""
+        names = ("slack", "restart", "checks", "reload", "recovery", "late")
+        return replace(self, **{name: getattr(self, name) * factor for name in names})
 
 
 @dataclass(slots=True)
@@ -196,7 +203,8 @@ class Judge:
         it = self.bounds
         all_peers = [*self.dead, *self.serverless, *self.exabgp_killed, *self.hurt["exabgp"]]
         all_peers += [*self.closed, *self.failed_reloads, *self.nameless]
-        unseen = merge([*self.frozen, *self.cluttered], gap=1.0)
+        # An agent whose calls fail gets no answer either.
+        unseen = merge([*self.frozen, *self.cluttered, *self.hurt["agent"]], gap=1.0)
         all_peers += [span for span in unseen if span.length > it.deadline - 1.0]
         slow = 2.0 if self.starved else 0.0
         chain = [
@@ -267,7 +275,7 @@ class Judge:
     def is_explained(self, request: Request) -> bool:
         """Return whether the journal explains why a request failed."""
         starved = any(span.overlaps(request.sent_at - 1, request.sent_at) for span in self.starved)
-        late = 2.5 if starved else 1.0
+        late = self.bounds.late * (2.5 if starved else 1.0)
         start, end = request.sent_at - late, request.sent_at + request.duration + 0.1
         reasons = [*self.dead, *self.full, *self.reloads, *self.servers[0], *self.servers[1]]
         reasons += [*self.storms, *self.scarce, *self.nameless, *self.closed, *self.leftovers]

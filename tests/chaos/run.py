@@ -34,6 +34,7 @@ from support.surroundings import list_other_prefixes, run_surrounded
 BOUNDS = Bounds()
 NOISE = 10
 """Unexplained failed requests that an episode may have: the servers are threads of a test."""
+SLOW_HELP = "a factor for all bounds, but those of the lease and of BGP, if much else runs here"
 RECOVERY_TIMEOUT = 45.0
 """Seconds after the last fault until which everything must be preferred again."""
 
@@ -88,8 +89,9 @@ def watch(
     played_at = time.monotonic()
     trouble = ""
     try:
-        machine.wait_settled(RECOVERY_TIMEOUT, CALM)
-        machine.wait_in_order(15)
+        slow = bounds.late / BOUNDS.late
+        machine.wait_settled(RECOVERY_TIMEOUT * slow, CALM)
+        machine.wait_in_order(15 * slow)
     except AssertionError as error:
         trouble = f"not recovered: {error}\n{describe_state(machine)}"
     ended_at = time.monotonic()
@@ -139,16 +141,17 @@ def run(
     *,
     allowed: Callable[[Fault], bool] | None = None,
     is_over: Callable[[], bool] = lambda: False,
+    slow: float = 1.0,
 ) -> Outcome:
     """Run a plan on a machine without faults; stop at the first violation.
 
     ``allowed`` says which faults may be used.  ``is_over`` is asked after each episode whether to
-    stop before the plan's end.
+    stop before the plan's end.  ``slow`` is the factor of ``Bounds.scale``.
     """
     outcome = Outcome(seed)
     random.seed(seed)  # the order in which a paused machine's processes go on
-    machine.wait_settled()
-    machine.wait_in_order()
+    machine.wait_settled(30 * slow)
+    machine.wait_in_order(10 * slow)
     outcome.exabgp = str(machine.appliance.status()["lease"]["exabgp"])
     _measure_memory(machine, outcome)
     began_at = time.monotonic()
@@ -157,7 +160,7 @@ def run(
         # Hours of requests are counted, not kept.
         outcome.requests += (old := len(machine.traffic.requests))
         del machine.traffic.requests[:old]
-        recovered, found, trouble = watch(machine, episode)
+        recovered, found, trouble = watch(machine, episode, BOUNDS.scale(slow))
         outcome.episodes += 1
         for step in episode.steps:
             outcome.faults[step.fault.name] = outcome.faults.get(step.fault.name, 0) + 1
@@ -225,6 +228,7 @@ def main() -> int:
     parser.add_argument("--python", default=sys.executable, help="whose ExaBGP")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     parser.add_argument("--only", default="", help="words of the names of the faults to use")
+    parser.add_argument("--slow", type=float, default=1.0, help=SLOW_HELP)
     parser.add_argument("--plan", action="store_true", help="print what would be done, and end")
     args = parser.parse_args()
     words = args.only.split(",")
@@ -243,7 +247,7 @@ def main() -> int:
         tempfile.TemporaryDirectory() as name,
         run_surrounded(Path(name), args.python) as machine,
     ):
-        outcome = run(machine, args.seed, args.faults, print_line, allowed=allowed)
+        outcome = run(machine, args.seed, args.faults, print_line, allowed=allowed, slow=args.slow)
         logs = machine.appliance.log()
     if args.json:
         args.json.write_text(json.dumps(asdict(outcome), indent=1) + "\n", encoding="utf-8")

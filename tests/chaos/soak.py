@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from chaos.run import Outcome, end_in_order, print_line, run
+from chaos.run import SLOW_HELP, Outcome, end_in_order, print_line, run
 from support.fault import Fault
 from support.machine import Machine
 from support.processes import read_memory
@@ -108,7 +108,7 @@ def judge_growth(samples: dict[str, list[Sample]]) -> tuple[dict[str, dict[str, 
 
 
 def run_half(
-    seed: int, seconds: float, python: str, *, survived: bool
+    seed: int, seconds: float, python: str, *, survived: bool, slow: float = 1.0
 ) -> tuple[Outcome, dict[str, list[Sample]], str]:
     """Run faults for ``seconds``; return the outcome, the samples, and the logs' end."""
     samples: dict[str, list[Sample]] = {}
@@ -121,7 +121,9 @@ def run_half(
 
         allowed = is_survived if survived else None
         faults = min(MANY, int(seconds * 4) + 20)
-        outcome = run(machine, seed, faults, print_line, allowed=allowed, is_over=is_over)
+        outcome = run(
+            machine, seed, faults, print_line, allowed=allowed, is_over=is_over, slow=slow
+        )
         return outcome, samples, machine.appliance.log()[-20000:]
 
 
@@ -170,6 +172,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--python", default=sys.executable, help="whose ExaBGP")
+    parser.add_argument("--slow", type=float, default=1.0, help=SLOW_HELP)
     parser.add_argument("--json", type=Path, required=True, help="the file that adds up")
     args = parser.parse_args()
     print_line(f"seed {args.seed}, {args.seconds:.0f} s")
@@ -177,6 +180,7 @@ def main() -> int:
     piece: dict[str, Any] = {
         "seed": args.seed,
         "began_at": time.time(),
+        "slow": args.slow,
         "halves": [],
         "growth": {},
         "violations": [],
@@ -185,7 +189,9 @@ def main() -> int:
     for survived in (False, True):
         half = args.seconds / 2
         try:
-            outcome, samples, log = run_half(args.seed, half, args.python, survived=survived)
+            outcome, samples, log = run_half(
+                args.seed, half, args.python, survived=survived, slow=args.slow
+            )
         except AssertionError as error:
             piece["violations"].append(f"not begun: {error}")
             total = save(args.json, piece)

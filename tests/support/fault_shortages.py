@@ -35,6 +35,10 @@ CALLS = {
     "exabgp": "socket,accept4,openat,connect",
 }
 """Which calls of each part fail; the sessions' own calls are left alone."""
+TRANSFERS = "sendto,sendmsg,write,recvfrom,recvmsg,read"
+"""Calls that send and receive, on whatever."""
+DISK_CALLS = "fsync,rename,renameat,renameat2"
+"""Calls without which no file is replaced."""
 
 
 def around(machine: Machine) -> Surroundings:
@@ -114,18 +118,36 @@ def _little_cpu(part: str) -> Fault:
     return Fault(f"{part} has little cpu", begin, end, (part,), LASTS, harmless=True)
 
 
-def _calls_fail(part: str, error: str, *, harmless: bool) -> Fault:
+def _calls_fail(
+    part: str, error: str, *, harmless: bool, calls: str = "", what: str = "calls"
+) -> Fault:
     def begin(machine: Machine, _: float) -> Any:
         machine.record(part, "hurt")
         pid = machine.pid(part)
-        return None if pid is None else fail_calls(pid, CALLS[part], error, 3)
+        return None if pid is None else fail_calls(pid, calls or CALLS[part], error, 3)
 
     def end(machine: Machine, strace: Any) -> None:
         if strace is not None:
             let_succeed(strace)
         machine.record(part, "whole")
 
-    return Fault(f"calls of {part} fail: {error}", begin, end, (part,), LASTS, harmless, (part,))
+    return Fault(f"{what} of {part} fail: {error}", begin, end, (part,), LASTS, harmless, (part,))
+
+
+def _disk_fails(error: str) -> Fault:
+    """Let the agent write no file; it goes on."""
+
+    def begin(machine: Machine, _: float) -> Any:
+        pid = machine.pid("agent")
+        return None if pid is None else fail_calls(pid, DISK_CALLS, error, 1)
+
+    def end(_: Machine, strace: Any) -> None:
+        if strace is not None:
+            let_succeed(strace)
+
+    return Fault(
+        f"disk of agent fails: {error}", begin, end, ("agent", "disk"), LASTS, harmless=True
+    )
 
 
 # What surrounds them ------------------------------------------------------------------------------
@@ -222,6 +244,12 @@ SHORTAGES = (
             _calls_fail("agent", "EMFILE", harmless=True),
             _calls_fail("lease", "ENOMEM", harmless=True),
             _calls_fail("exabgp", "ENOMEM", harmless=False),
+            *(
+                _calls_fail(part, error, harmless=True, calls=TRANSFERS, what="transfers")
+                for part in ("agent", "lease")
+                for error in ("EIO", "ENOBUFS")
+            ),
+            *map(_disk_fails, ("EIO", "EROFS")),
         )
         if STRACE
         else ()

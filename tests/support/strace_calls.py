@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from support.peer import wait_for
 
 STRACE = shutil.which("strace")
+INJECTED = "(INJECTED)"
+"""How strace marks a call that it let fail."""
 
 
-def fail_calls(pid: int, calls: str, error: str, every: int) -> subprocess.Popen[bytes]:
+def fail_calls(
+    pid: int, calls: str, error: str, every: int, *, told: str = os.devnull
+) -> subprocess.Popen[bytes]:
     """Let each ``every``-th call of a set fail with ``error`` (a name of errno(3)).
 
-    It lasts until ``let_succeed``.
+    The calls are written to the file ``told``.  It lasts until ``let_succeed``.
     """
     assert STRACE is not None
-    words = ["-f", "-q", "-o", os.devnull, "-e", f"trace={calls}"]
+    words = ["-f", "-q", "-o", told, "-e", f"trace={calls}"]
     inject = f"inject={calls}:error={error}:when={every}+{every}"
     return subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", STRACE, *words, "-e", inject, "-p", str(pid)],
@@ -29,3 +38,44 @@ def let_succeed(strace: subprocess.Popen[bytes]) -> None:
     """Detach from the process; its calls succeed again."""
     strace.terminate()
     strace.wait(10)
+
+
+class FailingCalls:
+    """Calls that fail now; ``count`` says how many did."""
+
+    def __init__(self, told: Path) -> None:
+        self._told = told
+
+    def count(self) -> int:
+        """Count the calls that failed so far."""
+        return self._told.read_text(encoding="utf-8", errors="replace").count(INJECTED)
+
+    def wait(self, timeout: float = 30.0) -> None:
+        """Wait until one more call fails; AssertionError after ``timeout`` seconds."""
+        before = self.count()
+        wait_for(lambda: self.count() > before, timeout, "a call that fails")
+
+
+@contextlib.contextmanager
+def failing(pid: int, calls: str, error: str, told: Path, every: int = 1) -> Iterator[FailingCalls]:
+    """Let calls of a process fail for a ``with`` block, in each of its threads.
+
+    ``told`` is a file for what strace saw.  Raises AssertionError where strace does not attach.
+    """
+    strace = fail_calls(pid, calls, error, every, told=str(told))
+    try:
+        wait_for(lambda: _is_traced(pid), 20, f"strace to attach to {pid}")
+        yield FailingCalls(told)
+    finally:
+        let_succeed(strace)
+
+
+def _is_traced(pid: int) -> bool:
+    """Return whether each thread of a process has a tracer."""
+    lines = [
+        line
+        for status in Path(f"/proc/{pid}/task").glob("*/status")
+        for line in status.read_text(encoding="utf-8").splitlines()
+        if line.startswith("TracerPid:")
+    ]
+    return bool(lines) and not any(line.split()[1] == "0" for line in lines)
