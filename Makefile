@@ -101,15 +101,12 @@ bench: packages venv namespaces ## Measure, and print the tables (the faults alo
 
 CHAOS ?= 320
 
-# strace lets system calls fail; without it these faults are left out.
 chaos: packages venv oldest namespaces ## Break everything at random, CHAOS faults, and judge it (ten minutes)
-	@scripts/packages.sh strace
 	$(BIN)/python tests/chaos/run.py --faults $(CHAOS) $(if $(SEED),--seed $(SEED))
 
 SOAK ?= 3600
 
 soak: packages venv oldest namespaces ## The same for SOAK seconds; pieces add up in build/soak.json
-	@scripts/packages.sh strace
 	$(BIN)/python tests/chaos/soak.py --seconds $(SOAK) --json build/soak.json $(if $(SEED),--seed $(SEED)) $(if $(SLOW),--slow $(SLOW))
 
 FUZZ ?= --count 100000

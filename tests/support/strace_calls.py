@@ -11,7 +11,18 @@ from pathlib import Path
 
 from support.peer import wait_for
 
-STRACE = shutil.which("strace")
+
+def find_strace() -> str | None:
+    """Find strace; None where there is none, or where no process may be traced."""
+    found = shutil.which("strace")
+    if found is None:
+        return None
+    trial = [found, "-o", os.devnull, "-e", "trace=none", "true"]
+    done = subprocess.run(trial, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return None if done.returncode else found
+
+
+STRACE = find_strace()
 INJECTED = "(INJECTED)"
 """How strace marks a call that it let fail."""
 

@@ -18,7 +18,9 @@ from support.strace_calls import STRACE, failing
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.skipif(STRACE is None, reason="strace is not installed: make packages"),
+    pytest.mark.skipif(
+        STRACE is None, reason="no strace, or no process may be traced: make packages"
+    ),
 ]
 
 PREFIX = f"{VIP}/32"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,11 +21,17 @@ from support.processes import WITH_ALL_SIGNALS
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture
-def full_pipe() -> Iterator[tuple[int, int]]:
-    """Return both ends of a pipe that is full: the next write to it waits."""
-    reader, writer = os.pipe()
-    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+@pytest.fixture(params=["pipe", "socket"])
+def full_pipe(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
+    """Return both ends of a pipe that is full: the next write to it waits.
+
+    The journal has a stream socket for each unit: that is what it is while journald is stopped.
+    """
+    if request.param == "pipe":
+        reader, writer = os.pipe()
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    else:
+        reader, writer = (one.detach() for one in socket.socketpair(type=socket.SOCK_STREAM))
     os.set_blocking(writer, False)
     with contextlib.suppress(BlockingIOError):
         while True:
