@@ -85,15 +85,18 @@ def watch(
     Returns how long recovery took (s), the judgement, and what did not recover as text.
     """
     began_at = time.monotonic()
-    play(machine, episode)
-    played_at = time.monotonic()
     trouble = ""
+    try:
+        play(machine, episode)
+    except (AssertionError, OSError) as error:
+        trouble = f"a fault could not be begun or ended: {error}"
+    played_at = time.monotonic()
     try:
         slow = bounds.late / BOUNDS.late
         machine.wait_settled(RECOVERY_TIMEOUT * slow, CALM)
         machine.wait_in_order(15 * slow)
     except AssertionError as error:
-        trouble = f"not recovered: {error}\n{describe_state(machine)}"
+        trouble += f"\nnot recovered: {error}\n{describe_state(machine)}"
     ended_at = time.monotonic()
     machine.wire.refresh()
     if others := list_other_prefixes(machine):
