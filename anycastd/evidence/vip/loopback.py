@@ -91,7 +91,7 @@ class Loopback:
             states = self._read_and_repair()
             if self._permission_error:
                 raise NoPrivilegeError(errno.EPERM, self._permission_error)
-            self._report_changes(states)
+            self._report_changes(states or ())
         except BaseException:
             self._remove_added()
             self.close()
@@ -107,12 +107,13 @@ class Loopback:
             self.start()
         wake = asyncio.Event()
         self._watch_changes(wake)
+        was_read = True
         try:
             while True:
                 usable = all(
                     vip in self._states and self._states[vip].usable for vip, _ in self._vips
                 )
-                watched = usable and self._watched is not None
+                watched = usable and was_read and self._watched is not None
                 try:
                     async with asyncio.timeout(_RECHECK if watched else _RETRY):
                         await wake.wait()
@@ -121,7 +122,9 @@ class Loopback:
                 wake.clear()
                 self._watch_changes(wake)
                 # In a thread: the kernel's routing lock may be taken for seconds.
-                self._report_changes(await asyncio.to_thread(self._read_and_repair))
+                states = await asyncio.to_thread(self._read_and_repair)
+                was_read = states is not None
+                self._report_changes(states or ())
         finally:
             self._unwatch_changes()
             self.close()
@@ -185,8 +188,11 @@ class Loopback:
                 _log.warning("%s: %s", state.vip, state.detail)
             self._emit(state.vip, state)
 
-    def _read_and_repair(self) -> list[VipAddress]:
-        """Read all addresses, add what is missing, and return the state of each VIP."""
+    def _read_and_repair(self) -> list[VipAddress] | None:
+        """Read all addresses, add what is missing, and return the state of each VIP.
+
+        None: they could not be read, so anything may have changed.
+        """
         with self._lock:
             if self._closed:
                 return []
@@ -200,7 +206,7 @@ class Loopback:
                 if self._kernel:
                     self._kernel.close()
                 self._kernel = None
-                return []
+                return None
             now = time.monotonic()
             states = []
             for vip, name in self._vips:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import statistics
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -279,6 +281,29 @@ def test_failure_to_heal_is_said_and_mended(
             assert "IPv6 is disabled" in watched.now(V6).detail
             subprocess.run([*disable[:-1], disable[-1][:-1] + "0"], check=True)  # noqa: ASYNC221
             await eventually(lambda: watched.now(V6).usable)
+
+    in_own_network(work)
+
+
+def test_addresses_that_cannot_be_read_are_read_again(
+    in_own_network: InOwnNetwork,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A change that the agent could not look at, for lack of descriptors, is not forgotten."""
+    short = OSError(errno.EMFILE, "Too many open files")
+
+    async def work() -> None:
+        ip("link", "set", "lo", "up")
+        async with running((V4, "lo")) as watched:
+            with monkeypatch.context() as patch:
+                patch.setattr(NetlinkSocket, "list_addresses", Mock(side_effect=short))
+                ip("addr", "del", "203.0.113.10/32", "dev", "lo")
+                await eventually(lambda: "cannot read the addresses" in caplog.text)
+                assert not on("lo", V4)
+            await eventually(lambda: "put back" in watched.now(V4).detail)
+            assert on("lo", V4)
 
     in_own_network(work)
 
