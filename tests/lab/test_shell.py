@@ -104,6 +104,8 @@ def test_the_report_has_a_timeline_of_each_fault() -> None:
     texts = ["".join(each.itertext()) for each in drawn]
     assert all(lane in text for text in texts for lane in LANES)
     killed = texts[0]
+    assert "HAProxy was asked" in killed
+    assert "preferred -> withdrawn" in killed
     assert re.search(r"msee: via we-gw\d", killed)
     assert "the MSEE sends to West Europe" in page
     assert "http" not in page.replace("http://www.w3.org", "").replace("httpchk", "")

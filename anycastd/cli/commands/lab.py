@@ -135,8 +135,9 @@ def _play(args: argparse.Namespace) -> int:
     )
     text_report.write_line()
     text_report.write_line(PICTURE)
-    for name, text in about["notes"].items():
-        text_report.write_line(f"  {name:<15}{text}")
+    if not args.shell:
+        for name, text in about["notes"].items():
+            text_report.write_line(f"  {name:<15}{text}")
     try:
         with lab:
             view.lab = lab

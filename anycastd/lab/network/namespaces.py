@@ -229,9 +229,9 @@ class Nodes:
             return
         os.close(self._lifeline)
         outer, self._outer = self._outer, None
-        # The outer script, `unshare`, and the inner script: frozen, they would end nothing.
-        end_process(outer)
+        # The namespace of PIDs ends when the parents of all its processes have seen their ends.
         signal_all((each.pid for each in self._popens if each.poll() is None), signal.SIGCONT)
+        end_process(outer)
         for popen in self._popens:
             end_process(popen)
         self._popens.clear()

@@ -72,6 +72,9 @@ class LabShell(cmd.Cmd):
         """Carry out one line; what fails is told, and the prompt goes on."""
         try:
             return bool(super().onecmd("EOF" if line == "EOF" else line))
+        except TimeoutError:
+            self._report.write_line("it does not answer: was it frozen?")
+            return False
         except (LabError, OSError, ValueError) as error:
             self._report.write_line(f"{error}")
             return False
