@@ -14,6 +14,7 @@ from anycastd.lab.network.faults import kill_processes
 from anycastd.lab.network.lab import Lab, TimedOutError, expected_paths, paths_by_next_hop
 from anycastd.lab.network.namespaces import LabError, Nodes
 from anycastd.lab.network.topology import PRIMARY, SECONDARY
+from support.peered_profiles import write_peered_profiles
 
 pytestmark = pytest.mark.root
 
@@ -21,9 +22,10 @@ QUICK = {"rise": 1, "hold_down": 1, "hold_down_max": 1, "spacing": 0}
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    """Build the network once, with quick timers and checks."""
-    with Lab(LabSettings(return_timers=QUICK, fast=True)) as made:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Build the network once, with quick timers and checks, and agents that ask each other."""
+    profiles = write_peered_profiles(tmp_path_factory.mktemp("profiles"))
+    with Lab(LabSettings(return_timers=QUICK, fast=True, profiles=profiles)) as made:
         made.wait_preferred()
         yield made
 
@@ -38,6 +40,36 @@ def test_status_is_what_the_msee_sees(lab: Lab) -> None:
         assert service["level"] == "preferred"
         seen = paths_by_next_hop(lab.msee_table())[region.gateways[0]]
         assert tuple(service["as_path"]) == seen[1:]
+
+
+def test_the_page_shows_both_regions(lab: Lab) -> None:
+    """The page of one region says what the other one serves, over real HTTP between both."""
+    lab.wait_preferred()
+    lab.wait(
+        "the agent to listen",
+        lambda: (
+            not lab.nodes.try_run(
+                SECONDARY.node("nva"), "bash", "-c", f"</dev/tcp/{PRIMARY.nva}/9480"
+            ).returncode
+        ),
+        60,
+    )
+    fetch = (
+        "import sys, urllib.request\n"
+        "answer = urllib.request.urlopen(sys.argv[1], timeout=20)\n"
+        "print(answer.headers['Content-Security-Policy'])\n"
+        "print(answer.read().decode())\n"
+    )
+
+    def has_both() -> str:
+        url = f"http://{PRIMARY.nva}:9480/"
+        page = lab.nodes.run(SECONDARY.node("nva"), sys.executable, "-c", fetch, url)
+        return page if '<td class="ok" data-label="westeurope">serves' in page else ""
+
+    page = lab.wait("the page to show both regions", has_both, 60, lab.describe)
+    assert page.startswith("default-src 'none'; ")
+    assert "northeurope (this)" in page
+    assert '<span class="level preferred">PREFERRED</span>' in page
 
 
 def test_an_agent_that_is_killed_comes_back_and_no_route_moves(lab: Lab) -> None:

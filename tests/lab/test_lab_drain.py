@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +12,8 @@ from anycastd.lab.network.appliance import LabSettings
 from anycastd.lab.network.faults import kill_processes
 from anycastd.lab.network.lab import Lab, paths_by_next_hop
 from anycastd.lab.network.outage import RequestResult
-from anycastd.lab.network.shipped_files import find_shipped
-from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY
+from anycastd.lab.network.topology import PRIMARY, SECONDARY
+from support.peered_profiles import write_peered_profiles
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -25,22 +24,13 @@ RATE = 1000
 MIN_RATE = 125
 SLOW = 0.05
 """Median seconds for an answer above which the rate is too high for the machine."""
-PEERED_AGENTS = """
-web: {listen: "192.0.2.1:1"}
-regions: []
-"""
 REASON = ("--reason", "new kernel")
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Build the network once, with profiles whose agents query each other."""
-    profiles: dict[str, Path] = {}
-    for region in REGIONS:
-        file = tmp_path_factory.mktemp("profiles") / region.profile
-        text = find_shipped(f"profiles/{region.profile}").read_text(encoding="utf-8")
-        file.write_text(text.rstrip() + "\n" + PEERED_AGENTS, encoding="utf-8")
-        profiles[region.name] = file
+    profiles = write_peered_profiles(tmp_path_factory.mktemp("profiles"))
     settings = LabSettings(return_timers=QUICK, drain_times=DRAIN, profiles=profiles)
     # A packet that a busy machine drops is sent again after seconds; the drain is not about that.
     with Lab(settings, interval=1 / RATE, timeout=20.0, resend=True) as made:

@@ -79,7 +79,7 @@ def _from_agent(events: list[dict[str, Any]], since: float) -> Iterator[Mark]:
             at += fields["sent_ms"] / 1000
             if fields.get("acknowledged_ms") is not None:
                 at += fields["acknowledged_ms"] / 1000
-                yield Mark(UPDATE, at, f"ExaBGP has confirmed: {change}")
+                yield Mark(UPDATE, at, "confirmed by ExaBGP")
 
 
 def _from_routers(lab: Lab, since: float) -> Iterator[Mark]:
