@@ -119,6 +119,7 @@ class Collector:
         self._lag = Durations(FAST)
         self._instants = Instants()
         self._started_at = time.time()
+        self._stalled = 0.0
         self._hash = hashlib.sha256(sources.profile_text.encode()).hexdigest()[:8]
         self._facts: list[ServiceFacts] = []
         self._state = self._take_state()
@@ -213,6 +214,8 @@ class Collector:
         labels = (__version__, exabgp, self._state.profile.region, self._hash)
         severity, problems = self._sources.judge()
         passed_at = loop.counters.passed_at
+        # A counter that falls by a rounding error looks like a restart.
+        self._stalled = max(self._stalled, round(loop.clock.stalled, 2))
         yield "build_info", [(labels, 1.0)]
         yield "events_total", _list_counts({(k,): n for k, n in self._counters.kinds.items()})
         for name, value in (
@@ -220,7 +223,7 @@ class Collector:
             ("severity", severity),
             ("problems", problems),
             ("last_pass_timestamp_seconds", _to_unix(passed_at)),
-            ("stalled_seconds_total", loop.clock.stalled),
+            ("stalled_seconds_total", self._stalled),
             ("metrics_cpu_seconds", self.cost),
         ):
             yield name, _list_one(value)

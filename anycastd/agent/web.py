@@ -118,7 +118,7 @@ class WebPages:
 
     def _encode_events(self) -> bytes:
         self._encoded = [
-            (event.at, event.number, encode_json(event.to_json()))
+            (round(event.at, 3), event.number, encode_json(event.to_json()))
             for event in self._parts.events.recent()
         ]
         return self._join_events(each for _, _, each in self._encoded)

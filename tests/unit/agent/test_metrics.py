@@ -252,6 +252,14 @@ def test_instants_stand_still() -> None:
     assert len(values) == 1
 
 
+def test_counters_never_fall(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by a rounding error either: Prometheus would count that as a restart."""
+    rig = Rig()
+    for stalled, shown in ((1.5, 1.5), (1.4999999, 1.5), (1.7, 1.7)):
+        monkeypatch.setattr(OwnTime, "stalled", stalled)
+        assert read(rig.scrape())["anycastd_stalled_seconds_total"] == shown
+
+
 def test_many_services_are_built_in_slices() -> None:
     """With hundreds of services the loop goes on between pieces, and no line is lost."""
     rig = Rig(3 * SLICE)
