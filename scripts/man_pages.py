@@ -130,7 +130,7 @@ def _exit_status(name: str, epilog: str) -> Iterator[str]:
     else:
         for shown, codes, when in _read_codes(name):
             yield f".TP\n\\fB{escape_roff(shown)}\\fR: {codes}\n{_sentence(when)}"
-    yield ".PP\nCodes of 69 and above mean the same for every command; see\n.BR anycastd (8)."
+    yield ".PP\nCodes of 65 and above mean the same for every command; see\n.BR anycastd (8)."
 
 
 def _read_codes(name: str) -> list[tuple[str, str, str]]:

@@ -14,7 +14,7 @@ from typing import Self
 
 from support.processes import signal_pid
 
-TIMEOUT = 40.0
+TIMEOUT = 100.0
 """Seconds for a shell to show what is waited for."""
 
 
