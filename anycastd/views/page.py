@@ -64,7 +64,7 @@ def render_page(
     severity = compute_severity(status)
     services = _order(status["services"])
     body = (
-        *_verdict(status, severity, now),
+        *_verdict(status, services, severity, now),
         *_problems(status),
         *_regions(status, services, regions or {}, now),
         *_services(services, now),
@@ -77,7 +77,7 @@ def render_page(
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{_title(status, severity)}</title>"
+        f"<title>{_title(region, services, severity)}</title>"
         f'<noscript><meta http-equiv="refresh" content="{REFRESH_INTERVAL}"></noscript>'
         f'<link rel="icon" href="{_icon(severity)}">'
         f"<style>{STYLE}</style></head><body>"
@@ -105,11 +105,11 @@ def _is_as_wanted(service: Mapping[str, Any]) -> bool:
     return service["level"] == "preferred" and bool(service["in_sync"])
 
 
-def _title(status: Mapping[str, Any], severity: int) -> str:
-    wrong = [name for name, each in _order(status["services"]).items() if not _is_as_wanted(each)]
-    what = f" {name_of(wrong[0])} {name_of(status['services'][wrong[0]]['level'])}" if wrong else ""
+def _title(region: str, services: Mapping[str, Any], severity: int) -> str:
+    wrong = [name for name, each in services.items() if not _is_as_wanted(each)]
+    what = f" {name_of(wrong[0])} {name_of(services[wrong[0]]['level'])}" if wrong else ""
     more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-    return f"{_WORDS[severity][1]}{what}{more} - {name_of(status['region'])}"
+    return f"{_WORDS[severity][1]}{what}{more} - {region}"
 
 
 def _icon(severity: int) -> str:
@@ -118,11 +118,13 @@ def _icon(severity: int) -> str:
     return f"{head}{circle}%3C/svg%3E"
 
 
-def _verdict(status: Mapping[str, Any], severity: int, now: float) -> Iterator[str]:
+def _verdict(
+    status: Mapping[str, Any], services: Mapping[str, Any], severity: int, now: float
+) -> Iterator[str]:
     style, word = _WORDS[severity]
     yield f'<section class="verdict {style}" role="status"><h1><b class="{style}">{word}</b> '
     yield f"{escape(_sum_up(status))}</h1>"
-    yield from _first_wrong(status, now)
+    yield from _first_wrong(services, now)
     yield (
         f'<p class="dim">As of <b class="num">{format_utc(now, "%Y-%m-%d %H:%M:%S")} UTC</b>. '
         '<span id="refreshed"></span> <span class="small">If this time stands still, the agent '
@@ -148,9 +150,9 @@ def _sum_up(status: Mapping[str, Any]) -> str:
     return f"{status['region']}: {text}; {up} of {len(neighbors)} neighbors up"
 
 
-def _first_wrong(status: Mapping[str, Any], now: float) -> Iterator[str]:
+def _first_wrong(services: Mapping[str, Any], now: float) -> Iterator[str]:
     """Yield the worst service in words, with what to do."""
-    for name, service in _order(status["services"]).items():
+    for name, service in services.items():
         if _is_as_wanted(service):
             return
         reason = service["reason"]
@@ -306,8 +308,8 @@ def _timeline(services: Mapping[str, Any], events: Sequence[Event], now: float) 
     span = choose_span(events, now)
     marks = {each.at: each.text for each in events if each.kind in _MARKS}
     yield f"<section><h2>Timeline: the last {format_duration(span)}</h2>"
-    changed = [name for name in services if any(each.service == name for each in events)]
-    shown = [*changed, *(name for name in services if name not in set(changed))]
+    changed = {each.service for each in events}
+    shown = sorted(services, key=lambda name: name not in changed)
     for name in shown[:MAX_STRIPS]:
         service = services[name]
         began_at = now - service["since"]
