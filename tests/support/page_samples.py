@@ -205,12 +205,7 @@ def large(number: int = 1000) -> tuple[dict[str, Any], list[Event]]:
     """Many services with many servers each, all of them not as wanted, and many events."""
     bad = rule("backend " + "b" * 60, truth="false", value="0 of 90", needed="45", servers=90)
     why = reason(Reason.TOO_FEW_SERVERS, "d" * 200)
-    services = {
-        f"service-{n}-{'n' * 40}": service(
-            "withdrawn", why, *(bad,) * 20, vip=f"10.0.{n // 250}.{n % 250}/32", since=n
-        )
-        for n in range(number)
-    }
+    one = service("withdrawn", why, *(bad,) * 20, vip="10.0.0.1/32", since=5.0)
     problems = [f"problem {n} {'p' * 300}" for n in range(number)]
     fields = {"from": "preferred", "to": "withdrawn"}
     events = [
@@ -219,4 +214,9 @@ def large(number: int = 1000) -> tuple[dict[str, Any], list[Event]]:
         for name in (f"service-{n % number}-{'n' * 40}",)
     ]
     neighbors = {f"10.9.0.{n}": NeighborStatus(1, "down", 1.0, "w" * 300, ()) for n in range(200)}
-    return build(services, *problems, **neighbors), events
+    status = build({"one": one}, *problems, **neighbors)
+    same = status["services"].pop("one")
+    for n in range(number):
+        vip = f"10.0.{n // 250}.{n % 250}/32"
+        status["services"][f"service-{n}-{'n' * 40}"] = {**same, "vip": vip, "since": n}
+    return status, events
