@@ -21,6 +21,7 @@ from anycastd.bgp.session import Session
 from anycastd.decision.levels import CapSource
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import LeaseView, advance
+from anycastd.decision.policy import Decision
 from anycastd.decision.region_report import build_region_report
 from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.system.local_address import is_local_address
@@ -166,7 +167,8 @@ class Answers:
         """Answer `anycastd return`: release services from hold-down or from a manual wait.
 
         Services that do not wait are ignored, so that the command has no effect later.  Returns
-        ``returned``, the names of the services, or ``refused``, the reason as text.
+        ``returned``, the names of the services, and ``others``: the name of each other service
+        that was meant -> its level with the reason, as text.  Or ``refused``, the reason as text.
         """
         requested = arguments.get("service")
         loop = self._loop
@@ -175,15 +177,19 @@ class Answers:
             refusal = f"there is no service {requested}; the profile has: {names}"
             return {"v": VERSION, "refused": refusal}
         decisions = {} if loop.last_result is None else loop.last_result.decisions
+        meant = {name: each for name, each in decisions.items() if requested in (None, name)}
         waiting = [
             name
-            for name, decision in decisions.items()
-            if requested in (None, name) and any(cap.source in _RELEASABLE for cap in decision.caps)
+            for name, decision in meant.items()
+            if any(cap.source in _RELEASABLE for cap in decision.caps)
         ]
+        others = {
+            name: _describe_level(each) for name, each in meant.items() if name not in waiting
+        }
         for name in waiting:
             loop.inbox.request_return(name, loop.clock.now())
             self._events.record(build_return(name, str(arguments.get("by")), time.time()))
-        return {"v": VERSION, "returned": waiting}
+        return {"v": VERSION, "returned": waiting, "others": others}
 
     def build_status(self) -> dict[str, Any]:
         """Build the status as JSON, as docs/status.md describes it."""
@@ -252,3 +258,9 @@ def _judge(status: Mapping[str, Any]) -> Judged:
         if severity and not first and service["reason"]["name"] != "serving":
             first = f"service {name} is {service['level']}: {service['reason']['sentence']}"
     return Judged(severity, len(problems), first)
+
+
+def _describe_level(decision: Decision) -> str:
+    cap = decision.cap
+    detail = f" ({cap.detail})" if cap.detail else ""
+    return f"{decision.level.label}: {cap.reason.sentence}{detail}"

@@ -154,11 +154,12 @@ def collect_waits(
     risen = max(serve.began_at, memory.sessions.began_at) + timers.rise
     if now < risen:
         yield Cap(Level.STANDBY, Reason.RISING, "", risen, CapSource.RISE)
-    failed_at, returned_at = memory.failed_at, memory.returned_at
-    if failed_at is not None and (returned_at is None or returned_at < failed_at):
+    if has_failed(memory):
         if timers.manual:
             yield Cap(Level.STANDBY, Reason.MANUAL, source=CapSource.MANUAL)
-        elif now < (ends := failed_at + compute_hold_down(service, memory.failures)):
+        elif now < (
+            ends := (memory.failed_at or 0.0) + compute_hold_down(service, memory.failures)
+        ):
             yield Cap(Level.STANDBY, Reason.HOLD_DOWN, "", ends, CapSource.HOLD_DOWN)
     if memory.changed_at is not None and now < (spaced := memory.changed_at + timers.spacing):
         yield Cap(Level.STANDBY, Reason.SPACING, "", spaced, CapSource.SPACING)
@@ -171,6 +172,12 @@ def collect_waits(
         yield Cap(floor, Reason.NOT_HEALTHY_LONG, "", ends, CapSource.HEALTH_RISE)
     if not steers and now < (proved := healthy.began_at + service.standby.after):
         yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
+
+
+def has_failed(memory: Memory) -> bool:
+    """Return whether a service has failed, and has not returned since."""
+    failed_at, returned_at = memory.failed_at, memory.returned_at
+    return failed_at is not None and (returned_at is None or returned_at < failed_at)
 
 
 def waits_for_thaw(verdict: Verdict, context: Context) -> bool:

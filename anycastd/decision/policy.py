@@ -37,7 +37,9 @@ stall may be of any age: it promotes nothing.
 **Failures.**  A service fails if it served and cannot serve any more, or if the last BGP session
 that carries its address family is lost.  A failure starts the hold-down, which doubles with every
 further failure and is forgotten after an hour without one.  With ``return: manual`` it ends when an
-operator runs `anycastd return`.  Maintenance is not a failure.
+operator runs `anycastd return`.  A service that is above STANDBY after its hold-down has returned:
+its failure counts for no later wait, also where ``return: manual`` is switched on afterwards.
+Maintenance is not a failure.
 
 All times are own time in seconds, the clock of ``now``.
 """
@@ -47,7 +49,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from anycastd.decision.caps import Cap, Context, collect_facts, collect_waits, waits_for_thaw
+from anycastd.decision.caps import (
+    Cap,
+    Context,
+    collect_facts,
+    collect_waits,
+    compute_hold_down,
+    has_failed,
+    waits_for_thaw,
+)
 from anycastd.decision.last_known import (
     LastKnown,
     believed_until,
@@ -133,6 +143,10 @@ def decide_level(
     elif level is _WITHDRAWN and memory.serve.value and waits_for_thaw(verdict, context):
         # The spacing counts from the end of this wait, so that the return has two steps.
         memory = replace(memory, changed_at=now)
+    if level > _STANDBY and has_failed(memory):
+        ends_at = (memory.failed_at or 0.0) + compute_hold_down(service, memory.failures)
+        if now >= ends_at:
+            memory = replace(memory, returned_at=now)
     wake_at = _next_wake(verdict, memory, caps, now)
     decision = Decision(  # by position: by name takes twice as long
         service.name, level, memory.level_began_at, lowest, caps, verdict, wake_at, transition
@@ -141,7 +155,7 @@ def decide_level(
 
 
 _UNCAPPED = Cap(Level.PREFERRED, Reason.SERVING)
-_WITHDRAWN = Level.WITHDRAWN
+_WITHDRAWN, _STANDBY = Level.WITHDRAWN, Level.STANDBY
 
 
 def _level(cap: Cap) -> Level:
@@ -177,7 +191,9 @@ def _update_memory(verdict: Verdict, context: Context, memory: Memory, now: floa
         maintenance = update_from_value(maintenance, value=False, now=now)
     elif verdict.maintenance.truth is not Truth.UNKNOWN:
         maintenance = update_from_value(maintenance, verdict.maintenance.truth is Truth.FALSE, now)
-    returned_at = memory.returned_at if context.returned_at is None else context.returned_at
+    returned_at = context.returned_at
+    if returned_at is None or (memory.returned_at or returned_at) > returned_at:
+        returned_at = memory.returned_at  # the later one of the two
     if (
         serve is memory.serve
         and healthy is memory.healthy

@@ -26,7 +26,7 @@ CRITICAL = 2
 UNKNOWN = 3
 """status: no agent answers."""
 REFUSED = 4
-"""drain, undrain: nothing has changed."""
+"""drain, undrain, return: nothing has changed."""
 ENDED_EARLY = 5
 """drain --wait: the drain was ended before it was safe to reboot."""
 

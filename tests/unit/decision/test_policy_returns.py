@@ -285,3 +285,48 @@ def test_a_drain_caps_whatever_else_is_so() -> None:
     assert machine.at(5000.0, YES, YES).level is STANDBY
     machine.context = UP
     assert machine.at(5001.0, YES, YES).level is PREFERRED
+
+
+def test_a_return_by_timers_is_a_return() -> None:
+    """An old failure does not count where `return: manual` is switched on later."""
+    machine = Machine().up()
+    machine.at(101.0, NO, NO)
+    for second in range(102, 400):
+        machine.at(float(second), YES, YES)
+    assert machine.at(400.0, YES, YES).level is PREFERRED
+    machine.profile = profile(MANUAL)
+    drain = Cap(WITHDRAWN, Reason.DRAINED, source=CapSource.DRAIN)
+    machine.context = UP._replace(drain=drain)
+    assert machine.at(500.0, YES, YES).level is WITHDRAWN
+    machine.context = UP
+    for second in range(501, 600):
+        back = machine.at(float(second), YES, YES)
+        assert back.cap.reason is not Reason.MANUAL
+    assert back.level is PREFERRED
+
+
+def test_a_later_return_by_timers_is_not_undone_by_an_older_command() -> None:
+    """The agent keeps the time of the last `anycastd return` for as long as it runs."""
+    machine = Machine().up()
+    machine.context = UP._replace(returned_at=50.0)
+    machine.at(101.0, NO, NO)
+    for second in range(102, 400):
+        machine.at(float(second), YES, YES)
+    machine.profile = profile(MANUAL)
+    assert machine.at(400.0, YES, YES).level is PREFERRED
+    assert machine.memory.returned_at is not None
+    assert machine.memory.returned_at > 101
+    settled = machine.memory
+    machine.at(401.0, YES, YES)
+    assert machine.memory is settled  # a pass without news changes nothing
+
+
+@pytest.mark.parametrize("failed_ago", [30.0, 5_000.0])
+def test_a_level_that_was_adopted_is_a_return_after_the_hold_down(failed_ago: float) -> None:
+    """A memory of an older release does not say that the service has returned."""
+    dump = {"failures": 1, "failed": failed_ago, "changed": 20.0, "returned": None}
+    machine = Machine(memory=load_memory({**dump, "announced": True}, 1000.0))
+    machine.context = UP._replace(leased_level=PREFERRED)
+    assert machine.at(1000.0, YES, YES).level is PREFERRED
+    returned = machine.memory.returned_at
+    assert (returned is None) == (failed_ago < 60)

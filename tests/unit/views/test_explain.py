@@ -227,9 +227,14 @@ def appliance(tmp_path: Path) -> Iterator[Appliance]:
 def test_a_person_brings_a_service_back(appliance: Appliance) -> None:
     """It stays at standby until `anycastd return`; explain says so, and the log each step once."""
     early = said(appliance, "return", "web")
-    assert (early.returncode, early.stdout) == (
-        0,
-        "web does not wait for this: see `anycastd explain web`\n",
+    assert (early.returncode, early.stderr) == (
+        4,
+        "anycastd: web does not wait for this: it is preferred: every rule is true\n",
+    )
+    for_all = said(appliance, "return")
+    assert (for_all.returncode, for_all.stderr) == (
+        4,
+        "anycastd: no service waits for this: see `anycastd explain`\n",
     )
     unknown = said(appliance, "return", "api")
     assert (unknown.returncode, unknown.stderr) == (
@@ -239,6 +244,9 @@ def test_a_person_brings_a_service_back(appliance: Appliance) -> None:
     for backend in appliance.backends:
         backend.stop()
     appliance.wait_path(0)
+    gone = said(appliance, "return", "web")
+    assert gone.returncode == 4
+    assert "web does not wait for this: it is withdrawn: a backend has too few " in gone.stderr
     for backend in appliance.backends:
         backend.start()
     appliance.wait_path(7)
