@@ -214,6 +214,7 @@ class Answers:
             polling,
             self._find_foreign(inputs.lease),
             saving_drains=loop.sinks.drains.is_saving(),
+            at=time.time(),
         )
         view = build_status(loop.profile, inputs, result, now, facts)
         return replace(view, problems=(*view.problems, *self._problems()))

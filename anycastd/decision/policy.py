@@ -224,6 +224,14 @@ def _count_failure(before: Memory, after: Memory, now: float) -> Memory:
     return replace(after, failures=1 if calm else before.failures + 1, failed_at=now)
 
 
+def count_failures(memory: Memory, now: float) -> int:
+    """Count the failures in a row that still count at ``now`` (own time); forgotten ones do not."""
+    failed_at = memory.failed_at
+    if failed_at is None or (now - failed_at >= HOLD_DOWN_RESET and not has_failed(memory)):
+        return 0
+    return memory.failures
+
+
 def _adopt(memory: Memory, leased: Level, service: Service, now: float) -> Memory:
     """Begin at the level of the leased routes: the agent before this one announced them."""
     memory = replace(memory, adopted=True, level=leased, level_began_at=now)

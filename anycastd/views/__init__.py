@@ -7,7 +7,9 @@ event_sessions    BGP sessions that were lost and found, as events
 event_problems    problems that begin and end, as events
 event_haproxy     HAProxy gone, back and reloaded, and its maintenance map, as events
 event_commands    what operators do, and starts and stops of the agent, as events
-severity          how bad a status is, for monitoring
+severity          what is announced in fact, and how bad a status is
+summary           a status in one sentence: the verdict
+troubles          what is not as wanted, worst first, each with its remedy once
 drain_progress    how far a drain has got, and whether it is safe to reboot
 reason_view       a named reason, as status and explain show it
 status_values     the values of a status; their names are the keys of the JSON

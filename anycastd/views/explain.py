@@ -13,7 +13,7 @@ from anycastd.decision.caps import Cap, compute_hold_down
 from anycastd.decision.forecast import forecast_levels
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs
-from anycastd.decision.policy import Decision, Transition
+from anycastd.decision.policy import Decision, Transition, count_failures
 from anycastd.decision.routes import build_wanted_path, count_prepends
 from anycastd.evidence.finding import Finding, Truth
 from anycastd.profile.model import Profile
@@ -83,8 +83,9 @@ class Explanation:
     """The explanation of one service.
 
     ``since``: seconds at this level.  ``as_path``, ``prepend``: without a neighbor's own prepends
-    (None: not announced).  ``failures``: how often it failed in a row; ``hold_down``: seconds of
-    the hold-down after them.  ``next``: what comes if nothing changes; ``changes``: past changes,
+    (None: not announced).  ``failures``: how often it failed in a row, the last time ``failed_ago``
+    seconds ago (None: never, or forgotten); ``hold_down``: seconds of the hold-down after them.
+    ``next``: what comes if nothing changes; ``changes``: past changes,
     newest first.
     """
 
@@ -101,6 +102,7 @@ class Explanation:
     hold_down: float
     next: tuple[ForecastView, ...]
     changes: tuple[TransitionView, ...]
+    failed_ago: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for json.dumps."""
@@ -126,7 +128,9 @@ def explain_service(
     decision = present.decision
     level = decision.level
     path = build_wanted_path(profile, service, level)
-    failures = memory[name].failures if name in memory else 0
+    its_memory = memory.get(name, Memory())
+    failed_at = its_memory.failed_at
+    failures = count_failures(its_memory, now)
     return Explanation(
         vip=service.prefix,
         level=level.label,
@@ -139,6 +143,7 @@ def explain_service(
         caps=tuple(_cap(cap, now) for cap in sorted(decision.caps, key=lambda cap: cap.level)),
         failures=failures,
         hold_down=compute_hold_down(service, failures),
+        failed_ago=None if failed_at is None or not failures else round(now - failed_at, 1),
         next=tuple(_next(stage.after, stage.decision) for stage in later),
         changes=tuple(
             _change(each, now) for _, each in zip(range(MAX_CHANGES), changes, strict=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +10,9 @@ from anycastd.bgp.negotiated import name_family
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.decision.drains import DrainEffect
+from anycastd.decision.last_known import believed_until
+from anycastd.decision.levels import Level
+from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, PassResult
 from anycastd.decision.policy import Decision
 from anycastd.decision.routes import build_wanted_path, count_prepends
@@ -21,7 +25,7 @@ from anycastd.profile.model import Neighbor, Profile, Service
 from anycastd.views.announcement import build_announcements, is_serving
 from anycastd.views.drain_progress import count_open_sessions, describe_drain, is_drained
 from anycastd.views.problems import describe_evidence, describe_sessions, describe_troubles
-from anycastd.views.reason_view import view_timed_reason
+from anycastd.views.reason_view import TimedReasonView, view_timed_reason
 from anycastd.views.session_detail import explain_session
 from anycastd.views.status_values import (
     VERSION,
@@ -42,6 +46,7 @@ class AgentFacts:
     ``polling``: the HAProxy instances that send no events and are polled, each with the reason.
     ``foreign``: local addresses of sessions, as text, that are no address of this machine.
     ``saving_drains``: what the drains have come to is not on disk yet.
+    ``at``: the wall clock now, in Unix time (s); None: not known.
     """
 
     pid: int
@@ -49,6 +54,7 @@ class AgentFacts:
     polling: Mapping[str, str] = field(default_factory=dict)
     foreign: Collection[str] = ()
     saving_drains: bool = False
+    at: float | None = None
 
 
 def build_status(
@@ -74,6 +80,7 @@ def build_status(
                 saving_drains=agent.saving_drains,
             ),
             now,
+            step.memory.get(name),
         )
         for name, decision in step.decisions.items()
     }
@@ -100,6 +107,7 @@ def build_status(
             *describe_sessions(profile, services, neighbors),
             *describe_evidence(profile, step),
         ),
+        at="" if agent.at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(agent.at)),
     )
 
 
@@ -128,7 +136,12 @@ def _lease(report: Report | None, *, connected: bool) -> LeaseStatus:
 
 
 def _service(
-    profile: Profile, service: Service, decision: Decision, evidence: _Evidence, now: float
+    profile: Profile,
+    service: Service,
+    decision: Decision,
+    evidence: _Evidence,
+    now: float,
+    memory: Memory | None,
 ) -> ServiceStatus:
     level = decision.level
     path = build_wanted_path(profile, service, level)
@@ -158,7 +171,17 @@ def _service(
         and not evidence.saving_drains
         and is_drained(profile, service, evidence.drain_effects, sessions, now),
         prepends_steer=service.prepends_steer,
+        held=_find_held(decision, memory, now),
     )
+
+
+def _find_held(decision: Decision, memory: Memory | None, now: float) -> TimedReasonView | None:
+    """Say why a service is announced although it is not known whether it serves; None: it is."""
+    serve = decision.verdict.serve
+    if serve.truth is not Truth.UNKNOWN or decision.level is Level.WITHDRAWN or memory is None:
+        return None
+    ends_at = believed_until(memory.serve, decision.verdict.believe_for)
+    return view_timed_reason(serve.reason, serve.value, ends_at, now)
 
 
 def _rule(finding: Finding) -> RuleStatus:

@@ -14,6 +14,8 @@ from typing import Any
 from anycastd.bgp.negotiated import Negotiated
 from anycastd.views.drain_progress import DrainStatus
 from anycastd.views.reason_view import TimedReasonView
+from anycastd.views.severity import SEVERITIES, compute_severity
+from anycastd.views.summary import summarize_status
 
 VERSION = 1
 """Version of the JSON; keys are only ever added."""
@@ -72,7 +74,8 @@ class ServiceStatus:
     ``since``: seconds at this level.  ``as_path``, ``prepend``: without a neighbor's own prepends;
     None: not announced.  ``waits``: its caps, the lowest first.  ``serves``: it is announced to a
     neighbor, and `serve` is not false.  ``sessions``: open at the frontends that its rules name;
-    None: not known.  ``safe``: it is drained, and this machine may be rebooted.
+    None: not known.  ``safe``: it is drained, and this machine may be rebooted.  ``held``: why it
+    is announced only because its last known value still counts, and for how long; None: it is not.
     """
 
     vip: str
@@ -90,6 +93,7 @@ class ServiceStatus:
     drains: tuple[DrainStatus, ...]
     safe: bool
     prepends_steer: bool = True
+    held: TimedReasonView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,8 @@ class Status:
     """The whole status at one moment.
 
     ``v`` is the version of this format, ``version`` that of anycastd.  The keys of ``neighbors``
-    are addresses.  ``problems`` are sentences for operators.
+    are addresses.  ``problems`` are sentences for operators.  ``at`` is when it was built: UTC, as
+    RFC 3339 writes it (empty: not known).
     """
 
     v: int
@@ -156,7 +161,11 @@ class Status:
     haproxy: Mapping[str, HaproxyStatus]
     lease: LeaseStatus
     problems: tuple[str, ...]
+    at: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for json.dumps."""
-        return asdict(self)
+        """Return plain values for json.dumps, with ``severity`` and ``verdict``, as text."""
+        status = asdict(self)
+        status["severity"] = SEVERITIES[compute_severity(status)]
+        status["verdict"] = summarize_status(status)
+        return status

@@ -2,62 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
-from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.cli.commands.status import format_status
 from anycastd.cli.output import format_duration
 from anycastd.decision.drains import Drain
 from anycastd.decision.last_known import LastKnown
 from anycastd.decision.levels import Level
-from anycastd.decision.memory import Memory
-from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance
-from anycastd.evidence.haproxy.servers import Usable
-from anycastd.evidence.haproxy.snapshot import Gone, Observation
-from anycastd.evidence.sources import Evidence
-from anycastd.lease.messages import NeighborReport, Report
+from anycastd.evidence.haproxy.snapshot import Gone
 from anycastd.views.severity import compute_severity
-from anycastd.views.status import AgentFacts, build_status
-from support.profiles import profile
-from support.snapshots import NO, YES, snapshot
-
-VIP = "203.0.113.10/32"
-PEERS = ("192.0.2.4", "192.0.2.5")
-
-
-def status(
-    look: Observation,
-    *,
-    held: int = 1,
-    sessions: tuple[Session, Session] = (Session.UP, Session.UP),
-    level: Level = Level.PREFERRED,
-    rib: str = "agrees",
-    changes: tuple[tuple[str, str], ...] = (),
-) -> dict[str, Any]:
-    """Give the status at 100 s of an agent that was at ``level`` since 0 s."""
-    its = profile(*changes)
-    routes = tuple(Route(peer, VIP, "192.0.2.10", (65010,) * held) for peer in PEERS)
-    neighbors = {
-        peer: NeighborReport(session, 12.0, rib=rib)
-        for peer, session in zip(PEERS, sessions, strict=True)
-    }
-    lease = LeaseView(True, Report("i", 7, 7, 4.0, neighbors, routes, exabgp="5.0.15"), routes)
-    inputs = Inputs(Evidence({"main": look}), {VIP: VipState(True)}, lease)
-    well = LastKnown(True, 0.0)
-    memory = Memory(level=level, adopted=True, serve=well, healthy=well, sessions=well)
-    step = advance(its, {"web": memory}, inputs, 100.0)
-    view = build_status(its, inputs, step, 100.0, AgentFacts(4, "0.1.0"))
-    answer: dict[str, Any] = json.loads(json.dumps(view.to_json()))
-    return answer
-
-
-def look(*servers: Usable) -> Observation:
-    """Give a look taken at 100 s."""
-    return snapshot(*servers, asked_at=100.0)
+from support.snapshots import NO, YES
+from support.statuses import VIP, look, status
 
 
 def test_a_map_that_haproxy_lacks_is_a_problem() -> None:
