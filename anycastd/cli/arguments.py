@@ -30,6 +30,16 @@ def add_directory(parser: argparse.ArgumentParser, default: str, purpose: str) -
     )
 
 
+def add_colour(parser: argparse.ArgumentParser) -> None:
+    """Add ``--color``."""
+    parser.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="use colours (auto: on a terminal, unless NO_COLOR is set)",
+    )
+
+
 def find_user() -> str:
     """Return the user's name (with sudo, of the user who ran sudo), or ``uid N`` without a name."""
     import getpass  # noqa: PLC0415 - only some commands say who asks

@@ -8,6 +8,7 @@ root.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +33,12 @@ format_duration = instants.format_duration
 """Format a duration, as the page does."""
 MAX_LINE = 4096
 """Characters of a printed line at most."""
+WIDTH = 80
+"""Columns of what people read; only a word that is longer goes beyond."""
+GREEN, YELLOW, RED = 32, 33, 31
+"""Colours of a terminal (ECMA-48, SGR)."""
+SEVERITY_COLOURS = (GREEN, YELLOW, RED)
+"""Colours of the monitoring codes 0 to 2."""
 _COLOUR = re.compile(r"(\x1b\[(?:0|1;3[123])m)")
 
 
@@ -86,8 +93,39 @@ def clean_answer(value: Any) -> Any:  # noqa: ANN401 - any value of JSON
 
 def colour_level(level: str) -> str:
     """Colour the name of a level for a terminal, in capitals."""
-    number = {"preferred": 32, "degraded": 33, "standby": 33, "withdrawn": 31}.get(level)
-    return level.upper() if number is None else f"\033[1;{number}m{level.upper()}\033[0m"
+    number = {"preferred": GREEN, "degraded": YELLOW, "standby": YELLOW}.get(level, RED)
+    return paint(level.upper(), number)
+
+
+def paint(text: str, colour: int | None) -> str:
+    """Colour a text for a terminal; None: leave it as it is."""
+    return text if colour is None or not text else f"\033[1;{colour}m{text}\033[0m"
+
+
+def wants_colour(choice: str) -> bool:
+    """Tell whether to use colours: ``choice`` is ``always``, ``never`` or ``auto``.
+
+    ``auto``: on a terminal only, and not where the environment has NO_COLOR (no-color.org).
+    """
+    if choice == "auto":
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return choice == "always"
+
+
+def fold(text: str, indent: str = "", hanging: str | None = None) -> Iterator[str]:
+    """Fold a text into lines of ``WIDTH`` columns at most, unless one word is longer.
+
+    The first line begins with ``indent``, the others with ``hanging`` (None: the same).
+    """
+    line, begins = indent, True
+    rest = indent if hanging is None else hanging
+    for word in text.split():
+        if not begins and len(line) + 1 + len(word) > WIDTH:
+            yield line
+            line, begins = rest, True
+        line += word if begins else f" {word}"
+        begins = False
+    yield line.rstrip()
 
 
 def log_to_stderr(*, wait: bool = True) -> None:
@@ -135,6 +173,15 @@ def describe_path(path: Sequence[int] | None, prepends: int | None) -> str:
     if path is None:
         return "not announced"
     return f"{' '.join(map(str, path))} ({prepends} prepend{'' if prepends == 1 else 's'})"
+
+
+def shorten_path(path: Sequence[int] | None) -> str:
+    """Shorten an AS path: ``65010``, ``65010 x3``, ``-`` where the service is not announced."""
+    if not path:
+        return "-"
+    if len(set(path)) == 1:
+        return str(path[0]) if len(path) == 1 else f"{path[0]} x{len(path)}"
+    return " ".join(map(str, path))
 
 
 def format_session_count(number: int | None) -> str:
