@@ -43,13 +43,22 @@ class ControlError(Exception):
     """The agent does not answer, or answers with an error; the message says what to do.
 
     ``denied``: this user may not ask for this.  ``uncertain``: the request was sent and no answer
-    came, so it is not known whether anything has changed.
+    came, so it is not known whether anything has changed.  ``unreachable``: there was no connection
+    to an agent.
     """
 
-    def __init__(self, message: str, *, denied: bool = False, uncertain: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        denied: bool = False,
+        uncertain: bool = False,
+        unreachable: bool = False,
+    ) -> None:
         super().__init__(message)
         self.denied = denied
         self.uncertain = uncertain
+        self.unreachable = unreachable
 
 
 def socket_path(directory: str) -> str:
@@ -89,11 +98,13 @@ def ask_agent(
     except (FileNotFoundError, ConnectionRefusedError):
         raise ControlError(
             f"{path}: no agent answers there; start it (`systemctl start anycastd`), or name its "
-            "--directory"
+            "--directory",
+            unreachable=True,
         ) from None
     except PermissionError:
         raise ControlError(
-            f"{path}: no permission to ask this agent; use sudo, or join its group"
+            f"{path}: no permission to ask this agent; use sudo, or join its group",
+            unreachable=True,
         ) from None
     except TimeoutError:
         text = f"{path}: the agent did not answer within {timeout:g} s; it is stopped or stuck"

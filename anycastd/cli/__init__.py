@@ -3,6 +3,11 @@
 I/O:
 
     output         how commands print
+    grid           tables that fit into 80 columns
+    status_text    the status of all services
+    service_text   the details of one service
+    no_agent       why no agent answers, and what to type
+    watch          shows something again and again in place
     arguments      arguments that several commands have
     profile_file   reads profiles, and prints what is wrong with them
     check_machine  `check` on the appliance: what of this machine does not fit its profile

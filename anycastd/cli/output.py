@@ -15,16 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anycastd.system import instants
-from anycastd.system.exit_codes import EX_NOPERM, EX_TEMPFAIL, EX_UNAVAILABLE
 from anycastd.system.printable import make_printable
-from anycastd.views import durations
 
 if TYPE_CHECKING:
     import logging
-
-    from anycastd.agent.control_client import ControlError
-
-format_duration = durations.format_duration  # commands find it here
 
 NO_STEERING = "prepends do not steer here: degraded and drained services are withdrawn"
 """What commands print of services whose profile says so."""
@@ -35,6 +29,8 @@ MAX_LINE = 4096
 """Characters of a printed line at most."""
 WIDTH = 80
 """Columns of what people read; only a word that is longer goes beyond."""
+MAX_NAMES = 20
+"""Services that an error message lists."""
 GREEN, YELLOW, RED = 32, 33, 31
 """Colours of a terminal (ECMA-48, SGR)."""
 SEVERITY_COLOURS = (GREEN, YELLOW, RED)
@@ -72,12 +68,18 @@ def print_error(text: str) -> None:
         print(make_printable(line, MAX_LINE), file=sys.stderr)
 
 
-def report_no_answer(error: ControlError) -> int:
-    """Print why the agent gave no answer, and return the exit code: 69, 75 or 77."""
-    print_error("\n".join(f"anycastd: {line}" for line in str(error).split("\n")))
-    if error.uncertain:
-        return EX_TEMPFAIL
-    return EX_NOPERM if error.denied else EX_UNAVAILABLE
+def report_unknown_service(name: str, services: Iterable[str]) -> None:
+    """Print that there is no service ``name``, and which there are."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only this error needs it
+
+    known = list(services)
+    close = get_close_matches(name, known, 1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    more = f" and {len(known) - MAX_NAMES} more" if len(known) > MAX_NAMES else ""
+    print_error(
+        f"anycastd: there is no service {name}{hint}; the profile has: "
+        f"{', '.join(known[:MAX_NAMES])}{more}"
+    )
 
 
 def clean_answer(value: Any) -> Any:  # noqa: ANN401 - any value of JSON
@@ -187,3 +189,8 @@ def shorten_path(path: Sequence[int] | None) -> str:
 def format_session_count(number: int | None) -> str:
     """Format a number of sessions: ``1 session``, ``2 sessions``, ``? sessions`` (not known)."""
     return f"{'?' if number is None else number} session{'' if number == 1 else 's'}"
+
+
+def format_short_duration(seconds: float) -> str:
+    """Format a duration with its largest unit only: 0.3 s, 42 s, 5 min, 2 h, 3 d."""
+    return " ".join(format_duration(seconds).split()[:2])

@@ -17,9 +17,9 @@ class Memory:
     ``adopted``: the lease process has reported, and the level of the leased routes was taken over.
     ``serve``, ``healthy``, ``sessions`` (one is up) and ``maintenance`` are the last known values.
     ``failures``: how often it failed in a row, the last time at ``failed_at``.  ``returned_at``:
-    when it last returned, by its timers or by `anycastd return`.  ``changed_at``: the last change
-    of level.  ``restored``: failures and changes were loaded from disk.  ``announced``: the service
-    was announced when they were saved.
+    no failure until then counts any more, since it has returned by its timers or by `anycastd
+    return`.  ``changed_at``: the last change of level.  ``restored``: failures and changes were
+    loaded from disk.  ``announced``: the service was announced when they were saved.
     """
 
     level: Level = Level.WITHDRAWN

@@ -146,7 +146,8 @@ def decide_level(
     if level > _STANDBY and has_failed(memory):
         ends_at = (memory.failed_at or 0.0) + compute_hold_down(service, memory.failures)
         if now >= ends_at:
-            memory = replace(memory, returned_at=now)
+            # Not now: a failure of this same moment is a new one.
+            memory = replace(memory, returned_at=memory.failed_at)
     wake_at = _next_wake(verdict, memory, caps, now)
     decision = Decision(  # by position: by name takes twice as long
         service.name, level, memory.level_began_at, lowest, caps, verdict, wake_at, transition

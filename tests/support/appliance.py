@@ -19,6 +19,7 @@ from typing import IO, Any, Self
 
 from support.haproxy import HAProxy, Web
 from support.peer import Peer, wait_for
+from support.status_schema import check_status
 
 PEERS = ("192.0.2.4", "192.0.2.5")
 """Addresses of the two BGP peers."""
@@ -181,7 +182,10 @@ class Appliance:
         wait_for(there, timeout, f"{VIP} with {asns} ASNs at both peers\n{self.log()}")
 
     def status(self) -> dict[str, Any]:
-        """Read the JSON of `anycastd status`; raises AssertionError if no agent answers."""
+        """Read the JSON of `anycastd status`, which has to fit its schema.
+
+        Raises AssertionError if no agent answers.
+        """
         done = subprocess.run(
             [
                 sys.executable,
@@ -197,8 +201,7 @@ class Appliance:
             check=False,
         )
         assert done.returncode in (0, 1, 2), done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
+        return check_status(json.loads(done.stdout))
 
     def directory_of(self, name: str) -> str:
         """Return the directory of agent, speaker or state, as ``name`` says."""

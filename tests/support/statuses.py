@@ -18,6 +18,7 @@ from anycastd.lease.messages import NeighborReport, Report
 from anycastd.views.status import AgentFacts, build_status
 from support.profiles import profile
 from support.snapshots import snapshot
+from support.status_schema import check_status
 
 VIP = "203.0.113.10/32"
 PEERS = ("192.0.2.4", "192.0.2.5")
@@ -50,8 +51,7 @@ def status(
     memory = Memory(level=level, adopted=True, serve=well, healthy=well, sessions=well)
     step = advance(its, {"web": memory}, inputs, 100.0)
     view = build_status(its, inputs, step, 100.0, AgentFacts(4, "0.1.0", at=1_796_007_480.0))
-    answer: dict[str, Any] = json.loads(json.dumps(view.to_json()))
-    return answer
+    return check_status(json.loads(json.dumps(view.to_json())))
 
 
 def look(*servers: Usable) -> Observation:

@@ -49,8 +49,9 @@ def test_a_drain_is_a_longer_path_and_then_a_withdrawal(tmp_path: Path) -> None:
         assert found["drains"][0]["reason"] == "new kernel"
         assert found["drains"][0]["phase"] == "withdrawn"
         assert found["safe"] is True
-        shown = run_anycastd(one, "status")
+        shown = run_anycastd(one, "status", "web")
         assert shown.returncode == 1  # meant, so not critical
+        assert "northeurope: web is drained; " in shown.stdout
         assert "  drain  all services, for " in shown.stdout
         assert "         new kernel; by " in shown.stdout
         assert "         0 sessions left; safe to reboot" in shown.stdout

@@ -10,12 +10,12 @@ from typing import Any
 
 from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_agent_directory, find_user
+from anycastd.cli.no_agent import report_no_answer
 from anycastd.cli.output import (
     format_duration,
     format_session_count,
     print_error,
     print_line,
-    report_no_answer,
 )
 from anycastd.system.exit_codes import (
     DONE,
@@ -111,7 +111,7 @@ def send_command(directory: str, name: str, arguments: Mapping[str, Any]) -> int
     try:
         answer = ask_agent(directory, name, ASK_TIMEOUT, arguments)
     except ControlError as error:
-        return report_no_answer(error)
+        return report_no_answer(error, directory)
     if "refused" in answer:
         print_error(f"anycastd: {answer['refused']}")
         return USAGE if answer["code"] == "unknown" else REFUSED

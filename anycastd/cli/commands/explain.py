@@ -8,6 +8,7 @@ from typing import Any
 
 from anycastd.agent.control_client import MISMATCH, NO_ANSWER, ControlError, ask_agent
 from anycastd.cli.arguments import add_agent_directory
+from anycastd.cli.no_agent import report_no_answer
 from anycastd.cli.output import (
     NO_STEERING,
     clean_answer,
@@ -17,6 +18,7 @@ from anycastd.cli.output import (
     print_error,
     print_json,
     print_lines,
+    report_unknown_service,
 )
 from anycastd.system.exit_codes import DONE, EX_UNAVAILABLE, USAGE
 
@@ -41,13 +43,11 @@ def main(args: argparse.Namespace) -> int:
     try:
         answer = ask_agent(args.directory, "explain", TIMEOUT)
     except ControlError as error:
-        print_error(f"anycastd: {error}")
-        return EX_UNAVAILABLE
+        return report_no_answer(error, args.directory)
     try:
         services = answer["services"]
         if args.service is not None and args.service not in services:
-            names = ", ".join(services)
-            print_error(f"anycastd: there is no service {args.service}; the profile has: {names}")
+            report_unknown_service(args.service, services)
             return USAGE
         if args.service is not None:
             services = answer["services"] = {args.service: services[args.service]}

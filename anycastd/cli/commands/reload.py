@@ -10,7 +10,8 @@ from typing import Any
 
 from anycastd.agent.control_client import VALIDATE_TIMEOUT, ControlError, ask_agent
 from anycastd.cli.arguments import add_agent_directory, find_user
-from anycastd.cli.output import print_error, print_line, report_no_answer
+from anycastd.cli.no_agent import report_no_answer
+from anycastd.cli.output import print_error, print_line
 from anycastd.system.exit_codes import DONE, EX_CONFIG, EX_UNAVAILABLE
 
 START_TIMEOUT = 30.0
@@ -50,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
             return show_plan(running)
         return _reload(args.directory, running, force=args.force)
     except ControlError as error:
-        return report_no_answer(error)
+        return report_no_answer(error, args.directory)
 
 
 def _reload(directory: str, running: Mapping[str, Any], *, force: bool) -> int:

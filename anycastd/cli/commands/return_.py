@@ -6,7 +6,8 @@ import argparse
 
 from anycastd.agent.control_client import ControlError, ask_agent
 from anycastd.cli.arguments import add_agent_directory, find_user
-from anycastd.cli.output import print_error, print_line, report_no_answer
+from anycastd.cli.no_agent import report_no_answer
+from anycastd.cli.output import print_error, print_line
 from anycastd.system.exit_codes import DONE, REFUSED, USAGE
 
 CODES = """\
@@ -43,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
         arguments = {"service": args.service, "by": find_user()}
         answer = ask_agent(args.directory, "return", arguments=arguments)
     except ControlError as error:
-        return report_no_answer(error)
+        return report_no_answer(error, args.directory)
     if "refused" in answer:
         print_error(f"anycastd: {answer['refused']}")
         return USAGE

@@ -3,42 +3,66 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from anycastd.agent.control_client import MISMATCH, NO_ANSWER, ControlError, ask_agent
-from anycastd.cli.arguments import add_agent_directory
+from anycastd.cli.arguments import add_agent_directory, add_colour
+from anycastd.cli.no_agent import report_no_answer
 from anycastd.cli.output import (
-    NO_STEERING,
     clean_answer,
-    colour_level,
-    describe_path,
-    format_duration,
-    format_session_count,
-    format_table,
     print_error,
     print_json,
     print_lines,
+    report_unknown_service,
+    wants_colour,
 )
-from anycastd.system.exit_codes import UNKNOWN
-from anycastd.views.severity import compute_severity
+from anycastd.cli.service_text import format_service
+from anycastd.cli.status_text import format_origin, format_status, format_verdict
+from anycastd.system.exit_codes import UNKNOWN, USAGE
+from anycastd.views.severity import SEVERITIES, compute_severity
+from anycastd.views.summary import summarize_status
 
 CODES = """\
 exit codes, fit for monitoring:
   0  every service is announced at its preferred path to every neighbor
-  1  warning: a service is below preferred, a session is down, or something is not as wanted
-  2  critical: a service is withdrawn and not drained, or no session is up
+  1  warning: a service is below preferred, a session is down, or something is
+     not as wanted
+  2  critical: a service is withdrawn and not drained, or no session carries it;
+     also: there is no such service
   3  unknown: no agent answers
 """
 """The exit codes, for the help of the command."""
+WATCH_INTERVAL = 2.0
+"""Seconds between two looks of ``--watch``."""
+MIN_INTERVAL = 0.2
+"""Seconds between two looks at least."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = CODES
-    parser.add_argument("--json", action="store_true", help="the whole status as one JSON document")
+    parser.add_argument(
+        "service",
+        nargs="?",
+        metavar="SERVICE",
+        help="show the details of this service (default: one line for each service)",
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="the whole status as one JSON document")
+    how.add_argument(
+        "-q", "--quiet", action="store_true", help="one line: the verdict, for monitoring"
+    )
+    how.add_argument(
+        "--watch",
+        nargs="?",
+        type=_parse_interval,
+        const=WATCH_INTERVAL,
+        metavar="SECONDS",
+        help=f"show it again every SECONDS (default: {WATCH_INTERVAL:g}), until Ctrl-C",
+    )
+    add_colour(parser)
     add_agent_directory(parser)
 
 
@@ -47,117 +71,73 @@ def main(args: argparse.Namespace) -> int:
 
     The code is one of ``CODES``: 0 to 3, as monitoring plugins return them.
     """
+    colour = wants_colour(args.color)
+    if args.watch is not None:
+        from anycastd.cli.watch import watch  # noqa: PLC0415 - few need it, and it costs time
+
+        return watch(lambda: read_screen(args, colour=colour), args.watch)
+    code, lines = read_screen(args, colour=colour)
+    if lines is not None:
+        print_lines(lines)
+    return code
+
+
+def read_screen(args: argparse.Namespace, *, colour: bool) -> tuple[int, list[str] | None]:
+    """Ask the agent; return the exit code and the lines to print (None: it is printed already)."""
     try:
         status = ask_agent(args.directory, "status")
     except ControlError as error:
-        print_error(f"anycastd: {error}")
-        return UNKNOWN
+        if args.watch is not None:
+            return UNKNOWN, [f"UNKNOWN {line}" for line in str(error).split("\n")[:1]]
+        report_no_answer(error, args.directory)
+        return UNKNOWN, None
     try:
         severity = compute_severity(status)
-        lines = list(format_status(clean_answer(status), colour=sys.stdout.isatty()))
+        services = status["services"]
+        if args.service is not None and args.service not in services:
+            report_unknown_service(args.service, services)
+            return USAGE, None
+        shown = clean_answer(status)
+        if args.quiet:
+            # One line, however long: monitoring shows the first one.
+            lines = [f"{SEVERITIES[severity].upper()} {summarize_status(shown)}"]
+        else:
+            lines = list(_format(shown, args.service, colour=colour))
     except MISMATCH:
         print_error(f"anycastd: {args.directory}: {NO_ANSWER}")
-        return UNKNOWN
+        return UNKNOWN, None
     if args.json:
-        print_json(status)
-    else:
-        print_lines(lines)
-    return severity
+        print_json(_complete(status, severity, args.service))
+        return severity, None
+    return severity, lines
 
 
-def format_status(status: Mapping[str, Any], *, colour: bool = False) -> Iterator[str]:
-    """Format the status as lines for a person: at most 100 columns, unless names are long."""
-    lease = status["lease"]
-    speaker = f"ExaBGP {lease['exabgp'] or '?'}" if lease["connected"] else "no speaker"
-    if lease["repairs"]:
-        speaker += f", routes repaired: {lease['repairs']}"
-    yield f"{status['region']}: anycastd {status['version']} (pid {status['pid']}), {speaker}"
-    for name, service in status["services"].items():
-        yield ""
-        yield from _service(name, service, colour=colour)
-    yield ""
-    yield "NEIGHBORS"
-    yield from format_table(_neighbors(status["neighbors"]))
-    yield ""
-    yield "HAPROXY"
-    yield from format_table(_haproxy(status["haproxy"]))
-    if status["problems"]:
-        yield ""
-        yield "PROBLEMS"
-        for problem in status["problems"]:
-            yield f"  {problem}"
+def _format(status: Mapping[str, Any], service: str | None, *, colour: bool) -> list[str]:
+    if service is None:
+        return list(format_status(status, colour=colour))
+    its = status["services"][service]
+    lines = [*format_verdict(status, colour=colour), ""]
+    lines += format_service(service, its, status.get("at", ""), colour=colour)
+    return [*lines, "", *format_origin(status)]
 
 
-def _service(name: str, service: Mapping[str, Any], *, colour: bool) -> Iterator[str]:
-    level = service["level"]
-    shown = colour_level(level) if colour else level.upper()
-    yield f"{name}  {service['vip']}  {shown} for {format_duration(service['since'])}"
-    reason = service["reason"]
-    detail = f" ({reason['detail']})" if reason["detail"] else ""
-    yield f"  why    {reason['sentence']}{detail}"
-    if reason["remedy"]:
-        yield f"  do     {reason['remedy']}"
-    yield f"  path   {describe_path(service['as_path'], service['prepend'])}"
-    if not service.get("prepends_steer", True):
-        yield f"         {NO_STEERING}"
-    if service.get("drains"):  # an agent of release 0.1.0 has none
-        yield from _drains(service)
-    for wait in service["waits"]:
-        if wait["until"] is not None:
-            yield f"  wait   {format_duration(wait['until'])} more: {wait['sentence']}"
-    printed: list[Any] = []
-    for rule in service["rules"]:
-        value = f": {rule['value']}" if rule["value"] else ""
-        yield f"  rule   {rule['rule']}: {rule['truth']}{value}"
-        if rule["servers"] not in printed:  # two rules on one backend print its servers once
-            printed.append(rule["servers"])
-            yield from format_table([_server(row) for row in rule["servers"]], indent=9)
+def _complete(status: dict[str, Any], severity: int, service: str | None) -> dict[str, Any]:
+    """Add what the status of an older agent lacks, and leave out other services if one is asked."""
+    status.setdefault("severity", SEVERITIES[severity])
+    status.setdefault("verdict", summarize_status(status))
+    if service is not None:
+        status["services"] = {service: status["services"][service]}
+    return status
 
 
-def _drains(service: Mapping[str, Any]) -> Iterator[str]:
-    for drain in service["drains"]:
-        since = format_duration(drain["since"])
-        left = f", {format_duration(drain['left'])} more" if drain["left"] else ""
-        ends = "" if drain["until"] is None else f", ends in {format_duration(drain['until'])}"
-        by = f"; by {drain['by']}" if drain["by"] else ""
-        yield f"  drain  {drain['what']}, for {since}: {drain['phase']}{left}{ends}"
-        yield f"         {drain['reason']}{by}"
-    safe = "; safe to reboot" if service["safe"] else ""
-    yield f"         {format_session_count(service['sessions'])} left{safe}"
-
-
-def _server(row: Mapping[str, str]) -> tuple[str, ...]:
-    return (row["name"], row["status"], row["check"], row["why"])
-
-
-def _neighbors(neighbors: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
-    for address, neighbor in neighbors.items():
-        since = "" if neighbor["since"] is None else f"for {format_duration(neighbor['since'])}"
-        announced = ", ".join(neighbor["announced"]) or "nothing"
-        why = f"({neighbor['why']})" if neighbor["why"] else ""
-        session = f"{neighbor['session']} {since}".strip()
-        shown = (session, _negotiated(neighbor.get("negotiated")), f"announced {announced}", why)
-        rows.append((address, f"AS {neighbor['peer_as']}", *shown))
-    return rows
-
-
-def _negotiated(agreed: Mapping[str, Any] | None) -> str:
-    if agreed is None:  # no session, or an older agent or speaker
-        return ""
-    octets = "" if agreed["four_octet_as"] else ", 2-octet AS"
-    return f"{' '.join(agreed['families']) or 'no family'}, hold {agreed['hold_time']} s{octets}"
-
-
-def _haproxy(instances: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
-    for name, one in instances.items():
-        state = one["state"]
-        if state == "answers":
-            state = (
-                f"answers ({one['version']}, pid {one['pid']}, up {format_duration(one['uptime'])})"
-            )
-        source = "events" if one["events"] else "polled"
-        age = "never" if one["age"] is None else f"{one['age']:.1f} s ago"
-        rows.append((name, one["socket"], state, source, f"looked at {age}", one["why"]))
-    return rows
+def _parse_interval(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not MIN_INTERVAL <= seconds <= 3600:  # noqa: PLR2004 - an hour; also without NaN
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of seconds from {MIN_INTERVAL:g} to 3600; for one service "
+            "write `anycastd status SERVICE --watch`"
+        )
+    return seconds

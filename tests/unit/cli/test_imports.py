@@ -31,6 +31,8 @@ OURS = {
     "anycastd.views.severity",
 }
 """What these commands may load of anycastd besides ``cli``."""
+STATUS_ONLY = {"anycastd.views.summary", "anycastd.views.troubles"}
+"""What `anycastd status` may load besides."""
 
 
 def run_and_list_modules(*arguments: str) -> tuple[int, set[str]]:
@@ -60,6 +62,7 @@ def test_a_command_that_asks_the_agent_loads_nothing_heavy(name: str, tmp_path: 
     assert code == (3 if name == "status" else 69)
     assert not loaded & HEAVY
     files = {module for module in loaded if module.startswith("anycastd.") and "cli" not in module}
+    files -= STATUS_ONLY if name == "status" else set()
     packages = {module.rpartition(".")[0] for module in OURS}
     assert files <= OURS | packages
     chosen = {module for module in loaded if module.startswith("anycastd.cli.commands.")}

@@ -313,8 +313,7 @@ def test_a_later_return_by_timers_is_not_undone_by_an_older_command() -> None:
         machine.at(float(second), YES, YES)
     machine.profile = profile(MANUAL)
     assert machine.at(400.0, YES, YES).level is PREFERRED
-    assert machine.memory.returned_at is not None
-    assert machine.memory.returned_at > 101
+    assert machine.memory.returned_at == 101
     settled = machine.memory
     machine.at(401.0, YES, YES)
     assert machine.memory is settled  # a pass without news changes nothing
@@ -329,3 +328,15 @@ def test_a_level_that_was_adopted_is_a_return_after_the_hold_down(failed_ago: fl
     assert machine.at(1000.0, YES, YES).level is PREFERRED
     returned = machine.memory.returned_at
     assert (returned is None) == (failed_ago < 60)
+
+
+def test_a_failure_in_the_moment_of_the_return_counts() -> None:
+    """The search found it: both had the same time, and the new failure had no hold-down."""
+    machine = Machine().up()
+    machine.at(101.0, NO, NO)
+    seconds = range(102, 400)
+    second = next(each for each in seconds if machine.at(each, YES, YES).level is PREFERRED)
+    machine.at(second, NO, NO)
+    machine.at(second + 1.0, YES, YES)
+    held = machine.at(second + 80.0, YES, YES)
+    assert (held.level, held.cap.reason) == (STANDBY, Reason.HOLD_DOWN)

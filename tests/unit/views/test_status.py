@@ -7,15 +7,27 @@ from typing import Any
 import pytest
 
 from anycastd.bgp.session import Session
-from anycastd.cli.commands.status import format_status
 from anycastd.cli.output import format_duration
+from anycastd.cli.service_text import format_service
+from anycastd.cli.status_text import format_status
 from anycastd.decision.drains import Drain
-from anycastd.decision.last_known import LastKnown
+from anycastd.decision.memory import Memory
+from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance
+from anycastd.evidence.sources import Evidence
+from anycastd.lease.messages import NeighborReport, Report
+from anycastd.views.status import AgentFacts, build_status
+from support.profiles import profile
 from anycastd.decision.levels import Level
 from anycastd.evidence.haproxy.snapshot import Gone
 from anycastd.views.severity import compute_severity
 from support.snapshots import NO, YES
-from support.statuses import VIP, look, status
+from support.statuses import PEERS, VIP, look, status
+
+
+def format_web(found: dict[str, Any]) -> str:
+    """Give the details of the service `web`, unfolded."""
+    lines = format_service("web", found["services"]["web"], found["at"])
+    return " ".join(line.strip() for line in lines)
 
 
 def test_a_map_that_haproxy_lacks_is_a_problem() -> None:
@@ -32,8 +44,8 @@ def test_that_prepends_do_not_steer_is_said() -> None:
     unsteered = ("  local_as: 65010", "  prepends_steer: false\n  local_as: 65010")
     found = status(look(YES, YES), changes=(unsteered,))
     assert found["services"]["web"]["prepends_steer"] is False
-    assert any("prepends do not steer here" in line for line in format_status(found))
-    assert not any("steer" in line for line in format_status(status(look(YES, YES))))
+    assert "prepends do not steer here" in format_web(found)
+    assert "steer" not in format_web(status(look(YES, YES)))
 
 
 def test_all_is_well() -> None:
@@ -64,14 +76,14 @@ def test_codes_for_monitoring(found: dict[str, Any], code: int) -> None:
 
 def test_text_says_what_why_and_what_to_do() -> None:
     """An operator sees level, reason, evidence, remedy and path at a glance."""
-    text = "\n".join(format_status(status(look(NO, NO))))
+    text = format_web(status(look(NO, NO)))
     assert "web  203.0.113.10/32  WITHDRAWN for 0.0 s" in text
     assert "a backend has too few usable servers to serve (backend web has" in text
     assert "do     bring its servers back" in text
     assert "path   not announced" in text
     assert "0 of 2 usable" in text
     assert text.count("s1  DOWN") == 1
-    assert "neighbor 192.0.2.4 does not have the wanted route yet" in text
+    assert "to     192.0.2.4: does not have the wanted route yet" in text
 
 
 def test_text_has_colour_on_a_terminal_only() -> None:
