@@ -1,6 +1,5 @@
 """What is shown to people and programs.  Pure: decisions and reports -> values, as JSON.
 
-durations         a duration as people read it
 events            something that happened, and the table of all kinds
 transition_event  a change of level as an event
 event_sessions    BGP sessions that were lost and found, as events

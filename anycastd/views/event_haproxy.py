@@ -9,7 +9,7 @@ from anycastd.decision.policy import Decision
 from anycastd.evidence.finding import Truth
 from anycastd.evidence.haproxy.snapshot import Observation, Snapshot, Unreadable
 from anycastd.reasons import Reason
-from anycastd.views.durations import format_duration
+from anycastd.system.instants import format_duration
 from anycastd.views.events import Event, EventKind, Value
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from anycastd.views.durations import format_duration
+from anycastd.system.instants import format_duration
 from anycastd.views.events import Event, EventKind
 
 BEGIN_AFTER = 2.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from anycastd.bgp.session import Session
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.model import Profile
-from anycastd.views.durations import format_duration
+from anycastd.system.instants import format_duration
 from anycastd.views.events import Event, EventKind, Value
 
 WORDS_TIMEOUT = 2.0

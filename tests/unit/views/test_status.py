@@ -11,15 +11,15 @@ from anycastd.cli.output import format_duration
 from anycastd.cli.service_text import format_service
 from anycastd.cli.status_text import format_status
 from anycastd.decision.drains import Drain
+from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance
+from anycastd.evidence.haproxy.snapshot import Gone
 from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import NeighborReport, Report
+from anycastd.views.severity import compute_severity
 from anycastd.views.status import AgentFacts, build_status
 from support.profiles import profile
-from anycastd.decision.levels import Level
-from anycastd.evidence.haproxy.snapshot import Gone
-from anycastd.views.severity import compute_severity
 from support.snapshots import NO, YES
 from support.statuses import PEERS, VIP, look, status
 
