@@ -24,6 +24,7 @@ from anycastd.decision.pipeline import LeaseView, advance
 from anycastd.decision.policy import Decision
 from anycastd.decision.region_report import build_region_report
 from anycastd.evidence.haproxy.watcher import Watcher
+from anycastd.system.instants import format_utc
 from anycastd.system.local_address import is_local_address
 from anycastd.views.announcement import list_serving
 from anycastd.views.event_commands import build_return
@@ -214,7 +215,7 @@ class Answers:
             polling,
             self._find_foreign(inputs.lease),
             saving_drains=loop.sinks.drains.is_saving(),
-            at=time.time(),
+            at=format_utc(time.time(), "%Y-%m-%dT%H:%M:%SZ"),
         )
         view = build_status(loop.profile, inputs, result, now, facts)
         return replace(view, problems=(*view.problems, *self._problems()))

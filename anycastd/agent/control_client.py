@@ -80,11 +80,7 @@ def ask_agent(
     Raises ControlError where no agent answers in time, it may not be asked, or it answers with an
     error.  A refusal is no error: the answer then has ``refused``.
     """
-    request: dict[str, Any] = {"v": VERSION, "ask": question}
-    if question in CHANGES:
-        arguments = {**(arguments or {}), KEY: compute_deadline(timeout)}
-    if arguments is not None:
-        request["with"] = arguments
+    request = _build_request(question, timeout, arguments)
     path = socket_path(directory)
     sent = False
     try:
@@ -118,6 +114,15 @@ def ask_agent(
     if "refused" not in answer and _KEYS.get(question, "v") not in answer:
         raise ControlError(f"{path}: {NO_ANSWER}")
     return answer
+
+
+def _build_request(
+    question: str, timeout: float, arguments: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    request: dict[str, Any] = {"v": VERSION, "ask": question}
+    if question in CHANGES:
+        arguments = {**(arguments or {}), KEY: compute_deadline(timeout)}
+    return request if arguments is None else request | {"with": arguments}
 
 
 def _build_error(text: str, question: str, *, sent: bool) -> ControlError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -46,7 +45,7 @@ class AgentFacts:
     ``polling``: the HAProxy instances that send no events and are polled, each with the reason.
     ``foreign``: local addresses of sessions, as text, that are no address of this machine.
     ``saving_drains``: what the drains have come to is not on disk yet.
-    ``at``: the wall clock now, in Unix time (s); None: not known.
+    ``at``: the wall clock now, UTC, as RFC 3339 writes it (empty: not known).
     """
 
     pid: int
@@ -54,7 +53,7 @@ class AgentFacts:
     polling: Mapping[str, str] = field(default_factory=dict)
     foreign: Collection[str] = ()
     saving_drains: bool = False
-    at: float | None = None
+    at: str = ""
 
 
 def build_status(
@@ -77,10 +76,10 @@ def build_status(
                 report,
                 inputs.evidence.haproxy,
                 step.drain_effects.get(name, ()),
+                step.memory.get(name),
                 saving_drains=agent.saving_drains,
             ),
             now,
-            step.memory.get(name),
         )
         for name, decision in step.decisions.items()
     }
@@ -88,9 +87,9 @@ def build_status(
         str(neighbor.address): _neighbor(profile, neighbor, services, leased, report, agent)
         for neighbor in profile.bgp.neighbors
     }
-    looks = inputs.evidence.haproxy
+    looks, polling = inputs.evidence.haproxy, agent.polling
     haproxy = {
-        name: _haproxy(instance.socket, looks.get(name), now, events=name not in agent.polling)
+        name: _haproxy(instance.socket, looks.get(name), now, events=name not in polling)
         for name, instance in profile.haproxy.items()
     }
     return Status(
@@ -103,11 +102,11 @@ def build_status(
         haproxy=haproxy,
         lease=_lease(report, connected=inputs.lease.connected),
         problems=(
-            *describe_troubles(inputs, services, neighbors, agent.polling),
+            *describe_troubles(inputs, services, neighbors, polling),
             *describe_sessions(profile, services, neighbors),
             *describe_evidence(profile, step),
         ),
-        at="" if agent.at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(agent.at)),
+        at=agent.at,
     )
 
 
@@ -119,6 +118,7 @@ class _Evidence:
     report: Report | None
     haproxy: Mapping[str, Observation]
     drain_effects: tuple[DrainEffect, ...]
+    memory: Memory | None
     saving_drains: bool
 
 
@@ -141,7 +141,6 @@ def _service(
     decision: Decision,
     evidence: _Evidence,
     now: float,
-    memory: Memory | None,
 ) -> ServiceStatus:
     level = decision.level
     path = build_wanted_path(profile, service, level)
@@ -171,7 +170,7 @@ def _service(
         and not evidence.saving_drains
         and is_drained(profile, service, evidence.drain_effects, sessions, now),
         prepends_steer=service.prepends_steer,
-        held=_find_held(decision, memory, now),
+        held=_find_held(decision, evidence.memory, now),
     )
 
 

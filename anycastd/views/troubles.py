@@ -38,7 +38,7 @@ def list_troubles(status: Mapping[str, Any]) -> list[Trouble]:
     found = [
         *_find_services(status["services"]),
         *_find_neighbors(status["neighbors"]),
-        *_find_others(status),
+        *_find_other_problems(status),
     ]
     return sorted(found, key=lambda trouble: -trouble.severity)
 
@@ -100,7 +100,7 @@ def _find_neighbors(neighbors: Mapping[str, Any]) -> Iterator[Trouble]:
         yield Trouble(2 if lost else 1, text, remedy)
 
 
-def _find_others(status: Mapping[str, Any]) -> Iterator[Trouble]:
+def _find_other_problems(status: Mapping[str, Any]) -> Iterator[Trouble]:
     """Yield the agent's other problems; those of sessions and routes stand above already."""
     down = [
         f"neighbor {address}: the session is {each['session']}"

@@ -50,7 +50,7 @@ def status(
     well = LastKnown(True, 0.0)
     memory = Memory(level=level, adopted=True, serve=well, healthy=well, sessions=well)
     step = advance(its, {"web": memory}, inputs, 100.0)
-    view = build_status(its, inputs, step, 100.0, AgentFacts(4, "0.1.0", at=1_796_007_480.0))
+    view = build_status(its, inputs, step, 100.0, AgentFacts(4, "0.1.0", at="2026-11-30T02:58:00Z"))
     return check_status(json.loads(json.dumps(view.to_json())))
 
 
