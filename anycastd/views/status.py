@@ -87,11 +87,8 @@ def build_status(
         str(neighbor.address): _neighbor(profile, neighbor, services, leased, report, agent)
         for neighbor in profile.bgp.neighbors
     }
-    looks, polling = inputs.evidence.haproxy, agent.polling
-    haproxy = {
-        name: _haproxy(instance.socket, looks.get(name), now, events=name not in polling)
-        for name, instance in profile.haproxy.items()
-    }
+    polling = agent.polling
+    haproxy = _list_haproxy(profile, inputs.evidence.haproxy, now, polling)
     return Status(
         v=VERSION,
         version=agent.version,
@@ -231,6 +228,15 @@ def _neighbor(
         announced=tuple(sorted(prefixes)) if up else (),
         negotiated=None if peer is None else peer.negotiated,
     )
+
+
+def _list_haproxy(
+    profile: Profile, looks: Mapping[str, Observation], now: float, polling: Mapping[str, str]
+) -> dict[str, HaproxyStatus]:
+    return {
+        name: _haproxy(instance.socket, looks.get(name), now, events=name not in polling)
+        for name, instance in profile.haproxy.items()
+    }
 
 
 def _haproxy(socket: str, look: Observation | None, now: float, *, events: bool) -> HaproxyStatus:

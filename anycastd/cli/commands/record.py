@@ -18,6 +18,7 @@ from anycastd.agent.control_client import (
     socket_path,
 )
 from anycastd.cli.arguments import add_agent_directory, find_user
+from anycastd.cli.no_agent import report_no_answer
 from anycastd.cli.output import (
     clean_answer,
     format_duration,
@@ -25,7 +26,6 @@ from anycastd.cli.output import (
     print_error,
     print_json,
     print_line,
-    report_no_answer,
 )
 from anycastd.system.exit_codes import DONE, EX_NOPERM, EX_UNAVAILABLE, USAGE
 
