@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from anycastd import __version__
 from anycastd.agent.control_server import Answer, Arguments, Handler
@@ -29,7 +30,7 @@ from anycastd.system.local_address import is_local_address
 from anycastd.views.announcement import list_serving
 from anycastd.views.event_commands import build_return
 from anycastd.views.explain import VERSION, explain_service
-from anycastd.views.severity import compute_severity
+from anycastd.views.judged import Judged, judge_status
 from anycastd.views.status import AgentFacts, build_status
 from anycastd.views.status_values import Status
 
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 
 STATUS_MAX_AGE = 0.0
 """Seconds for which a status is reused at least; ``JsonCache`` may make it longer."""
+JUDGING_SHARE = 0.01
+"""Share of a core that probes and scrapes may have the agent spend on building a status."""
 _RELEASABLE = (CapSource.MANUAL, CapSource.HOLD_DOWN)
 
 
@@ -52,14 +55,6 @@ class AgentIdentity:
     profile_path: str
     profile_text: str
     failed_reload: str = ""
-
-
-class Judged(NamedTuple):
-    """A status in short: its monitoring code, how many problems it has, and the first of them."""
-
-    severity: int
-    problems: int
-    first: str
 
 
 class Answers:
@@ -88,6 +83,7 @@ class Answers:
         self.costs: Costs = {}
         self.status = JsonCache(self.build_status, costs=self.costs)
         self._judged = Judged(0, 0, "")
+        self._judged_at, self._judging_cost = -math.inf, 0.0
         self._one_explanation = asyncio.Lock()
 
     def build_handlers(self, reload: Handler) -> dict[str, Handler]:
@@ -194,16 +190,14 @@ class Answers:
 
     def build_status(self) -> dict[str, Any]:
         """Build the status as JSON, as docs/status.md describes it."""
-        status = self._build_view().to_json()
-        self._judged = _judge(status)
-        return status
+        return self._build_view().to_json()
 
     def find_problems(self) -> tuple[str, ...]:
         """Find everything that is not as wanted, as the status does."""
         return self._build_view().problems
 
     def _build_view(self) -> Status:
-        loop = self._loop
+        loop, began_at = self._loop, time.monotonic()
         inputs, now = loop.inbox.copy_inputs(), loop.clock.now()
         result = loop.last_result or advance(loop.profile, loop.memory, inputs, now)
         polling = {
@@ -218,7 +212,10 @@ class Answers:
             at=format_utc(time.time(), "%Y-%m-%dT%H:%M:%SZ"),
         )
         view = build_status(loop.profile, inputs, result, now, facts)
-        return replace(view, problems=(*view.problems, *self._problems()))
+        view = replace(view, problems=(*view.problems, *self._problems()))
+        self._judged, self._judged_at = judge_status(view), began_at
+        self._judging_cost = time.monotonic() - began_at
+        return view
 
     def _find_foreign(self, lease: LeaseView) -> set[str]:
         """Find the local addresses of sessions that are down and not on this machine."""
@@ -229,8 +226,13 @@ class Answers:
         return {address for address in local if not is_local_address(address)}
 
     def judge(self, max_age: float) -> Judged:
-        """Judge a status that is not older than ``max_age`` seconds, or as ``JsonCache`` allows."""
-        self.status.read(max_age)
+        """Judge a status that is not older than ``max_age`` seconds, if that is cheap.
+
+        Where a status costs C seconds, the last one is judged for C / ``JUDGING_SHARE`` seconds.
+        """
+        age = time.monotonic() - self._judged_at
+        if age >= max(max_age, self._judging_cost / JUDGING_SHARE):
+            self._build_view()
         return self._judged
 
     def build_report(self) -> dict[str, Any]:
@@ -251,15 +253,6 @@ class Answers:
                 self.status.clear()
 
         return answer
-
-
-def _judge(status: Mapping[str, Any]) -> Judged:
-    severity, problems = compute_severity(status), status["problems"]
-    first = problems[0] if problems else ""
-    for name, service in status["services"].items():
-        if severity and not first and service["reason"]["name"] != "serving":
-            first = f"service {name} is {service['level']}: {service['reason']['sentence']}"
-    return Judged(severity, len(problems), first)
 
 
 def _describe_level(decision: Decision) -> str:

@@ -17,6 +17,7 @@ announcement      the route of a service at each neighbor, and whether it is ser
 metric_table      every metric: its name, type, labels and meaning
 metric_values     the values of the metrics that follow from the newest state
 session_detail    why a session is down, with the values of the profile
+judged            a status in short, for metrics and probes
 status            the one view of everything
 page_style        style, script and policy of the page
 page_parts        the pieces of the page: escaped text, tables, the rows of a service

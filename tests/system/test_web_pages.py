@@ -44,7 +44,8 @@ def test_probes_see_a_failure_and_its_end(one: Appliance) -> None:
     one.wait_path(0)
     said = json.loads(wait_code("/readyz", 503))
     assert said["severity"] == 2
-    assert said["why"]
+    assert "web" in said["why"]
+    wait_for(lambda: "\nanycastd_severity 2.0\n" in ask("/metrics").body, 30, "severity 2")
     assert json.loads(wait_code("/healthz", 200))["healthy"] is True
     for backend in one.backends:
         backend.start()
