@@ -153,6 +153,7 @@ def run(
     """
     outcome = Outcome(seed)
     random.seed(seed)  # the order in which a paused machine's processes go on
+    machine.traffic.timeout *= slow
     machine.wait_settled(30 * slow)
     machine.wait_in_order(10 * slow)
     outcome.exabgp = str(machine.appliance.status()["lease"]["exabgp"])
@@ -177,7 +178,7 @@ def run(
             own = [step.fault.name for step in episode.steps if step.fault.name.startswith("peer")]
             outcome.changes_in_harmless += 0 if own else found.changes
         violations = [*found.violations, *([trouble] if trouble else [])]
-        if len(found.unexplained) > NOISE:
+        if len(found.unexplained) > NOISE * slow:
             violations += [
                 f"unexplained failure of a request at {each.sent_at - since:.3f} s: {each.error}"
                 for each in found.unexplained

@@ -38,7 +38,7 @@ class HttpLoad:
         self.address = address
         self.requests: list[Request] = []
         self._every = 1 / rate
-        self._timeout = timeout
+        self.timeout = timeout
         self._stop = threading.Event()
         self._selector = selectors.DefaultSelector()
         self._open: dict[socket.socket, tuple[float, bytes]] = {}
@@ -83,7 +83,7 @@ class HttpLoad:
             self._close(connection)
 
     def _is_late(self, sent_at: float) -> bool:
-        return time.monotonic() - sent_at > self._timeout
+        return time.monotonic() - sent_at > self.timeout
 
     def _send(self, now: float) -> None:
         connection = socket.socket()
