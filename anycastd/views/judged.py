@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import fields
+from typing import Any, NamedTuple
 
 from anycastd.views.severity import compute_severity
-from anycastd.views.status_values import Status
+from anycastd.views.status_values import Announcement, NeighborStatus, ServiceStatus, Status
 
 
 class Judged(NamedTuple):
@@ -25,12 +26,11 @@ def judge_status(status: Status) -> Judged:
     severity = compute_severity(
         {
             "services": {
-                name: {"level": each.level, "drains": each.drains, "in_sync": each.in_sync}
+                name: _take_fields(each)
+                | {"neighbors": {at: _take_fields(one) for at, one in each.neighbors.items()}}
                 for name, each in services
             },
-            "neighbors": {
-                name: {"session": each.session} for name, each in status.neighbors.items()
-            },
+            "neighbors": {name: _take_fields(each) for name, each in status.neighbors.items()},
             "problems": status.problems,
         }
     )
@@ -39,3 +39,8 @@ def judge_status(status: Status) -> Judged:
         if severity and not first and service.reason.name != "serving":
             first = f"service {name} is {service.level}: {service.reason.sentence}"
     return Judged(severity, len(status.problems), first)
+
+
+def _take_fields(value: ServiceStatus | Announcement | NeighborStatus) -> dict[str, Any]:
+    """Map a value's fields, as its JSON does, without those of the values in them."""
+    return {each.name: getattr(value, each.name) for each in fields(value)}

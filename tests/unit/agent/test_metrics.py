@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -30,7 +31,10 @@ from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
 from anycastd.system.counters import Durations, LeaseCounters, LookCounters, LoopCounters
 from anycastd.views.events import Event, EventKind
+from anycastd.views.judged import judge_status
 from anycastd.views.metric_table import METRICS
+from anycastd.views.severity import compute_severity
+from anycastd.views.status import AgentFacts, build_status
 from support.appliance import PROFILE
 from support.tours import ROOT
 
@@ -250,6 +254,24 @@ def test_instants_stand_still() -> None:
     name = 'anycastd_service_level_since_timestamp_seconds{service="web",vip="203.0.113.10/32"}'
     values = {read(rig.scrape())[name] for _ in range(5)}
     assert len(values) == 1
+
+
+@pytest.mark.parametrize("connected", [True, False])
+@pytest.mark.parametrize("session", Session)
+def test_the_severity_is_that_of_the_status(connected: bool, session: Session) -> None:
+    """It is the code with which `anycastd status` ends, read from the same status."""
+    rig = Rig()
+    neighbors = {each: NeighborReport(session, 3.0) for each in ("192.0.2.4", "192.0.2.5")}
+    lease = LeaseView(connected=connected, report=report(), leased=())
+    assert lease.report is not None
+    rig.loop.inbox.lease = replace(lease, report=replace(lease.report, neighbors=neighbors))
+    rig.run_pass()
+    inputs, now = rig.loop.inbox.copy_inputs(), rig.clock.now()
+    status = build_status(rig.profile, inputs, rig.loop.last_result, now, AgentFacts(1, "x"))
+    judged = judge_status(status)
+    assert judged.severity == compute_severity(status.to_json())
+    assert judged.problems == len(status.problems)
+    assert bool(judged.first) is bool(judged.severity)
 
 
 def test_counters_never_fall(monkeypatch: pytest.MonkeyPatch) -> None:
