@@ -8,6 +8,7 @@ I/O:
     service_text   the details of one service
     no_agent       why no agent answers, and what to type
     watch          shows something again and again in place
+    log            how the agent logs: text, JSON, or entries of the journal
     arguments      arguments that several commands have
     profile_file   reads profiles, and prints what is wrong with them
     check_machine  `check` on the appliance: what of this machine does not fit its profile

@@ -12,13 +12,10 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anycastd.system import instants
 from anycastd.system.printable import make_printable
-
-if TYPE_CHECKING:
-    import logging
 
 NO_STEERING = "prepends do not steer here: degraded and drained services are withdrawn"
 """What commands print of services whose profile says so."""
@@ -128,33 +125,6 @@ def fold(text: str, indent: str = "", hanging: str | None = None) -> Iterator[st
         line += word if begins else f" {word}"
         begins = False
     yield line.rstrip()
-
-
-def log_to_stderr(*, wait: bool = True) -> None:
-    """Log to standard error, with the wall time on a terminal only: a journal adds its own.
-
-    ``wait``: a line is written when the call that logs it returns.  Without it nothing ever waits
-    for the reader of the log, and what is not read is dropped and counted.
-    """
-    import logging  # noqa: PLC0415 - most commands log nothing, and are to start fast
-
-    from anycastd.system.log_queue import QueuedLogHandler  # noqa: PLC0415 - likewise
-
-    stamp = "%(asctime)s " if sys.stderr.isatty() else ""
-    handlers = None if wait else [QueuedLogHandler()]
-    style = f"{stamp}anycastd: %(message)s"
-    logging.basicConfig(level=logging.INFO, format=style, handlers=handlers)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_make_record_printable)
-
-
-def _make_record_printable(record: logging.LogRecord) -> bool:
-    """Make a message printable, its further lines indented: none of them looks like another one."""
-    message = record.getMessage()
-    if not message.isprintable():
-        lines = (make_printable(line, MAX_LINE) for line in message.split("\n"))
-        record.msg, record.args = "\n  ".join(lines), ()
-    return True
 
 
 def format_table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from anycastd.cli.output import print_error
@@ -34,11 +35,17 @@ def read_profile(path: str) -> Validation:
     return Validation(None, ()) if text is None else validate_profile(text, path)
 
 
-def validate_text(text: str, path: str) -> Profile | None:
-    """Validate a profile's text and print every problem; None if the profile cannot be used."""
+def validate_text(
+    text: str, path: str, tell_warning: Callable[[str], object] = print_error
+) -> Profile | None:
+    """Validate a profile's text and print every problem; None if the profile cannot be used.
+
+    ``tell_warning`` is given the warnings of a profile that can be used.
+    """
     validation = validate_profile(text, path)
     for problem in validation.problems:
-        print_error(str(problem))
+        tell = print_error if validation.profile is None else tell_warning
+        tell(str(problem))
     return validation.profile
 
 

@@ -13,6 +13,7 @@ I/O:
     ticker         ticks own time in an asyncio loop
     systemd        what systemd is told of a service
     atomic_file    replaces a file at once
+    journal        writes to systemd's journal, with fields
     log_queue      a log that nobody reads never blocks the process
     threads        starts threads before they are needed
     regular_file   reads a file without waiting, up to a maximum size

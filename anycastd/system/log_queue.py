@@ -14,6 +14,10 @@ import select
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from anycastd.system.journal import JournalSocket
 
 MAX_LINES = 1000
 """Records that wait to be written at most; the next ones are dropped and counted."""
@@ -29,17 +33,38 @@ FLUSH_TIMEOUT = 0.5
 """Seconds that a flush waits for a writer that makes no progress."""
 
 
+Encode = Callable[[logging.LogRecord], bytes]
+"""A function that makes the entry of a record for the journal: its fields."""
+
+
+class _Entry(NamedTuple):
+    """What waits: the line, how many lines it stands for, and its entry for the journal."""
+
+    line: bytes
+    lines: int
+    fields: bytes
+
+
 class QueuedLogHandler(logging.Handler):
     """A handler that never waits: ``descriptor`` is written by a thread.
 
-    ``dropped`` counts the records that were dropped since the last line that said so.
+    With a ``journal`` and ``encode``, the thread sends entries there instead; the line is written
+    where the journal does not take one.  ``dropped`` counts the records that were dropped since the
+    last line that said so.
     """
 
-    def __init__(self, descriptor: int = 2) -> None:
+    def __init__(
+        self,
+        descriptor: int = 2,
+        journal: JournalSocket | None = None,
+        encode: Encode | None = None,
+    ) -> None:
         super().__init__()
         self.dropped = 0
         self._descriptor = descriptor
-        self._queue: deque[tuple[bytes, int]] = deque()  # with how many lines each stands for
+        self._journal = journal
+        self._encode = encode
+        self._queue: deque[_Entry] = deque()
         self._changed = threading.Condition()
         self._writing = False
         self._equal: dict[str, int] = {}  # text -> how often it came in this interval
@@ -48,14 +73,17 @@ class QueuedLogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Put a record into the queue, or drop and count it; returns at once, raises nothing."""
+        fields = b""
         try:
             text = self.format(record)
             counted = record.getMessage()[:MAX_LENGTH]
+            if self._encode is not None:
+                fields = self._encode(record)
         except Exception:  # noqa: BLE001 - a log line that cannot be formatted must not end anything
             text = counted = f"a line of the log cannot be formatted: {record.msg!r}"
         with self._changed:
             if not self._is_counted_only(counted):
-                self._append(text)
+                self._append(text, fields)
             self._changed.notify_all()
         self._start_thread()
 
@@ -86,22 +114,31 @@ class QueuedLogHandler(logging.Handler):
         equal, self._equal = self._equal, {}
         for text, times in equal.items():
             if times > MAX_EQUAL:
-                self._append(f"anycastd: {times - MAX_EQUAL} more lines like: {text}")
+                self._append_own(f"{times - MAX_EQUAL} more lines like: {text}")
 
-    def _append(self, text: str) -> None:
+    def _append(self, text: str, fields: bytes = b"") -> None:
         if len(self._queue) >= MAX_LINES:
             self.dropped += 1
             return
         self._append_dropped()
         line = text.encode("utf-8", "backslashreplace")
-        self._queue.append((line[:MAX_LENGTH] + b"\n", 1))
+        self._queue.append(_Entry(line[:MAX_LENGTH] + b"\n", 1, fields))
+
+    def _append_own(self, text: str, count: int = 1) -> None:
+        """Append a line about this log itself."""
+        record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, (), None)
+        fields = b"" if self._encode is None else self._encode(record)
+        if count > 1 or len(self._queue) < MAX_LINES:
+            line = self.format(record).encode("utf-8", "backslashreplace")
+            self._queue.append(_Entry(line[:MAX_LENGTH] + b"\n", count, fields))
+        else:
+            self.dropped += count
 
     def _append_dropped(self) -> None:
         """Append the line that says how many were dropped, if any were."""
         if self.dropped:
-            text = f"anycastd: {self.dropped} lines of this log were dropped: nobody read it\n"
-            self._queue.append((text.encode(), self.dropped))
-            self.dropped = 0
+            dropped, self.dropped = self.dropped, 0
+            self._append_own(f"{dropped} lines of this log were dropped: nobody read it", dropped)
 
     # The writer -----------------------------------------------------------------------------------
 
@@ -126,12 +163,18 @@ class QueuedLogHandler(logging.Handler):
                         self._append_counts()
                 if not self._queue:
                     self._append_dropped()
-                line, count = self._queue.popleft()
+                entry = self._queue.popleft()
                 self._writing = True
-            if not self._write(line):
+            if not self._write_entry(entry):
                 with self._changed:
-                    self.dropped += count
+                    self.dropped += entry.lines
                 time.sleep(1)  # a disk that is full, or a reader that has gone
+
+    def _write_entry(self, entry: _Entry) -> bool:
+        """Send an entry to the journal, or write its line; returns whether either was possible."""
+        if self._journal is not None and entry.fields and self._journal.send(entry.fields):
+            return True
+        return self._write(entry.line)
 
     def _write(self, line: bytes) -> bool:
         """Write a line, and wait for that; returns whether it could be written."""
@@ -148,4 +191,4 @@ class QueuedLogHandler(logging.Handler):
     def _write_without_thread(self) -> None:
         with self._changed, contextlib.suppress(OSError, ValueError):
             while self._queue and select.select([], [self._descriptor], [], 0)[1]:
-                os.write(self._descriptor, self._queue.popleft()[0][: select.PIPE_BUF])
+                os.write(self._descriptor, self._queue.popleft().line[: select.PIPE_BUF])

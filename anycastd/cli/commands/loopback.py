@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from anycastd.cli.arguments import add_profile
-from anycastd.cli.output import log_to_stderr, print_error, print_line
+from anycastd.cli.log import log_to_stderr
+from anycastd.cli.output import print_error, print_line
 from anycastd.cli.profile_file import load_profile
 from anycastd.evidence.vip.loopback import Loopback, NoPrivilegeError, VipAddress, remove_vips
 from anycastd.profile.model import Network

@@ -14,7 +14,8 @@ from anycastd.agent.control_client import ControlError
 from anycastd.agent.start_context import AgentPaths, StartContext, read_running, read_start_context
 from anycastd.agent.supervisor import SpeakerEndedError, Supervisor
 from anycastd.cli.arguments import add_directory, add_profile
-from anycastd.cli.output import log_to_stderr
+from anycastd.cli.log import FORMATS, log_to_stderr
+from anycastd.cli.output import print_error
 from anycastd.cli.profile_file import read_text, validate_text
 from anycastd.evidence.vip.loopback import NoPrivilegeError
 from anycastd.profile.model import Profile
@@ -52,6 +53,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="check the profile and exit: 0 if the agent could start with it, else 78",
     )
     add_directory(parser, "/run/anycastd", "where to create the control socket")
+    parser.add_argument(
+        "--log",
+        choices=FORMATS,
+        default="auto",
+        help="form of the log on standard error: text, json (one object a line), or auto: with "
+        "fields where it is the journal, else text (default: auto)",
+    )
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     parser.add_argument(
         "--state",
@@ -71,7 +79,7 @@ def main(args: argparse.Namespace) -> int:
     """
     if not args.validate:
         reload.block_signals()  # until the agent can act on them
-    log_to_stderr(wait=args.validate)
+    log_to_stderr(wait=args.validate, form=args.log)
     try:
         context = read_start_context(args.profile)
         running = read_running()
@@ -83,7 +91,8 @@ def main(args: argparse.Namespace) -> int:
         from anycastd.cli.reload_guard import judge_reload  # noqa: PLC0415 - for a check alone
 
         return judge_reload(running, text, args.profile)
-    profile = None if text is None else validate_text(text, args.profile)
+    tell_warning = print_error if args.validate else log.warning
+    profile = None if text is None else validate_text(text, args.profile, tell_warning)
     if text is None or profile is None:
         return EX_CONFIG
     return DONE if args.validate else _run(args, profile, text, context)

@@ -93,7 +93,7 @@ def test_a_flood_of_equal_lines_is_counted(pipe: tuple[int, int]) -> None:
     handler.flush()
     text = read_all(pipe[0], "more lines like: refused a client\n")
     assert text.count("refused a client\n") == MAX_EQUAL + 1
-    assert f"anycastd: {500 - MAX_EQUAL} more lines like" in text
+    assert f"{500 - MAX_EQUAL} more lines like" in text
     assert text.count("line ") == 5
 
 
