@@ -28,7 +28,7 @@ OURS = {
     *("anycastd.agent.control_client", "anycastd.agent.deadline"),
     *("anycastd.bgp.session", "anycastd.decision.levels"),
     *("anycastd.system.exit_codes", "anycastd.system.instants", "anycastd.system.printable"),
-    "anycastd.views.severity",
+    *("anycastd.views.durations", "anycastd.views.severity"),
 }
 """What these commands may load of anycastd besides ``cli``."""
 STATUS_ONLY = {"anycastd.views.summary", "anycastd.views.troubles"}
