@@ -37,6 +37,7 @@ BLOCKS = (
     ("A region, in `regions`", ("$defs", "region")),
     ("`web`", ("properties", "web")),
     ("`control`", ("properties", "control")),
+    ("A hook, in `hooks`", ("$defs", "hook")),
     ("An instance, `haproxy.NAME`", ("$defs", "instance")),
     ("A service, `services.NAME`", ("$defs", "service")),
     ("`services.NAME.degraded`", ("$defs", "service", "properties", "degraded")),

@@ -24,6 +24,7 @@ I/O:
     peer_access       who is at the other end of the control socket, and may do what
     control_server    the control socket
     http_server       pages by HTTP
+    hooks             runs the commands of `hooks` when something has happened
     recordings        records the passes to a file, while an operator wants it
     decision_loop     wait for news, run a pass, hand its result to the sinks
     answers           the answers to all requests, by name

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from anycastd.agent.event_log import MAX_RECENT, EventLog
 from anycastd.agent.event_recorder import EventRecorder
 from anycastd.agent.history import History
 from anycastd.agent.history_file import HistoryFile
+from anycastd.agent.hooks import HookRunner
 from anycastd.agent.inbox import Inbox
 from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient
 from anycastd.agent.memory_store import MemoryStore
@@ -36,7 +37,7 @@ from anycastd.agent.peer_access import AccessPolicy
 from anycastd.agent.recordings import Recordings
 from anycastd.agent.reload import Reloader
 from anycastd.agent.sources import build_loopback, build_probers, build_watchers
-from anycastd.agent.start_context import AgentPaths, StartContext
+from anycastd.agent.start_context import AgentPaths, StartContext, describe_failed_exec
 from anycastd.agent.supervisor import Supervisor
 from anycastd.agent.web_loader import load_web
 from anycastd.decision.pipeline import LeaseView
@@ -107,8 +108,7 @@ class Daemon:
         self.paths = paths
         self.speaker = speaker
         self._ending = asyncio.Event()
-        self._stop_requested = False
-        self._leaving = False
+        self._stop_requested = self._leaving = False
         self.clock = OwnTime(TICK)
         self.inbox = Inbox()
         self.events = EventLog()
@@ -128,6 +128,7 @@ class Daemon:
             profile, self.clock, self.inbox, sinks, self.notifier.send_watchdog
         )
         self.recordings = self._build_recordings(describe_profile)
+        self.hooks = HookRunner(profile.hooks, profile.region)
         self.watchers = build_watchers(profile, self.clock, self.inbox)
         self.probers = build_probers(profile, self.clock, self.inbox)
         self.loopback = build_loopback(profile, self.inbox)
@@ -184,6 +185,7 @@ class Daemon:
         except NoThreadError as error:
             raise LostError(str(error)) from None
         await self.control.start()
+        self.hooks.start(self.events)
         self.recorder.record_start(self.identity.profile_text, self.reloader.context)
         self.drains.load()
         self.loop.memory = self.memory_store.load()
@@ -331,6 +333,7 @@ class Daemon:
             self.memory_store.flush(),
             self.history_file.flush(),
             self.recordings.close(),
+            self.hooks.close(),
         )
         control_fd = None
         if keep_for_successor:
@@ -352,18 +355,8 @@ class Daemon:
         except OSError as error:
             if self.reloader.successor is not None:
                 self.reloader.successor.close()
-            text = (
-                f"cannot execute the new agent: {error.strerror}; this agent goes on, with "
-                "the old code and the old profile"
-            )
-            context = replace(
-                self.reloader.context,
-                profile_text=None,
-                speaker_pid=speaker_pid,
-                control_fd=control_fd,
-                repeat=False,
-                unsaved_drains=drains,
-                failed_reload=text,
+            context = describe_failed_exec(
+                self.reloader.context, error, speaker_pid, control_fd, drains
             )
             raise ReexecFailedError(context) from None
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anycastd.system.exit_codes import USAGE, ExitError
@@ -158,3 +158,29 @@ def _read_descriptor(descriptor: int) -> str:
     while piece := os.pread(descriptor, 1 << 20, len(data)):
         data += piece
     return data.decode("utf-8")
+
+
+def describe_failed_exec(
+    context: StartContext,
+    error: OSError,
+    speaker_pid: int | None,
+    control_fd: int | None,
+    drains: str,
+) -> StartContext:
+    """Return what an agent is started with where its successor could not be executed.
+
+    ``context`` is what it was started with itself.  ``drains`` are those that are not on disk.
+    """
+    text = (
+        f"cannot execute the new agent: {error.strerror}; this agent goes on, with "
+        "the old code and the old profile"
+    )
+    return replace(
+        context,
+        profile_text=None,
+        speaker_pid=speaker_pid,
+        control_fd=control_fd,
+        repeat=False,
+        unsaved_drains=drains,
+        failed_reload=text,
+    )

@@ -83,6 +83,7 @@ def report_machine(profile: Profile, looks: Looks) -> MachineReport:
     problems = (
         *judge_machine(profile, machine, running),
         *dict.fromkeys(_judge_secrets(profile)),  # a file may have two uses
+        *_judge_hooks(profile),
         *_judge_haproxy(profile, looks, machine),
     )
     count = len(problems)
@@ -127,6 +128,23 @@ def _judge_secrets(profile: Profile) -> Iterator[MachineProblem]:
         files = [path for path in passwords if path and os.path.exists(path)]
         if os.geteuid() == 0 and all(os.stat(path).st_uid == 0 for path in files) and files:
             yield MachineProblem(str(error), "the speaker ends with code 78 until that is mended")
+
+
+def _judge_hooks(profile: Profile) -> Iterator[MachineProblem]:
+    """Find commands of hooks that the agent could not run, or that others could replace."""
+    for number, hook in enumerate(profile.hooks):
+        path = hook.command[0]
+        what = f"line {hook.line}: hooks[{number}].command: {path}"
+        if not os.path.exists(path):
+            yield MachineProblem(
+                f"{what}: there is no such file", "install it, or correct the path"
+            )
+        elif not os.path.isfile(path) or not os.stat(path).st_mode & 0o111:
+            yield MachineProblem(f"{what} cannot be executed", "chmod 0755 the file")
+        elif why := explain_denied(path, os.X_OK, AGENT_USER):
+            yield MachineProblem(f"{what}: {why}", "chmod 0755 the file, and its directories")
+        elif os.stat(path).st_mode & 0o002:
+            yield MachineProblem(f"{what} can be written by everybody", "chmod 0755 the file")
 
 
 def _judge_haproxy(profile: Profile, looks: Looks, machine: Machine) -> Iterable[MachineProblem]:

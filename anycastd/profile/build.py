@@ -22,6 +22,7 @@ from anycastd.profile.model import (
     DrainTimes,
     FailedAction,
     FrontendRule,
+    Hook,
     Instance,
     LimitRule,
     LoadMetric,
@@ -95,7 +96,15 @@ def build_profile(doc: Document) -> Profile:
         ),
         web=_build_web(tree["web"]) if "web" in tree else None,
         admin_group=tree["control"]["admin_group"] if "control" in tree else None,
+        hooks=tuple(
+            _build_hook(each, doc.find_line(("hooks", index, "command")))
+            for index, each in enumerate(tree["hooks"])
+        ),
     )
+
+
+def _build_hook(each: Mapping[str, Any], line: int) -> Hook:
+    return Hook(tuple(each["command"]), tuple(each["events"]), float(each["timeout"]), line)
 
 
 def _build_web(each: Mapping[str, Any]) -> Web:

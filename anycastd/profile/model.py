@@ -352,6 +352,20 @@ class DrainTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """A command that runs for events.
+
+    ``command`` is the path and the arguments, ``events`` the groups of events, ``timeout`` the
+    seconds that it may take.  ``line`` is that of the command in the profile.
+    """
+
+    command: tuple[str, ...]
+    events: tuple[str, ...]
+    timeout: float = 10
+    line: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """A whole profile.
 
@@ -359,7 +373,7 @@ class Profile:
     seconds.  ``haproxy``: name -> Instance.  ``services``: name -> Service.  ``regions`` has all
     regions including this one, most important first.  ``web`` is where the agent answers by HTTP
     (None: nowhere).  ``admin_group`` is the group whose members may drain, return and reload (None:
-    every user who can connect to the control socket).
+    every user who can connect to the control socket).  ``hooks`` are commands that run for events.
     """
 
     region: str
@@ -373,6 +387,7 @@ class Profile:
     regions: tuple[Region, ...] = ()
     web: Web | None = None
     admin_group: str | None = None
+    hooks: tuple[Hook, ...] = ()
 
     def __hash__(self) -> int:
         """Return the hash of the region: a dictionary has no hash."""

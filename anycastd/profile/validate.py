@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from anycastd.profile import build
 from anycastd.profile.document import MAX_PROBLEMS, Problem
 from anycastd.profile.model import Profile
-from anycastd.profile.rules import bgp, conditions, drains, limits, services
+from anycastd.profile.rules import bgp, conditions, drains, hooks, limits, services
 from anycastd.profile.yaml_reader import Path, format_key
 
 RULES = (
@@ -17,6 +17,7 @@ RULES = (
     *services.RULES,
     *conditions.RULES,
     *drains.RULES,
+    *hooks.RULES,
 )
 """All rules across several fields: Document -> Problems."""
 

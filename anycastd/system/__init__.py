@@ -15,6 +15,7 @@ I/O:
     atomic_file    replaces a file at once
     journal        writes to systemd's journal, with fields
     log_queue      a log that nobody reads never blocks the process
+    spawn          starts a program without holding up other threads
     threads        starts threads before they are needed
     regular_file   reads a file without waiting, up to a maximum size
     secret_file    a secret that only its owner can change

@@ -6,6 +6,7 @@ event_sessions    BGP sessions that were lost and found, as events
 event_problems    problems that begin and end, as events
 event_haproxy     HAProxy gone, back and reloaded, and its maintenance map, as events
 event_commands    what operators do, and starts and stops of the agent, as events
+hook_input        what a hook is told of an event, and which events it is told of
 severity          what is announced in fact, and how bad a status is
 summary           a status in one sentence: the verdict
 troubles          what is not as wanted, worst first, each with its remedy once

@@ -18,9 +18,9 @@ _ACL = "system.posix_acl_access"
 def explain_denied(path: str, right: int, user: str = AGENT_USER) -> str | None:
     """Explain why ``user`` may not use ``path``; None if it may, or that is not known.
 
-    ``right``: os.R_OK, or os.W_OK, which connecting to a Unix socket needs (unix(7)).  It is not
-    known where there is no such user, where this process is that user, and where access control
-    lists decide.
+    ``right``: os.R_OK, os.X_OK, or os.W_OK, which connecting to a Unix socket needs (unix(7)).  It
+    is not known where there is no such user, where this process is that user, and where access
+    control lists decide.
     """
     try:
         entry = pwd.getpwnam(user)
@@ -41,7 +41,8 @@ def explain_denied(path: str, right: int, user: str = AGENT_USER) -> str | None:
         if not _may(found, needed, entry.pw_uid, groups):
             owner = f"owner {_name_user(found.st_uid)}, group {found.st_gid}"
             mode = stat.filemode(found.st_mode)
-            return f"user {user} may not {_VERBS[needed]} {place} ({mode}, {owner})"
+            verb = "execute" if place == whole and right == os.X_OK else _VERBS[needed]
+            return f"user {user} may not {verb} {place} ({mode}, {owner})"
     return None
 
 

@@ -5,5 +5,6 @@ bgp         AS numbers, addresses, sessions
 limits      how many routes each platform takes, and we can carry
 services    HAProxy's sockets and polling, VIPs, next hops, levels, times, self-tests
 conditions  the conditions `serve` and `healthy`, limits, maintenance, prepends that do not steer
+hooks       full paths, and bounds
 drains      times of drains, the list of regions, who may read the status by HTTP
 """

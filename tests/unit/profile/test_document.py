@@ -114,7 +114,7 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             (
                 "3: zzz: there is no such key in a profile; "
                 "write region, platform, networks, lease, bgp, drain, regions, web, control, "
-                "haproxy or services, or remove it"
+                "hooks, haproxy or services, or remove it"
             ),
         ),
         (
@@ -123,7 +123,7 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             (
                 "3: <<: there is no such key in a profile; "
                 "write region, platform, networks, lease, bgp, drain, regions, web, control, "
-                "haproxy or services, or remove it"
+                "hooks, haproxy or services, or remove it"
             ),
         ),
         (

@@ -280,6 +280,7 @@ PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
     (model.Bgp, "bgp.", {}, set()),
     (model.DrainTimes, "drain.", {}, set()),
     (regions.Region, "region:", {}, set()),
+    (model.Hook, "hook:", {}, {"line"}),
     (regions.Web, "web.", {}, set()),
     (model.Neighbor, "neighbor:", {}, set()),
     (model.Instance, "instance:", {}, {"name"}),

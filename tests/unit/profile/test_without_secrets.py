@@ -25,6 +25,8 @@ web: {{listen: "192.0.2.10:9480", token_file: /etc/{MARK}/web}}
 regions:
   - {{name: northeurope, agent: "192.0.2.10:9480"}}
   - {{name: westeurope, agent: "192.0.2.20:9480", token_file: /etc/{MARK}/web}}
+hooks:
+  - {{command: [/usr/bin/curl, "https://198.51.100.7/{MARK}"], events: [transition]}}
 """
 )
 
