@@ -21,9 +21,12 @@ from support.chromium import PROGRAM, Browser, open_browser
 from support.page_samples import NOW
 from support.png import read_size, shrink_png
 
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None, reason="chromium is not installed: `make test` installs it"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        PROGRAM is None, reason="chromium is not installed: `make test` installs it"
+    ),
+    pytest.mark.timeout(300),
+]
 
 SCREENSHOT = Path(__file__).resolve().parents[2] / "docs" / "images" / "page.png"
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

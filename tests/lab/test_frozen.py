@@ -14,9 +14,11 @@ import pytest
 
 from anycastd.lab.network.namespaces import Nodes
 from anycastd.lab.network.process_tree import descendant_pids, end_process, has_ended
-from support.processes import signal_pid
+from support.processes import WITH_ALL_SIGNALS, signal_pid
 
 pytestmark = pytest.mark.root
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -71,3 +73,48 @@ def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) 
         freeze(popen.pid)
         end_process(popen)
         assert popen.returncode == -signal.SIGKILL
+
+
+def find_bird(directory: Path) -> int | None:
+    """Return the PID of the far router's BIRD, in our own namespace of PIDs."""
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_text(encoding="utf-8").split("\0")
+        except OSError:
+            continue
+        if words[0] == "bird" and f"{directory}/msee.bird.conf" in words:
+            return int(entry.name)
+    return None
+
+
+@pytest.mark.parametrize("interrupt", [True, False])
+def test_a_story_with_a_frozen_router_ends_without_a_traceback(
+    short: Path, *, interrupt: bool
+) -> None:
+    """Ctrl-C ends it with 130; without one the lab says that a router does not answer."""
+    directory = short / "lab"
+    with subprocess.Popen(
+        [*WITH_ALL_SIGNALS, sys.executable, "-m", "anycastd", "lab", "--directory", str(directory)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+    ) as popen:
+        assert popen.stdout is not None
+        for line in popen.stdout:
+            if line.startswith("1. "):
+                break
+        bird = find_bird(directory)
+        assert bird is not None
+        freeze(bird)
+        if interrupt:
+            signal_pid(popen.pid, signal.SIGINT)
+        told = popen.stdout.read()
+        code = popen.wait(60)
+    assert "Traceback" not in told
+    assert code == (130 if interrupt else 70), told
+    last = (
+        "interrupted; the network was removed" if interrupt else "does not answer; was it frozen?"
+    )
+    assert last in told
+    assert not directory.exists()
