@@ -21,7 +21,6 @@ from anycastd.views.page_parts import (
     build_table,
     build_waits,
     escape,
-    is_unheard,
     name_of,
     say_more,
     show_announced,
@@ -31,14 +30,22 @@ from anycastd.views.page_parts import (
     show_since,
 )
 from anycastd.views.page_style import REFRESH_INTERVAL, SCRIPT, STYLE
-from anycastd.views.severity import compute_severity
+from anycastd.views.severity import (
+    NOT_ANNOUNCED,
+    NOT_KNOWN,
+    compute_service_severity,
+    compute_severity,
+    find_state,
+)
+from anycastd.views.summary import name_state, summarize_status
 from anycastd.views.timeline_svg import build_segments, choose_span, draw_key, draw_strip
+from anycastd.views.troubles import list_troubles, split_why
 
 MAX_SERVICES = 40
 """Services that are shown: first those that are not as wanted."""
 MAX_OPEN, MAX_DETAILS = 5, 12
 """Services that are shown open, and that are shown with their rules."""
-MAX_PROBLEMS, MAX_NEIGHBORS, MAX_HAPROXY, MAX_REGIONS = 12, 24, 12, 8
+MAX_TROUBLES, MAX_NEIGHBORS, MAX_HAPROXY, MAX_REGIONS = 12, 24, 12, 8
 """Rows of each of these that are shown."""
 MAX_STRIPS, MAX_EVENTS = 10, 40
 """Strips of the timeline and events below it."""
@@ -65,7 +72,6 @@ def render_page(
     services = _order(status["services"])
     body = (
         *_verdict(status, services, severity, now),
-        *_problems(status),
         *_regions(status, services, regions or {}, now),
         *_services(services, now),
         *_neighbors(status, now),
@@ -91,23 +97,22 @@ def render_page(
 
 def _order(services: Mapping[str, Any]) -> dict[str, Any]:
     """Put the services that are not as wanted first, the worst of them before the others."""
-    ranks = {"withdrawn": 0, "standby": 1, "degraded": 2}
+    ranks = {NOT_ANNOUNCED: 0, "withdrawn": 1, NOT_KNOWN: 2, "standby": 3, "degraded": 4}
 
-    def rank(name: str) -> tuple[int, bool]:
+    def rank(name: str) -> tuple[int, int]:
         service = services[name]
-        level = ranks.get(service["level"], 3)
-        return (0 if is_unheard(service) else level), bool(service["in_sync"])
+        return -compute_service_severity(service), ranks.get(find_state(service), 5)
 
     return {name: services[name] for name in sorted(services, key=rank)}
 
 
 def _is_as_wanted(service: Mapping[str, Any]) -> bool:
-    return service["level"] == "preferred" and bool(service["in_sync"])
+    return compute_service_severity(service) == 0
 
 
 def _title(region: str, services: Mapping[str, Any], severity: int) -> str:
     wrong = [name for name, each in services.items() if not _is_as_wanted(each)]
-    what = f" {name_of(wrong[0])} {name_of(services[wrong[0]]['level'])}" if wrong else ""
+    what = f" {name_of(wrong[0])} {name_state(services[wrong[0]])}" if wrong else ""
     more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
     return f"{_WORDS[severity][1]}{what}{more} - {region}"
 
@@ -123,8 +128,9 @@ def _verdict(
 ) -> Iterator[str]:
     style, word = _WORDS[severity]
     yield f'<section class="verdict {style}" role="status"><h1><b class="{style}">{word}</b> '
-    yield f"{escape(_sum_up(status))}</h1>"
-    yield from _first_wrong(services, now)
+    yield f"{escape(summarize_status(status))}</h1>"
+    yield from _worst(services, now)
+    yield from _troubles(status)
     yield (
         f'<p class="dim">As of <b class="num">{format_utc(now, "%Y-%m-%d %H:%M:%S")} UTC</b>. '
         '<span id="refreshed"></span> <span class="small">If this time stands still, the agent '
@@ -132,44 +138,25 @@ def _verdict(
     )
 
 
-def _sum_up(status: Mapping[str, Any]) -> str:
-    """Sum the status up in one line, with the words of `anycastd status`."""
-    given = status.get("verdict")
-    if isinstance(given, str) and given:
-        return given
-    services, neighbors = status["services"].values(), status["neighbors"].values()
-    levels = [each["level"] for each in services]
-    counts = [
-        f"{levels.count(level)} {level}"
-        for level in ("degraded", "standby", "withdrawn")
-        if level in levels
-    ]
-    good = f"{levels.count('preferred')} of {len(levels)} services preferred"
-    up = sum(each["session"] == "up" for each in neighbors)
-    text = ", ".join((good, *counts))
-    return f"{status['region']}: {text}; {up} of {len(neighbors)} neighbors up"
-
-
-def _first_wrong(services: Mapping[str, Any], now: float) -> Iterator[str]:
-    """Yield the worst service in words, with what to do."""
+def _worst(services: Mapping[str, Any], now: float) -> Iterator[str]:
+    """Yield the worst service with since when, if one is not as wanted."""
     for name, service in services.items():
-        if _is_as_wanted(service):
-            return
-        reason = service["reason"]
-        at = format_day_and_time(now - service["since"], now)
-        yield f"<p><b>{name_of(name)}</b> {show_level(service)} since {at} UTC: "
-        yield f"{show_reason(reason)}</p>"
-        if reason["remedy"]:
-            yield f'<p class="remedy">{escape(reason["remedy"])}</p>'
+        if not _is_as_wanted(service):
+            since = show_since(service, now)
+            yield f"<p><b>{name_of(name)}</b> {show_level(service)} since {since}</p>"
         return
 
 
-def _problems(status: Mapping[str, Any]) -> Iterator[str]:
-    problems = status["problems"]
-    if problems:
-        yield "<section><h2>Not as wanted</h2><ul>"
-        yield from (f"<li>{escape(problem)}" for problem in problems[:MAX_PROBLEMS])
-        yield f"</ul>{say_more(len(problems) - MAX_PROBLEMS, 'problems')}</section>"
+def _troubles(status: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is not as wanted, with the remedies, in the words of `anycastd status`."""
+    troubles = list_troubles(status)
+    if troubles:
+        yield "<ul>"
+        for trouble in troubles[:MAX_TROUBLES]:
+            yield f"<li>{escape(trouble.text)}"
+            if trouble.remedy:
+                yield f'<div class="remedy">{escape(trouble.remedy)}</div>'
+        yield f"</ul>{say_more(len(troubles) - MAX_TROUBLES, 'problems')}"
 
 
 def _regions(
@@ -235,8 +222,6 @@ def _services(services: Mapping[str, Any], now: float) -> Iterator[str]:
 
 def _details(service: Mapping[str, Any], now: float, *, with_rules: bool) -> Iterator[str]:
     yield f"<p>Why: {show_reason(service['reason'])}</p>"
-    if service["reason"]["remedy"]:
-        yield f'<p class="remedy">{escape(service["reason"]["remedy"])}</p>'
     yield from build_waits(service, now)
     for drain in service["drains"][:MAX_WAITS]:
         reboot = "; <b>it is safe to reboot</b>" if service["safe"] else ""
@@ -271,7 +256,7 @@ def _neighbors(status: Mapping[str, Any], now: float) -> Iterator[str]:
                 ("num", f"AS {int(neighbor['peer_as'])}"),
                 ("ok" if up else "crit", f"{name_of(neighbor['session'])}{span}{at}"),
                 ("" if have == len(wanted) else "warn", f"{have} of {len(wanted)}"),
-                ("small", escape(neighbor["why"])),
+                ("small", escape(split_why(neighbor["why"])[0])),
             )
         )
     yield from build_table(("neighbor", "AS", "session", "has routes", "why"), rows)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from anycastd.system.instants import format_day_and_time, format_duration, format_utc
 from anycastd.system.printable import make_printable
+from anycastd.views.severity import NOT_ANNOUNCED, NOT_KNOWN, count_announced
+from anycastd.views.summary import name_state
 
 MAX_NAME, MAX_TEXT = 80, 400
 """Characters of a name and of a sentence at most."""
@@ -16,13 +17,16 @@ MAX_SERVERS = 8
 MAX_RULES, MAX_WAITS = 12, 6
 """Rules and waits of a service that are shown."""
 
+_ENTITIES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"}  # HTML, section 13.3
+)
 Cell = tuple[str, str]
 """A cell of a table: its class, and its HTML."""
 
 
 def escape(text: object, max_length: int = MAX_TEXT) -> str:
     r"""Escape a text for HTML, cut; what is not printable is shown as in Python (``\x1b``)."""
-    return html.escape(make_printable(str(text), max_length))
+    return make_printable(str(text), max_length).translate(_ENTITIES)
 
 
 def name_of(text: object) -> str:
@@ -48,19 +52,19 @@ def build_table(
 
 
 def show_level(service: Mapping[str, Any]) -> str:
-    """Show the level of a service; one that no neighbor hears is told as not announced."""
-    level = name_of(service["level"])
-    if is_unheard(service):
-        wanted = f'<span class="small dim">wanted: {level}</span>'
-        return f'<span class="level absent">NOT ANNOUNCED</span> {wanted}'
-    some = "" if service["in_sync"] else f' <span class="small">{show_announced(service)}</span>'
-    return f'<span class="level {level}">{level.upper()}</span>{some}'
-
-
-def is_unheard(service: Mapping[str, Any]) -> bool:
-    """Tell whether a service should be announced, and no neighbor has its route."""
-    wanted = [each for each in service["neighbors"].values() if each["wanted"] is not None]
-    return bool(wanted) and not any(each["in_sync"] for each in wanted)
+    """Show the state of a service; where it differs from its level, the level is what is wanted."""
+    state = name_state(service)
+    more = ""
+    if state in (NOT_ANNOUNCED, NOT_KNOWN):
+        more = f' <span class="small dim">wanted: {name_of(service["level"])}</span>'
+    elif not service["in_sync"]:
+        have, wanted = count_announced(service)
+        more = f' <span class="small warn"><b>to {have} of {wanted}</b></span>'
+    elif service.get("held"):
+        more = ' <span class="small warn"><b>for now</b></span>'
+    style = {NOT_ANNOUNCED: "withdrawn", NOT_KNOWN: "standby", "drained": "standby"}
+    look = style.get(state, name_of(state))
+    return f'<span class="level {look}">{name_of(state).upper()}</span>{more}'
 
 
 def show_since(service: Mapping[str, Any], now: float) -> str:
@@ -87,12 +91,12 @@ def show_path(service: Mapping[str, Any]) -> str:
 
 def show_announced(service: Mapping[str, Any]) -> str:
     """Tell how many of the neighbors that should have the route have it."""
-    wanted = [each for each in service["neighbors"].values() if each["wanted"] is not None]
-    have = sum(each["in_sync"] for each in wanted)
-    if not wanted:
-        return "announced to no neighbor"
-    style = "" if have == len(wanted) else "warn" if have else "crit"
-    return f'<span class="{style}">announced to <b>{have} of {len(wanted)}</b> neighbors</span>'
+    have, wanted = count_announced(service)
+    if service["level"] == "withdrawn":
+        left = f'<span class="warn">still at <b>{have}</b> neighbors</span>'
+        return left if have else "announced to no neighbor"
+    style = "" if have == wanted else "warn" if have else "crit"
+    return f'<span class="{style}">announced to <b>{have} of {wanted}</b> neighbors</span>'
 
 
 def build_waits(service: Mapping[str, Any], now: float) -> Iterator[str]:

@@ -51,7 +51,7 @@ tbody tr{border-top:1px solid var(--line)}
 .level{display:inline-block;padding:0 .5rem;border-radius:1rem;font-size:.8rem;font-weight:600;
 color:#fff;white-space:nowrap;background:var(--dim)}
 .level.preferred{background:var(--ok)}.level.degraded{background:var(--warn)}
-.level.standby{background:var(--low)}.level.withdrawn,.level.absent{background:var(--crit)}
+.level.standby{background:var(--low)}.level.withdrawn{background:var(--crit)}
 @media(prefers-color-scheme:dark){.level{color:#0d1117}}
 details{border-top:1px solid var(--line);padding:.45rem 0}
 details:first-of-type{border-top:0}

@@ -24,7 +24,6 @@ PURE = {
     "enum",
     "functools",
     "hashlib",
-    "html",
     "ipaddress",
     "itertools",
     "json",
