@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
 from anycastd.cli.check_result import CheckedProfile, CheckResult, Found, count_noun
 from anycastd.cli.output import (
-    MAX_LINE,
+    NO_BREAK,
     NO_STEERING,
+    find_width,
+    fold,
     format_duration,
     format_table,
     print_error,
@@ -22,13 +22,8 @@ from anycastd.profile.best_path import WITHDRAWN, Candidate, Matrix, Ranking
 from anycastd.profile.model import Profile
 from anycastd.speaker.directory import lease_command
 from anycastd.speaker.exabgp import config
-from anycastd.system.printable import make_printable
 
-WIDTH = 80
-"""Columns of the output at most, where a line can be broken."""
 _PAIR = 2
-_MIN_WIDTH = 40
-_NO_BREAK = "\u00a0"  # a space at which no line is broken
 
 
 def print_result(result: CheckResult, *, verbose: bool, show_config: bool) -> None:
@@ -36,7 +31,7 @@ def print_result(result: CheckResult, *, verbose: bool, show_config: bool) -> No
 
     ``verbose``: also every combination of levels.  ``show_config``: also ExaBGP's configuration.
     """
-    width = _find_width()
+    width = find_width()
     for found in sorted(result.problems, key=lambda each: each.warning):
         _print_problem(found, width)
     lines = [line for each in result.profiles for line in _profile(each, show_config)]
@@ -54,15 +49,10 @@ def print_result(result: CheckResult, *, verbose: bool, show_config: bool) -> No
         print_lines([result.verdict])
 
 
-def _find_width() -> int:
-    """Return the columns to fill: those of the terminal, 80 at most."""
-    return max(_MIN_WIDTH, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
-
-
 def _print_problem(found: Found, width: int) -> None:
     """Print one problem: what is wrong, then what to do; `--json` is for other programs."""
     # The place stays on the first line, so that other programs find it there.
-    head = f"{'warning' if found.warning else 'error'}: {found.place}:".replace(" ", _NO_BREAK)
+    head = f"{'warning' if found.warning else 'error'}: {found.place}:".replace(" ", NO_BREAK)
     for line in (
         *fold(f"{head} {found.message}", width, "    "),
         *fold(f"    -> {found.remedy}", width, "   "),
@@ -70,29 +60,11 @@ def _print_problem(found: Found, width: int) -> None:
         print_error(line)
 
 
-def fold(line: str, width: int, indent: str = "") -> list[str]:
-    """Break a line at spaces so that it has ``width`` columns at most; a long word stays whole.
-
-    It is not broken at a no-break space.  Further lines are indented as the first one, and by
-    ``indent`` or two more spaces.
-    """
-    line = _NO_BREAK.join(make_printable(each, MAX_LINE) for each in line.split(_NO_BREAK))
-    begin = line[: len(line) - len(line.lstrip())]
-    folded = textwrap.wrap(
-        line,
-        width,
-        subsequent_indent=begin + (indent or "  "),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [each.replace(_NO_BREAK, " ") for each in folded] or [""]
-
-
 def _profile(checked: CheckedProfile, show_config: bool) -> Iterator[str]:
     profile = checked.profile
     services, neighbors = len(profile.services), len(profile.bgp.neighbors)
     yield (
-        f"{checked.file}:{_NO_BREAK}region {profile.region} on {profile.platform.value}, "
+        f"{checked.file}:{NO_BREAK}region {profile.region} on {profile.platform.value}, "
         f"{count_noun(services, 'service')}, {count_noun(neighbors, 'neighbor')}"
     )
     for what, text in checked.facts:
@@ -106,7 +78,8 @@ def _profile(checked: CheckedProfile, show_config: bool) -> Iterator[str]:
         yield "  ExaBGP configuration, as the speaker would write it"
         hidden = {each.address: "(hidden)" for each in profile.bgp.neighbors if each.md5_file}
         text = config.build_config(profile, lease_command("/run/anycastd-speaker"), hidden)
-        yield from (f"    {line}".rstrip() for line in text.splitlines())
+        # Whoever copies a part of it wants its lines as they are.
+        yield from (f"    {line}".rstrip().replace(" ", NO_BREAK) for line in text.splitlines())
     yield ""
 
 

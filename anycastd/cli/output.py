@@ -22,6 +22,11 @@ NO_STEERING = "prepends do not steer here: degraded and drained services are wit
 
 format_duration = instants.format_duration
 """Format a duration, as the page does."""
+WIDTH = 80
+"""Columns of the output at most, where a line can be broken."""
+NO_BREAK = "\u00a0"
+"""A space at which `fold` breaks no line."""
+_MIN_WIDTH = 40
 MAX_LINE = 4096
 """Characters of a printed line at most."""
 WIDTH = 80
@@ -49,6 +54,33 @@ def print_lines(lines: Iterable[str]) -> None:
         pieces = _COLOUR.split(line)
         pieces[::2] = [make_printable(piece, MAX_LINE) for piece in pieces[::2]]
         print("".join(pieces))
+
+
+def find_width() -> int:
+    """Return the columns to fill: those of the terminal, 80 at most."""
+    import shutil  # noqa: PLC0415 - most commands do not ask for it
+
+    return max(_MIN_WIDTH, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
+
+
+def fold(line: str, width: int, indent: str = "") -> list[str]:
+    """Break a line at spaces so that it has ``width`` columns at most; a long word stays whole.
+
+    It is not broken at a no-break space.  Further lines are indented as the first one, and by
+    ``indent`` or two more spaces.
+    """
+    import textwrap  # noqa: PLC0415 - most commands fold nothing
+
+    line = NO_BREAK.join(make_printable(each, MAX_LINE) for each in line.split(NO_BREAK))
+    begin = line[: len(line) - len(line.lstrip())]
+    folded = textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=begin + (indent or "  "),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [each.replace(NO_BREAK, " ") for each in folded] or [""]
 
 
 def print_json(value: object) -> None:

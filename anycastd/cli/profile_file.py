@@ -45,7 +45,8 @@ def validate_text(
     validation = validate_profile(text, path)
     for problem in validation.problems:
         tell = print_error if validation.profile is None else tell_warning
-        tell(str(problem))
+        marked = problem.warning and tell is print_error  # a log has priorities
+        tell(f"warning: {problem}" if marked else str(problem))
     return validation.profile
 
 

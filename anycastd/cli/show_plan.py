@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anycastd.bgp.session import Session
-from anycastd.cli.output import print_error, print_lines
+from anycastd.cli.output import find_width, fold, print_error, print_lines
 from anycastd.cli.profile_file import read_profile
 from anycastd.cli.reload_guard import Lowered, compare_live, parse_route
 from anycastd.profile.validate import validate_profile
@@ -26,7 +26,7 @@ def show_plan(running: Mapping[str, Any]) -> int:
     path = running["profile"]
     found = read_profile(path)
     for problem in found.problems:
-        print_error(str(problem))
+        print_error(f"warning: {problem}" if problem.warning else str(problem))
     new = found.profile
     if new is None:
         print_error("anycastd: a reload would be refused")
@@ -42,12 +42,13 @@ def show_plan(running: Mapping[str, Any]) -> int:
     leased = [parse_route(item) for item in running["held"]]
     plan = plan_reload(old, new, leased, up, running.get("draining", ()))
     lowered = None if old == new else compare_live(old, found, leased, path)
-    print_lines(format_plan(plan, running, lowered))
+    width = find_width()
+    print_lines(each for line in format_plan(plan, running, lowered) for each in fold(line, width))
     if lowered is None or not lowered.lines:
         return DONE
-    print_error("anycastd: a reload would be refused:")
     for line in lowered.summary:
-        print_error(f"  {line}")
+        for each in fold(f"anycastd: a reload would be refused: {line}", width):
+            print_error(each)
     return EX_CONFIG
 
 

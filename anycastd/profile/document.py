@@ -14,7 +14,7 @@ from typing import Any
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from anycastd.profile import yaml_reader
-from anycastd.profile.schema_errors import Schema, describe_error
+from anycastd.profile.schema_errors import EXAMPLE_PROFILE, Schema, describe_error
 from anycastd.profile.yaml_reader import (
     Path,
     Value,
@@ -115,7 +115,7 @@ def read_document(text: str, file: str, schema: Schema, formats: Mapping[str, Fo
     """
     if len(text) > MAX_SIZE:
         message = f"the file has more than {MAX_SIZE >> 20} MiB, which no profile needs"
-        remedy = "see that it is the right file; profiles/primary.yaml is a profile"
+        remedy = f"see that it is the right file; {EXAMPLE_PROFILE} is a profile"
         return Document(file, {}, {}, (Problem(file, 1, format_key(()), message, remedy),))
     yaml = yaml_reader.read_yaml(text)
     document = Document(file, {}, yaml.lines, ())
@@ -125,7 +125,8 @@ def read_document(text: str, file: str, schema: Schema, formats: Mapping[str, Fo
     ]
     if yaml.value is None:
         if not problems:
-            message, remedy = "the file is empty", "write a profile; profiles/primary.yaml is one"
+            message = "the file is empty"
+            remedy = f"write a profile; {EXAMPLE_PROFILE} is one, and `anycastd init` writes one"
             problems.append(Problem(file, 1, format_key(()), message, remedy))
         return Document(file, {}, yaml.lines, tuple(problems))
     # One problem per path: a wrong type breaks other rules too, and they add nothing.

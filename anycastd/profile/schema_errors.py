@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, cast
@@ -23,7 +24,18 @@ _KINDS = {
 }
 # Longer names are cut before they are compared, which takes quadratic time.
 _MAX_COMPARED = 40
-_EXAMPLE = "a block of keys, as in profiles/primary.yaml"
+EXAMPLE_PROFILE = (
+    "/etc/anycastd/examples/primary.yaml"
+    if __file__.startswith("/usr/")
+    else "profiles/primary.yaml"
+)
+"""A shipped profile, for hints: in the package, or in a checkout of the source."""
+_EXAMPLE = f"a block of keys, as in {EXAMPLE_PROFILE}"
+_NUMBERS = {
+    "integer": r"[-+]?[0-9]+",
+    "number": r"[-+]?[0-9]+(?:\.[0-9]+)?",
+    "boolean": "true|false",
+}
 # Path, message and remedy of each problem.
 _Problems = Iterator[tuple[Path, str, str]]
 
@@ -48,11 +60,14 @@ def describe_error(error: ValidationError) -> _Problems:
 def _describe_missing(path: Path, schema: Schema, value: Value) -> _Problems:
     for name in schema["required"]:
         if name not in value:
-            yield (
-                (*path, name),
-                "is missing",
-                f"add {_format_example(name, schema['properties'][name])}",
-            )
+            example = _format_example(name, schema["properties"][name])
+            if value.get("platform") in _OTHER_PEERS:  # the example is Azure's
+                example = example.replace(_AZURE_PEER, _OTHER_PEER)
+            yield (*path, name), "is missing", f"add {example}"
+
+
+_OTHER_PEERS = ("aws", "plain")
+_AZURE_PEER, _OTHER_PEER = "peer_as: 65515", "peer_as: 64512"
 
 
 def _describe_unknown(path: Path, schema: Schema, value: Value) -> _Problems:
@@ -78,6 +93,12 @@ def _describe_type(path: Path, schema: Schema, value: Value) -> _Problems:
         found = quote_value(value)
     key = path[-1] if path else ""
     remedy = _format_example(key, schema)
+    one = kinds if isinstance(kinds, str) else ""
+    if isinstance(value, str) and one in _NUMBERS and re.fullmatch(_NUMBERS[one], value, re.ASCII):
+        yield path, f'is "{value}" in quotes, but must be {expected}', "take the quotes off"
+        return
+    if isinstance(value, str) and one in ("integer", "number"):
+        remedy = f"{_KINDS[one]}, such as {remedy}"
     free_text = kinds == "string" and "format" not in schema and "enum" not in schema
     if "x-allowed" in schema and isinstance(kinds, list):
         remedy = schema["x-allowed"]
@@ -112,7 +133,8 @@ def _describe_maximum(path: Path, schema: Schema, value: Value) -> _Problems:
 
 
 def _format_limit(schema: Schema, limit: str) -> str:
-    return f"{schema[limit]} {schema.get('x-unit', '')}".rstrip()
+    unit = schema.get("x-unit", "")
+    return f"{schema[limit]} {unit.removesuffix('s') if schema[limit] == 1 else unit}".rstrip()
 
 
 def _format_range(schema: Schema) -> str:

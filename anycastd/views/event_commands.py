@@ -52,7 +52,8 @@ def build_return(service: str, by: str, at: float) -> Event:
 def build_reload_refused(problems: Sequence[str], at: float) -> Event:
     """Build the event of a reload that was refused, with its ``problems``, a line each."""
     more = len(problems) - MAX_PROBLEMS
-    shown = "; ".join(problems[:MAX_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+    lines = [" ".join(each.split()) for each in problems[:MAX_PROBLEMS]]
+    shown = "; ".join(lines) + (f"; and {more} more" if more > 0 else "")
     fields = {"problems": len(problems)}
     return Event(at, EventKind.RELOAD_REFUSED, f"reload refused: {shown}", fields=fields)
 

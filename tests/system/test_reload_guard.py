@@ -17,9 +17,9 @@ pytestmark = pytest.mark.root
 
 MISSPELT = ("{backend: web, usable: 1}", "{backend: wbe, usable: 1}")
 """The typo of the issue: HAProxy has no such backend."""
-PLAN = [
-    "  web 203.0.113.10/32  PREFERRED -> WITHDRAWN at once",
-    "    {path}:17: HAProxy main has no backend wbe; did you mean web?",
+LINES = [
+    "web 203.0.113.10/32  PREFERRED -> WITHDRAWN at once",
+    "  {path}:17: HAProxy main has no backend wbe; did you mean web?",
 ]
 
 
@@ -36,20 +36,21 @@ def test_a_misspelt_backend_is_refused_and_forced(appliance: Appliance) -> None:
     assert appliance.agent is not None
     before, was = count_updates(appliance), read_instance(appliance)
     edit_profile(appliance, MISSPELT)
-    lines = [line.format(path=appliance.profile) for line in PLAN]
+    lines = [line.format(path=appliance.profile) for line in LINES]
 
     plan = run_reload(appliance, "--plan")
     assert plan.returncode == 78, plan
-    assert [line for line in plan.stdout.splitlines() if line in lines] == lines, plan.stdout
+    assert " ".join(" ".join(lines).split()) in " ".join(plan.stdout.split()), plan.stdout
+    assert not [line for line in plan.stdout.splitlines() if len(line) > 80 and " " in line.strip()]
     assert "a reload would be refused" in plan.stderr
 
     done = run_reload(appliance)
     assert done.returncode == 78, done
-    assert [line[2:] for line in lines] == done.stderr.splitlines()[:2]
+    assert done.stderr.splitlines()[:2] == lines
     assert "this reload would withdraw web" in done.stderr
 
     signal_pid(appliance.agent.pid, signal.SIGHUP)
-    refusal = "reload refused: this reload would withdraw web"
+    refusal = "reload refused: web 203.0.113.10/32 PREFERRED -> WITHDRAWN at once; "
     until(lambda: appliance.log().count(refusal) == 2, 20)
     assert read_instance(appliance) == was
     assert count_updates(appliance) == before

@@ -21,14 +21,26 @@ def test_problem_prints_as_documented() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "1: profile: the file is empty; write a profile; profiles/primary.yaml is one"),
+        (
+            "",
+            (
+                "1: profile: the file is empty; write a profile; profiles/primary.yaml is one, "
+                "and `anycastd init` writes one"
+            ),
+        ),
         (
             "# nothing\n",
-            "1: profile: the file is empty; write a profile; profiles/primary.yaml is one",
+            (
+                "1: profile: the file is empty; write a profile; profiles/primary.yaml is one, "
+                "and `anycastd init` writes one"
+            ),
         ),
         (
             "---\n",
-            "1: profile: the file is empty; write a profile; profiles/primary.yaml is one",
+            (
+                "1: profile: the file is empty; write a profile; profiles/primary.yaml is one, "
+                "and `anycastd init` writes one"
+            ),
         ),
         (
             "\n- region: x",
@@ -152,7 +164,7 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
         (
             "platform: plain",
             "platform: plain\nlease: {ttl: 0.5}",
-            "3: lease.ttl: 0.5 is less than 1 seconds; write a number from 1 to 60",
+            "3: lease.ttl: 0.5 is less than 1 second; write a number from 1 to 60",
         ),
         (
             "platform: plain",
@@ -162,7 +174,23 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
         (
             "platform: plain",
             "platform: plain\nlease: {ttl: .nan}",
-            "3: lease.ttl: is the text .nan, but must be a number; write ttl: 5",
+            "3: lease.ttl: is the text .nan, but must be a number; write a number, such as ttl: 5",
+        ),
+        (
+            "local_as: 65010",
+            'local_as: "65010"',
+            (
+                '4: bgp.local_as: is "65010" in quotes, but must be a whole number; '
+                "take the quotes off"
+            ),
+        ),
+        (
+            "local_as: 65010",
+            "local_as: sixty",
+            (
+                "4: bgp.local_as: is the text sixty, but must be a whole number; write a whole "
+                "number, such as local_as: 65010"
+            ),
         ),
         (
             "local_as: 65010",
