@@ -12,6 +12,7 @@ I/O:
     arguments      arguments that several commands have
     profile_file   reads profiles, and prints what is wrong with them
     check_machine  `check` on the appliance: what of this machine does not fit its profile
+    folding        lines whose spaces mean something, in 80 columns
     check_result   what `check` has found, as values and as JSON
     live_look      one look at HAProxy and at the VIPs, as the agent takes it first
     rule_names     names in rules that HAProxy does not have, and which were meant

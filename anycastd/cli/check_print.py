@@ -6,15 +6,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from anycastd.cli.check_result import CheckedProfile, CheckResult, Found, count_noun
+from anycastd.cli.folding import NO_BREAK, find_width, fold_line
 from anycastd.cli.output import (
-    NO_BREAK,
     NO_STEERING,
-    find_width,
-    fold,
     format_duration,
     format_table,
     print_error,
     print_lines,
+    shorten_path,
 )
 from anycastd.decision.forecast import ForecastStep
 from anycastd.decision.routes import build_wanted_path
@@ -41,7 +40,7 @@ def print_result(result: CheckResult, *, verbose: bool, show_config: bool) -> No
         for matrix in result.comparison.matrices:
             lines += _combinations(matrix)
     lines += [f"note: {note}" for note in result.notes]
-    print_lines(folded for line in lines for folded in fold(line, width))
+    print_lines(folded for line in lines for folded in fold_line(line, width))
     sys.stdout.flush()
     if result.code:
         print_error(f"anycastd: {result.verdict}")
@@ -54,8 +53,8 @@ def _print_problem(found: Found, width: int) -> None:
     # The place stays on the first line, so that other programs find it there.
     head = f"{'warning' if found.warning else 'error'}: {found.place}:".replace(" ", NO_BREAK)
     for line in (
-        *fold(f"{head} {found.message}", width, "    "),
-        *fold(f"    -> {found.remedy}", width, "   "),
+        *fold_line(f"{head} {found.message}", width, "    "),
+        *fold_line(f"    -> {found.remedy}", width, "   "),
     ):
         print_error(line)
 
@@ -94,17 +93,6 @@ def _steps(profile: Profile, name: str, steps: Sequence[ForecastStep]) -> Iterat
         when = f"after {format_duration(step.after)}" if step.after else "at first"
         detail = f" ({cap.detail})" if cap.detail else ""
         yield f"    {when:13}{level.label.upper()}{asns}: {cap.reason.sentence}{detail}"
-
-
-def shorten_path(path: Sequence[int]) -> str:
-    """Shorten an AS path: ``65515 65010x3`` for 65515 65010 65010 65010."""
-    groups: list[tuple[int, int]] = []
-    for asn in path:
-        if groups and groups[-1][0] == asn:
-            groups[-1] = asn, groups[-1][1] + 1
-        else:
-            groups.append((asn, 1))
-    return " ".join(f"{asn}x{count}" if count > 1 else str(asn) for asn, count in groups)
 
 
 # Who wins ----------------------------------------------------------------------------------------

@@ -22,11 +22,6 @@ NO_STEERING = "prepends do not steer here: degraded and drained services are wit
 
 format_duration = instants.format_duration
 """Format a duration, as the page does."""
-WIDTH = 80
-"""Columns of the output at most, where a line can be broken."""
-NO_BREAK = "\u00a0"
-"""A space at which `fold` breaks no line."""
-_MIN_WIDTH = 40
 MAX_LINE = 4096
 """Characters of a printed line at most."""
 WIDTH = 80
@@ -54,33 +49,6 @@ def print_lines(lines: Iterable[str]) -> None:
         pieces = _COLOUR.split(line)
         pieces[::2] = [make_printable(piece, MAX_LINE) for piece in pieces[::2]]
         print("".join(pieces))
-
-
-def find_width() -> int:
-    """Return the columns to fill: those of the terminal, 80 at most."""
-    import shutil  # noqa: PLC0415 - most commands do not ask for it
-
-    return max(_MIN_WIDTH, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
-
-
-def fold(line: str, width: int, indent: str = "") -> list[str]:
-    """Break a line at spaces so that it has ``width`` columns at most; a long word stays whole.
-
-    It is not broken at a no-break space.  Further lines are indented as the first one, and by
-    ``indent`` or two more spaces.
-    """
-    import textwrap  # noqa: PLC0415 - most commands fold nothing
-
-    line = NO_BREAK.join(make_printable(each, MAX_LINE) for each in line.split(NO_BREAK))
-    begin = line[: len(line) - len(line.lstrip())]
-    folded = textwrap.wrap(
-        line,
-        width,
-        subsequent_indent=begin + (indent or "  "),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [each.replace(NO_BREAK, " ") for each in folded] or [""]
 
 
 def print_json(value: object) -> None:
@@ -180,12 +148,14 @@ def describe_path(path: Sequence[int] | None, prepends: int | None) -> str:
 
 
 def shorten_path(path: Sequence[int] | None) -> str:
-    """Shorten an AS path: ``65010``, ``65010 x3``, ``-`` where the service is not announced."""
-    if not path:
-        return "-"
-    if len(set(path)) == 1:
-        return str(path[0]) if len(path) == 1 else f"{path[0]} x{len(path)}"
-    return " ".join(map(str, path))
+    """Shorten an AS path: ``65010 x3``, ``65515 65010 x3``, ``-`` where nothing is announced."""
+    runs: list[tuple[int, int]] = []
+    for asn in path or ():
+        if runs and runs[-1][0] == asn:
+            runs[-1] = asn, runs[-1][1] + 1
+        else:
+            runs.append((asn, 1))
+    return " ".join(f"{asn} x{count}" if count > 1 else str(asn) for asn, count in runs) or "-"
 
 
 def format_session_count(number: int | None) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anycastd.bgp.session import Session
-from anycastd.cli.output import find_width, fold, print_error, print_lines
+from anycastd.cli.folding import find_width, fold_line
+from anycastd.cli.output import print_error, print_lines
 from anycastd.cli.profile_file import read_profile
 from anycastd.cli.reload_guard import Lowered, compare_live, parse_route
 from anycastd.profile.validate import validate_profile
@@ -43,11 +44,13 @@ def show_plan(running: Mapping[str, Any]) -> int:
     plan = plan_reload(old, new, leased, up, running.get("draining", ()))
     lowered = None if old == new else compare_live(old, found, leased, path)
     width = find_width()
-    print_lines(each for line in format_plan(plan, running, lowered) for each in fold(line, width))
+    print_lines(
+        each for line in format_plan(plan, running, lowered) for each in fold_line(line, width)
+    )
     if lowered is None or not lowered.lines:
         return DONE
     for line in lowered.summary:
-        for each in fold(f"anycastd: a reload would be refused: {line}", width):
+        for each in fold_line(f"anycastd: a reload would be refused: {line}", width):
             print_error(each)
     return EX_CONFIG
 
