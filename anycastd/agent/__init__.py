@@ -9,6 +9,7 @@ I/O:
     history_reader    reads the history on disk
     history_file      writes the history to the disk
     event_log         the one door for events: logs them, keeps them, passes them on
+    json_cache        encodes JSON, and reuses it for a moment
     history_answer    answers `anycastd history`
     start_context     what the agent before it, or its reload, hands over
     event_recorder    turns what the parts report into events
@@ -19,7 +20,6 @@ I/O:
     region_client     asks the agents of the other regions
     drain_controller  begins and ends drains, as operators ask for it
     connections       accepts connections, serves each in a task, bounds what clients can take
-    json_cache        encodes JSON, and reuses it for a moment
     page              what answers a GET of one path
     peer_access       who is at the other end of the control socket, and may do what
     control_server    the control socket

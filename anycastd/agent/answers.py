@@ -148,7 +148,7 @@ class Answers:
                 await asyncio.sleep(0)
         return {"v": VERSION, "region": loop.profile.region, "services": services}
 
-    async def answer_history(self, arguments: Arguments) -> Answer:
+    async def answer_history(self, arguments: Arguments) -> Answer | bytes:
         """Answer `anycastd history`; see ``HistoryAnswer``."""
         return await self._history.answer(arguments, self._loop.profile.services)
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from anycastd.agent.control_client import MISMATCH, NO_ANSWER, ControlError, ask_agent
 from anycastd.agent.history_reader import CURRENT, Selection, read_history
-from anycastd.cli.arguments import add_agent_directory
-from anycastd.cli.output import print_error, print_lines
+from anycastd.cli.arguments import add_agent_directory, add_colour
+from anycastd.cli.output import RED, YELLOW, paint, print_error, print_lines, wants_colour
 from anycastd.system.exit_codes import DONE, EX_UNAVAILABLE, USAGE
 from anycastd.system.printable import make_printable
 from anycastd.views.events import ERROR, WARNING, Event, EventKind, format_time
@@ -26,17 +26,19 @@ STATE = "/var/lib/anycastd"
 """Directory of the files that outlive the agent, where systemd names none."""
 SHOWN = 50
 """Events that are shown where nothing else is asked for."""
-MAX_SHOWN = 2000
+MAX_SHOWN = 1000
 """Events that are shown at most."""
 POLL_INTERVAL = 1.0
 """Seconds between two questions to the agent by ``--follow``."""
 MAX_WIDTH, MIN_WIDTH = 160, 60
 """Columns of the output."""
+MAX_SPAN = 16
+"""Characters of a time span."""
 MAX_TEXT = 4096
 """Characters of a text that are printed."""
 _INDENT = 15  # columns of the time and the mark
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_MARKS = {ERROR: "!!", WARNING: "! "}
+_MARKS = {ERROR: ("!!", RED), WARNING: ("! ", YELLOW)}
 
 
 class Page(NamedTuple):
@@ -72,6 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--follow", action="store_true", help="go on with each new event")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    add_colour(parser)
     add_agent_directory(parser)
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     parser.add_argument(
@@ -99,12 +102,13 @@ def main(args: argparse.Namespace) -> int:
     except ControlError as error:
         found = _read_files(args.state, service, args.since, limit)
         if isinstance(found, int):
-            print_error(f"anycastd: {error}")
+            if found != USAGE:
+                print_error(f"anycastd: {error}")
             return found
         page = found
     for note in page.notes:
         print_error(f"anycastd: {note}")
-    printer = _Printer(as_json=args.json)
+    printer = _Printer(as_json=args.json, with_colour=wants_colour(args.color))
     if page.is_cut and args.since is not None:
         print_error(f"anycastd: only the newest {len(page.events)} events are shown")
     printer.show(page.events)
@@ -121,7 +125,7 @@ def parse_since(text: str) -> float:
     Raises ArgumentTypeError for another text.
     """
     span = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(min|[smhdw])", text.strip())
-    if span:
+    if span and len(text) < MAX_SPAN:
         return time.time() - float(span[1]) * _UNITS[span[2]]
     try:
         moment = datetime.fromisoformat(text)
@@ -211,8 +215,9 @@ def _follow(directory: str, service: str | None, newest: int, printer: _Printer)
 class _Printer:
     """It prints events, for people or as JSON."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, with_colour: bool) -> None:
         self._as_json = as_json
+        self._with_colour = with_colour
         self._day = ""
         columns = os.environ.get("COLUMNS", "")
         width = int(columns) if columns.isdecimal() and len(columns) < MAX_TEXT else 0
@@ -235,7 +240,7 @@ class _Printer:
             self._day = day
             yield f"{day} UTC"
         text = make_printable(event.text, MAX_TEXT)
-        mark = _MARKS.get(event.priority, "  ")
+        mark, colour = _MARKS.get(event.priority, ("  ", None))
         indent = " " * _INDENT
         lines = textwrap.wrap(
             text,
@@ -244,6 +249,8 @@ class _Printer:
             subsequent_indent=indent,
             break_on_hyphens=False,
         )
+        if self._with_colour and colour is not None:
+            lines[0] = lines[0].replace(mark, paint(mark, colour), 1)
         yield from lines
         stages = describe_stages(event)
         if stages:

@@ -254,14 +254,16 @@ def test_an_answer_reads_the_disk_for_what_the_memory_has_not(tmp_path: Path) ->
     answers = HistoryAnswer("north", log, HistoryFile(str(tmp_path)))
 
     def ask(**arguments: object) -> dict[str, object]:
-        return asyncio.run(answers.answer(arguments, ["web", "api"]))
+        found = asyncio.run(answers.answer(arguments, ["web", "api"]))
+        return dict(json.loads(found) if isinstance(found, bytes) else found)
 
     def numbers(answer: dict[str, object]) -> list[int]:
         found = answer["events"]
         assert isinstance(found, list)
         return [each["number"] for each in found]
 
-    assert numbers(ask(limit=2000, since=0.0)) == list(range(1, 1501))
+    assert numbers(ask(limit=9999, since=0.0)) == list(range(501, 1501))
+    assert numbers(ask(limit=900, after=300, service="api")) == list(range(302, 1501, 2))
     assert numbers(ask(limit=3)) == [1498, 1499, 1500]
     assert ask(limit=3)["cut"] is True
     assert numbers(ask(service="web", limit=3)) == [1495, 1497, 1499]
