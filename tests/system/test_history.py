@@ -22,7 +22,7 @@ pytestmark = pytest.mark.root
 @pytest.fixture
 def one(tmp_path: Path) -> Iterator[Appliance]:
     """Run an appliance that announces."""
-    with own_network(), Appliance(tmp_path, ttl=2) as appliance:
+    with own_network(), Appliance(tmp_path) as appliance:
         appliance.start()
         yield appliance
 
@@ -46,7 +46,7 @@ def wait_event(appliance: Appliance, kind: str, text: str = "", after: int = 0) 
         ]
         return bool(found)
 
-    wait_for(there, 40, f"an event {kind} with {text!r}\n{appliance.log()}")
+    wait_for(there, 60, f"an event {kind} with {text!r}\n{appliance.log()}")
     return found[-1]
 
 
@@ -74,6 +74,7 @@ def test_the_history_outlives_agents(one: Appliance) -> None:
     assert up["fields"]["acknowledged_ms"] is not None
     assert run_anycastd(one, "reload").returncode == 0
     done = wait_event(one, "reload_done", "by root")
+    one.wait_path(1)
     assert one.agent is not None
     one.agent.terminate()
     assert one.agent.wait(20) == 0
