@@ -47,7 +47,14 @@ class FrontPage:
         self._events = events
         self._body = ByteCache(self._build, costs=costs)
         self._client = RegionClient(profile, clock)
-        self._has_regions = any(each.name != profile.region for each in profile.regions)
+        regions = [each for each in profile.regions if each.name != profile.region]
+        self._has_regions = bool(regions)
+        # What is behind a proxy on this machine (TLS) is not there for a browser elsewhere.
+        self._links = {
+            each.name: f"http://{each.agent}/"
+            for each in regions
+            if not each.agent.address.is_loopback
+        }
         self._reports: Mapping[str, RegionReport] = {}
         self._asked_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
@@ -80,4 +87,5 @@ class FrontPage:
             for name, report in self._reports.items()
         }
         status = json.loads(self._status.read(PAGE_MAX_AGE))
-        return render_page(status, self._events.recent(), reports, now).encode("utf-8", "replace")
+        page = render_page(status, self._events.recent(), reports, now, self._links)
+        return page.encode("utf-8", "replace")

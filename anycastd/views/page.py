@@ -61,18 +61,20 @@ def render_page(
     events: Sequence[Event],
     regions: Mapping[str, RegionReport] | None,
     now: float,
+    links: Mapping[str, str] | None = None,
 ) -> str:
     """Return the page as HTML.
 
     ``status`` is the status as JSON (``Status.to_json``), ``events`` are the newest ones by time,
     the oldest first, ``regions`` the newest reports of the other regions (their ``asked_at`` as
-    Unix time), ``now`` is Unix time (s).  Serve it with ``CONTENT_SECURITY_POLICY``.
+    Unix time), ``now`` is Unix time (s), ``links`` are the URLs of their pages.
+    Serve it with ``CONTENT_SECURITY_POLICY``.
     """
     severity = compute_severity(status)
     services = _order(status["services"])
     body = (
         *_verdict(status, services, severity, now),
-        *_regions(status, services, regions or {}, now),
+        *_regions(status, services, regions or {}, now, links or {}),
         *_services(services, now),
         *_neighbors(status, now),
         *_haproxy(status),
@@ -90,7 +92,7 @@ def render_page(
         f'<p id="stale" role="alert" hidden>STALE: no answer for <span id="silence"></span> s. '
         f"The agent of {region}, its machine, or the way to it is gone. What is below is old. If "
         "the agent has ended, the speaker withdraws its routes as soon as its lease expires. "
-        "Look at the page of another region.</p>"
+        f"Look at the page of another region{_list_links(links or {})}.</p>"
         f"<main>{''.join(body)}</main><script>{SCRIPT}</script></body></html>\n"
     )
 
@@ -164,6 +166,7 @@ def _regions(
     services: Mapping[str, Any],
     regions: Mapping[str, RegionReport],
     now: float,
+    links: Mapping[str, str],
 ) -> Iterator[str]:
     """Yield who serves which VIP: one row a service, one column a region."""
     if not regions:
@@ -186,8 +189,18 @@ def _regions(
         if report.detail:
             yield f'<p class="warn"><b>{name_of(name)}</b> {escape(report.detail)}</p>'
     oldest = max(now - regions[name].asked_at for name in names)
-    yield f'<p class="dim small">The other regions were asked {format_duration(oldest)} ago.</p>'
+    yield f'<p class="dim small">The other regions were asked {format_duration(oldest)} '
+    yield f"ago{_list_links(links)}.</p>"
     yield "</section>"
+
+
+def _list_links(links: Mapping[str, str]) -> str:
+    """Return the links to the other regions' pages, after a colon; empty without one."""
+    shown = (
+        f'<a href="{escape(url)}" rel="noreferrer">{name_of(name)}</a>'
+        for name, url in list(links.items())[:MAX_REGIONS]
+    )
+    return f": {', '.join(shown)}" if links else ""
 
 
 def _show_report(report: RegionReport, vip: str) -> Cell:
@@ -335,7 +348,8 @@ def _end(status: Mapping[str, Any]) -> Iterator[str]:
     if not lease["connected"]:
         held = "no speaker"
     yield (
-        f'<p class="dim small"><a href="status">status as JSON</a>. anycastd '
+        f'<p class="dim small"><a href="status">status</a>, <a href="history">history</a>, '
+        f'<a href="metrics">metrics</a>. anycastd '
         f"{name_of(status['version'])}, pid {int(status['pid'])}; ExaBGP "
         f"{name_of(lease['exabgp'] or '?')}; {held}; {int(lease['repairs'])} repairs. "
         "This page changes nothing.</p>"

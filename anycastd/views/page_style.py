@@ -26,7 +26,7 @@ body{margin:0;background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,"Sego
 overflow-wrap:anywhere}
 main,#stale{max-width:72rem;margin:0 auto;padding:1rem}
 #stale{background:var(--crit);color:#fff;font-weight:600}
-.stale main{opacity:.55}
+a{color:inherit}.stale main{opacity:.55}
 section{background:var(--card);border:1px solid var(--line);border-radius:8px;
 padding:.75rem 1rem;margin:0 0 1rem}
 h1{font-size:1.35rem;line-height:1.3;margin:0}

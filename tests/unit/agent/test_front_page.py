@@ -23,8 +23,11 @@ from anycastd.views.events import Event, EventKind
 from support import page_samples as samples
 from support.profiles import profile as build_profile
 
-OTHERS = tuple(
-    Region(name, Endpoint(IPv4Address("127.0.0.1"), 9)) for name in ("northeurope", "westeurope")
+REPORTED = b'data-label="westeurope"'
+OTHERS = (
+    Region("northeurope", Endpoint(IPv4Address("10.0.2.10"), 9480)),
+    Region("westeurope", Endpoint(IPv4Address("10.1.2.10"), 9480)),
+    Region("uksouth", Endpoint(IPv4Address("127.0.0.1"), 9482)),
 )
 
 
@@ -66,6 +69,8 @@ def test_it_shows_status_events_and_regions(monkeypatch: pytest.MonkeyPatch) -> 
         text = answer.body.decode()
         assert "neighbor 10.0.1.5: down &amp; out" in text
         assert '<td class="ok" data-label="westeurope">serves' in text
+        assert 'href="http://10.1.2.10:9480/"' in text
+        assert "127.0.0.1" not in text
 
     asyncio.run(scene())
 
@@ -80,10 +85,10 @@ def test_nobody_waits_for_a_region_that_is_silent(monkeypatch: pytest.MonkeyPatc
         regions = Regions()
         page = build(monkeypatch, regions)
         answers = await asyncio.gather(*(page.answer({}) for _ in range(20)))
-        assert all(b"westeurope" not in answer.body for answer in answers)
+        assert all(REPORTED not in answer.body for answer in answers)
         assert regions.asked == 1
         regions.answer.set()
-        while b"westeurope" not in (await page.answer({})).body:  # noqa: ASYNC110 - no event tells
+        while REPORTED not in (await page.answer({})).body:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0)
 
     asyncio.run(asyncio.wait_for(scene(), 60))

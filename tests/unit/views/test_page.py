@@ -128,7 +128,21 @@ def test_it_loads_nothing() -> None:
     for page in (at_three(), render_page(*samples.hostile(), NOW)):
         seen = Reader(page)
         targets = {value for name, value in seen.attributes if name in ("src", "href", "action")}
-        assert {target for target in targets if not target.startswith("data:")} == {"status"}
+        assert {target for target in targets if not target.startswith("data:")} == {
+            "status",
+            "history",
+            "metrics",
+        }
+
+
+def test_the_pages_of_other_regions_are_one_click_away() -> None:
+    """Also in the line that says that this page is stale."""
+    links = {"westeurope": "http://10.1.2.10:9480/", '"><u>': '"><u>'}
+    page = render_page(samples.at_three(), [], samples.region_reports(), NOW, links)
+    link = '<a href="http://10.1.2.10:9480/" rel="noreferrer">westeurope</a>'
+    assert page.count(link) == 2
+    assert page.index(link) < page.index("<main>")
+    assert "<u>" not in page
 
 
 def test_its_size_is_bounded() -> None:
