@@ -144,6 +144,10 @@ class Connections:
         fresh = self._problem and time.monotonic() - self._seen_at < PROBLEM_MAX_AGE
         return (self._problem,) if fresh else ()
 
+    def note_failure(self, error: Exception) -> None:
+        """Note for the status that a request failed by a bug, and log it once a minute at most."""
+        self._note(f"{self._name}: a request failed: {describe_error(error)}")
+
     async def close(self, timeout: float = 0.0) -> None:
         """Stop listening and close all connections.
 
@@ -267,7 +271,7 @@ class Connections:
             with contextlib.suppress(OSError, TimeoutError, EOFError):  # the client's doing
                 await self._serve(connection)
         except Exception as error:  # noqa: BLE001 - one request must not end anything else
-            self._note(f"{self._name}: a request failed: {describe_error(error)}")
+            self.note_failure(error)
         finally:
             self._close(connection)
 

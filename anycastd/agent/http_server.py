@@ -174,7 +174,11 @@ class HttpServer:
         fields = _parse_query(query)
         if fields is None:
             return refuse(400, f"a query may have {MAX_FIELDS} fields")
-        return await page.answer(fields)
+        try:
+            return await page.answer(fields)
+        except Exception as error:  # noqa: BLE001 - one page must not end anything else
+            self._connections.note_failure(error)
+            return refuse(500, "this page failed; the agent's log says how, please report it")
 
 
 def parse_head(parser: h11.Connection, head: bytes) -> WebRequest | None:

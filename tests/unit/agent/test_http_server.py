@@ -76,6 +76,21 @@ def test_a_page_is_given() -> None:
     assert json.loads(body) == {"number": 1}
 
 
+def test_a_page_that_fails_is_an_error_of_ours() -> None:
+    """It costs this answer alone: status code 500, and a line among the problems."""
+
+    def fail() -> None:
+        raise KeyError("x")
+
+    async def scene() -> tuple[list[bytes], tuple[str, ...]]:
+        web = HttpServer(None, {"/status": Page(JsonCache(fail), 1.0)})
+        return await web.answer_head(GET), web.list_problems()
+
+    pieces, problems = asyncio.run(scene())
+    assert pieces[0].startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert problems[0].startswith("web: a request failed: KeyError: 'x' (test_http_server.py:")
+
+
 def test_a_head_has_the_length_of_the_page_and_no_body() -> None:
     """What probes a page by HEAD reads no page."""
     answer, _ = run_with_server(lambda port: ask(port, GET.replace(b"GET", b"HEAD")))
