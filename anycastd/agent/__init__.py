@@ -27,6 +27,7 @@ I/O:
     hooks             runs the commands of `hooks` when something has happened
     recordings        records the passes to a file, while an operator wants it
     decision_loop     wait for news, run a pass, hand its result to the sinks
+    regions_answer    answers `anycastd status --all`
     answers           the answers to all requests, by name
     front_page        the page for people, with what the other regions say
     prometheus        imports prometheus_client without its servers

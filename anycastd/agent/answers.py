@@ -18,12 +18,14 @@ from anycastd.agent.event_log import EventLog
 from anycastd.agent.history_answer import HistoryAnswer
 from anycastd.agent.history_file import HistoryFile
 from anycastd.agent.json_cache import Costs, JsonCache
+from anycastd.agent.regions_answer import RegionsAnswer
 from anycastd.bgp.session import Session
 from anycastd.decision.levels import CapSource
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import LeaseView, advance
 from anycastd.decision.policy import Decision
 from anycastd.decision.region_report import build_region_report
+from anycastd.decision.routes import build_wanted_path
 from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.system.instants import format_utc
 from anycastd.system.local_address import is_local_address
@@ -85,6 +87,7 @@ class Answers:
         self._judged = Judged(0, 0, "")
         self._judged_at, self._judging_cost = -math.inf, 0.0
         self._one_explanation = asyncio.Lock()
+        self._regions = RegionsAnswer(loop.profile, loop.clock, self.build_report)
 
     def build_handlers(self, reload: Handler) -> dict[str, Handler]:
         """Return request name -> handler; ``reload`` is the handler of a reload."""
@@ -94,6 +97,7 @@ class Answers:
             "running": self.answer_running,
             "explain": self.answer_explain,
             "history": self.answer_history,
+            "regions": self._regions.answer,
             "return": self._forget_status_after(self.answer_return),
             "drain": self._forget_status_after(drains.drain),
             "undrain": self._forget_status_after(drains.undrain),
@@ -241,7 +245,15 @@ class Answers:
         inputs = loop.inbox.copy_inputs()
         result = loop.last_result or advance(loop.profile, loop.memory, inputs, loop.clock.now())
         serving = list_serving(loop.profile, inputs, result)
-        return build_region_report(loop.profile, serving, loop.sinks.drains.draining_services())
+        draining = loop.sinks.drains.draining_services()
+        announced = {
+            name: (
+                decision.level.label,
+                build_wanted_path(loop.profile, loop.profile.services[name], decision.level) or (),
+            )
+            for name, decision in result.decisions.items()
+        }
+        return build_region_report(loop.profile, serving, draining, announced)
 
     def _forget_status_after(self, handler: Handler) -> Handler:
         """Let the next status show the effect of a command."""

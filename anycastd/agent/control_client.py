@@ -24,7 +24,13 @@ MISMATCH = (KeyError, TypeError, ValueError, AttributeError, IndexError, Overflo
 """Errors of reading an answer that has another shape than that of an agent."""
 NO_ANSWER = "what answers there is no agent of this release; see the agent's log, or reload it"
 """What commands print of such an answer."""
-_KEYS = {"drain": "said", "undrain": "said", "return": "returned", "running": "instance"}
+_KEYS = {
+    "drain": "said",
+    "undrain": "said",
+    "return": "returned",
+    "running": "instance",
+    "regions": "regions",
+}
 """A key that the answer to a question has, unless it is a refusal."""
 VALIDATE_TIMEOUT = 30.0
 """Seconds that a reload's check of code and profile may take; usually it takes half a second."""

@@ -7,7 +7,7 @@ the other regions fetch it while a drain needs it, and read it with `parse_regio
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,11 +29,13 @@ class VipReport:
     """What a region reports of one VIP.
 
     ``serves``: it is announced to a neighbor, and `serve` is not false.  ``draining``: a drain
-    covers it.
+    covers it.  ``level``: the name of its level, ``path``: its AS path (both empty: not known).
     """
 
     serves: bool
     draining: bool
+    level: str = ""
+    path: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +52,27 @@ class RegionReport:
 
 
 def build_region_report(
-    profile: Profile, serving: Mapping[str, bool], draining: Container[str]
+    profile: Profile,
+    serving: Mapping[str, bool],
+    draining: Container[str],
+    announced: Mapping[str, tuple[str, Sequence[int]]],
 ) -> dict[str, Any]:
     """Build the report of this region, as JSON values.
 
     ``serving``: service name -> whether it is served.  ``draining``: the names of the services that
-    a drain covers now.
+    a drain covers now.  ``announced``: service name -> its level, and its AS
+    path (empty: not announced).
     """
     return {
         "v": VERSION,
         "region": profile.region,
         "vips": {
-            profile.services[name].prefix: {"serves": serves, "draining": name in draining}
+            profile.services[name].prefix: {
+                "serves": serves,
+                "draining": name in draining,
+                "level": announced[name][0],
+                "path": announced[name][1],
+            }
             for name, serves in serving.items()
         },
     }
@@ -79,12 +90,29 @@ def parse_region_report(text: str, region: str, asked_at: float) -> RegionReport
             other = clean_text(answer["region"])
             return RegionReport(asked_at, detail=f"has the address of the agent of {other}")
         vips = {
-            str(vip): VipReport(each["serves"] is True, each["draining"] is not False)
+            str(vip): VipReport(
+                each["serves"] is True,
+                each["draining"] is not False,
+                clean_text(each.get("level")),
+                _parse_path(each.get("path")),
+            )
             for vip, each in answer["vips"].items()
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return RegionReport(asked_at, detail="gives an answer that is not an agent's report")
     return RegionReport(asked_at, vips)
+
+
+def _parse_path(path: object) -> tuple[int, ...]:
+    """Return an AS path; empty where it is none, as from an agent of an earlier release."""
+    if not isinstance(path, list) or len(path) > _MAX_PATH:
+        return ()
+    if not all(type(asn) is int and 0 < asn < 1 << 32 for asn in path):
+        return ()
+    return tuple(path)
+
+
+_MAX_PATH = 255
 
 
 def clean_text(text: object, default: str = "") -> str:

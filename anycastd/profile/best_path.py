@@ -158,7 +158,7 @@ def _build_matrix(offers: Sequence[Offer]) -> Matrix:
         service=offers[0].service.name,
         vip=offers[0].service.vip,
         regions=tuple(offer.profile.region for offer in offers),
-        combinations=tuple(_compare_candidates(each) for each in levels),
+        combinations=tuple(compare_candidates(each) for each in levels),
     )
 
 
@@ -166,7 +166,8 @@ def _withdrawn_candidate(offer: Offer) -> Candidate:
     return Candidate(offer.profile.region, WITHDRAWN, ())
 
 
-def _compare_candidates(candidates: tuple[Candidate, ...]) -> Combination:
+def compare_candidates(candidates: tuple[Candidate, ...]) -> Combination:
+    """Compare one candidate of each region: who wins at the far router, and in which words."""
     announced = sorted((each for each in candidates if each.path), key=lambda each: len(each.path))
     if not announced:
         return Combination(candidates, (), "no region announces it")

@@ -265,16 +265,33 @@ def test_the_status_is_there_over_http(tmp_path: Path) -> None:
 
         get = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n"
         assert '"level": "preferred"' in asked(get.format("/status"))
-        assert '"203.0.113.10/32": {"serves": true, "draining": false}' in asked(
+        assert '"203.0.113.10/32": {"serves": true, "draining": false, ' in asked(
             get.format("/serving")
         )
         assert run_drain(one, "--wait").returncode == 0
         wait_for(
-            lambda: '{"serves": false, "draining": true}' in asked(get.format("/serving")), 5, "?"
+            lambda: '"serves": false, "draining": true' in asked(get.format("/serving")), 5, "?"
         )
         assert asked(get.format("/etc")).startswith("HTTP/1.1 404 ")
-        assert asked("POST /status HTTP/1.1\r\n\r\n").startswith("HTTP/1.1 405 ")
+        assert asked("POST /status HTTP/1.1\r\nHost: x\r\n\r\n").startswith("HTTP/1.1 405 ")
         assert asked("hello\r\n\r\n").startswith("HTTP/1.1 400 ")
+
+
+def test_all_regions_are_asked_at_once(tmp_path: Path) -> None:
+    """`status --all`: who announces what; a region that does not answer is shown as such."""
+    with run_drainable(tmp_path, REGIONS) as one:
+        with Region():
+            done = run_anycastd(one, "status", "--all")
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert done.stdout.startswith("OK all regions: 1 of 1 VIPs announced; 2 of 2 regions ")
+            (row,) = [line for line in done.stdout.splitlines() if line.startswith("web ")]
+            assert row.split()[1:] == [VIP, "preferred", "65010", "announced", "northeurope", "?"]
+        done = run_anycastd(one, "status", "--all")
+        assert done.returncode == 1
+        assert "1 of 2 regions answer" in done.stdout
+        assert "westeurope " in done.stdout
+        quiet = run_anycastd(one, "status", "--all", "-q")
+        assert quiet.stdout == "WARNING 1 of 1 VIPs announced; 1 of 2 regions answer\n"
 
 
 # What is left ------------------------------------------------------------------------------------

@@ -49,6 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SERVICE",
         help="show the details of this service (default: one line for each service)",
     )
+    parser.add_argument(
+        "--all", action="store_true", help="ask the agents of all `regions`: who announces what"
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="the whole status as one JSON document")
     how.add_argument(
@@ -72,6 +75,9 @@ def main(args: argparse.Namespace) -> int:
     The code is one of ``CODES``: 0 to 3, as monitoring plugins return them.
     """
     colour = wants_colour(args.color)
+    if args.all and args.service is not None:
+        print_error("anycastd: --all shows every service: leave out SERVICE, or --all")
+        return USAGE
     if args.watch is not None:
         from anycastd.cli.watch import watch  # noqa: PLC0415 - few need it, and it costs time
 
@@ -85,31 +91,57 @@ def main(args: argparse.Namespace) -> int:
 def read_screen(args: argparse.Namespace, *, colour: bool) -> tuple[int, list[str] | None]:
     """Ask the agent; return the exit code and the lines to print (None: it is printed already)."""
     try:
-        status = ask_agent(args.directory, "status")
+        status = ask_agent(args.directory, "regions" if args.all else "status")
     except ControlError as error:
         if args.watch is not None:
             return UNKNOWN, [f"UNKNOWN {line}" for line in str(error).split("\n")[:1]]
         report_no_answer(error, args.directory)
         return UNKNOWN, None
     try:
-        severity = compute_severity(status)
-        services = status["services"]
-        if args.service is not None and args.service not in services:
-            report_unknown_service(args.service, services)
-            return USAGE, None
-        shown = clean_answer(status)
-        if args.quiet:
-            # One line, however long: monitoring shows the first one.
-            lines = [f"{SEVERITIES[severity].upper()} {summarize_status(shown)}"]
-        else:
-            lines = list(_format(shown, args.service, colour=colour))
+        if args.all:
+            return _read_regions(args, status, colour=colour)
+        return _read_status(args, status, colour=colour)
     except MISMATCH:
         print_error(f"anycastd: {args.directory}: {NO_ANSWER}")
         return UNKNOWN, None
+
+
+def _read_status(
+    args: argparse.Namespace, status: dict[str, Any], *, colour: bool
+) -> tuple[int, list[str] | None]:
+    severity = compute_severity(status)
+    services = status["services"]
+    if args.service is not None and args.service not in services:
+        report_unknown_service(args.service, services)
+        return USAGE, None
+    shown = clean_answer(status)
+    lines = list(_format(shown, args.service, colour=colour))
     if args.json:
         print_json(_complete(status, severity, args.service))
         return severity, None
+    if args.quiet:
+        # One line, however long: monitoring shows the first one.
+        lines = [f"{SEVERITIES[severity].upper()} {summarize_status(shown)}"]
     return severity, lines
+
+
+def _read_regions(
+    args: argparse.Namespace, answer: dict[str, Any], *, colour: bool
+) -> tuple[int, list[str] | None]:
+    # Only --all compares paths, and what it imports takes time.
+    from anycastd.cli.regions_text import (  # noqa: PLC0415
+        compute_regions_severity,
+        format_regions,
+        summarize_regions,
+    )
+
+    severity, shown = compute_regions_severity(answer), clean_answer(answer)
+    if args.json:
+        print_json(answer)
+        return severity, None
+    if args.quiet:
+        return severity, [f"{SEVERITIES[severity].upper()} {summarize_regions(shown)}"]
+    return severity, list(format_regions(shown, colour=colour))
 
 
 def _format(status: Mapping[str, Any], service: str | None, *, colour: bool) -> list[str]:

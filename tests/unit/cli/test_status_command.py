@@ -18,10 +18,12 @@ from typing import Any
 import pytest
 
 from anycastd.bgp.session import Session
+from anycastd.cli.regions_text import compute_regions_severity, format_regions
 from anycastd.cli.service_text import format_service
 from anycastd.cli.status_text import MAX_SERVICES, format_status
 from anycastd.decision.levels import Level
 from anycastd.evidence.haproxy.snapshot import Gone, Unreadable
+from anycastd.views.severity import SEVERITIES
 from support.processes import signal_pid
 from support.snapshots import NO, YES
 from support.status_schema import check_status
@@ -111,6 +113,59 @@ def test_the_page_has_what_the_code_prints() -> None:
     web = format_service("web", EXAMPLE["services"]["web"], EXAMPLE["at"])
     assert "```text\n" + "\n".join(web) + "\n```" in page
     assert shown in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def region(*vips: tuple[str, str, tuple[int, ...]], detail: str = "") -> dict[str, Any]:
+    """Give what a region reports of VIPs: (prefix, level, path); without a path it serves not."""
+    return {
+        "agent": "192.0.2.10:9480",
+        "detail": detail,
+        "vips": {
+            vip: {"serves": bool(path), "draining": False, "level": level, "path": list(path)}
+            for vip, level, path in vips
+        },
+    }
+
+
+A, B = "203.0.113.10/32", "2001:db8:1234:5678:9abc:def0:1234:5678/128"
+NORTH = region((A, "preferred", (65010,)), (B, "withdrawn", ()))
+WEST = region((A, "standby", (65010,) * 7), (B, "preferred", (65010,) * 3))
+
+
+@pytest.mark.parametrize(
+    ("west", "steers", "severity", "winners"),
+    [
+        (WEST, True, 1, ("northeurope", "westeurope")),
+        (WEST, False, 1, ("northeurope + westeurope", "westeurope")),
+        (region(detail="does not answer at 192.0.2.20:9480"), True, 2, ("northeurope ?", "nobody")),
+        (region((A, "preferred", (65010,))), True, 2, ("northeurope + westeurope", "nobody")),
+    ],
+)
+def test_all_regions_in_one_table(
+    west: dict[str, Any], severity: int, winners: tuple[str, str], *, steers: bool
+) -> None:
+    """Who announces what, with which path, and who wins; never wider than 80 columns."""
+    services = {"web": {"vip": A, "steers": steers}, "api": {"vip": B, "steers": steers}}
+    answer: dict[str, Any] = {"v": 1, "region": "northeurope", "at": "2026-11-30T03:01:20Z"}
+    answer |= {"services": services, "regions": {"northeurope": NORTH, "westeurope": west}}
+    lines = list(format_regions(answer))
+    assert compute_regions_severity(answer) == severity
+    assert lines[0].startswith(f"{SEVERITIES[severity].upper()} all regions: ")
+    assert all(len(line) <= 80 for line in lines)
+    text = " ".join(" ".join(lines).split())
+    for winner in winners:
+        assert f" {winner} " in text
+    del answer["services"]["api"]
+    text = " ".join(" ".join(format_regions(answer)).split())
+    assert f" {winners[0]} asked at " in text
+
+
+def test_all_is_for_all_services(tmp_path: Path) -> None:
+    """--all with a service, or to an agent that does not know it, ends with what to do."""
+    assert run(EXAMPLE, tmp_path, "--all", "web").returncode == 2
+    (tmp_path / "agent.sock").unlink()
+    older = run({"v": 1, "error": "unknown question 'regions'"}, tmp_path, "--all")
+    assert (older.returncode, older.stdout) == (3, "")
 
 
 def test_one_line_for_monitoring(tmp_path: Path) -> None:
@@ -226,3 +281,15 @@ def test_a_strange_interval_is_refused(tmp_path: Path, interval: str) -> None:
     done = run(EXAMPLE, tmp_path, f"--watch={interval}")
     assert done.returncode == 2
     assert "is no number of seconds" in done.stderr
+
+
+def test_the_page_has_the_table_of_all_regions() -> None:
+    """docs/status.md shows what the code prints."""
+    third = region(detail="does not answer at 192.0.2.30:9480")
+    answer: dict[str, Any] = {"v": 1, "region": "northeurope", "at": "2026-11-30T03:01:20Z"}
+    answer |= {"services": {"web": {"vip": A, "steers": True}}}
+    answer |= {"regions": {"northeurope": NORTH, "westeurope": WEST, "eastus": third}}
+    *shown, blank, _ = format_regions(answer)
+    assert not blank
+    page = (ROOT / "docs/status.md").read_text(encoding="utf-8")
+    assert "```text\n" + "\n".join(shown) + "\n```" in page
