@@ -74,7 +74,9 @@ def _stack(
 ) -> Iterator[str]:
     first, rest = " " * indent, " " * (indent + 2)
     for row in rows:
-        yield from fold("  ".join(each.text for each in row[:names]), first, rest)
+        head = "  ".join(each.text for each in row[:names])
+        if head.strip():  # a further line of the same thing has none
+            yield from fold(head, first, rest)
         line = rest
         for each in row[names:]:
             text = paint(each.text, each.colour) if colour else each.text

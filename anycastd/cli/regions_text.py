@@ -9,6 +9,7 @@ from anycastd.cli.grid import Cell, Row, format_grid
 from anycastd.cli.output import GREEN, SEVERITY_COLOURS, YELLOW, fold, paint, shorten_path
 from anycastd.profile.best_path import Candidate, compare_candidates
 from anycastd.views.severity import SEVERITIES
+from anycastd.views.troubles import name_some
 
 MAX_SERVICES = 40
 """Services that are listed, those that nobody announces first."""
@@ -49,16 +50,22 @@ def format_regions(answer: Mapping[str, Any], *, colour: bool = False) -> Iterat
     for name, region in regions.items():
         if region["detail"]:
             yield from fold(f"{name} {region['detail']}", "  ", "    ")
-    yield ""
     services = answer["services"]
-    names = sorted(services, key=lambda name: len(_list_serving(answer, services[name]["vip"])))
-    names = list(services) if len(services) <= MAX_SERVICES else names[:MAX_SERVICES]
-    rows = [_row(answer, name) for name in names]
-    this = answer["region"]
-    heads = [f"{name} (this)" if name == this else name for name in regions]
-    yield from format_grid(("SERVICE", "VIP", *heads, "WINS"), rows, names=2, colour=colour)
-    if len(services) > len(names):
-        yield f"and {len(services) - len(names)} more"
+    lost = [name for name, each in services.items() if not _list_serving(answer, each["vip"])]
+    if lost:
+        line = f"no region is known to announce {name_some(lost)}"
+        first, *rest = fold(line, "  ", "    ")
+        yield paint(first, SEVERITY_COLOURS[2]) if colour else first
+        yield from rest
+    yield ""
+    names = list(services)
+    if len(services) > MAX_SERVICES:
+        names.sort(key=lambda name: len(_list_serving(answer, services[name]["vip"])))
+    rows = [row for name in names[:MAX_SERVICES] for row in _list_rows(answer, name)]
+    headings = ("SERVICE", "VIP", "REGION", "LEVEL", "PATH", "")
+    yield from format_grid(headings, rows, names=2, colour=colour)
+    if len(services) > MAX_SERVICES:
+        yield f"and {len(services) - MAX_SERVICES} more"
     yield ""
     yield f"asked at {answer['at'].replace('T', ' ')}"
 
@@ -68,40 +75,47 @@ def _list_serving(answer: Mapping[str, Any], vip: str) -> list[str]:
     return [name for name in regions if regions[name]["vips"].get(vip, {}).get("serves")]
 
 
-def _row(answer: Mapping[str, Any], name: str) -> Row:
-    service = answer["services"][name]
-    vip, regions = service["vip"], answer["regions"]
-    cells = [_cell(regions[region], vip) for region in regions]
-    short = vip.removesuffix("/32").removesuffix("/128")
-    return (name, short, *cells, _find_winner(answer, vip, steers=service["steers"]))
+def _list_rows(answer: Mapping[str, Any], name: str) -> Iterator[Row]:
+    """Yield one row for each region; the first one names the service."""
+    service, regions = answer["services"][name], answer["regions"]
+    vip = service["vip"]
+    winners, sure = _find_winners(answer, vip, steers=service["steers"])
+    shown = (name, vip.removesuffix("/32").removesuffix("/128"))
+    for region, report in regions.items():
+        this = f"{region} (this)" if region == answer["region"] else region
+        wins = "" if region not in winners else "wins" if sure else "wins?"
+        yield (*shown, this, *_describe(report, vip), wins)
+        shown = ("", "")
 
 
-def _cell(region: Mapping[str, Any], vip: str) -> Cell:
+def _describe(region: Mapping[str, Any], vip: str) -> tuple[Cell, str]:
+    """Describe the level of a VIP in a region, and its path."""
     if region["detail"]:
-        return Cell("no answer", YELLOW)
+        return Cell("no answer", YELLOW), ""
     found = region["vips"].get(vip)
     if found is None:
-        return Cell("has no such VIP")
+        return Cell("has no such VIP"), ""
     level = found["level"] or ("announced" if found["serves"] else "not announced")
     if not found["serves"]:
         text = "drained" if found["draining"] and level == "withdrawn" else level
-        return Cell(text if text == "withdrawn" else f"not announced ({text})", YELLOW)
+        text = text if text in ("withdrawn", "drained", "not announced") else f"not {text}"
+        return Cell(text, YELLOW), ""
     draining = ", draining" if found["draining"] else ""
-    path = f" {shorten_path(found['path'])}" if found["path"] else ""
-    return Cell(f"{level}{path}{draining}", GREEN if level == "preferred" else YELLOW)
+    colour = GREEN if level == "preferred" else YELLOW
+    return Cell(f"{level}{draining}", colour), shorten_path(found["path"] or None)
 
 
-def _find_winner(answer: Mapping[str, Any], vip: str, *, steers: bool) -> str:
-    """Say which region wins at the far router; with a question mark where not all is known."""
+def _find_winners(
+    answer: Mapping[str, Any], vip: str, *, steers: bool
+) -> tuple[tuple[str, ...], bool]:
+    """Return the regions that win at the far router, and whether all that counts is known."""
     regions = answer["regions"]
     serving = _list_serving(answer, vip)
-    if not serving:
-        return "nobody"
     candidates = tuple(
         Candidate(name, regions[name]["vips"][vip]["level"], tuple(path), steers)
         for name in serving
         if (path := regions[name]["vips"][vip]["path"])
     )
     winners = compare_candidates(candidates).winners if candidates else ()
-    unknown = len(candidates) < len(serving) or any(each["detail"] for each in regions.values())
-    return " + ".join(winners or ("?",)) + (" ?" if unknown and winners else "")
+    silent = any(each["detail"] for each in regions.values())
+    return winners, len(candidates) == len(serving) and not silent

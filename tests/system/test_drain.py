@@ -285,7 +285,7 @@ def test_all_regions_are_asked_at_once(tmp_path: Path) -> None:
             assert done.returncode == 0, done.stdout + done.stderr
             assert done.stdout.startswith("OK all regions: 1 of 1 VIPs announced; 2 of 2 regions ")
             (row,) = [line for line in done.stdout.splitlines() if line.startswith("web ")]
-            assert row.split()[1:] == [VIP, "preferred", "65010", "announced", "northeurope", "?"]
+            assert row.split()[1:] == [VIP, "northeurope", "(this)", "preferred", "65010", "wins?"]
         done = run_anycastd(one, "status", "--all")
         assert done.returncode == 1
         assert "1 of 2 regions answer" in done.stdout
