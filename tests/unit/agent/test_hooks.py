@@ -236,7 +236,7 @@ def test_the_loop_goes_on_while_hooks_start_and_hang(tmp_path: Path) -> None:
             if time.monotonic() - began > 0.05:
                 worst = max(worst, time.process_time() - spent)
         assert worst < 0.5
-        assert runner.dropped + runner.failed + runner.succeeded > 0
+        await eventually(is_done(runner, 1), 60)
 
     run_hooks(work, Hook((path,), ("transition",), 0.2))
 
