@@ -97,3 +97,11 @@ def test_the_profile_has_a_manual_page() -> None:
     """`man anycastd-profile`."""
     page = read_packaged("anycastd", "/usr/share/man/man5/anycastd-profile.5.gz")
     assert b".SH NAME\nanycastd\\-profile" in gzip.decompress(page)
+
+
+@pytest.mark.parametrize("name", sorted(os.listdir(ROOT / "packaging" / "monitoring")))
+def test_the_alert_rules_and_the_dashboard_are_in_the_package(name: str) -> None:
+    """They are where docs/monitoring.md says."""
+    packaged = read_packaged("anycastd", f"/usr/share/anycastd/monitoring/{name}")
+    assert packaged == (ROOT / "packaging" / "monitoring" / name).read_bytes()
+    assert f"`{name}`" in (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")

@@ -96,7 +96,11 @@ def test_clients_that_take_no_answer_keep_nobody_from_one() -> None:
         assert count_answers(WEB, GET, b"HTTP/1.1 200 OK", 48) == 48
 
 
-@pytest.mark.parametrize("request_", [GET, b"", b"\r\n\r\n"], ids=["good", "reset", "bad"])
+@pytest.mark.parametrize(
+    "request_",
+    [GET, GET.replace(b"status", b"metrics"), GET.replace(b"status", b""), b"", b"\r\n\r\n"],
+    ids=["good", "scrapes", "browsers", "reset", "bad"],
+)
 def test_busy_clients_move_no_route(request_: bytes) -> None:
     """Four clients that ask without a pause, or reset each connection, take no time of a pass."""
     ending = threading.Event()
