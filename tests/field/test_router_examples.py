@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from support.bird import Bird, find_bird
+from support.peer import wait_for
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "routers.md"
 PATH = "/usr/lib/frr:/usr/sbin:/sbin:/usr/bin:/bin"
 CHECKS = {
@@ -80,3 +83,37 @@ def test_a_router_refuses_a_wrong_one(language: str, right: str, wrong: str, fol
     text = read_example(language)
     assert right in text
     assert find_fault(language, text.replace(right, wrong, 1), folder)
+
+
+class Feed(Bird):
+    """A BIRD that applies the example's filter to routes of its own, without a neighbor."""
+
+    def __init__(self, directory: Path, filters: str) -> None:
+        super().__init__(directory)
+        self._conf.write_text(
+            f"""
+log stderr all;
+router id 192.0.2.254;
+{filters}
+protocol static feed {{
+  ipv4 {{ import filter from_anycastd; import keep filtered; }};
+  route 203.0.113.10/32 blackhole;
+  route 203.0.113.11/32 blackhole;
+  route 203.0.113.0/24 blackhole;
+  route 0.0.0.0/0 blackhole;
+}}
+""",
+            encoding="utf-8",
+        )
+
+
+@pytest.mark.skipif(find_bird() is None, reason="BIRD is not installed")
+def test_the_filter_for_bird_takes_the_vip_alone(tmp_path: Path) -> None:
+    """No other address, no shorter prefix, no default route."""
+    (filters,) = re.findall(r"^filter .*?^}", read_example("bird"), re.DOTALL | re.MULTILINE)
+    with Feed(tmp_path, filters) as bird:
+        wait_for(lambda: "203.0.113.10/32" in bird.ask("show route"), 30, "the VIP")
+        taken = re.findall(r"^([0-9./]+) ", bird.ask("show route"), re.MULTILINE)
+        dropped = re.findall(r"^([0-9./]+) ", bird.ask("show route filtered"), re.MULTILINE)
+    assert taken == ["203.0.113.10/32"]
+    assert sorted(dropped) == ["0.0.0.0/0", "203.0.113.0/24", "203.0.113.11/32"]
