@@ -67,6 +67,12 @@ def compare_live(old: Profile, new: Validation, leased: Sequence[Route], path: s
         return Lowered((), (), [])
     evidence = gather_evidence(profile)
     lowerings = find_lowerings((old, gather_evidence(old)), (profile, evidence), leased)
+    if lowerings:
+        # HAProxy may have changed between the two looks: look once more, the other way round.
+        before = gather_evidence(old)
+        evidence = gather_evidence(profile)
+        again = {it.service for it in find_lowerings((old, before), (profile, evidence), leased)}
+        lowerings = tuple(each for each in lowerings if each.service in again)
     unknown = list(find_unknown_names(profile, evidence.haproxy)) if lowerings else []
     lines = [
         line

@@ -30,6 +30,7 @@ from anycastd.evidence.haproxy import events
 from anycastd.evidence.haproxy.answer import MalformedAnswerError
 from anycastd.evidence.haproxy.check_times import parse_check_times
 from anycastd.evidence.haproxy.conditions import evaluate_rule
+from anycastd.evidence.haproxy.config_names import parse_config_names
 from anycastd.evidence.haproxy.query import Query, build_request, iter_service_rules
 from anycastd.evidence.haproxy.stats import parse_answer
 from anycastd.evidence.vip import netlink, selftest
@@ -209,7 +210,12 @@ def _feed_profile(data: bytes) -> None:
 
 
 def _feed_haproxy_file(data: bytes) -> None:
-    parse_check_times(data.decode(errors="replace"))
+    text = data.decode(errors="replace")
+    parse_check_times(text)
+    found = parse_config_names(text)
+    names = [*found.backends, *(each.name for each in found.frontends)]
+    assert all(re.fullmatch(r"[-A-Za-z0-9_.:]{1,255}", name) for name in names)
+    found.choose("203.0.113.10")
 
 
 def _feed_netlink(data: bytes) -> None:

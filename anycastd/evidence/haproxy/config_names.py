@@ -41,7 +41,7 @@ class ConfigNames:
     ring that `global` logs to.
     """
 
-    backends: list[str] = field(default_factory=list)
+    backends: dict[str, None] = field(default_factory=dict)
     frontends: list[Frontend] = field(default_factory=list)
     socket: str | None = None
     ring: str | None = None
@@ -56,7 +56,7 @@ class ConfigNames:
         frontend = found[0] if found else None
         backend = frontend.backend if frontend is not None else None
         if backend not in self.backends:
-            backend = self.backends[0] if len(self.backends) == 1 else None
+            backend = next(iter(self.backends)) if len(self.backends) == 1 else None
         return (None if frontend is None else frontend.name), backend
 
 
@@ -111,8 +111,8 @@ def _read_global(found: ConfigNames, sockets: list[tuple[int, str]], words: Sequ
 def _read_proxy(found: ConfigNames, kind: str, name: str, words: Sequence[str]) -> None:
     if kind in {"backend", "listen"}:
         is_server = words[0] in {"server", "server-template"}
-        if is_server and name not in found.backends and len(found.backends) < _MAX_PROXIES:
-            found.backends.append(name)
+        if is_server and len(found.backends) < _MAX_PROXIES:
+            found.backends[name] = None
     if kind in {"frontend", "listen"} and found.frontends and found.frontends[-1].name == name:
         frontend = found.frontends[-1]
         if words[0] == "bind" and len(words) > 1:
