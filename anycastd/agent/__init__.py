@@ -24,7 +24,8 @@ I/O:
     peer_access       who is at the other end of the control socket, and may do what
     control_server    the control socket
     http_server       pages by HTTP
-    hooks             runs the commands of `hooks` when something has happened
+    hook_runner       runs commands when something has happened
+    hooks             the hooks of the profile: loads what runs them, where there are some
     recordings        records the passes to a file, while an operator wants it
     decision_loop     wait for news, run a pass, hand its result to the sinks
     regions_answer    answers `anycastd status --all`

@@ -29,7 +29,7 @@ from anycastd.agent.event_log import MAX_RECENT, EventLog
 from anycastd.agent.event_recorder import EventRecorder
 from anycastd.agent.history import History
 from anycastd.agent.history_file import HistoryFile
-from anycastd.agent.hooks import HookRunner
+from anycastd.agent.hooks import Hooks
 from anycastd.agent.inbox import Inbox
 from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient
 from anycastd.agent.memory_store import MemoryStore
@@ -128,7 +128,7 @@ class Daemon:
             profile, self.clock, self.inbox, sinks, self.notifier.send_watchdog
         )
         self.recordings = self._build_recordings(describe_profile)
-        self.hooks = HookRunner(profile.hooks, profile.region)
+        self.hooks = Hooks(profile.hooks, profile.region)
         self.watchers = build_watchers(profile, self.clock, self.inbox)
         self.probers = build_probers(profile, self.clock, self.inbox)
         self.loopback = build_loopback(profile, self.inbox)

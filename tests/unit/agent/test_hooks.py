@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from anycastd.agent.event_log import EventLog
-from anycastd.agent.hooks import MAX_RUNNING, MAX_WAITING, HookRunner
+from anycastd.agent.hook_runner import MAX_RUNNING, MAX_WAITING, HookRunner
+from anycastd.agent.hooks import Hooks
 from anycastd.profile.model import Hook
 from anycastd.views.events import Event, EventKind
 from anycastd.views.hook_input import EVENT_GROUPS
@@ -263,7 +265,15 @@ def test_the_end_of_the_agent_waits_a_moment_for_hooks(tmp_path: Path) -> None:
 def test_without_hooks_nothing_runs() -> None:
     """Neither a thread nor a descriptor."""
     before = threading.active_count(), len(os.listdir("/proc/self/fd"))
-    runner = HookRunner((), "northeurope")
-    runner.start(EventLog())
+    hooks = Hooks((), "northeurope")
+    hooks.start(EventLog())
+    assert hooks.runner is None
     assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
-    asyncio.run(runner.close())
+    asyncio.run(hooks.close())
+
+
+def test_without_hooks_nothing_heavy_is_loaded() -> None:
+    """An agent without hooks does not pay for ctypes."""
+    code = "import sys, anycastd.agent.daemon; print('ctypes' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"False\n"
