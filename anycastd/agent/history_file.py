@@ -36,7 +36,7 @@ MAX_SIZE = 1024 * 1024
 """Bytes of a file; then it becomes the older one, and the older one before it is removed."""
 MAX_AGE = 90 * 86400.0
 """Seconds for which events are kept at most, and at least half of them if they fit."""
-MAX_WAITING = 1000
+MAX_WAITING = 2000
 """Events that wait for the disk; the oldest of more are dropped."""
 MODE = 0o640
 """Mode of the files: the agent's group may read the history while no agent runs."""

@@ -22,6 +22,10 @@ RESTART_MARGIN = 2.0
 """Seconds by which a session must be younger than the one before it to count as another one."""
 
 
+_REMEDY = re.compile(r"; |: see whether ")
+"""Where the remedy begins in the reason of a session that is down; the status shows it."""
+
+
 @dataclass(frozen=True, slots=True)
 class KnownSession:
     """What is known of the session with one neighbor.
@@ -100,8 +104,8 @@ def _lost(name: str, at: float, why: str, lost_after: float) -> Event:
     fields: dict[str, Value] = {"why": why, "up_s": round(lost_after, 1)}
     if code := re.search(r"\((\d+)/(\d+)\)", why):
         fields |= {"code": int(code[1]), "subcode": int(code[2])}
-    reason = f": {why}" if why else ": no reason is known"
-    text = f"neighbor {name}: session lost after {format_duration(lost_after)}{reason}"
+    cause = _REMEDY.split(why)[0] or "no reason is known"
+    text = f"neighbor {name}: session lost after {format_duration(lost_after)}: {cause}"
     return Event(at, EventKind.SESSION_LOST, text, fields=fields)
 
 

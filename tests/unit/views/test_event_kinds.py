@@ -8,7 +8,7 @@ import math
 import pytest
 
 from anycastd.bgp.negotiated import Negotiated
-from anycastd.bgp.session import Session
+from anycastd.bgp.session import NO_CONNECTION, Session
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Unreadable
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.reasons import Reason
@@ -28,6 +28,7 @@ from support.profiles import profile
 from support.snapshots import YES, snapshot
 
 PEER = "192.0.2.4"
+CAUSE = "closed from here: hold timer expired (4/0)"
 AGE = 41 * 86400.0
 EXPIRED = "closed from here: hold timer expired (4/0); no message came from it for the hold time"
 
@@ -158,7 +159,7 @@ def test_a_session_is_lost_with_its_words_and_found_again() -> None:
         (1020.0, report(Session.UP, 0.5)),
         (1021.0, report(Session.UP, 1.5)),
     ) == [
-        (1000.5, f"neighbor {PEER} AS 65515: session lost after 41 d: {EXPIRED}"),
+        (1000.5, f"neighbor {PEER} AS 65515: session lost after 41 d: {CAUSE}"),
         (1019.5, f"neighbor {PEER} AS 65515: session up after 19 s down (hold time 9 s)"),
     ]
 
@@ -178,8 +179,9 @@ def test_a_new_lease_process_loses_no_session() -> None:
     known = (1000.0, report(Session.UP, AGE))
     unknown = (1001.0, report(Session.UNKNOWN, 0.1, lease_id="j"))
     assert told(known, unknown, (1002.0, report(Session.UP, 0.1, lease_id="j"))) == []
-    lost = told(known, unknown, (1002.0, report(Session.DOWN, 0.1, "no connection", "j")))
-    assert lost == [(1001.9, f"neighbor {PEER} AS 65515: session lost after 41 d: no connection")]
+    no = "no connection, or it was closed without a NOTIFICATION"
+    lost = told(known, unknown, (1002.0, report(Session.DOWN, 0.1, NO_CONNECTION, "j")))
+    assert lost == [(1001.9, f"neighbor {PEER} AS 65515: session lost after 41 d: {no}")]
 
 
 def test_a_session_that_came_back_between_two_reports() -> None:
@@ -198,7 +200,7 @@ def test_the_reason_may_come_later() -> None:
     up, down = (1000.0, report(Session.UP, AGE)), (1001.0, report(Session.DOWN, 0.0))
     assert told(up, down) == []
     late = told(up, down, (1001.5, report(Session.DOWN, 0.5, EXPIRED)))
-    assert late == [(1001.0, f"neighbor {PEER} AS 65515: session lost after 41 d: {EXPIRED}")]
+    assert late == [(1001.0, f"neighbor {PEER} AS 65515: session lost after 41 d: {CAUSE}")]
     never = told(up, down, (1001.0 + WORDS_TIMEOUT, report(Session.DOWN, WORDS_TIMEOUT)))
     assert [text.rpartition(": ")[2] for _, text in never] == ["no reason is known"]
     back = told(up, down, (1001.5, report(Session.UP, 0.1)))
