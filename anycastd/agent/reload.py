@@ -27,7 +27,12 @@ from anycastd.agent.start_context import (
     StartContext,
     write_descriptor,
 )
-from anycastd.agent.validation import ReloadRefusedError, Successor, validate_on_disk
+from anycastd.agent.validation import (
+    ProfileRefusedError,
+    ReloadRefusedError,
+    Successor,
+    validate_on_disk,
+)
 from anycastd.system.printable import make_printable
 from anycastd.views.event_commands import build_reload_refused
 from anycastd.views.events import Event
@@ -162,7 +167,7 @@ class Reloader:
                 raise ReloadRefusedError("the check took too long; nothing has changed")
             self.successor, self._asked_by = successor, by
         except ReloadRefusedError as refusal:
-            if not has_left():  # then the profile is what is wrong
+            if isinstance(refusal, ProfileRefusedError):  # no mere shortage, which passes
                 self._refusal = _describe_refusal(str(refusal))
             self._record(build_reload_refused(str(refusal).splitlines(), time.time()))
             raise

@@ -29,6 +29,10 @@ class ReloadRefusedError(Exception):
     """The code or the profile on disk cannot start: one problem per line."""
 
 
+class ProfileRefusedError(ReloadRefusedError):
+    """The check ran, and refuses the code or the profile on disk: somebody has to correct it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Successor:
     """A validated successor.
@@ -69,7 +73,7 @@ async def validate_on_disk(
     try:
         text = read_regular_file(context.profile_path, MAX_PROFILE_SIZE, follow=True)
     except OSError as error:
-        raise ReloadRefusedError(
+        raise ProfileRefusedError(
             f"{context.profile_path}: cannot be read: {error.strerror}"
         ) from None
     with contextlib.ExitStack() as opened:
@@ -150,5 +154,5 @@ async def _run_validation(
             await process.wait()
     said = output.decode("utf-8", "replace").strip()
     if code := process.returncode or 0:
-        raise ReloadRefusedError(said or f"the code on disk ends with exit code {code} at once")
+        raise ProfileRefusedError(said or f"the code on disk ends with exit code {code} at once")
     return said
