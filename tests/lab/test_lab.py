@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +42,17 @@ def test_status_is_what_the_msee_sees(lab: Lab) -> None:
         assert service["level"] == "preferred"
         seen = paths_by_next_hop(lab.msee_table())[region.gateways[0]]
         assert tuple(service["as_path"]) == seen[1:]
+
+
+def test_a_script_runs_a_command_of_a_region(lab: Lab) -> None:
+    """`ne status` in the lab's directory asks the agent of North Europe, from outside."""
+    lab.wait_preferred()
+    script = lab.primary.write_script()
+    assert script.name == PRIMARY.short
+    done = subprocess.run(
+        [script, "status", "--json"], capture_output=True, encoding="utf-8", check=False
+    )
+    assert json.loads(done.stdout)["region"] == PRIMARY.name
 
 
 def test_the_page_shows_both_regions(lab: Lab) -> None:

@@ -242,20 +242,25 @@ def _version(program: str, option: str) -> str:
 def _keep_up(lab: Lab, text_report: TextReport) -> None:
     enter = lab.nodes.directory / "in"
     text_report.write_heading("The network stays up until Ctrl-C")
-    lines = [f"  nodes            {' '.join(lab.nodes.names)}"]
-    lines.append(f"  enter one        {enter} NODE [COMMAND...]")
-    for name, nva in lab.regions.items():
-        status = shlex.join(nva.status_command())
-        lines.append(f"  {name:<15}  {enter} {nva.node} {status}")
     birdc = shutil.which("birdc") or "birdc"
     control = routers.control_socket(lab.nodes, "msee")
-    lines.append(f"  the MSEE         {birdc} -s {control} show route all")
     fetch = "curl" if shutil.which("curl") or not shutil.which("wget") else "wget -qO-"
-    lines.append(f"  ask the VIP      {enter} client {fetch} http://{VIP}/")
-    lines.append(f"  logs             {lab.nodes.directory}/log")
-    lines.append("  take it down     Ctrl-C here, or: kill " + str(os.getpid()))
-    for line in lines:
-        text_report.write_line(line, fold=False)  # commands to copy
+    text_report.write_line(f"  nodes            {' '.join(lab.nodes.names)}")
+    commands = {
+        "enter one": f"{enter} NODE [COMMAND...]",
+        **{nva.region.title: f"{nva.write_script()} status" for nva in lab.regions.values()},
+        "the MSEE": f"{birdc} -s {control} show route all",
+        "ask the VIP": f"{enter} client {fetch} http://{VIP}/",
+        "logs": f"{lab.nodes.directory}/log",
+        "take it down": f"Ctrl-C here, or: kill {os.getpid()}",
+    }
+    width = shutil.get_terminal_size().columns
+    for name, command in commands.items():
+        line = f"  {name:<15}  {command}"
+        # A command to copy is not folded; one that is too long has a line of its own.
+        text_report.write_line(
+            line if len(line) < width else f"  {name}\n    {command}", fold=False
+        )
     try:
         while True:
             signal.pause()

@@ -7,6 +7,7 @@ servers are not restarted.
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -187,6 +188,19 @@ class Appliance:
         if name == "check":
             return (*program, name, *options, str(self.profile))
         return (*program, name, *options, "--directory", str(self.agent_directory))
+
+    def write_script(self) -> Path:
+        """Write a short script, `ne` or `we`, that runs an `anycastd` command for this agent."""
+        script = self._nodes.directory / self.region.short
+        program = shlex.join(self._settings.program)
+        script.write_text(
+            f"#!/bin/sh\n# usage: {script} COMMAND [OPTION...]\n"
+            f'exec "{self._nodes.directory}/in" {self.node} {program} "$@" '
+            f'--directory "{self.agent_directory}"\n',
+            encoding="utf-8",
+        )
+        script.chmod(0o755)
+        return script
 
     def run_command(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Run an `anycastd` command on the NVA, as an operator would, and wait for its end."""
