@@ -150,7 +150,8 @@ class Answers:
             for name in loop.profile.services:
                 services[name] = self._explain(name, memory)
                 await asyncio.sleep(0)
-        return {"v": VERSION, "region": loop.profile.region, "services": services}
+        at = format_utc(time.time(), "%Y-%m-%dT%H:%M:%SZ")
+        return {"v": VERSION, "region": loop.profile.region, "at": at, "services": services}
 
     async def answer_history(self, arguments: Arguments) -> Answer | bytes:
         """Answer `anycastd history`; see ``HistoryAnswer``."""

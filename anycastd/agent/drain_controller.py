@@ -40,6 +40,7 @@ from anycastd.decision.pipeline import PassResult
 from anycastd.decision.region_report import RegionReport, clean_text
 from anycastd.profile.model import Profile
 from anycastd.system.clock import OwnTime
+from anycastd.system.instants import format_duration
 from anycastd.views.event_commands import build_drain_began, build_drain_ended, describe_origin
 from anycastd.views.events import Event
 
@@ -315,10 +316,10 @@ class DrainController:
                 yield f"{name}: stays drained by the drain of {left.scope} ({origin})"
 
     def _describe_existing(self, drain: Drain) -> str:
-        minutes = (self._clock.now() - drain.began_at) / 60
+        age = format_duration(self._clock.now() - drain.began_at)
         name = f" {drain.service}" if drain.service else ""
         return (
-            f"{drain.scope}: a drain stands already, for {minutes:.0f} min "
+            f"{drain.scope}: it is drained already, for {age} "
             f"({describe_origin(drain)}); `anycastd undrain{name}` ends it"
         )
 

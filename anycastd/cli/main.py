@@ -15,31 +15,34 @@ from types import ModuleType
 from typing import NoReturn
 
 from anycastd import __version__
-from anycastd.system.exit_codes import DONE, EX_SOFTWARE, EX_UNAVAILABLE, INTERRUPTED
+from anycastd.system.exit_codes import DONE, EX_SOFTWARE, EX_UNAVAILABLE, INTERRUPTED, USAGE
+from anycastd.system.printable import make_printable
 
 VENDOR = "/usr/lib/anycastd/vendor"
 """Libraries in the Debian package that Debian 12 lacks; a distribution's own come first."""
 
 COMMANDS = {
-    "run": "run the agent: watch HAProxy, and announce what it can serve",
-    "speaker": "run ExaBGP, with the lease process as its child",
-    "init": "ask five questions, and write a pair of profiles to begin with",
-    "check": "check profiles without starting anything, and compare regions",
     "status": "show what is announced, and why",
     "explain": "show the rules, caps and timers, and what comes next",
     "history": "show what has happened: changes, failures, drains, sessions",
-    "return": "end the hold-down of a service, or its wait for a person",
     "drain": "take services out gently, and say when a reboot is safe",
     "undrain": "end a drain",
+    "return": "end the hold-down of a service, or its wait for a person",
+    "init": "ask five questions, and write a pair of profiles to begin with",
+    "check": "check profiles without starting anything, and compare regions",
     "reload": "let the agent take over the code and the profile on disk",
     "record": "record what the agent's decisions depend on",
     "simulate": "run a recording again, also with another profile",
+    "lab": "rehearse a failover in network namespaces (needs root)",
+    "run": "run the agent: watch HAProxy, and announce what it can serve",
+    "speaker": "run ExaBGP, with the lease process as its child",
     "loopback": "add the VIPs to the loopback, or remove them",
     "bfd": "run a BIRD that speaks only BFD",
-    "lab": "rehearse a failover in network namespaces (needs root)",
 }
-"""Command -> what it does, for the help."""
+"""Command -> what it does, for the help: what people need daily comes first."""
 
+MAX_NAME = 60
+"""Characters of a command that does not exist, in the message about it."""
 MODULES = {"return": "return_"}
 """Command -> its module, where the names differ: `return` cannot be the name of a module."""
 
@@ -104,6 +107,16 @@ def _import_command(name: str) -> ModuleType | None:
 
 def _print_help_or_error(arguments: Sequence[str]) -> NoReturn:
     """Print the help, the version, or an error, for a command line that names no command; exits."""
+    if arguments and not arguments[0].startswith("-"):
+        from difflib import get_close_matches  # noqa: PLC0415 - only this error needs it
+
+        close = get_close_matches(arguments[0], COMMANDS, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        name = make_printable(arguments[0], MAX_NAME)
+        sys.stderr.write(
+            f"anycastd: there is no command {name}; {hint}`anycastd --help` lists them all\n"
+        )
+        sys.exit(USAGE)
     parser = argparse.ArgumentParser(
         prog="anycastd",
         description="Announce an anycast IP over BGP while, and only while, HAProxy can serve it.",

@@ -39,7 +39,7 @@ def format_service(
     """
     level = describe_level(service)
     since = format_duration(service["since"])
-    began = _subtract(at, service["since"])
+    began = compute_instant(at, service["since"])
     head, age = f"{name}  {service['vip']}", f"for {since}"
     stamp = f" (since {began})" if began else ""
     shown = paint(level, SEVERITY_COLOURS[compute_service_severity(service)]) if colour else level
@@ -89,8 +89,11 @@ def _item(key: str, text: str) -> Iterator[str]:
     yield from fold(text, f"  {key:<6} ", _HANGING)
 
 
-def _subtract(at: str, seconds: float) -> str:
-    """Return when something began that is ``seconds`` old at ``at`` (UTC); empty: not known."""
+def compute_instant(at: str, seconds: float) -> str:
+    """Return when something began that is ``seconds`` old at ``at`` (UTC, as a status has it).
+
+    It is empty where ``at`` is no time.
+    """
     import time  # noqa: PLC0415 - few commands need it
     from calendar import timegm  # noqa: PLC0415 - likewise
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from anycastd.agent.control_client import MISMATCH, NO_ANSWER, ControlError, ask_agent
@@ -11,15 +11,17 @@ from anycastd.cli.arguments import add_agent_directory
 from anycastd.cli.no_agent import report_no_answer
 from anycastd.cli.output import (
     NO_STEERING,
+    WIDTH,
     clean_answer,
     describe_path,
+    fold,
     format_duration,
-    format_table,
     print_error,
     print_json,
     print_lines,
     report_unknown_service,
 )
+from anycastd.cli.service_text import compute_instant
 from anycastd.system.exit_codes import DONE, EX_UNAVAILABLE, USAGE
 
 TIMEOUT = 30.0
@@ -51,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
             return USAGE
         if args.service is not None:
             services = answer["services"] = {args.service: services[args.service]}
-        lines = list(_format_all(clean_answer(services)))
+        lines = list(_format_all(clean_answer(services), str(answer.get("at", ""))))
     except MISMATCH:
         print_error(f"anycastd: {args.directory}: {NO_ANSWER}")
         return EX_UNAVAILABLE
@@ -62,58 +64,86 @@ def main(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _format_all(services: Mapping[str, Any]) -> Iterator[str]:
+def _format_all(services: Mapping[str, Any], at: str) -> Iterator[str]:
     for index, (name, each) in enumerate(services.items()):
         if index:
             yield ""
-        yield from format_explanation(name, each)
+        yield from format_explanation(name, each, at)
 
 
-def format_explanation(name: str, it: Mapping[str, Any]) -> Iterator[str]:
-    """Format one service's explanation, a part of the agent's answer, as lines for a person."""
-    yield f"{name}  {it['vip']}  {it['level'].upper()} for {format_duration(it['since'])}"
-    yield f"  because {_reason(it['reason'])}"
+def format_explanation(name: str, it: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    """Format one service's explanation, a part of the agent's answer, as lines for a person.
+
+    They have 80 columns at most, unless a name is longer.  ``at``: when the agent answered (UTC;
+    empty: not known).
+    """
+    level = it["level"].upper()
+    if any(cap["reason"]["name"] == "no_session" for cap in it["caps"]):
+        level = f"NOT ANNOUNCED (wanted: {it['level']})"
+    head, tail = f"{name}  {it['vip']}", f"{level} for {format_duration(it['since'])}"
+    yield from [f"{head}  {tail}"] if len(f"{head}  {tail}") <= WIDTH else [head, f"  {tail}"]
+    yield from _item("because", _reason(it["reason"]))
     if it["reason"]["remedy"]:
-        yield f"  do      {it['reason']['remedy']}"
-    yield f"  path    {describe_path(it['as_path'], it['prepend'])}"
+        yield from _item("do", it["reason"]["remedy"])
+    yield from _item("path", describe_path(it["as_path"], it["prepend"]))
     if not it["prepends_steer"]:
-        yield f"          {NO_STEERING}"
-    yield "  rules"
-    yield from format_table([_rule(rule) for rule in it["rules"]], indent=4)
-    yield "  caps (the lowest one is the level)"
-    yield from format_table([_cap(cap) for cap in it["caps"]] or [("none",)], indent=4)
+        yield from _item("", NO_STEERING)
+    yield "  held by (the lowest level counts)"
+    yield from _list([_cap(cap) for cap in it["caps"]] or [("nothing", "")])
     if it["failures"]:
         times = "once" if it["failures"] == 1 else f"{it['failures']} times in a row"
-        yield f"    it failed {times}: its hold-down is {format_duration(it['hold_down'])}"
+        ago = it.get("failed_ago")  # an agent of an earlier release does not say it
+        last = "" if ago is None else f", last {format_duration(ago)} ago"
+        text = f"it failed {times}{last}: its hold-down is {format_duration(it['hold_down'])}"
+        yield from fold(text, "    ", "      ")
     yield "  next, if nothing changes"
-    yield from format_table([_next(each) for each in it["next"]] or [("no change",)], indent=4)
+    yield from _list([_next(each) for each in it["next"]] or [("no change", "")])
+    yield "  rules"
+    for rule in it["rules"]:
+        yield from _rule(rule)
     if it["changes"]:
-        yield "  last changes"
-        yield from format_table([_change(each) for each in it["changes"]], indent=4)
+        yield "  last changes (`anycastd history` has more)"
+        yield from _list([_change(each, at) for each in it["changes"]])
+
+
+def _item(key: str, text: str) -> Iterator[str]:
+    yield from fold(text, f"  {key:<8} ", " " * 11)
+
+
+def _list(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Format (heading, text) with the texts aligned, each folded."""
+    width = max(len(heading) for heading, _ in rows)
+    for heading, text in rows:
+        yield from fold(text, f"    {heading:<{width}}  ", " " * (width + 6))
 
 
 def _reason(reason: Mapping[str, str]) -> str:
     return reason["sentence"] + (f" ({reason['detail']})" if reason["detail"] else "")
 
 
-def _rule(rule: Mapping[str, Any]) -> tuple[str, ...]:
-    needs = f"needs {rule['needed']}" if rule["needed"] else ""
-    return (" and ".join(rule["of"]), rule["truth"], rule["rule"], rule["value"], needs)
+def _rule(rule: Mapping[str, Any]) -> Iterator[str]:
+    value = f": {rule['value']}" if rule["value"] else ""
+    needs = f", needs {rule['needed']}" if rule["needed"] else ""
+    of = " and ".join(rule["of"])
+    yield from fold(f"{rule['rule']}{value}{needs}", f"    {of} {rule['truth']}: ", " " * 6)
 
 
-def _cap(cap: Mapping[str, Any]) -> tuple[str, ...]:
-    ends = "" if cap["ends"] is None else f"{format_duration(cap['ends'])} more"
-    return (cap["level"], cap["source"], cap["kind"], ends, _reason(cap["reason"]))
+def _cap(cap: Mapping[str, Any]) -> tuple[str, str]:
+    ends = "" if cap["ends"] is None else f", {format_duration(cap['ends'])} more"
+    return cap["level"], f"{cap['source']} ({cap['kind']}{ends}): {_reason(cap['reason'])}"
 
 
-def _next(each: Mapping[str, Any]) -> tuple[str, ...]:
-    return (f"in {format_duration(each['after'])}", each["level"], _reason(each["reason"]))
+def _next(each: Mapping[str, Any]) -> tuple[str, str]:
+    return f"in {format_duration(each['after'])}", f"{each['level']}: {_reason(each['reason'])}"
 
 
-def _change(each: Mapping[str, Any]) -> tuple[str, ...]:
+def _change(each: Mapping[str, Any], at: str) -> tuple[str, str]:
     stages = [
-        "" if each[stage] is None else f"{stage} +{1000 * each[stage]:.1f} ms"
+        f"{stage} +{1000 * each[stage]:.1f} ms"
         for stage in ("decided", "sent", "acknowledged")
+        if each[stage] is not None
     ]
-    ago, change = f"{format_duration(each['ago'])} ago", f"{each['old']} -> {each['new']}"
-    return (ago, change, *stages, _reason(each["reason"]))
+    began = compute_instant(at, each["ago"])
+    when = began or f"{format_duration(each['ago'])} ago"
+    change = f"{each['old']} -> {each['new']}"
+    return when, f"{change}: {_reason(each['reason'])}; {', '.join(stages)}"

@@ -51,12 +51,24 @@ def test_help_names_every_command() -> None:
         assert anycastd(command, "--help").returncode == 0
 
 
-@pytest.mark.parametrize("arguments", [(), ("dance",), ("run",), ("status", "--loud")])
+@pytest.mark.parametrize("arguments", [(), ("run",), ("status", "--loud")])
 def test_wrong_usage_is_code_2(arguments: tuple[str, ...]) -> None:
     """Argparse's message, and nothing done."""
     done = anycastd(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith("usage:")
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"), [("stauts", "did you mean status? "), ("x\033[2J", ""), ("Ω", "")]
+)
+def test_an_unknown_command_is_said_in_one_line(command: str, hint: str) -> None:
+    """With the one that was probably meant, and nothing unprintable."""
+    done = anycastd(command)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.isprintable()
+    assert line.endswith(f"; {hint}`anycastd --help` lists them all")
 
 
 @pytest.mark.parametrize("command", ["run", "speaker", "check"])
