@@ -185,7 +185,8 @@ def _describe_refusal(text: str) -> str:
     lines = [line.strip() for line in text.splitlines()] or [""]
     # A service that would be lowered has its reason in the line below.
     first = f"{lines[0]}: {lines[1]}" if " -> " in lines[0] and len(lines) > 1 else lines[0]
+    first = " ".join(first.split()).replace("; ", ", ")  # what follows a semicolon is a remedy
     return (
-        f"the last reload was refused, and the profile before it goes on ({first}): correct the "
-        "file, then `anycastd reload`; a restart would read the file as it is"
+        f"the last reload was refused, and the profile before it goes on ({first}); correct the "
+        "file, then `anycastd reload`: a restart would read the file as it is"
     )

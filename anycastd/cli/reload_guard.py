@@ -125,10 +125,7 @@ def _summarize(lowerings: Sequence[Lowering]) -> str:
     verb, names = (
         ("withdraw", withdrawn) if withdrawn else ("lower", [it.service for it in lowerings])
     )
-    return (
-        f"this reload would {verb} {', '.join(names)}; correct the profile, or say that you mean "
-        "it: anycastd reload --force"
-    )
+    return f"this reload would {verb} {', '.join(names)}; if you mean it: anycastd reload --force"
 
 
 def parse_route(item: Mapping[str, Any]) -> Route:

@@ -11,7 +11,7 @@ from typing import Any
 from anycastd.agent.control_client import VALIDATE_TIMEOUT, ControlError, ask_agent
 from anycastd.cli.arguments import add_agent_directory, find_user
 from anycastd.cli.no_agent import report_no_answer
-from anycastd.cli.output import print_error, print_line
+from anycastd.cli.output import fold, print_error, print_line
 from anycastd.system.exit_codes import DONE, EX_CONFIG, EX_UNAVAILABLE
 
 START_TIMEOUT = 30.0
@@ -59,7 +59,10 @@ def _reload(directory: str, running: Mapping[str, Any], *, force: bool) -> int:
     arguments = {"by": find_user()} | ({"force": True} if force else {})
     answer = ask_agent(directory, "reload", VALIDATE_TIMEOUT + 5, arguments)
     for line in (*answer.get("said", ()), *answer.get("refused", ())):
-        print_error(str(line))
+        text = str(line)
+        indent = text[: len(text) - len(text.lstrip())]
+        for part in fold(text, indent, f"{indent}  "):
+            print_error(part)
     if "refused" in answer:
         print_error("anycastd: refused; the agent continues with what it has")
         return EX_CONFIG
