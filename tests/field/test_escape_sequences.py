@@ -89,10 +89,11 @@ def test_answers_of_servers_to_checks(one: Appliance) -> None:
     for backend in one.backends:
         backend.answer = f"HTTP/1.1 500 {ATTACK}\r\nContent-Length: 0\r\n\r\n".encode()
     one.wait_path(0)
-    status = ("status", "--directory", one.directory_of("agent"))
-    until(lambda: b"owned" in run_in_terminal(one, *status), 10)
-    for command in ("status", "explain"):
-        shown = run_in_terminal(one, command, "--directory", one.directory_of("agent"))
+    where = ("--directory", one.directory_of("agent"))
+    status = ("status", "web", *where)
+    until(lambda: b"owned" in run_in_terminal(one, *status), 20)
+    for command in (("status",), ("status", "web"), ("explain",)):
+        shown = run_in_terminal(one, *command, *where)
         assert list_controls(shown) == []
         assert shown.count(b"PREFERRED for") == 0
     assert rb"\x1b[2J" in run_in_terminal(one, *status)

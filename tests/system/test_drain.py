@@ -354,7 +354,7 @@ def test_a_drain_that_cannot_be_kept_is_never_lost_silently(tmp_path: Path, full
         assert read_web(one)["reason"]["name"] == "drained"
         assert "No space left" in str(one.status()["problems"])
         (full / "clutter").unlink()
-        wait_for(lambda: not one.status()["problems"], 20, str(one.status()["problems"]))
+        wait_for(lambda: not one.status()["problems"], 60, str(one.status()["problems"]))
         killed(one)
         wait_for(lambda: run_anycastd(one, "status").returncode != 3, 20, one.log())
         wait_for(lambda: read_web(one)["reason"]["name"] == "drained", 20, one.log())
