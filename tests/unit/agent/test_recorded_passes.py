@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import time
 from collections.abc import Awaitable
@@ -136,6 +137,7 @@ def test_a_disk_that_hangs_never_holds_up_a_pass(tmp_path: Path) -> None:
         fifo = tmp_path / "fifo"
         os.mkfifo(fifo)
         reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
         descriptor = next(
             int(name)
             for name in os.listdir("/proc/self/fd")
