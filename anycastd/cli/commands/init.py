@@ -26,7 +26,7 @@ from anycastd.cli.init_answers import (
     read_service,
     read_vip,
 )
-from anycastd.cli.output import print_error, print_line, print_lines
+from anycastd.cli.output import fold, print_error, print_line, print_lines
 from anycastd.evidence.haproxy.config_names import MAX_SIZE, parse_config_names
 from anycastd.profile.starter import Names, write_pair
 from anycastd.system.exit_codes import (
@@ -99,7 +99,7 @@ def main(args: argparse.Namespace) -> int:
             _ask(known, names)
             names, told = _read_haproxy(args.haproxy_config, str(known["vip"]))
     except AnswerError as error:
-        print_error(f"anycastd: {error}")
+        _print_folded(f"anycastd: {error}")
         return USAGE
     except EOFError:
         print_error("\nanycastd: nothing is written")
@@ -111,18 +111,25 @@ def main(args: argparse.Namespace) -> int:
     problems = judge_answers(answers, (str(files[0]), str(files[1])))
     if problems:
         for problem in problems:
-            print_error(f"anycastd: {problem.key}: {problem.message}; {problem.remedy}")
+            _print_folded(f"anycastd: {problem.key}: {problem.message}; {problem.remedy}")
         print_error("anycastd: nothing is written; give other answers")
         return EX_CONFIG
     existing = [file for file in files if os.path.lexists(file)]
     if existing and not args.force:
         for file in existing:
-            print_error(f"anycastd: {file} exists; --force replaces it, --directory names another")
+            _print_folded(
+                f"anycastd: {file} exists; --force replaces it, --directory names another"
+            )
         return REFUSED
     if sys.stdin.isatty() and not args.yes and not _confirm(files):
         print_error("anycastd: nothing is written")
         return INTERRUPTED
     return _finish(files, write_pair(answers), told, force=args.force, known=answers.other.known)
+
+
+def _print_folded(text: str) -> None:
+    for line in fold(text, "", "  "):
+        print_error(line)
 
 
 # Answers -----------------------------------------------------------------------------------------
@@ -266,7 +273,7 @@ def _finish(
         print_error(f"anycastd: {error.filename} exists by now; nothing is written")
         return REFUSED
     except OSError as error:
-        print_error(
+        _print_folded(
             f"anycastd: {files[0].parent}: cannot be written: {error.strerror}; name another one "
             "with --directory, or use sudo"
         )
