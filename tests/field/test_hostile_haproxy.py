@@ -166,9 +166,8 @@ def test_what_servers_say_is_shown_and_harmless(pair: tuple[Watched, Impostor]) 
     )
     found = ""
     while "owned" not in found and time.monotonic() < began + 5:
-        found = run_anycastd(
-            one.appliance, "status", "--directory", one.appliance.directory_of("agent")
-        )
+        where = ("--directory", one.appliance.directory_of("agent"))
+        found = run_anycastd(one.appliance, "status", "web", *where)
     assert "\\x1b]0;owned\\x07" in found
     assert all(line.isprintable() for line in found.split("\n"))
     impostor.be_well()
