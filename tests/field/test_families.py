@@ -95,7 +95,7 @@ def run_status(one: Appliance) -> tuple[int, str]:
 # FC-FAMILY; from exabgp issue 755 and metallb issue 1212.
 @pytest.mark.usefixtures("network")
 def test_a_vip_whose_family_no_session_carries(tmp_path: Path, exabgp_python: str) -> None:
-    """It has no session: standby and a warning, and the words say what is missing where."""
+    """It has no session: standby, announced to nobody, and the words say what is missing where."""
     peers = [Peer(address, 179, families=("ipv4",)) for address in PEERS]
     with Appliance(tmp_path, python=exabgp_python, profile=DUAL, peers=peers) as one:
         start(one)
@@ -109,7 +109,7 @@ def test_a_vip_whose_family_no_session_carries(tmp_path: Path, exabgp_python: st
             assert seen["negotiated"]["families"] == ["ipv4"]
             assert seen["announced"] == [WEB]
         code, text = run_status(one)
-        assert code == 1, "a warning"
+        assert code == 2, "critical: it is announced to nobody"
         for peer in one.peers:
             assert f"neighbor {peer.address} did not negotiate ipv6 unicast: VIP {VIP6}" in text
 
@@ -194,7 +194,7 @@ def test_one_session_for_each_family(tmp_path: Path, exabgp_python: str) -> None
         four.accepting = False
         four.drop()
         wait_levels(one, web="standby", web6="preferred")
-        assert run_status(one)[0] == 1
+        assert run_status(one)[0] == 2, "web is announced to nobody"
         four.accepting = True
         four.wait(lambda peer: len(list_lengths(peer, WEB)) == 4, 15)
         assert list_lengths(four, WEB) == [STANDBY, 1, STANDBY, 1], "back in two steps"

@@ -85,7 +85,9 @@ def test_regions_ask_each_other_over_tls(one: Appliance, tmp_path: Path) -> None
     client = RegionClient(build_asking_profile(tmp_path / "token"), clock)
     report = asyncio.run(client.fetch_reports())["northeurope"]
     assert report.detail == ""
-    assert report.vips == {"203.0.113.10/32": VipReport(serves=True, draining=False)}
+    assert report.vips == {
+        "203.0.113.10/32": VipReport(serves=True, draining=False, level="preferred", path=(65010,))
+    }
     other = RegionClient(build_asking_profile(None), clock)
     report = asyncio.run(other.fetch_reports())["northeurope"]
     assert "401 unauthorized, so it wants a token: regions, token_file" in report.detail
