@@ -292,7 +292,9 @@ PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "place", "renamed", "unwritten"), PAIRS, ids=str)
+@pytest.mark.parametrize(
+    ("kind", "place", "renamed", "unwritten"), PAIRS, ids=[kind.__name__ for kind, *_ in PAIRS]
+)
 def test_schema_and_dataclasses_agree(
     kind: type[Any], place: str, renamed: dict[str, str], unwritten: set[str]
 ) -> None:
