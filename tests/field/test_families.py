@@ -84,12 +84,12 @@ def list_lengths(peer: Peer, prefix: str) -> list[int]:
 
 
 def run_status(one: Appliance) -> tuple[int, str]:
-    """Return the exit code of `anycastd status`, and its text."""
+    """Return the exit code of `anycastd status`, and its text in one line."""
     command = [sys.executable, "-m", "anycastd", "status", "--directory", one.directory_of("agent")]
     done = subprocess.run(
         command, capture_output=True, encoding="utf-8", check=False, env=one.environment
     )
-    return done.returncode, done.stdout
+    return done.returncode, " ".join(done.stdout.split())
 
 
 # FC-FAMILY; from exabgp issue 755 and metallb issue 1212.
