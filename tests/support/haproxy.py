@@ -7,6 +7,7 @@ version (a wrapper script that enters a chroot will do).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -264,8 +265,11 @@ class HAProxy:
     def kill(self) -> None:
         """Send SIGKILL to master and workers, and wait for the end."""
         if self.process is not None and self.process.poll() is None:
+            pids = self.pids()
             self.signal(signal.SIGKILL)
             self.process.wait(10)
+            # A worker that has not ended yet still holds the sockets.
+            until(lambda: not any(self.lives(pid) for pid in pids), 10)
 
     def stop(self) -> None:
         """Send SIGTERM to the master, as ``systemctl stop`` does, and wait for the end."""
@@ -320,7 +324,13 @@ def serve_connections(
     def accept() -> None:
         with contextlib.suppress(OSError):
             while True:
-                connection, _ = listener.accept()
+                try:
+                    connection, _ = listener.accept()
+                except OSError as error:
+                    if error.errno != errno.EMFILE:
+                        raise
+                    time.sleep(0.01)  # a test has taken all descriptors of this process
+                    continue
                 connections.append(connection)
                 threads.append(threading.Thread(target=one, args=(connection,)))
                 threads[-1].start()

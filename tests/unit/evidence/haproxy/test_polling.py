@@ -43,8 +43,8 @@ def test_without_events_it_polls_and_says_why(
     ):
         watching.until(Snapshot, lambda seen: message in seen.polling, 2)
         start, began = len(watching.seen), time.monotonic()
-        until(lambda: time.monotonic() > began + 1)
-        assert 7 <= len(watching.seen) - start <= 12
+        until(lambda: len(watching.seen) >= start + 8, 10)
+        assert time.monotonic() - began > 0.6
         assert not watching.watcher.event_driven
         web.stop()
         watching.until(Snapshot, down, 2)

@@ -421,4 +421,4 @@ def test_check_tests_the_vip_too(tmp_path: Path) -> None:
         one.haproxy.reload()
         text = said()
         assert "self-test of web: refused on http/80/ (refused)" in text
-        assert "withdrawn: the VIP refuses connections" in text
+        assert "WITHDRAWN: the VIP refuses connections" in text
