@@ -231,7 +231,7 @@ def _reach(path: str, timeout: float) -> None:
         raise InventoryError(f"{path}: nothing listens there; start HAProxy") from None
     except ConnectionError:
         raise InventoryError(
-            f"{path}: the connection was closed; see whether HAProxy is being stopped, and try again"
+            f"{path}: HAProxy closed the connection; see whether it is being stopped, and try again"
         ) from None
     except OSError as error:
         raise InventoryError(f"{path}: {error.strerror or error}") from None
