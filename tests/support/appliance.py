@@ -186,6 +186,13 @@ class Appliance:
 
         Raises AssertionError if no agent answers.
         """
+        return check_status(self.read_status())
+
+    def read_status(self) -> dict[str, Any]:
+        """Read the JSON of `anycastd status`, of whatever release the agent is.
+
+        Raises AssertionError if no agent answers.
+        """
         done = subprocess.run(
             [
                 sys.executable,
@@ -201,7 +208,8 @@ class Appliance:
             check=False,
         )
         assert done.returncode in (0, 1, 2), done.stderr
-        return check_status(json.loads(done.stdout))
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
 
     def directory_of(self, name: str) -> str:
         """Return the directory of agent, speaker or state, as ``name`` says."""

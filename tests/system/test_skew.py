@@ -118,7 +118,7 @@ def status(one: Appliance) -> dict[str, Any]:
 
     def answer() -> dict[str, Any]:
         with contextlib.suppress(AssertionError):
-            return one.status()
+            return one.read_status()
         return {}
 
     return wait_for(answer, 10, "an agent that answers")
