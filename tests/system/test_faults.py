@@ -222,8 +222,8 @@ def test_an_exabgp_that_hangs(machine: Machine, tmp_path: Path) -> None:
         machine.wait_settled(20)
         assert other.poll() is None
         check = [sys.executable, "-m", "anycastd", "check", str(machine.appliance.profile)]
-        said = subprocess.run(check, capture_output=True, encoding="utf-8", check=True).stdout
-        assert f"another ExaBGP runs here (pid {other.pid}: " in said
+        said = subprocess.run(check, capture_output=True, encoding="utf-8", check=True).stderr
+        assert f"another ExaBGP runs here (pid {other.pid}: " in " ".join(said.split())
         assert said.count("another ExaBGP") == 1, "and nobody else's, nor our own"
         assert f"another ExaBGP runs here (pid {other.pid}: " in machine.appliance.log()
         assert machine.wire.describe_changes(began) == [BACK, BACK]

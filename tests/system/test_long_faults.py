@@ -193,13 +193,13 @@ def wedge(place: Path, part: str) -> None:
 def crashes(place: Path) -> None:
     """Kill each agent once it owns the lease, five times."""
     # A lease that lasts for the start of an agent beside four other machines.
-    with run_machine(place, PYTHONS[0], ttl=3 * TTL, deadline=DEADLINE) as machine:
+    with run_machine(place, PYTHONS[0], ttl=2 * TTL, deadline=DEADLINE) as machine:
         machine.wait_settled()
         began = time.monotonic()
         for _ in range(MAX_CRASHES):
             until(machine.in_sync, 15, 0.05)
             machine.kill("agent")
-        machine.wire.wait(0, 3 * TTL + 5, machine.appliance.log())
+        machine.wire.wait(0, 2 * TTL + 5, machine.appliance.log())
         assert machine.wire.describe_changes(began) == ["x", "x"]
         until(lambda: any("agents crashed 5 times" in each for each in problems(machine)), 5, 0.1)
 
