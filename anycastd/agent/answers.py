@@ -150,7 +150,7 @@ class Answers:
             for name in loop.profile.services:
                 services[name] = self._explain(name, memory)
                 await asyncio.sleep(0)
-        at = format_utc(time.time(), "%Y-%m-%dT%H:%M:%SZ")
+        at = format_utc(time.time(), "%Y-%m-%dT%H:%M:%S.%fZ")
         return {"v": VERSION, "region": loop.profile.region, "at": at, "services": services}
 
     async def answer_history(self, arguments: Arguments) -> Answer | bytes:

@@ -92,13 +92,15 @@ def _item(key: str, text: str) -> Iterator[str]:
 def compute_instant(at: str, seconds: float) -> str:
     """Return when something began that is ``seconds`` old at ``at`` (UTC, as a status has it).
 
-    It is empty where ``at`` is no time.
+    It is empty where ``at`` is no time.  A fraction of a second in ``at`` counts.
     """
     import time  # noqa: PLC0415 - few commands need it
     from calendar import timegm  # noqa: PLC0415 - likewise
 
     try:
-        began = timegm(time.strptime(at, "%Y-%m-%dT%H:%M:%SZ")) - seconds
+        whole, _, fraction = at.removesuffix("Z").partition(".")
+        began = timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) - seconds
+        began += float(f"0.{fraction}") if fraction else 0.0
         return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(began))
     except (ValueError, OverflowError, OSError):
         return ""

@@ -137,10 +137,16 @@ def _next(each: Mapping[str, Any]) -> tuple[str, str]:
     return f"in {format_duration(each['after'])}", f"{each['level']}: {_reason(each['reason'])}"
 
 
+_RISING = ("withdrawn", "standby", "degraded", "preferred")
+
+
 def _change(each: Mapping[str, Any], at: str) -> tuple[str, str]:
+    # A step up comes when a wait ends: how old the evidence was then says nothing.
+    ranks = [_RISING.index(each[key]) if each[key] in _RISING else 0 for key in ("old", "new")]
+    decided = () if ranks[0] < ranks[1] else (("decided", "decided"),)
     stages = [
-        f"{stage} +{1000 * each[stage]:.1f} ms"
-        for stage in ("decided", "sent", "acknowledged")
+        f"{name} +{1000 * each[stage]:.1f} ms"
+        for name, stage in (*decided, ("sent", "sent"), ("confirmed", "acknowledged"))
         if each[stage] is not None
     ]
     began = compute_instant(at, each["ago"])
