@@ -272,7 +272,7 @@ class Maintenance(InstanceRule):
     @functools.cached_property
     def description(self) -> str:
         """Describe the rule as a sentence for operators: true while there is no planned work."""
-        return f"map {self._qualify(self.map)} has no {self.key}"
+        return f"maintenance is off (map {self._qualify(self.map)}, key {self.key})"
 
 
 Rule = BackendRule | FrontendRule | LimitRule | Maintenance

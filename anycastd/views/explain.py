@@ -17,7 +17,7 @@ from anycastd.decision.policy import Decision, Transition, count_failures
 from anycastd.decision.routes import build_wanted_path, count_prepends
 from anycastd.evidence.finding import Finding, Truth
 from anycastd.profile.model import Profile
-from anycastd.views.reason_view import ReasonView, view_reason
+from anycastd.views.reason_view import ReasonView, complete_remedy, view_reason
 
 VERSION = 1
 """Version of the JSON; keys are only ever added."""
@@ -138,7 +138,9 @@ def explain_service(
         as_path=path,
         prepend=None if path is None else count_prepends(service, level),
         prepends_steer=service.prepends_steer,
-        reason=view_reason(decision.cap.reason, decision.cap.detail),
+        reason=complete_remedy(
+            view_reason(decision.cap.reason, decision.cap.detail), profile, service
+        ),
         rules=tuple(_rule(found) for found in decision.verdict.findings),
         caps=tuple(_cap(cap, now) for cap in sorted(decision.caps, key=lambda cap: cap.level)),
         failures=failures,

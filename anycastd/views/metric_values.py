@@ -259,8 +259,9 @@ def _count_all(finding: Finding) -> float | None:
 
 
 def _find_needed(finding: Finding) -> float | None:
-    is_number = finding.needed.isdecimal() and bool(_list_servers(finding))
-    return float(finding.needed) if is_number else None
+    # A number, or a share with the number that it comes to: `50 % (1 of 2)`.
+    count = finding.needed.rpartition("(")[2].partition(" of ")[0]
+    return float(count) if count.isdecimal() and _list_servers(finding) else None
 
 
 def list_neighbor_rows(state: MetricState) -> Iterator[Rows]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
+from anycastd.profile.model import Profile, Service
 from anycastd.reasons import Reason
 
 
@@ -22,6 +24,19 @@ class TimedReasonView(ReasonView):
     """A reason that may end with time: in ``until`` seconds; None: time alone does not end it."""
 
     until: float | None
+
+
+View = TypeVar("View", bound=ReasonView)
+
+
+def complete_remedy(view: View, profile: Profile, service: Service) -> View:
+    """Replace a remedy that is a command for any profile by the one for a service's own."""
+    rule = service.maintenance
+    if view.name != Reason.MAINTENANCE.name.lower() or rule is None:
+        return view
+    command = f"echo 'del map {rule.map} {rule.key}'"  # the schema lets no quote into either
+    socket = profile.haproxy[rule.instance].socket
+    return replace(view, remedy=f"when the work is done: {command} | socat stdio '{socket}'")
 
 
 def view_reason(reason: Reason, detail: str) -> ReasonView:

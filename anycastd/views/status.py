@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from anycastd.bgp.negotiated import name_family
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
+from anycastd.decision.caps import Cap
 from anycastd.decision.drains import DrainEffect
 from anycastd.decision.last_known import believed_until
 from anycastd.decision.levels import Level
@@ -24,7 +25,7 @@ from anycastd.profile.model import Neighbor, Profile, Service
 from anycastd.views.announcement import build_announcements, is_serving
 from anycastd.views.drain_progress import count_open_sessions, describe_drain, is_drained
 from anycastd.views.problems import describe_evidence, describe_sessions, describe_troubles
-from anycastd.views.reason_view import TimedReasonView, view_timed_reason
+from anycastd.views.reason_view import TimedReasonView, complete_remedy, view_timed_reason
 from anycastd.views.session_detail import explain_session
 from anycastd.views.status_values import (
     VERSION,
@@ -150,14 +151,12 @@ def _service(
     return ServiceStatus(
         vip=service.prefix,
         level=level.label,
-        reason=view_timed_reason(
-            decision.cap.reason, decision.cap.detail, decision.cap.ends_at, now
-        ),
+        reason=complete_remedy(_view_cap(decision.cap, now), profile, service),
         since=round(now - decision.level_began_at, 3),
         as_path=path,
         prepend=None if path is None else count_prepends(service, level),
         in_sync=in_sync,
-        waits=tuple(view_timed_reason(cap.reason, cap.detail, cap.ends_at, now) for cap in caps),
+        waits=tuple(complete_remedy(_view_cap(cap, now), profile, service) for cap in caps),
         rules=tuple(_rule(finding) for finding in decision.verdict.findings),
         neighbors=neighbors,
         serves=is_serving(decision, path, neighbors),
@@ -169,6 +168,10 @@ def _service(
         prepends_steer=service.prepends_steer,
         held=_find_held(decision, evidence.memory, now),
     )
+
+
+def _view_cap(cap: Cap, now: float) -> TimedReasonView:
+    return view_timed_reason(cap.reason, cap.detail, cap.ends_at, now)
 
 
 def _find_held(decision: Decision, memory: Memory | None, now: float) -> TimedReasonView | None:

@@ -221,7 +221,10 @@ def _compare(
         truth, reason = _FALSE, Reason.TOO_FEW_SERVERS
     elif proved < needed:
         truth, reason = _UNKNOWN, Reason.UNPROVED
-    return truth, reason, value, f"{needed}{of}", patience
+    asked = f"{needed}{of}"
+    if threshold.share is not None:
+        asked = f"{threshold.share:g} % ({needed} of {total}{of.replace(' of', '')})"
+    return truth, reason, value, asked, patience
 
 
 def _evaluate_limit(ref: RuleRef, rule: LimitRule, look: Snapshot, changes_at: float) -> Finding:

@@ -89,7 +89,7 @@ def _other_region_worse(lab: Lab, step: StepReport) -> None:
 def _maintenance(lab: Lab, step: StepReport) -> None:
     at = _send_to_haproxy("add map {map} web on")(lab)
     wait_moved(lab, step, at, SECONDARY, "standby", "preferred")
-    check_rule(lab, step, "maintenance.map has no web")
+    check_rule(lab, step, "maintenance is off")
     check_outage(step)
 
 

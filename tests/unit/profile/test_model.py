@@ -195,13 +195,13 @@ def test_a_description_names_its_haproxy_where_there_are_several() -> None:
         "backend web has at least 1 usable",
         "frontend web is open",
         "backend web has fewer than 5 requests queued",
-        "map off.map has no ne",
+        "maintenance is off (map off.map, key ne)",
     ]
     assert describe_rules("main", "blue") == [
         "backend web in HAProxy blue has at least 1 usable",
         "frontend web in HAProxy blue is open",
         "backend web in HAProxy blue has fewer than 5 requests queued",
-        "map off.map in HAProxy blue has no ne",
+        "maintenance is off (map off.map in HAProxy blue, key ne)",
     ]
 
 

@@ -64,7 +64,7 @@ def test_each_rule_has_its_condition_its_value_and_what_it_needs() -> None:
     assert [(rule.of, rule.truth, rule.value, rule.needed) for rule in found.rules] == [
         (("serve",), "true", "1 of 3 usable", "1"),
         (("serve",), "true", "OPEN", "OPEN"),
-        (("healthy",), "false", "1 of 3 usable", "2"),
+        (("healthy",), "false", "1 of 3 usable", "50 % (2 of 3)"),
     ]
 
 

@@ -17,6 +17,8 @@ from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance
 from anycastd.evidence.haproxy.snapshot import Gone
 from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import NeighborReport, Report
+from anycastd.reasons import Reason
+from anycastd.views.reason_view import complete_remedy, view_reason
 from anycastd.views.severity import compute_severity
 from anycastd.views.status import AgentFacts, build_status
 from support.profiles import profile
@@ -125,3 +127,16 @@ def test_a_drain_is_safe_once_it_is_on_disk(*, saving: bool) -> None:
     step = advance(its, {"web": memory}, inputs, now)
     view = build_status(its, inputs, step, now, AgentFacts(4, "0.1.0", saving_drains=saving))
     assert view.services["web"].safe is not saving
+
+
+def test_the_end_of_maintenance_is_a_command_to_paste() -> None:
+    """With this service's map, key and socket; the reason itself has the words for any profile."""
+    work = "    maintenance: {map: /etc/haproxy/our-work.map, key: web}\n"
+    its = profile(("    prepend: 0", f"{work}    prepend: 0"))
+    view = view_reason(Reason.MAINTENANCE, "web on")
+    assert complete_remedy(view, its, its.services["web"]).remedy == (
+        "when the work is done: echo 'del map /etc/haproxy/our-work.map web' | socat stdio "
+        f"'{its.haproxy['main'].socket}'"
+    )
+    other = view_reason(Reason.TOO_FEW_SERVERS, "")
+    assert complete_remedy(other, its, its.services["web"]) is other

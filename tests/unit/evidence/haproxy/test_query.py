@@ -91,7 +91,7 @@ def test_a_share_by_weight_is_of_the_weights_in_haproxys_configuration(haproxy: 
     its = watched((HEALTHY, "healthy: {backend: web, usable: 50%, by: weight}"))
     found = verdict(haproxy, its)
     assert (found.healthy.truth, found.healthy.value) == (TRUE, "100 of weight 100 usable")
-    assert found.healthy.needed == "50 of weight"
+    assert found.healthy.needed == "50 % (50 of 100 weight)"
     haproxy.ask("disable server web/small")
     assert verdict(haproxy, its).healthy.value == "90 of weight 100 usable"
     haproxy.ask("enable server web/small;set weight web/large 30%")
