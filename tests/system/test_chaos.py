@@ -26,8 +26,6 @@ from support.surroundings import run_surrounded
 
 SEED = int(os.environ.get("ANYCASTD_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
 COUNT = 40
-SLOW = 2.0
-"""Bounds of what takes CPU are twice those of `make chaos`: tests run on any machine."""
 
 
 @pytest.mark.root
@@ -38,7 +36,7 @@ def test_a_short_run(tmp_path: Path) -> None:
     print_line(f"seed {SEED}, {COUNT} faults")
     pythons = os.environ.get("ANYCASTD_EXABGP_PYTHONS", sys.executable).split(os.pathsep)
     with run_surrounded(tmp_path, pythons[0]) as machine:
-        outcome = run(machine, SEED, COUNT, print_line, slow=SLOW)
+        outcome = run(machine, SEED, COUNT, print_line)
         log = machine.appliance.log()
     assert not outcome.violation, f"ANYCASTD_CHAOS_SEED={SEED}\n{log}\n{outcome.violation}"
     assert sum(outcome.faults.values()) == COUNT
