@@ -30,6 +30,21 @@ def add_directory(parser: argparse.ArgumentParser, default: str, purpose: str) -
     )
 
 
+def add_state(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Add ``--state``, with ``purpose`` as its help.
+
+    By default it is the first directory of StateDirectory= (systemd.exec(5)).
+    """
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    default = "/var/lib/anycastd"
+    parser.add_argument(
+        "--state",
+        metavar="DIR",
+        default=given or default,
+        help=f"{purpose} (default: $STATE_DIRECTORY, else {default})",
+    )
+
+
 def add_colour(parser: argparse.ArgumentParser) -> None:
     """Add ``--color``."""
     parser.add_argument(

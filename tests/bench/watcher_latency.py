@@ -22,6 +22,7 @@ from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot
 from anycastd.evidence.haproxy.watcher import Watcher
 from anycastd.profile.model import Instance
 from anycastd.system.clock import OwnTime
+from anycastd.system.ticker import tick_forever
 from support.haproxy import HAProxy, free_port, run_haproxy
 from support.processes import signal_pid
 from support.snapshots import query
@@ -60,12 +61,6 @@ class Bench:
         while not self.seen.empty():
             self.seen.get_nowait()
         return quiet
-
-    async def tick(self) -> None:
-        """Advance own time, as the agent does."""
-        while True:
-            await asyncio.sleep(0.05)
-            self.clock.tick()
 
     async def changes(self, trials: int) -> list[float]:
         """Take the last server away and give it back; return the seconds of each trial."""
@@ -113,7 +108,10 @@ async def main(trials: int, servers: int) -> None:
         run_haproxy(Path(directory), body + lines) as it,
     ):
         bench = Bench(it)
-        tasks = [asyncio.create_task(bench.watcher.run()), asyncio.create_task(bench.tick())]
+        tasks = [
+            asyncio.create_task(bench.watcher.run()),
+            asyncio.create_task(tick_forever(bench.clock)),
+        ]
         for name, times in (
             ("state of a server changed -> Snapshot", await bench.changes(trials)),
             ("HAProxy killed -> Gone", await bench.kills(trials)),

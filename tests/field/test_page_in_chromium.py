@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from anycastd.views.page import CONTENT_TYPE, render_page
 from anycastd.views.page_style import CONTENT_SECURITY_POLICY
 from support import page_samples as samples
 from support.chromium import PROGRAM, Browser, open_browser
+from support.haproxy import until
 from support.page_samples import NOW
 from support.png import read_size, shrink_png
 
@@ -79,14 +79,6 @@ def browser() -> Iterator[Browser]:
         yield made
 
 
-def wait(condition: Callable[[], object], what: str) -> None:
-    """Wait for a condition, or fail."""
-    deadline = time.monotonic() + 90
-    while not condition():
-        assert time.monotonic() < deadline, f"not seen: {what}"
-        time.sleep(0.1)
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_it_fits_and_asks_for_nothing_else(
@@ -131,7 +123,7 @@ def test_without_a_script_it_is_useful_and_loads_itself(browser: Browser, site: 
     ):
         assert part in text
     assert not browser.evaluate("document.getElementById('stale').offsetHeight")
-    wait(lambda: len(site.asked) > 2 and browser.evaluate("1"), "the page is loaded again")
+    until(lambda: len(site.asked) > 2 and browser.evaluate("1"), 90, 0.1)
 
 
 def test_the_script_refreshes_and_tells_when_the_page_is_stale(
@@ -147,14 +139,14 @@ def test_the_script_refreshes_and_tells_when_the_page_is_stale(
     status["services"]["web"] = samples.all_well()["services"]["web"]
     site.page = render_page(status, samples.history(), None, NOW + 5)
     title = "WARNING api standby and 1 more - northeurope"
-    wait(lambda: browser.evaluate("document.title") == title, "the new page")
+    until(lambda: browser.evaluate("document.title") == title, 90, 0.1)
     assert browser.evaluate("document.getElementById('service-old').open") is True
     assert browser.evaluate("document.getElementById('service-web').open") is False
     assert browser.evaluate("window.scrollY") == 300
     assert "03:01:25 UTC" in browser.evaluate("document.querySelector('main').innerText")
     assert browser.complaints == []
     site.close()
-    wait(lambda: browser.evaluate("document.title") == f"STALE {title}", "it is stale")
+    until(lambda: browser.evaluate("document.title") == f"STALE {title}", 90, 0.1)
     told = browser.evaluate("document.getElementById('stale').innerText")
     assert "The agent of northeurope, its machine, or the way to it is gone" in told
 

@@ -16,14 +16,12 @@ from typing import Any, NamedTuple
 
 from anycastd.agent.control_client import MISMATCH, NO_ANSWER, ControlError, ask_agent
 from anycastd.agent.history_reader import CURRENT, Selection, read_history
-from anycastd.cli.arguments import add_agent_directory, add_colour
+from anycastd.cli.arguments import add_agent_directory, add_colour, add_state
 from anycastd.cli.output import RED, YELLOW, paint, print_error, print_lines, wants_colour
 from anycastd.system.exit_codes import DONE, EX_UNAVAILABLE, USAGE
 from anycastd.system.printable import make_printable
 from anycastd.views.events import ERROR, WARNING, Event, EventKind, format_time
 
-STATE = "/var/lib/anycastd"
-"""Directory of the files that outlive the agent, where systemd names none."""
 SHOWN = 50
 """Events that are shown where nothing else is asked for."""
 MAX_SHOWN = 1000
@@ -76,14 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     add_colour(parser)
     add_agent_directory(parser)
-    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    parser.add_argument(
-        "--state",
-        metavar="DIR",
-        default=given or STATE,
-        help="where the history is, for when no agent answers (default: $STATE_DIRECTORY, "
-        f"else {STATE})",
-    )
+    add_state(parser, "where the history is, for when no agent answers")
 
 
 def main(args: argparse.Namespace) -> int:

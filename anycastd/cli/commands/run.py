@@ -13,7 +13,7 @@ from anycastd.agent import daemon, reload
 from anycastd.agent.control_client import ControlError
 from anycastd.agent.start_context import AgentPaths, StartContext, read_running, read_start_context
 from anycastd.agent.supervisor import SpeakerEndedError, Supervisor
-from anycastd.cli.arguments import add_directory, add_profile
+from anycastd.cli.arguments import add_directory, add_profile, add_state
 from anycastd.cli.log import FORMATS, log_to_stderr
 from anycastd.cli.output import print_error
 from anycastd.cli.profile_file import read_text, validate_text
@@ -30,9 +30,6 @@ from anycastd.system.exit_codes import (
 )
 
 log = logging.getLogger(__name__)
-
-STATE = "/var/lib/anycastd"
-"""Directory of the files that outlive the agent, where systemd names none."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -60,14 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="form of the log on standard error: text, json (one object a line), or auto: with "
         "fields where it is the journal, else text (default: auto)",
     )
-    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    parser.add_argument(
-        "--state",
-        metavar="DIR",
-        default=given or STATE,
-        help="where to store drains, so that a restart keeps them (default: $STATE_DIRECTORY, "
-        f"else {STATE})",
-    )
+    add_state(parser, "where to store drains, so that a restart keeps them")
 
 
 def main(args: argparse.Namespace) -> int:
