@@ -11,8 +11,7 @@ from typing import Any
 import profile_reference
 from anycastd import __version__
 from anycastd.cli.main import COMMANDS
-from anycastd.profile.build import load_schema
-from anycastd.profile.document import resolve_ref
+from anycastd.profile.schema import load_schema, resolve_ref
 from command_parsers import Argument, iter_arguments, iter_parsers
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anycastd.profile.build import load_schema
-from anycastd.profile.document import resolve_ref
+from anycastd.profile.schema import load_schema, resolve_ref
 from anycastd.profile.schema_errors import format_flow
 
 _HEAD = """\

@@ -13,8 +13,8 @@ from anycastd.evidence.machine.facts import MachineProblem
 from anycastd.profile.best_path import Ranking
 from anycastd.profile.compare import Comparison
 from anycastd.profile.document import Problem
+from anycastd.profile.key_paths import Path
 from anycastd.profile.model import Profile
-from anycastd.profile.yaml_reader import Path
 from anycastd.system.exit_codes import DONE, EX_CONFIG
 
 VERSION = 1

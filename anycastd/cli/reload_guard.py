@@ -17,9 +17,9 @@ from anycastd.cli.rule_names import UnknownName, find_unknown_names
 from anycastd.decision.levels import Level
 from anycastd.decision.lowering import Lowering, find_lowerings
 from anycastd.evidence.finding import Truth
+from anycastd.profile.key_paths import Path, find_line
 from anycastd.profile.model import Profile
 from anycastd.profile.validate import Validation, validate_profile
-from anycastd.profile.yaml_reader import Path, find_line
 from anycastd.system.exit_codes import DONE, EX_CONFIG
 
 _STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from anycastd.evidence.haproxy.inventory import Proxies, list_proxies
 from anycastd.evidence.haproxy.snapshot import Observation, Snapshot
+from anycastd.profile.key_paths import Path
 from anycastd.profile.model import (
     AllOf,
     AnyOf,
@@ -20,7 +21,6 @@ from anycastd.profile.model import (
     Service,
 )
 from anycastd.profile.schema_errors import suggest_similar
-from anycastd.profile.yaml_reader import Path
 from anycastd.system.printable import make_printable
 
 _MAX_LISTED = 5

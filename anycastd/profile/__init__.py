@@ -5,12 +5,15 @@ but ``speaker/rewrite`` reads a profile, too.
 
     regions        the values about other regions and HTTP: Endpoint, Region, Web
     model          the values: Profile, Neighbor, Service, rules; what all other folders import
-    yaml_reader    YAML text -> plain values with the line of each
-    without_secrets  text -> the text without secrets, for recordings
-    schema_errors  what jsonschema found, described
-    document       text and schema -> Document: complete values, each problem with its line
+    key_paths      values of a file and their key paths, as text for a message
+    document       Document: complete values with their lines; a Problem with its line
     formats        parsers of the schema's formats: addresses, prefixes, communities
     build          Document -> Profile
+    yaml_reader    YAML text -> plain values with the line of each
+    without_secrets  text -> the text without secrets, for recordings
+    schema         the JSON Schema
+    schema_errors  what jsonschema found, described
+    schema_check   text and schema -> Document
     rules/         rules across several fields, which a schema cannot express
     validate       text -> Profile, or everything that is wrong with it
     unfinished     what looks as if its author was not finished; for `check` alone

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import combinations, product
 
 from anycastd.profile.document import Problem
+from anycastd.profile.key_paths import Path, find_line, format_key
 from anycastd.profile.model import Network, Profile, Service
-from anycastd.profile.yaml_reader import Path, find_line, format_key
 
 PREPEND_KEYS: Mapping[str, tuple[str, ...]] = {
     "preferred": ("prepend",),

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
-from anycastd.profile import document, formats
+from anycastd.profile import formats
 from anycastd.profile.document import Document
 from anycastd.profile.model import (
     IPV6,
@@ -37,22 +34,6 @@ from anycastd.profile.model import (
     Threshold,
 )
 from anycastd.profile.regions import Region, Web
-
-
-@functools.cache
-def load_schema() -> dict[str, Any]:
-    """Read the JSON Schema of a profile (draft 2020-12) from ``schema.json``."""
-    text = resources.files("anycastd.profile").joinpath("schema.json").read_text("utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return schema
-
-
-def read_profile_document(text: str, file: str) -> Document:
-    """Parse a profile's text and check it by the schema; ``file`` is its name in problems.
-
-    Never raises: all errors are in the Document's ``problems``.
-    """
-    return document.read_document(text, file, load_schema(), formats.FORMATS)
 
 
 def build_profile(doc: Document) -> Profile:

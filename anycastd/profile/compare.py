@@ -26,10 +26,10 @@ from anycastd.profile.best_path import (
 )
 from anycastd.profile.copies import check_copies
 from anycastd.profile.document import Problem
+from anycastd.profile.key_paths import Path, find_line, format_key
 from anycastd.profile.model import Network, Platform, Profile, Service
 from anycastd.profile.rules.sections import AZURE_ROUTE_SERVER
 from anycastd.profile.rules.services import MAX_PATH_LENGTH
-from anycastd.profile.yaml_reader import Path, find_line, format_key
 
 
 @dataclass(frozen=True, slots=True)

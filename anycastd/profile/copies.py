@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from anycastd.profile.document import Problem
+from anycastd.profile.key_paths import Path, find_line, format_key
 from anycastd.profile.model import Profile
 from anycastd.profile.regions import Endpoint
-from anycastd.profile.yaml_reader import Path, find_line, format_key
 
 _Lines = Mapping[str, Mapping[Path, int]]
 _Regions = Sequence[tuple[str, Profile]]

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from anycastd.profile.document import Format, FormatError
+from anycastd.profile.key_paths import quote_value
 from anycastd.profile.model import Address, Network
 from anycastd.profile.regions import Endpoint
-from anycastd.profile.yaml_reader import quote_value
 
 NEXT_HOP_SELF = "self"
 """Value of ``next_hop`` in a profile: the local address of each session (RFC 4271, 5.1.3)."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, cast
+from typing import cast
 
 from jsonschema.exceptions import ValidationError
 
-from anycastd.profile.yaml_reader import Path, Value, format_key, quote_value
-
-Schema = Mapping[str, Any]
-"""A JSON Schema, or a part of one."""
+from anycastd.profile.key_paths import Path, Value, format_key, quote_value
+from anycastd.profile.schema import Schema
 
 _KINDS = {
     "integer": "a whole number",

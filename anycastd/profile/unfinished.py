@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_network
 
 from anycastd.profile.document import Problem
+from anycastd.profile.key_paths import Path, find_line, format_key
 from anycastd.profile.model import Address, Network, Platform, Profile
-from anycastd.profile.yaml_reader import Path, find_line, format_key
 
 _DOCUMENTATION = tuple(
     ip_network(text)

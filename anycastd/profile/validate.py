@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from anycastd.profile import build
 from anycastd.profile.document import MAX_PROBLEMS, Problem
+from anycastd.profile.key_paths import Path, format_key
 from anycastd.profile.model import Profile
 from anycastd.profile.rules import bgp, conditions, drains, hooks, limits, services
-from anycastd.profile.yaml_reader import Path, format_key
+from anycastd.profile.schema_check import read_profile_document
 
 RULES = (
     *bgp.RULES,
@@ -39,7 +40,7 @@ def validate_profile(text: str, file: str) -> Validation:
 
     Never raises, whatever the text is.  A profile with nothing but warnings is valid.
     """
-    doc = build.read_profile_document(text, file)
+    doc = read_profile_document(text, file)
     problems = [*doc.problems, *(problem for rule in RULES for problem in rule(doc))]
     sound = all(problem.warning for problem in problems)
     shown = _limit_problems(problems, file)

@@ -13,8 +13,7 @@ import pytest
 import man_pages
 import profile_reference
 from anycastd.cli.main import COMMANDS
-from anycastd.profile.build import load_schema
-from anycastd.profile.document import resolve_ref
+from anycastd.profile.schema import load_schema, resolve_ref
 from command_parsers import iter_arguments, iter_parsers
 
 PAGES = man_pages.render_pages()

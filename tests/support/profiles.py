@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from anycastd.profile import build
 from anycastd.profile.model import Profile
+from anycastd.profile.schema import load_schema
 from anycastd.profile.validate import validate_profile
 
 TEXT = """\
@@ -75,7 +75,7 @@ def assert_schema_agrees(
     """
     found = {
         name.removeprefix(place): each
-        for name, each in iter_schema_keys(build.load_schema())
+        for name, each in iter_schema_keys(load_schema())
         if name.startswith(place)
         and not set(name.removeprefix(place)) & set(".:")
         and name.removeprefix(place)

@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, ip_network
 
 from anycastd.profile.document import Document, Problem
 from anycastd.profile.formats import MAX_UINT16, NEXT_HOP_SELF, NO_LINK_LOCAL
+from anycastd.profile.key_paths import Path
 from anycastd.profile.model import IPV6, Address
 from anycastd.profile.rules.sections import (
     AWS,
@@ -24,7 +25,6 @@ from anycastd.profile.rules.sections import (
     iter_neighbors,
     iter_services,
 )
-from anycastd.profile.yaml_reader import Path
 
 # RFC 6793 (AS_TRANS), RFC 7300 (the last of 16 and 32 bits).  The schema refuses 0 (RFC 7607).
 _RESERVED_ASNS = (23456, 65535, 4294967295)

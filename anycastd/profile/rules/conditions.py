@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anycastd.profile.document import Document, Problem
+from anycastd.profile.key_paths import Path, Value, quote_value
 from anycastd.profile.rules.sections import iter_services
 from anycastd.profile.schema_errors import suggest_similar
-from anycastd.profile.yaml_reader import Path, Value, quote_value
 
 _KINDS = ("backend", "frontend", "all", "any")
 # A condition on a backend may have one of these; the last two make it a limit.

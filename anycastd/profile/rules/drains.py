@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anycastd.profile.document import Document, Problem
+from anycastd.profile.key_paths import Path, quote_value
 from anycastd.profile.rules.sections import AZURE, AZURE_CHANGE_DELAY, get_platform, iter_neighbors
-from anycastd.profile.yaml_reader import Path, quote_value
 
 # Keys of `web` with which not everybody may read.
 _WEB_GUARDS = ("token_file", "allow")

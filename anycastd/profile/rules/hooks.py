@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anycastd.profile.document import Document, Problem
-from anycastd.profile.yaml_reader import quote_value
+from anycastd.profile.key_paths import quote_value
 
 MAX_HOOKS = 16
 """Hooks of a profile."""

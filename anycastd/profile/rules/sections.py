@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anycastd.profile.document import Document
-from anycastd.profile.yaml_reader import Path, Value
+from anycastd.profile.key_paths import Path, Value
 
 AZURE = "azure"
 """Value of ``platform``: Azure Route Server."""

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from anycastd.profile.document import Document, Problem
 from anycastd.profile.formats import NEXT_HOP_SELF
+from anycastd.profile.key_paths import Path, quote_value
 from anycastd.profile.model import IPV6, Address
 from anycastd.profile.rules.limits import check_all_routes
 from anycastd.profile.rules.sections import (
@@ -23,7 +24,6 @@ from anycastd.profile.rules.sections import (
     iter_neighbors,
     iter_services,
 )
-from anycastd.profile.yaml_reader import Path, quote_value
 
 # sockaddr_un's sun_path is 108 bytes with its final zero (unix(7)).
 _MAX_SOCKET_PATH = 107

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 import profile_reference
 from anycastd.evidence.haproxy.conditions import describe_condition
-from anycastd.profile import build, model, regions
+from anycastd.profile import model, regions
 from anycastd.profile.model import (
     AllOf,
     AnyOf,
@@ -29,6 +29,7 @@ from anycastd.profile.model import (
     Standby,
     Threshold,
 )
+from anycastd.profile.schema import load_schema
 from anycastd.profile.validate import validate_profile
 from support.broken_profiles import LEAST, replace_texts
 from support.profiles import assert_schema_agrees, iter_schema_keys, profile
@@ -248,7 +249,7 @@ def test_a_thousand_services() -> None:
 
 def test_the_schema_is_whole() -> None:
     """Each key has type, help and an example; numbers have bounds; `anyOf` is not used."""
-    schema = build.load_schema()
+    schema = load_schema()
     Draft202012Validator.check_schema(schema)
     for name, raw in iter_schema_keys(schema):
         each = {**schema["$defs"]["condition"], **raw} if "$ref" in raw else raw
@@ -266,7 +267,7 @@ def test_the_schema_is_whole() -> None:
 
 def test_defaults_and_examples_are_valid() -> None:
     """The defaults and examples of the schema are valid."""
-    schema = build.load_schema()
+    schema = load_schema()
     for name, raw in iter_schema_keys(schema):
         proposals = [*raw.get("examples", ()), *([raw["default"]] if "default" in raw else ())]
         for value in proposals:
@@ -304,9 +305,7 @@ def test_schema_and_dataclasses_agree(
 
 def test_conditions_of_schema_and_dataclasses_agree() -> None:
     """The condition in the schema has the fields of all kinds of rules."""
-    names = {
-        name for name, _ in iter_schema_keys(build.load_schema()) if name.startswith("condition:")
-    }
+    names = {name for name, _ in iter_schema_keys(load_schema()) if name.startswith("condition:")}
     fields = {
         each.name
         for kind in (BackendRule, FrontendRule)

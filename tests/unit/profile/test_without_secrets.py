@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.profile.build import load_schema
 from anycastd.profile.model import Profile
+from anycastd.profile.schema import load_schema
 from anycastd.profile.validate import validate_profile
 from anycastd.profile.without_secrets import REMOVED, SECRET_FILES, remove_secrets
 from support.profiles import TEXT, iter_schema_keys

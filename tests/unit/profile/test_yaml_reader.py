@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from anycastd.profile import yaml_reader
+from anycastd.profile.key_paths import quote_value
 
 LOADERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])]
 
@@ -248,14 +249,14 @@ def test_another_error_in_a_deep_text_keeps_its_message() -> None:
 
 def test_a_quoted_value_is_one_short_line() -> None:
     """A quoted value has no control characters and a maximum length."""
-    assert yaml_reader.quote_value("a\n\x1b[0mb") == "a\\n\\x1b[0mb"
-    assert yaml_reader.quote_value("x" * 100) == "x" * 57 + "..."
-    assert yaml_reader.quote_value("") == "''"
-    assert yaml_reader.quote_value("a b") == "'a b'"
+    assert quote_value("a\n\x1b[0mb") == "a\\n\\x1b[0mb"
+    assert quote_value("x" * 100) == "x" * 57 + "..."
+    assert quote_value("") == "''"
+    assert quote_value("a b") == "'a b'"
     assert (
-        yaml_reader.quote_value(None),
-        yaml_reader.quote_value(True),
-        yaml_reader.quote_value(2),
+        quote_value(None),
+        quote_value(True),
+        quote_value(2),
     ) == (
         "nothing",
         "true",
