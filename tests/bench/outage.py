@@ -13,9 +13,9 @@ from typing import Any
 from noise import Noise, print_line, summarize
 
 from anycastd.lab.network.appliance import LabSettings
+from anycastd.lab.network.azure import PRIMARY, SECONDARY
 from anycastd.lab.network.lab import Lab
 from anycastd.lab.network.outage import find_outage
-from anycastd.lab.network.topology import PRIMARY, SECONDARY
 
 RETURN_TIMERS = {"rise": 1, "hold_down": 2, "hold_down_max": 2, "spacing": 1}
 """Return timers, shortened so that the trials need less time."""

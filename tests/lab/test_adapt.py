@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from anycastd.lab.network import adapt, shipped_files
+from anycastd.lab.network.azure import PRIMARY, REGIONS, SECONDARY, Region
 from anycastd.lab.network.namespaces import LabError
-from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, Region
 
 SOCKET = "/tmp/lab/haproxy/anycastd.sock"  # noqa: S108 - a text, nothing is made there
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.lab.network import topology
+from anycastd.lab.network.azure import AZURE
 from anycastd.lab.network.lab import Lab
 from anycastd.lab.network.namespaces import LabError, Nodes
 from anycastd.lab.network.process_tree import descendant_pids, has_ended
@@ -26,11 +26,13 @@ pytestmark = pytest.mark.root
 PROGRAM = """
 import signal, sys
 from pathlib import Path
-from anycastd.lab.network import routers, topology
+from anycastd.lab.network import routers
+from anycastd.lab.network.azure import AZURE
+from anycastd.lab.network.topology import wire_nodes
 from anycastd.lab.network.namespaces import Nodes
-with Nodes(topology.NODES, Path(sys.argv[1])) as nodes:
-    topology.wire_nodes(nodes)
-    routers.start_routers(nodes)
+with Nodes(AZURE.names, Path(sys.argv[1])) as nodes:
+    wire_nodes(nodes, AZURE)
+    routers.start_routers(nodes, AZURE)
     nodes.run("client", "sh", "-c", "trap '' HUP INT TERM; setsid sleep 1000 >&- 2>&- <&- &")
     print(nodes.pid, flush=True)
     line = sys.stdin.readline()
@@ -144,7 +146,7 @@ def test_nothing_is_left(
     pids = pids_in_namespace_of(first)
     lab = short / "lab"
     assert Path(f"/proc/{first}/mountinfo").read_text(encoding="utf-8").count(f"{lab}/net/") == len(
-        topology.NODES
+        AZURE.names
     )
     assert pids_with_mounts_of(lab) >= pids
     outside = descendant_pids(program.pid)

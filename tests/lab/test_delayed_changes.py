@@ -14,8 +14,9 @@ from contextlib import contextmanager
 import pytest
 
 from anycastd.lab.network.appliance import LabSettings
-from anycastd.lab.network.lab import Lab, paths_by_next_hop
-from anycastd.lab.network.topology import PRIMARY, SECONDARY
+from anycastd.lab.network.azure import PRIMARY, SECONDARY
+from anycastd.lab.network.lab import Lab
+from anycastd.lab.network.table import paths_by_next_hop
 from support.azure_window import Reading
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -56,7 +57,7 @@ class Gateway:
         self._bird.thaw()
 
     def _current_path(self) -> tuple[int, ...] | None:
-        return paths_by_next_hop(self._lab.msee_table()).get(self._address)
+        return paths_by_next_hop(self._lab.read_table()).get(self._address)
 
     def _is_passed_on(self, now: float) -> bool:
         """Return whether a withdrawal is pending that this reading does not delay."""

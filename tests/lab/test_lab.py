@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from anycastd.lab.network.appliance import LabSettings
+from anycastd.lab.network.azure import AZURE, PRIMARY, SECONDARY
 from anycastd.lab.network.faults import kill_processes
-from anycastd.lab.network.lab import Lab, TimedOutError, expected_paths, paths_by_next_hop
+from anycastd.lab.network.lab import Lab, TimedOutError
 from anycastd.lab.network.namespaces import LabError, Nodes
-from anycastd.lab.network.topology import PRIMARY, SECONDARY
+from anycastd.lab.network.table import paths_by_next_hop
 from support.peered_profiles import write_peered_profiles
 
 pytestmark = pytest.mark.root
@@ -40,7 +41,7 @@ def test_status_is_what_the_msee_sees(lab: Lab) -> None:
         assert status is not None
         (service,) = status["services"].values()
         assert service["level"] == "preferred"
-        seen = paths_by_next_hop(lab.msee_table())[region.gateways[0]]
+        seen = paths_by_next_hop(lab.read_table())[region.gateways[0]]
         assert tuple(service["as_path"]) == seen[1:]
 
 
@@ -123,7 +124,7 @@ def test_a_link_that_is_down_cuts_a_node_off(lab: Lab) -> None:
     """Without the link to its web servers a region withdraws; with it it announces again."""
     lab.wait_preferred()
     set_web_link(lab, "down")
-    only = expected_paths({SECONDARY.name: 2})
+    only = AZURE.expected_paths({SECONDARY.name: 2})
     lab.wait_table("the routes to go", lambda rows: paths_by_next_hop(rows) == only, 30)
     set_web_link(lab, "up")
     lab.wait_preferred()
@@ -145,7 +146,7 @@ def test_a_wait_that_times_out_says_what_it_saw(lab: Lab) -> None:
     message = str(caught.value)
     assert message.startswith("waited 0.1 s for a miracle; seen instead:\nthe MSEE's table:\n")
     assert "172.16.158.12" in message
-    assert "ne-ars0: session with the NVA up" in message
+    assert "ne-ars0: nva up" in message
     assert "--- ne-nva agent" in message
 
 

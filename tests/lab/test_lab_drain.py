@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from anycastd.lab.network.appliance import LabSettings
+from anycastd.lab.network.azure import PRIMARY, SECONDARY
 from anycastd.lab.network.faults import kill_processes
-from anycastd.lab.network.lab import Lab, paths_by_next_hop
+from anycastd.lab.network.lab import Lab
 from anycastd.lab.network.outage import RequestResult
-from anycastd.lab.network.topology import PRIMARY, SECONDARY
+from anycastd.lab.network.table import paths_by_next_hop
 from support.peered_profiles import write_peered_profiles
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -111,13 +112,17 @@ def test_two_regions_that_are_drained_at_once_do_not_both_leave(lab: Lab) -> Non
     rate = start_load(lab)
     began = time.monotonic()
     with ThreadPoolExecutor(2) as both:
-        done = list(both.map(lambda nva: nva.run_command("drain", *REASON), lab.regions.values()))
+        done = list(
+            both.map(lambda nva: nva.run_command("drain", *REASON), lab.appliances.values())
+        )
     assert 0 in [each.returncode for each in done], done
-    accepted = [name for name, each in zip(lab.regions, done, strict=True) if each.returncode == 0]
+    accepted = [
+        name for name, each in zip(lab.appliances, done, strict=True) if each.returncode == 0
+    ]
     # The one that is listed first leaves, or the only one that was accepted.
     lab.wait("a region to leave", lambda: level(lab, accepted[0]) == "withdrawn", 30, lab.describe)
     stays = SECONDARY if accepted[0] == PRIMARY.name else PRIMARY
-    assert set(paths_by_next_hop(lab.msee_table())) == set(stays.gateways)
+    assert set(paths_by_next_hop(lab.read_table())) == set(stays.gateways)
     if len(accepted) == 2:
         assert level(lab, stays.name) == "standby"
         status = lab.status(stays.name)
@@ -126,7 +131,7 @@ def test_two_regions_that_are_drained_at_once_do_not_both_leave(lab: Lab) -> Non
     lab.wait_answers(stays, rate // 2, 60, began)
     answers = stop_load(lab, began)
     assert [answer for answer in answers if not answer.ok] == []
-    for nva in lab.regions.values():
+    for nva in lab.appliances.values():
         nva.run_command("undrain")
     lab.wait_preferred()
 

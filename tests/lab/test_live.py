@@ -9,12 +9,12 @@ import shutil
 
 import pytest
 
+from anycastd.lab.network.azure import AZURE, PICTURE
 from anycastd.lab.network.outage import RequestResult
-from anycastd.lab.network.routers import TableRow
-from anycastd.lab.network.topology import NODES, PICTURE, find_node
+from anycastd.lab.network.table import TableRow
 from anycastd.lab.stories.live import FAILED, LiveView, draw_strip
 from anycastd.lab.stories.report import StepReport, TextReport
-from anycastd.lab.stories.shell import HELP
+from anycastd.lab.stories.shell import build_help
 
 WIDTH = 80
 
@@ -110,7 +110,7 @@ def test_a_strip_shows_who_answered() -> None:
         result(5, 10.35, "westeurope"),
         result(6, 99.0),
     ]
-    assert draw_strip(results, 10.0, 5) == f"N{FAILED} W "
+    assert draw_strip(results, 10.0, 5, AZURE.sites) == f"N{FAILED} W "
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100])
@@ -132,14 +132,14 @@ def test_a_report_is_folded_on_a_terminal(monkeypatch: pytest.MonkeyPatch, colum
 
 def test_a_route_has_the_name_of_its_node() -> None:
     """Beside each address stands the node, and a repeated AS number stands once."""
-    row = TableRow("203.0.113.10/32", "172.16.138.12", (65515, *[65010] * 7), best=True)
+    row = TableRow("203.0.113.10/32", "172.16.138.12", (65515, *[65010] * 7), True, node="we-gw0")
     assert row.describe() == "* we-gw0  172.16.138.12    65515 65010 x7"
     assert len(row.describe()) + 4 < WIDTH
-    assert find_node("192.0.2.99") == ""
+    assert AZURE.find_node("192.0.2.99") == ""
 
 
 def test_the_picture_and_the_help_fit_into_eighty_columns() -> None:
     """The nodes of the picture are those of the lab."""
-    assert max(map(len, (PICTURE + HELP).splitlines())) < WIDTH
+    assert max(map(len, (PICTURE + build_help(AZURE)).splitlines())) < WIDTH
     drawn = set(re.findall(r"\b(?:[nw]e-)?(?:client|ce|msee|nva|web|ars|gw)(?=\d|\b)", PICTURE))
-    assert drawn >= {re.sub(r"\d$", "", node) for node in NODES if not node.endswith("-vnet")}
+    assert drawn >= {re.sub(r"\d$", "", node) for node in AZURE.names if not node.endswith("-vnet")}

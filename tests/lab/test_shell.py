@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from anycastd.lab.network.azure import AZURE, PICTURE
 from anycastd.lab.network.outage import RequestResult
-from anycastd.lab.network.topology import PICTURE
 from anycastd.lab.stories import failover
 from anycastd.lab.stories.html_report import build_report, draw_timeline
 from anycastd.lab.stories.recording import LANES, Mark, Recording
 from anycastd.lab.stories.report import StepReport, build_document
-from anycastd.lab.stories.shell import HELP
+from anycastd.lab.stories.shell import build_help
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "anycastd", "lab")
@@ -59,7 +59,7 @@ def test_the_prompt_shows_and_breaks_the_lab() -> None:
     assert done.returncode == 0, done.stderr
     told = done.stdout
     assert PICTURE in told
-    assert HELP in told
+    assert build_help(AZURE) in told
     assert re.search(r"\* ne-gw\d  172\.16\.158\.1\d    65515 65010\n", told)
     assert '"region": "northeurope"' in told
     assert "198.51.100.10/24" in told
@@ -123,10 +123,12 @@ def test_a_timeline_is_bounded_and_escaped() -> None:
     requests = tuple(request(100 + n / 100, regions[n % 3], ok=n % 7 > 0) for n in range(5000))
     marks = tuple(Mark(lane, n / 10, "<i>'\"&") for n in range(500) for lane in LANES)
     recording = Recording(step, marks, requests, 150.0)
-    drawn = draw_timeline(recording)
+    drawn = draw_timeline(recording, AZURE.sites)
     assert ET.fromstring(drawn).tag == "svg"  # noqa: S314 - our own
     assert len(drawn) < 200_000
-    page = build_report([recording], build_document([step], {"seconds": 1.0, "notes": {"<": "<"}}))
+    page = build_report(
+        [recording], build_document([step], {"seconds": 1.0, "notes": {"<": "<"}}), AZURE
+    )
     assert "<script>" not in page
     assert "<b>" not in page.replace('<b class="', "")
 
@@ -135,7 +137,7 @@ def test_the_docs_show_the_picture_the_prompt_and_the_steps() -> None:
     """docs/lab.md has the picture, the commands and the steps of the story as they are."""
     indented = "\n".join(line.removeprefix("    ") for line in DOCS.splitlines())
     assert PICTURE.strip("\n") in indented
-    assert HELP.strip("\n") in indented
+    assert build_help(AZURE).strip("\n") in indented
     for step in failover.STORY.steps:
         assert step.title in DOCS
 

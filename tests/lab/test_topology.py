@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.lab.network import routers, topology
+from anycastd.lab.network import azure, bird, routers
 from anycastd.lab.network.appliance import PYTHON
-from anycastd.lab.network.lab import expected_paths, paths_by_next_hop
+from anycastd.lab.network.azure import AZURE, PRIMARY, REGIONS, SECONDARY, Region
 from anycastd.lab.network.namespaces import Nodes, Process
-from anycastd.lab.network.routers import TableRow
-from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, VIP, Region
+from anycastd.lab.network.table import TableRow, paths_by_next_hop
+from anycastd.lab.network.topology import VIP, wire_nodes
 
 pytestmark = pytest.mark.root
 
-BASELINE = expected_paths({PRIMARY.name: 0, SECONDARY.name: 2})
+BASELINE = AZURE.expected_paths({PRIMARY.name: 0, SECONDARY.name: 2})
 EXABGP = shutil.which("exabgp", path=str(Path(sys.executable).parent)) or shutil.which("exabgp")
 
 
@@ -49,7 +49,7 @@ def vip(region: Region, *path: int) -> str:
 def table(nodes: Nodes, node: str, network: str = f"{VIP}/32") -> tuple[TableRow, ...]:
     """Return a router's routes; empty while it does not answer yet."""
     try:
-        return routers.read_table(routers.control_socket(nodes, node), network)
+        return bird.read_table(nodes, node, network)
     except OSError:
         return ()
 
@@ -74,9 +74,9 @@ def wait_paths(nodes: Nodes, wanted: dict[str, tuple[int, ...]], timeout: float 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     """Wire the network and start the routers, without NVAs."""
-    with Nodes(topology.NODES) as made:
-        topology.wire_nodes(made)
-        routers.start_routers(made)
+    with Nodes(AZURE.names) as made:
+        wire_nodes(made, AZURE)
+        routers.start_routers(made, AZURE)
         yield made
 
 
@@ -95,13 +95,13 @@ def test_the_msee_fails_over_and_back(nodes: Nodes) -> None:
     ]
     # Private ASNs are removed towards the customer, who sees Microsoft's alone.
     wait(
-        lambda: {row.path for row in table(nodes, "ce")} == {(topology.MSEE_AS,)},
+        lambda: {row.path for row in table(nodes, "ce")} == {(azure.MSEE_AS,)},
         30,
         lambda: table(nodes, "ce"),
     )
 
     primary.kill()
-    wait_paths(nodes, expected_paths({SECONDARY.name: 2}))
+    wait_paths(nodes, AZURE.expected_paths({SECONDARY.name: 2}))
     assert next(row.next_hop for row in table(nodes, "msee") if row.best) in SECONDARY.gateways
 
     primary = exabgp(nodes, PRIMARY, vip(PRIMARY, 65010))
@@ -132,7 +132,7 @@ def test_a_route_server_refuses_what_azures_refuses(nodes: Nodes) -> None:
 def test_one_route_server_may_go_away(nodes: Nodes) -> None:
     """With one route server of the pair gone, the MSEE keeps every route."""
     speakers = [exabgp(nodes, region, vip(region, 65010)) for region in REGIONS]
-    everything = expected_paths({PRIMARY.name: 0, SECONDARY.name: 0})
+    everything = AZURE.expected_paths({PRIMARY.name: 0, SECONDARY.name: 0})
     wait_paths(nodes, everything)
     # The MSEE may have a route by one route server before the other one has sent it, too.
     gateways = [PRIMARY.node("gw0"), PRIMARY.node("gw1")]
@@ -142,12 +142,12 @@ def test_one_route_server_may_go_away(nodes: Nodes) -> None:
         lambda: [table(nodes, gateway) for gateway in gateways],
     )
     server = PRIMARY.node("ars0")
-    control = routers.control_socket(nodes, server)
-    routers.query_bird(control, "disable all")
-    wait(lambda: not any(routers.read_sessions(control).values()), 10, lambda: "")
+    control = bird.control_socket(nodes, server)
+    bird.query_bird(control, "disable all")
+    wait(lambda: not any(bird.read_sessions(nodes, server).values()), 10, lambda: "")
     assert paths_by_next_hop(table(nodes, "msee")) == everything
-    routers.query_bird(control, "enable all")
-    wait(lambda: all(routers.read_sessions(control).values()), 30, lambda: "")
+    bird.query_bird(control, "enable all")
+    wait(lambda: all(bird.read_sessions(nodes, server).values()), 30, lambda: "")
     for speaker in speakers:
         speaker.kill()
     wait_paths(nodes, {})
@@ -160,7 +160,7 @@ def test_the_client_reaches_the_vip_and_the_answer_comes_back(nodes: Nodes) -> N
     nodes.run(node, "ip", "address", "add", f"{VIP}/32", "dev", "lo")
     argv = (*PYTHON, "anycastd.lab.programs.web_server", VIP, SECONDARY.name, SECONDARY.title, "it")
     server = nodes.start(node, "web", *argv)
-    wait_paths(nodes, expected_paths({SECONDARY.name: 0}))
+    wait_paths(nodes, AZURE.expected_paths({SECONDARY.name: 0}))
     ask = f"import urllib.request as u; print(u.urlopen('http://{VIP}/', timeout=2).read())"
     answers: list[str] = []
 

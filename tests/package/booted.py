@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anycastd.lab.network import adapt, routers, topology
+from anycastd.lab.network import adapt, bird, routers
 from anycastd.lab.network.appliance import Appliance, LabSettings
-from anycastd.lab.network.lab import LoadClient, expected_paths, paths_by_next_hop
+from anycastd.lab.network.azure import AZURE, PRIMARY, REGIONS, SECONDARY, Region
+from anycastd.lab.network.load import LoadClient
 from anycastd.lab.network.namespaces import Nodes
 from anycastd.lab.network.outage import last_answered_by
 from anycastd.lab.network.route_monitor import RouteMonitor
-from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, Region
+from anycastd.lab.network.table import paths_by_next_hop
+from anycastd.lab.network.topology import VIP, wire_nodes
 from support.peer import wait_for
 from systems import ROOT, System
 
-BASELINE = expected_paths({PRIMARY.name: 0, SECONDARY.name: 2})
+BASELINE = AZURE.expected_paths({PRIMARY.name: 0, SECONDARY.name: 2})
 """The MSEE's AS paths when both regions are preferred."""
 
 # Files that the kernel and Debian's own tools keep of every package.
@@ -50,12 +52,12 @@ class Site:
 
     def __init__(self, nodes: Nodes, suites: tuple[str, str], made: dict[str, Path]) -> None:
         self.nodes = nodes
-        topology.wire_nodes(nodes)
-        self.birds = routers.start_routers(nodes)
+        wire_nodes(nodes, AZURE)
+        self.birds = routers.start_routers(nodes, AZURE)
         self.client = LoadClient(nodes, 0.01, 0.5, resend=False)
         watched = [region.node(role) for region in REGIONS for role in ("ars0", "ars1")]
-        self.monitors = {node: RouteMonitor(nodes, node) for node in ("msee", *watched)}
-        self.webs = [Appliance(nodes, region, LabSettings()) for region in REGIONS]
+        self.monitors = {node: RouteMonitor(nodes, node, VIP) for node in ("msee", *watched)}
+        self.webs = [Appliance(nodes, region, LabSettings(), AZURE) for region in REGIONS]
         for web in self.webs:
             web.start_web_servers()
         self.systems = {
@@ -71,7 +73,7 @@ class Site:
 
     def table(self) -> dict[str, tuple[int, ...]]:
         """Return the MSEE's table: next hop -> AS path."""
-        return paths_by_next_hop(routers.read_table(routers.control_socket(self.nodes, "msee")))
+        return paths_by_next_hop(bird.read_table(self.nodes, "msee", f"{VIP}/32"))
 
     def wait_table(self, wanted: dict[str, tuple[int, ...]], timeout: float = 60) -> None:
         """Wait until the MSEE has these routes: next hop -> AS path."""
@@ -92,7 +94,7 @@ class Site:
             return (
                 all(web.get("level") == "preferred" and web.get("in_sync") for web in webs)
                 and all(
-                    routers.read_table(routers.control_socket(self.nodes, region.node(role)))
+                    bird.read_table(self.nodes, region.node(role), f"{VIP}/32")
                     for region in REGIONS
                     for role in ("ars0", "ars1")
                 )
@@ -108,8 +110,8 @@ class Site:
         """Return what each route server of a region received from its appliance."""
         found = []
         for role in ("ars0", "ars1"):
-            control = routers.control_socket(self.nodes, region.node(role))
-            lines = routers.query_bird(control, "show protocols all nva")
+            control = bird.control_socket(self.nodes, region.node(role))
+            lines = bird.query_bird(control, "show protocols all nva")
             head = next(line.split() for line in lines if line.startswith("nva "))
             updates, withdraws = (
                 next(int(line.split()[2]) for line in lines if line.strip().startswith(name))
@@ -247,21 +249,20 @@ def reconfigure(site: Site, region: Region, *changes: tuple[str, str]) -> None:
     """Reconfigure both route servers of a region: the lab's configuration with texts replaced."""
     for role in ("ars0", "ars1"):
         node = region.node(role)
-        text = routers.build_bird_config(node)
+        text = site.birds[node].config
         for old, new in changes:
             assert old in text
             text = text.replace(old, new)
         file = site.nodes.directory / f"{node}.bird.conf"
         file.write_text(text, encoding="utf-8")
-        routers.query_bird(routers.control_socket(site.nodes, node), "configure")
+        bird.query_bird(bird.control_socket(site.nodes, node), "configure")
 
 
 def has_bfd(site: Site) -> bool:
     """Return whether both route servers of the primary have a BFD session that is up."""
-    control = [routers.control_socket(site.nodes, PRIMARY.node(role)) for role in ("ars0", "ars1")]
+    control = [bird.control_socket(site.nodes, PRIMARY.node(role)) for role in ("ars0", "ars1")]
     return all(
-        any(" Up " in line for line in routers.query_bird(it, "show bfd sessions"))
-        for it in control
+        any(" Up " in line for line in bird.query_bird(it, "show bfd sessions")) for it in control
     )
 
 

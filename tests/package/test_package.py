@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.lab.network import adapt, topology
-from anycastd.lab.network.lab import expected_paths
+from anycastd.lab.network import adapt
+from anycastd.lab.network.azure import AZURE, PRIMARY, REGIONS, SECONDARY
 from anycastd.lab.network.namespaces import Nodes
-from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY, VIP
+from anycastd.lab.network.topology import VIP
 from booted import (
     Site,
     assert_apart,
@@ -46,7 +46,7 @@ UNITS = ("anycastd", "anycastd-speaker", "anycastd-vip", "anycastd-bfd")
 EXPOSURE = {"anycastd": 1.5, "anycastd-speaker": 1.4, "anycastd-vip": 1.1, "anycastd-bfd": 1.5}
 """What `systemd-analyze security` may find at most; docs/security.md says what is left."""
 MULTIHOP = "    multihop;\n"
-ONLY_SECONDARY = expected_paths({SECONDARY.name: 2})
+ONLY_SECONDARY = AZURE.expected_paths({SECONDARY.name: 2})
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def site(request: pytest.FixtureRequest, packages: list[Path]) -> Iterator[Site]
     """Boot two systems; with several suites the primary's is each of them in turn."""
     suites = (SUITES[request.param], SUITES[request.param - 1])
     made = make_base_systems(set(suites), packages)
-    nodes = Nodes(topology.NODES)
+    nodes = Nodes(AZURE.names)
     systems: list[System] = []
     with nodes:
         site = Site(nodes, suites, made)

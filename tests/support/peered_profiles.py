@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from anycastd.lab.network.azure import REGIONS
 from anycastd.lab.network.shipped_files import find_shipped
-from anycastd.lab.network.topology import REGIONS
 
 PEERED_AGENTS = """
 web: {listen: "192.0.2.1:1"}

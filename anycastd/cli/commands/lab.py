@@ -15,14 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from anycastd.lab.network import adapt, routers
+from anycastd.lab.network import adapt, frr
 from anycastd.lab.network.appliance import LabSettings
+from anycastd.lab.network.azure import AZURE
 from anycastd.lab.network.lab import Lab
 from anycastd.lab.network.namespaces import LabError
 from anycastd.lab.network.shipped_files import MissingFileError, find_shipped
-from anycastd.lab.network.topology import PICTURE, REGIONS, VIP
-from anycastd.lab.stories import circuits, failover, graded
 from anycastd.lab.stories import steps as steps_module
+from anycastd.lab.stories.catalogue import STORIES, list_stories
 from anycastd.lab.stories.html_report import build_report
 from anycastd.lab.stories.live import LiveView
 from anycastd.lab.stories.recording import Recording, record_step
@@ -39,25 +39,23 @@ from anycastd.system.exit_codes import (
     USAGE,
 )
 
-STORIES = {"failover": failover.STORY, "graded": graded.STORY, "circuits": circuits.STORY}
-"""Story name -> story."""
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
-        "Build a network of two regions in network namespaces: route servers, gateways, HAProxy "
-        "and agents, an MSEE, and an on-premises client. Then break parts of it, and show what the "
-        "client and the routers saw. Needs root. Everything is removed at the end. The exit code "
-        "is 0 only if all that was expected was seen."
+        "Build the network of a story in network namespaces: routers, HAProxy, agents and clients. "
+        "Then break parts of it, and show what the client and the routers saw. Needs root. "
+        "Everything is removed at the end. The exit code is 0 only if all that was expected was "
+        "seen."
     )
     parser.add_argument(
         "--story",
         choices=STORIES,
+        metavar="NAME",
         default="failover",
-        help="failover (default): servers and HAProxy fail, and a drain; graded: a region degrades "
-        "step by step; circuits: prepends do not steer",
+        help="the story to play (default: failover); --list names all",
     )
+    parser.add_argument("--list", action="store_true", help="list the stories, one a line")
     parser.add_argument("--keep", action="store_true", help="keep the network running until Ctrl-C")
     parser.add_argument(
         "--shell",
@@ -96,6 +94,13 @@ def main(args: argparse.Namespace) -> int:
     It is 0 if all was seen that should have been, else 1; 130 after Ctrl-C, SIGTERM or SIGHUP; 77
     without root; 2, 69, 70 or 78 where the lab cannot be built.
     """
+    if args.list:
+        print(list_stories())
+        return DONE
+    return _rehearse(args)
+
+
+def _rehearse(args: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         print_error("it needs root to create network namespaces: run it with sudo")
         return EX_NOPERM
@@ -128,13 +133,12 @@ def _play(args: argparse.Namespace) -> int:
     text_report, view = TextReport(stream), LiveView(sys.stderr)
     story = STORIES[args.story]
     settings = _build_settings(args, story)
-    lab = Lab(settings, directory=args.directory, progress=view)
-    about = _describe_settings(settings)
-    text_report.write_line(
-        f"anycastd lab: two regions, one anycast address ({VIP}), a client on premises"
-    )
+    topology = story.topology
+    lab = Lab(settings, topology, directory=args.directory, progress=view)
+    about = {"story": args.story, **_describe_settings(settings, story, lab)}
+    text_report.write_line(f"anycastd lab: {topology.summary} ({topology.vip})")
     text_report.write_line()
-    text_report.write_line(PICTURE)
+    text_report.write_line(topology.picture)
     if not args.shell:
         for name, text in about["notes"].items():
             text_report.write_line(f"  {name:<15}{text}")
@@ -149,7 +153,9 @@ def _play(args: argparse.Namespace) -> int:
             passed = len(steps) == len(story.steps) and all(step.passed for step in steps)
             document = {**build_document(steps, {**about, "seconds": seconds}), "passed": passed}
             if args.report is not None:
-                args.report.write_text(build_report(recordings, document), encoding="utf-8")
+                args.report.write_text(
+                    build_report(recordings, document, topology), encoding="utf-8"
+                )
                 text_report.write_line(f"the report is in {args.report}")
             if args.json:
                 print(json.dumps(document), flush=True)
@@ -174,12 +180,11 @@ def _build_settings(args: argparse.Namespace, story: Story) -> LabSettings:
     speaker = tuple(shlex.split(args.speaker)) if args.speaker else LabSettings().speaker
     return LabSettings(
         profiles={name: find_shipped(f"profiles/{file}") for name, file in story.profiles.items()},
-        weights=story.weights,
         speaker=speaker,
         haproxy=args.haproxy,
         fast=args.fast,
-        return_timers=adapt.RETURN_TIMERS,
-        drain_times=adapt.DRAIN_TIMES,
+        return_timers=story.return_timers,
+        drain_times=story.drain_times,
     )
 
 
@@ -203,33 +208,42 @@ def _play_story(
 
 
 def _open_shell(lab: Lab, text_report: TextReport, view: LiveView) -> int:
-    """Open a prompt as soon as both regions serve; returns the exit code."""
-    lab.client.start()
+    """Open a prompt as soon as every site is preferred; returns the exit code."""
+    for client in lab.clients.values():
+        client.start()
     lab.wait_preferred()
     view.clear()
-    text_report.write_heading("Both regions serve. The network stays up until `quit`")
+    serve = "Both regions serve" if lab.topology is AZURE else "All sites serve"
+    text_report.write_heading(f"{serve}. The network stays up until `quit`")
     LabShell(lab, text_report, view, sys.stdin).run()
     return DONE
 
 
-def _describe_settings(settings: LabSettings) -> dict[str, Any]:
-    timers = ", ".join(f"{name} {value} s" for name, value in adapt.RETURN_TIMERS.items())
-    versions = f"{_version(settings.haproxy, '-v')}; {_version('bird', '--version')}"
-    limits = f"{adapt.DEGRADED_FALL} s of `fall`, {adapt.SESSION_LIMIT} sessions"
+def _describe_settings(settings: LabSettings, story: Story, lab: Lab) -> dict[str, Any]:
+    programs = {"haproxy": (settings.haproxy, "-v")} if lab.has_haproxy else {}
+    known = {"bird": ("bird", "--version"), "frr": (f"{frr.DAEMONS}/bgpd", "--version")}
+    known["gobgp"] = ("gobgpd", "--version")
+    makes = {router.make for router in story.topology.routers}
+    programs |= {make: known[make] for make in known if make in makes}
+    notes = {"programs": "; ".join(_version(*each) for each in programs.values())}
+    if lab.has_haproxy:
+        notes["health checks"] = f"the HAProxy file's {'fast' if settings.fast else 'calm'} block"
+    if story.return_timers:
+        timers = ", ".join(f"{name} {value} s" for name, value in story.return_timers.items())
+        notes["return timers"] = f"shortened for the story: {timers}"
+        limits = f"{adapt.DEGRADED_FALL} s of `fall`, {adapt.SESSION_LIMIT} sessions"
+        notes["limits"] = f"also for the story: {limits}"
+    if story.drain_times:
+        notes["drain"] = f"also for the story: {story.drain_times['wait']} s with the longest path"
+    if "bird" in makes:
+        notes["routers"] = "BIRD connects again after 1 to 2 s; routers of a cloud take longer"
+    notes["client"] = "a request each 10 ms, each on a new connection, with a timeout of 250 ms"
     return {
-        "vip": VIP,
-        "regions": [region.name for region in REGIONS],
-        "return": adapt.RETURN_TIMERS,
+        "vip": story.topology.vip,
+        "regions": [site.name for site in story.topology.sites],
+        "return": story.return_timers,
         "checks": "fast" if settings.fast else "calm",
-        "notes": {
-            "programs": versions,
-            "health checks": f"the HAProxy file's {'fast' if settings.fast else 'calm'} block",
-            "return timers": f"shortened for the story: {timers}",
-            "limits": f"also for the story: {limits}",
-            "drain": f"also for the story: {adapt.DRAIN_TIMES['wait']} s with the longest path",
-            "routers": "BIRD connects again after 1 to 2 s; routers of a cloud take longer",
-            "client": "a request each 10 ms, each on a new connection, with a timeout of 250 ms",
-        },
+        "notes": {**notes, **story.notes},
     }
 
 
@@ -242,15 +256,16 @@ def _version(program: str, option: str) -> str:
 def _keep_up(lab: Lab, text_report: TextReport) -> None:
     enter = lab.nodes.directory / "in"
     text_report.write_heading("The network stays up until Ctrl-C")
-    birdc = shutil.which("birdc") or "birdc"
-    control = routers.control_socket(lab.nodes, "msee")
+    topology = lab.topology
+    observed = lab.routers[topology.observed]
+    title = topology.observed_title
     fetch = "curl" if shutil.which("curl") or not shutil.which("wget") else "wget -qO-"
     text_report.write_line(f"  nodes            {' '.join(lab.nodes.names)}")
     commands = {
         "enter one": f"{enter} NODE [COMMAND...]",
-        **{nva.region.title: f"{nva.write_script()} status" for nva in lab.regions.values()},
-        "the MSEE": f"{birdc} -s {control} show route all",
-        "ask the VIP": f"{enter} client {fetch} http://{VIP}/",
+        **{nva.site.title: f"{nva.write_script()} status" for nva in lab.appliances.values()},
+        title: f"{enter} {observed.node} {observed.describe_command()}",
+        "ask the VIP": f"{enter} {lab.client.node} {fetch} http://{topology.vip}/",
         "logs": f"{lab.nodes.directory}/log",
         "take it down": f"Ctrl-C here, or: kill {os.getpid()}",
     }

@@ -5,12 +5,18 @@ I/O:
     shipped_files  files that ship with the project
     process_tree   processes by their PIDs, and their end
     namespaces     processes in network namespaces, and their end
-    topology       regions, routers and links
-    routers        BIRD and its tables
+    topology       a network as one value: nodes, links, routers, appliances, clients
+    table          the routes of a router, in one form
+    bird           BIRD as a router
+    frr            FRR as a router
+    gobgp          GoBGP as a router
+    routers        the routers, of any make
+    azure          Azure's regions with route servers, and the premises
     adapt          the shipped profiles and haproxy.cfg -> those of the rehearsal network
-    appliance      one region's HAProxy, agent and speaker
+    appliance      one appliance's HAProxy, agent and speaker
     faults         what is broken
-    route_monitor  the far router's routes, as they change
+    route_monitor  a router's routes, as they change
     outage         what a client saw
+    load           the clients' load
     lab            all of it, built and taken down
 """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
 
 from anycastd.lab.network.namespaces import EX_CONFIG, LabError
-from anycastd.lab.network.topology import REGIONS, VIP, Region
+from anycastd.lab.network.topology import VIP, Site
 
 RETURN_TIMERS = {"rise": 2, "hold_down": 4, "hold_down_max": 4, "spacing": 2}
 """Return timers of the stories, in seconds; short, because a person waits for them."""
@@ -32,12 +32,17 @@ class _Edit:
 
 def adapt_profile(
     text: str,
-    region: Region,
+    site: Site,
     socket: str,
     return_timers: Mapping[str, float] | None = RETURN_TIMERS,
     drain_times: Mapping[str, float] | None = None,
+    *,
+    sites: Sequence[Site] = (),
+    vip: str = VIP,
 ) -> str:
-    """Return a profile's text with a region's addresses, its HAProxy socket and return timers.
+    """Return a profile's text with a site's addresses, its HAProxy socket and return timers.
+
+    ``sites`` are all sites of the lab, for the profile's `regions`.
 
     The maintenance map becomes the lab's.  The session limits and, with ``return_timers``, `fall`
     become those of the stories.  ``return_timers`` None keeps the profile's timers, ``drain_times``
@@ -49,43 +54,53 @@ def adapt_profile(
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     edits = [
-        _edit_scalar(root, ("region",), region.name),
-        _edit_scalar(root, ("bgp", "router_id"), region.nva),
-        _edit_scalar(root, ("bgp", "local_address"), region.nva),
+        _edit_scalar(root, ("region",), site.region or site.name),
+        _edit_scalar(root, ("bgp", "router_id"), site.address),
+        _edit_scalar(root, ("bgp", "local_address"), site.address),
+        *(_edit_scalar(root, tuple(path.split(".")), new) for path, new in site.edits.items()),
     ]
     networks = _find_node(root, ("networks",))
     if networks is not None:
-        edits.append(_Edit(networks.start_mark.index, _text_end(networks), f"[{region.vnet}]"))
-    neighbors = _list_items(_find_node(root, ("bgp", "neighbors")))
-    if len(neighbors) != len(region.ars):
-        raise LabError(
-            f"the profile has {len(neighbors)} neighbors, but a region of the lab has 2", EX_CONFIG
+        edits.append(
+            _Edit(networks.start_mark.index, _text_end(networks), f"[{', '.join(site.networks)}]")
         )
-    for neighbor, address in zip(neighbors, region.ars, strict=True):
+    neighbors = _list_items(_find_node(root, ("bgp", "neighbors")))
+    if len(neighbors) != len(site.neighbors):
+        raise LabError(
+            f"the profile has {len(neighbors)} neighbors, but {site.title} of the lab has "
+            f"{len(site.neighbors)}",
+            EX_CONFIG,
+        )
+    for neighbor, address in zip(neighbors, site.neighbors, strict=True):
         edits.append(_edit_scalar(neighbor, ("address",), address))
-    edits.extend(_edit_services(root, socket, return_timers))
-    edits.extend(_edit_regions(root, region))
+    edits.extend(_edit_services(root, socket, return_timers, vip))
+    edits.extend(_edit_regions(root, site, sites))
     if drain_times is not None:
-        flow = ", ".join(f"{name}: {value}" for name, value in drain_times.items())
-        times = _find_node(root, ("drain",))
-        if times is None:
-            text = f"{text.rstrip()}\n\ndrain: {{{flow}}}\n"
-        else:
-            edits.append(_Edit(times.start_mark.index, _text_end(times), f"{{{flow}}}"))
+        edits.append(_edit_drain(root, text, drain_times))
     return _apply_edits(text, edits)
 
 
+def _edit_drain(root: yaml.Node | None, text: str, drain_times: Mapping[str, float]) -> _Edit:
+    """Return the edit of the times of a drain, which are added where there are none."""
+    flow = ", ".join(f"{name}: {value}" for name, value in drain_times.items())
+    times = _find_node(root, ("drain",))
+    if times is None:
+        return _Edit(len(text.rstrip()), len(text), f"\n\ndrain: {{{flow}}}\n")
+    return _Edit(times.start_mark.index, _text_end(times), f"{{{flow}}}")
+
+
 def _edit_services(
-    root: yaml.Node | None, socket: str, return_timers: Mapping[str, float] | None
+    root: yaml.Node | None, socket: str, return_timers: Mapping[str, float] | None, vip: str
 ) -> Iterator[_Edit]:
     """Yield the edits of the HAProxy socket, and of the service's VIP, timers and conditions."""
     instances = _map_items(_find_node(root, ("haproxy",)))
     services = _map_items(_find_node(root, ("services",)))
-    if len(instances) != 1 or len(services) != 1:
+    if len(instances) > 1 or len(services) != 1:
         raise LabError("the lab runs profiles with one HAProxy and one service", EX_CONFIG)
-    (instance,), (service,) = instances.values(), services.values()
-    yield _edit_scalar(instance, ("socket",), socket)
-    yield _edit_scalar(service, ("vip",), f"{VIP}/32")
+    (service,) = services.values()
+    for instance in instances.values():
+        yield _edit_scalar(instance, ("socket",), socket)
+    yield _edit_scalar(service, ("vip",), f"{vip}/{128 if ':' in vip else 32}")
     if return_timers is not None:
         timers = _find_node(service, ("return",))
         if timers is None:
@@ -98,13 +113,16 @@ def _edit_services(
     yield from _edit_conditions(service, socket, shorter=return_timers is not None)
 
 
-def _edit_regions(root: yaml.Node | None, region: Region) -> Iterator[_Edit]:
+def _edit_regions(root: yaml.Node | None, site: Site, sites: Sequence[Site]) -> Iterator[_Edit]:
     """Yield the edits of `web` and `regions`, if the profile has them."""
     if _find_node(root, ("web",)) is not None:
-        yield _edit_scalar(root, ("web", "listen"), f"{region.nva}:{WEB_PORT}")
+        yield _edit_scalar(root, ("web", "listen"), f"{site.address}:{WEB_PORT}")
     listed = _find_node(root, ("regions",))
     if listed is not None:
-        whole = ", ".join(f'{{name: {one.name}, agent: "{one.nva}:{WEB_PORT}"}}' for one in REGIONS)
+        whole = ", ".join(
+            f'{{name: {one.region or one.name}, agent: "{one.address}:{WEB_PORT}"}}'
+            for one in sites
+        )
         yield _Edit(listed.start_mark.index, _text_end(listed), f"[{whole}]")
 
 
@@ -163,7 +181,11 @@ def _list_items(node: yaml.Node | None) -> list[yaml.Node]:
 
 def _find_node(node: yaml.Node | None, path: tuple[str, ...]) -> yaml.Node | None:
     for name in path:
-        node = _map_items(node).get(name)
+        items = _list_items(node)
+        if name.isdigit() and int(name) < len(items):
+            node = items[int(name)]
+        else:
+            node = _map_items(node).get(name)
     return node
 
 
@@ -188,10 +210,10 @@ def _leaves(node: yaml.Node) -> Iterator[yaml.Node]:
             yield from _leaves(child)
 
 
-def adapt_haproxy_file(text: str, region: Region, socket: str, *, fast: bool) -> str:
-    """Return the HAProxy file's text with a region's addresses and socket, run as root.
+def adapt_haproxy_file(text: str, site: Site, socket: str, *, fast: bool) -> str:
+    """Return the HAProxy file's text with a site's addresses and socket, run as root.
 
-    The servers get the addresses of the region's web servers in order.  With ``fast`` the backends
+    The servers get the addresses of the site's web servers in order.  With ``fast`` the backends
     use the `fast` defaults instead of the `calm` ones.  The admin socket and the maintenance map,
     which the shipped file has in comments, are enabled.
 
@@ -207,17 +229,17 @@ def adapt_haproxy_file(text: str, region: Region, socket: str, *, fast: bool) ->
     text, sockets = re.subn(rf"{line}(?!{admin})\S+", rf"\g<1>{socket}", text, flags=re.MULTILINE)
     text = re.sub(f"{line}{admin}", rf"\g<1>{admin_socket(socket)}", text, flags=re.MULTILINE)
     text = re.sub(r"map_str\([^,)]*", f"map_str({maintenance_map(socket)}", text)
-    addresses = iter(region.web)
+    addresses = iter(site.web)
     text, servers = re.subn(
         r"^(\s*server\s+\S+\s+)[^\s:]+(:\d+)",
         lambda match: f"{match[1]}{next(addresses, '?')}{match[2]}",
         text,
         flags=re.MULTILINE,
     )
-    if (sockets, servers) != (1, len(region.web)):
+    if (sockets, servers) != (1, len(site.web)):
         raise LabError(
             f"the HAProxy file has {sockets} stats sockets and {servers} servers; "
-            f"the lab replaces 1 and {len(region.web)}",
+            f"the lab replaces 1 and {len(site.web)}",
             EX_CONFIG,
         )
     if fast:

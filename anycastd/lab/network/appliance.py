@@ -1,4 +1,4 @@
-"""One region's NVA as installed: HAProxy, speaker and agent; and the web servers behind it.
+"""One appliance (NVA) as installed: HAProxy, speaker and agent; and the web servers behind it.
 
 Speaker and agent are restarted whenever they end, as by their systemd units.  HAProxy and the web
 servers are not restarted.
@@ -20,7 +20,7 @@ from haproxyadmin.haproxy import HAProxy
 
 from anycastd.lab.network import adapt, shipped_files
 from anycastd.lab.network.namespaces import LabError, Nodes, Process
-from anycastd.lab.network.topology import VIP, Region
+from anycastd.lab.network.topology import Site, Topology
 from anycastd.lab.programs.web_server import READY
 
 PYTHON = (sys.executable, "-m")
@@ -32,10 +32,9 @@ class LabSettings:
     """The settings of a lab: where it differs from what is shipped.
 
     ``program`` and ``speaker`` are the commands to which `run` and `speaker` are appended.
-    ``profiles`` (region name -> file) and ``haproxy_file`` replace the shipped files.
+    ``profiles`` (site name -> file) and ``haproxy_file`` replace the shipped files.
     ``return_timers`` and ``drain_times`` (s) replace those of the profile; None keeps them.
-    ``fast`` selects the fast block of the HAProxy file.  With ``weights`` the MSEE prefers the
-    first region's circuit by a weight, whatever the AS paths are.
+    ``fast`` selects the fast block of the HAProxy file.
     """
 
     program: tuple[str, ...] = (*PYTHON, "anycastd")
@@ -46,21 +45,20 @@ class LabSettings:
     drain_times: Mapping[str, float] | None = None
     profiles: Mapping[str, Path] | None = None
     haproxy_file: Path | None = None
-    weights: bool = False
 
 
 class Appliance:
-    """An NVA and its region's web servers.
+    """An appliance (NVA) and the web servers behind it.
 
     ``run_directory`` stands for the NVA's /run and holds all sockets.  ``prepends`` are those of
     its profile: level -> number of prepended ASNs.  Methods that run a command on the NVA raise
     LabError where it takes longer than 30 s.
     """
 
-    def __init__(self, nodes: Nodes, region: Region, settings: LabSettings) -> None:
-        self.region = region
-        self.node = region.node("nva")
-        self.run_directory = nodes.directory / region.name
+    def __init__(self, nodes: Nodes, site: Site, settings: LabSettings, topology: Topology) -> None:
+        self.site = site
+        self.node = site.host
+        self.run_directory = nodes.directory / site.name
         self.profile = self.run_directory / "profile.yaml"
         self.haproxy_config = self.run_directory / "haproxy.cfg"
         self.haproxy_socket = self.run_directory / "haproxy" / "anycastd.sock"
@@ -71,7 +69,9 @@ class Appliance:
         self.haproxy: Process | None = None
         self.speaker: Process | None = None
         self.agent: Process | None = None
+        self.bfd: Process | None = None
         self._nodes = nodes
+        self._topology = topology
         self._settings = settings
 
     @property
@@ -91,13 +91,19 @@ class Appliance:
         for directory in (self.haproxy_socket.parent, self.agent_directory, self.speaker_directory):
             directory.mkdir(parents=True)
         settings = self._settings
-        chosen = (settings.profiles or {}).get(self.region.name)
-        text = (chosen or shipped_files.find_shipped(f"profiles/{self.region.profile}")).read_text(
+        chosen = (settings.profiles or {}).get(self.site.name)
+        text = (chosen or shipped_files.find_shipped(f"profiles/{self.site.profile}")).read_text(
             encoding="utf-8"
         )
         socket = self.socket
         filled = adapt.adapt_profile(
-            text, self.region, socket, settings.return_timers, settings.drain_times
+            text,
+            self.site,
+            socket,
+            settings.return_timers,
+            settings.drain_times,
+            sites=self._topology.sites,
+            vip=self._topology.vip,
         )
         self.profile.write_text(filled, encoding="utf-8")
         (service,) = yaml.safe_load(filled)["services"].values()
@@ -106,28 +112,33 @@ class Appliance:
             "degraded": service.get("degraded", {}).get("prepend", 3),
             "standby": service.get("standby", {}).get("prepend", 6),
         }
+        if self.site.haproxy:
+            self._write_haproxy_file()
+        if self.site.vip_port:
+            vip = f"{self._topology.vip}/{128 if ':' in self._topology.vip else 32}"
+            self._nodes.run(self.node, "ip", "address", "add", vip, "dev", self.site.vip_port)
+
+    def _write_haproxy_file(self) -> None:
+        settings = self._settings
         text = (
             settings.haproxy_file or shipped_files.find_shipped("haproxy/haproxy.cfg")
         ).read_text(encoding="utf-8")
-        self.haproxy_config.write_text(
-            adapt.adapt_haproxy_file(text, self.region, socket, fast=settings.fast),
-            encoding="utf-8",
-        )
-        Path(adapt.maintenance_map(socket)).touch()
-        self._nodes.run(self.node, "ip", "address", "add", f"{VIP}/32", "dev", "lo")
+        adapted = adapt.adapt_haproxy_file(text, self.site, self.socket, fast=settings.fast)
+        self.haproxy_config.write_text(adapted, encoding="utf-8")
+        Path(adapt.maintenance_map(self.socket)).touch()
 
     def start_web_servers(self) -> None:
         """Start the web servers that are not running."""
-        for number, address in enumerate(self.region.web, 1):
-            name = f"{self.region.short}-web{number}"
+        for number, address in enumerate(self.site.web, 1):
+            name = f"{self.site.short}-web{number}"
             running = self.web_servers.get(name)
             if running is None or running.pid is None:
-                argv = (*PYTHON, "anycastd.lab.programs.web_server", address, self.region.name)
+                argv = (*PYTHON, "anycastd.lab.programs.web_server", address, self.site.name)
                 self.web_servers[name] = self._nodes.start(
-                    self.region.node("web"),
+                    self.site.web_host,
                     name,
                     *argv,
-                    self.region.title,
+                    self.site.title,
                     name,
                 )
 
@@ -139,7 +150,12 @@ class Appliance:
         )
 
     def start_haproxy(self) -> None:
-        """Start HAProxy, master and worker; raises LabError if it rejects its configuration."""
+        """Start HAProxy, master and worker, if the site has one.
+
+        Raises LabError if it rejects its configuration.
+        """
+        if not self.site.haproxy:
+            return
         argv = (self._settings.haproxy, "-W", "-f", str(self.haproxy_config))
         self._nodes.run(self.node, self._settings.haproxy, "-c", "-f", str(self.haproxy_config))
         self.haproxy = self._nodes.start(self.node, "haproxy", *argv)
@@ -154,6 +170,15 @@ class Appliance:
             *("--directory", str(self.speaker_directory)),
             restart=True,
         )
+
+    def start_bfd(self) -> None:
+        """Start the BFD sidecar, if the site has one; before the speaker, as its unit does."""
+        if self.site.bfd:
+            directory = self.run_directory / "bfd"
+            argv = ("bfd", "--profile", str(self.profile), "--directory", str(directory))
+            self.bfd = self._nodes.start(
+                self.node, "bfd", *self._settings.program, *argv, restart=True
+            )
 
     def start_agent(self) -> None:
         """Start the agent, connected to the speaker's lease socket."""
@@ -190,8 +215,8 @@ class Appliance:
         return (*program, name, *options, "--directory", str(self.agent_directory))
 
     def write_script(self) -> Path:
-        """Write a short script, `ne` or `we`, that runs an `anycastd` command for this agent."""
-        script = self._nodes.directory / self.region.short
+        """Write a short script, like `ne`, that runs an `anycastd` command for this agent."""
+        script = self._nodes.directory / self.site.short
         program = shlex.join(self._settings.program)
         script.write_text(
             f"#!/bin/sh\n# usage: {script} COMMAND [OPTION...]\n"
@@ -236,8 +261,11 @@ class Appliance:
     def server_states(self) -> dict[str, dict[str, str]]:
         """Return the server states that HAProxy reports: backend -> server -> status.
 
+        Empty without HAProxy.
         Raises ValueError or haproxyadmin's HAProxySocketError if HAProxy does not answer.
         """
+        if not self.site.haproxy:
+            return {}
         admin = HAProxy(socket_file=self.socket)
         return {
             backend.name: {server.name: server.status for server in backend.servers()}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from anycastd.lab.network.appliance import PYTHON, Appliance
 from anycastd.lab.network.namespaces import LabError, Nodes, Process
 from anycastd.lab.network.process_tree import has_ended, signal_all
-from anycastd.lab.network.topology import VIP
+from anycastd.lab.network.topology import Topology
 
 
 class Faults:
@@ -23,9 +23,12 @@ class Faults:
     does not run, or a program cannot be started.
     """
 
-    def __init__(self, nodes: Nodes, regions: Mapping[str, Appliance]) -> None:
+    def __init__(
+        self, nodes: Nodes, appliances: Mapping[str, Appliance], topology: Topology
+    ) -> None:
         self._nodes = nodes
-        self._regions = regions
+        self._appliances = appliances
+        self._topology = topology
         self._idle_clients: Process | None = None
 
     def kill_web_servers(self, region: str, *names: str) -> float:
@@ -33,13 +36,13 @@ class Faults:
 
         Raises LabError if one of them does not run; then none is killed.
         """
-        web_servers = self._regions[region].web_servers
+        web_servers = self._appliances[region].web_servers
         return kill_processes([web_servers[name] for name in names or web_servers])
 
     def start_web_servers(self, region: str) -> float:
         """Start the web servers that are not running."""
         now = time.monotonic()
-        self._regions[region].start_web_servers()
+        self._appliances[region].start_web_servers()
         return now
 
     def freeze_web_servers(self, region: str) -> float:
@@ -48,32 +51,41 @@ class Faults:
         The kernel still accepts connections, but no request is answered.
         """
         now = time.monotonic()
-        for web_server in self._regions[region].web_servers.values():
+        for web_server in self._appliances[region].web_servers.values():
             web_server.freeze()
         return now
 
     def thaw_web_servers(self, region: str) -> float:
         """Continue (SIGCONT) a region's web servers."""
         now = time.monotonic()
-        for web_server in self._regions[region].web_servers.values():
+        for web_server in self._appliances[region].web_servers.values():
             web_server.thaw()
         return now
 
     def kill_haproxy(self, region: str) -> float:
         """Kill (SIGKILL) HAProxy's master and worker; raises LabError if it does not run."""
-        return kill_processes([_require_started(self._regions[region].haproxy, region, "HAProxy")])
+        return kill_processes(
+            [_require_started(self._appliances[region].haproxy, region, "HAProxy")]
+        )
 
     def start_haproxy(self, region: str) -> float:
         """Start HAProxy; raises LabError if it rejects its configuration."""
         now = time.monotonic()
-        self._regions[region].start_haproxy()
+        self._appliances[region].start_haproxy()
         return now
+
+    def kill_speaker(self, region: str) -> float:
+        """Kill (SIGKILL) ExaBGP and the lease process; they are started again at once."""
+        return kill_processes(
+            [_require_started(self._appliances[region].speaker, region, "speaker")]
+        )
 
     def connect_idle_clients(self, number: int) -> float:
         """Open ``number`` connections to the VIP that send nothing and stay open."""
         now = time.monotonic()
-        argv = (*PYTHON, "anycastd.lab.programs.idle_clients", VIP, str(number))
-        self._idle_clients = self._nodes.start("client", "idle-clients", *argv)
+        argv = (*PYTHON, "anycastd.lab.programs.idle_clients", self._topology.vip)
+        node = self._topology.clients[0].node
+        self._idle_clients = self._nodes.start(node, "idle-clients", *argv, str(number))
         return now
 
     def disconnect_idle_clients(self) -> float:

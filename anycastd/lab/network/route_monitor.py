@@ -11,7 +11,6 @@ from itertools import zip_longest
 from typing import IO
 
 from anycastd.lab.network.namespaces import Nodes
-from anycastd.lab.network.topology import VIP
 
 _LINE = re.compile(r"^\[(?P<time>[0-9T:.-]+)\]\s+(?P<gone>Deleted )?(?P<network>\S+)(?P<rest>.*)")
 
@@ -36,8 +35,9 @@ class RouteMonitor:
     All times are of the monotonic clock, in seconds.
     """
 
-    def __init__(self, nodes: Nodes, node: str) -> None:
+    def __init__(self, nodes: Nodes, node: str, vip: str) -> None:
         self.node = node
+        self._vip = vip
         self._changes: list[RouteChange] = []
         lines = nodes.stream_lines(node, "ip", "-o", "-ts", "monitor", "route")
         threading.Thread(target=self._read, args=(lines,), daemon=True).start()
@@ -79,7 +79,7 @@ class RouteMonitor:
                 # `ip` stamps with the wall clock; the clocks differ now as they did a moment ago.
                 now, wall = time.monotonic(), time.time()
                 line = _LINE.match(text)
-                if line and line["network"] == VIP:
+                if line and line["network"] == self._vip:
                     stamp = dt.datetime.fromisoformat(line["time"]).timestamp()
                     hops = () if line["gone"] else tuple(re.findall(r"via (\S+)", line["rest"]))
                     self._changes.append(RouteChange(now - (wall - stamp), hops))

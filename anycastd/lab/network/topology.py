@@ -1,137 +1,20 @@
-"""The nodes and their addresses: two regions, the ExpressRoute edge (MSEE) and the client.
+"""A rehearsal network as one value: nodes, links, routers, appliances and clients.
 
-Each VNet is one bridge, because in Azure every next hop of a VNet is reachable directly:
-
-    client - ce (AS 65020) - msee (AS 12076) -+- gw0, gw1 -- vnet bridge -- ars0, ars1, nva, web
-                                              +- the same in the other region
+A story brings its own ``Topology``; ``lab.Lab`` builds any.  A bridge stands for a subnet or a
+VNet, because in a cloud every next hop of it is reachable directly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv4Network
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from anycastd.lab.network.namespaces import Nodes
 
 VIP = "203.0.113.10"
-"""The anycast address that both regions announce."""
-ARS_AS = 65515
-"""AS number of route servers and gateways, as in Azure."""
-NVA_AS = 65010
+"""The anycast address of the shipped stories."""
+LOCAL_AS = 65010
 """AS number of the appliances, `local_as` of the shipped profiles."""
-MSEE_AS = 12076
-"""AS number of Microsoft's edge router, as in Azure."""
-CE_AS = 65020
-"""AS number of the customer edge."""
-MSEE_ADDRESS = "192.0.2.1"
-"""The MSEE's address, to which the gateways have their sessions."""
-MSEE_TO_CE = "192.0.2.5"
-"""The MSEE's end of the link to the customer edge."""
-CE_TO_MSEE = "192.0.2.6"
-"""The customer edge's end of the link to the MSEE."""
-PREMISES = "198.51.100.0/24"
-"""The customer's network, which the customer edge announces."""
-CE_ADDRESS = "198.51.100.1"
-"""The customer edge's address in the customer's network."""
-CLIENT = "198.51.100.10"
-"""The client's address in the customer's network."""
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A region of the lab: its names, addresses and profile.
-
-    ``short`` is the prefix of its nodes' names; pairs are (first instance, second instance).
-    """
-
-    name: str
-    title: str
-    short: str
-    vnet: str
-    nva: str
-    web: tuple[str, str]
-    ars: tuple[str, str]
-    gateways: tuple[str, str]
-    profile: str
-
-    def node(self, role: str) -> str:
-        """Return the name of a node of this region; ``role`` is one of ROLES."""
-        return f"{self.short}-{role}"
-
-    @property
-    def addresses(self) -> dict[str, tuple[str, ...]]:
-        """Return the addresses of the nodes on the VNet's bridge: role -> addresses."""
-        return {
-            "nva": (self.nva,),
-            "web": self.web,
-            "ars0": (self.ars[0],),
-            "ars1": (self.ars[1],),
-            "gw0": (self.gateways[0],),
-            "gw1": (self.gateways[1],),
-        }
-
-
-PRIMARY = Region(
-    name="northeurope",
-    title="North Europe",
-    short="ne",
-    vnet="172.16.156.0/22",
-    nva="172.16.156.70",
-    web=("172.16.156.68", "172.16.156.69"),
-    ars=("172.16.159.4", "172.16.159.5"),
-    gateways=("172.16.158.12", "172.16.158.13"),
-    profile="primary.yaml",
-)
-"""The region to which the MSEE sends while both are preferred."""
-SECONDARY = Region(
-    name="westeurope",
-    title="West Europe",
-    short="we",
-    vnet="172.16.136.0/22",
-    nva="172.16.136.70",
-    web=("172.16.136.68", "172.16.136.69"),
-    ars=("172.16.139.4", "172.16.139.5"),
-    gateways=("172.16.138.12", "172.16.138.13"),
-    profile="secondary.yaml",
-)
-"""The region that takes over."""
-REGIONS = (PRIMARY, SECONDARY)
-"""Both regions, the preferred one first."""
-ROLES = ("vnet", "nva", "web", "ars0", "ars1", "gw0", "gw1")
-"""What the nodes of a region are: its bridge, its appliance, its web servers, its routers."""
-NODES = (
-    *(region.node(role) for region in REGIONS for role in ROLES),
-    "msee",
-    "ce",
-    "client",
-)
-"""Names of all nodes."""
-
-PICTURE = """\
-                          gateways    route servers  appliance  web servers
-          North Europe +- ne-gw0,1 -- ne-ars0,1 ---- ne-nva --- ne-web1,2
-  client -- ce -- msee +
-           West Europe +- we-gw0,1 -- we-ars0,1 ---- we-nva --- we-web1,2
-
-  client   asks the VIP without a pause, behind the customer's router (ce)
-  msee     the cloud's far router: its best route says which region gets the
-           requests
-  nva      HAProxy and anycastd: announces the VIP while it can serve it
-"""
-"""The nodes, for a terminal of 80 columns."""
-_OWNERS = {
-    address: region.node(role)
-    for region in REGIONS
-    for role, addresses in region.addresses.items()
-    for address in addresses
-} | {MSEE_ADDRESS: "msee", MSEE_TO_CE: "msee", CE_TO_MSEE: "ce", CE_ADDRESS: "ce", CLIENT: "client"}
-
-
-def find_node(address: str) -> str:
-    """Return the name of the node that has an address; empty where there is none."""
-    return _OWNERS.get(address, "")
-
 
 # A packet may arrive by one gateway and the answer leave by the other: no reverse-path filter.
 _ALL_SYSCTLS = (
@@ -142,30 +25,175 @@ _ALL_SYSCTLS = (
     "net.ipv4.conf.all.send_redirects=0",
     "net.ipv4.conf.default.send_redirects=0",
 )
-_ROUTER_SYSCTLS = ("net.ipv4.ip_forward=1",)
+_ROUTER_SYSCTLS = ("net.ipv4.ip_forward=1", "net.ipv4.fib_multipath_hash_policy=1")
 # The client uses the same ports again while an NVA still remembers them (TIME_WAIT, one minute).
 # Without this, connections would not be reset when a route moves back meanwhile.
-_NVA_SYSCTLS = ("net.ipv4.tcp_max_tw_buckets=0",)
+_END_SYSCTLS = ("net.ipv4.tcp_max_tw_buckets=0",)
 
 
-def wire_nodes(nodes: Nodes) -> None:
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node: a network namespace.
+
+    ``addresses``: port -> addresses with prefix lengths; ``routes`` are arguments of `ip route
+    add`, in order.  ``bridge`` is the name of a bridge of which all ports of the node are members.
+    ``forwards``: it forwards packets, as routers do.  ``ends``: connections to the VIP end here.
+    """
+
+    name: str
+    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    routes: tuple[str, ...] = ()
+    bridge: str = ""
+    forwards: bool = False
+    ends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link between a port of one node and a port of another."""
+
+    node: str
+    port: str
+    far_node: str
+    far_port: str
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """A router: its node, its make (a key of ``routers.MAKES``) and its configuration's text."""
+
+    node: str
+    make: str
+    config: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """An appliance (one machine that announces the VIP) and the web servers behind it.
+
+    ``name`` is unique in the lab, ``title`` is for people, and `short COMMAND` is a command of the
+    prompt.  ``host`` is the node of the appliance, ``address`` its own address.  ``profile`` is a
+    file in profiles/, into which the lab puts the addresses; ``edits`` are more values to replace
+    (path with dots -> text, as in `services.web.next_hops.0.address`).  ``neighbors`` are the
+    addresses of its BGP neighbors in the profile's order, ``servers`` the nodes that have these.
+    ``next_hops`` are those of its routes at the observed router.  ``region`` is the profile's
+    region (default: ``name``).
+
+    ``web``: addresses of the web servers, which run on the node ``web_host``.  Without ``haproxy``
+    no HAProxy is started.  ``vip_port`` is where the VIP is added on the appliance; empty: nowhere.
+    With ``bfd`` the sidecar (`anycastd bfd`) is started, too.
+    """
+
+    name: str
+    title: str
+    short: str
+    host: str
+    address: str
+    profile: str
+    networks: tuple[str, ...] = ()
+    neighbors: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+    next_hops: tuple[str, ...] = ()
+    local_as: int = LOCAL_AS
+    region: str = ""
+    edits: Mapping[str, str] = field(default_factory=dict)
+    web: tuple[str, ...] = ()
+    web_host: str = ""
+    haproxy: bool = True
+    vip_port: str = "lo"
+    bfd: bool = False
+
+    @property
+    def letter(self) -> str:
+        """Return the character that stands for it in the live view."""
+        return self.title[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client that sends requests to the VIP: its node, and where it is, in words."""
+
+    node: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """A whole network; ``lab.Lab`` builds it.
+
+    ``summary`` and ``picture`` (at most 79 columns) are for people.  ``observed`` is the router
+    whose routes to the VIP say who gets the requests, ``observed_title`` its name in sentences.
+    ``sites``: the preferred one first.  The first of the ``clients`` is the one of the live view.
+    ``seen_before`` are the AS numbers that the observed router has before an appliance's own.
+    """
+
+    summary: str
+    picture: str
+    nodes: tuple[Node, ...]
+    links: tuple[Link, ...]
+    routers: tuple[Router, ...]
+    sites: tuple[Site, ...]
+    clients: tuple[Client, ...]
+    observed: str
+    observed_title: str
+    vip: str = VIP
+    seen_before: tuple[int, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all nodes."""
+        return tuple(node.name for node in self.nodes)
+
+    def find_node(self, address: str) -> str:
+        """Return the name of the node that has an address; empty where there is none."""
+        for node in self.nodes:
+            for addresses in node.addresses.values():
+                if address in (each.partition("/")[0] for each in addresses):
+                    return node.name
+        return ""
+
+    def find_site(self, name: str) -> Site:
+        """Return the site of a name; raises KeyError where there is none."""
+        return {site.name: site for site in self.sites}[name]
+
+    def expected_paths(self, prepends: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+        """Return next hop -> AS path at the observed router.
+
+        ``prepends``: site name -> number of prepended ASNs; a site that is not in it has no path.
+        """
+        return {
+            hop: (*self.seen_before, *([site.local_as] * (prepends[site.name] + 1)))
+            for site in self.sites
+            if site.name in prepends
+            for hop in site.next_hops
+        }
+
+
+def wire_nodes(nodes: Nodes, topology: Topology) -> None:
     """Create the links, addresses and static routes in new namespaces; raises LabError."""
-    for node in NODES:
-        routes = node in ("msee", "ce") or node.rpartition("-")[2] in ("gw0", "gw1")
-        ends = node.endswith("-nva")
+    for node in topology.nodes:
         settings = [
             *_ALL_SYSCTLS,
-            *(_ROUTER_SYSCTLS if routes else ()),
-            *(_NVA_SYSCTLS if ends else ()),
+            *(_ROUTER_SYSCTLS if node.forwards else ()),
+            *(_END_SYSCTLS if node.ends else ()),
         ]
-        nodes.run(node, "sh", "-c", "\n".join(_sysctl_command(setting) for setting in settings))
-    for node in NODES:
-        links = [line for owner, line in _links(nodes) if owner == node]
-        if links:
-            nodes.run(node, "ip", "-batch", "-", text="\n".join(links))
-    for node in NODES:
-        lines = [line for owner, line in _addresses() if owner == node]
-        nodes.run(node, "ip", "-batch", "-", text="\n".join(lines))
+        script = "\n".join(_sysctl_command(setting) for setting in settings)
+        nodes.run(node.name, "sh", "-c", script)
+    for node in topology.nodes:
+        lines = [f"link add {node.bridge} type bridge forward_delay 0"] if node.bridge else []
+        # A link is created from one of its ends.
+        lines += [
+            f"link add {link.port} type veth peer name {link.far_port} "
+            f"netns {nodes.namespace_path(link.far_node)}"
+            for link in topology.links
+            if link.node == node.name
+        ]
+        if lines:
+            nodes.run(node.name, "ip", "-batch", "-", text="\n".join(lines))
+    for node in topology.nodes:
+        lines = _list_lines(node, _list_ports(topology, node.name))
+        if lines:
+            nodes.run(node.name, "ip", "-batch", "-", text="\n".join(lines))
 
 
 def _sysctl_command(setting: str) -> str:
@@ -173,61 +201,20 @@ def _sysctl_command(setting: str) -> str:
     return f"echo {value} >/proc/sys/{name.replace('.', '/')}"
 
 
-def _links(nodes: Nodes) -> Iterator[tuple[str, str]]:
-    """Yield (node, line for `ip -batch`) for each link; it is created from one of its ends."""
-
-    def veth(here: str, port: str, there: str, far_port: str) -> tuple[str, str]:
-        return (
-            here,
-            f"link add {port} type veth peer name {far_port} netns {nodes.namespace_path(there)}",
-        )
-
-    for region in REGIONS:
-        vnet = region.node("vnet")
-        yield vnet, "link add vnet type bridge forward_delay 0"
-        for role in region.addresses:
-            yield veth(vnet, role, region.node(role), "eth0")
-        for role in ("gw0", "gw1"):
-            yield veth("msee", region.node(role), region.node(role), "msee")
-    # The VNets are peered: the agents ask each other whether they serve.
-    yield veth(PRIMARY.node("vnet"), "peering", SECONDARY.node("vnet"), "peering")
-    yield veth("msee", "ce", "ce", "msee")
-    yield veth("ce", "eth0", "client", "eth0")
+def _list_ports(topology: Topology, node: str) -> list[str]:
+    near = [link.port for link in topology.links if link.node == node]
+    return near + [link.far_port for link in topology.links if link.far_node == node]
 
 
-def _addresses() -> Iterator[tuple[str, str]]:
-    """Yield (node, line for `ip -batch`) for each address and static route."""
-    yield "msee", f"address add {MSEE_ADDRESS}/32 dev lo"
-    for region in REGIONS:
-        vnet = region.node("vnet")
-        yield vnet, "link set vnet up"
-        length = IPv4Network(region.vnet).prefixlen
-        for role, addresses in region.addresses.items():
-            node = region.node(role)
-            yield vnet, f"link set {role} master vnet up"
-            for address in addresses:
-                yield node, f"address add {address}/{length} dev eth0"
-            yield node, "link set eth0 up"
-        # The link between gateway and MSEE has no subnet of its own, so that the MSEE's table
-        # shows the gateways' addresses, as Azure's does.
-        for role, address in zip(("gw0", "gw1"), region.gateways, strict=True):
-            node = region.node(role)
-            yield node, "link set msee up"
-            yield node, f"route add {MSEE_ADDRESS} dev msee src {address}"
-            yield "msee", f"link set {node} up"
-            yield "msee", f"route add {address} dev {node} src {MSEE_ADDRESS}"
-        # Azure gives its VMs the routes to on-premises networks; here they are static.
-        hops = " ".join(f"nexthop via {address}" for address in region.gateways)
-        yield region.node("nva"), f"route add {PREMISES} {hops}"
-    for region, other in (REGIONS, REGIONS[::-1]):
-        yield region.node("vnet"), "link set peering master vnet up"
-        yield region.node("nva"), f"route add {other.nva} dev eth0"
-    yield "msee", f"address add {MSEE_TO_CE}/30 dev ce"
-    yield "msee", "link set ce up"
-    yield "ce", f"address add {CE_TO_MSEE}/30 dev msee"
-    yield "ce", "link set msee up"
-    yield "ce", f"address add {CE_ADDRESS}/24 dev eth0"
-    yield "ce", "link set eth0 up"
-    yield "client", f"address add {IPv4Interface(f'{CLIENT}/24')} dev eth0"
-    yield "client", "link set eth0 up"
-    yield "client", f"route add default via {CE_ADDRESS}"
+def _list_lines(node: Node, ports: list[str]) -> list[str]:
+    """Return the lines for `ip -batch` that follow when all links of a node exist."""
+    lines = [
+        f"address add {address} dev {port}"
+        for port, addresses in node.addresses.items()
+        for address in addresses
+    ]
+    if node.bridge:
+        lines.append(f"link set {node.bridge} up")
+    member = f"master {node.bridge} " if node.bridge else ""
+    lines += [f"link set {port} {member}up" for port in ports]
+    return lines + [f"route add {route}" for route in node.routes]

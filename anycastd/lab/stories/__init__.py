@@ -11,4 +11,29 @@ I/O:
     failover     a region fails and comes back
     graded       a region serves with less
     circuits     two circuits on which prepends do not steer
+    catalogue    all stories by name
+
+A new story has these files:
+
+    lab/stories/NAME.py            the steps, and STORY = Story(steps, summary, topology, ...)
+    lab/network/NAME.py            its Topology, if it is no other story's
+    lab/stories/catalogue.py       one line: its name and STORY
+    profiles/NAME.yaml             what a site's appliance runs, with EDIT marks (``Site.profile``)
+    docs/stories/NAME.md           what it shows, its table of measured times; and its line in
+                                   mkdocs.yml
+    tests/lab/test_stories_NAME.py plays it with --json, and checks tables and times
+
+The network is a value (``network.topology.Topology``): nodes with addresses and static routes,
+links between their ports, routers with their make (``bird``, ``frr``, ``gobgp``) and the text of
+their configuration, sites (one for each appliance, the preferred one first) and clients.  The
+observed router is the one whose routes to the VIP say who gets the requests; `Site.next_hops` are
+what its table has for a site.  The lab puts a site's addresses into its profile: region, router id,
+local address, neighbors, VIP, stats socket, `web` and `regions`; `Site.edits` names further values
+to replace.
+
+A step is a function of the lab and its report.  ``steps`` has what most steps need: ``baseline``,
+``wait_moved`` (after a fault), ``recover`` (after its repair), and the checks.  Every criterion is
+a `step.add_check`, every figure a `step.add_time`; a wait is `lab.wait` with a time limit, never a
+sleep.  A wait that times out fails the step, with what was seen instead.  Programs are broken by
+``lab.faults``, routers by ``lab.routers[node]``, links by `lab.nodes.run(node, "ip", "link", ...)`.
 """

@@ -9,8 +9,8 @@ import math
 import time
 
 from anycastd.lab.network import adapt
+from anycastd.lab.network.azure import PRIMARY, REGIONS, SECONDARY, build_topology
 from anycastd.lab.network.lab import Lab
-from anycastd.lab.network.topology import PRIMARY, REGIONS, SECONDARY
 from anycastd.lab.stories.report import StepReport, format_seconds
 from anycastd.lab.stories.steps import (
     Story,
@@ -72,5 +72,10 @@ _STEPS = (
         lambda lab, step: recover(lab, step, lambda lab: run_command(lab, "undrain")),
     ),
 )
-STORY = Story(_STEPS, profiles={region.name: "circuit.yaml" for region in REGIONS}, weights=True)
+STORY = Story(
+    _STEPS,
+    "two circuits, between which a weight decides and prepends move nothing",
+    build_topology(weights=True),
+    profiles={region.name: "circuit.yaml" for region in REGIONS},
+)
 """The story, step by step."""

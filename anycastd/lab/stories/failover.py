@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from anycastd.lab.network.lab import Lab, paths_by_next_hop
+from anycastd.lab.network.azure import PRIMARY, SECONDARY
+from anycastd.lab.network.lab import Lab
 from anycastd.lab.network.outage import last_answered_by
-from anycastd.lab.network.topology import PRIMARY, SECONDARY
+from anycastd.lab.network.table import paths_by_next_hop
 from anycastd.lab.stories.report import StepReport, format_seconds
 from anycastd.lab.stories.steps import (
     GOOD_ANSWERS,
     MAX_OUTAGE,
-    TABLE,
     Story,
     StoryStep,
     baseline,
@@ -23,10 +23,11 @@ from anycastd.lab.stories.steps import (
     count_requests,
     seconds_after,
     summarize_requests,
+    title_table,
     wait_requests_ended,
 )
 
-_ROUTE_SERVERS = (PRIMARY.node("ars0"), PRIMARY.node("ars1"))
+_ROUTE_SERVERS = PRIMARY.servers
 
 
 def _failure(lab: Lab, step: StepReport, fault: Callable[[str], float]) -> None:
@@ -50,14 +51,14 @@ def _failure(lab: Lab, step: StepReport, fault: Callable[[str], float]) -> None:
     step.times.sort(key=lambda one: one.seconds)
     if outage:
         step.add_time("outage", "outage, as the client sees it", outage.seconds)
-    step.add_table("after", TABLE, rows)
+    step.add_table("after", title_table(lab), rows)
     count_requests(lab, step, at)
     step.add_check(
         f"{PRIMARY.title}'s routes are gone from its route servers and from the MSEE",
         None not in servers.values() and switched is not None,
         f"{len(rows)} routes are left, all of {SECONDARY.title}",
     )
-    check_best(step, rows, SECONDARY)
+    check_best(lab, step, rows, SECONDARY)
     check_agents(lab, step, "withdrawn")
     saw = format_seconds(step.outage) if step.outage else "none seen"
     step.add_check(
@@ -88,7 +89,7 @@ def _recovery(lab: Lab, step: StepReport, repair: Callable[[str], float]) -> Non
     step.add_time("switched", f"the MSEE sends to {PRIMARY.title}", seconds_after(at, switched))
     outage = lab.client.outage(at)
     step.outage = outage.seconds if outage else None
-    step.add_table("standby", f"{TABLE}, standby first", standby)
+    step.add_table("standby", f"{title_table(lab)}, standby first", standby)
     step.add_table("preferred", "after the return timers", rows)
     count_requests(lab, step, at)
     announced = [moment for moment in servers.values() if moment is not None]
@@ -110,8 +111,8 @@ def _recovery(lab: Lab, step: StepReport, repair: Callable[[str], float]) -> Non
         if switched and announced
         else "not seen",
     )
-    check_best(step, rows, PRIMARY)
-    check_agents(lab, step, "preferred")
+    check_best(lab, step, rows, PRIMARY)
+    check_agents(lab, step)
     check_lost(lab, step, at, switched)
 
 
@@ -129,7 +130,7 @@ def _drain(lab: Lab, step: StepReport) -> None:
     step.add_time("switched", f"the MSEE sends to {SECONDARY.title}", seconds_after(at, switched))
     for node, moment in gone.items():
         step.add_time(f"withdrawn-{node}", f"route withdrawn at {node}", seconds_after(at, moment))
-    step.add_table("longest", f"{TABLE}, the longest path first", standby)
+    step.add_table("longest", f"{title_table(lab)}, the longest path first", standby)
     step.add_table("after", "after the wait of the drain", rows)
     count_requests(lab, step, at)
     step.add_check(
@@ -140,7 +141,7 @@ def _drain(lab: Lab, step: StepReport) -> None:
         switched is not None and None not in gone.values(),
         f"{format_seconds(moved_at - at)} after the command",
     )
-    check_best(step, rows, SECONDARY)
+    check_best(lab, step, rows, SECONDARY)
     check_agents(lab, step, "withdrawn")
     check_lost(lab, step, at, switched)
 
@@ -158,13 +159,13 @@ def _undrain(lab: Lab, step: StepReport) -> None:
     wait_requests_ended(lab, at)
     switched = lab.monitors["msee"].moved_at(at, *PRIMARY.gateways)
     step.add_time("switched", f"the MSEE sends to {PRIMARY.title}", seconds_after(at, switched))
-    step.add_table("preferred", TABLE, rows)
+    step.add_table("preferred", title_table(lab), rows)
     count_requests(lab, step, at)
     step.add_check(
         "the command is accepted", done.returncode == 0, done.stderr.strip() or "exit status 0"
     )
-    check_best(step, rows, PRIMARY)
-    check_agents(lab, step, "preferred")
+    check_best(lab, step, rows, PRIMARY)
+    check_agents(lab, step)
     check_lost(lab, step, at, switched)
 
 
@@ -193,5 +194,7 @@ _STEPS = (
     StoryStep("drained", f"{PRIMARY.title} is drained: `anycastd drain --reason ...`", _drain),
     StoryStep("undrained", "The drain is ended: `anycastd undrain`", _undrain),
 )
-STORY = Story(_STEPS)
+STORY = Story(
+    _STEPS, "two regions behind ExpressRoute: servers and HAProxy fail and return, a drain"
+)
 """The story, step by step."""

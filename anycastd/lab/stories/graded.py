@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable
 
 from anycastd.lab.network import adapt
+from anycastd.lab.network.azure import PRIMARY, SECONDARY
 from anycastd.lab.network.lab import Lab
-from anycastd.lab.network.topology import PRIMARY, SECONDARY
 from anycastd.lab.stories.report import StepReport
 from anycastd.lab.stories.steps import (
     GOOD_ANSWERS,
-    TABLE,
     Story,
     StoryStep,
     baseline,
@@ -26,6 +25,7 @@ from anycastd.lab.stories.steps import (
     count_requests,
     recover,
     run_command,
+    title_table,
     wait_moved,
 )
 
@@ -64,7 +64,7 @@ def _send_to_haproxy(command: str) -> Callable[[Lab], float]:
 
 def _start_all(lab: Lab) -> float:
     now = time.monotonic()
-    for region in lab.regions:
+    for region in lab.appliances:
         lab.faults.start_web_servers(region)
     return now
 
@@ -104,9 +104,9 @@ def _no_region_serves(lab: Lab, step: StepReport) -> None:
         return len(last) == GOOD_ANSWERS and all(result.detail == _ERROR_PAGE for result in last)
 
     lab.wait("the client to get the 503 page each time", pages, 20, lab.describe)
-    step.add_table("after", TABLE, rows)
+    step.add_table("after", title_table(lab), rows)
     count_requests(lab, step, at)
-    check_best(step, rows, SECONDARY)
+    check_best(lab, step, rows, SECONDARY)
     check_agents(lab, step, "withdrawn", "standby")
     last = {result.detail or "a good answer" for result in lab.client.results(at)[-GOOD_ANSWERS:]}
     step.add_check(
@@ -201,5 +201,9 @@ _STEPS = (
         lambda lab, step: recover(lab, step, lambda lab: run_command(lab, "return")),
     ),
 )
-STORY = Story(_STEPS, profiles={PRIMARY.name: "graded.yaml"})
+STORY = Story(
+    _STEPS,
+    "a region degrades step by step: weight, sessions, a slow VIP, maintenance",
+    profiles={PRIMARY.name: "graded.yaml"},
+)
 """The story, step by step."""

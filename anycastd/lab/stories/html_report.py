@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from anycastd.lab.network.topology import PICTURE, REGIONS
+from anycastd.lab.network.topology import Site, Topology
 from anycastd.lab.stories.recording import BEFORE, LANES, Mark, Recording
 from anycastd.lab.stories.report import StepReport, format_seconds
 
@@ -30,10 +30,16 @@ table{border-collapse:collapse}td,th{text-align:left;padding:.15rem 1rem .15rem 
 svg{display:block;width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:var(--fg)}
 svg .dim{fill:var(--dim)}svg .axis{stroke:var(--line)}svg .mark{fill:var(--fg)}
 svg .near{fill:var(--ok)}svg .far{fill:var(--other)}svg .bad{fill:var(--crit)}
+svg .third{fill:#8250df}svg .fourth{fill:#bf8700}
 """
 
 
-def build_report(recordings: Sequence[Recording], document: dict[str, Any]) -> str:
+_BARS = ("near", "far", "third", "fourth")
+
+
+def build_report(
+    recordings: Sequence[Recording], document: dict[str, Any], topology: Topology
+) -> str:
     """Return the report as HTML; ``document`` is the JSON of the story (``build_document``)."""
     verdict = "PASSED" if document["passed"] else "FAILED"
     good = sum(step["passed"] for step in document["steps"])
@@ -47,17 +53,17 @@ def build_report(recordings: Sequence[Recording], document: dict[str, Any]) -> s
         f"<title>{verdict}: anycastd lab</title><style>{_STYLE}</style></head><body>"
         f"<h1>anycastd lab: {verdict.lower()}</h1>"
         f"<p>{good} of {len(document['steps'])} steps passed in {document['seconds']:.0f} s.</p>"
-        f"<pre>{html.escape(PICTURE)}</pre><table>{notes}</table>"
-        f"{''.join(_show_step(each) for each in recordings)}</body></html>\n"
+        f"<pre>{html.escape(topology.picture)}</pre><table>{notes}</table>"
+        f"{''.join(_show_step(each, topology.sites) for each in recordings)}</body></html>\n"
     )
 
 
-def _show_step(recording: Recording) -> str:
+def _show_step(recording: Recording, sites: Sequence[Site]) -> str:
     step = recording.step
     return "".join(
         (
             f"<h2>{html.escape(step.title)}</h2>",
-            draw_timeline(recording),
+            draw_timeline(recording, sites),
             *_times(step),
             *_checks(step),
         )
@@ -81,7 +87,7 @@ def _checks(step: StepReport) -> Iterator[str]:
     yield "</ul>"
 
 
-def draw_timeline(recording: Recording) -> str:
+def draw_timeline(recording: Recording, sites: Sequence[Site]) -> str:
     """Draw the timeline of a fault as SVG: a lane for each stage, the client's answers below.
 
     Its scale is in seconds.  It ends soon after the last thing that moved.
@@ -101,7 +107,7 @@ def draw_timeline(recording: Recording) -> str:
         parts += _draw_marks([mark for mark in marks if mark.lane == lane], y, place)
     y = LANE * len(LANES) + 10
     parts.append(f'<text class="dim" x="0" y="{y + 12}">client</text>')
-    parts += _draw_requests(recording, y, span, place)
+    parts += _draw_requests(recording, y, span, place, sites)
     label = html.escape(f"Timeline: {recording.step.title}")
     body = "".join(parts)
     return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">{body}</svg>'
@@ -141,10 +147,16 @@ def _draw_marks(marks: Sequence[Mark], y: int, place: Any) -> Iterator[str]:  # 
             free_from = left + width + 12
 
 
-def _draw_requests(recording: Recording, y: int, span: float, place: Any) -> Iterator[str]:  # noqa: ANN401
-    """Draw the client's requests as bars: by region, and those that failed."""
-    styles = dict(zip((region.name for region in REGIONS), ("near", "far"), strict=True))
-    names = {region.name: region.title for region in REGIONS}
+def _draw_requests(
+    recording: Recording,
+    y: int,
+    span: float,
+    place: Any,  # noqa: ANN401
+    sites: Sequence[Site],
+) -> Iterator[str]:
+    """Draw the client's requests as bars: by site, and those that failed."""
+    styles = {site.name: _BARS[number % len(_BARS)] for number, site in enumerate(sites)}
+    names = {site.name: site.title for site in sites}
     bars: list[tuple[str, float, float, int]] = []
     for each in sorted(recording.requests, key=lambda one: one.sent_at):
         began, ended = each.sent_at - recording.acted_at, each.ended_at - recording.acted_at
@@ -164,7 +176,7 @@ def _draw_requests(recording: Recording, y: int, span: float, place: Any) -> Ite
             f'width="{max(1.5, place(ended) - x):.1f}" height="16"><title>{told}</title></rect>'
         )
     x = MARGIN
-    for style, text in (("near", REGIONS[0].title), ("far", REGIONS[1].title), ("bad", "failed")):
+    for style, text in (*((styles[site.name], site.title) for site in sites), ("bad", "failed")):
         yield f'<rect class="{style}" x="{x}" y="{y + 24}" width="9" height="9"/>'
         yield f'<text class="dim" x="{x + 13}" y="{y + 33}">{text}</text>'
         x += 130

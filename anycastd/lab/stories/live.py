@@ -11,7 +11,7 @@ from typing import TextIO
 from anycastd.lab.network.lab import Lab
 from anycastd.lab.network.namespaces import LabError
 from anycastd.lab.network.outage import RequestResult
-from anycastd.lab.network.topology import REGIONS
+from anycastd.lab.network.topology import Site
 
 SLOT = 0.1
 """Seconds of the client's answers that one character shows."""
@@ -23,23 +23,28 @@ LINE_INTERVAL = 5.0
 """Seconds between two lines where there is no terminal."""
 FAILED = "x"
 """The character for requests that failed."""
-_LETTERS = {region.name: region.title[0] for region in REGIONS}
-_COLORS = {**dict(zip(_LETTERS.values(), ("32", "34"), strict=True)), FAILED: "31"}
-KEY = ", ".join(f"{region.title[0]} {region.title}" for region in REGIONS) + f", {FAILED} failed"
-"""What the characters of a strip mean."""
+_COLORS = ("32", "34", "35", "36", "33", "92", "94", "95")
 
 
-def draw_strip(results: Iterable[RequestResult], began_at: float, slots: int) -> str:
+def describe_letters(sites: Iterable[Site]) -> str:
+    """Say what the characters of a strip mean."""
+    return ", ".join(f"{site.letter} {site.title}" for site in sites) + f", {FAILED} failed"
+
+
+def draw_strip(
+    results: Iterable[RequestResult], began_at: float, slots: int, sites: Iterable[Site]
+) -> str:
     """Draw the client's answers: one character for each ``SLOT`` seconds from ``began_at``.
 
-    It is the letter of the region that answered last, ``x`` where a request failed, a space where
+    It is the letter of the site that answered last, ``x`` where a request failed, a space where
     none ended.  ``began_at`` is a time of the monotonic clock, in seconds.
     """
+    letters = {site.name: site.letter for site in sites}
     strip = [" "] * slots
     for result in results:
         slot = int((result.ended_at - began_at) / SLOT)
         if 0 <= slot < slots and strip[slot] != FAILED:
-            strip[slot] = _LETTERS.get(result.region, "?") if result.ok else FAILED
+            strip[slot] = letters.get(result.region, "?") if result.ok else FAILED
     return "".join(strip)
 
 
@@ -106,27 +111,32 @@ class LiveView:
 
     def _draw_lab(self, columns: int) -> list[str]:
         lab = self.lab
-        if lab is None or "msee" not in lab.routers:
+        if lab is None or lab.topology.observed not in lab.routers:
             return []
         slots = max(1, columns - 12)
         began_at = time.monotonic() - slots * SLOT
         results = lab.client.results(began_at)
         lines = []
         if results:
-            lines += [f"  client  {draw_strip(results, began_at, slots)}", f"          {KEY}"]
+            sites = lab.topology.sites
+            lines.append(f"  client  {draw_strip(results, began_at, slots, sites)}")
+            lines.append(f"          {describe_letters(sites)}")
         if time.monotonic() >= self._table_at + TABLE_INTERVAL:
             self._table_at = time.monotonic()
             self._rows = _describe_table(lab)
-        heads = ("msee", *[""] * len(self._rows))
+        heads = (lab.topology.observed, *[""] * len(self._rows))
         return lines + [f"  {head:<8}{row}" for head, row in zip(heads, self._rows, strict=False)]
 
     def _paint(self, line: str) -> str:
         """Give a strip its colours."""
         if not self._use_color or not line.startswith("  client  "):
             return line
+        sites = self.lab.topology.sites if self.lab else ()
+        letters = (*(site.letter for site in sites), FAILED)
+        colors = dict(zip(letters, (*_COLORS[: len(sites)], "31"), strict=False))
         painted, last = line[:10], ""
         for letter in line[10:]:
-            color = _COLORS.get(letter, "")
+            color = colors.get(letter, "")
             if color != last:
                 painted += f"\033[{color or '0'}m"
                 last = color
@@ -136,6 +146,6 @@ class LiveView:
 
 def _describe_table(lab: Lab) -> list[str]:
     try:
-        return [row.describe() for row in lab.msee_table()] or ["  no route to the VIP"]
+        return [row.describe() for row in lab.read_table()] or ["  no route to the VIP"]
     except (OSError, LabError):
         return ["  does not answer"]

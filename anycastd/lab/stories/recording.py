@@ -9,7 +9,6 @@ from typing import Any
 
 from anycastd.lab.network.lab import Lab
 from anycastd.lab.network.outage import RequestResult
-from anycastd.lab.network.topology import PRIMARY, find_node
 from anycastd.lab.stories.report import StepReport
 
 BEFORE = 0.3
@@ -84,9 +83,9 @@ def _from_agent(events: list[dict[str, Any]], since: float) -> Iterator[Mark]:
 
 def _from_routers(lab: Lab, since: float) -> Iterator[Mark]:
     for node, monitor in lab.monitors.items():
-        lane = FAR_ROUTER if node == "msee" else SERVERS
-        if node != "msee" and not node.startswith(PRIMARY.short):
+        lane = FAR_ROUTER if node == lab.topology.observed else SERVERS
+        if lane == SERVERS and node not in lab.primary.site.servers:
             continue
         for change in monitor.changes(since):
-            hops = ", ".join(find_node(hop) or hop for hop in change.next_hops)
+            hops = ", ".join(lab.topology.find_node(hop) or hop for hop in change.next_hops)
             yield Mark(lane, change.at - since, f"{node}: {f'via {hops}' if hops else 'no route'}")

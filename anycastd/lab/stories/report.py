@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TextIO
 
-from anycastd.lab.network.routers import TableRow
+from anycastd.lab.network.table import TableRow
 
 MIN_WIDTH = 40
 """Columns of a terminal to which lines are folded, at least."""
@@ -36,7 +36,7 @@ class Time:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The MSEE's routes to the VIP; ``name`` is for programs."""
+    """A router's routes to the VIP; ``name`` is for programs."""
 
     name: str
     title: str
@@ -49,7 +49,7 @@ class StepReport:
 
     ``times`` count from the step's event (a fault or its repair).  ``answers`` counts the good
     answers by region and server, ``failed`` the failed requests by reason.  ``outage`` is in
-    seconds, None if no request failed.  ``agents``: region -> level and reason that its agent
+    seconds, None if no request failed.  ``agents``: site -> level and reason that its agent
     reports.  ``acted_at`` is when the step broke or repaired something (monotonic clock, s); it is
     not in the JSON.
     """
@@ -76,7 +76,7 @@ class StepReport:
             self.times.append(Time(name, title, seconds))
 
     def add_table(self, name: str, title: str, rows: tuple[TableRow, ...]) -> None:
-        """Add a table of the MSEE."""
+        """Add a table of a router."""
         self.tables.append(Table(name, title, rows))
 
     def add_check(self, criterion: str, passed: bool, saw: str) -> None:

@@ -15,29 +15,49 @@ from anycastd.lab.network.faults import kill_processes
 from anycastd.lab.network.lab import Lab
 from anycastd.lab.network.namespaces import LabError, Process
 from anycastd.lab.network.outage import count_by_server
-from anycastd.lab.network.topology import PICTURE, PRIMARY, REGIONS
-from anycastd.lab.stories.live import KEY, SLOT, LiveView, draw_strip
+from anycastd.lab.network.topology import Topology
+from anycastd.lab.stories.live import SLOT, LiveView, describe_letters, draw_strip
 from anycastd.lab.stories.report import TextReport
 
-HELP = """\
-  ne COMMAND ...     an `anycastd` command in North Europe: ne status,
-                     ne explain web, ne drain --reason test, ne undrain
-  we COMMAND ...     one in West Europe
+_HELP = """\
+{commands}
   table              the routes of the far router; * is the one that is used
   client             who answered the client in the last seconds
   watch              both of them as they change, until Ctrl-C
-  kill WHAT          web (both), web1, haproxy, agent or speaker; `kill we web`
-                     kills in West Europe
-  start WHAT         web or haproxy; agent and speaker come back by themselves
-  in NODE [COMMAND]  a command or a shell in a node: in msee ip route
+  kill WHAT          {programs}; `kill {second} {what}`
+                     kills in {title}
+  start WHAT         {starts}; agent and speaker come back by themselves
+  in NODE [COMMAND]  a command or a shell in a node: in {observed} ip route
   nodes              the picture of the nodes
   quit               take everything down (or Ctrl-D)
 
-Try: watch, Ctrl-C, kill web, watch, Ctrl-C, ne status, start web, watch
+Try: watch, Ctrl-C, kill {what}, watch, Ctrl-C, {first} status, start {what}, watch
 """
-"""The commands of the prompt."""
-_REGIONS = {region.short: region for region in REGIONS}
 _CLIENT_SECONDS = 6.0
+
+
+def build_help(topology: Topology) -> str:
+    """Return the commands of the prompt in a network, as text."""
+    first, *more = topology.sites
+    short = first.short
+    commands = [
+        f"  {f'{short} COMMAND ...':<19}an `anycastd` command in {first.title}: {short} status,",
+        f"{'':21}{short} explain web, {short} drain --reason test, {short} undrain",
+        *(f"  {f'{site.short} COMMAND ...':<19}one in {site.title}" for site in more),
+    ]
+    webs = "web (both), web1, " if len(first.web) > 1 else "web, " if first.web else ""
+    second = more[0] if more else first
+    return _HELP.format(
+        commands="\n".join(commands),
+        programs=f"{webs}{'haproxy, ' if first.haproxy else ''}agent or speaker",
+        starts=" or ".join([*["web"][: len(first.web)], *["haproxy"][: first.haproxy]])
+        or "nothing",
+        what="web" if first.web else "speaker",
+        first=short,
+        second=second.short,
+        title=second.title,
+        observed=topology.observed,
+    )
 
 
 class LabShell(cmd.Cmd):
@@ -53,12 +73,14 @@ class LabShell(cmd.Cmd):
         if not self._is_terminal:
             self.prompt = ""
         self._lab = lab
+        self._help = build_help(lab.topology)
+        self._sites = {site.short: site.name for site in lab.topology.sites}
         self._report = report
         self._view = view
 
     def run(self) -> None:
         """Read commands and carry them out until the end; Ctrl-C ends a command only."""
-        self._report.write_line(HELP)
+        self._report.write_line(self._help)
         while True:
             try:
                 self.cmdloop()
@@ -84,25 +106,20 @@ class LabShell(cmd.Cmd):
         return False
 
     def default(self, line: str) -> None:
-        """Tell what there is, for a command that there is not."""
-        name = line.split(maxsplit=1)[0]
-        self._report.write_line(f"there is no command {name}; `help` lists all")
+        """Run an `anycastd` command at a site, or tell what there is."""
+        name, _, rest = line.partition(" ")
+        if name in self._sites:
+            self._run_command(name, rest)
+        else:
+            self._report.write_line(f"there is no command {name}; `help` lists all")
 
     def do_help(self, _: str) -> None:
         """List the commands."""
-        self._report.write_line(HELP)
+        self._report.write_line(self._help)
 
     def do_nodes(self, _: str) -> None:
         """Show the picture of the nodes."""
-        self._report.write_line(PICTURE)
-
-    def do_ne(self, line: str) -> None:
-        """Run an `anycastd` command in North Europe."""
-        self._run_command("ne", line)
-
-    def do_we(self, line: str) -> None:
-        """Run an `anycastd` command in West Europe."""
-        self._run_command("we", line)
+        self._report.write_line(self._lab.topology.picture)
 
     def _run_command(self, short: str, line: str) -> None:
         appliance = self._appliance(short)
@@ -127,17 +144,18 @@ class LabShell(cmd.Cmd):
 
     def do_table(self, _: str) -> None:
         """Show the far router's routes."""
-        for row in self._lab.msee_table():
+        for row in self._lab.read_table():
             self._report.write_line(f"  {row.describe()}")
-        if not self._lab.msee_table():
+        if not self._lab.read_table():
             self._report.write_line("  no route to the VIP")
 
     def do_client(self, _: str) -> None:
         """Show who answered the client in the last seconds."""
         began_at = time.monotonic() - _CLIENT_SECONDS
         results = self._lab.client.results(began_at)
-        strip = draw_strip(results, began_at, round(_CLIENT_SECONDS / SLOT))
-        self._report.write_line(f"  {strip}  {KEY}")
+        sites = self._lab.topology.sites
+        strip = draw_strip(results, began_at, round(_CLIENT_SECONDS / SLOT), sites)
+        self._report.write_line(f"  {strip}  {describe_letters(sites)}")
         failed = sum(not result.ok for result in results)
         for who, number in (*count_by_server(results).items(), ("failed", failed)):
             self._report.write_line(f"    {number:>5}  {who}")
@@ -156,7 +174,7 @@ class LabShell(cmd.Cmd):
         """Kill a program (SIGKILL)."""
         appliance, what = self._parse(line)
         kill_processes(self._find(appliance, what))
-        self._report.write_line(f"  killed: {what} of {appliance.region.title}")
+        self._report.write_line(f"  killed: {what} of {appliance.site.title}")
 
     def do_start(self, line: str) -> None:
         """Start web servers or HAProxy again."""
@@ -172,7 +190,7 @@ class LabShell(cmd.Cmd):
         if what == "haproxy" and appliance.haproxy is not None and appliance.haproxy.pid:
             raise LabError("HAProxy is running")
         starts[what]()
-        self._report.write_line(f"  started: {what} of {appliance.region.title}")
+        self._report.write_line(f"  started: {what} of {appliance.site.title}")
 
     def do_quit(self, _: str) -> bool:
         """End the prompt; the network is removed."""
@@ -181,12 +199,12 @@ class LabShell(cmd.Cmd):
     do_exit = do_EOF = do_quit  # noqa: N815 - the name is that of the module cmd
 
     def _appliance(self, short: str) -> Appliance:
-        return self._lab.regions[_REGIONS[short].name]
+        return self._lab.appliances[self._sites[short]]
 
     def _parse(self, line: str) -> tuple[Appliance, str]:
-        """Parse `[ne|we] WHAT`; raises LabError for anything else."""
+        """Parse `[SITE] WHAT`; raises LabError for anything else."""
         words = line.split()
-        short = words.pop(0) if words and words[0] in _REGIONS else PRIMARY.short
+        short = words.pop(0) if words and words[0] in self._sites else self._lab.primary.site.short
         if len(words) != 1:
             raise LabError("say what: web1, web2, web, haproxy, agent or speaker")
         return self._appliance(short), words[0]

@@ -8,19 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from anycastd.lab.network.lab import Lab, TimedOutError, paths_by_next_hop
+from anycastd.lab.network import adapt
+from anycastd.lab.network.azure import AZURE
+from anycastd.lab.network.lab import Lab, TimedOutError
 from anycastd.lab.network.namespaces import LabError
 from anycastd.lab.network.outage import RequestResult, count_by_server
-from anycastd.lab.network.routers import TableRow
-from anycastd.lab.network.topology import PRIMARY, SECONDARY, Region, find_node
+from anycastd.lab.network.table import TableRow, paths_by_next_hop
+from anycastd.lab.network.topology import Site, Topology
 from anycastd.lab.stories.report import StepReport, format_seconds
 
 GOOD_ANSWERS = 50
 """Good answers in a row after which a region counts as serving; they take half a second."""
 MAX_OUTAGE = 3.0
 """Longest outage (s) that a story accepts; it is no measurement, tests/bench measures."""
-TABLE = "the MSEE's routes to the VIP"
-"""Title of a table."""
 _CLOCK_TOLERANCE = 0.005  # seconds between the kernel's time stamps and the client's
 
 
@@ -34,15 +34,20 @@ class StoryStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A story: its steps in order, and what its network needs.
+    """A story: its steps in order, and its network.
 
-    ``profiles`` (region name -> shipped profile) replace the usual ones; ``weights`` as in
-    ``LabSettings``.
+    ``summary`` is its line in `anycastd lab --list`.  ``profiles`` (site name -> shipped profile)
+    replace those of the sites.  ``return_timers`` and ``drain_times`` (s) replace those of the
+    profiles, because a person waits for them; None keeps them.  ``notes`` are told at the start.
     """
 
     steps: tuple[StoryStep, ...]
+    summary: str
+    topology: Topology = AZURE
     profiles: Mapping[str, str] = field(default_factory=dict)
-    weights: bool = False
+    return_timers: Mapping[str, float] | None = field(default_factory=lambda: adapt.RETURN_TIMERS)
+    drain_times: Mapping[str, float] | None = field(default_factory=lambda: adapt.DRAIN_TIMES)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 def play_story(
@@ -58,7 +63,8 @@ def play_story(
     LabError where a fault cannot be caused, and OSError where a router does not answer.
     """
     reports: list[StepReport] = []
-    lab.client.start()
+    for client in lab.clients.values():
+        client.start()
     for step in steps:
         report = StepReport(step.name, step.title)
         on_begin(f"{len(reports) + 1}. {step.title}")
@@ -70,88 +76,104 @@ def play_story(
         on_end(report)
         if not report.passed:
             break
-    lab.client.stop()
+    for client in lab.clients.values():
+        client.stop()
     return reports
 
 
+def title_table(lab: Lab) -> str:
+    """Return the title of the observed router's table."""
+    return f"{lab.topology.observed_title}'s routes to the VIP"
+
+
 def baseline(lab: Lab, step: StepReport) -> None:
-    """Wait until both regions are preferred, restart the client and check the initial state.
+    """Wait until every site is preferred, restart the client and check the initial state.
 
     Raises TimedOutError where they do not become preferred.
     """
     rows = lab.wait_preferred()
-    lab.wait_answers(PRIMARY, GOOD_ANSWERS, 20)
+    first = lab.primary.site
+    lab.wait_answers(first, GOOD_ANSWERS, 20)
     lab.client.start()
-    lab.wait_answers(PRIMARY, 2 * GOOD_ANSWERS, 20)
-    step.add_table("baseline", TABLE, rows)
+    lab.wait_answers(first, 2 * GOOD_ANSWERS, 20)
+    step.add_table("baseline", title_table(lab), rows)
     count_requests(lab, step, 0.0)
+    observed = lab.topology.observed_title
     step.add_check(
-        "the MSEE has both regions' routes from all gateways, with the profiles' paths",
+        f"{observed} has the routes of {join_titles(lab)}, with the profiles' paths",
         paths_by_next_hop(rows) == lab.expected_paths(),
         f"{len(rows)} routes",
     )
-    check_best(step, rows, PRIMARY)
-    check_agents(lab, step, "preferred")
+    check_best(lab, step, rows, first)
+    check_agents(lab, step)
     ups = {
-        f"{region} {server}": status
-        for region, nva in lab.regions.items()
+        f"{name} {server}": status
+        for name, nva in lab.appliances.items()
         for servers in nva.server_states().values()
         for server, status in servers.items()
     }
-    step.add_check(
-        "in both regions HAProxy reports its web servers as up",
-        len(ups) == sum(len(nva.web_servers) for nva in lab.regions.values())
-        and all(status == "UP" for status in ups.values()),
-        ", ".join(f"{name} {status}" for name, status in ups.items()),
-    )
+    proxied = [nva for nva in lab.appliances.values() if nva.site.haproxy]
+    if proxied:
+        step.add_check(
+            "each HAProxy reports its web servers as up",
+            len(ups) == sum(len(nva.web_servers) for nva in proxied)
+            and all(status == "UP" for status in ups.values()),
+            ", ".join(f"{name} {status}" for name, status in ups.items()),
+        )
     servers = {name.split()[-1] for name in step.answers}
     step.add_check(
-        f"every answer comes from {PRIMARY.title}, from both its web servers",
+        f"every answer comes from {first.title}, from all its web servers",
         not step.failed and servers == set(lab.primary.web_servers),
         summarize_requests(step),
     )
 
 
 def wait_moved(
-    lab: Lab, step: StepReport, at: float, region: Region, *levels: str, timeout: float = 20
+    lab: Lab, step: StepReport, at: float, site: Site, *levels: str, timeout: float = 20
 ) -> float | None:
-    """Wait until the regions have these levels (in the lab's order) and one of them serves.
+    """Wait until the sites have these levels (in the lab's order) and one of them serves.
 
-    ``at`` is the time of the fault.  Returns when the MSEE switched to that region, or None; both
-    are times of the monotonic clock, in seconds.
+    ``at`` is the time of the fault.  Returns when the observed router switched to that site, or
+    None; both are times of the monotonic clock, in seconds.
 
-    Raises TimedOutError after ``timeout`` seconds, ValueError without a level for each region.
+    Raises TimedOutError after ``timeout`` seconds, ValueError without a level for each site.
     """
     step.acted_at = at
-    both = dict(zip(lab.regions, levels, strict=True))
+    both = dict(zip(lab.appliances, levels, strict=True))
     rows = lab.wait_levels(timeout, both)
-    lab.wait_answers(region, GOOD_ANSWERS, 20, at)
+    lab.wait_answers(site, GOOD_ANSWERS, 20, at)
     wait_requests_ended(lab, at)
-    switched = lab.monitors["msee"].moved_at(at, *region.gateways)
-    step.add_time("switched", f"the MSEE sends to {region.title}", seconds_after(at, switched))
-    step.add_table("after", TABLE, rows)
+    topology = lab.topology
+    switched = lab.monitors[topology.observed].moved_at(at, *site.next_hops)
+    step.add_time(
+        "switched",
+        f"{topology.observed_title} sends to {site.title}",
+        seconds_after(at, switched),
+    )
+    step.add_table("after", title_table(lab), rows)
     outage = lab.client.outage(at)
     if outage:
         step.outage = outage.seconds
         step.add_time("outage", "outage, as the client sees it", outage.seconds)
     count_requests(lab, step, at)
-    check_best(step, rows, region)
+    check_best(lab, step, rows, site)
     check_agents(lab, step, *levels)
     return switched
 
 
 def recover(lab: Lab, step: StepReport, repair: Callable[[Lab], float]) -> None:
-    """Repair the fault and check that the region is preferred again without a lost request.
+    """Repair the fault and check that every site is preferred again without a lost request.
 
     ``repair`` returns when it acted (monotonic clock, s).  Raises TimedOutError after 40 s.
     """
     at = repair(lab)
-    switched = wait_moved(lab, step, at, PRIMARY, "preferred", "preferred", timeout=40)
+    levels = ["preferred"] * len(lab.appliances)
+    switched = wait_moved(lab, step, at, lab.primary.site, *levels, timeout=40)
     check_lost(lab, step, at, switched)
 
 
 def run_command(lab: Lab, command: str) -> float:
-    """Run an `anycastd` command in the first region; raises LabError if it fails.
+    """Run an `anycastd` command at the first site; raises LabError if it fails.
 
     Returns the time of the monotonic clock just before, in seconds.
     """
@@ -209,29 +231,39 @@ def _was_open_at(result: RequestResult, moment: float | None) -> bool:
     )
 
 
-def check_best(step: StepReport, rows: tuple[TableRow, ...], region: Region) -> None:
-    """Check that a table's best route is that of a region."""
+def check_best(lab: Lab, step: StepReport, rows: tuple[TableRow, ...], site: Site) -> None:
+    """Check that a table's best route is that of a site."""
     hop = best_next_hop(rows)
     step.add_check(
-        f"the MSEE's best route is {region.title}'s",
-        hop in region.gateways,
-        f"best is {hop} {find_node(hop)}".rstrip(),
+        f"{lab.topology.observed_title}'s best route is {site.title}'s",
+        hop in site.next_hops,
+        f"best is {hop} {lab.topology.find_node(hop)}".rstrip(),
     )
 
 
-def check_agents(lab: Lab, step: StepReport, level: str, other: str = "preferred") -> None:
-    """Check that the agents report these levels, and add their reasons to the report."""
-    levels = {}
-    for region in (PRIMARY, SECONDARY):
-        status = lab.status(region.name) or {}
-        for service in status.get("services", {}).values():
-            levels[region.name] = service["level"]
-            step.agents[region.title] = f"{service['level']}: {service['reason']['sentence']}"
-    step.add_check(
-        f"the agents report {PRIMARY.title} {level} and {SECONDARY.title} {other}",
-        levels == {PRIMARY.name: level, SECONDARY.name: other},
-        ", ".join(levels.get(region.name, "no answer") for region in (PRIMARY, SECONDARY)),
-    )
+def join_titles(lab: Lab) -> str:
+    """Return the titles of all sites, as in `A, B and C`."""
+    *titles, last = (site.title for site in lab.topology.sites)
+    return f"{', '.join(titles)} and {last}" if titles else last
+
+
+def check_agents(lab: Lab, step: StepReport, *levels: str) -> None:
+    """Check that the agents report these levels, and add their reasons to the report.
+
+    The levels are in the order of the sites; a site without one has to be preferred.
+    """
+    sites = lab.topology.sites
+    wanted = [*levels, *["preferred"] * (len(sites) - len(levels))]
+    seen = []
+    for site in sites:
+        status = lab.status(site.name) or {}
+        service = next(iter(status.get("services", {}).values()), None)
+        seen.append(service["level"] if service else "no answer")
+        if service:
+            step.agents[site.title] = f"{service['level']}: {service['reason']['sentence']}"
+    *parts, last = (f"{site.title} {level}" for site, level in zip(sites, wanted, strict=True))
+    told = f"{', '.join(parts)} and {last}" if parts else last
+    step.add_check(f"the agents report {told}", seen == wanted, ", ".join(seen))
 
 
 def check_lost(lab: Lab, step: StepReport, at: float, switched: float | None) -> None:

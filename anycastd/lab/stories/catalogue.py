@@ -1,0 +1,19 @@
+"""All stories by name, in the order of `anycastd lab --list`; a new story gets its line here."""
+
+from __future__ import annotations
+
+from anycastd.lab.stories import circuits, failover, graded
+from anycastd.lab.stories.steps import Story
+
+STORIES: dict[str, Story] = {
+    "failover": failover.STORY,
+    "graded": graded.STORY,
+    "circuits": circuits.STORY,
+}
+"""Story name -> story."""
+
+
+def list_stories() -> str:
+    """Return a line for each story: its name and what it shows."""
+    width = max(map(len, STORIES)) + 2
+    return "\n".join(f"{name:<{width}}{story.summary}" for name, story in STORIES.items())
