@@ -122,6 +122,27 @@ class Reason(Enum):
         "the newest self-test is too old to rely on",
         "the agent tests again by itself; if this stays, restart the agent and report it",
     )
+    # from the checks
+    CHECK_FAILED = (
+        "a check fails",
+        "see what it found, and correct that; `anycastd explain` shows its newest result",
+    )
+    CHECK_UNPROVED = (
+        "a check has not passed or failed often enough in a row to count",
+        "nothing to do: it counts after `rise` or `fall` results in a row",
+    )
+    CHECK_UNSEEN = (
+        "a check cannot see what it asks for",
+        "see why, and correct that; `anycastd check` tries each check once",
+    )
+    CHECK_STALE = (
+        "the newest result of a check is too old to rely on",
+        "the agent checks again by itself; if this stays, restart the agent and report it",
+    )
+    NOT_CHECKED = (
+        "a check has not run yet",
+        "nothing to do: its first run has begun",
+    )
     # from this machine
     VIP_MISSING = (
         "the VIP is not on its interface and could not be added",

@@ -36,13 +36,11 @@ from anycastd.agent.memory_store import MemoryStore
 from anycastd.agent.peer_access import AccessPolicy
 from anycastd.agent.recordings import Recordings
 from anycastd.agent.reload import Reloader
-from anycastd.agent.sources import build_loopback, build_probers, build_watchers
+from anycastd.agent.sources import build_loopback, build_sources, build_watchers
 from anycastd.agent.start_context import AgentPaths, StartContext, describe_failed_exec
 from anycastd.agent.supervisor import Supervisor
 from anycastd.agent.web_loader import load_web
 from anycastd.decision.pipeline import LeaseView
-from anycastd.evidence.haproxy.watcher import Watcher
-from anycastd.evidence.vip.prober import Prober
 from anycastd.profile.model import Profile
 from anycastd.speaker.exabgp.config import config_hash
 from anycastd.speaker.permitted_routes import vips_hash
@@ -130,7 +128,7 @@ class Daemon:
         self.recordings = self._build_recordings(describe_profile)
         self.hooks = Hooks(profile.hooks, profile.region)
         self.watchers = build_watchers(profile, self.clock, self.inbox)
-        self.probers = build_probers(profile, self.clock, self.inbox)
+        self.sources = build_sources(profile, self.clock, self.inbox, self.watchers)
         self.loopback = build_loopback(profile, self.inbox)
         self.identity = AgentIdentity(
             os.urandom(8).hex(), context.profile_path, text, context.failed_reload
@@ -229,8 +227,7 @@ class Daemon:
             "vips": self.loopback.run(),
             DECISIONS: self.loop.run(),
         }
-        parts |= {f"haproxy {name}": watcher.run() for name, watcher in self.watchers.items()}
-        parts |= {f"self-test {name}": prober.run() for name, prober in self.probers.items()}
+        parts |= {source.name: source.run() for source in self.sources}
         parts |= {
             "drains": self.drains.run(),
             "history": self.history_file.run(MAX_RECENT, self.recorder.take_history),
@@ -259,8 +256,7 @@ class Daemon:
         """List what is wrong with the parts, for the status."""
         stores = (self.lease_client, self.drains, self.memory_store, self.history_file)
         found = [problem for part in stores for problem in part.list_problems()]
-        sources: list[Watcher | Prober] = [*self.watchers.values(), *self.probers.values()]
-        found += [problem for source in sources for problem in source.list_problems()]
+        found += [problem for source in self.sources for problem in source.list_problems()]
         if self.speaker is not None and self.speaker.problem:
             found.append(self.speaker.problem)
         found += self.reloader.list_problems()

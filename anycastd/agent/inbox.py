@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from anycastd.decision.drains import DrainTable
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState
 from anycastd.decision.region_report import RegionReport
+from anycastd.evidence.checks.observation import CheckObservation
 from anycastd.evidence.haproxy.snapshot import Observation
 from anycastd.evidence.sources import Evidence
 from anycastd.evidence.vip.loopback import VipAddress
@@ -23,7 +24,8 @@ class Inbox:
     """The newest value of every source, and whether there is news since the last pass.
 
     ``haproxy`` maps instance name -> observation, ``vips`` prefix -> state, ``self_tests`` service
-    name -> self-test, ``drains`` key -> Drain, ``region_reports`` region name -> report.
+    name -> self-test, ``checks`` name -> what is known of a check, ``drains`` key -> Drain,
+    ``region_reports`` region name -> report.
     ``returned_at`` maps service name -> when an operator let it return (own time).
     """
 
@@ -32,6 +34,7 @@ class Inbox:
         self.vips: dict[str, VipState] = {}
         self.lease = LeaseView()
         self.self_tests: dict[str, Probe] = {}
+        self.checks: dict[str, CheckObservation] = {}
         self.returned_at: dict[str, float] = {}
         self.drains: DrainTable = {}
         self.region_reports: Mapping[str, RegionReport] = {}
@@ -52,6 +55,13 @@ class Inbox:
         before = self.self_tests.get(service)
         self.self_tests[service] = probe
         if before is None or before.decision_key != probe.decision_key:
+            self._news.set()
+
+    def store_check(self, check: str, observation: CheckObservation) -> None:
+        """Store what is known of a check; it is news only if it can change a decision."""
+        before = self.checks.get(check)
+        self.checks[check] = observation
+        if before is None or before.decision_key != observation.decision_key:
             self._news.set()
 
     def store_lease_view(self, view: LeaseView) -> None:
@@ -83,7 +93,7 @@ class Inbox:
     def copy_inputs(self) -> Inputs:
         """Copy all values for one pass."""
         return Inputs(
-            Evidence(dict(self.haproxy), dict(self.self_tests)),
+            Evidence(dict(self.haproxy), dict(self.self_tests), dict(self.checks)),
             dict(self.vips),
             self.lease,
             self.drains,

@@ -1,6 +1,12 @@
-"""Build the sources of an agent: they put what they observe into its inbox."""
+"""Build the sources of an agent: they put what they observe into its inbox.
+
+The daemon runs each of them in the same way.  A new kind of source is added to ``build_sources``.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from anycastd.agent.inbox import Inbox
 from anycastd.evidence.haproxy.query import Query
@@ -13,18 +19,40 @@ from anycastd.profile.model import Profile, SelfTest, Service
 from anycastd.system.clock import OwnTime
 
 
+class Source(Protocol):
+    """A part of the agent that observes something, and puts it into the inbox.
+
+    ``name`` is unique among the parts of an agent.
+    """
+
+    @property
+    def name(self) -> str:
+        """Return the name of this source, for logs."""
+
+    def run(self) -> Coroutine[Any, Any, None]:
+        """Observe until cancelled; what cannot be observed is an observation, not an error."""
+
+    def list_problems(self) -> Sequence[str]:
+        """List what is wrong, one line each, for the status."""
+
+
+def build_sources(
+    profile: Profile, clock: OwnTime, inbox: Inbox, watchers: Mapping[str, Watcher]
+) -> tuple[Source, ...]:
+    """Build all sources of ``profile``; ``watchers`` are those of ``build_watchers``."""
+    return (*watchers.values(), *_build_probers(profile, clock, inbox))
+
+
 def build_watchers(profile: Profile, clock: OwnTime, inbox: Inbox) -> dict[str, Watcher]:
     """Build the watcher of each HAProxy: instance name -> watcher."""
     return {name: _build_watcher(profile, name, clock, inbox) for name in profile.haproxy}
 
 
-def build_probers(profile: Profile, clock: OwnTime, inbox: Inbox) -> dict[str, Prober]:
-    """Build the self-tests: service name -> prober, for services that have one."""
-    return {
-        name: _build_prober(service, service.self_test, clock, inbox)
-        for name, service in profile.services.items()
-        if service.self_test is not None
-    }
+def _build_probers(profile: Profile, clock: OwnTime, inbox: Inbox) -> Iterator[Prober]:
+    """Build the self-test of each service that has one."""
+    for service in profile.services.values():
+        if service.self_test is not None:
+            yield _build_prober(service, service.self_test, clock, inbox)
 
 
 def build_loopback(profile: Profile, inbox: Inbox) -> Loopback:
@@ -51,4 +79,4 @@ def _build_prober(service: Service, test: SelfTest, clock: OwnTime, inbox: Inbox
     def emit(probe: Probe) -> None:
         inbox.store_self_test(service.name, probe)
 
-    return Prober(service.vip, test, clock=clock, emit=emit)
+    return Prober(service.vip, test, clock=clock, emit=emit, name=service.name)

@@ -19,8 +19,9 @@ from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot
 from anycastd.evidence.sources import Evidence
 from anycastd.evidence.vip.selftest import describe_target
+from anycastd.profile.conditions import BackendRule
 from anycastd.profile.key_paths import Path, find_line, format_key
-from anycastd.profile.model import BackendRule, Instance, Profile
+from anycastd.profile.model import Instance, Profile
 from anycastd.speaker.foreign import find_foreign_exabgps
 from anycastd.system.clock import OwnTime
 

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 from anycastd.evidence.haproxy.inventory import Proxies, list_proxies
 from anycastd.evidence.haproxy.snapshot import Observation, Snapshot
-from anycastd.profile.key_paths import Path
-from anycastd.profile.model import (
+from anycastd.profile.conditions import (
     AllOf,
     AnyOf,
     BackendRule,
+    CheckRule,
     Condition,
     FrontendRule,
     LimitRule,
     Maintenance,
-    Profile,
     Rule,
-    Service,
 )
+from anycastd.profile.key_paths import Path
+from anycastd.profile.model import Profile, Service
 from anycastd.profile.schema_errors import suggest_similar
 from anycastd.system.printable import make_printable
 
@@ -112,5 +112,5 @@ def _iter_condition(condition: Condition, path: Path) -> Iterator[tuple[Path, Ru
         rules: Iterable[tuple[int, Condition]] = enumerate(condition.rules)
         for index, rule in rules:
             yield from _iter_condition(rule, (*path, key, index))
-    else:
+    elif not isinstance(condition, CheckRule):
         yield path, condition

@@ -15,7 +15,8 @@ from anycastd.decision.levels import CapSource, Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.verdict import Verdict
 from anycastd.evidence.finding import Finding, Truth
-from anycastd.profile.model import FailedAction, Service
+from anycastd.profile.conditions import FailedAction
+from anycastd.profile.model import Service
 from anycastd.reasons import Reason
 
 _UNKNOWN = Truth.UNKNOWN  # looking up a member is slow in Python 3.11, and each pass does it often

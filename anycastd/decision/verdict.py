@@ -16,7 +16,8 @@ from typing import NamedTuple
 from anycastd.evidence.finding import UNKNOWN, BelieveFor, Finding, RuleRef, join_findings
 from anycastd.evidence.sources import EVALUATORS, Evaluator, Evidence
 from anycastd.evidence.vip.selftest import AnswersRule, ListensRule
-from anycastd.profile.model import AllOf, AnyOf, Condition, InstanceRule, Profile, Rule, Service
+from anycastd.profile.conditions import AllOf, AnyOf, CheckRule, Condition, InstanceRule, Rule
+from anycastd.profile.model import Profile, Service
 
 
 class Verdict(NamedTuple):
@@ -46,7 +47,7 @@ class Verdict(NamedTuple):
 def judge_service(profile: Profile, service: Service, evidence: Evidence, now: float) -> Verdict:
     """Judge ``service`` by the newest ``evidence`` at ``now`` (own time, seconds).
 
-    Raises KeyError where a rule names a HAProxy that the profile does not have.
+    Raises KeyError where a rule names a HAProxy or a check that the profile does not have.
     """
     plan = _plan(service)
     findings = [evaluate(ref, rule, profile, evidence, now) for ref, rule, evaluate in plan.rules]
@@ -78,7 +79,7 @@ def judge_service(profile: Profile, service: Service, evidence: Evidence, now: f
 
 
 _KNOWN = BelieveFor(0.0, 0.0)
-_AnyRule = Rule | ListensRule | AnswersRule
+_AnyRule = Rule | ListensRule | AnswersRule | CheckRule
 
 
 class _PlannedRule(NamedTuple):

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from anycastd.evidence.checks.evaluate import evaluate_check
+from anycastd.evidence.checks.observation import CheckObservation
 from anycastd.evidence.finding import Finding, RuleRef
 from anycastd.evidence.haproxy.conditions import evaluate_rule
 from anycastd.evidence.haproxy.snapshot import Observation
@@ -19,7 +21,15 @@ from anycastd.evidence.vip.selftest import (
     evaluate_answers,
     evaluate_listens,
 )
-from anycastd.profile.model import BackendRule, FrontendRule, LimitRule, Maintenance, Profile, Rule
+from anycastd.profile.conditions import (
+    BackendRule,
+    CheckRule,
+    FrontendRule,
+    LimitRule,
+    Maintenance,
+    Rule,
+)
+from anycastd.profile.model import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +37,26 @@ class Evidence:
     """The newest observation of everything that rules ask for, one mapping for each source.
 
     ``haproxy``: name of the instance -> observation.  ``self_test``: name of the service -> Probe.
+    ``checks``: name of the check -> what is known of it.
     """
 
     haproxy: Mapping[str, Observation] = field(default_factory=dict)
     self_test: Mapping[str, Probe] = field(default_factory=dict)
+    checks: Mapping[str, CheckObservation] = field(default_factory=dict)
 
     def with_asked_at(self, asked_at: float) -> Evidence:
         """Return the same evidence with another time of asking, ``asked_at`` (own time)."""
         return Evidence(
             {name: replace(look, asked_at=asked_at) for name, look in self.haproxy.items()},
             {name: replace(probe, asked_at=asked_at) for name, probe in self.self_test.items()},
+            {name: replace(seen, asked_at=asked_at) for name, seen in self.checks.items()},
         )
 
 
 Evaluator = Callable[[RuleRef, Any, Profile, Evidence, float], Finding]
 """Evaluates one type of rule: (reference, rule, profile, evidence, now in own time) -> Finding.
 
-Raises KeyError where the profile does not have the HAProxy that the rule names.
+Raises KeyError where the profile does not have the HAProxy or the check that the rule names.
 """
 
 
@@ -66,6 +79,13 @@ def _ask_answers(
     return evaluate_answers(ref, rule, evidence.self_test.get(ref.service), now)
 
 
+def _ask_check(
+    ref: RuleRef, rule: CheckRule, profile: Profile, evidence: Evidence, now: float
+) -> Finding:
+    name = rule.check
+    return evaluate_check(ref, profile.checks[name], evidence.checks.get(name), now)
+
+
 EVALUATORS: Mapping[type, Evaluator] = {
     BackendRule: _ask_haproxy,
     FrontendRule: _ask_haproxy,
@@ -73,5 +93,6 @@ EVALUATORS: Mapping[type, Evaluator] = {
     Maintenance: _ask_haproxy,
     ListensRule: _ask_listens,
     AnswersRule: _ask_answers,
+    CheckRule: _ask_check,
 }
 """Type of a rule -> what evaluates it."""

@@ -6,24 +6,37 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anycastd.profile import formats
-from anycastd.profile.document import Document
-from anycastd.profile.model import (
-    IPV6,
+from anycastd.profile.checks import (
+    Check,
+    CheckKind,
+    CommandCheck,
+    FileCheck,
+    HttpCheck,
+    LoadCheck,
+    TcpCheck,
+)
+from anycastd.profile.conditions import (
     AllOf,
     AnyOf,
     BackendRule,
-    Bfd,
-    Bgp,
+    CheckRule,
     Condition,
-    Degraded,
-    DrainTimes,
     FailedAction,
     FrontendRule,
-    Hook,
-    Instance,
     LimitRule,
     LoadMetric,
     Maintenance,
+    Threshold,
+)
+from anycastd.profile.document import Document
+from anycastd.profile.model import (
+    IPV6,
+    Bfd,
+    Bgp,
+    Degraded,
+    DrainTimes,
+    Hook,
+    Instance,
     Neighbor,
     Platform,
     Profile,
@@ -31,9 +44,11 @@ from anycastd.profile.model import (
     SelfTest,
     Service,
     Standby,
-    Threshold,
 )
 from anycastd.profile.regions import Region, Web
+
+DEADLINE_RUNS = 3
+"""A check without a `deadline` has the time of so many runs."""
 
 
 def build_profile(doc: Document) -> Profile:
@@ -48,7 +63,7 @@ def build_profile(doc: Document) -> Profile:
         name: Instance(name, each["socket"], each.get("ring"), each["deadline"], each["poll"])
         for name, each in tree["haproxy"].items()
     }
-    instances = tuple(haproxy)
+    instances = tuple(haproxy) or ("",)  # without any, no rule names one
     # IPv6 only where a service needs it: some route servers close sessions that offer it.
     ipv6 = any(each["vip"].version == IPV6 for each in tree["services"].values())
     families = ("ipv4", "ipv6") if ipv6 else ("ipv4",)
@@ -81,6 +96,41 @@ def build_profile(doc: Document) -> Profile:
             _build_hook(each, doc.find_line(("hooks", index, "command")))
             for index, each in enumerate(tree["hooks"])
         ),
+        checks={name: _build_check(name, each) for name, each in tree["checks"].items()},
+    )
+
+
+def _build_check(name: str, each: Mapping[str, Any]) -> Check:
+    every, timeout = float(each["every"]), float(each["timeout"])
+    deadline = float(each.get("deadline", DEADLINE_RUNS * (every + timeout)))
+    asks = _build_asked(each)
+    # There is nothing to count where a single look at a file is certain.
+    rise, fall = (1, 1) if isinstance(asks, FileCheck) else (int(each["rise"]), int(each["fall"]))
+    return Check(name, asks, every, timeout, rise, fall, deadline)
+
+
+def _build_asked(each: Mapping[str, Any]) -> CheckKind:
+    if "tcp" in each:
+        return TcpCheck(each["tcp"])
+    if "command" in each:
+        return CommandCheck(tuple(each["command"]))
+    if "file" in each:
+        return FileCheck(each["file"], each["exists"])
+    if "load" in each:
+        load = each["load"]
+        return LoadCheck(
+            tuple(map(float, load.get("load_average", ()))),
+            tuple(map(float, load.get("memory_available", ()))),
+            float(load["hysteresis"]),
+        )
+    return HttpCheck(
+        url=each["http"],
+        host=each.get("host"),
+        status=tuple(map(int, each.get("status", ()))),
+        contains=each.get("contains"),
+        tls_verify=each["tls_verify"],
+        ca_file=each.get("ca_file"),
+        follow_redirects=int(each["follow_redirects"]),
     )
 
 
@@ -196,6 +246,8 @@ def _build_condition(each: Mapping[str, Any], instances: Sequence[str]) -> Condi
             return LimitRule(
                 instance, proxy, "frontend" in each, load, below, show_instance=several
             )
+    if "check" in each:
+        return CheckRule(each["check"])
     if "frontend" in each:
         return FrontendRule(instance, each["frontend"], show_instance=several)
     usable, by_weight = _build_threshold(each["usable"]), each["by"] == "weight"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
+from anycastd.profile.checks import Target, Url
 from anycastd.profile.document import Format, FormatError
 from anycastd.profile.key_paths import quote_value
 from anycastd.profile.model import Address, Network
@@ -18,6 +19,8 @@ NO_LINK_LOCAL = "write a global or a unique local address (fd00::/8)"
 """What to do about a link-local address of IPv6."""
 MAX_UINT16 = 65535
 """The highest number of 16 bits: a port, or half of a community (RFC 1997)."""
+MAX_URL_PATH = 1024
+"""Characters of a URL after its host."""
 # RFC 1997, RFC 8326, RFC 7999.
 _WELL_KNOWN = {
     "no-export": "65535:65281",
@@ -119,6 +122,68 @@ def _parse_path(text: str) -> str:
     return text
 
 
+_LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.?")
+_TARGET_EXAMPLE = "write one such as 10.0.3.10:5432 or db.example.com:5432"
+
+
+def _parse_target(text: str) -> Target:
+    host, colon, port = text.rpartition(":")
+    if not colon or (":" in host and not host.startswith("[")):
+        raise FormatError(f"{quote_value(text)} is not a host with a port", _TARGET_EXAMPLE)
+    return Target(_parse_host(host, text, _TARGET_EXAMPLE), _parse_port(port, text))
+
+
+def _parse_port(port: str, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= MAX_UINT16:
+        message = f"{quote_value(port)} in {quote_value(text)} is not a TCP port"
+        raise FormatError(message, "write a port from 1 to 65535")
+    return int(port)
+
+
+def _parse_host(host: str, text: str, example: str) -> str:
+    """Parse an address (IPv6 in brackets) or a host's name; digits and dots are an address."""
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed or (host and not host.strip("0123456789.")):
+        address = _parse_address(host[1:-1] if bracketed else host)
+        if bracketed != isinstance(address, IPv6Address):
+            raise FormatError(f"{quote_value(text)} has an IPv4 address in brackets", example)
+        return str(address)
+    if not _HOST_NAME.fullmatch(host):
+        message = f"{quote_value(host)} in {quote_value(text)} is no name of a host"
+        raise FormatError(message, example)
+    return host
+
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)(#.*)?")
+_URL_EXAMPLE = "write one such as http://10.0.3.10:8080/health"
+
+
+def _parse_url(text: str) -> Url:
+    """Parse a URL of HTTP (RFC 9110 section 4.2), without user and fragment, in ASCII only."""
+    match = _URL.fullmatch(text)
+    if not match:
+        raise FormatError(f"{quote_value(text)} is not a URL", _URL_EXAMPLE)
+    scheme, authority, path, fragment = match.groups()
+    if scheme.lower() not in {"http", "https"}:
+        message = f"a check knows no {quote_value(scheme)} URLs"
+        raise FormatError(message, "write http:// or https://")
+    if "@" in authority:
+        raise FormatError("a user in the URL is not supported", "remove it, and the @")
+    if fragment:
+        message = f"{quote_value(fragment)} would not be sent to the server"
+        raise FormatError(message, "remove it")
+    if len(path) > MAX_URL_PATH or not re.fullmatch(r"[!-~]*", path):
+        message = f"the path is longer than {MAX_URL_PATH}, or has spaces or letters beyond ASCII"
+        raise FormatError(message, "write a shorter path, with %20 for a space")
+    tls = scheme.lower() == "https"
+    host, colon, port = authority.rpartition(":")
+    if not colon or authority.endswith("]"):
+        host, port = authority, "443" if tls else "80"
+    target = Target(_parse_host(host, text, _URL_EXAMPLE), _parse_port(port, text))
+    return Url(tls, target, path if path.startswith("/") else f"/{path}")
+
+
 FORMATS: Mapping[str, Format] = {
     "address": _parse_address,
     "ipv4": _parse_ipv4,
@@ -128,5 +193,7 @@ FORMATS: Mapping[str, Format] = {
     "community": _parse_community,
     "endpoint": _parse_endpoint,
     "path": _parse_path,
+    "target": _parse_target,
+    "url": _parse_url,
 }
 """Format of the schema -> its parser."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anycastd.decision.levels import Level
-from anycastd.profile.model import AllOf, AnyOf, BackendRule, FrontendRule, LimitRule, Profile
+from anycastd.profile.conditions import AllOf, AnyOf, BackendRule, FrontendRule, LimitRule
+from anycastd.profile.model import Profile
 from anycastd.recording.reader import RecordingReader, Step
 from anycastd.recording.simulation import Change, Simulation, list_expired, to_change
 

@@ -17,7 +17,8 @@ from typing import Any
 from anycastd.decision.drains import DrainTable
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, PassResult
-from anycastd.profile.model import AllOf, AnyOf, LimitRule, Profile
+from anycastd.profile.conditions import AllOf, AnyOf, LimitRule
+from anycastd.profile.model import Profile
 from anycastd.recording.limits import MAGIC, MAX_STEADY, MAX_WALL_ERROR, VERSION
 from anycastd.recording.patch import make_patch
 from anycastd.recording.values import (

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from anycastd.evidence.haproxy.loops import LoopTargets, find_loops
 from anycastd.evidence.haproxy.servers import Server
-from anycastd.profile.model import AllOf, AnyOf, BackendRule, Condition, Profile
+from anycastd.profile.conditions import AllOf, AnyOf, BackendRule, Condition
+from anycastd.profile.model import Profile
 
 DISABLED_PROXY = "or it is `disabled` in haproxy.cfg"
 """HAProxy lists no proxy that is disabled in its configuration."""

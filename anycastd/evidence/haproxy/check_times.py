@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from anycastd.profile.model import BackendRule
+from anycastd.profile.conditions import BackendRule
 
 MAX_DETECTION = 15.0
 """Seconds after which a dead server is noticed too late: twice what HAProxy's defaults make."""

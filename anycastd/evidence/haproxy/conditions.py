@@ -28,19 +28,19 @@ from anycastd.evidence.finding import (
 )
 from anycastd.evidence.haproxy.servers import Server, Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Gone, Observation, Snapshot, Unreadable
-from anycastd.profile.model import (
+from anycastd.profile.conditions import (
     AllOf,
     AnyOf,
     BackendRule,
     Condition,
     FrontendRule,
-    Instance,
     LimitRule,
     LoadMetric,
     Maintenance,
     Rule,
     Threshold,
 )
+from anycastd.profile.model import Instance
 from anycastd.reasons import Reason
 
 MISSED_LOOKS = 2

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 from anycastd.evidence.haproxy.loops import LoopTargets
 from anycastd.evidence.haproxy.snapshot import Snapshot
-from anycastd.profile.model import (
-    Address,
+from anycastd.profile.conditions import (
     AllOf,
     AnyOf,
     BackendRule,
@@ -20,10 +19,9 @@ from anycastd.profile.model import (
     FrontendRule,
     LimitRule,
     Maintenance,
-    Profile,
     Rule,
-    Service,
 )
+from anycastd.profile.model import Address, Profile, Service
 
 MAX_NAMES = 500
 """Maximum number of proxies to ask for one by one: such a line has about 9 kB."""
@@ -66,7 +64,7 @@ class Query:
         weights: set[str] = set()
         entries: set[tuple[str, str]] = set()
         for rule in (rule for service in services for rule in iter_service_rules(service)):
-            if getattr(rule, "instance", None) != instance:  # other sources have no instances
+            if rule.instance != instance:
                 continue
             match rule:
                 case BackendRule(backend=name, by_weight=by_weight):
@@ -104,17 +102,19 @@ class Query:
 
 
 def iter_rules(condition: Condition) -> Iterator[BackendRule | FrontendRule | LimitRule]:
-    """Yield the rules that a condition is made of, in the profile's order."""
+    """Yield the rules about HAProxy that a condition is made of, in the profile's order."""
     match condition:
         case AllOf(rules) | AnyOf(rules):
             for rule in rules:
                 yield from iter_rules(rule)
-        case _:
+        case BackendRule() | FrontendRule() | LimitRule():
             yield condition
+        case _:
+            pass  # other rules ask no HAProxy
 
 
 def iter_service_rules(service: Service) -> Iterator[Rule]:
-    """Yield the rules of `serve`, of `healthy` and of `maintenance`."""
+    """Yield the rules about HAProxy of `serve`, of `healthy` and of `maintenance`."""
     yield from iter_rules(service.serve)
     if service.healthy is not None:
         yield from iter_rules(service.healthy)

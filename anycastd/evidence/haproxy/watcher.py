@@ -86,6 +86,7 @@ class Watcher:
     ``interval`` (seconds of own time) is the longest time between two looks.  ``emit`` is called in
     the event loop, with Gone, Unreadable or Snapshot, and must not block.  ``polling`` says why
     HAProxy is polled; it is empty while its events arrive.  ``counters`` counts looks and events.
+    ``name`` is its name among the parts of an agent.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Watcher:
         interval: float,
     ) -> None:
         self.instance = instance
+        self.name = f"haproxy {instance.name}"
         self.counters = LookCounters()
         self._problem = ""
         self._refusal = "" if instance.ring else NO_RING

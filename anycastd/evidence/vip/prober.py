@@ -45,12 +45,19 @@ _RESET = struct.pack("ii", 1, 0)
 class Prober:
     """Source of Probes: emits one for each request while ``run()`` runs.
 
-    ``emit`` is called in the event loop and must not block.
+    ``emit`` is called in the event loop and must not block.  ``name`` is that of the service.
     """
 
     def __init__(
-        self, vip: Network, test: SelfTest, *, clock: OwnTime, emit: Callable[[Probe], None]
+        self,
+        vip: Network,
+        test: SelfTest,
+        *,
+        clock: OwnTime,
+        emit: Callable[[Probe], None],
+        name: str = "",
     ) -> None:
+        self.name = f"self-test {name}"
         self._vip = str(vip.network_address)
         self._family = socket.AF_INET6 if ":" in self._vip else socket.AF_INET
         self._test = test

@@ -13,7 +13,7 @@ from anycastd.profile.key_paths import Path, Value, quote_value
 from anycastd.profile.rules.sections import iter_services
 from anycastd.profile.schema_errors import suggest_similar
 
-_KINDS = ("backend", "frontend", "all", "any")
+_KINDS = ("backend", "frontend", "check", "all", "any")
 # A condition on a backend may have one of these; the last two make it a limit.
 _MEASURES = ("usable", "queue_below", "sessions_below")
 _LIMITS = _MEASURES[1:]
@@ -40,8 +40,9 @@ def check_conditions(doc: Document) -> Iterator[Problem]:
 def _check_condition(doc: Document, at: Path, condition: dict[str, Value]) -> Iterator[Problem]:
     kinds = [kind for kind in _KINDS if doc.is_explicit((*at, kind))]
     if not kinds:
-        message = "has none of backend, frontend, all and any"
-        yield doc.make_problem(at, message, "write {backend: NAME} or {frontend: NAME}")
+        message = "has none of backend, frontend, check, all and any"
+        remedy = "write {backend: NAME}, {frontend: NAME} or {check: NAME}"
+        yield doc.make_problem(at, message, remedy)
     elif len(kinds) > 1:
         message = f"{' and '.join(kinds)} are in one condition"
         each = ", ".join(f"{{{kind}: ...}}" for kind in kinds)
@@ -51,6 +52,9 @@ def _check_condition(doc: Document, at: Path, condition: dict[str, Value]) -> It
             if part is not None:
                 yield from _check_condition(doc, (*at, kinds[0], index), part)
         yield from _refuse_keys(doc, at, kinds[0], (*_SERVER_KEYS, *_LIMITS, "haproxy"))
+    elif kinds[0] == "check":
+        yield from _refuse_keys(doc, at, "a check", (*_SERVER_KEYS, *_LIMITS, "haproxy"))
+        yield from _check_named(doc, (*at, "check"), condition.get("check"))
     else:
         if kinds[0] == "frontend":
             yield from _refuse_keys(doc, at, "frontend", (*_SERVER_KEYS, "queue_below"))
@@ -58,6 +62,17 @@ def _check_condition(doc: Document, at: Path, condition: dict[str, Value]) -> It
             yield from _check_usable(doc, at, condition.get("usable"))
         yield from _check_measures(doc, at, kinds[0])
         yield from _check_instance(doc, at, condition.get("haproxy"))
+
+
+def _check_named(doc: Document, at: Path, name: str | None) -> Iterator[Problem]:
+    """Refuse the name of a check that the profile does not have."""
+    names = list(doc.get("checks") or ())
+    if name is None or doc.is_explicit(("checks", name)):
+        return
+    remedy = "write " + (suggest_similar(name, names) or " or ".join(map(quote_value, names)))
+    if not names:
+        remedy = f"add checks: {{{name}: {{tcp: HOST:PORT}}}}"
+    yield doc.make_problem(at, f"there is no {quote_value(name)} under checks", remedy)
 
 
 def _check_measures(doc: Document, at: Path, kind: str) -> Iterator[Problem]:
@@ -103,6 +118,13 @@ def _check_usable(doc: Document, at: Path, usable: float | str | None) -> Iterat
 def _check_instance(doc: Document, at: Path, name: str | None) -> Iterator[Problem]:
     """Require the name of an HAProxy process where there are several, and refuse unknown names."""
     names = list(doc.get("haproxy") or ())
+    if doc.get("haproxy") == {} and not any(
+        each.key.startswith("haproxy") for each in doc.problems
+    ):
+        message = "needs HAProxy, and the profile has none"
+        remedy = "add haproxy: {main: {socket: /run/haproxy/anycastd.sock}}, or use {check: NAME}"
+        yield doc.make_problem(at, message, remedy)
+        return
     at = (*at, "haproxy")
     if name is not None and names and not doc.is_explicit(("haproxy", name)):
         remedy = suggest_similar(name, names) or " or ".join(quote_value(each) for each in names)

@@ -17,7 +17,7 @@ from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.servers import Usable
 from anycastd.evidence.haproxy.snapshot import Backend, Gone, Observation, Unreadable
 from anycastd.evidence.sources import Evidence
-from anycastd.profile.model import BackendRule, Threshold
+from anycastd.profile.conditions import BackendRule, Threshold
 from anycastd.reasons import Reason
 from support.profiles import profile
 from support.snapshots import NO, UNPROVED, YES, query, server, snapshot

@@ -126,7 +126,7 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             (
                 "3: zzz: there is no such key in a profile; "
                 "write region, platform, networks, lease, bgp, drain, regions, web, control, "
-                "hooks, haproxy or services, or remove it"
+                "hooks, haproxy, checks or services, or remove it"
             ),
         ),
         (
@@ -135,7 +135,7 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             (
                 "3: <<: there is no such key in a profile; "
                 "write region, platform, networks, lease, bgp, drain, regions, web, control, "
-                "hooks, haproxy or services, or remove it"
+                "hooks, haproxy, checks or services, or remove it"
             ),
         ),
         (
@@ -302,7 +302,10 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
         (
             "haproxy: {main: {socket: /run/haproxy.sock}}",
             "haproxy: {}",
-            "8: haproxy: is empty; write haproxy: {main: {socket: /run/haproxy/anycastd.sock}}",
+            (
+                "10: services.web.serve: needs HAProxy, and the profile has none; add haproxy: "
+                "{main: {socket: /run/haproxy/anycastd.sock}}, or use {check: NAME}"
+            ),
         ),
         (
             "/run/haproxy.sock",

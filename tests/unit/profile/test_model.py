@@ -14,21 +14,18 @@ from jsonschema import Draft202012Validator
 import profile_reference
 from anycastd.evidence.haproxy.conditions import describe_condition
 from anycastd.profile import model, regions
-from anycastd.profile.model import (
+from anycastd.profile.conditions import (
     AllOf,
     AnyOf,
     BackendRule,
-    Degraded,
+    CheckRule,
     FailedAction,
     FrontendRule,
-    Instance,
     LoadMetric,
-    Neighbor,
-    Platform,
-    ReturnTimers,
-    Standby,
+    Maintenance,
     Threshold,
 )
+from anycastd.profile.model import Degraded, Instance, Neighbor, Platform, ReturnTimers, Standby
 from anycastd.profile.schema import load_schema
 from anycastd.profile.validate import validate_profile
 from support.broken_profiles import LEAST, replace_texts
@@ -289,7 +286,7 @@ PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
     (model.Degraded, "service:degraded.", {}, set()),
     (model.Standby, "service:standby.", {}, set()),
     (model.ReturnTimers, "service:return.", {}, set()),
-    (model.Maintenance, "maintenance:", {"haproxy": "instance"}, {"show_instance"}),
+    (Maintenance, "maintenance:", {"haproxy": "instance"}, {"show_instance"}),
 ]
 
 
@@ -308,7 +305,7 @@ def test_conditions_of_schema_and_dataclasses_agree() -> None:
     names = {name for name, _ in iter_schema_keys(load_schema()) if name.startswith("condition:")}
     fields = {
         each.name
-        for kind in (BackendRule, FrontendRule)
+        for kind in (BackendRule, FrontendRule, CheckRule)
         for each in dataclasses.fields(kind)
         if each.name not in {"instance", "show_instance", "by_weight"}
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anycastd.profile.model import AllOf, FailedAction, LimitRule, LoadMetric, Maintenance
+from anycastd.profile.conditions import AllOf, FailedAction, LimitRule, LoadMetric, Maintenance
 from anycastd.profile.validate import validate_profile
 from support.broken_profiles import Changes, list_azure_problems
 from support.profiles import TEXT, profile

@@ -222,8 +222,8 @@ ERRORS: list[tuple[Changes, str]] = [
     (
         [("{frontend: web}", "{}")],
         (
-            "19: services.web.serve.all[1]: has none of backend, frontend, all and any; "
-            "write {backend: NAME} or {frontend: NAME}"
+            "19: services.web.serve.all[1]: has none of backend, frontend, check, all and any; "
+            "write {backend: NAME}, {frontend: NAME} or {check: NAME}"
         ),
     ),
     (

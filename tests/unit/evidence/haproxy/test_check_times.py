@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from anycastd.evidence.haproxy.advice import list_backend_rules
 from anycastd.evidence.haproxy.check_times import find_slow_checks, parse_check_times
-from anycastd.profile.model import BackendRule
+from anycastd.profile.conditions import BackendRule
 from support.profiles import profile
 
 CONFIG = """\

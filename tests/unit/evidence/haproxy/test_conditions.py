@@ -7,7 +7,8 @@ import pytest
 from anycastd.evidence.finding import RuleRef, Truth
 from anycastd.evidence.haproxy.conditions import BELIEVE_WITNESS_FOR, evaluate_rule
 from anycastd.evidence.haproxy.snapshot import Unreadable
-from anycastd.profile.model import FrontendRule, Instance
+from anycastd.profile.conditions import FrontendRule
+from anycastd.profile.model import Instance
 from anycastd.reasons import Reason
 
 DEADLINE = 3.0

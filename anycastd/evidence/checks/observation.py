@@ -1,0 +1,92 @@
+"""Results of a check, one after the other -> CheckObservation (pure).
+
+A run has one of three results: it passed, it failed, or it could not see (``passed`` is None): the
+host's name is not known, the command is missing, this agent has no descriptor left.  What could not
+see proves nothing.  So it changes nothing of what is counted, and only lets the observation age.
+
+A check passes after `rise` results in a row that passed, and fails after `fall` results in a row
+that failed.  Before that it keeps what it was; at the start it is neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from anycastd.profile.checks import Check
+
+
+class CheckResult(NamedTuple):
+    """The result of one run.
+
+    ``asked_at`` is when it began (own time, seconds).  ``passed`` is None where it could not see.
+    ``detail`` is for people.  ``answered``: something answered, whatever it said.  ``step`` is the
+    step of a load (None: not a load).
+    """
+
+    asked_at: float
+    passed: bool | None
+    detail: str
+    answered: bool = True
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckObservation:
+    """What is known of a check.
+
+    ``asked_at`` is when the newest run that saw something began, ``since`` when ``passed`` took its
+    value (own time, seconds).  ``passed`` is None before `rise` or `fall` results in a row.
+    ``detail`` is that of the newest run that saw something, ``unseen`` why the newest run could not
+    see (empty: it could).  ``step`` is the step of a load that counts (None: not a load, or not
+    known yet).  ``answered``: the newest run was answered.  ``count`` results in a row, the newest
+    ones, say ``counted``; before `rise` or `fall` of them it is not what counts.
+    """
+
+    asked_at: float
+    passed: bool | None
+    since: float
+    detail: str
+    step: int | None = None
+    unseen: str = ""
+    answered: bool = True
+    counted: bool | None = None
+    count: int = 0
+
+    @property
+    def decision_key(self) -> tuple[object, ...]:
+        """Return what a decision depends on, besides the time."""
+        return self.passed, bool(self.unseen), self.step, self.answered
+
+
+def add_result(
+    check: Check, last: CheckObservation | None, result: CheckResult
+) -> CheckObservation:
+    """Add the result of a run to what was known, ``last`` (None: nothing)."""
+    if result.passed is None:
+        if last is None:
+            return CheckObservation(
+                result.asked_at, None, result.asked_at, "", unseen=result.detail, answered=False
+            )
+        return replace(last, unseen=result.detail)
+    known = last or CheckObservation(result.asked_at, None, result.asked_at, "")
+    same = known.counted is result.passed
+    count = min(known.count + 1, MAX_COUNT) if same else 1
+    passed, since = known.passed, known.since
+    if passed is not result.passed and count >= (check.rise if result.passed else check.fall):
+        passed, since = result.passed, result.asked_at
+    return CheckObservation(
+        result.asked_at,
+        passed,
+        since,
+        result.detail,
+        result.step,
+        "",
+        result.answered,
+        result.passed,
+        count,
+    )
+
+
+MAX_COUNT = 1000
+"""Results in a row that are counted; more make no difference."""
