@@ -264,10 +264,14 @@ class DrainController:
             guard = check_other_regions(self._profile, service, reports, after, now)
             if not guard.serves:
                 return (
-                    f"{name}: no other region is known to serve ({guard.detail}); bring one back, "
-                    "or drain with --force"
+                    f"{name}: no other {self._peer} is known to serve ({guard.detail}); bring "
+                    "one back, or drain with --force"
                 )
         return ""
+
+    @property
+    def _peer(self) -> str:
+        return "region" if self._profile.appliance is None else "appliance or region"
 
     def _level(self, name: str) -> Level | None:
         return None if self._last_pass is None else self._last_pass.decisions[name].level
@@ -286,8 +290,8 @@ class DrainController:
                 )
             elif self._level(name) is Level.WITHDRAWN and asks_regions:
                 yield (
-                    f"{name}: is withdrawn already, and stays so once another region is known to "
-                    "serve; until then it may return at standby"
+                    f"{name}: is withdrawn already, and stays so once another {self._peer} is "
+                    "known to serve; until then it may return at standby"
                 )
             elif self._level(name) is Level.WITHDRAWN:
                 yield f"{name}: is withdrawn already, and stays so"

@@ -47,7 +47,7 @@ class FrontPage:
         self._events = events
         self._body = ByteCache(self._build, costs=costs)
         self._client = RegionClient(profile, clock)
-        regions = [each for each in profile.regions if each.name != profile.region]
+        regions = [each for each in profile.regions if each.name != profile.agent_name]
         self._has_regions = bool(regions)
         # What is behind a proxy on this machine (TLS) is not there for a browser elsewhere.
         self._links = {

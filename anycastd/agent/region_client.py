@@ -1,4 +1,4 @@
-"""Fetch the reports of the other regions' agents over HTTP.
+"""Fetch the reports of the other agents, of all regions, over HTTP.
 
 This is done only while a drain needs them.  An agent that does not answer in time, or answers
 something else than a report, counts as not serving.
@@ -17,7 +17,7 @@ from anycastd.decision.region_report import (
     parse_region_report,
 )
 from anycastd.profile.model import Profile
-from anycastd.profile.regions import Region
+from anycastd.profile.regions import RegionAgent
 from anycastd.system.clock import OwnTime
 from anycastd.system.secret_file import SecretFileError, read_secret
 
@@ -28,23 +28,23 @@ MAX_ANSWER = 1024 * 1024
 
 
 class RegionClient:
-    """A client of the agents of all other regions of a profile; ``clock`` is own time."""
+    """A client of all other agents of a profile; ``clock`` is own time."""
 
     def __init__(self, profile: Profile, clock: OwnTime) -> None:
-        self._regions = [region for region in profile.regions if region.name != profile.region]
+        self._regions = [region for region in profile.regions if region.name != profile.agent_name]
         self._clock = clock
 
     async def fetch_reports(self) -> Mapping[str, RegionReport]:
-        """Fetch the report of every other region; takes ``TIMEOUT`` seconds at most.
+        """Fetch the report of every other agent; takes ``TIMEOUT`` seconds at most.
 
-        Returns region name -> report, stamped with the own time of the request.  Where a region
-        gave none, ``RegionReport.detail`` says why; no error is raised.
+        Returns name of the agent -> report, stamped with the own time of the request.  Where an
+        agent gave none, ``RegionReport.detail`` says why; no error is raised.
         """
         reports = await asyncio.gather(*(self._fetch_report(region) for region in self._regions))
         names = (region.name for region in self._regions)
         return dict(zip(names, reports, strict=True))
 
-    async def _fetch_report(self, region: Region) -> RegionReport:
+    async def _fetch_report(self, region: RegionAgent) -> RegionReport:
         requested_at, agent = self._clock.now(), region.agent
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -61,7 +61,7 @@ class RegionClient:
         return parse_region_report(body, region.name, requested_at)
 
 
-async def _get(region: Region) -> str:
+async def _get(region: RegionAgent) -> str:
     """Send one GET and read the body.
 
     Raises OSError, SecretFileError (the token), or ValueError for any other answer.

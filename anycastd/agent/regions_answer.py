@@ -33,18 +33,20 @@ class RegionsAnswer:
     async def answer(self, _: Mapping[str, Any]) -> dict[str, Any]:
         """Ask all other regions at once, and return what each of them announces.
 
-        Returns ``services`` (name -> ``vip``, ``steers``) and ``regions`` (name -> ``agent``, its
-        address; ``detail``, why it gave no report; ``vips``, prefix -> the fields of VipReport).
+        Returns ``this`` (the name of this agent), ``services`` (name -> ``vip``, ``steers``) and
+        ``regions`` (`RegionAgent.name` -> ``agent``, its address; ``detail``, why it gave no
+        report; ``vips``, prefix -> the fields of VipReport).
         """
         profile = self._profile
         async with self._one_answer:
             reports = dict(await self._client.fetch_reports())
-        own = parse_region_report(json.dumps(self._report()), profile.region, 0.0)
+        own = parse_region_report(json.dumps(self._report()), profile.agent_name, 0.0)
         agents = {region.name: str(region.agent) for region in profile.regions}
-        found = {profile.region: own} | reports
+        found = {profile.agent_name: own} | reports
         return {
             "v": VERSION,
             "region": profile.region,
+            "this": profile.agent_name,
             "at": format_utc(time.time(), "%Y-%m-%dT%H:%M:%SZ"),
             "services": {
                 name: {"vip": each.prefix, "steers": each.prepends_steer}

@@ -120,14 +120,13 @@ def _ask_regions(file: str, profile: Profile, lines: Mapping[Path, int]) -> Iter
     if not profile.regions:
         return
     reports = asyncio.run(RegionClient(profile, OwnTime()).fetch_reports())
-    for index, region in enumerate(profile.regions):
+    for region in profile.regions:
         report = reports.get(region.name)
         if report is not None and report.detail:
-            path: Path = ("regions", index)
             yield Found(
                 file,
-                find_line(lines, path),
-                format_key(path),
+                find_line(lines, region.path),
+                format_key(region.path),
                 f"the agent of {region.name} {report.detail}",
                 "see that it runs with `web` in its profile, and that TCP reaches it; until then "
                 "no drain here is known to be safe",

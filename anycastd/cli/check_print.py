@@ -63,7 +63,7 @@ def _profile(checked: CheckedProfile, show_config: bool) -> Iterator[str]:
     profile = checked.profile
     services, neighbors = len(profile.services), len(profile.bgp.neighbors)
     yield (
-        f"{checked.file}:{NO_BREAK}region {profile.region} on {profile.platform.value}, "
+        f"{checked.file}:{NO_BREAK}region {profile.agent_name} on {profile.platform.value}, "
         f"{count_noun(services, 'service')}, {count_noun(neighbors, 'neighbor')}"
     )
     for what, text in checked.facts:
@@ -145,7 +145,9 @@ def _order(ranking: Ranking) -> Iterator[str]:
     for place, group in enumerate(ranking.groups, 1):
         for each in group:
             others = [other.region for other in group if other is not each]
-            tie = f"ties with {', '.join(others)}" if others else ""
+            own = each.region.partition("/")[0]
+            within = all(other.partition("/")[0] == own for other in others)
+            tie = f"{'shared' if within else 'ties'} with {', '.join(others)}" if others else ""
             rows.append((f"{place}", each.region, each.level, shorten_path(each.path), tie))
     yield from format_table(rows)
 

@@ -151,6 +151,7 @@ def _profile_to_json(checked: CheckedProfile) -> dict[str, Any]:
     return {
         "file": checked.file,
         "region": profile.region,
+        "appliance": profile.appliance,
         "platform": profile.platform.value,
         "neighbors": [str(each.address) for each in profile.bgp.neighbors],
         "facts": [{"what": what, "text": text} for what, text in checked.facts],

@@ -82,7 +82,8 @@ def _list_rows(answer: Mapping[str, Any], name: str) -> Iterator[Row]:
     winners, sure = _find_winners(answer, vip, steers=service["steers"])
     shown = (name, vip.removesuffix("/32").removesuffix("/128"))
     for region, report in regions.items():
-        this = f"{region} (this)" if region == answer["region"] else region
+        here = answer.get("this", answer["region"])
+        this = f"{region} (this)" if region == here else region
         wins = "" if region not in winners else "wins" if sure else "wins?"
         yield (*shown, this, *_describe(report, vip), wins)
         shown = ("", "")

@@ -10,12 +10,13 @@ phases::
 There is no wait for a service that is withdrawn already, nor where longer paths move no traffic
 (``unsteered``).
 
-**The guard** is asked before every withdrawal.  It wants a report of another region, requested
-after the drain began, which says that the region serves and is not drained itself.  A region
-without such a report counts as not serving.  Two regions that are drained at the same time would
-wait for each other for ever.  So a region may also leave if a region that is listed after it in
-`regions` has stayed: it still served ``SETTLE_TIME`` after the drain began.  The last region of the
-list has none after it, so it never leaves in this way.  With ``force``, and for a stop of the
+**The guard** is asked before every withdrawal.  It wants a report of another agent, requested
+after the drain began, which says that it serves and is not drained itself: another appliance of
+this region, or one of another region.  An agent without such a report counts as not serving.  Two
+that are drained at the same time would wait for each other for ever.  So an agent may also leave if
+one that is listed after it in `regions` has stayed: it still served ``SETTLE_TIME`` after the drain
+began.  The last of the list has none after it, so it never leaves in this way.  So both appliances
+of a region leave at once only if another region serves.  With ``force``, and for a stop of the
 agent, the guard is not asked.
 
 A service may be covered by two drains: its own and that of all services.  The lower cap counts.
@@ -125,9 +126,9 @@ class DrainEffect:
 
 @dataclass(frozen=True, slots=True)
 class GuardVerdict:
-    """Answer of the guard: whether another region serves the VIP.
+    """Answer of the guard: whether another agent serves the VIP.
 
-    ``detail`` says which region serves, or why none does; it is a text for operators.
+    ``detail`` says which one serves, or why none does; it is a text for operators.
     """
 
     serves: bool
@@ -144,18 +145,19 @@ def check_other_regions(
     began_at: float,
     now: float,
 ) -> GuardVerdict:
-    """Decide whether another region serves, and is not drained itself.
+    """Decide whether another agent serves, and is not drained itself: of this region or another.
 
-    ``reports``: region name -> its newest report.  Only reports count that were requested more than
-    REPORT_MARGIN after ``began_at`` and are not older than REPORT_LIFETIME.  ``began_at`` and
-    ``now`` are own time in seconds.  Without `regions` in the profile the answer is yes.
+    ``reports``: agent's name -> its newest report.  Only reports count that were requested more
+    than REPORT_MARGIN after ``began_at`` and are not older than REPORT_LIFETIME.  ``began_at``
+    and ``now`` are own time in seconds.  Without `regions` in the profile the answer is yes.
     """
-    names = [region.name for region in profile.regions]
-    if not names:
+    if not profile.regions:
         return GuardVerdict(True, "no `regions` in the profile: no other region was asked")
     details = []
-    for name in names:
-        if name == profile.region:
+    # The other appliances of this region first: then no traffic leaves the region.
+    for agent in sorted(profile.regions, key=lambda agent: agent.region != profile.region):
+        name = agent.name
+        if name == profile.agent_name:
             continue
         report = reports.get(name)
         if (
@@ -173,10 +175,17 @@ def check_other_regions(
         elif not vip.serves:
             details.append(f"{name} does not serve")
         elif not vip.draining:
-            return GuardVerdict(True, f"{name} serves")
+            return GuardVerdict(True, f"{name} serves{_describe_move(profile, agent.region)}")
         else:
             details.append(f"{name} is being drained itself")
     return GuardVerdict(False, ", ".join(details) or "no other region is listed")
+
+
+def _describe_move(profile: Profile, region: str) -> str:
+    """Say that traffic leaves this region, where it has several appliances and none stays."""
+    if profile.appliance is None or region == profile.region:
+        return ""
+    return f", no other appliance of {profile.region}"
 
 
 def _is_outranked(
@@ -186,13 +195,14 @@ def _is_outranked(
     began_at: float,
     now: float,
 ) -> bool:
-    """Tell whether a region that is listed after this one has stayed, drained or not.
+    """Tell whether an agent that is listed after this one has stayed, drained or not.
 
     It could only leave if it had heard, before our drain began, that we serve.  After
     ``SETTLE_TIME`` it would have left.
     """
     names = [region.name for region in profile.regions]
-    later = names[names.index(profile.region) + 1 :] if profile.region in names else []
+    own = profile.agent_name
+    later = names[names.index(own) + 1 :] if own in names else []
     for name in later:
         report = reports.get(name)
         if (
@@ -208,7 +218,7 @@ def _is_outranked(
 
 
 def needs_region_reports(profile: Profile, table: DrainTable) -> bool:
-    """Return whether a drain needs reports of the other regions now.
+    """Return whether a drain needs reports of the other agents now.
 
     It does until it has withdrawn all services that it covers, unless the guard is not asked.
     """
@@ -238,8 +248,9 @@ def advance_drains(
 ) -> tuple[DrainTable, Mapping[str, tuple[DrainEffect, ...]]]:
     """Advance all drains in one pass at ``now`` (own time, seconds).
 
-    ``levels``: service name -> its level before the pass, where known.  ``reports``: region name ->
-    its newest report.  ``unsteered``: names of the services for which longer paths move no traffic.
+    ``levels``: service name -> its level before the pass, where known.  ``reports``: agent's name
+    -> its newest report.  ``unsteered``: names of the services for which longer paths move no
+    traffic.
 
     Returns the drains that go on, and service name -> the effects of the drains that cover it.  The
     first effect is the one that counts.
@@ -281,8 +292,12 @@ def _ask_guard(
         return GuardVerdict(True, "forced: no other region was asked")
     verdict = check_other_regions(profile, service, reports, drain.began_at, now)
     if not verdict.serves and _is_outranked(profile, service, reports, drain.began_at, now):
-        return GuardVerdict(True, "a region that is listed after this one stays")
+        return GuardVerdict(True, f"{_name_kind(profile)} that is listed after this one stays")
     return verdict
+
+
+def _name_kind(profile: Profile) -> str:
+    return "a region" if profile.appliance is None else "an agent"
 
 
 def _effect_on(name: str, drain: Drain, guard: GuardVerdict | None, *, steers: bool) -> DrainEffect:

@@ -56,7 +56,7 @@ class Inputs:
     """Everything that a pass depends on, besides the profile, its memory and the time.
 
     ``vips``: prefix -> VipState.  ``drains``: those that go on after the last pass.
-    ``region_reports``: name of the region -> its newest answer.  ``returned_at``: name of the
+    ``region_reports``: `RegionAgent.name` -> its newest answer.  ``returned_at``: name of the
     service -> when an operator last ran `anycastd return` (own time, seconds).  ``frozen_until``:
     this process did not run for a while before that (own time); evidence that was asked for before
     may be of any age.

@@ -1,4 +1,4 @@
-"""The report that a region's agent gives to the other regions: both ends of one format (pure).
+"""The report that an agent gives to the other agents: both ends of one format (pure).
 
 An agent serves its report at ``REPORT_PATH``, as JSON from `build_region_report`.  The agents of
 the other regions fetch it while a drain needs it, and read it with `parse_region_report`.
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anycastd.profile.model import Profile
+from anycastd.profile.regions import format_agent_name
 from anycastd.system.printable import make_printable
 
 VERSION = 1
@@ -40,7 +41,7 @@ class VipReport:
 
 @dataclass(frozen=True, slots=True)
 class RegionReport:
-    """The newest report of one region.
+    """The newest report of one agent.
 
     ``asked_at`` (own time) is when it was requested.  ``vips``: prefix -> what it reports of it.
     ``detail`` says why there is no report, as the end of a sentence about the region; else empty.
@@ -66,6 +67,7 @@ def build_region_report(
     return {
         "v": VERSION,
         "region": profile.region,
+        "appliance": profile.appliance,
         "vips": {
             profile.services[name].prefix: {
                 "serves": serves,
@@ -78,16 +80,20 @@ def build_region_report(
     }
 
 
-def parse_region_report(text: str, region: str, asked_at: float) -> RegionReport:
-    """Parse the answer of the agent of ``region`` to a request at ``asked_at`` (own time).
+def parse_region_report(text: str, name: str, asked_at: float) -> RegionReport:
+    """Parse the answer of the agent ``name`` to a request at ``asked_at`` (own time).
+
+    ``name`` is that of `RegionAgent.name`: the region, and its appliance if it has several.
 
     Never raises: `RegionReport.detail` says what is wrong.  A value of `serves` or `draining` that
     is not a boolean counts against the region.
     """
     try:
         answer = json.loads(text)
-        if answer["region"] != region:
-            other = clean_text(answer["region"])
+        # An agent of an earlier release names no appliance; its region then has only one.
+        found = format_agent_name(answer["region"], answer.get("appliance"))
+        if found != name:
+            other = clean_text(found)
             return RegionReport(asked_at, detail=f"has the address of the agent of {other}")
         vips = {
             str(vip): VipReport(

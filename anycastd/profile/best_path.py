@@ -36,9 +36,10 @@ PathLengths = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A region at one level, with the AS path that the far router receives (empty: withdrawn).
+    """An appliance at one level, with the AS path that the far router receives (empty: withdrawn).
 
-    ``path`` has the nearest ASN first.  ``steers`` is False where longer paths do not move traffic.
+    ``region`` is its region, or REGION/APPLIANCE where the region has several.  ``path`` has the
+    nearest ASN first.  ``steers`` is False where longer paths do not move traffic.
     """
 
     region: str
@@ -131,9 +132,9 @@ def build_ranking(offers: Sequence[Offer]) -> Ranking:
     return Ranking(
         offers[0].service.name,
         offers[0].service.vip,
-        tuple(offer.profile.region for offer in offers),
+        tuple(offer.profile.agent_name for offer in offers),
         tuple(tuple(by_length[length]) for length in sorted(by_length)),
-        tuple(offer.profile.region for offer in offers if not offer.service.prepends_steer),
+        tuple(offer.profile.agent_name for offer in offers if not offer.service.prepends_steer),
     )
 
 
@@ -157,13 +158,13 @@ def _build_matrix(offers: Sequence[Offer]) -> Matrix:
     return Matrix(
         service=offers[0].service.name,
         vip=offers[0].service.vip,
-        regions=tuple(offer.profile.region for offer in offers),
+        regions=tuple(offer.profile.agent_name for offer in offers),
         combinations=tuple(compare_candidates(each) for each in levels),
     )
 
 
 def _withdrawn_candidate(offer: Offer) -> Candidate:
-    return Candidate(offer.profile.region, WITHDRAWN, ())
+    return Candidate(offer.profile.agent_name, WITHDRAWN, ())
 
 
 def compare_candidates(candidates: tuple[Candidate, ...]) -> Combination:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from anycastd.profile import formats
@@ -45,7 +45,7 @@ from anycastd.profile.model import (
     Service,
     Standby,
 )
-from anycastd.profile.regions import Region, Web
+from anycastd.profile.regions import RegionAgent, Web
 
 DEADLINE_RUNS = 3
 """A check without a `deadline` has the time of so many runs."""
@@ -87,9 +87,7 @@ def build_profile(doc: Document) -> Profile:
             for name, each in tree["services"].items()
         },
         drain=DrainTimes(**tree["drain"]),
-        regions=tuple(
-            Region(each["name"], each["agent"], each.get("token_file")) for each in tree["regions"]
-        ),
+        regions=tuple(_iter_agents(tree["regions"])),
         web=_build_web(tree["web"]) if "web" in tree else None,
         admin_group=tree["control"]["admin_group"] if "control" in tree else None,
         hooks=tuple(
@@ -97,6 +95,7 @@ def build_profile(doc: Document) -> Profile:
             for index, each in enumerate(tree["hooks"])
         ),
         checks={name: _build_check(name, each) for name, each in tree["checks"].items()},
+        appliance=tree.get("appliance"),
     )
 
 
@@ -132,6 +131,18 @@ def _build_asked(each: Mapping[str, Any]) -> CheckKind:
         ca_file=each.get("ca_file"),
         follow_redirects=int(each["follow_redirects"]),
     )
+
+
+def _iter_agents(regions: Sequence[Mapping[str, Any]]) -> Iterator[RegionAgent]:
+    """Yield the agents of all regions, in the order of the profile."""
+    for index, region in enumerate(regions):
+        name, token_file = region["name"], region.get("token_file")
+        if "agent" in region:
+            yield RegionAgent(name, region["agent"], token_file, path=("regions", index))
+        for place, each in enumerate(region.get("agents") or ()):
+            path = ("regions", index, "agents", place)
+            token = each.get("token_file", token_file)
+            yield RegionAgent(name, each["agent"], token, each["name"], path)
 
 
 def _build_hook(each: Mapping[str, Any], line: int) -> Hook:

@@ -1,8 +1,9 @@
-"""Compare the profiles of several regions: who wins at each level, and what is wrong.
+"""Compare the profiles of several regions or appliances: who wins, and what is wrong.
 
 Only the lengths of AS paths are compared.  The far router compares them before everything else
 that a profile can set (RFC 4271 section 9.1.2.2).  Equal lengths are a tie, which most routers use
-as ECMP.  Where ``prepends_steer`` is false, lengths have no effect and are not checked.
+as ECMP; within one region that is meant.  Where ``prepends_steer`` is false, lengths have no effect
+and are not checked.
 """
 
 from __future__ import annotations
@@ -87,7 +88,10 @@ def compare_regions(
     ]
     return Comparison(
         problems=tuple(problems),
-        notes=tuple(_iter_notes([profile for _, profile in profiles])),
+        notes=(
+            *_iter_notes([profile for _, profile in profiles]),
+            *_iter_shared(list(by_vip.values())),
+        ),
         offers=tuple(tuple(each) for each in by_vip.values() if len(each) > 1),
     )
 
@@ -105,7 +109,7 @@ def _build_offer(
     server = (AZURE_ROUTE_SERVER,) if profile.platform is Platform.AZURE else ()
     candidates = {
         level: Candidate(
-            profile.region,
+            profile.agent_name,
             level,
             server + (profile.bgp.local_as,) * (1 + prepends[level] + least),
             service.prepends_steer,
@@ -132,7 +136,7 @@ def _check_order(one: Offer, two: Offer, offers: Sequence[Offer]) -> Iterator[Pr
     """
     if not (one.service.prepends_steer and two.service.prepends_steer):
         return
-    ecmp = one.service.ecmp and two.service.ecmp
+    ecmp = _may_share(one, two)
     for first, second in product(one.lengths, two.lengths):
         if not _is_conflict(first, second, ecmp=ecmp):
             continue
@@ -142,19 +146,25 @@ def _check_order(one: Offer, two: Offer, offers: Sequence[Offer]) -> Iterator[Pr
         else:
             blamed, rival = (one, two) if length < other_length else (two, one)
         mine, theirs = (level, other_level) if blamed is one else (other_level, level)
-        here = f"{mine} in {blamed.profile.region}"
-        there = f"{theirs} in {rival.profile.region}"
+        here = f"{mine} in {blamed.profile.agent_name}"
+        there = f"{theirs} in {rival.profile.agent_name}"
         path = format_as_path(blamed.candidates[mine].path)
         if length == other_length:
             message = f"{here} ties with {there} ({path}), so traffic is split between them (ECMP)"
         else:
             message = f"{here} ({path}) wins against {there}, though its level is worse"
         remedy = _propose_prepends(blamed, offers)
-        if level == other_level == "preferred":
+        if level == other_level == "preferred":  # in two regions: within one it is no conflict
             remedy += ", or ecmp: true in all regions if this is intended"
         yield blamed.make_problem(
             PREPEND_KEYS[mine], message, remedy, warning=length != other_length
         )
+
+
+def _may_share(one: Offer, two: Offer) -> bool:
+    """Return whether equal paths are meant: within one region, or with `ecmp` in both."""
+    same = one.profile.region == two.profile.region
+    return same or (one.service.ecmp and two.service.ecmp)
 
 
 def _is_conflict(one: tuple[str, int], two: tuple[str, int], *, ecmp: bool) -> bool:
@@ -178,15 +188,13 @@ def _preference_key(offer: Offer) -> tuple[int, int]:
 def _propose_prepends(offer: Offer, offers: Sequence[Offer]) -> str:
     """Propose prepends for one region that conflict with no other region."""
     rivals = tuple(
-        (rival.lengths, _preference_key(rival) < _preference_key(offer), rival.service.ecmp)
+        (rival.lengths, _preference_key(rival) < _preference_key(offer), _may_share(offer, rival))
         for rival in offers
         if rival is not offer
     )
     bare = len(offer.candidates["preferred"].path) - offer.service.prepend
     top = MAX_PATH_LENGTH + (offer.profile.platform is Platform.AZURE)
-    found = _find_nearest_lengths(
-        offer.lengths, rivals, range(bare, top + 1), ecmp=offer.service.ecmp
-    )
+    found = _find_nearest_lengths(offer.lengths, rivals, range(bare, top + 1))
     if found is None:
         return _propose_for_all(offers)
     proposals = [
@@ -194,7 +202,7 @@ def _propose_prepends(offer: Offer, offers: Sequence[Offer]) -> str:
         for (level, before), length in zip(offer.lengths, found, strict=True)
         if length != before
     ]
-    return f"write {', '.join(proposals)} in {offer.profile.region}"
+    return f"write {', '.join(proposals)} in {offer.profile.agent_name}"
 
 
 def _propose_for_all(offers: Sequence[Offer]) -> str:
@@ -203,19 +211,19 @@ def _propose_for_all(offers: Sequence[Offer]) -> str:
     if len(offers) > step:
         return f"announce it in at most {step} regions; more do not fit into short paths"
     proposals = [
-        f"{place}, {place + step}, {place + 2 * step} in {offer.profile.region}"
+        f"{place}, {place + step}, {place + 2 * step} in {offer.profile.agent_name}"
         for place, offer in enumerate(sorted(offers, key=_preference_key))
     ]
     return f"write {', '.join(proposals)} (prepend, degraded.prepend, standby.prepend)"
 
 
-# Path lengths of another offer, whether it is preferred to ours, whether it has ecmp.
+# Path lengths of another offer, whether it is preferred to ours, whether equal paths are meant.
 _Rival = tuple[PathLengths, bool, bool]
 
 
 @cache
 def _find_nearest_lengths(
-    own: PathLengths, rivals: tuple[_Rival, ...], lengths: range, *, ecmp: bool
+    own: PathLengths, rivals: tuple[_Rival, ...], lengths: range
 ) -> tuple[int, ...] | None:
     """Choose of ``lengths`` the nearest to ``own`` that fit all rivals; None if none do."""
     levels = [level for level, _ in own]
@@ -223,7 +231,7 @@ def _find_nearest_lengths(
     fitting = (
         chosen
         for chosen in combinations(lengths, len(own))
-        if all(_fits(dict(zip(levels, chosen, strict=True)), rival, ecmp=ecmp) for rival in rivals)
+        if all(_fits(dict(zip(levels, chosen, strict=True)), rival) for rival in rivals)
     )
     distance = {
         chosen: sum(abs(new - old) for new, old in zip(chosen, before, strict=True))
@@ -232,13 +240,10 @@ def _find_nearest_lengths(
     return min(distance, key=lambda chosen: distance[chosen], default=None)
 
 
-def _fits(own: Mapping[str, int], rival: _Rival, *, ecmp: bool) -> bool:
+def _fits(own: Mapping[str, int], rival: _Rival) -> bool:
     """Return whether lengths conflict with no level of a rival and keep the order of preference."""
-    lengths, preferred, rival_ecmp = rival
-    if any(
-        _is_conflict(mine, theirs, ecmp=ecmp and rival_ecmp)
-        for mine, theirs in product(own.items(), lengths)
-    ):
+    lengths, preferred, ecmp = rival
+    if any(_is_conflict(mine, theirs, ecmp=ecmp) for mine, theirs in product(own.items(), lengths)):
         return False
     return all(
         level not in own or own[level] == length or (own[level] > length) == preferred
@@ -249,25 +254,37 @@ def _fits(own: Mapping[str, int], rival: _Rival, *, ecmp: bool) -> bool:
 def _check_names(
     profiles: Sequence[tuple[str, Profile]], lines: Mapping[str, Mapping[Path, int]]
 ) -> Iterator[Problem]:
-    """Refuse two profiles with the same region name."""
-    seen: dict[str, str] = {}
+    """Refuse two profiles of one region, unless each names an appliance of its own."""
+    seen: dict[str, list[tuple[str, Profile]]] = {}
     for file, profile in profiles:
-        if profile.region in seen:
-            line = find_line(lines.get(file, {}), ("region",))
-            message = f"{profile.region} is also the region of {seen[profile.region]}"
-            remedy = (
-                f"give each region its own name; two appliances of one region are "
-                f"{profile.region}-a and {profile.region}-b, with ecmp: true in both"
-            )
-            yield Problem(file, line, "region", message, remedy)
-        seen.setdefault(profile.region, file)
+        others = seen.setdefault(profile.region, [])
+        region, appliance = profile.region, profile.appliance
+        clash = next(
+            (
+                where
+                for where, other in others
+                if None in (appliance, other.appliance) or other.appliance == appliance
+            ),
+            None,
+        )
+        others.append((file, profile))
+        if clash is None:
+            continue
+        remedy = (
+            "give each region its own name; where they are two appliances of one region, give "
+            "each profile an appliance: of its own, and list both in regions as agents"
+        )
+        key, message = "region", f"{region} is also the region of {clash}"
+        if appliance is not None:
+            key, message = "appliance", f"{profile.agent_name} is also that of {clash}"
+        yield Problem(file, find_line(lines.get(file, {}), (key,)), key, message, remedy)
 
 
 def _check_steering(
     profiles: Sequence[tuple[str, Profile]], lines: Mapping[str, Mapping[Path, int]]
 ) -> Iterator[Problem]:
     """Warn where regions differ in ``prepends_steer``, which is a property of the far routers."""
-    steer = {profile.bgp.prepends_steer: profile.region for _, profile in profiles}
+    steer = {profile.bgp.prepends_steer: profile.agent_name for _, profile in profiles}
     for file, profile in profiles:
         if len(steer) > 1 and not profile.bgp.prepends_steer:
             path: Path = ("bgp", "prepends_steer")
@@ -290,7 +307,7 @@ def _check_vips(
         by_vip = {offer.service.vip: offer for offer in regions[order]}
         by_name = {offer.service.name: offer for offer in regions[order]}
         for name, seen in first.items():
-            vip, where = seen.service.vip, f"{seen.profile.region} ({seen.file})"
+            vip, where = seen.service.vip, f"{seen.profile.agent_name} ({seen.file})"
             if name in by_name:
                 own = by_name[name]
                 if own.service.vip != vip:
@@ -310,6 +327,27 @@ def _check_vips(
                 )
 
 
+def _iter_shared(offers: Sequence[Sequence[Offer]]) -> Iterator[str]:
+    """Yield a note for each region whose appliances share a VIP by equal paths."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for each in offers:
+        by_region: dict[str, list[Offer]] = {}
+        for offer in each:
+            by_region.setdefault(offer.profile.region, []).append(offer)
+        for region, mine in by_region.items():
+            best = min(len(offer.candidates["preferred"].path) for offer in mine)
+            equal = [o for o in mine if len(o.candidates["preferred"].path) == best]
+            if len(equal) > 1 and all(o.service.prepends_steer for o in equal):
+                key = (region, *(str(offer.profile.appliance) for offer in equal))
+                found.setdefault(key, []).append(equal[0].service.name)
+    for (region, *names), services in found.items():
+        yield (
+            f"{' and '.join(names)} of {region} have equal paths for {', '.join(services)}: this "
+            "is fine, the routers of the region share the traffic (ECMP) and each appliance backs "
+            "the other"
+        )
+
+
 def _iter_notes(profiles: Sequence[Profile]) -> Iterator[str]:
     """Yield notes about what looks like a problem and is none."""
     if len(profiles) < 2:  # noqa: PLR2004 - one region cannot be compared
@@ -323,7 +361,7 @@ def _iter_notes(profiles: Sequence[Profile]) -> Iterator[str]:
     else:
         listed = " ".join(map(str, numbers))
         yield f"the regions use the AS numbers {listed}: only lengths are compared"
-    unsteered = [profile.region for profile in profiles if not profile.bgp.prepends_steer]
+    unsteered = [profile.agent_name for profile in profiles if not profile.bgp.prepends_steer]
     if unsteered:
         yield (
             f"prepends do not steer in {' and '.join(unsteered)} (prepends_steer: false): there "

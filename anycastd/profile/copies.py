@@ -61,10 +61,10 @@ def _find_shared(
             message = f"{value} is also that of {region} ({where}), so one of the two is a copy"
             if path == ("bgp", "router_id"):
                 message += ": routers refuse a second session with the same identifier"
-            remedy = f"write the value of {profile.region}'s own appliance"
+            remedy = f"write the value of {profile.agent_name}'s own appliance"
             line = find_line(lines.get(file, {}), path)
             yield Problem(file, line, format_key(path), message, remedy, warning=True)
-        seen.setdefault(value, (profile.region, file))
+        seen.setdefault(value, (profile.agent_name, file))
 
 
 def _compare_region_lists(profiles: _Regions, lines: _Lines) -> Iterator[Problem]:
@@ -76,7 +76,7 @@ def _compare_region_lists(profiles: _Regions, lines: _Lines) -> Iterator[Problem
             names = ", ".join(region.name for region in first.regions)
             same = names == ", ".join(region.name for region in profile.regions)
             what = "the agents of regions" if same else "the regions or their order"
-            message = f"{what} differ from those of {first.region} ({first_file}: {names})"
+            message = f"{what} differ from those of {first.agent_name} ({first_file}: {names})"
             remedy = (
                 "write the same list in each profile: its order decides which of two regions may "
                 "drain first"

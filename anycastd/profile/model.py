@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from anycastd.profile.checks import Check
 from anycastd.profile.conditions import Condition, FailedAction, Maintenance
-from anycastd.profile.regions import Region, Web
+from anycastd.profile.regions import RegionAgent, Web, format_agent_name
 
 Address = IPv4Address | IPv6Address
 """An IP address."""
@@ -237,11 +237,12 @@ class Profile:
     """A whole profile.
 
     ``networks`` are the prefixes of the VNet or VPC.  ``ttl`` is the duration of the lease in
-    seconds.  ``haproxy``: name -> Instance.  ``services``: name -> Service.  ``regions`` has all
-    regions including this one, most important first.  ``web`` is where the agent answers by HTTP
-    (None: nowhere).  ``admin_group`` is the group whose members may drain, return and reload (None:
-    every user who can connect to the control socket).  ``hooks`` are commands that run for events.
-    ``checks``: name -> Check.
+    seconds.  ``haproxy``: name -> Instance.  ``services``: name -> Service.  ``regions`` has the
+    agents of all regions, this one too, most important first.  ``appliance`` is the name of this
+    appliance where its region has several (None: it is the only one).  ``web`` is where the agent
+    answers by HTTP (None: nowhere).  ``admin_group`` is the group whose members may drain, return
+    and reload (None: every user who can connect to the control socket).  ``hooks`` are commands
+    that run for events.  ``checks``: name -> Check.
     """
 
     region: str
@@ -252,11 +253,17 @@ class Profile:
     haproxy: Mapping[str, Instance]
     services: Mapping[str, Service]
     drain: DrainTimes
-    regions: tuple[Region, ...] = ()
+    regions: tuple[RegionAgent, ...] = ()
     web: Web | None = None
     admin_group: str | None = None
     hooks: tuple[Hook, ...] = ()
     checks: Mapping[str, Check] = field(default_factory=dict)
+    appliance: str | None = None
+
+    @property
+    def agent_name(self) -> str:
+        """Return the name of this agent among those of all ``regions``."""
+        return format_agent_name(self.region, self.appliance)
 
     def __hash__(self) -> int:
         """Return the hash of the region: a dictionary has no hash."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
@@ -20,15 +20,29 @@ class Endpoint(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
-    """A region: its name, and the endpoint at which its agent answers by HTTP.
+class RegionAgent:
+    """An agent of a region, and the endpoint at which it answers by HTTP.
 
+    ``appliance`` names its appliance where the region has several (None: it is the only one).
     ``token_file`` is the path of a file with the token that this agent wants (None: none).
+    ``path`` is its key path in the profile.
     """
 
-    name: str
+    region: str
     agent: Endpoint
     token_file: str | None = None
+    appliance: str | None = None
+    path: tuple[str | int, ...] = field(default=(), compare=False)
+
+    @property
+    def name(self) -> str:
+        """Return the name that no other agent has, such as ``northeurope/ne-1``."""
+        return format_agent_name(self.region, self.appliance)
+
+
+def format_agent_name(region: str, appliance: str | None) -> str:
+    """Return ``REGION/APPLIANCE``, or the region where it has only one appliance."""
+    return region if appliance is None else f"{region}/{appliance}"
 
 
 @dataclass(frozen=True, slots=True)

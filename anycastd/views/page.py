@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from anycastd.decision.region_report import RegionReport
+from anycastd.profile.regions import format_agent_name
 from anycastd.system.instants import format_day_and_time, format_duration, format_utc
 from anycastd.views.events import Event, EventKind
 from anycastd.views.page_parts import (
@@ -81,7 +82,7 @@ def render_page(
         *_timeline(services, events, now),
         *_end(status),
     )
-    region = name_of(status["region"])
+    region = _name_agent(status)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -106,6 +107,10 @@ def _order(services: Mapping[str, Any]) -> dict[str, Any]:
         return -compute_service_severity(service), ranks.get(find_state(service), 5)
 
     return {name: services[name] for name in sorted(services, key=rank)}
+
+
+def _name_agent(status: Mapping[str, Any]) -> str:
+    return name_of(format_agent_name(status["region"], status.get("appliance")))
 
 
 def _is_as_wanted(service: Mapping[str, Any]) -> bool:
@@ -173,7 +178,7 @@ def _regions(
         return
     names = list(regions)[:MAX_REGIONS]
     yield "<section><h2>Regions</h2>"
-    heads = ("service", "VIP", f"{name_of(status['region'])} (this)", *map(name_of, names))
+    heads = ("service", "VIP", f"{_name_agent(status)} (this)", *map(name_of, names))
     rows = [
         (
             ("", f"<b>{name_of(name)}</b>"),

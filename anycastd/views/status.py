@@ -105,6 +105,7 @@ def build_status(
             *describe_evidence(profile, step),
         ),
         at=agent.at,
+        appliance=profile.appliance,
     )
 
 

@@ -149,7 +149,8 @@ class Status:
 
     ``v`` is the version of this format, ``version`` that of anycastd.  The keys of ``neighbors``
     are addresses.  ``problems`` are sentences for operators.  ``at`` is when it was built: UTC, as
-    RFC 3339 writes it (empty: not known).
+    RFC 3339 writes it (empty: not known).  ``appliance`` is the name of this appliance where the
+    region has several.
     """
 
     v: int
@@ -162,6 +163,7 @@ class Status:
     lease: LeaseStatus
     problems: tuple[str, ...]
     at: str = ""
+    appliance: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for json.dumps, with ``severity`` and ``verdict``, as text."""

@@ -17,7 +17,7 @@ from anycastd.agent.front_page import FrontPage
 from anycastd.agent.json_cache import JsonCache
 from anycastd.decision.region_report import RegionReport, VipReport
 from anycastd.profile.model import Profile
-from anycastd.profile.regions import Endpoint, Region
+from anycastd.profile.regions import Endpoint, RegionAgent
 from anycastd.system.clock import OwnTime
 from anycastd.views.events import Event, EventKind
 from support import page_samples as samples
@@ -25,9 +25,9 @@ from support.profiles import profile as build_profile
 
 REPORTED = b'data-label="westeurope"'
 OTHERS = (
-    Region("northeurope", Endpoint(IPv4Address("10.0.2.10"), 9480)),
-    Region("westeurope", Endpoint(IPv4Address("10.1.2.10"), 9480)),
-    Region("uksouth", Endpoint(IPv4Address("127.0.0.1"), 9482)),
+    RegionAgent("northeurope", Endpoint(IPv4Address("10.0.2.10"), 9480)),
+    RegionAgent("westeurope", Endpoint(IPv4Address("10.1.2.10"), 9480)),
+    RegionAgent("uksouth", Endpoint(IPv4Address("127.0.0.1"), 9482)),
 )
 
 

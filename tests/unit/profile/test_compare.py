@@ -299,9 +299,41 @@ def test_regions_have_different_names() -> None:
     ).problems
     assert str(problem) == (
         f"b.yaml:{line(SECONDARY, 'region:')}: region: northeurope is also the region of a.yaml; "
-        "give each region its own name; two appliances of one region are northeurope-a and "
-        "northeurope-b, with ecmp: true in both"
+        "give each region its own name; where they are two appliances of one region, give each "
+        "profile an appliance: of its own, and list both in regions as agents"
     )
+
+
+def test_two_appliances_of_one_region_share_its_traffic() -> None:
+    """Equal paths are meant there and need no `ecmp`; another region is compared with both."""
+    one, two = (
+        PRIMARY.replace("region: northeurope", f"region: northeurope\nappliance: {name}")
+        for name in ("ne-1", "ne-2")
+    )
+    found = compare_texts(one, two, SECONDARY)
+    assert found.problems == ()
+    (ranking,) = found.rankings
+    assert ranking.regions == ("northeurope/ne-1", "northeurope/ne-2", "westeurope")
+    assert ranking.find_winners({"northeurope/ne-2": "preferred", "westeurope": "preferred"}) == (
+        "northeurope/ne-2",
+    )
+    assert found.notes[-1] == (
+        "ne-1 and ne-2 of northeurope have equal paths for web: this is fine, the routers of the "
+        "region share the traffic (ECMP) and each appliance backs the other"
+    )
+    (problem,) = compare_texts(one, one).problems
+    assert str(problem).startswith(
+        f"b.yaml:{line(one, 'appliance:')}: appliance: northeurope/ne-1 is also that of a.yaml; "
+    )
+
+
+def test_levels_of_one_region_may_not_tie_with_each_other() -> None:
+    """A degraded appliance that ties with its preferred twin would keep its share."""
+    one = PRIMARY.replace("region: northeurope", "region: northeurope\nappliance: ne-1")
+    two = replace_texts(SECONDARY, ("region: westeurope", "region: northeurope\nappliance: ne-2"))
+    two = replace_texts(two, ("prepend: 2", "prepend: 3"))
+    problems = [str(each) for each in compare_texts(one, two).problems if not each.warning]
+    assert any("ties with" in each for each in problems)
 
 
 def test_notes() -> None:

@@ -125,8 +125,8 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "platform: plain\nzzz: []",
             (
                 "3: zzz: there is no such key in a profile; "
-                "write region, platform, networks, lease, bgp, drain, regions, web, control, "
-                "hooks, haproxy, checks or services, or remove it"
+                "write region, appliance, platform, networks, lease, bgp, drain, regions, web, "
+                "control, hooks, haproxy, checks or services, or remove it"
             ),
         ),
         (
@@ -134,8 +134,8 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "platform: plain\n<<: {}",
             (
                 "3: <<: there is no such key in a profile; "
-                "write region, platform, networks, lease, bgp, drain, regions, web, control, "
-                "hooks, haproxy, checks or services, or remove it"
+                "write region, appliance, platform, networks, lease, bgp, drain, regions, web, "
+                "control, hooks, haproxy, checks or services, or remove it"
             ),
         ),
         (

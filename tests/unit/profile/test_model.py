@@ -277,7 +277,7 @@ PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
     (model.Profile, "", {"lease": "ttl", "control": "admin_group"}, set()),
     (model.Bgp, "bgp.", {}, set()),
     (model.DrainTimes, "drain.", {}, set()),
-    (regions.Region, "region:", {}, set()),
+    (regions.RegionAgent, "region_agent:", {"name": "appliance"}, {"region", "path"}),
     (model.Hook, "hook:", {}, {"line"}),
     (regions.Web, "web.", {}, set()),
     (model.Neighbor, "neighbor:", {}, set()),

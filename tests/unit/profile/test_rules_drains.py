@@ -9,6 +9,11 @@ from support.broken_profiles import PLAIN, Changes, list_azure_problems
 HAPROXY = "haproxy:\n  main"
 ONE = '{name: northeurope, agent: "10.0.2.10:9480"}'
 TWO = '{name: westeurope, agent: "10.1.2.10:9480"}'
+SEVERAL = (
+    '{name: northeurope, agents: [{name: ne-1, agent: "10.0.2.10:9480"}, '
+    '{name: ne-2, agent: "10.0.2.11:9480"}]}'
+)
+APPLIANCE = ("region: northeurope\n", "region: northeurope\nappliance: ne-1\n")
 WEB = 'web: {listen: "10.0.2.10:9480"}\n'
 
 
@@ -28,6 +33,8 @@ def insert_regions(*regions: str, web: str = WEB) -> tuple[str, str]:
         [insert_regions(ONE, TWO)],
         [insert_regions(TWO, ONE)],
         [insert_regions()],
+        [insert_regions(SEVERAL, TWO), APPLIANCE],
+        [insert_regions(SEVERAL), APPLIANCE],
         [insert_above_haproxy("drain: {wait: 30}\n")],
         [PLAIN, insert_above_haproxy("drain: {wait: 0, linger: 0, stop: 0}\n")],
         [PLAIN, ("10.0.1.4,", "10.0.1.4, graceful_shutdown: true,")],
@@ -68,6 +75,41 @@ BROKEN: list[tuple[Changes, str]] = [
             "warning p.yaml:14: regions: no other region is listed, so nothing can be "
             "drained without "
             "--force; add the other regions"
+        ),
+    ),
+    (
+        [insert_regions(SEVERAL, TWO)],
+        (
+            "p.yaml:14: regions[0].agents: northeurope has several appliances, and this profile "
+            "does not say which it is; write appliance: ne-1 or ne-2"
+        ),
+    ),
+    (
+        [insert_regions(SEVERAL, TWO), (APPLIANCE[0], APPLIANCE[1].replace("ne-1", "ne-3"))],
+        (
+            "p.yaml:2: appliance: this appliance, ne-3, is not among those of northeurope; write "
+            "appliance: ne-1 or ne-2"
+        ),
+    ),
+    (
+        [insert_regions(ONE, TWO), APPLIANCE],
+        (
+            "p.yaml:2: appliance: northeurope has one agent in regions, so it has only one "
+            "appliance; write agents: [{name: ne-1, agent: ...}, ...] there, or remove it"
+        ),
+    ),
+    (
+        [insert_regions(ONE, "{name: westeurope}")],
+        (
+            "p.yaml:14: regions[1]: has no agent; write agent: ADDRESS:PORT, or agents: with a "
+            "list of appliances"
+        ),
+    ),
+    (
+        [insert_regions(SEVERAL.replace("ne-2", "ne-1"), TWO), APPLIANCE],
+        (
+            "p.yaml:15: regions[0].agents[1].name: ne-1 is already in line 15; write each "
+            "appliance once, with its own agent"
         ),
     ),
     (
