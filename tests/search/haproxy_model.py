@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 INTER, RISE = 2.0, 1
 """Seconds between two checks of a server; checks that have to pass until it is up."""
 COLUMNS = (
-    "pxname,svname,scur,qcur,status,weight,bck,iid,tracked,type,check_status,last_chk,last_agt,"
-    "agent_status,lastchg,chkfail,chkdown,check_duration,check_fall,addr"
+    "pxname,svname,scur,qcur,econ,wretr,wredis,status,weight,bck,iid,tracked,type,check_status,"
+    "last_chk,last_agt,agent_status,lastchg,chkfail,chkdown,check_duration,check_fall,addr"
 )
 
 
@@ -116,7 +116,7 @@ class ModelServer:
             status, check = ("MAINT" if self.address else "MAINT (resolution)"), ""
         age = int(now - self.began_at)
         return (
-            f"web,{self.name},0,0,{status},1,0,3,,2,{check},,,,{age},{self.failed_checks},"
+            f"web,{self.name},0,0,0,0,0,{status},1,0,3,,2,{check},,,,{age},{self.failed_checks},"
             f"{self.times_gone},0,{self.fall},{self.address},"
         )
 
@@ -129,7 +129,7 @@ class ModelServer:
 def build_answer(servers: tuple[ModelServer, ...], pid: int, began_at: float, now: float) -> str:
     """Build HAProxy's answer to a look at ``now`` by a worker that began at ``began_at``."""
     rows = [each.row(now) for each in servers]
-    front = "web,FRONTEND,0,,OPEN,,,2,,0,,,,,,,,,,,"
-    back = "web,BACKEND,0,0,UP,1,0,3,,1,,,,,,,,,,,"
+    front = "web,FRONTEND,0,,,,,OPEN,,,2,,0,,,,,,,,,,,"
+    back = "web,BACKEND,0,0,0,0,0,UP,1,0,3,,1,,,,,,,,,,,"
     info = f"Name: HAProxy\nVersion: 2.6.12\nPid: {pid}\nUptime_sec: {int(now - began_at)}\n"
     return "\n".join([f"# {COLUMNS},", front, *rows, back]) + f"\n\n{info}Stopping: 0\n\n"

@@ -53,6 +53,9 @@ class Row(NamedTuple):
     scur: str
     qcur: str
     lastchg: str
+    econ: str
+    wretr: str
+    wredis: str
     pxname: str
     svname: str
     status: str
@@ -83,7 +86,7 @@ COLUMNS = tuple(
 """HAProxy's names of the columns of a Row."""
 
 
-LASTING = slice(3, None)
+LASTING = slice(6, None)
 """The fields of a Row that differ from those of the look before only if something happened."""
 
 

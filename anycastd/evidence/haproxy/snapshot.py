@@ -93,8 +93,9 @@ class Backend:
 
     ``asked_at`` is when the rows were asked for (own time, seconds).  ``number`` is HAProxy's own
     number for it.  ``sessions`` are open now.  ``queued_requests`` wait in its queue and in those
-    of its servers.  ``weights``, where the query asks for them: server -> (its weight now, its
-    weight in haproxy.cfg); ``weights_refused`` is what HAProxy answered instead of them.
+    of its servers.  ``failed_connects`` counts HAProxy's failed attempts to connect to a server,
+    those that it tried again included.  ``weights``, where the query asks for them: server -> (its
+    weight now, its weight in haproxy.cfg); ``weights_refused`` is what HAProxy answered instead.
     ``counts``: see ServerCounts.
     """
 
@@ -107,6 +108,7 @@ class Backend:
     queued_requests: int = 0
     weights: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     weights_refused: str = ""
+    failed_connects: int = field(default=0, compare=False)
     counts: ServerCounts = field(init=False, compare=False)
 
     def __post_init__(self) -> None:

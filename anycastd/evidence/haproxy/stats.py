@@ -22,7 +22,7 @@ from anycastd.evidence.haproxy.answer import (
     split_answer,
     split_row,
 )
-from anycastd.evidence.haproxy.check_results import COLUMNS, Row
+from anycastd.evidence.haproxy.check_results import COLUMNS, Row, parse_seen
 from anycastd.evidence.haproxy.judged_rows import JudgedRows, judge_rows
 from anycastd.evidence.haproxy.query import Query, Request, build_request
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
@@ -65,6 +65,7 @@ def parse_answer(
             + sum(parse_count(row.qcur) for row in servers.get(name, {}).values()),
             found_weights.get(name, {}) if name in query.weights else {},
             refused_weights.get(name, ""),
+            sum(map(parse_seen, (head.econ, head.wretr, head.wredis))),
         )
         for name, head in heads.items()
     }
