@@ -12,6 +12,7 @@ I/O:
     json_cache        encodes JSON, and reuses it for a moment
     history_answer    answers `anycastd history`
     start_context     what the agent before it, or its reload, hands over
+    accepted_file     keeps what a check of the profile accepted, for the next start
     event_recorder    turns what the parts report into events
     history           every change of level, with what each stage took
     state_file        a file that outlives the agent

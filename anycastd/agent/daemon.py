@@ -15,11 +15,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from anycastd.agent import reload
+from anycastd.agent.accepted_file import keep_sealed
 from anycastd.agent.answers import AgentIdentity, Answers
 from anycastd.agent.control_client import socket_path
 from anycastd.agent.control_server import ControlServer
@@ -45,6 +45,7 @@ from anycastd.profile.model import Profile
 from anycastd.speaker.exabgp.config import config_hash
 from anycastd.speaker.permitted_routes import vips_hash
 from anycastd.system.clock import OwnTime
+from anycastd.system.stop_signals import block_signals, unblock_signals
 from anycastd.system.systemd import Notifier
 from anycastd.system.threads import NoThreadError, start_threads
 from anycastd.system.ticker import tick_forever
@@ -177,7 +178,7 @@ class Daemon:
         is_terminal = sys.stderr.isatty()
         hangup = self._request_stop if is_terminal else self.reloader.reload_by_signal
         loop.add_signal_handler(signal.SIGHUP, hangup)
-        reload.unblock_signals()
+        unblock_signals()
         try:
             loop.set_default_executor(start_threads(THREADS))
         except NoThreadError as error:
@@ -205,6 +206,7 @@ class Daemon:
                     name: group.create_task(self._run_part(part), name=name)
                     for name, part in self._parts().items()
                 }
+                tasks["start"] = group.create_task(self._finish_start())
                 self.notifier.send_ready("watching")
                 if self.reloader.context.repeat:
                     self.reloader.reload_by_signal()
@@ -218,6 +220,13 @@ class Daemon:
                         task.cancel()
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None  # the first part that ended decides
+
+    async def _finish_start(self) -> None:
+        """Do once what can wait until the first decision was sent."""
+        await self.loop.decided.wait()
+        if sealed := self.reloader.context.accepted:
+            self.reloader.context = replace(self.reloader.context, accepted="")
+            await asyncio.to_thread(keep_sealed, self.paths.directory, sealed)
 
     def _parts(self) -> dict[str, Part]:
         """Map a name to each part that runs as long as the agent does."""
@@ -301,10 +310,10 @@ class Daemon:
         allowance = 0.0 if successor is None else successor.start_allowance
         self.notifier.send_reloading()
         await self.loop.send_last_want(self.profile.ttl + allowance)
-        reload.block_signals()
+        block_signals()
         await asyncio.sleep(0)  # handle the signals that came before they were blocked
         if self._stop_requested:
-            reload.unblock_signals()
+            unblock_signals()
             return False
         return True
 

@@ -7,6 +7,7 @@ nothing else; a look at HAProxy causes at least one pass in each quarter of the 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -62,7 +63,8 @@ class DecisionLoop:
     ``clock`` is own time.  ``memory`` maps a service to what policy remembers of it; set it before
     ``run`` starts.  ``last_result`` is the result of the newest pass, None before the first.
     ``notify_alive`` is called after each pass that renews the lease, and ``note_pass`` after each
-    pass, unless it is None.  ``counters`` counts passes.
+    pass, unless it is None.  ``decided`` is set once a pass has renewed the lease.  ``counters``
+    counts passes.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class DecisionLoop:
         self.sinks = sinks
         self.memory: dict[str, Memory] = {}
         self.last_result: PassResult | None = None
+        self.decided = asyncio.Event()
         self.counters = LoopCounters()
         self.note_pass: NotePass | None = None
         self._notify_alive = notify_alive
@@ -97,6 +100,7 @@ class DecisionLoop:
             self.counters.count_pass(began_at, time.monotonic())
             if result.wanted is not None:
                 self._notify_alive()
+                self.decided.set()
             await self.inbox.wait_for_news(
                 None if result.wake_at is None else max(0.0, result.wake_at - now)
             )

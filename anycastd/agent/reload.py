@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from typing import Any, NoReturn
 
 from anycastd.agent.deadline import is_late
 from anycastd.agent.start_context import (
+    ACCEPTED_FD,
     CONTROL_FD,
     DRAINS_FD,
     PROFILE_FD,
@@ -41,18 +41,6 @@ log = logging.getLogger(__name__)
 
 MAX_NAME = 80
 """Characters of the name of who asked for a reload."""
-SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-"""The signals that the agent handles; blocked while no handler is installed."""
-
-
-def block_signals() -> None:
-    """Block the agent's signals until it can handle them; a blocked signal survives an exec."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-
-
-def unblock_signals() -> None:
-    """Unblock the agent's signals; pending ones are delivered at once."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 class Reloader:
@@ -125,12 +113,13 @@ class Reloader:
         successor = self.successor
         if successor is None:
             raise ReloadRefusedError("nothing was validated")
-        environment[PROFILE_FD] = str(successor.profile_fd)
-        os.set_inheritable(successor.profile_fd, True)
+        given = {PROFILE_FD: successor.profile_fd, ACCEPTED_FD: successor.accepted_fd}
         if drains:
             write_descriptor(successor.drains_fd, drains.encode())
-            environment[DRAINS_FD] = str(successor.drains_fd)
-            os.set_inheritable(successor.drains_fd, True)
+            given[DRAINS_FD] = successor.drains_fd
+        for name, descriptor in given.items():
+            environment[name] = str(descriptor)
+            os.set_inheritable(descriptor, True)
         if speaker_pid is not None:
             environment[SPEAKER_PID] = str(speaker_pid)
         if control_fd is not None:

@@ -20,6 +20,8 @@ CONTROL_FD = "ANYCASTD_CONTROL_FD"
 """Environment: the descriptor of the control socket: clients wait there during the reload."""
 RUNNING_FD = "ANYCASTD_RUNNING_FD"
 """Environment of a check: the descriptor of what runs now, as JSON: its profile and its routes."""
+ACCEPTED_FD = "ANYCASTD_ACCEPTED_FD"
+"""Environment: the descriptor of what the check of a reload accepted; the check writes it."""
 RELOADED_BY = "ANYCASTD_RELOADED_BY"
 """Environment: who asked for the reload."""
 REPEAT = "ANYCASTD_RELOAD_AGAIN"
@@ -55,6 +57,7 @@ class StartContext:
     control socket's descriptor, ``unsaved_drains`` those that are on no disk.  ``repeat``: reload
     once more after the start.  ``failed_reload``: why a reload could not execute its successor, so
     that this agent goes on instead; else empty.  ``reloaded_by``: who asked for the reload.
+    ``accepted`` is what the check of the profile accepted, sealed, where it is not kept yet.
     """
 
     command_line: tuple[str, ...]
@@ -67,6 +70,7 @@ class StartContext:
     unsaved_drains: str = ""
     failed_reload: str = ""
     reloaded_by: str = ""
+    accepted: str = ""
 
     @property
     def is_successor(self) -> bool:
@@ -86,6 +90,7 @@ def read_start_context(profile_path: str) -> StartContext:
     reloaded_by = os.environ.pop(RELOADED_BY, "")
     profile_text = _pop_text(PROFILE_FD)
     unsaved_drains = _pop_text(DRAINS_FD) or ""
+    accepted = _pop_text(ACCEPTED_FD) or ""
     return StartContext(
         command_line=(sys.executable, *sys.orig_argv[1:]),
         environment=dict(os.environ),
@@ -96,6 +101,7 @@ def read_start_context(profile_path: str) -> StartContext:
         repeat=bool(repeat),
         unsaved_drains=unsaved_drains,
         reloaded_by=reloaded_by,
+        accepted=accepted,
     )
 
 
@@ -114,6 +120,14 @@ def read_running() -> dict[str, Any] | None:
     if not isinstance(found, dict) or not {"text", "held"} <= set(found):
         raise ExitError(_explain_variable(RUNNING_FD, "", "it holds no profile"), USAGE)
     return found
+
+
+def pop_accepted_fd() -> int | None:
+    """Take the descriptor for what is accepted out of the environment; None where it is not set.
+
+    Raises ExitError (2) where the variable holds no number.
+    """
+    return _pop_number(ACCEPTED_FD)
 
 
 def write_descriptor(descriptor: int, data: bytes) -> None:
@@ -182,5 +196,6 @@ def describe_failed_exec(
         control_fd=control_fd,
         repeat=False,
         unsaved_drains=drains,
+        accepted="",
         failed_reload=text,
     )

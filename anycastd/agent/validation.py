@@ -16,7 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from anycastd.agent.control_client import VALIDATE_TIMEOUT
-from anycastd.agent.start_context import PROFILE_FD, RUNNING_FD, StartContext, write_descriptor
+from anycastd.agent.start_context import (
+    ACCEPTED_FD,
+    PROFILE_FD,
+    RUNNING_FD,
+    StartContext,
+    write_descriptor,
+)
 from anycastd.system.regular_file import read_regular_file
 
 MAX_PROFILE_SIZE = 16 * 1024 * 1024
@@ -38,12 +44,13 @@ class Successor:
     """A validated successor.
 
     ``profile_fd`` is a memory file with its profile's text, ``drains_fd`` an empty one for drains
-    that are on no disk, ``validation_time`` the duration of the validation (s), ``warnings`` the
-    lines that the validation printed.
+    that are on no disk, ``accepted_fd`` one with what the validation accepted (``accepted_file``),
+    ``validation_time`` the duration of the validation (s), ``warnings`` the lines that it printed.
     """
 
     profile_fd: int
     drains_fd: int
+    accepted_fd: int
     validation_time: float
     warnings: tuple[str, ...] = ()
 
@@ -54,8 +61,8 @@ class Successor:
 
     def close(self) -> None:
         """Close the memory files."""
-        os.close(self.profile_fd)
-        os.close(self.drains_fd)
+        for descriptor in (self.profile_fd, self.drains_fd, self.accepted_fd):
+            os.close(descriptor)
 
 
 async def validate_on_disk(
@@ -80,21 +87,23 @@ async def validate_on_disk(
         try:
             # Both now: what is missing at the last moment could cost the agent its drains.
             descriptors = []
-            for name in ("profile", "drains"):
+            for name in ("profile", "drains", "accepted"):
                 descriptors.append(os.memfd_create(name))
                 opened.callback(os.close, descriptors[-1])
             write_descriptor(descriptors[0], text)
         except OSError as error:
             raise ReloadRefusedError(f"no memory file can be made: {error.strerror}") from None
         began_at = time.monotonic()
-        output = await _run_validation(context, {PROFILE_FD: descriptors[0]}, VALIDATE_TIMEOUT)
+        given = {PROFILE_FD: descriptors[0], ACCEPTED_FD: descriptors[2]}
+        output = await _run_validation(context, given, VALIDATE_TIMEOUT)
         validation_time = time.monotonic() - began_at
         if running is not None and text != str(running["text"]).encode():
             left = max(VALIDATE_TIMEOUT - validation_time, 1.0)
             await _guard_services(context, descriptors[0], running, left)
         opened.pop_all()
-    profile_fd, drains_fd = descriptors
-    return Successor(profile_fd, drains_fd, validation_time, tuple(output.splitlines()))
+    profile_fd, drains_fd, accepted_fd = descriptors
+    warnings = tuple(output.splitlines())
+    return Successor(profile_fd, drains_fd, accepted_fd, validation_time, warnings)
 
 
 async def _guard_services(

@@ -11,6 +11,7 @@ I/O:
     watch          shows something again and again in place
     log            how the agent logs: text, JSON, or entries of the journal
     arguments      arguments that several commands have
+    profile_text   reads a profile's text
     profile_file   reads profiles, and prints what is wrong with them
     check_machine  `check` on the appliance: what of this machine does not fit its profile
     folding        lines whose spaces mean something, in 80 columns
@@ -22,6 +23,8 @@ I/O:
     reload_guard   whether a reload would lower a service only because of the new profile
     init_answers   the answers that `init` needs: how each is asked for, read, and refused
     show_plan      prints what a reload would change
+    profile_check  the agent's check of its profile: what the last one kept, or a child process
+    run_agent      runs the agent for `run`
     commands/      one file for each command
     main           chooses the command, and imports only that one
 """

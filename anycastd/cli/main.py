@@ -96,6 +96,10 @@ def build_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
 
 def _import_command(name: str) -> ModuleType | None:
     """Import the file of a command; None where the lab is not installed."""
+    if name == "run":
+        from anycastd.system.without_openssl import import_without_openssl  # noqa: PLC0415
+
+        import_without_openssl("hashlib", "hmac")  # before anything else imports them
     path = f"anycastd.cli.commands.{MODULES.get(name, name)}"
     try:
         return importlib.import_module(path)

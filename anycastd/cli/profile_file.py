@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from anycastd.cli.output import print_error
-from anycastd.profile.document import MAX_SIZE
+from anycastd.cli.profile_text import read_text
 from anycastd.profile.model import Profile
 from anycastd.profile.validate import Validation, validate_profile
 
@@ -17,18 +17,6 @@ EXAMPLES = str(_OWN) if _OWN.is_dir() else "/etc/anycastd/examples"
 """Where the shipped profiles are: in the package, or in a checkout of the source."""
 
 
-def read_text(path: str) -> str | None:
-    """Read a profile's text; None if that fails, with the reason on standard error."""
-    try:
-        with Path(path).open(encoding="utf-8") as file:
-            return file.read(MAX_SIZE + 1)  # validate_profile refuses what is longer
-    except OSError as error:
-        print_error(f"{path}: cannot be read: {error.strerror}; name a readable profile")
-    except UnicodeDecodeError as error:
-        print_error(f"{path}: not UTF-8 text (at byte {error.start}); save the profile as UTF-8")
-    return None
-
-
 def read_profile(path: str) -> Validation:
     """Read and validate one profile; the result is empty if the file cannot be read."""
     text = read_text(path)
@@ -37,8 +25,8 @@ def read_profile(path: str) -> Validation:
 
 def validate_text(
     text: str, path: str, tell_warning: Callable[[str], object] = print_error
-) -> Profile | None:
-    """Validate a profile's text and print every problem; None if the profile cannot be used.
+) -> Validation:
+    """Validate a profile's text and print every problem.
 
     ``tell_warning`` is given the warnings of a profile that can be used.
     """
@@ -47,10 +35,10 @@ def validate_text(
         tell = print_error if validation.profile is None else tell_warning
         marked = problem.warning and tell is print_error  # a log has priorities
         tell(f"warning: {problem}" if marked else str(problem))
-    return validation.profile
+    return validation
 
 
 def load_profile(path: str) -> Profile | None:
     """Read one profile and print every problem; None if the profile cannot be used."""
     text = read_text(path)
-    return None if text is None else validate_text(text, path)
+    return None if text is None else validate_text(text, path).profile

@@ -11,6 +11,7 @@ Pure (with yaml and jsonschema); the folders below ``cli`` import ``model``, ``c
     document       Document: complete values with their lines; a Problem with its line
     formats        parsers of the schema's formats: addresses, prefixes, communities
     build          Document -> Profile
+    accepted       an accepted profile as JSON, and back to a Profile, without any check
     yaml_reader    YAML text -> plain values with the line of each
     without_secrets  text -> the text without secrets, for recordings
     schema         the JSON Schema
@@ -18,6 +19,7 @@ Pure (with yaml and jsonschema); the folders below ``cli`` import ``model``, ``c
     schema_check   text and schema -> Document
     rules/         rules across several fields, which a schema cannot express
     validate       text -> Profile, or everything that is wrong with it
+    acceptance     what a check has accepted, as JSON
     unfinished     what looks as if its author was not finished; for `check` alone
     best_path      which region wins: an order of all levels, and each combination
     copies         values that two regions' profiles share by mistake; lists of regions that differ

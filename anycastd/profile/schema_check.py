@@ -75,6 +75,14 @@ def read_document(text: str, file: str, schema: Schema, formats: Mapping[str, Fo
     return Document(file, tree if isinstance(tree, dict) else {}, yaml.lines, tuple(problems))
 
 
+def complete_values(value: Value, schema: Schema, formats: Mapping[str, Format]) -> Value:
+    """Fill in the defaults of a file's values, and parse formats by ``formats``.
+
+    ``value`` fits ``schema``.  Raises KeyError where it has a format without a parser.
+    """
+    return _Completer(schema, formats, ()).complete(schema, value, ())
+
+
 def _iter_schema_errors(schema: Schema, value: Value) -> Iterator[tuple[Path, str, str, bool]]:
     """Yield (key path, message, remedy, whether it is the only problem of that path to tell)."""
     for error in _Validator(schema).iter_errors(value):

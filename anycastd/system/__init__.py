@@ -9,8 +9,10 @@ I/O:
     counters       durations and numbers that the parts of a process count
     clock          own time: a clock that stands still while this process cannot run
     parent_death   ends a process when its parent ends
+    stop_signals   blocks and unblocks the signals that the agent handles
     spare_socket   a socket in reserve, for when no more can be opened
     ticker         ticks own time in an asyncio loop
+    without_openssl  imports asyncio and hashes without OpenSSL
     systemd        what systemd is told of a service
     atomic_file    replaces a file at once
     journal        writes to systemd's journal, with fields

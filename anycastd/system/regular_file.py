@@ -22,14 +22,21 @@ def read_regular_file(path: Path | str, max_size: int, *, follow: bool = False) 
         if error.errno == errno.ELOOP and not follow:
             raise OSError(error.errno, "it is a symbolic link", str(path)) from None
         raise
-    with open(descriptor, "rb", buffering=0) as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        pieces: list[bytes] = []
-        left = max_size + 1
-        while left and (piece := file.read(min(left, 1 << 20))):
-            pieces.append(piece)
-            left -= len(piece)
+        return read_descriptor(descriptor, max_size, str(path))
+    finally:
+        os.close(descriptor)
+
+
+def read_descriptor(descriptor: int, max_size: int, path: str = "") -> bytes:
+    """Read a descriptor to its end; raises OSError with ``path`` beyond ``max_size`` bytes."""
+    pieces: list[bytes] = []
+    left = max_size + 1
+    while left and (piece := os.read(descriptor, min(left, 1 << 20))):
+        pieces.append(piece)
+        left -= len(piece)
     if not left:
-        raise OSError(errno.EFBIG, f"it has more than {max_size} bytes", str(path))
+        raise OSError(errno.EFBIG, f"it has more than {max_size} bytes", path)
     return b"".join(pieces)

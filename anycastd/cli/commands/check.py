@@ -17,7 +17,8 @@ from anycastd.cli.check_print import print_result
 from anycastd.cli.check_result import CheckedProfile, CheckResult, Found
 from anycastd.cli.live_look import gather_evidence
 from anycastd.cli.output import print_json
-from anycastd.cli.profile_file import DEFAULT_PROFILE, EXAMPLES, read_text
+from anycastd.cli.profile_file import DEFAULT_PROFILE, EXAMPLES
+from anycastd.cli.profile_text import read_text
 from anycastd.profile.compare import compare_regions
 from anycastd.profile.document import Problem
 from anycastd.profile.model import Profile

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import functools
-import gc
+import contextlib
 import logging
-import os
+import time
+from dataclasses import replace
 
-from anycastd.agent import daemon, reload
-from anycastd.agent.control_client import ControlError
-from anycastd.agent.start_context import AgentPaths, StartContext, read_running, read_start_context
-from anycastd.agent.supervisor import SpeakerEndedError, Supervisor
+from anycastd.agent.start_context import (
+    StartContext,
+    pop_accepted_fd,
+    read_running,
+    read_start_context,
+    write_descriptor,
+)
 from anycastd.cli.arguments import add_directory, add_profile, add_state
 from anycastd.cli.log import FORMATS, log_to_stderr
 from anycastd.cli.output import print_error
-from anycastd.cli.profile_file import read_text, validate_text
-from anycastd.evidence.vip.loopback import NoPrivilegeError
-from anycastd.profile.model import Profile
-from anycastd.profile.without_secrets import remove_secrets
-from anycastd.system.exit_codes import (
-    DONE,
-    EX_CONFIG,
-    EX_NOPERM,
-    EX_SOFTWARE,
-    EX_UNAVAILABLE,
-    ExitError,
-)
+from anycastd.cli.profile_check import ProfileCheck, check_text
+from anycastd.cli.profile_text import read_text
+from anycastd.system.exit_codes import DONE, EX_CONFIG, ExitError
+from anycastd.system.stop_signals import block_signals
+from anycastd.system.without_openssl import import_without_openssl
 
 log = logging.getLogger(__name__)
 
@@ -67,69 +62,45 @@ def main(args: argparse.Namespace) -> int:
     start or go on; 77 where a privilege is missing; 78 for a profile that cannot be used; else that
     of a speaker that cannot start.
     """
+    began_at = time.time_ns()
     if not args.validate:
-        reload.block_signals()  # until the agent can act on them
+        block_signals()  # until the agent can act on them
     log_to_stderr(wait=args.validate, form=args.log)
     try:
+        accepted_fd = pop_accepted_fd() if args.validate else None
         context = read_start_context(args.profile)
         running = read_running()
     except ExitError as error:
         log.critical("%s", error)
         return error.code
     text = context.profile_text if context.is_successor else read_text(args.profile)
-    if args.validate and running is not None and text is not None:
+    if text is None:
+        return EX_CONFIG
+    if not args.validate:
+        return _run(args, text, context, began_at)
+    if running is not None:
         from anycastd.cli.reload_guard import judge_reload  # noqa: PLC0415 - for a check alone
 
         return judge_reload(running, text, args.profile)
-    tell_warning = print_error if args.validate else log.warning
-    profile = None if text is None else validate_text(text, args.profile, tell_warning)
-    if text is None or profile is None:
+    checked = check_text(text, args.profile, began_at, print_error)
+    if checked is None:
         return EX_CONFIG
-    return DONE if args.validate else _run(args, profile, text, context)
-
-
-def _run(args: argparse.Namespace, profile: Profile, text: str, context: StartContext) -> int:
-    # Code and profile are never freed, so the garbage collector need not look at them in a pass.
-    gc.collect()
-    gc.freeze()
-    try:
-        _run_agents(args, profile, text, context)
-    # Logged, not printed: nobody may read it, and then the agent must end nevertheless.
-    except NoPrivilegeError as error:
-        log.critical("%s", error.strerror)
-        return EX_NOPERM
-    except SpeakerEndedError as error:
-        log.critical("%s", error)
-        return error.code
-    except (ControlError, daemon.LostError) as error:
-        log.critical("%s", error)
-        return EX_UNAVAILABLE
-    except OSError as error:
-        text = "%s: %s; choose a writable --directory"
-        log.critical(text, args.directory, error.strerror)
-        return EX_NOPERM if isinstance(error, PermissionError) else EX_UNAVAILABLE
-    except Exception:
-        log.critical("a bug in anycastd; please report it with these lines", exc_info=True)
-        return EX_SOFTWARE
+    if accepted_fd is not None:
+        with contextlib.suppress(OSError):  # the agent checks anew then
+            write_descriptor(accepted_fd, checked.sealed.encode())
     return DONE
 
 
-def _run_agents(
-    args: argparse.Namespace, profile: Profile, text: str, context: StartContext
-) -> None:
-    """Run an agent, and another one where a reload could not execute the new code."""
-    below = os.path.join(args.directory, "speaker")
-    arguments = ("--profile", args.profile, "--directory", below)
-    lease = args.lease or os.path.join(below, "lease.sock")
-    paths = AgentPaths(lease, args.directory, args.state)
-    describe = functools.partial(remove_secrets, text)
-    while True:
-        speaker = None if args.lease else Supervisor(arguments, context.speaker_pid)
-        try:
-            asyncio.run(daemon.Daemon(profile, text, context, paths, speaker, describe).run())
-        except daemon.ReexecFailedError as error:
-            log.error("%s", error)  # noqa: TRY400 - the text says it all
-            context = error.context
-            os.environ.update(context.environment)  # systemd's variables, which each agent takes
-        else:
-            return
+def _run(args: argparse.Namespace, text: str, context: StartContext, began_at: int) -> int:
+    """Check the profile, and run the agent with it; return the exit code."""
+    import_without_openssl("asyncio")
+    check = ProfileCheck(args.profile, text, args.directory, context.accepted, began_at)
+    # Now: where the profile is checked in a child, this takes no time.
+    from anycastd.cli.run_agent import run_agent  # noqa: PLC0415
+
+    checked = check.finish()
+    if checked is None:
+        return EX_CONFIG
+    for warning in checked.accepted.warnings:
+        log.warning("%s", warning)
+    return run_agent(args, checked.accepted, text, replace(context, accepted=checked.sealed))
