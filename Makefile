@@ -11,7 +11,7 @@ export PYTHON
 
 PACKAGES := bird2 ca-certificates haproxy iproute2 nftables procps python3 python3-venv
 # More for the tests: other routers, browsers and shells, and the linters of what is not Python.
-TEST_PACKAGES := ansible-core ansible-lint chromium frr gobgpd man-db mandoc prometheus yamllint zsh
+TEST_PACKAGES := ansible-core ansible-lint chromium curl frr gobgpd man-db mandoc prometheus yamllint zsh
 # What builds the Debian packages, judges them, and makes the systems on which they are tried.
 DEB_PACKAGES := apparmor debhelper debootstrap dh-apparmor dh-python dpkg-dev lintian pybuild-plugin-pyproject \
     python3-all python3-h11 python3-jsonschema python3-prometheus-client python3-setuptools python3-six python3-tenacity python3-yaml
@@ -27,6 +27,9 @@ RUNTIME := .venv-runtime
 TOOLS := .venv-tools
 # What builds the documentation site.
 DOCS := .venv-docs
+# Those that `make compare` compares, as far as they are no Debian packages.
+OTHERS := .venv-compare
+COMPARE_PACKAGES := curl keepalived
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 # Most tests wait for processes and timers most of the time, so some files run side by side.
@@ -35,7 +38,7 @@ BESIDE = --numprocesses $(JOBS) --dist loadfile
 # What speaks to ExaBGP is tested with each of these.
 export ANYCASTD_EXABGP_PYTHONS ?= $(CURDIR)/$(BIN)/python:$(CURDIR)/$(OLDEST)/bin/python
 
-.PHONY: help lab test lint lint-only docs test-packages unit system search end-to-end deb package-test installed bench chaos soak \
+.PHONY: help lab test lint lint-only docs test-packages unit system search end-to-end deb package-test installed bench compare chaos soak \
     fuzz sbom audit format pages packages venv oldest newest tools update namespaces clean
 
 help: ## Show this list
@@ -97,8 +100,14 @@ installed: test-packages venv namespaces deb
 	    echo "NOT TRIED: the packages were built, but this machine cannot boot a system to try them on" >&2; \
 	fi
 
-bench: packages venv namespaces ## Measure, and print the tables (the faults alone take nine minutes)
+bench: packages venv namespaces ## Measure, and print the tables, a quarter of an hour (BENCH='--only NAME')
 	$(BIN)/python tests/bench/run.py $(BENCH)
+
+compare: packages venv namespaces ## Compare with others on one network, an hour (COMPARE=--write: into docs/)
+	@scripts/packages.sh $(COMPARE_PACKAGES)
+	@scripts/venv.sh $(OTHERS) requirements/compare.txt --built || \
+	    echo "anycast-healthchecker is left out of the comparison" >&2
+	$(BIN)/python tests/compare/run.py $(COMPARE)
 
 CHAOS ?= 320
 # EXABGP=4 breaks Debian's ExaBGP instead of the newest one.
@@ -165,5 +174,5 @@ namespaces:
 	@scripts/namespaces.sh
 
 clean: ## Remove what the other targets made here (not the Debian packages)
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(RUNTIME) $(TOOLS) $(DOCS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(RUNTIME) $(TOOLS) $(DOCS) $(OTHERS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find anycastd tests -name __pycache__ -prune -exec rm -rf {} +

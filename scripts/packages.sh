@@ -61,8 +61,7 @@ if command -v systemctl >/dev/null 2>&1; then
         case $package in
             haproxy) systemctl --quiet disable haproxy.service || true ;;
             bird2) systemctl --quiet disable bird.service || true ;;
-            frr | gobgpd | prometheus) systemctl --quiet disable "$package.service" || true ;;
-            prometheus) systemctl --quiet disable prometheus.service || true ;;
+            frr | gobgpd | keepalived | prometheus) systemctl --quiet disable "$package.service" || true ;;
         esac
     done
 fi

@@ -23,4 +23,5 @@ lock oldest pyproject.toml requirements/oldest.in
 lock runtime pyproject.toml
 lock tools requirements/tools.in
 lock docs requirements/docs.in
+lock compare requirements/compare.in
 git --no-pager diff --stat -- requirements || true

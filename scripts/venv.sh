@@ -2,6 +2,7 @@
 # Make a virtual environment with this checkout in it: scripts/venv.sh DIRECTORY LOCK
 #                                                  or: scripts/venv.sh DIRECTORY --newest
 #                      or, without this checkout: scripts/venv.sh DIRECTORY LOCK --alone
+#                 or, where a package has no wheel: scripts/venv.sh DIRECTORY LOCK --built
 #
 # LOCK is a file of requirements/ with exact versions and hashes; nothing else is installed, and the
 # tools that build packages are locked too.  --newest installs the newest versions each time.
@@ -61,6 +62,6 @@ elif [ "$alone" = --alone ]; then
 else
     install --require-hashes --requirement "$build"
     install --require-hashes --no-build-isolation --requirement "$lock"
-    install --no-build-isolation --no-deps --editable .
+    [ "$alone" = --built ] || install --no-build-isolation --no-deps --editable .
 fi
 printf '%s\n' "$made_of" >"$stamp"

@@ -1,16 +1,14 @@
 """The duration of `anycastd status`, and of an agent's start until its first Want.
 
-The first Want is measured from before exec to its arrival at a proxy in front of the lease's
-socket, which forwards every byte.  The interpreter alone is measured in the same run.
+The first Want is measured from before exec until the lease process logs it.  The interpreter alone
+is measured in the same run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -22,45 +20,10 @@ from noise import print_line, summarize
 from support.appliance import Appliance
 from support.peer import wait_for
 
+START_TIMEOUT = 20.0
+"""An agent that has sent nothing for so long (s) is taken for one that does not start."""
 RUNS = 20
 """Runs of each command for each of ``--times``."""
-
-
-class LeaseProxy:
-    """A proxy in front of the lease's socket.
-
-    ``first_want_at`` is when the first Want passed it (``time.monotonic()``), None before.
-    """
-
-    def __init__(self, path: Path, lease: Path) -> None:
-        self.path = path
-        self.first_want_at: float | None = None
-        self._lease = lease
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        """Accept no more connections."""
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                agent, _ = self._listener.accept()
-                lease = socket.socket(socket.AF_UNIX)
-                lease.connect(str(self._lease))
-                for pair in ((agent, lease, True), (lease, agent, False)):
-                    threading.Thread(target=self._forward, args=pair, daemon=True).start()
-
-    def _forward(self, source: socket.socket, target: socket.socket, from_agent: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 20):
-                if from_agent and self.first_want_at is None and b'"routes"' in data:
-                    self.first_want_at = time.monotonic()
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
 
 
 def time_command(command: Sequence[str], environment: dict[str, str]) -> float:
@@ -79,16 +42,31 @@ def stopped_agent(appliance: Appliance) -> Iterator[None]:
     yield
 
 
-def time_first_want(appliance: Appliance, number: int) -> float:
-    """Restart the agent behind a proxy; return the seconds from before exec to its first Want."""
-    proxy = LeaseProxy(appliance.directory / f"proxy{number}.sock", appliance.lease)
+def time_first_want(appliance: Appliance) -> float:
+    """Restart the agent; return the seconds from before exec to its first Want at the lease.
+
+    The lease process logs whose Want it took.  A proxy before its socket would be refused, since a
+    message has to come from the process that it names.
+    """
+    log = appliance.directory / "speaker.err"
+    size = log.stat().st_size
     with stopped_agent(appliance):
         began_at = time.monotonic()
-        appliance.start_agent("--lease", str(proxy.path))
-        wait_for(lambda: proxy.first_want_at, 20, f"a first Want\n{appliance.log()}")
-        proxy.close()
-    assert proxy.first_want_at is not None
-    return proxy.first_want_at - began_at
+        appliance.start_agent()
+        assert appliance.agent is not None
+        line = f"the agent with pid {appliance.agent.pid} owns the lease"
+        while line not in read_from(log, size):
+            took = time.monotonic() - began_at
+            assert took < START_TIMEOUT, f"no first Want in {took:.0f} s\n{appliance.log()}"
+            time.sleep(0.0005)
+        return time.monotonic() - began_at
+
+
+def read_from(path: Path, offset: int) -> str:
+    """Read what a log has after ``offset`` bytes."""
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        return stream.read().decode("utf-8", "replace")
 
 
 def measure(directory: Path, python: str, times: int) -> dict[str, Any]:
@@ -110,7 +88,7 @@ def measure(directory: Path, python: str, times: int) -> dict[str, Any]:
                 found[label].append(time_command(command, appliance.environment))
         restarts = []
         for number in range(4 * times):
-            restarts.append(time_first_want(appliance, number))
+            restarts.append(time_first_want(appliance))
             appliance.wait_path(1)
             # Five deaths in a minute would be a crash loop: four, then a pause.
             if number % 4 == 3 and number + 1 < 4 * times:

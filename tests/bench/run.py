@@ -1,7 +1,8 @@
-"""Measure, and print the tables: `make bench`, as root.
+"""Measure, and print the tables: `make bench`, as root (a quarter of an hour).
 
 The measured times decide nothing; the machine's noise is printed beside them.  Wrong behaviour (a
-route that stood beyond its bound, a change without a cause) makes the exit code 1.
+route that stood beyond its bound, a change without a cause) makes the exit code 1, and so does a
+part that could not be measured; the other parts are measured all the same.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import os
 import sys
 import tempfile
 import time
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,38 +31,79 @@ from noise import Noise, print_line, show_progress, summarize
 
 from support.appliance import own_network
 
-PARTS = ("failover", "faults", "servers", "services", "pass", "commands", "outage")
-GROUPS = {"growth": ("servers", "services", "pass")}
+ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 10
 """Trials of the failover table for each of ``--times``; a 99th percentile needs many."""
+
+Measure = Callable[[Path, argparse.Namespace], dict[str, Any]]
+"""Measures a part with the files in a directory, prints its table, returns its figures."""
+PARTS: dict[str, Measure] = {
+    "failover": lambda directory, args: failover.measure(
+        directory, args.python, TRIALS * args.times, args.idle
+    ),
+    "faults": lambda directory, args: breaking.measure(
+        directory, args.python, args.times, args.fault
+    ),
+    "servers": lambda directory, args: growth.measure_servers(
+        directory, args.python, args.times, args.idle
+    ),
+    "services": lambda directory, args: growth.measure_services(
+        directory, args.python, args.times, args.idle
+    ),
+    "pass": lambda directory, args: passes.measure(directory, args.python, args.times),
+    "commands": lambda directory, args: commands.measure(directory, args.python, args.times),
+    "outage": lambda _, args: outage.measure(args.times),
+}
+"""The parts in their order.  Each has a network namespace and a directory of its own."""
+GROUPS = {"growth": ("servers", "services", "pass")}
+OWN_NOISE = ("outage",)
+"""Parts that measure the machine's noise themselves, and make their own namespaces."""
 
 
 def measure_part(name: str, directory: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Measure one part, in its own network namespace if it needs one, and return the figures."""
-    times, seconds = args.times, args.idle
-    if name == "outage":
-        return outage.measure(times)
+    if name in OWN_NOISE:
+        return PARTS[name](directory, args)
     with own_network(), Noise() as noise:
-        match name:
-            case "failover":
-                found = failover.measure(directory, args.python, TRIALS * times, seconds)
-            case "faults":
-                found = breaking.measure(directory, args.python, times, args.fault)
-            case "servers":
-                found = growth.measure_servers(directory, args.python, times, seconds)
-            case "services":
-                found = growth.measure_services(directory, args.python, times, seconds)
-            case "commands":
-                found = commands.measure(directory, args.python, times)
-            case _:
-                found = passes.measure(directory, args.python, times)
+        found = PARTS[name](directory, args)
     late = summarize(noise.late)
     print_line(f"{'this machine: late wake-ups, ms':34} {late}, load {os.getloadavg()[0]:.1f}")
     return found | {"late_wakeups": asdict(late)}
 
 
-def main() -> int:
-    """Measure the parts that were requested."""
+def try_part(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Measure one part; one that fails is reported, and has its failure as a figure."""
+    began_at = time.monotonic()
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            found = measure_part(name, Path(directory), args)
+        except Exception as error:  # noqa: BLE001 - hours of other figures must not be lost
+            traceback.print_exc()
+            print_line(f"NOT MEASURED: {name}: {(str(error) or repr(error)).splitlines()[0]}")
+            found = {"failed": str(error) or repr(error)}
+    show_progress("")
+    took = time.monotonic() - began_at
+    print_line(f"part {name}: {took:.0f} s\n")
+    return found | {"took": took}
+
+
+def list_parts(only: list[str] | None) -> Iterator[str]:
+    """List the parts of a command line, each once and in their order."""
+    chosen = {part for each in only or PARTS for part in GROUPS.get(each, (each,))}
+    return (name for name in PARTS if name in chosen)
+
+
+def list_wrong(figures: dict[str, Any]) -> list[str]:
+    """List the parts that failed, or in which something behaved wrongly."""
+    return [name for name in PARTS if _is_wrong(figures.get(name, {}))]
+
+
+def _is_wrong(part: dict[str, Any]) -> bool:
+    return bool(part.get("wrong") or part.get("failed"))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="tests/bench/run.py", description=(__doc__ or "").splitlines()[0]
     )
@@ -80,22 +124,61 @@ def main() -> int:
     )
     parser.add_argument("--fault", default="", help="only faults with this in their name")
     parser.add_argument("--python", default=sys.executable, help="the Python whose ExaBGP to use")
-    parser.add_argument("--json", type=Path, help="a file for the figures")
-    args = parser.parse_args()
-    requested = [name for each in args.only or PARTS for name in GROUPS.get(each, (each,))]
-    figures: dict[str, Any] = {"times": args.times, "machine": list(os.uname())}
-    began_at = time.monotonic()
-    for name in requested:
-        with tempfile.TemporaryDirectory() as directory:
-            figures[name] = measure_part(name, Path(directory), args)
-        show_progress("")
-        print_line("")
-        if args.json:  # written after each part, so that a later failure loses nothing
-            args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    print_line(f"measured for {time.monotonic() - began_at:.0f} s")
-    return (
-        1 if any(isinstance(each, dict) and each.get("wrong") for each in figures.values()) else 0
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=ROOT / "build" / "bench.json",
+        help="a file for the figures (default build/bench.json)",
     )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="leave out the parts that the file has, and add to it",
+    )
+    args = parser.parse_args()
+    if args.times < 1:
+        parser.error("--times: must be 1 or more")
+    return args
+
+
+def read_before(file: Path) -> dict[str, Any]:
+    """Read the figures of an interrupted run, without its failed parts.
+
+    Raises SystemExit (2) where the file has none.
+    """
+    try:
+        figures = json.loads(file.read_text(encoding="utf-8"))
+        return {
+            name: each
+            for name, each in figures.items()
+            if name not in PARTS or not each.get("failed")
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError) as error:
+        sys.stderr.write(f"{file}: no figures to resume from: {error}\n")
+        raise SystemExit(2) from None
+
+
+def main() -> int:
+    """Measure the parts that were requested."""
+    args = parse_arguments()
+    figures = read_before(args.json) if args.resume else {}
+    figures |= {"times": args.times, "machine": list(os.uname())}
+    began_at = time.monotonic()
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    for name in list_parts(args.only):
+        if name in figures:
+            print_line(f"part {name}: {args.json} has it\n")
+            continue
+        figures[name] = try_part(name, args)
+        # Written after each part, so that a later failure loses nothing.
+        args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    print_line(f"measured for {time.monotonic() - began_at:.0f} s; figures in {args.json}")
+    wrong = list_wrong(figures)
+    if wrong:
+        print_line(f"WRONG: {', '.join(wrong)}: see above")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
