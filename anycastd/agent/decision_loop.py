@@ -1,8 +1,8 @@
 """The decision loop: wait for news, run one pass, hand its result to the sinks.
 
 A source puts its newest value into the inbox, which wakes the loop.  A pass also runs at the time
-that the last one asked for (``wake_at``).  The lease is renewed by the result of a pass and by
-nothing else; a look at HAProxy causes at least one pass in each quarter of the lease.
+that the last one asked for (``wake_at``), and once in each quarter of the lease: nothing but the
+result of a pass renews it, and where nothing changes no source has news.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 FROZEN = 0.5
 """Seconds for which this process must not have run since the last pass to count as frozen."""
+PASSES_PER_LEASE = 4
+"""Passes in the time of a lease, at least."""
 EXPIRED = Reason.LEASE_EXPIRED
 """Why services are withdrawn that the lease withdrew by itself."""
 CONFIRM_TIMEOUT = 1.0
@@ -91,7 +93,7 @@ class DecisionLoop:
     async def run(self) -> NoReturn:
         """Run a pass whenever there is news or its time has come, until cancelled.
 
-        Its time is the ``wake_at`` (own time) of the pass before.
+        Its time is the ``wake_at`` (own time) of the pass before, or a quarter of the lease.
         """
         while True:
             now, began_at = self.clock.now(), time.monotonic()
@@ -101,9 +103,10 @@ class DecisionLoop:
             if result.wanted is not None:
                 self._notify_alive()
                 self.decided.set()
-            await self.inbox.wait_for_news(
-                None if result.wake_at is None else max(0.0, result.wake_at - now)
-            )
+            rest = self.profile.ttl / PASSES_PER_LEASE
+            if result.wake_at is not None:
+                rest = min(rest, max(0.0, result.wake_at - now))
+            await self.inbox.wait_for_news(rest)
 
     async def send_last_want(self, ttl: float) -> None:
         """Run one more pass and renew the lease with it for ``ttl`` seconds, as the last Want.

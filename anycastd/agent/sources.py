@@ -5,6 +5,7 @@ The daemon runs each of them in the same way.  A new kind of source is added to 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -40,7 +41,11 @@ def build_sources(
     profile: Profile, clock: OwnTime, inbox: Inbox, watchers: Mapping[str, Watcher]
 ) -> tuple[Source, ...]:
     """Build all sources of ``profile``; ``watchers`` are those of ``build_watchers``."""
-    return (*watchers.values(), *_build_probers(profile, clock, inbox))
+    return (
+        *watchers.values(),
+        *_build_probers(profile, clock, inbox),
+        *_build_checks(profile, clock, inbox),
+    )
 
 
 def build_watchers(profile: Profile, clock: OwnTime, inbox: Inbox) -> dict[str, Watcher]:
@@ -53,6 +58,17 @@ def _build_probers(profile: Profile, clock: OwnTime, inbox: Inbox) -> Iterator[P
     for service in profile.services.values():
         if service.self_test is not None:
             yield _build_prober(service, service.self_test, clock, inbox)
+
+
+def _build_checks(profile: Profile, clock: OwnTime, inbox: Inbox) -> Iterator[Source]:
+    """Build what runs each check; without checks nothing of it is loaded."""
+    if profile.checks:
+        from anycastd.evidence.checks.runner import CheckRunner, Slots  # noqa: PLC0415 - see above
+
+        slots = Slots()
+        for name, check in profile.checks.items():
+            emit = functools.partial(inbox.store_check, name)
+            yield CheckRunner(check, slots, clock=clock, emit=emit)
 
 
 def build_loopback(profile: Profile, inbox: Inbox) -> Loopback:

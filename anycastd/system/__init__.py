@@ -18,6 +18,7 @@ I/O:
     journal        writes to systemd's journal, with fields
     log_queue      a log that nobody reads never blocks the process
     spawn          starts a program without holding up other threads
+    side_thread    one thread for what may block for ever
     threads        starts threads before they are needed
     regular_file   reads a file without waiting, up to a maximum size
     secret_file    a secret that only its owner can change

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,13 +29,18 @@ def drop_ambient_capabilities() -> None:
 
 
 def spawn_program(
-    argv: Sequence[str], environment: Mapping[str, str], stdin: int, output: int
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    stdin: int,
+    output: int,
+    directory: str | None = None,
 ) -> int:
     """Start ``argv`` in a process group of its own; return its pid, which is the group's too.
 
     ``argv[0]`` is a path.  ``stdin`` and ``output`` are descriptors of this process; ``output``
     takes standard output and standard error.  All other descriptors are closed there, and all
-    signals are as they are by default.  Raises OSError where it cannot be started.
+    signals are as they are by default.  ``directory`` is its working directory (None: ours; also
+    where the C library cannot change it).  Raises OSError where it cannot be started.
     """
     library = ctypes.CDLL(None)
     actions = ctypes.create_string_buffer(_STRUCT_SIZE)
@@ -48,6 +54,10 @@ def spawn_program(
         # Not in every C library; Python opens no descriptor for other programs anyway.
         with contextlib.suppress(AttributeError):
             library.posix_spawn_file_actions_addclosefrom_np(actions, _FIRST_OTHER)
+        if directory is not None:
+            with contextlib.suppress(AttributeError):
+                path = os.fsencode(directory)
+                library.posix_spawn_file_actions_addchdir_np(actions, path)
         library.sigemptyset(signals)
         library.posix_spawnattr_setsigmask(attributes, signals)
         library.sigfillset(signals)
@@ -72,6 +82,12 @@ def make_killable(pid: int) -> None:
     """Let the kernel choose process ``pid`` before this one where memory is short."""
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text("500", encoding="ascii")
+
+
+def kill_group(pid: int) -> None:
+    """Kill the process group ``pid``, whole."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _build_array(words: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:

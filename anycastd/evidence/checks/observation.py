@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from anycastd.profile.checks import Check
+from anycastd.profile.checks import Check, LoadCheck
 
 
 class CheckResult(NamedTuple):
@@ -40,7 +40,8 @@ class CheckObservation:
     ``detail`` is that of the newest run that saw something, ``unseen`` why the newest run could not
     see (empty: it could).  ``step`` is the step of a load that counts (None: not a load, or not
     known yet).  ``answered``: the newest run was answered.  ``count`` results in a row, the newest
-    ones, say ``counted``; before `rise` or `fall` of them it is not what counts.
+    ones, say ``counted``; before `rise` or `fall` of them it is not what counts.  For a load,
+    ``counted`` says whether they are better than its step, and is None where they are as good.
     """
 
     asked_at: float
@@ -63,29 +64,43 @@ def add_result(
     check: Check, last: CheckObservation | None, result: CheckResult
 ) -> CheckObservation:
     """Add the result of a run to what was known, ``last`` (None: nothing)."""
+    asked_at, detail = result.asked_at, result.detail
     if result.passed is None:
         if last is None:
-            return CheckObservation(
-                result.asked_at, None, result.asked_at, "", unseen=result.detail, answered=False
-            )
-        return replace(last, unseen=result.detail)
-    known = last or CheckObservation(result.asked_at, None, result.asked_at, "")
-    same = known.counted is result.passed
-    count = min(known.count + 1, MAX_COUNT) if same else 1
+            return CheckObservation(asked_at, None, asked_at, "", unseen=detail, answered=False)
+        return replace(last, unseen=detail)
+    known = last or CheckObservation(asked_at, None, asked_at, "")
+    if result.step is not None:
+        return _add_step(check, known, result, result.step)
+    count = _count(known, result.passed)
     passed, since = known.passed, known.since
     if passed is not result.passed and count >= (check.rise if result.passed else check.fall):
-        passed, since = result.passed, result.asked_at
+        passed, since = result.passed, asked_at
     return CheckObservation(
-        result.asked_at,
-        passed,
-        since,
-        result.detail,
-        result.step,
-        "",
-        result.answered,
-        result.passed,
-        count,
+        asked_at, passed, since, detail, None, "", result.answered, result.passed, count
     )
+
+
+def _add_step(
+    check: Check, known: CheckObservation, result: CheckResult, step: int
+) -> CheckObservation:
+    """Add a measure: `fall` worse ones in a row, or `rise` better ones, change the step."""
+    better = None if known.step in (None, step) else step < (known.step or 0)
+    count = 0 if better is None else _count(known, better)
+    counts = known.step is None or (
+        better is not None and count >= (check.rise if better else check.fall)
+    )
+    chosen = step if counts else known.step
+    passed = isinstance(check.asks, LoadCheck) and (chosen or 0) < check.asks.steps
+    since = known.since if passed is known.passed else result.asked_at
+    return CheckObservation(
+        result.asked_at, passed, since, result.detail, chosen, "", True, better, count
+    )
+
+
+def _count(known: CheckObservation, counted: bool) -> int:
+    """Count the newest results in a row that say ``counted``, the new one among them."""
+    return min(known.count + 1, MAX_COUNT) if known.counted is counted else 1
 
 
 MAX_COUNT = 1000
