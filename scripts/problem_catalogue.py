@@ -85,6 +85,13 @@ PROBLEMS = (
         "only HAProxy may listen on the VIP: end the other program, or bind it to another address",
     ),
     Known(
+        "check NAME: its file is only looked at from time to time: ERROR",
+        "evidence/checks/file_check.py",
+        "its file is only looked at from time to time",
+        "raise the limit that ERROR names, such as fs.inotify.max_user_instances; until then a "
+        "change is seen after `every`",
+    ),
+    Known(
         "service NAME: SENTENCE (EVIDENCE), for a failed self-test",
         "views/problems.py",
         ".sentence} ({",

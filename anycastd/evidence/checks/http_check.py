@@ -5,10 +5,9 @@ Redirects are followed only where the profile asks for it.  The time limit is on
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
-import ssl
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from anycastd.evidence.checks.asker import (
@@ -18,14 +17,16 @@ from anycastd.evidence.checks.asker import (
     describe_error,
     judge_error,
 )
+from anycastd.evidence.checks.byte_stream import ByteStream, PlainStream, TlsStream
 from anycastd.evidence.checks.host_addresses import FoundAddress, HostAddresses
 from anycastd.evidence.checks.http_answer import MAX_QUOTE, HttpAnswer, Redirect
 from anycastd.evidence.checks.tcp_check import connect
 from anycastd.profile.checks import HttpCheck, Target, Url
 from anycastd.system.printable import make_printable
 
-READ_SIZE = 1 << 14
-"""Bytes that are read at once."""
+if TYPE_CHECKING:
+    import ssl
+
 _HOST = re.compile(r"[A-Za-z0-9_.:-]{1,253}")
 _PATH = re.compile(r"[!-~]{1,8192}")
 
@@ -68,14 +69,8 @@ class HttpAsker(PlainAsker):
             return connection
         try:
             return await self._exchange(connection, url, host, redirects)
-        except ssl.SSLCertVerificationError as error:
-            message = make_printable(error.verify_message, MAX_QUOTE)
-            return Seen(passed=False, detail=f"certificate refused: {message}")
-        except ssl.SSLError as error:  # its number is none of the system's
-            reason = make_printable(str(error.reason or "closed"), MAX_QUOTE)
-            return Seen(passed=False, detail=f"TLS fails: {reason.replace('_', ' ').lower()}")
         except OSError as error:
-            return judge_error(error)
+            return _judge_tls_error(error) or judge_error(error)
         finally:
             connection.close()
 
@@ -95,22 +90,16 @@ class HttpAsker(PlainAsker):
     async def _exchange(
         self, connection: socket.socket, url: Url, host: str, redirects: int
     ) -> Seen:
-        tls = await self._load_tls() if url.tls else None
-        reader, writer = await asyncio.open_connection(
-            sock=connection,
-            ssl=tls,
-            server_hostname=_strip_port(host) if url.tls else None,
-            limit=READ_SIZE,
-        )
+        stream: ByteStream = PlainStream(connection)
+        if url.tls:
+            stream = TlsStream(connection, await self._load_tls(), _strip_port(host))
+            await stream.shake_hands()
         answer = HttpAnswer(self._asks, redirects=redirects)
-        try:
-            writer.write(answer.build_request(url, host))
-            while True:
-                seen = answer.receive(await reader.read(READ_SIZE))
-                if seen is not None:
-                    return seen
-        finally:
-            writer.transport.abort()  # without waiting for the server's end of TLS
+        await stream.send(answer.build_request(url, host))
+        while True:
+            seen = answer.receive(await stream.receive())
+            if seen is not None:
+                return seen
 
     async def _load_tls(self) -> ssl.SSLContext:
         """Load the authorities, once; in the thread, because a disk may hang."""
@@ -126,12 +115,25 @@ class HttpAsker(PlainAsker):
 
 
 def _build_context(ca_file: str | None, verify: bool) -> ssl.SSLContext:
+    import ssl  # noqa: PLC0415 - 5 MB, only where a URL is https
+
     if verify:
         return ssl.create_default_context(cafile=ca_file)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _judge_tls_error(error: OSError) -> Seen | None:
+    """Judge an error of TLS, whose number is none of the system's; None for another error."""
+    if message := getattr(error, "verify_message", ""):
+        message = make_printable(str(message), MAX_QUOTE)
+        return Seen(passed=False, detail=f"certificate refused: {message}")
+    if hasattr(error, "reason"):
+        reason = make_printable(str(error.reason or "closed"), MAX_QUOTE)
+        return Seen(passed=False, detail=f"TLS fails: {reason.replace('_', ' ').lower()}")
+    return None
 
 
 def follow(url: Url, location: str) -> Url:

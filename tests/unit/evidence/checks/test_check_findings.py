@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from anycastd.bgp.session import Session
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, PassResult, VipState, advance
@@ -13,7 +14,6 @@ from anycastd.evidence.checks.evaluate import evaluate_check, find_step
 from anycastd.evidence.checks.observation import CheckObservation, CheckResult, add_result
 from anycastd.evidence.finding import Finding, RuleRef, Truth
 from anycastd.evidence.sources import Evidence
-from anycastd.bgp.session import Session
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.profile.checks import Check, LoadCheck, Target, TcpCheck
 from anycastd.profile.model import Profile

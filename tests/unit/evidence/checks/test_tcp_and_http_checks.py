@@ -20,6 +20,7 @@ from support.checks import run_check
 from support.haproxy import Web, free_port
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @contextlib.contextmanager
@@ -113,8 +114,7 @@ def test_silence_fails_at_the_time_limit() -> None:
         (OK, HttpCheck(url(1), contains="read"), ""),
         (OK, HttpCheck(url(1), contains="Ready"), "HTTP 200, without the text 'Ready'"),
         (
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-            b"2\r\nre\r\n3\r\nady\r\n0\r\n\r\n",
+            CHUNKED + b"2\r\nre\r\n3\r\nady\r\n0\r\n\r\n",
             HttpCheck(url(1), contains="ready"),
             "",
         ),
@@ -143,7 +143,7 @@ def test_an_answer_without_an_end_is_bounded() -> None:
     """Heads of 1xx for ever, and an endless body, end long before the time limit."""
     for endless in (
         b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000,
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1;a=bbbbbb\r\nx\r\n" * 30_000,
+        CHUNKED + b"1;a=bbbbbb\r\nx\r\n" * 30_000,
     ):
         with web(endless) as port:
             found = run_check(HttpCheck(url(port), contains="ready"))
