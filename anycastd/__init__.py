@@ -32,9 +32,9 @@ The folders, each using only those that its line names:
 
     reasons    every named reason, its sentence and its remedy; uses nothing
     system     clock, systemd, exit codes: the standard library alone; uses nothing
-    profile    what the operator wants: text -> Profile; uses nothing
-    evidence   what is known of this machine; uses reasons, system and profile
     bgp        routes and sessions, the values that both processes share; uses nothing
+    profile    what the operator wants: text -> Profile; uses bgp
+    evidence   what is known of this machine; uses reasons, system and profile
     lease      the protocol between agent and speaker, and the dead man's switch; uses bgp
     decision   evidence -> level -> routes; uses reasons, system, profile, evidence, bgp and lease
     recording  passes, kept and run again; uses reasons, profile, evidence, bgp, lease and decision

@@ -38,6 +38,10 @@ CHECK_INTERVAL = 1.0
 MAX_TEXT, MAX_ERRORS = 400, 20
 """Characters of a text in a report that are kept, and texts of one kind."""
 
+_NO_IBGP = (
+    "the speaker is of an older release, which announces nothing to iBGP neighbors: restart it "
+    "when a loss of its sessions suits"
+)
 _OTHER = "the speaker runs other sessions or VIPs than this profile has"
 
 
@@ -96,6 +100,7 @@ class LeaseClient:
         self._unanswered_at: float | None = None
         self._reload_sent = self._reload_began = False
         self._bad_report = ""
+        self._has_left_out = False
 
     async def run(self) -> None:
         """Connect, read reports, connect again; returns when another agent took the lease over."""
@@ -128,7 +133,7 @@ class LeaseClient:
             return None
         self.serial += 1
         self.counters.count_renewal(time.monotonic(), self.ttl)
-        self._wanted = tuple(routes)
+        self._wanted = self._leave_out_ibgp(tuple(routes))
         message = Want(
             serial=self.serial,
             ttl=self.ttl if ttl is None else ttl,
@@ -146,6 +151,15 @@ class LeaseClient:
         else:
             self._writer.write(message.dump())
         return self.serial
+
+    def _leave_out_ibgp(self, routes: tuple[Route, ...]) -> tuple[Route, ...]:
+        """Leave out what an older lease process does not take: it would refuse all the others."""
+        report = self.view.report
+        if report is None or report.ibgp:
+            return routes
+        kept = tuple(route for route in routes if route.local_pref is None)
+        self._has_left_out = len(kept) != len(routes)
+        return kept
 
     def acknowledge_expiry(self) -> bool:
         """Return whether the lease expired since the last call; call it once for each pass."""
@@ -184,6 +198,8 @@ class LeaseClient:
             return (self._bad_report,) if self._bad_report else ()
         found = [self._bad_report] if self._bad_report else []
         found += report.problems
+        if self._has_left_out and not report.ibgp:
+            found.append(_NO_IBGP)
         if self._differs(report) and not report.problems:
             if not report.reload:
                 found.append(f"{_OTHER}: restart it when a loss of its sessions suits")

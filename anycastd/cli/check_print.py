@@ -16,7 +16,7 @@ from anycastd.cli.output import (
     shorten_path,
 )
 from anycastd.decision.forecast import ForecastStep
-from anycastd.decision.routes import build_wanted_path
+from anycastd.decision.routes import build_wanted_path, find_wanted_local_pref
 from anycastd.profile.best_path import WITHDRAWN, Candidate, Matrix, Ranking
 from anycastd.profile.model import Profile
 from anycastd.speaker.directory import lease_command
@@ -89,7 +89,11 @@ def _steps(profile: Profile, name: str, steps: Sequence[ForecastStep]) -> Iterat
     for step in steps:
         level, cap = step.decision.level, step.decision.cap
         path = build_wanted_path(profile, service, level)
-        asns = "" if path is None else f" {shorten_path(path)}"
+        asns = (
+            ""
+            if path is None
+            else f" {shorten_path(path, find_wanted_local_pref(profile, service, level))}"
+        )
         when = f"after {format_duration(step.after)}" if step.after else "at first"
         detail = f" ({cap.detail})" if cap.detail else ""
         yield f"    {when:13}{level.label.upper()}{asns}: {cap.reason.sentence}{detail}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from anycastd.decision.forecast import ForecastStep
 from anycastd.decision.levels import Level
-from anycastd.decision.routes import build_wanted_path
+from anycastd.decision.routes import build_wanted_path, find_wanted_local_pref
 from anycastd.evidence.machine.facts import MachineProblem
 from anycastd.profile.best_path import Ranking
 from anycastd.profile.compare import Comparison
@@ -176,6 +176,7 @@ def _step_to_json(profile: Profile, name: str, step: ForecastStep) -> dict[str, 
         "after": round(step.after, 3),
         "level": level.label,
         "as_path": None if path is None else list(path),
+        "local_pref": find_wanted_local_pref(profile, profile.services[name], level),
         "reason": cap.reason.name.lower(),
         "text": cap.reason.sentence,
         "detail": cap.detail,

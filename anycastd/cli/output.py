@@ -140,15 +140,28 @@ def format_table(rows: Sequence[Sequence[str]], indent: int = 2) -> Iterator[str
         yield (" " * indent + "  ".join(cells)).rstrip()
 
 
-def describe_path(path: Sequence[int] | None, prepends: int | None) -> str:
-    """Describe an AS path and its number of prepends; None: the service is not announced."""
+def describe_path(
+    path: Sequence[int] | None, prepends: int | None, local_pref: int | None = None
+) -> str:
+    """Describe an AS path and its number of prepends; None: the service is not announced.
+
+    ``local_pref`` is the local preference over iBGP, where a neighbor is an iBGP one.
+    """
     if path is None:
         return "not announced"
+    if local_pref is not None:
+        inside = f"local preference {local_pref} over iBGP"
+        return f"{describe_path(path, prepends)}, {inside}" if path else inside
     return f"{' '.join(map(str, path))} ({prepends} prepend{'' if prepends == 1 else 's'})"
 
 
-def shorten_path(path: Sequence[int] | None) -> str:
-    """Shorten an AS path: ``65010 x3``, ``65515 65010 x3``, ``-`` where nothing is announced."""
+def shorten_path(path: Sequence[int] | None, local_pref: int | None = None) -> str:
+    """Shorten an AS path: ``65010 x3``, ``65515 65010 x3``, ``-`` where nothing is announced.
+
+    An empty one, over iBGP alone, is its local preference: ``pref 97``.
+    """
+    if not path and local_pref is not None:
+        return f"pref {local_pref}"
     runs: list[tuple[int, int]] = []
     for asn in path or ():
         if runs and runs[-1][0] == asn:

@@ -137,4 +137,5 @@ def parse_route(item: Mapping[str, Any]) -> Route:
         as_path=tuple(item["as_path"]),
         med=item["med"],
         communities=tuple(item["communities"]),
+        local_pref=item.get("local_pref"),
     )

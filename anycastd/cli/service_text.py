@@ -62,7 +62,7 @@ def format_service(
         why = f" ({held['detail']})" if held["detail"] else ""
         yield from _item("held", f"its last known state counts{until}: {held['sentence']}{why}")
     wanted = find_state(service) in (NOT_ANNOUNCED, NOT_KNOWN)
-    path = describe_path(service["as_path"], service["prepend"])
+    path = describe_path(service["as_path"], service["prepend"], service.get("local_pref"))
     yield from _item("path", f"wanted: {path}" if wanted else path)
     if not service.get("prepends_steer", True):
         yield from fold(NO_STEERING, _HANGING)

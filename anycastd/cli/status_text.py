@@ -113,7 +113,7 @@ def _row(name: str, service: Mapping[str, Any], severity: int) -> Row:
         service["vip"].removesuffix("/32").removesuffix("/128"),
         Cell(find_state(service).upper(), SEVERITY_COLOURS[severity]),
         format_short_duration(service["since"]),
-        shorten_path(service["as_path"]),
+        shorten_path(service["as_path"], service.get("local_pref")),
         Cell(f"{to}/{of}", YELLOW if partly else None),
         _describe_shortly(service),
     )

@@ -1,8 +1,11 @@
 """Build the wanted routes from the levels, and find the level of leased routes (pure).
 
-ExaBGP announces the AS path exactly as it is written here.  So a path with N prepends is our own
-ASN N+1 times.  It must never be empty or begin with another ASN: RFC 4271 section 5.1.2 wants the
-speaker's own ASN first.
+ExaBGP announces the AS path exactly as it is written here.  So over eBGP a path with N prepends is
+our own ASN N+1 times.  It must never be empty or begin with another ASN: RFC 4271 section 5.1.2
+wants the speaker's own ASN first.
+
+Over iBGP the path is empty (the same section), and a router drops a path with its own ASN as a loop
+(section 9.1.2).  So there the level is a local preference, and N prepends lower it by N.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Container, Iterable
 from functools import lru_cache
 
 from anycastd.bgp.negotiated import name_family
-from anycastd.bgp.route import Route, canonicalize_route
+from anycastd.bgp.route import USUAL_LOCAL_PREF, Route, canonicalize_route
 from anycastd.decision.levels import Level
 from anycastd.profile.model import Neighbor, Profile, Service
 
@@ -71,26 +74,70 @@ def build_route(
         communities = (*communities, GRACEFUL_SHUTDOWN)
     next_hop = neighbor.next_hop or service.next_hop or neighbor.local_address
     path = (profile.bgp.local_as,) * compute_path_length(service, level, neighbor)
-    written = Route(str(neighbor.address), service.prefix, str(next_hop), path, med, communities)
+    local_pref = compute_local_pref(service, level, neighbor)
+    written = Route(
+        str(neighbor.address), service.prefix, str(next_hop), path, med, communities, local_pref
+    )
     return canonicalize_route(written)  # so that it can be compared with what ExaBGP reports
 
 
 def build_wanted_path(profile: Profile, service: Service, level: Level) -> tuple[int, ...] | None:
     """Build the AS path of ``service`` at ``level``, without the prepends of a neighbor.
 
-    Returns None for the level WITHDRAWN.
+    It is empty where all neighbors are iBGP ones.  Returns None for the level WITHDRAWN.
     """
     if level is Level.WITHDRAWN:
         return None
+    if all(neighbor.internal for neighbor in profile.bgp.neighbors):
+        return ()
     return (profile.bgp.local_as,) * (1 + count_prepends(service, level))
+
+
+def find_wanted_local_pref(profile: Profile, service: Service, level: Level) -> int | None:
+    """Find the local preference of ``service`` at ``level``, without the prepends of a neighbor.
+
+    Returns None for the level WITHDRAWN, and where no neighbor is an iBGP one.
+    """
+    inside = any(neighbor.internal for neighbor in profile.bgp.neighbors)
+    return _local_pref(service, level) if inside and level is not Level.WITHDRAWN else None
 
 
 def compute_path_length(service: Service, level: Level, neighbor: Neighbor) -> int:
     """Compute the length (ASNs) of the AS path of ``service`` at ``level`` for one neighbor.
 
-    Raises ValueError for the level WITHDRAWN.
+    Over iBGP it is 0.  Raises ValueError for the level WITHDRAWN.
     """
+    if neighbor.internal:
+        return 0
     return 1 + count_prepends(service, level) + neighbor.prepend
+
+
+def compute_local_pref(service: Service, level: Level, neighbor: Neighbor) -> int | None:
+    """Compute the local preference of ``service`` at ``level`` for one neighbor; None over eBGP.
+
+    It is the profile's where it has one for the level.  Otherwise it is that of the level
+    preferred, less one for each prepend more; by default that is 100 less its prepends.  A
+    neighbor's own prepends are taken off.  Raises ValueError for the level WITHDRAWN.
+    """
+    return _lower(_local_pref(service, level), neighbor) if neighbor.internal else None
+
+
+def _lower(local_pref: int, neighbor: Neighbor) -> int:
+    return max(0, local_pref - neighbor.prepend)
+
+
+def _local_pref(service: Service, level: Level) -> int:
+    own = {
+        Level.PREFERRED: service.local_pref,
+        Level.DEGRADED: service.degraded.local_pref,
+        Level.STANDBY: service.standby.local_pref,
+    }.get(level)
+    if own is not None:
+        return own
+    top = service.local_pref
+    if top is None:
+        top = USUAL_LOCAL_PREF - service.prepend
+    return max(0, top - (count_prepends(service, level) - service.prepend))
 
 
 def count_prepends(service: Service, level: Level) -> int:
@@ -125,8 +172,8 @@ def find_leased_level(profile: Profile, service: Service, leased: Iterable[Route
 
     Returns WITHDRAWN where it has none.  A neighbor without a route does not count, because it may
     be new in this profile.  If a path has the length of no level, because the profile was changed,
-    the level with the nearest length counts: so a reload replaces the route and does not withdraw
-    it first.
+    the level with the nearest length counts (over iBGP, with the nearest local preference): so a
+    reload replaces the route and does not withdraw it first.
     """
     # Not named `route` here: Python 3.12.3 takes that for another variable.
     by_key = {each.key: each for each in leased}
@@ -136,7 +183,14 @@ def find_leased_level(profile: Profile, service: Service, leased: Iterable[Route
         if found is None:
             continue
         announced = (Level.STANDBY, Level.DEGRADED, Level.PREFERRED)
-        lengths = {level: compute_path_length(service, level, neighbor) for level in announced}
-        off = {level: abs(length - len(found.as_path)) for level, length in lengths.items()}
+        off = {level: _measure_distance(service, level, neighbor, found) for level in announced}
         levels.append(min(announced, key=lambda level: off[level]))
     return min(levels, default=Level.WITHDRAWN)
+
+
+def _measure_distance(service: Service, level: Level, neighbor: Neighbor, found: Route) -> int:
+    """Return how far a leased route is from that of ``level``: in ASNs, or in local preference."""
+    if found.local_pref is not None:
+        return abs(_lower(_local_pref(service, level), neighbor) - found.local_pref)
+    length = 1 + count_prepends(service, level) + neighbor.prepend
+    return abs(length - len(found.as_path))

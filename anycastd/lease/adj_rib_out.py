@@ -195,10 +195,10 @@ class AdjRibOut:
                 refused.append(f"{route.prefix} is not a VIP that the speaker may announce")
             elif route.neighbor not in settings.neighbors:
                 refused.append(f"{route.neighbor} is not a neighbor of the speaker")
-            elif route.as_path[0] != settings.local_as:
+            elif route.as_path and route.as_path[0] != settings.local_as:
                 path = " ".join(map(str, route.as_path))
                 refused.append(f"{route.prefix}: the path {path} does not begin with our ASN")
-            elif settings.routes is None or settings.routes.permits(route):
+            elif _is_permitted(route, settings):
                 self.permitted[route.key] = route
             else:
                 since = unlisted_at[route.key] = self._unlisted_at.get(route.key, now)
@@ -220,12 +220,27 @@ def _may_stay(advertised: Route, requested: Route, age: float) -> bool:
     ``age``: seconds for which that one has been requested.  After MAX_UNLISTED seconds it stays
     only if it attracts no more traffic: a shorter path than the requested one is withdrawn.
     """
-    return age < MAX_UNLISTED or len(advertised.as_path) >= len(requested.as_path)
+    if age < MAX_UNLISTED:
+        return True
+    if (advertised.local_pref is None) != (requested.local_pref is None):
+        return False  # one is for iBGP, and the other one is not
+    return (advertised.local_pref or 0) <= (requested.local_pref or 0) and len(
+        advertised.as_path
+    ) >= len(requested.as_path)
+
+
+def _is_permitted(route: Route, settings: Settings) -> bool:
+    """Return whether ``route`` is on the speaker's list; without a list only eBGP is permitted."""
+    if settings.routes is None:
+        return route.local_pref is None
+    return settings.routes.permits(route)
 
 
 def _describe_unlisted(route: Route) -> str:
     med = "no MED" if route.med is None else f"MED {route.med}"
+    local_pref = "" if route.local_pref is None else f", local preference {route.local_pref}"
     return (
         f"{route.prefix} to {route.neighbor}: the speaker's profile has no route with next hop "
         f"{route.next_hop}, {len(route.as_path)} ASNs, {med}, {len(route.communities)} communities"
+        f"{local_pref}"
     )

@@ -223,7 +223,8 @@ class Report:
     those of the lease itself.  ``repairs`` counts routes that differed in ExaBGP's adj-rib-out.
     ``config`` and ``vips`` are hashes of the sessions that ExaBGP runs and of the VIPs that may be
     announced.  ``reload`` is ``ready``, ``busy``, or empty: this speaker cannot take over other
-    sessions while it runs.
+    sessions while it runs.  ``ibgp``: the lease process takes routes with a local preference; one
+    that is older refuses all routes of a message with such a one.
     """
 
     lease_id: str
@@ -242,6 +243,7 @@ class Report:
     vips: str = ""
     reload: str = ""
     expirations: int | None = None
+    ibgp: bool = True
 
     def dump(self) -> bytes:
         """Return it as one line of JSON, newline included."""
@@ -262,6 +264,7 @@ class Report:
             "vips": self.vips,
             "reload": self.reload,
             "lapses": self.expirations,
+            "ibgp": self.ibgp,
         }
         if self.leased is not None:
             data["held"] = [_dump_route(route) for route in self.leased]
@@ -299,6 +302,7 @@ class Report:
                 vips=str(data.get("vips", "")),
                 reload=str(data.get("reload", "")),
                 expirations=None if expirations is None else read_int(expirations, "lapses"),
+                ibgp=data.get("ibgp") is True,
             )
         except UNREADABLE as error:
             raise MessageError(f"not a report of the lease: {_describe(error)}") from None
@@ -333,7 +337,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _dump_route(route: Route) -> dict[str, object]:
-    return {
+    found: dict[str, object] = {
         "neighbor": route.neighbor,
         "prefix": route.prefix,
         "next_hop": route.next_hop,
@@ -341,6 +345,9 @@ def _dump_route(route: Route) -> dict[str, object]:
         "med": route.med,
         "communities": list(route.communities),
     }
+    if route.local_pref is not None:
+        found["local_pref"] = route.local_pref
+    return found
 
 
 def _load_route(item: object) -> Route:
@@ -356,8 +363,9 @@ def _load_route(item: object) -> Route:
     for text in (neighbor, prefix, next_hop, *communities):
         if type(text) is not str or len(text) > _MAX_ADDRESS:
             read_text(text, "an address or a community", _MAX_ADDRESS)
-    for number in path if med is None else (*path, med):
-        if type(number) is not int:
-            read_int(number, "an ASN or a MED", _MAX_32_BIT)
-    route = Route(neighbor, prefix, next_hop, tuple(path), med, tuple(communities))
+    local_pref = data.get("local_pref")
+    for number in (*path, med, local_pref):
+        if type(number) is not int and (number is not None or number in path):
+            read_int(number, "an ASN, a MED or a local preference", _MAX_32_BIT)
+    route = Route(neighbor, prefix, next_hop, tuple(path), med, tuple(communities), local_pref)
     return canonicalize_route(route)

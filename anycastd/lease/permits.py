@@ -1,7 +1,7 @@
 """The speaker's own list of the routes that it may announce (stdlib only, pure).
 
 The speaker builds it from its profile.  An agent that asks for a route that is not on it, with
-another next hop, path, MED or community, does not get it.
+another next hop, path, MED, community or local preference, does not get it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ _MAX_ITEMS = 1_000_000
 _MAX_TEXT = 255
 _MAX_32_BIT = 2**32 - 1
 
-Attributes = tuple[int, int, int | None, tuple[str, ...]]
-"""Least and greatest number of ASNs in the path, MED (None: none) and communities.
+Attributes = tuple[int, int, int | None, tuple[str, ...], int | None]
+"""Least and greatest number of ASNs in the path, MED, communities and local preference.
+
+MED and local preference are None where the route has none.
 
 All ASNs of a path are our own.  Lengths between the two are permitted, too: other prepends within
 them need no new list.
 """
 
-_Rest = tuple[int | None, tuple[str, ...]]
+_Rest = tuple[int | None, tuple[str, ...], int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,7 @@ class PermittedRoutes:
             "neighbor": self.neighbor,
             "next_hop": self.next_hop,
             "prefixes": list(self.prefixes),
-            "attributes": [
-                {"shortest": low, "longest": high, "med": med, "communities": list(communities)}
-                for low, high, med, communities in self.attributes
-            ],
+            "attributes": [_dump_attributes(*each) for each in self.attributes],
         }
 
     @classmethod
@@ -73,7 +72,8 @@ def group_routes(routes: Iterable[Route]) -> tuple[PermittedRoutes, ...]:
     lengths: dict[tuple[str, str, str], dict[_Rest, list[int]]] = {}
     for route in routes:
         found = lengths.setdefault((route.neighbor, route.next_hop, route.prefix), {})
-        found.setdefault((route.med, route.communities), []).append(len(route.as_path))
+        rest = (route.med, route.communities, route.local_pref)
+        found.setdefault(rest, []).append(len(route.as_path))
     groups: dict[tuple[str, str, tuple[Attributes, ...]], list[str]] = {}
     for (neighbor, next_hop, prefix), values in lengths.items():
         attributes = [(min(each), max(each), *rest) for rest, each in values.items()]
@@ -96,7 +96,8 @@ class RouteList:
         self._lengths: dict[tuple[str, str, str], Mapping[_Rest, tuple[int, int]]] = {}
         for each in permitted:
             lengths = {
-                (med, communities): (low, high) for low, high, med, communities in each.attributes
+                (med, communities, local_pref): (low, high)
+                for low, high, med, communities, local_pref in each.attributes
             }
             for prefix in each.prefixes:
                 key = (each.neighbor, each.next_hop, prefix)
@@ -106,7 +107,7 @@ class RouteList:
     def permits(self, route: Route) -> bool:
         """Return whether ``route`` is on the list."""
         found = self._lengths.get((route.neighbor, route.next_hop, route.prefix), {})
-        low, high = found.get((route.med, route.communities), (1, 0))
+        low, high = found.get((route.med, route.communities, route.local_pref), (1, 0))
         length = len(route.as_path)
         return low <= length <= high and route.as_path == (self._local_as,) * length
 
@@ -122,13 +123,23 @@ def _join(
     return joined
 
 
+def _dump_attributes(
+    low: int, high: int, med: int | None, communities: tuple[str, ...], local_pref: int | None
+) -> dict[str, object]:
+    found: dict[str, object] = {"shortest": low, "longest": high, "med": med}
+    found["communities"] = list(communities)
+    # Only where there is one: without it the hash of the list is that of an older release.
+    return found if local_pref is None else found | {"local_pref": local_pref}
+
+
 def _load_attributes(data: Mapping[str, object]) -> Attributes:
-    med = data["med"]
+    med, local_pref = data["med"], data.get("local_pref")
     return (
         read_int(data["shortest"], "shortest", _MAX_TEXT),
         read_int(data["longest"], "longest", _MAX_TEXT),
         None if med is None else read_int(med, "med", _MAX_32_BIT),
         _load_texts(data["communities"], "communities"),
+        None if local_pref is None else read_int(local_pref, "local_pref", _MAX_32_BIT),
     )
 
 

@@ -162,6 +162,8 @@ def _build_neighbor(
     bgp: Mapping[str, Any], each: Mapping[str, Any], families: Sequence[str]
 ) -> Neighbor:
     """Build a neighbor; ``families`` are those of one that names none."""
+    if each["extended_next_hop"]:
+        families = ("ipv4", "ipv6")
     local = each.get("local_address", bgp["local_address"])
     next_hop = each.get("next_hop")
     communities = each.get("communities")
@@ -177,6 +179,8 @@ def _build_neighbor(
         communities=None if communities is None else tuple(communities),
         next_hop=local if next_hop == formats.NEXT_HOP_SELF else next_hop,
         graceful_shutdown=each["graceful_shutdown"],
+        internal=each["peer_as"] == bgp["local_as"],
+        extended_next_hop=each["extended_next_hop"],
         families=tuple(sorted(each.get("families", families))),
     )
 
@@ -202,8 +206,13 @@ def _build_service(
             fall=degraded["fall"],
             med=_to_int(degraded.get("med")),
             communities=tuple(degraded["communities"]),
+            local_pref=_to_int(degraded.get("local_pref")),
         ),
-        standby=Standby(prepend=int(standby["prepend"]), after=standby["after"]),
+        standby=Standby(
+            prepend=int(standby["prepend"]),
+            after=standby["after"],
+            local_pref=_to_int(standby.get("local_pref")),
+        ),
         failed=FailedAction(each["failed"]),
         return_timers=ReturnTimers(
             timers["rise"],
@@ -217,6 +226,7 @@ def _build_service(
         if "maintenance" in each
         else None,
         prepends_steer=steer,
+        local_pref=_to_int(each.get("local_pref")),
     )
 
 

@@ -367,6 +367,16 @@ def _iter_notes(profiles: Sequence[Profile]) -> Iterator[str]:
             f"prepends do not steer in {' and '.join(unsteered)} (prepends_steer: false): there "
             "degraded and drained mean withdrawn, and path lengths do not decide which region wins"
         )
+    inside = [
+        profile.region
+        for profile in profiles
+        if any(each.internal for each in profile.bgp.neighbors)
+    ]
+    if inside:
+        yield (
+            f"{' and '.join(inside)} has iBGP neighbors: there the highest local preference wins, "
+            "which each prepend lowers by one unless the profile says local_pref; paths are empty"
+        )
     platforms = sorted({profile.platform.value for profile in profiles})
     if len(platforms) > 1:
         yield (

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
+from anycastd.bgp.route import COMMUNITY_NAMES, canonicalize_community
 from anycastd.profile.checks import Target, Url
 from anycastd.profile.document import Format, FormatError
 from anycastd.profile.key_paths import quote_value
@@ -21,14 +22,6 @@ MAX_UINT16 = 65535
 """The highest number of 16 bits: a port, or half of a community (RFC 1997)."""
 MAX_URL_PATH = 1024
 """Characters of a URL after its host."""
-# RFC 1997, RFC 8326, RFC 7999.
-_WELL_KNOWN = {
-    "no-export": "65535:65281",
-    "no-advertise": "65535:65282",
-    "no-export-subconfed": "65535:65283",
-    "graceful-shutdown": "65535:0",
-    "blackhole": "65535:666",
-}
 
 
 def _parse_address(text: str) -> Address:
@@ -87,13 +80,18 @@ def _parse_next_hop(text: str) -> Address | str:
 
 
 def _parse_community(text: str) -> str:
-    if text in _WELL_KNOWN:
-        raise FormatError(f"{text} must be written as numbers", f"write {_WELL_KNOWN[text]}")
-    match = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", text)
-    if not match or max(int(match[1]), int(match[2])) > MAX_UINT16:
-        message = f"{quote_value(text)} is not a community of two numbers from 0 to 65535"
-        raise FormatError(message, "write one such as 65010:100")
-    return f"{int(match[1])}:{int(match[2])}"
+    """Parse a community: two numbers (RFC 1997), three (large, RFC 8092) or a name."""
+    try:
+        return canonicalize_community(text)
+    except ValueError:
+        pass
+    pair = re.fullmatch(r"([0-9]{1,10}):([0-9]{1,10})", text)
+    if pair:
+        message = f"{text} is not a community of two numbers from 0 to {MAX_UINT16}"
+        raise FormatError(message, f"write a large one, such as {pair[1]}:0:{pair[2]}")
+    names = ", ".join(COMMUNITY_NAMES)
+    message = f"{quote_value(text)} is not a community"
+    raise FormatError(message, f"write 65010:100; or, large, 65010:1:2; or a name: {names}")
 
 
 def _parse_endpoint(text: str) -> Endpoint:

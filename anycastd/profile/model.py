@@ -41,8 +41,9 @@ class Neighbor:
     (None: the system's default).  ``md5_file`` is the path of a file with the password of RFC 2385.
     ``prepend`` is added to the prepends of each path.  ``med``, ``communities`` and ``next_hop``
     replace those of the service where they are not None.  ``graceful_shutdown``: a route that is
-    drained gets the community of RFC 8326.  ``families`` are those that the session offers and
-    carries: ``ipv4``, ``ipv6`` or both.
+    drained gets the community of RFC 8326.  ``families``: those of the session,
+    ``ipv4``, ``ipv6`` or both.  ``internal``: it has our own AS number (iBGP).
+    ``extended_next_hop``: it gets IPv4 VIPs with an IPv6 next hop (RFC 8950).
     """
 
     address: Address
@@ -57,6 +58,8 @@ class Neighbor:
     next_hop: Address | None = None
     graceful_shutdown: bool = False
     families: tuple[str, ...] = ()
+    internal: bool = False
+    extended_next_hop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +112,14 @@ class Degraded:
     """The degraded level; ``prepend`` is the total number of prepends at it.
 
     ``fall``: seconds for which ``healthy`` must be false before the level is used.  ``med`` and
-    ``communities`` replace those of the service where they are not None or empty.
+    ``communities`` replace those of the service unless None or empty.  ``local_pref``: for iBGP.
     """
 
     prepend: int
     fall: float
     med: int | None = None
     communities: tuple[str, ...] = ()
+    local_pref: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,7 @@ class Standby:
 
     prepend: int
     after: float
+    local_pref: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +176,9 @@ class SelfTest:
 class Service:
     """A service: a VIP, its conditions, and its route at each level.
 
-    ``prepend`` is the number of prepends at the level preferred.  ``next_hop`` None means the local
-    address of each session.  ``ecmp``: regions may have equal paths, so that traffic is split.
-    ``prepends_steer`` is a copy of ``Bgp.prepends_steer``.
+    ``prepend`` is that of the level preferred.  ``local_pref``: for iBGP (None: by the prepends).
+    ``next_hop`` None means the local address of each session.  ``ecmp``: regions may have equal
+    paths, so that traffic is split.  ``prepends_steer`` is a copy of ``Bgp.prepends_steer``.
     """
 
     name: str
@@ -193,6 +198,7 @@ class Service:
     ecmp: bool
     maintenance: Maintenance | None = None
     prepends_steer: bool = True
+    local_pref: int | None = None
 
     def __hash__(self) -> int:
         """Return the hash of the name: hashing all fields in each pass is ten times slower."""

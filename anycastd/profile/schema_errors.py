@@ -29,6 +29,7 @@ EXAMPLE_PROFILE = (
 )
 """A shipped profile, for hints: in the package, or in a checkout of the source."""
 _EXAMPLE = f"a block of keys, as in {EXAMPLE_PROFILE}"
+_ASDOT = r"[0-9]{1,5}\.[0-9]{1,5}"
 _NUMBERS = {
     "integer": r"[-+]?[0-9]+",
     "number": r"[-+]?[0-9]+(?:\.[0-9]+)?",
@@ -95,6 +96,9 @@ def _describe_type(path: Path, schema: Schema, value: Value) -> _Problems:
     if isinstance(value, str) and one in _NUMBERS and re.fullmatch(_NUMBERS[one], value, re.ASCII):
         yield path, f'is "{value}" in quotes, but must be {expected}', "take the quotes off"
         return
+    if schema.get("x-asn") and re.fullmatch(_ASDOT, str(value), re.ASCII):
+        yield path, f"is {value}, but must be {expected}", _explain_asdot(value)
+        return
     if isinstance(value, str) and one in ("integer", "number"):
         remedy = f"{_KINDS[one]}, such as {remedy}"
     free_text = kinds == "string" and "format" not in schema and "enum" not in schema
@@ -103,6 +107,17 @@ def _describe_type(path: Path, schema: Schema, value: Value) -> _Problems:
     elif free_text and isinstance(value, int | float):
         remedy = f'{quote_value(key)}: "{quote_value(value)}", with the quotes'
     yield path, f"is {found}, but must be {expected}", f"write {remedy}"
+
+
+def _explain_asdot(value: Value) -> str:
+    """Return the remedy for an ASN as HIGH.LOW (asdot, RFC 5396): as text its value is known.
+
+    YAML reads one without quotes as a number, in which 1.1 and 1.10 are the same.
+    """
+    if not isinstance(value, str):
+        return "write an AS number HIGH.LOW as one number: HIGH * 65536 + LOW"
+    high, low = map(int, value.split("."))
+    return f"write {high * 65536 + low}"
 
 
 def _describe_enum(path: Path, schema: Schema, value: Value) -> _Problems:

@@ -9,11 +9,21 @@ from anycastd.profile import build
 from anycastd.profile.document import MAX_PROBLEMS, Problem
 from anycastd.profile.key_paths import Path, format_key
 from anycastd.profile.model import Profile
-from anycastd.profile.rules import bgp, checks, conditions, drains, hooks, limits, services
+from anycastd.profile.rules import (
+    attributes,
+    bgp,
+    checks,
+    conditions,
+    drains,
+    hooks,
+    limits,
+    services,
+)
 from anycastd.profile.schema_check import read_profile_document
 
 RULES = (
     *bgp.RULES,
+    *attributes.RULES,
     *limits.RULES,
     *services.RULES,
     *conditions.RULES,

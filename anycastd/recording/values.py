@@ -143,6 +143,7 @@ ROUTE = record_of(
     as_path=list_of(INTEGER),
     med=optional(INTEGER),
     communities=list_of(TEXT),
+    local_pref=optional(INTEGER),
 )
 
 

@@ -89,4 +89,5 @@ def _build_announcement(
         session=session.value,
         in_sync=confirmed and rib != "differs" and (wanted is None or carried),
         negotiated=negotiated,
+        local_pref=None if wanted is None else wanted.local_pref,
     )

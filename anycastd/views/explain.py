@@ -14,7 +14,7 @@ from anycastd.decision.forecast import forecast_levels
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs
 from anycastd.decision.policy import Decision, Transition, count_failures
-from anycastd.decision.routes import build_wanted_path, count_prepends
+from anycastd.decision.routes import build_wanted_path, count_prepends, find_wanted_local_pref
 from anycastd.evidence.finding import Finding, Truth
 from anycastd.profile.model import Profile
 from anycastd.views.reason_view import ReasonView, complete_remedy, view_reason
@@ -82,11 +82,11 @@ class TransitionView:
 class Explanation:
     """The explanation of one service.
 
-    ``since``: seconds at this level.  ``as_path``, ``prepend``: without a neighbor's own prepends
-    (None: not announced).  ``failures``: how often it failed in a row, the last time ``failed_ago``
-    seconds ago (None: never, or forgotten); ``hold_down``: seconds of the hold-down after them.
-    ``next``: what comes if nothing changes; ``changes``: past changes,
-    newest first.
+    ``since``: seconds at this level.  ``as_path``, ``prepend``, ``local_pref``: without a
+    neighbor's own prepends (None: not announced; ``local_pref``: or no iBGP).  ``failures``: how
+    often it failed in a row, the last time ``failed_ago`` seconds ago (None: never, or forgotten);
+    ``hold_down``: seconds of the hold-down after them.  ``next``: what comes if nothing changes;
+    ``changes``: past changes, newest first.
     """
 
     vip: str
@@ -103,6 +103,7 @@ class Explanation:
     next: tuple[ForecastView, ...]
     changes: tuple[TransitionView, ...]
     failed_ago: float | None = None
+    local_pref: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for json.dumps."""
@@ -138,6 +139,7 @@ def explain_service(
         as_path=path,
         prepend=None if path is None else count_prepends(service, level),
         prepends_steer=service.prepends_steer,
+        local_pref=find_wanted_local_pref(profile, service, level),
         reason=complete_remedy(
             view_reason(decision.cap.reason, decision.cap.detail), profile, service
         ),

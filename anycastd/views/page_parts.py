@@ -84,6 +84,8 @@ def show_path(service: Mapping[str, Any]) -> str:
     path = service["as_path"]
     if path is None:
         return ""
+    if not path:
+        return f"local preference {int(service['local_pref'])}"
     times = f" &times;{len(path)}" if len(path) > 1 and len(set(path)) == 1 else ""
     numbers = path[:1] if times else path
     return f"<code>{' '.join(str(int(number)) for number in numbers)}{times}</code>"

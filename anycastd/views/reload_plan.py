@@ -103,6 +103,7 @@ def _find_differences(
         ("hold time", before.hold_time, after.hold_time),
         ("multihop", before.multihop, after.multihop),
         ("MD5 file", before.md5_file, after.md5_file),
+        ("extended next hop", before.extended_next_hop, after.extended_next_hop),
     )
     for name, was, becomes in pairs:
         if was != becomes:

@@ -15,7 +15,7 @@ from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, PassResult
 from anycastd.decision.policy import Decision
-from anycastd.decision.routes import build_wanted_path, count_prepends
+from anycastd.decision.routes import build_wanted_path, count_prepends, find_wanted_local_pref
 from anycastd.decision.sessions import is_family_negotiated
 from anycastd.evidence.finding import Finding, Truth
 from anycastd.evidence.haproxy.servers import Server
@@ -167,6 +167,7 @@ def _service(
         and not evidence.saving_drains
         and is_drained(profile, service, evidence.drain_effects, sessions, now),
         prepends_steer=service.prepends_steer,
+        local_pref=find_wanted_local_pref(profile, service, level),
         held=_find_held(decision, evidence.memory, now),
     )
 

@@ -53,7 +53,8 @@ class RuleStatus:
 class Announcement:
     """The route of one service at one neighbor.
 
-    ``wanted``, ``acknowledged`` (by ExaBGP): AS paths, None: no route.  ``rib``: ``agrees``,
+    ``wanted``, ``acknowledged`` (by ExaBGP): AS paths, None: no route.  ``local_pref``: the wanted
+    one, None: no route, or eBGP.  ``rib``: ``agrees``,
     ``differs`` or ``unread``.  ``negotiated``: the VIP's address family was agreed on for the
     session that is up (None: no session is up, or the speaker does not report it).  ``in_sync``:
     wanted, acknowledged, rib, session and family all agree.
@@ -65,17 +66,19 @@ class Announcement:
     session: str
     in_sync: bool
     negotiated: bool | None = None
+    local_pref: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
     """One service.
 
-    ``since``: seconds at this level.  ``as_path``, ``prepend``: without a neighbor's own prepends;
-    None: not announced.  ``waits``: its caps, the lowest first.  ``serves``: it is announced to a
-    neighbor, and `serve` is not false.  ``sessions``: open at the frontends that its rules name;
-    None: not known.  ``safe``: it is drained, and this machine may be rebooted.  ``held``: why it
-    is announced only because its last known value still counts, and for how long; None: it is not.
+    ``since``: seconds at this level.  ``as_path``, ``prepend``, ``local_pref``: without a
+    neighbor's own prepends; None: not announced (``local_pref``: or no neighbor is an iBGP one).
+    ``waits``: its caps, the lowest first.  ``serves``: it is announced to a neighbor, and `serve`
+    is not false.  ``sessions``: open at the frontends that its rules name; None: not known.
+    ``safe``: it is drained, and this machine may be rebooted.  ``held``: why it is announced only
+    because its last known value still counts, and for how long; None: it is not.
     """
 
     vip: str
@@ -94,6 +97,7 @@ class ServiceStatus:
     safe: bool
     prepends_steer: bool = True
     held: TimedReasonView | None = None
+    local_pref: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The configurations of docs/routers.md, loaded by the routers that they are for."""
+"""The configurations of docs/routers.md and docs/ibgp.md, loaded by the routers they are for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from support.bird import Bird, find_bird
 from support.peer import wait_for
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "routers.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 PATH = "/usr/lib/frr:/usr/sbin:/sbin:/usr/bin:/bin"
 CHECKS = {
     "frr": ["bgpd", "-C", "-f", "FILE"],
@@ -24,9 +24,9 @@ CHECKS = {
 """Language of the example -> the command that only checks a configuration."""
 
 
-def read_example(language: str) -> str:
-    """Return the one example of the page in a language."""
-    text = PAGE.read_text(encoding="utf-8")
+def read_example(language: str, page: str = "routers") -> str:
+    """Return the one example of a page in a language."""
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     (example,) = re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     return str(example)
 
@@ -64,10 +64,11 @@ def find_fault(language: str, text: str, folder: Path) -> str:
     return f"{done.returncode}: {said}" if done.returncode or complains else ""
 
 
+@pytest.mark.parametrize("page", ["routers", "ibgp"])
 @pytest.mark.parametrize("language", CHECKS)
-def test_a_router_takes_its_example(language: str, folder: Path) -> None:
+def test_a_router_takes_its_example(language: str, page: str, folder: Path) -> None:
     """As it stands on the page."""
-    assert not find_fault(language, read_example(language), folder)
+    assert not find_fault(language, read_example(language, page), folder)
 
 
 @pytest.mark.parametrize(

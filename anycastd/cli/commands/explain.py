@@ -85,7 +85,7 @@ def format_explanation(name: str, it: Mapping[str, Any], at: str = "") -> Iterat
     yield from _item("because", _reason(it["reason"]))
     if it["reason"]["remedy"]:
         yield from _item("do", it["reason"]["remedy"])
-    yield from _item("path", describe_path(it["as_path"], it["prepend"]))
+    yield from _item("path", describe_path(it["as_path"], it["prepend"], it.get("local_pref")))
     if not it["prepends_steer"]:
         yield from _item("", NO_STEERING)
     yield "  held by (the lowest level counts)"

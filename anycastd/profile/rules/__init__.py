@@ -2,6 +2,7 @@
 
 sections    what several rules share: access to a profile's sections, constants of the clouds
 bgp         AS numbers, addresses, sessions
+attributes  local preferences, and next hops of the other address family
 limits      how many routes each platform takes, and we can carry
 services    HAProxy's sockets and polling, VIPs, next hops, levels, times, self-tests
 conditions  the conditions `serve` and `healthy`, limits, maintenance, prepends that do not steer

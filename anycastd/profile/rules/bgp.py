@@ -81,11 +81,7 @@ def check_bfd(doc: Document) -> Iterator[Problem]:
 
 
 def check_peer_as(doc: Document) -> Iterator[Problem]:
-    """Refuse a reserved peer AS, iBGP, and any peer AS but 65515 on Azure.
-
-    Over iBGP a speaker sends its own routes with an empty AS path (RFC 4271 section 5.1.2), so
-    prepends have no effect there.
-    """
+    """Refuse a reserved peer AS, any peer AS but 65515 on Azure, and iBGP on AWS."""
     local = doc.get("bgp", "local_as")
     for path, neighbor in iter_neighbors(doc):
         at = (*path, "peer_as")
@@ -99,8 +95,8 @@ def check_peer_as(doc: Document) -> Iterator[Problem]:
         elif asn in _RESERVED_ASNS:
             remedy = "write the neighbor's own AS number"
             yield doc.make_problem(at, f"AS {asn} is reserved and belongs to no network", remedy)
-        elif asn == local:
-            message = f"AS {asn} is also local_as, and only eBGP is supported"
+        elif asn == local and get_platform(doc) == AWS:
+            message = f"AS {asn} is also local_as, and VPC Route Server peers by eBGP only"
             yield doc.make_problem(at, message, "write the neighbor's own AS number")
 
 

@@ -155,7 +155,10 @@ def check_vip_in_cloud_network(doc: Document) -> Iterator[Problem]:
 
 
 def check_next_hops(doc: Document) -> Iterator[Problem]:
-    """Require a next hop of the VIP's IP family (RFC 8950 is not supported), not the VIP itself."""
+    """Require a next hop of the VIP's IP family, not the VIP itself.
+
+    An IPv4 VIP needs an IPv6 one at a neighbor with extended next hops (RFC 8950).
+    """
     if any(check_all_routes(doc)):
         return  # each route is looked at
     for path, service in iter_services(doc):
@@ -172,20 +175,27 @@ def check_next_hops(doc: Document) -> Iterator[Problem]:
                 at = (*path, "next_hop" if doc.is_explicit((*path, "next_hop")) else "vip")
             if hop == NEXT_HOP_SELF:
                 hop = neighbor.get("local_address", doc.get("bgp", "local_address"))
-            refusal = _refuse_next_hop(vip.ip, hop)
+            extended = neighbor.get("extended_next_hop") is True and get_platform(doc) != AZURE
+            refusal = _refuse_next_hop(vip.ip, hop, IPV6 if extended else vip.version)
             if refusal:
                 yield doc.make_problem(at, *refusal)
                 break
 
 
-def _refuse_next_hop(vip: Address, hop: Address | None) -> tuple[str, str] | None:
-    """Return message and remedy if ``hop`` cannot be the next hop of ``vip``."""
+def _refuse_next_hop(vip: Address, hop: Address | None, version: int) -> tuple[str, str] | None:
+    """Return message and remedy if ``hop`` cannot be the next hop of ``vip``.
+
+    ``version`` is that of IP that it needs.
+    """
     if hop == vip:
         return f"{hop} is the VIP itself", "write next_hop: self"
-    if hop is not None and hop.version != vip.version:
-        message = f"{vip} is IPv{vip.version}, and its next hop {hop} is IPv{hop.version}"
-        return message, f"write next_hop: with an IPv{vip.version} address of this appliance"
-    return None
+    if hop is None or hop.version == version:
+        return None
+    if version != vip.version:
+        message = f"the next hop {hop} of {vip} is IPv{hop.version}, with extended_next_hop"
+        return message, "write next_hop: with an IPv6 address, or remove extended_next_hop"
+    message = f"{vip} is IPv{vip.version}, and its next hop {hop} is IPv{hop.version}"
+    return message, f"write next_hop: with an IPv{vip.version} address of this appliance"
 
 
 def check_carried(doc: Document) -> Iterator[Problem]:

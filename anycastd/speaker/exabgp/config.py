@@ -74,6 +74,7 @@ def _neighbor(
         "family {",
         *(f"    {family} unicast;" for family in neighbor.families),
         "}",
+        *(["nexthop {", "    ipv4 unicast ipv6;", "}"] if neighbor.extended_next_hop else ()),
         "api {",
         "    processes [ lease ];",
         "    neighbor-changes;",
@@ -108,6 +109,7 @@ def config_hash(profile: Profile) -> str:
             neighbor.multihop,
             neighbor.md5_file,
             *([neighbor.families] if neighbor.families != usual else ()),
+            *(["extended next hop"] if neighbor.extended_next_hop else ()),
         ]
         for neighbor in profile.bgp.neighbors
     ]
@@ -134,7 +136,7 @@ def vip_prefixes(profile: Profile) -> list[str]:
 # newer release adds to the template is no reason to close a session.
 _VALUES = re.compile(
     r"^\s*(?:(router-id|local-address|local-as|peer-as|hold-time|connect|outgoing-ttl"
-    r"|md5-password|md5-base64)\s+([^;]+)|(ipv[46] unicast));$",
+    r"|md5-password|md5-base64)\s+([^;]+)|(ipv[46] unicast(?: ipv6)?));$",
     re.MULTILINE,
 )
 _BLOCK = re.compile(r"^neighbor (\S+) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)

@@ -55,6 +55,8 @@ def format_announce(*routes: Route) -> str:
     parts.append(f"as-path [ {' '.join(map(str, route.as_path))} ]")
     if route.med is not None:
         parts.append(f"med {route.med}")
+    if route.local_pref is not None:
+        parts.append(f"local-preference {route.local_pref}")
     for name, colons in (("community", 1), ("large-community", 2)):
         values = [value for value in route.communities if value.count(":") == colons]
         if values:
@@ -103,7 +105,7 @@ def group_commands(commands: Iterable[Command]) -> Iterator[list[Command]]:
         keys.add((kind, route.key))
         same: object = (route.neighbor, route.next_hop, ":" in route.prefix)
         if isinstance(command, Announce):
-            same = (same, route.as_path, route.med, route.communities)
+            same = (same, route.as_path, route.med, route.communities, route.local_pref)
         group = groups.setdefault(same, [])
         group.append(command)
         if len(group) == MAX_ROUTES_PER_LINE:
@@ -138,7 +140,7 @@ def parse_route_row(line: str) -> Route:
     start = fields.index("unicast") + 1
     values: dict[str, list[str]] = {}
     name = ""
-    keywords = ("next-hop", "as-path", "med", "community", "large-community")
+    keywords = ("next-hop", "as-path", "med", "local-preference", "community", "large-community")
     for word in fields[start + 1 :]:
         if word in keywords:
             name = word
@@ -151,13 +153,16 @@ def parse_route_row(line: str) -> Route:
             values[name].append(word)
     try:
         (next_hop,) = values["next-hop"]
-        med = [int(value) for value in values.get("med", [])]
+        med, local_pref = (
+            [int(value) for value in values.get(name, [])] for name in ("med", "local-preference")
+        )
         route = Route(
             neighbor=fields[1],
             prefix=fields[start],
             next_hop=next_hop,
             as_path=tuple(int(value) for value in values["as-path"]),
             med=med[0] if med else None,
+            local_pref=local_pref[0] if local_pref else None,
             communities=(*values.get("community", []), *values.get("large-community", [])),
         )
         return canonicalize_route(route)

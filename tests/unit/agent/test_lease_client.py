@@ -325,3 +325,42 @@ def test_what_is_confirmed_is_what_was_wanted_last(tmp_path: Path, eventually: E
             assert client.view.report.acked == client.serial == 2
 
     asyncio.run(scene())
+
+
+def test_an_older_lease_process_is_sent_nothing_for_ibgp(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    """It would refuse all routes of such a message; the others are renewed, and the status says so.
+
+    One that takes them gets them.
+    """
+    inside = Route("192.0.2.5", "203.0.113.0/32", "192.0.2.10", (), local_pref=100)
+    wants: list[Want] = []
+
+    async def listen(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            want = parse_agent_message(line)
+            assert isinstance(want, Want)
+            wants.append(want)
+
+    async def scene(*, ibgp: bool) -> tuple[str, ...]:
+        play = Play(tmp_path, listen)
+        play.greeting = report(leased=(), ibgp=ibgp)
+        async with play.running() as client:
+            await eventually(lambda: client.view.connected)
+            client.renew((*routes(), inside))
+            await eventually(lambda: wants)
+            return client.list_problems()
+
+    (problem,) = asyncio.run(scene(ibgp=False))
+    assert "announces nothing to iBGP neighbors: restart it" in problem
+    assert wants.pop().routes == routes()
+    assert not asyncio.run(scene(ibgp=True))
+    assert wants.pop().routes == (*routes(), inside)
+
+
+def test_a_report_without_the_field_is_of_an_older_lease_process() -> None:
+    """Fields are only ever added."""
+    line = report(leased=()).dump()
+    assert Report.load(line).ibgp
+    assert not Report.load(line.replace(b',"ibgp":true', b"")).ibgp

@@ -26,6 +26,48 @@ def test_a_path_is_our_own_asn_once_more_than_the_prepends(level: Level, asns: i
     assert second.neighbor == "192.0.2.5"
 
 
+IBGP = ("{address: 192.0.2.4, peer_as: 65515}", "{address: 192.0.2.4, peer_as: 65010}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ((), (100, 97, 94)),
+        ((("prepend: 0", "prepend: 1"),), (99, 97, 94)),
+        ((("prepend: 0", "prepend: 0\n    local_pref: 200"),), (200, 197, 194)),
+        ((("{prepend: 6,", "{local_pref: 10, prepend: 6,"),), (100, 97, 10)),
+        ((("peer_as: 65010}", "peer_as: 65010, prepend: 2}"),), (98, 95, 92)),
+    ],
+    ids=["usual", "prepended", "service", "standby", "neighbor"],
+)
+def test_over_ibgp_a_level_is_a_local_preference(
+    changes: tuple[tuple[str, str], ...], expected: tuple[int, ...]
+) -> None:
+    """The path is empty; without a value of its own each prepend of the level takes off one.
+
+    The other neighbor, an eBGP one, gets what it got before.
+    """
+    web_profile = profile(IBGP, *changes)
+    service = web_profile.services["web"]
+    for level, local_pref in zip(
+        (Level.PREFERRED, Level.DEGRADED, Level.STANDBY), expected, strict=True
+    ):
+        first, second = routes = build_wanted_routes(web_profile, [(service, level)])
+        assert (first.as_path, first.local_pref) == ((), local_pref)
+        assert second.as_path
+        assert second.local_pref is None
+        assert find_leased_level(web_profile, service, routes[:1]) is level
+
+
+def test_a_neighbor_that_becomes_an_ebgp_one_keeps_its_level() -> None:
+    """The local preference of what is leased still tells the level, and so does a path after it."""
+    inside, outside = profile(IBGP), profile()
+    for level in (Level.PREFERRED, Level.DEGRADED, Level.STANDBY):
+        for before, after in ((inside, outside), (outside, inside)):
+            leased = build_wanted_routes(before, [(before.services["web"], level)])[:1]
+            assert find_leased_level(after, after.services["web"], leased) is level
+
+
 def test_withdrawn_is_nobody_s_route() -> None:
     """A withdrawn service is not among the wanted routes, and has no path."""
     web_profile = profile()

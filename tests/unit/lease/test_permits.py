@@ -48,6 +48,45 @@ def test_a_list_permits_its_routes_and_no_other() -> None:
         assert not one.permits(other)
 
 
+def test_a_list_without_local_preferences_is_written_as_before() -> None:
+    """Its hash tells whether a speaker of an older release runs the same profile."""
+    (dumped,) = (each.dump() for each in group_routes([route(), route(asns=4)]))
+    assert dumped["attributes"] == [{"shortest": 1, "longest": 4, "med": None, "communities": []}]
+
+
+def test_a_route_for_ibgp_is_on_the_list_or_is_not_announced() -> None:
+    """Its local preference counts, and an empty path is permitted nowhere else."""
+    inside = [replace(route(), as_path=(), local_pref=value) for value in (100, 94)]
+    permitted = group_routes(inside)
+    assert tuple(PermittedRoutes.load(each.dump()) for each in permitted) == permitted
+    rig = build_rig(*inside)
+    for serial, wanted in enumerate(inside, 1):
+        rig.send(1, want(serial, wanted))
+        assert rig.exabgp.rib == {route().key: wanted}
+    for serial, other in enumerate((replace(inside[0], local_pref=200), route()), 3):
+        done = rig.send(1, want(serial, other))
+        assert rig.exabgp.rib == {route().key: inside[1]}
+        assert "no route with next hop" in reports_in(done)[-1].problems[0]
+    rig = LeaseRig()
+    assert rig.lease.settings.routes is None, "as with the file of an older release"
+    rig.send(1, want(1, inside[0]))
+    assert not rig.exabgp.rib
+
+
+@pytest.mark.parametrize(("wanted", "stays"), [(50, False), (200, True)])
+def test_a_route_for_ibgp_stays_only_if_it_attracts_no_more(*, wanted: int, stays: bool) -> None:
+    """A higher local preference than the wanted one is withdrawn, as a shorter path is."""
+    inside = replace(route(), as_path=(), local_pref=100)
+    rig = build_rig(inside)
+    rig.send(1, want(1, inside))
+    serial = 1
+    while rig.now < 100 + MAX_UNLISTED + 5:
+        serial += 1
+        rig.send(1, want(serial, replace(inside, local_pref=wanted)))
+        rig.advance(1.0)
+    assert bool(rig.exabgp.rib) is stays
+
+
 def test_what_is_not_listed_is_left_out() -> None:
     """The others are announced; the report says what is wrong."""
     rig = build_rig(*LISTED)

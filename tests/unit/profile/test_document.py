@@ -195,7 +195,10 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
         (
             "local_as: 65010",
             "local_as: 1.10",
-            "4: bgp.local_as: is 1.1, but must be a whole number; write local_as: 65010",
+            (
+                "4: bgp.local_as: is 1.1, but must be a whole number; write an AS number HIGH.LOW "
+                "as one number: HIGH * 65536 + LOW"
+            ),
         ),
         (
             "local_as: 65010",
@@ -264,10 +267,11 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
         ),
         (
             "peer_as: 65020",
-            "peer_as: 65020, communities: [no-export]",
+            "peer_as: 65020, communities: [no-exit]",
             (
-                "7: bgp.neighbors[0].communities[0]: no-export must be written as numbers; "
-                "write 65535:65281"
+                "7: bgp.neighbors[0].communities[0]: no-exit is not a community; write 65010:100; "
+                "or, large, 65010:1:2; or a name: no-export, no-advertise, no-export-subconfed, "
+                "no-peer, blackhole, graceful-shutdown"
             ),
         ),
         (
@@ -275,7 +279,7 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
             "peer_as: 65020, communities: [65536:1]",
             (
                 "7: bgp.neighbors[0].communities[0]: 65536:1 is not a community of two numbers "
-                "from 0 to 65535; write one such as 65010:100"
+                "from 0 to 65535; write a large one, such as 65536:0:1"
             ),
         ),
         (

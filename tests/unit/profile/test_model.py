@@ -280,7 +280,7 @@ PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
     (regions.RegionAgent, "region_agent:", {"name": "appliance"}, {"region", "path"}),
     (model.Hook, "hook:", {}, {"line"}),
     (regions.Web, "web.", {}, set()),
-    (model.Neighbor, "neighbor:", {}, set()),
+    (model.Neighbor, "neighbor:", {}, {"internal"}),
     (model.Instance, "instance:", {}, {"name"}),
     (model.Service, "service:", {"return": "return_timers"}, {"name", "prepends_steer"}),
     (model.Degraded, "service:degraded.", {}, set()),

@@ -64,8 +64,8 @@ ERRORS: list[tuple[Changes, str]] = [
     (
         [AWS, ("65515", "65010")],
         (
-            "11: bgp.neighbors[0].peer_as: AS 65010 is also local_as, and only eBGP is "
-            "supported; write the neighbor's own AS number"
+            "11: bgp.neighbors[0].peer_as: AS 65010 is also local_as, and VPC Route Server peers "
+            "by eBGP only; write the neighbor's own AS number"
         ),
     ),
     # addresses

@@ -27,7 +27,7 @@ from anycastd.lease.commands import (
     Withdraw,
 )
 from anycastd.speaker.exabgp.api import ApiConversation
-from anycastd.speaker.exabgp.lines import format_announce, format_withdraw
+from anycastd.speaker.exabgp.lines import format_announce, format_withdraw, parse_route_row
 from support.bgp_wire import ReceivedRoute
 from support.exabgp import (
     FIRST,
@@ -110,6 +110,9 @@ def test_the_whole_path_is_written_and_attributes_in_order() -> None:
         {"communities": ("65010:1:2:3",)},
         {"communities": ("65010:1 ] med 3",)},
         {"communities": ("+1:1",)},
+        {"local_pref": -1},
+        {"local_pref": 4294967296},
+        {"local_pref": 100, "as_path": (65020,)},
     ],
     ids=str,
 )
@@ -124,6 +127,23 @@ def test_what_must_not_leave_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"."):
         conversation.send(Announce(bad))
     assert conversation.send(Ping()).startswith(GREETING), "a refused command sends nothing"
+
+
+def test_a_route_for_ibgp_has_an_empty_path_and_a_local_preference() -> None:
+    """It is written, and read back from the rows of 4.2 and of 5.0, where each writes it."""
+    inside = replace(ROUTE, as_path=(), local_pref=97, med=5)
+    assert format_announce(inside) == (
+        "neighbor 127.0.0.2 announce route 203.0.113.10/32 next-hop 127.0.0.1 "
+        "as-path [  ] med 5 local-preference 97"
+    )
+    assert ApiConversation([FIRST], 65010).send(Announce(inside))
+    for path in ("[ ]", "[  ]", ""):
+        row = (
+            "neighbor 127.0.0.2 local-ip 127.0.0.1 local-as 65010 peer-as 65010 router-id 1.2.3.4 "
+            "family-allowed in-open ipv4 unicast 203.0.113.10/32 next-hop 127.0.0.1 "
+            f"as-path {path} med 5 local-preference 97"
+        )
+        assert parse_route_row(row) == inside
 
 
 def test_answers_go_to_the_oldest_command_and_version_overtakes() -> None:

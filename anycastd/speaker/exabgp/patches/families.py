@@ -1,4 +1,4 @@
-"""Patches for what is negotiated on a session: IPv4 without capabilities, and a report of it."""
+"""Patches for what is negotiated on a session, and a report of it."""
 
 # ruff: noqa: ANN401, SLF001 - ExaBGP has no types, and the patches change its private parts
 
@@ -37,6 +37,37 @@ def imply_ipv4() -> ApplyPatch:
             self.families = [ipv4]
 
     def apply() -> None:
+        negotiated._negotiate = negotiate
+
+    return apply
+
+
+def require_extended_next_hop() -> ApplyPatch:
+    """Take IPv4 as not agreed on where we offer IPv6 next hops for it, and the peer does not.
+
+    ExaBGP would send such routes all the same, and RFC 8950 (section 4) allows them only after both
+    ends have offered the capability: a peer without it may close the session.
+
+    Raises UnknownExabgpError or AttributeError where ExaBGP is not as the patch expects it.
+    """
+    module = load_module("exabgp.bgp.message.open.capability.negotiated")
+    family = load_module("exabgp.protocol.family")
+    ipv4 = (family.AFI.ipv4, family.SAFI.unicast)
+    wanted = (*ipv4, family.AFI.ipv6)
+    code = module.Capability.CODE.NEXTHOP
+    negotiated = module.Negotiated
+    original = negotiated._negotiate
+    require_names(original, "sent_open", "nexthop", "capabilities", "announced", "families")
+
+    def apply() -> None:
+        before = negotiated._negotiate  # late: `imply_ipv4` has replaced it
+
+        def negotiate(self: Any) -> None:
+            before(self)
+            sent = self.sent_open.capabilities
+            if sent.announced(code) and wanted in sent[code] and wanted not in self.nexthop:
+                self.families = [each for each in self.families if each != ipv4]
+
         negotiated._negotiate = negotiate
 
     return apply
@@ -103,5 +134,5 @@ def read_negotiated(negotiated: Any) -> Negotiated:
     )
 
 
-PATCHES = (imply_ipv4, report_negotiated)
+PATCHES = (imply_ipv4, require_extended_next_hop, report_negotiated)
 """Patches of this file for every release, in the order in which they are applied."""
