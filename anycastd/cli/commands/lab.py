@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -28,7 +29,7 @@ from anycastd.lab.stories.live import LiveView
 from anycastd.lab.stories.recording import Recording, record_step
 from anycastd.lab.stories.report import StepReport, TextReport, build_document, print_error
 from anycastd.lab.stories.shell import LabShell
-from anycastd.lab.stories.steps import Story
+from anycastd.lab.stories.steps import Story, StoryStep
 from anycastd.system.exit_codes import (
     DONE,
     EX_NOPERM,
@@ -38,6 +39,8 @@ from anycastd.system.exit_codes import (
     NOT_SEEN,
     USAGE,
 )
+
+_MIN_TIMEOUT, _MAX_TIMEOUT = 0.05, 10.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +58,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="failover",
         help="the story to play (default: failover); --list names all",
     )
+    parser.add_argument(
+        "--short", action="store_true", help="play only the steps of the story's short form"
+    )
     parser.add_argument("--list", action="store_true", help="list the stories, one a line")
     parser.add_argument("--keep", action="store_true", help="keep the network running until Ctrl-C")
     parser.add_argument(
@@ -67,6 +73,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         type=Path,
         help="write an HTML file with a timeline of each fault and what was measured",
+    )
+    parser.add_argument(
+        "--client-timeout",
+        metavar="SECONDS",
+        type=_parse_timeout,
+        default=0.25,
+        help="how long a client waits for an answer (default: 0.25); more on a busy machine",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(
@@ -86,6 +99,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--directory", type=Path, help="where to keep the lab's files; removed at the end"
     )
+
+
+def _parse_timeout(text: str) -> float:
+    """Read a number of seconds between 0.05 and 10; raises ArgumentTypeError for anything else."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not _MIN_TIMEOUT <= seconds <= _MAX_TIMEOUT:
+        limits = f"{_MIN_TIMEOUT:g} and {_MAX_TIMEOUT:g}"
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds between {limits}")
+    return seconds
 
 
 def main(args: argparse.Namespace) -> int:
@@ -133,8 +158,14 @@ def _play(args: argparse.Namespace) -> int:
     text_report, view = TextReport(stream), LiveView(sys.stderr)
     story = STORIES[args.story]
     settings = _build_settings(args, story)
-    topology = story.topology
-    lab = Lab(settings, topology, directory=args.directory, progress=view)
+    topology, planned = story.topology, story.choose_steps(short=args.short)
+    lab = Lab(
+        settings,
+        topology,
+        directory=args.directory,
+        timeout=args.client_timeout,
+        progress=view,
+    )
     about = {"story": args.story, **_describe_settings(settings, story, lab)}
     text_report.write_line(f"anycastd lab: {topology.summary} ({topology.vip})")
     text_report.write_line()
@@ -147,10 +178,10 @@ def _play(args: argparse.Namespace) -> int:
             view.lab = lab
             if args.shell:
                 return _open_shell(lab, text_report, view)
-            steps, recordings = _play_story(lab, story, text_report, view)
+            steps, recordings = _play_story(lab, planned, text_report, view)
             seconds = time.monotonic() - began_at
-            text_report.write_verdict(steps, len(story.steps), seconds)
-            passed = len(steps) == len(story.steps) and all(step.passed for step in steps)
+            text_report.write_verdict(steps, len(planned), seconds)
+            passed = len(steps) == len(planned) and all(step.passed for step in steps)
             document = {**build_document(steps, {**about, "seconds": seconds}), "passed": passed}
             if args.report is not None:
                 args.report.write_text(
@@ -189,7 +220,7 @@ def _build_settings(args: argparse.Namespace, story: Story) -> LabSettings:
 
 
 def _play_story(
-    lab: Lab, story: Story, text_report: TextReport, view: LiveView
+    lab: Lab, planned: Sequence[StoryStep], text_report: TextReport, view: LiveView
 ) -> tuple[list[StepReport], list[Recording]]:
     recordings: list[Recording] = []
 
@@ -204,7 +235,7 @@ def _play_story(
         if recording is not None:
             recordings.append(recording)
 
-    return steps_module.play_story(lab, story.steps, on_begin, on_end), recordings
+    return steps_module.play_story(lab, planned, on_begin, on_end), recordings
 
 
 def _open_shell(lab: Lab, text_report: TextReport, view: LiveView) -> int:
@@ -237,7 +268,8 @@ def _describe_settings(settings: LabSettings, story: Story, lab: Lab) -> dict[st
         notes["drain"] = f"also for the story: {story.drain_times['wait']} s with the longest path"
     if "bird" in makes:
         notes["routers"] = "BIRD connects again after 1 to 2 s; routers of a cloud take longer"
-    notes["client"] = "a request each 10 ms, each on a new connection, with a timeout of 250 ms"
+    timeout = f"a timeout of {lab.client.timeout * 1000:g} ms"
+    notes["client"] = f"a request each 10 ms, each on a new connection, with {timeout}"
     return {
         "vip": story.topology.vip,
         "regions": [site.name for site in story.topology.sites],

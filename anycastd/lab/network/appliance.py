@@ -90,16 +90,24 @@ class Appliance:
         """
         for directory in (self.haproxy_socket.parent, self.agent_directory, self.speaker_directory):
             directory.mkdir(parents=True)
+        chosen = (self._settings.profiles or {}).get(self.site.name)
+        self.write_profile(chosen or shipped_files.find_shipped(f"profiles/{self.site.profile}"))
+        if self.site.haproxy:
+            self._write_haproxy_file()
+        if self.site.vip_port:
+            vip = f"{self._topology.vip}/{128 if ':' in self._topology.vip else 32}"
+            self._nodes.run(self.node, "ip", "address", "add", vip, "dev", self.site.vip_port)
+
+    def write_profile(self, file: Path) -> None:
+        """Write a shipped profile with this site's addresses; a running agent has to be told.
+
+        Raises LabError where the profile does not fit the lab, OSError where it cannot be read.
+        """
         settings = self._settings
-        chosen = (settings.profiles or {}).get(self.site.name)
-        text = (chosen or shipped_files.find_shipped(f"profiles/{self.site.profile}")).read_text(
-            encoding="utf-8"
-        )
-        socket = self.socket
         filled = adapt.adapt_profile(
-            text,
+            file.read_text(encoding="utf-8"),
             self.site,
-            socket,
+            self.socket,
             settings.return_timers,
             settings.drain_times,
             sites=self._topology.sites,
@@ -112,11 +120,6 @@ class Appliance:
             "degraded": service.get("degraded", {}).get("prepend", 3),
             "standby": service.get("standby", {}).get("prepend", 6),
         }
-        if self.site.haproxy:
-            self._write_haproxy_file()
-        if self.site.vip_port:
-            vip = f"{self._topology.vip}/{128 if ':' in self._topology.vip else 32}"
-            self._nodes.run(self.node, "ip", "address", "add", vip, "dev", self.site.vip_port)
 
     def _write_haproxy_file(self) -> None:
         settings = self._settings

@@ -80,6 +80,19 @@ class Faults:
             [_require_started(self._appliances[region].speaker, region, "speaker")]
         )
 
+    def stop_speaker(self, region: str) -> float:
+        """Stop the speaker for good, as `systemctl stop anycastd-speaker` does."""
+        speaker = _require_started(self._appliances[region].speaker, region, "speaker")
+        now = time.monotonic()
+        speaker.stop(10)
+        return now
+
+    def start_speaker(self, region: str) -> float:
+        """Start the speaker again."""
+        now = time.monotonic()
+        self._appliances[region].start_speaker()
+        return now
+
     def connect_idle_clients(self, number: int) -> float:
         """Open ``number`` connections to the VIP that send nothing and stay open."""
         now = time.monotonic()

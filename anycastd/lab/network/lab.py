@@ -15,7 +15,7 @@ from anycastd.lab.network.appliance import Appliance, LabSettings
 from anycastd.lab.network.azure import AZURE
 from anycastd.lab.network.faults import Faults
 from anycastd.lab.network.load import LoadClient
-from anycastd.lab.network.namespaces import EX_UNAVAILABLE, LabError, Nodes
+from anycastd.lab.network.namespaces import EX_UNAVAILABLE, LabError, Nodes, Process
 from anycastd.lab.network.outage import last_answered_by
 from anycastd.lab.network.route_monitor import RouteMonitor
 from anycastd.lab.network.routers import RunningRouter
@@ -48,8 +48,8 @@ class Lab:
     ``appliances`` holds the appliances by site name; ``primary`` is the first, ``secondary`` the
     second (or the first, where there is one).  ``clients`` holds the loads by node name, and
     ``client`` is the first.  ``monitors`` follow the kernel routes of the observed router and of
-    the sites' own servers, ``routers`` are all that run; both by node name.  ``interval``,
-    ``timeout`` (s) and ``resend`` are the load clients'.
+    the sites' own servers, ``routers`` are all that run; both by node name.  ``programs`` are the
+    network's others, by name.  ``interval``, ``timeout`` (s) and ``resend`` are the load clients'.
 
     Raises LabError where a program is missing (69), or the directory cannot be used (2).  Entering
     the context raises LabError, TimedOutError or MissingFileError where the network does not come
@@ -94,6 +94,7 @@ class Lab:
         self.faults = Faults(self.nodes, self.appliances, topology)
         self.monitors: dict[str, RouteMonitor] = {}
         self.routers: dict[str, RunningRouter] = {}
+        self.programs: dict[str, Process] = {}
         self._progress = progress
 
     def __enter__(self) -> Self:
@@ -120,6 +121,10 @@ class Lab:
         watched = dict.fromkeys((topology.observed, *servers))
         self.monitors = {node: RouteMonitor(self.nodes, node, topology.vip) for node in watched}
         started = self.routers = routers.start_routers(self.nodes, topology)
+        for program in topology.programs:
+            self.programs[program.name] = self.nodes.start(
+                program.node, program.name, *program.argv
+            )
         for appliance in self.appliances.values():
             appliance.prepare()
             appliance.start_web_servers()
@@ -185,7 +190,11 @@ class Lab:
         """
         vip = self.topology.vip
         network = f"{vip}/{128 if ':' in vip else 32}"
-        rows = self.routers[node or self.topology.observed].read_table(network)
+        name = node or self.topology.observed
+        rows = self.routers[name].read_table(network)
+        if self.topology.shows_kernel and name == self.topology.observed:
+            hops = self.monitors[name].next_hops()
+            rows = tuple(dict.fromkeys(replace(row, best=row.next_hop in hops) for row in rows))
         return tuple(replace(row, node=self.topology.find_node(row.next_hop)) for row in rows)
 
     def sessions(self, node: str) -> dict[str, bool] | None:

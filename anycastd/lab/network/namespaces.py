@@ -23,6 +23,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -124,6 +125,21 @@ class Process:
         pid = self.pid
         if pid is not None:
             signal_all([pid], signal.SIGTERM)
+
+    def stop(self, timeout: float) -> None:
+        """Send SIGTERM to the program and wait for its end; it is not started again.
+
+        What has not ended after ``timeout`` seconds is killed.
+        """
+        pids = self.pids
+        if self._restarted:
+            signal_all(child_pids(self._popen.pid), signal.SIGKILL)
+        signal_all(pids[:1], signal.SIGTERM)
+        deadline = time.monotonic() + timeout
+        while not all(has_ended(pid) for pid in pids):
+            if time.monotonic() > deadline:
+                signal_all(pids, signal.SIGKILL)
+            time.sleep(0.002)
 
     def wait(self, timeout: float) -> int:
         """Wait until a program that is not restarted ends; return its exit status.

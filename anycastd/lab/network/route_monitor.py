@@ -42,6 +42,10 @@ class RouteMonitor:
         lines = nodes.stream_lines(node, "ip", "-o", "-ts", "monitor", "route")
         threading.Thread(target=self._read, args=(lines,), daemon=True).start()
 
+    def next_hops(self) -> tuple[str, ...]:
+        """Return the next hops of the route as it is now; empty without a route."""
+        return self._changes[-1].next_hops if self._changes else ()
+
     def changes(self, since: float = 0.0) -> list[RouteChange]:
         """Return the changes at ``since`` (monotonic clock, s) or later, oldest first."""
         return [change for change in self._changes if change.at >= since]
@@ -79,7 +83,8 @@ class RouteMonitor:
                 # `ip` stamps with the wall clock; the clocks differ now as they did a moment ago.
                 now, wall = time.monotonic(), time.time()
                 line = _LINE.match(text)
-                if line and line["network"] == self._vip:
+                # Another table than the main one is named, and is none of ours.
+                if line and line["network"] == self._vip and " table " not in line["rest"]:
                     stamp = dt.datetime.fromisoformat(line["time"]).timestamp()
                     hops = () if line["gone"] else tuple(re.findall(r"via (\S+)", line["rest"]))
                     self._changes.append(RouteChange(now - (wall - stamp), hops))

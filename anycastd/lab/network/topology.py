@@ -110,6 +110,15 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """One more program: its node, its name in the logs, and its command line."""
+
+    node: str
+    name: str
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Client:
     """A client that sends requests to the VIP: its node, and where it is, in words."""
 
@@ -124,7 +133,9 @@ class Topology:
     ``summary`` and ``picture`` (at most 79 columns) are for people.  ``observed`` is the router
     whose routes to the VIP say who gets the requests, ``observed_title`` its name in sentences.
     ``sites``: the preferred one first.  The first of the ``clients`` is the one of the live view.
-    ``seen_before`` are the AS numbers that the observed router has before an appliance's own.
+    ``seen_before`` are the AS numbers that the observed router has before an appliance's own.  With
+    ``shows_kernel`` the best routes are those in the observed router's kernel: they may be several,
+    and later than what it has heard.  ``programs`` are started after the routers.
     """
 
     summary: str
@@ -138,6 +149,8 @@ class Topology:
     observed_title: str
     vip: str = VIP
     seen_before: tuple[int, ...] = ()
+    shows_kernel: bool = False
+    programs: tuple[Program, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

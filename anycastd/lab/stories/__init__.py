@@ -11,6 +11,7 @@ I/O:
     failover     a region fails and comes back
     graded       a region serves with less
     circuits     two circuits on which prepends do not steer
+    one_vnet     two servers in one VNet
     catalogue    all stories by name
 
 A new story has these files:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from anycastd.lab.stories import circuits, failover, graded
+from anycastd.lab.stories import circuits, failover, graded, one_vnet
 from anycastd.lab.stories.steps import Story
 
 STORIES: dict[str, Story] = {
     "failover": failover.STORY,
     "graded": graded.STORY,
     "circuits": circuits.STORY,
+    "one-vnet": one_vnet.STORY,
+    "one-vnet-slow": one_vnet.SLOW_STORY,
 }
 """Story name -> story."""
 

@@ -50,8 +50,8 @@ class StepReport:
     ``times`` count from the step's event (a fault or its repair).  ``answers`` counts the good
     answers by region and server, ``failed`` the failed requests by reason.  ``outage`` is in
     seconds, None if no request failed.  ``agents``: site -> level and reason that its agent
-    reports.  ``acted_at`` is when the step broke or repaired something (monotonic clock, s); it is
-    not in the JSON.
+    reports.  ``published`` is what the system's own write-up says of this step.  ``acted_at`` is
+    when the step broke or repaired something (monotonic clock, s); it is not in the JSON.
     """
 
     name: str
@@ -63,6 +63,7 @@ class StepReport:
     agents: dict[str, str] = field(default_factory=dict)
     outage: float | None = None
     checks: list[Check] = field(default_factory=list)
+    published: str = ""
     acted_at: float | None = None
 
     @property
@@ -133,6 +134,8 @@ class TextReport:
             width = max(len(time.title) for time in step.times)
             for time in step.times:
                 self.write_line(f"  {time.title:<{width}}  {format_seconds(time.seconds):>10}")
+        if step.published:
+            self.write_line(f"  the write-up: {step.published}")
         for table in step.tables:
             self.write_line(f"  {table.title}")
             for row in table.rows:

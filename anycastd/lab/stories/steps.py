@@ -39,6 +39,7 @@ class Story:
     ``summary`` is its line in `anycastd lab --list`.  ``profiles`` (site name -> shipped profile)
     replace those of the sites.  ``return_timers`` and ``drain_times`` (s) replace those of the
     profiles, because a person waits for them; None keeps them.  ``notes`` are told at the start.
+    ``short`` names the steps of the short form (`--short`); empty: all.
     """
 
     steps: tuple[StoryStep, ...]
@@ -48,6 +49,12 @@ class Story:
     return_timers: Mapping[str, float] | None = field(default_factory=lambda: adapt.RETURN_TIMERS)
     drain_times: Mapping[str, float] | None = field(default_factory=lambda: adapt.DRAIN_TIMES)
     notes: Mapping[str, str] = field(default_factory=dict)
+    short: tuple[str, ...] = ()
+
+    def choose_steps(self, *, short: bool) -> tuple[StoryStep, ...]:
+        """Return the steps to play: all, or those of the short form."""
+        chosen = self.short if short and self.short else [step.name for step in self.steps]
+        return tuple(step for step in self.steps if step.name in chosen)
 
 
 def play_story(
@@ -144,6 +151,7 @@ def wait_moved(
     lab.wait_answers(site, GOOD_ANSWERS, 20, at)
     wait_requests_ended(lab, at)
     topology = lab.topology
+    rows = lab.read_table() if topology.shows_kernel else rows
     switched = lab.monitors[topology.observed].moved_at(at, *site.next_hops)
     step.add_time(
         "switched",
@@ -161,14 +169,17 @@ def wait_moved(
     return switched
 
 
-def recover(lab: Lab, step: StepReport, repair: Callable[[Lab], float]) -> None:
+def recover(
+    lab: Lab, step: StepReport, repair: Callable[[Lab], float], timeout: float = 40
+) -> None:
     """Repair the fault and check that every site is preferred again without a lost request.
 
-    ``repair`` returns when it acted (monotonic clock, s).  Raises TimedOutError after 40 s.
+    ``repair`` returns when it acted (monotonic clock, s).  Raises TimedOutError after ``timeout``
+    seconds.
     """
     at = repair(lab)
     levels = ["preferred"] * len(lab.appliances)
-    switched = wait_moved(lab, step, at, lab.primary.site, *levels, timeout=40)
+    switched = wait_moved(lab, step, at, lab.primary.site, *levels, timeout=timeout)
     check_lost(lab, step, at, switched)
 
 
