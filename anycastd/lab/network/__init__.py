@@ -13,6 +13,7 @@ I/O:
     routers        the routers, of any make
     azure          Azure's regions with route servers, and the premises
     one_vnet       two servers in one VNet
+    aws            two availability zones of AWS
     adapt          the shipped profiles and haproxy.cfg -> those of the rehearsal network
     appliance      one appliance's HAProxy, agent and speaker
     faults         what is broken

@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import socket
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,14 @@ DAEMONS = "/usr/lib/frr"
 """Where Debian's package has FRR's daemons."""
 PROGRAMS = {f"{DAEMONS}/bgpd": "frr"}
 """Programs that it needs -> the Debian packages that have them."""
+_START_TIMEOUT = 20.0  # seconds
+_USER = "frr"  # as which the daemons run
+# The daemons keep logs of crashes by PID in a directory of the machine; these get their own.
+_HIDE_CRASH_LOGS = (
+    *("unshare", "--mount", "--propagation", "private", "sh", "-c"),
+    'mkdir -p /var/tmp/frr; mount -t tmpfs -o mode=1777 tmpfs /var/tmp/frr && exec "$@"',
+    "frr",
+)
 _END = b"\0\0\0"
 
 
@@ -26,21 +36,30 @@ def start(nodes: Nodes, node: str, config: str) -> list[Process]:
     """
     directory = socket_directory(nodes, node)
     directory.mkdir()
+    shutil.chown(directory, _USER, _USER)
     started = []
     for daemon in ("zebra", "bfdd", "bgpd") if re.search(r"\bbfd\b", config) else ("zebra", "bgpd"):
         file = directory / f"{daemon}.conf"
         file.write_text(config if daemon == "bgpd" else "", encoding="utf-8")
-        # -S: no other user, -P 0: no TCP port; BFD's own socket has a path of its own, too.
-        argv = [f"{DAEMONS}/{daemon}", "-S", "-P", "0", "-f", str(file), "--log", "stdout"]
-        argv += ["-i", str(directory / f"{daemon}.pid"), "-z", str(directory / "zserv.api")]
-        argv += ["--vty_socket", str(directory)]
+        # -P 0: no TCP port for its command line; bfdd's own socket has a path of its own, too.
+        argv = [f"{DAEMONS}/{daemon}", "-P", "0", "--log", "stdout"]
+        argv += ["-f", str(file), "-i", str(directory / f"{daemon}.pid")]
+        argv += ["-z", str(directory / "zserv.api"), "--vty_socket", str(directory)]
         if daemon == "bfdd":
             argv += ["--bfdctl", str(directory / "bfdd.sock")]
-        if daemon == "bgpd":
-            # Without -n the installed next hop of a peer in a namespace is checked by zebra alone.
-            argv += ["-p", "179"]
-        started.append(nodes.start(node, daemon, *argv))
+        process = nodes.start(node, daemon, *_HIDE_CRASH_LOGS, *argv)
+        started.append(process)
+        # The next one connects to this one once, and then not for ten seconds.
+        _wait_socket(directory / ("zserv.api" if daemon == "zebra" else f"{daemon}.vty"), process)
     return started
+
+
+def _wait_socket(file: Path, process: Process) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while not file.exists():
+        if time.monotonic() > deadline:
+            raise LabError(f"{process.name} does not start:\n{process.log_tail()}")
+        time.sleep(0.01)
 
 
 def socket_directory(nodes: Nodes, node: str) -> Path:
@@ -51,24 +70,36 @@ def socket_directory(nodes: Nodes, node: str) -> Path:
 def query_frr(nodes: Nodes, node: str, command: str, daemon: str = "bgpd") -> str:
     """Send a command to a daemon of FRR and return its answer.
 
-    Raises OSError when it does not answer within 5 s, LabError when it refuses the command.  An
-    answer of vtysh's sockets ends with three zero bytes and the status.
+    Raises OSError when it does not answer within 5 s, LabError when it refuses the command.
     """
+    return _talk(nodes, node, daemon, ("enable", command))
+
+
+def configure_frr(nodes: Nodes, node: str, *commands: str) -> None:
+    """Send bgpd commands of one configuration session, from `configure terminal` on.
+
+    Raises OSError when it does not answer within 5 s, LabError when it refuses one of them.
+    """
+    _talk(nodes, node, "bgpd", ("enable", *commands))
+
+
+def _talk(nodes: Nodes, node: str, daemon: str, commands: Sequence[str]) -> str:
+    """Send commands and return the last answer; it ends with three zero bytes and the status."""
+    text = ""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(5)
         sock.connect(str(socket_directory(nodes, node) / f"{daemon}.vty"))
-        data = b""
-        for line in ("enable", command):
-            sock.sendall(f"{line}\0".encode())
+        for command in commands:
+            sock.sendall(f"{command}\0".encode())
             data = b""
             while len(data) < len(_END) + 1 or data[-4:-1] != _END:
                 part = sock.recv(65536)
                 if not part:
                     raise OSError(f"{node}: {daemon} closed the connection")
                 data += part
-    text = data[:-4].decode(errors="replace")
-    if data[-1]:
-        raise LabError(f"{node}: {daemon} refused '{command}': {text.strip()}")
+            text = data[:-4].decode(errors="replace")
+            if data[-1]:
+                raise LabError(f"{node}: {daemon} refused '{command}': {text.strip()}")
     return text
 
 

@@ -12,6 +12,7 @@ I/O:
     graded       a region serves with less
     circuits     two circuits on which prepends do not steer
     one_vnet     two servers in one VNet
+    aws          two availability zones behind a VPC Route Server
     catalogue    all stories by name
 
 A new story has these files:

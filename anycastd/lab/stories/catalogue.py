@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anycastd.lab.stories import circuits, failover, graded, one_vnet
+from anycastd.lab.stories import aws, circuits, failover, graded, one_vnet
 from anycastd.lab.stories.steps import Story
 
 STORIES: dict[str, Story] = {
@@ -11,6 +11,7 @@ STORIES: dict[str, Story] = {
     "circuits": circuits.STORY,
     "one-vnet": one_vnet.STORY,
     "one-vnet-slow": one_vnet.SLOW_STORY,
+    "aws": aws.STORY,
 }
 """Story name -> story."""
 

@@ -90,7 +90,12 @@ def play_story(
 
 def title_table(lab: Lab) -> str:
     """Return the title of the observed router's table."""
-    return f"{lab.topology.observed_title}'s routes to the VIP"
+    return _say_of(lab.topology.observed_title, "routes to the VIP")
+
+
+def _say_of(title: str, what: str) -> str:
+    """Say whose something is: `the MSEE's routes`, but `routes of the VNet's table`."""
+    return f"{what} of {title}" if "'s " in title else f"{title}'s {what}"
 
 
 def baseline(lab: Lab, step: StepReport) -> None:
@@ -246,7 +251,7 @@ def check_best(lab: Lab, step: StepReport, rows: tuple[TableRow, ...], site: Sit
     """Check that a table's best route is that of a site."""
     hop = best_next_hop(rows)
     step.add_check(
-        f"{lab.topology.observed_title}'s best route is {site.title}'s",
+        f"{_say_of(lab.topology.observed_title, 'best route')} is {site.title}'s",
         hop in site.next_hops,
         f"best is {hop} {lab.topology.find_node(hop)}".rstrip(),
     )
