@@ -61,6 +61,8 @@ def test_the_story(checks: str) -> None:
     steps = {step["name"]: step for step in story["steps"]}
     assert list(steps) == [
         "baseline",
+        "speaker-stopped",
+        "speaker-back",
         "backends-killed",
         "backends-back",
         "haproxy-killed",
@@ -81,6 +83,8 @@ def test_the_story(checks: str) -> None:
 
 def check_failures(steps: dict[str, Any]) -> None:
     """Check the tables and times of the steps in which the primary region fails."""
+    (table,) = steps["speaker-stopped"]["tables"]
+    assert paths_by_next_hop(table) == WEST
     for name in ("backends-killed", "haproxy-killed"):
         (table,) = steps[name]["tables"]
         assert paths_by_next_hop(table) == WEST
@@ -96,7 +100,7 @@ def check_failures(steps: dict[str, Any]) -> None:
 
 def check_returns(steps: dict[str, Any]) -> None:
     """Check that the primary region returns at standby first, without a failed request."""
-    for name in ("backends-back", "haproxy-back"):
+    for name in ("speaker-back", "backends-back", "haproxy-back"):
         standby, preferred = steps[name]["tables"]
         assert paths_by_next_hop(standby) == dict.fromkeys(NORTH, STANDBY) | WEST
         assert best(standby) in WEST
@@ -166,7 +170,7 @@ def test_a_story_that_is_not_seen_fails() -> None:
     done = run_lab("--speaker", "/bin/false")
     assert done.returncode == 1
     assert "ne-nva speaker ends again and again" in done.stdout
-    assert "FAILED: 0 of 7 steps passed" in done.stdout
+    assert "FAILED: 0 of 9 steps passed" in done.stdout
     assert "\033" not in done.stdout
 
 

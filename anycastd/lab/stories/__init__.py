@@ -11,6 +11,7 @@ I/O:
     failover     a region fails and comes back
     graded       a region serves with less
     circuits     two circuits on which prepends do not steer
+    regions      three and four regions, and a client inside one
     one_vnet     two servers in one VNet
     aws          two availability zones behind a VPC Route Server
     catalogue    all stories by name

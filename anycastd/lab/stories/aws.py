@@ -28,6 +28,7 @@ from anycastd.lab.stories.steps import (
 
 _BOTH = (ACTIVE, STANDBY)
 _HOLD_TIME = 9.0  # seconds, `hold_time` of the profiles
+_LEAST_HOLD_TIME = 6.0  # seconds: the hold time, less the time since the last keepalive
 _SLACK = 3.0  # seconds of a busy machine
 _SILENCE = "no whole answer"
 _REQUESTS = 20  # failed ones after which the VIP counts as gone
@@ -94,7 +95,7 @@ def _kill_host(lab: Lab, step: StepReport) -> None:
 
 def _die_with_bfd(lab: Lab, step: StepReport) -> None:
     _kill_host(lab, step)
-    check_outage(step)
+    check_outage(step, _LEAST_HOLD_TIME)
 
 
 def _die_without_bfd(lab: Lab, step: StepReport) -> None:

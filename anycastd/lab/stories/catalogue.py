@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from anycastd.lab.stories import aws, circuits, failover, graded, one_vnet
+from anycastd.lab.stories import aws, circuits, failover, graded, one_vnet, regions
 from anycastd.lab.stories.steps import Story
 
 STORIES: dict[str, Story] = {
     "failover": failover.STORY,
     "graded": graded.STORY,
     "circuits": circuits.STORY,
+    "regions-3": regions.THREE,
+    "regions-4": regions.FOUR,
     "one-vnet": one_vnet.STORY,
     "one-vnet-slow": one_vnet.SLOW_STORY,
     "aws": aws.STORY,

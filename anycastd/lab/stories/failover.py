@@ -1,4 +1,7 @@
-"""The failover story: web servers and HAProxy fail and recover, then a drain."""
+"""The failover story: speaker, web servers and HAProxy fail and recover, then a drain.
+
+The first three steps are the demonstration of its write-up, whose tables they show again.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ from anycastd.lab.stories.steps import (
     check_agents,
     check_best,
     check_lost,
+    check_outage,
+    check_premises,
     count_requests,
     seconds_after,
     summarize_requests,
@@ -28,6 +33,36 @@ from anycastd.lab.stories.steps import (
 )
 
 _ROUTE_SERVERS = PRIMARY.servers
+
+
+def _play_baseline(lab: Lab, step: StepReport) -> None:
+    step.published = "paths 65515 65010 from .12 and .13, 65515 65010 65010 65010 from the others"
+    baseline(lab, step)
+    check_premises(lab, step)
+
+
+def _stop_speaker(lab: Lab, step: StepReport) -> None:
+    """Stop the speaker, as the write-up does with its ExaBGP."""
+    step.published = "the routes of the secondary alone; no ping lost, almost instant"
+    step.acted_at = at = lab.faults.stop_speaker(PRIMARY.name)
+    rows = lab.wait_levels(20, {PRIMARY.name: "withdrawn"})
+    lab.wait_answers(SECONDARY, GOOD_ANSWERS, 20, at)
+    wait_requests_ended(lab, at)
+    switched = lab.monitors["msee"].moved_at(at, *SECONDARY.gateways)
+    step.add_time("switched", f"the MSEE sends to {SECONDARY.title}", seconds_after(at, switched))
+    outage = lab.client.outage(at)
+    if outage:
+        step.outage = outage.seconds
+        step.add_time("outage", "outage, as the client sees it", outage.seconds)
+    step.add_table("after", title_table(lab), rows)
+    count_requests(lab, step, at)
+    check_best(lab, step, rows, SECONDARY)
+    check_outage(step)
+
+
+def _start_speaker(lab: Lab, step: StepReport) -> None:
+    step.published = "all four routes again; fail-back below 5 ms"
+    _recovery(lab, step, lab.faults.start_speaker)
 
 
 def _failure(lab: Lab, step: StepReport, fault: Callable[[str], float]) -> None:
@@ -170,7 +205,9 @@ def _undrain(lab: Lab, step: StepReport) -> None:
 
 
 _STEPS = (
-    StoryStep("baseline", "Baseline: both regions announce the VIP", baseline),
+    StoryStep("baseline", "Baseline: both regions announce the VIP", _play_baseline),
+    StoryStep("speaker-stopped", f"The speaker of {PRIMARY.title} is stopped", _stop_speaker),
+    StoryStep("speaker-back", "The speaker is started again", _start_speaker),
     StoryStep(
         "backends-killed",
         f"Both web servers of {PRIMARY.title} are killed",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from anycastd.lab.network import adapt
-from anycastd.lab.network.azure import AZURE
+from anycastd.lab.network.azure import AZURE, MSEE_AS
 from anycastd.lab.network.lab import Lab, TimedOutError
 from anycastd.lab.network.namespaces import LabError
 from anycastd.lab.network.outage import RequestResult, count_by_server
@@ -297,11 +297,20 @@ def check_lost(lab: Lab, step: StepReport, at: float, switched: float | None) ->
     )
 
 
-def check_outage(step: StepReport) -> None:
-    """Check that the outage was shorter than ``MAX_OUTAGE`` seconds."""
+def check_outage(step: StepReport, limit: float = MAX_OUTAGE) -> None:
+    """Check that the outage was shorter than ``limit`` seconds."""
     saw = format_seconds(step.outage) if step.outage else "none seen"
+    step.add_check(f"the outage is shorter than {limit:g} s", (step.outage or 0) < limit, saw)
+
+
+def check_premises(lab: Lab, step: StepReport) -> None:
+    """Check what the customer sees: the MSEE's AS number alone, whatever was prepended."""
+    rows = lab.read_table("ce")
+    paths = {row.path for row in rows}
     step.add_check(
-        f"the outage is shorter than {MAX_OUTAGE:g} s", (step.outage or 0) < MAX_OUTAGE, saw
+        f"on premises the path is {MSEE_AS} alone: private AS numbers are removed",
+        paths == {(MSEE_AS,)},
+        "; ".join(" ".join(map(str, path)) for path in paths) or "no route",
     )
 
 
