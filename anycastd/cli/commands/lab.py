@@ -74,6 +74,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="write an HTML file with a timeline of each fault and what was measured",
     )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    _add_settings(parser)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say with what the network is built."""
     parser.add_argument(
         "--client-timeout",
         metavar="SECONDS",
@@ -81,7 +87,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=0.25,
         help="how long a client waits for an answer (default: 0.25); more on a busy machine",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(
         "--fast", action="store_true", help="use the fast health checks of the HAProxy file"
     )

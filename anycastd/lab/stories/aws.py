@@ -211,7 +211,7 @@ _STEPS = (
 )
 STORY = Story(
     _STEPS,
-    "an AWS VPC Route Server: two zones, BFD against keepalives, persist-routes",
+    "an AWS VPC Route Server: two zones, BFD, persist-routes",
     build_topology(),
     notes={"write-up": "it gives no times; its speaker is GoBGP, without a health check"},
     short=("baseline", "host-dead", "host-back", "persist-routes"),

@@ -74,7 +74,7 @@ _STEPS = (
 )
 STORY = Story(
     _STEPS,
-    "two circuits, between which a weight decides and prepends move nothing",
+    "two circuits: a weight decides, and prepends move nothing",
     build_topology(weights=True),
     profiles={region.name: "circuit.yaml" for region in REGIONS},
 )

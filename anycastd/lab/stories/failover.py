@@ -231,7 +231,5 @@ _STEPS = (
     StoryStep("drained", f"{PRIMARY.title} is drained: `anycastd drain --reason ...`", _drain),
     StoryStep("undrained", "The drain is ended: `anycastd undrain`", _undrain),
 )
-STORY = Story(
-    _STEPS, "two regions behind ExpressRoute: servers and HAProxy fail and return, a drain"
-)
+STORY = Story(_STEPS, "two regions behind ExpressRoute: faults, returns and a drain")
 """The story, step by step."""

@@ -203,7 +203,7 @@ _STEPS = (
 )
 STORY = Story(
     _STEPS,
-    "a region degrades step by step: weight, sessions, a slow VIP, maintenance",
+    "a region degrades step by step: weight, load, hung servers",
     profiles={PRIMARY.name: "graded.yaml"},
 )
 """The story, step by step."""

@@ -52,7 +52,6 @@ def _draw(regions: Sequence[azure.Region]) -> str:
     rows = [
         f"{'client -- ce -- msee ' if not number else '':>23}+- {each.short}-gw0,1 -- "
         f"{each.short}-ars0,1 -- {each.short}-nva -- {each.short}-web1,2"
-        f"{f' -- {each.short}-user' if each.inner_client else ''}"
         for number, each in enumerate(regions)
     ]
     return "\n".join(
@@ -132,7 +131,7 @@ def _build_story(count: int) -> Story:
             *(_fail(number) for number in range(count - 1)),
             StoryStep("back", "All web servers are started again", _recover_all),
         ),
-        f"{word} regions with rising prepends, and a client inside one of them",
+        f"{word} regions with rising prepends, a client inside one",
         azure.build_topology(
             regions, summary=f"{word} regions, one anycast address", picture=_draw(regions)
         ),
