@@ -45,7 +45,9 @@ def on_files(files: Files, config: Any, **_: object) -> Files:  # noqa: ANN401 -
 
 def on_page_markdown(markdown: str, page: Any, **_: object) -> str:  # noqa: ANN401 - MkDocs' own
     """Write the links of a page as they are in the site."""
-    folder = ROOT if page.file.src_uri in PAGES.values() else ROOT / "docs"
+    name = page.file.src_uri
+    folder = ROOT if name in PAGES.values() else (ROOT / "docs" / name).parent
+    up = "../" * name.count("/")
 
     def rewrite(found: re.Match[str]) -> str:
         text, file, anchor = found[1], found[2], found[3]
@@ -58,6 +60,6 @@ def on_page_markdown(markdown: str, page: Any, **_: object) -> str:  # noqa: ANN
             target = PAGES[target]
         elif not target.startswith(FOLDERS):
             return f"{text[1:-1]} (`{target}`)"
-        return f"{text}({target}{anchor or ''})"
+        return f"{text}({up}{target}{anchor or ''})"
 
     return re.sub(r"(\[[^]\n]*\])\(([^)\s#]*)(#[^)\s]*)?\)", rewrite, markdown)

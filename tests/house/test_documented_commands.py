@@ -13,7 +13,7 @@ import pytest
 from anycastd.cli.main import COMMANDS, MODULES, build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def find_commands(page: Path) -> list[str]:

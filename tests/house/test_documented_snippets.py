@@ -15,7 +15,7 @@ from support.profiles import TEXT
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN = [
     (page.name, block)
-    for page in sorted((ROOT / "docs").glob("*.md"))
+    for page in sorted((ROOT / "docs").rglob("*.md"))
     for block in re.findall(
         r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
     )

@@ -295,13 +295,12 @@ def _keep_up(lab: Lab, text_report: TextReport) -> None:
     text_report.write_heading("The network stays up until Ctrl-C")
     topology = lab.topology
     observed = lab.routers[topology.observed]
-    title = topology.observed_title
     fetch = "curl" if shutil.which("curl") or not shutil.which("wget") else "wget -qO-"
     text_report.write_line(f"  nodes            {' '.join(lab.nodes.names)}")
     commands = {
         "enter one": f"{enter} NODE [COMMAND...]",
         **{nva.site.title: f"{nva.write_script()} status" for nva in lab.appliances.values()},
-        title: f"{enter} {observed.node} {observed.describe_command()}",
+        f"routes of {observed.node}": f"{enter} {observed.node} {observed.describe_command()}",
         "ask the VIP": f"{enter} {lab.client.node} {fetch} http://{topology.vip}/",
         "logs": f"{lab.nodes.directory}/log",
         "take it down": f"Ctrl-C here, or: kill {os.getpid()}",
