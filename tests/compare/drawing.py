@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
-from compare.faults import FAULTS
+from compare.faults import FAULTS, Fault
 from compare.report import (
-    LIMIT,
     Figures,
     find_median,
     format_seconds,
@@ -63,7 +62,7 @@ def draw_picture(figures: Figures) -> str:
         lines += _draw_scale(top + HEAD, ROW * len(systems))
         for row, system in enumerate(systems):
             times = list_seconds(list_trials(figures, system.name, fault.name))
-            lines += _draw_row(system, times, top + HEAD + ROW * row + ROW // 2)
+            lines += _draw_row(system, fault, times, top + HEAD + ROW * row + ROW // 2)
     lines.append(
         f'  <text x="{(LEFT + WIDTH - RIGHT) // 2}" y="{height - 6}" class="dim">{SCALE}</text>'
     )
@@ -83,7 +82,7 @@ def _draw_scale(top: int, height: int) -> Iterator[str]:
         yield f'  <text x="{x}" y="{top + height + 12}" class="dim">{seconds:g}</text>'
 
 
-def _draw_row(system: System, times: list[float], y: int) -> Iterator[str]:
+def _draw_row(system: System, fault: Fault, times: list[float], y: int) -> Iterator[str]:
     kind = "ours" if system.name.startswith("anycastd") else "other"
     bold = " bold" if kind == "ours" else ""
     yield f'  <text x="{LEFT - 10}" y="{y + 4}" class="name{bold}">{escape(system.title)}</text>'
@@ -93,16 +92,17 @@ def _draw_row(system: System, times: list[float], y: int) -> Iterator[str]:
     first, last, x = _place(times[0]), _place(times[-1]), _place(middle)
     if first != last:
         yield f'  <line x1="{first}" y1="{y}" x2="{last}" y2="{y}" class="{kind} span"/>'
-    never = " never" if middle > LIMIT * 3 else ""
+    never = " never" if middle == float("inf") else ""
     yield f'  <circle cx="{x}" cy="{y}" r="5" class="{kind}{never}"/>'
-    yield f'  <text x="{max(x, last) + 10}" y="{y + 4}">{escape(format_seconds(middle))}</text>'
+    text = escape(format_seconds(middle, fault.limit))
+    yield f'  <text x="{max(x, last) + 10}" y="{y + 4}">{text}</text>'
 
 
 def _describe(figures: Figures, systems: list[System]) -> str:
     parts = []
     for system in systems:
         found = [
-            f"{fault.describes} {format_seconds(find_median(times))} s"
+            f"{fault.describes} {format_seconds(find_median(times), fault.limit)} s"
             for fault in FAULTS
             if not fault.stays
             and (times := list_seconds(list_trials(figures, system.name, fault.name)))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 from anycastd.lab.network.outage import RequestResult, find_outage, last_answered_by
+from anycastd.lab.network.process_tree import signal_all
 from compare.network import INTERVAL, TIMEOUT, A, kill_all, pass_time, wait_for
 from compare.systems import Running
 
@@ -17,6 +19,8 @@ ANSWERS = 30
 """So many answers in a row of one region count as an arrival there."""
 WATCH = 15.0
 """Seconds for which a fault is watched that should change nothing."""
+RETURN_LIMIT = 180.0
+"""Seconds for which the return of a region is awaited."""
 POLL = 0.05
 """Seconds between two looks at the client's results."""
 
@@ -83,6 +87,16 @@ def _kill_checker_and_servers(running: Running) -> float:
     return _kill_checker(running, *(pid for each in servers for pid in each.pids))
 
 
+def _stop_checker_and_kill_servers(running: Running) -> float:
+    signal_all(running.find_checker(), signal.SIGSTOP)
+    return running.network.kill_servers(A)
+
+
+def _resume_checker_and_start_servers(running: Running) -> None:
+    signal_all(running.find_checker(), signal.SIGCONT)
+    _start_servers(running)
+
+
 def _start_servers(running: Running) -> None:
     running.network.start_servers(A)
 
@@ -101,10 +115,18 @@ FAULTS = (
     ),
     Fault(
         "together",
-        ("checker,", "servers"),
+        ("both", "killed"),
         "the checker and both web servers killed together",
         _kill_checker_and_servers,
         _start_servers,
+    ),
+    Fault(
+        "hung",
+        ("checker", "hangs"),
+        "the checker stopped (SIGSTOP), then both web servers killed",
+        _stop_checker_and_kill_servers,
+        _resume_checker_and_start_servers,
+        limit=20.0,
     ),
     Fault(
         "checker",
@@ -173,7 +195,10 @@ def run_return(running: Running) -> Trial:
         began_at = time.monotonic()
         try:
             wait_for(
-                lambda: last_answered_by(results(), "a", ANSWERS, began_at), 180, "the return", POLL
+                lambda: last_answered_by(results(), "a", ANSWERS, began_at),
+                RETURN_LIMIT,
+                "the return",
+                POLL,
             )
             back: float | None = time.monotonic() - began_at - ANSWERS * INTERVAL
         except AssertionError:

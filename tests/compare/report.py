@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from compare.faults import CYCLES, DOWN, FAULTS, UP, WATCH, Fault
+from compare.faults import CYCLES, DOWN, FAULTS, RETURN_LIMIT, UP, WATCH
 from compare.systems import SYSTEMS, System
 
 Figures = dict[str, Any]
@@ -15,7 +15,9 @@ Figures = dict[str, Any]
 
 BEGIN = "<!-- measured, and written by make compare: begin -->"
 END = "<!-- measured: end -->"
-LIMIT = max(fault.limit for fault in FAULTS)
+LIMITS = {fault.name: fault.limit for fault in FAULTS} | {"return": RETURN_LIMIT}
+"""Fault -> seconds after which a trial was given up."""
+STAYING = frozenset(fault.name for fault in FAULTS if fault.stays)
 NAMES = {
     "healthcheck": "ExaBGP healthcheck, defaults",
     "healthcheck-careful": "ExaBGP healthcheck, careful",
@@ -47,10 +49,10 @@ def find_median(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-def format_seconds(seconds: float) -> str:
-    """Format seconds with two digits that count; more than the limit is shown as that."""
-    if seconds > LIMIT * 3:
-        return f">{LIMIT:g}"
+def format_seconds(seconds: float, limit: float) -> str:
+    """Format seconds with two digits that count; infinite is shown as more than the limit."""
+    if seconds == float("inf"):
+        return f">{limit:g}"
     if seconds < 0.005:
         return "0"
     return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.0f}"
@@ -61,19 +63,20 @@ def list_seconds(trials: Sequence[dict[str, Any]]) -> list[float]:
     return sorted(float("inf") if each["seconds"] is None else each["seconds"] for each in trials)
 
 
-def format_median(trials: Sequence[dict[str, Any]], *, stays: bool = False) -> str:
-    """Format the median of trials; for a fault that is only watched, whether the route stayed."""
+def format_median(figures: Figures, system: System, fault: str) -> str:
+    """Format the median of a fault's trials; "stays" where it may change nothing and did not."""
+    trials = list_trials(figures, system.name, fault)
     if not trials:
         return "-"
-    if stays and not any(each["moves"] or each["failed"] for each in trials):
+    if fault in STAYING and not any(each["moves"] or each["failed"] for each in trials):
         return "stays"
-    text = format_seconds(find_median(list_seconds(trials)))
-    return f"moves {text}" if stays else text
+    return format_seconds(find_median(list_seconds(trials)), LIMITS[fault])
 
 
-def format_range(trials: Sequence[dict[str, Any]], to: str = "-") -> str:
-    """Format the shortest and the longest of trials; empty where they are the same."""
-    times = [format_seconds(each) for each in list_seconds(trials)]
+def format_range(figures: Figures, system: System, fault: str, to: str) -> str:
+    """Format the shortest and the longest of a fault's trials; empty where they are the same."""
+    trials = list_trials(figures, system.name, fault)
+    times = [format_seconds(each, LIMITS[fault]) for each in list_seconds(trials)]
     return "" if not times or times[0] == times[-1] else f"{times[0]}{to}{times[-1]}"
 
 
@@ -88,19 +91,15 @@ def build_text(figures: Figures) -> Iterator[str]:
     yield from _build_grid(
         systems,
         [fault.title for fault in faults],
-        lambda system: [
-            format_median(list_trials(figures, system.name, fault.name), stays=fault.stays)
-            for fault in faults
-        ],
+        lambda system: [format_median(figures, system, fault.name) for fault in faults],
     )
     if count > 1:
+        moving = [fault for fault in faults if not fault.stays]
         yield "The shortest and the longest"
         yield from _build_grid(
             systems,
-            [fault.title for fault in faults],
-            lambda system: [
-                format_range(list_trials(figures, system.name, fault.name)) for fault in faults
-            ],
+            [fault.title for fault in moving],
+            lambda system: [format_range(figures, system, fault.name, "-") for fault in moving],
         )
     if figures["costs"]:
         yield from _build_grid(systems, _MORE, lambda system: list_more(figures, system))
@@ -123,7 +122,7 @@ def list_more(figures: Figures, system: System) -> list[str]:
     loops = list_trials(figures, system.name, "restless")
     cost = figures["costs"].get(system.name)
     return [
-        format_median(back),
+        format_median(figures, system, "return"),
         f"{find_median([each['moves'] for each in back]):g}" if back else "-",
         f"{find_median([each['moves'] for each in loops]):g}" if loops else "-",
         f"{find_median([each['failed'] for each in loops]):g}" if loops else "-",
@@ -137,10 +136,11 @@ def _build_grid(
     titles: Sequence[tuple[str, str]],
     columns: Callable[[System], list[str]],
 ) -> Iterator[str]:
+    width = min(10, 60 // max(1, len(titles)))
     for number in range(2):
-        yield " " * 20 + "".join(f"{title[number]:>10}" for title in titles)
+        yield " " * 20 + "".join(f"{title[number]:>{width}}" for title in titles)
     for system in systems:
-        yield f"{system.title:20}" + "".join(f"{text:>10}" for text in columns(system))
+        yield f"{system.title:20}" + "".join(f"{text:>{width}}" for text in columns(system))
     yield ""
 
 
@@ -181,9 +181,17 @@ def _build_page_lines(figures: Figures) -> Iterator[str]:
     yield from _build_markdown(
         ("", *(" ".join(fault.title) for fault in FAULTS)),
         [
-            (NAMES[each.name], *(_format_cell(figures, each, fault) for fault in FAULTS))
+            (NAMES[each.name], *(_format_cell(figures, each, fault.name) for fault in FAULTS))
             for each in systems
         ],
+    )
+    yield ""
+    told = "; ".join(f"`{' '.join(fault.title)}`: {fault.describes}" for fault in FAULTS)
+    yield from _wrap(
+        f"{told}. The checker is the process that probes or watches; what restarts it in real "
+        "life does so here. A fault that should change nothing was watched for "
+        f"{WATCH:g} s, and `stays` means that it did not. `>20`: not within 20 s, after which "
+        "the trial was ended."
     )
     yield ""
     yield from _build_markdown(
@@ -198,8 +206,7 @@ def _build_page_lines(figures: Figures) -> Iterator[str]:
         f"`restless moves`: the servers die {CYCLES} times, {DOWN:g} s dead and {UP:g} s "
         f"alive, and so often the traffic moves; `failed requests`: of about {requests:.0f} "
         "in that time. CPU (of a core) and memory (proportional set size) are those of "
-        f"checker and speaker in one region. `checker alone` was watched for {WATCH:g} s. "
-        f"`>{LIMIT:g}`: not within {LIMIT:g} s."
+        "checker and speaker in one region."
     )
     yield ""
     yield "The machine, its noise meanwhile, and the versions:"
@@ -215,10 +222,12 @@ def _wrap(text: str) -> list[str]:
     return textwrap.wrap(text, 110, break_on_hyphens=False, break_long_words=False)
 
 
-def _format_cell(figures: Figures, system: System, fault: Fault) -> str:
-    trials = list_trials(figures, system.name, fault.name)
-    text, span = format_median(trials, stays=fault.stays), format_range(trials, " to ")
-    return text if text == "stays" or not span else f"{text} ({span})"
+def _format_cell(figures: Figures, system: System, fault: str) -> str:
+    text, span = (
+        format_median(figures, system, fault),
+        format_range(figures, system, fault, " to "),
+    )
+    return f"{text} ({span})" if span and text != "stays" else text
 
 
 def _build_markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -168,6 +168,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one fault, one round, two systems")
     parser.add_argument("--json", type=Path, default=JSON, help="a file for the figures")
     parser.add_argument(
+        "--add", action="store_true", help="add to the figures that the file has, of an earlier run"
+    )
+    parser.add_argument(
         "--from",
         dest="before",
         type=Path,
@@ -191,6 +194,10 @@ def measure(args: argparse.Namespace) -> Figures:
         **{name: [] for name in ("left_out", "failures")},
         **{name: {} for name in ("trials", "costs")},
     }
+    if args.add:
+        before = read_figures(args.json)
+        figures |= {name: before[name] for name in ("trials", "costs", "failures")}
+        figures |= {name: before[name] for name in ("holds",) if name in before}
     systems = choose_systems(list(QUICK) if args.quick else args.systems, figures["left_out"])
     wanted = ["servers"] if args.quick else args.faults
     faults = [fault for fault in FAULTS if not wanted or fault.name in wanted]
