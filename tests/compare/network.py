@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from anycastd.lab.network.namespaces import Nodes
 from anycastd.lab.network.outage import RequestLog, RequestResult
@@ -116,7 +116,12 @@ echo 0 >/proc/sys/net/ipv4/tcp_max_tw_buckets
 
 
 class Program:
-    """A program in a node, its output in a file; ``restart`` does what systemd's does in 0.1 s."""
+    """A program in a node, its output in a file; ``restart`` does what systemd's does in 0.1 s.
+
+    ``running`` are all that have not been ended.
+    """
+
+    running: ClassVar[list[Program]] = []
 
     def __init__(
         self, nodes: Nodes, node: str, name: str, *argv: str, restart: bool = False
@@ -134,6 +139,7 @@ class Program:
                 env=nodes.environment | ENVIRONMENT,
                 start_new_session=True,
             )
+        Program.running.append(self)
 
     @property
     def pids(self) -> list[int]:
@@ -167,6 +173,8 @@ class Program:
             signal_all([self._popen.pid, *descendant_pids(self._popen.pid)], signal.SIGKILL)
             with suppress(subprocess.TimeoutExpired):
                 self._popen.wait(0.2)
+        if self in Program.running:
+            Program.running.remove(self)
 
 
 ENVIRONMENT = {
@@ -223,6 +231,8 @@ class Network:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for program in list(Program.running):
+            program.end()
         self.nodes.close()
 
     def _wire(self) -> None:
@@ -319,6 +329,12 @@ class Network:
         """Put an appliance on its networks again."""
         self._ip(region.node("rs"), "link set nva master lan")
         self._ip("edge", f"link set {region.name}-vrrp master vrrp")
+
+    def restore(self) -> None:
+        """Mend what a trial that failed has left behind."""
+        self.mend(A)
+        self.kill_servers(A)
+        self.start_servers(A)
 
     @contextmanager
     def requests(self) -> Iterator[Callable[[], list[RequestResult]]]:

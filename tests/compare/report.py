@@ -87,21 +87,22 @@ def build_text(figures: Figures) -> Iterator[str]:
         fault for fault in FAULTS if any(list_trials(figures, s.name, fault.name) for s in systems)
     ]
     count = max((len(t) for each in figures["trials"].values() for t in each.values()), default=0)
-    yield f"The outage that a client sees, seconds: median of {count}"
-    yield from _build_grid(
-        systems,
-        [fault.title for fault in faults],
-        lambda system: [format_median(figures, system, fault.name) for fault in faults],
-    )
-    if count > 1:
-        moving = [fault for fault in faults if not fault.stays]
-        yield "The shortest and the longest"
+    if faults:
+        yield f"The outage that a client sees, seconds: median of {count}"
         yield from _build_grid(
             systems,
-            [fault.title for fault in moving],
-            lambda system: [format_range(figures, system, fault.name, "-") for fault in moving],
+            [fault.title for fault in faults],
+            lambda system: [format_median(figures, system, fault.name) for fault in faults],
         )
-    if figures["costs"]:
+        if count > 1:
+            moving = [fault for fault in faults if not fault.stays]
+            yield "The shortest and the longest"
+            yield from _build_grid(
+                systems,
+                [fault.title for fault in moving],
+                lambda system: [format_range(figures, system, fault.name, "-") for fault in moving],
+            )
+    if figures["costs"] or any("return" in each for each in figures["trials"].values()):
         yield from _build_grid(systems, _MORE, lambda system: list_more(figures, system))
     yield from describe_machine(figures)
 

@@ -15,7 +15,8 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from noise import Noise, print_line, show_progress, summarize
 
+from anycastd.lab.network.namespaces import LabError
 from compare.cost import measure_cost
 from compare.drawing import draw_picture
 from compare.faults import FAULTS, Fault, Trial, run_restless, run_return, run_trial, wait_steady
@@ -38,7 +40,7 @@ RETURN_ROUNDS = 2
 """Rounds in which the return is measured; with anycastd's own waits it takes more than a minute."""
 COST_SECONDS = 15.0
 QUICK = ("healthcheck-fast", "anycastd-fast")
-PARTS = ("faults", "holds")
+PARTS = ("faults", "return", "holds")
 
 
 def read_versions() -> dict[str, str]:
@@ -91,6 +93,28 @@ def choose_systems(names: list[str] | None, left_out: list[str]) -> list[System]
     return chosen
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure: the faults, and whether also the cost, the return and the hold times."""
+
+    faults: list[Fault]
+    cost: bool
+    returns: bool
+    holds: bool
+
+
+def make_plan(args: argparse.Namespace) -> Plan:
+    """Make the plan of a command line."""
+    wanted = ["servers"] if args.quick else args.faults
+    if wanted:
+        return Plan([each for each in FAULTS if each.name in wanted], False, False, False)
+    parts = [args.only] if args.only else PARTS
+    with_faults = "faults" in parts
+    return Plan(
+        list(FAULTS) if with_faults else [], with_faults, "return" in parts, "holds" in parts
+    )
+
+
 class Comparison:
     """A run: it collects the figures and writes them to a file after each trial.
 
@@ -113,31 +137,38 @@ class Comparison:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text(json.dumps(self.figures, indent=1) + "\n", encoding="utf-8")
 
-    def run_round(
-        self, network: Network, system: System, faults: list[Fault], number: int, *, quick: bool
-    ) -> None:
+    def run_round(self, network: Network, system: System, plan: Plan, number: int) -> None:
         """Run one round of a system; what fails is told and counted, and the run goes on."""
+        first = number == 0
         try:
-            with Running(network, system) as running:
-                wait_steady(running)
-                if number == 0 and not quick:
-                    show_progress(f"{system.name}: cost")
-                    cost = measure_cost(running, COST_SECONDS)
-                    self.figures["costs"][system.name] = asdict(cost)
-                for fault in faults:
-                    show_progress(f"round {number + 1}, {system.name}: {fault.describes}")
-                    self.add(system, fault.name, run_trial(running, fault))
-            if quick or number >= RETURN_ROUNDS:
-                return
-            more = [("return", run_return), *([("restless", run_restless)] if number == 0 else [])]
-            for name, run in more:
-                show_progress(f"round {number + 1}, {system.name}: {name}")
-                with Running(network, system, shipped_return=True) as running:
-                    self.add(system, name, run(running))
-        except (AssertionError, RuntimeError) as error:
+            if plan.faults:
+                self._run_faults(network, system, plan, first=first)
+            if plan.returns and number < RETURN_ROUNDS:
+                self._run_anew(network, system, "return", run_return)
+            if plan.returns and first:
+                self._run_anew(network, system, "restless", run_restless)
+        except (AssertionError, LabError, OSError, subprocess.SubprocessError) as error:
             self.figures["failures"].append(f"{system.name}: {error}")
             print_line(f"FAILED: {system.name}, round {number + 1}: {error}")
             self.save()
+            network.restore()
+
+    def _run_faults(self, network: Network, system: System, plan: Plan, *, first: bool) -> None:
+        with Running(network, system) as running:
+            wait_steady(running)
+            if plan.cost and first:
+                show_progress(f"{system.name}: cost")
+                self.figures["costs"][system.name] = asdict(measure_cost(running, COST_SECONDS))
+            for fault in plan.faults:
+                show_progress(f"{system.name}: {fault.describes}")
+                self.add(system, fault.name, run_trial(running, fault))
+
+    def _run_anew(
+        self, network: Network, system: System, name: str, run: Callable[[Running], Trial]
+    ) -> None:
+        show_progress(f"{system.name}: {name}")
+        with Running(network, system, shipped_return=True) as running:
+            self.add(system, name, run(running))
 
 
 def write_docs(figures: Figures) -> None:
@@ -163,7 +194,9 @@ def parse_arguments() -> argparse.Namespace:
         choices=[fault.name for fault in FAULTS],
         help="only this fault; may be repeated",
     )
-    parser.add_argument("--only", choices=PARTS, help="only the faults, or only the hold times")
+    parser.add_argument(
+        "--only", choices=PARTS, help="only the faults, the return, or the hold times"
+    )
     parser.add_argument("--times", type=int, default=3, help="rounds (default 3)")
     parser.add_argument("--quick", action="store_true", help="one fault, one round, two systems")
     parser.add_argument("--json", type=Path, default=JSON, help="a file for the figures")
@@ -199,17 +232,15 @@ def measure(args: argparse.Namespace) -> Figures:
         figures |= {name: before[name] for name in ("trials", "costs", "failures")}
         figures |= {name: before[name] for name in ("holds",) if name in before}
     systems = choose_systems(list(QUICK) if args.quick else args.systems, figures["left_out"])
-    wanted = ["servers"] if args.quick else args.faults
-    faults = [fault for fault in FAULTS if not wanted or fault.name in wanted]
+    plan = make_plan(args)
     with Network() as network, Noise() as noise:
         comparison = Comparison(figures, args.json, noise)
-        if args.only != "holds":
+        if plan.faults or plan.returns:
             for number in range(1 if args.quick else args.times):
                 for system in systems:
-                    comparison.run_round(
-                        network, system, faults, number, quick=args.quick or bool(wanted)
-                    )
-        if args.only != "faults" and not args.quick and not wanted:
+                    comparison.run_round(network, system, plan, number)
+        if plan.holds:
+            show_progress("hold times")
             figures["holds"] = measure_holds(network, args.times)
         comparison.save()
     show_progress("")
@@ -231,7 +262,11 @@ def main() -> int:
     """Compare, print the tables; 0, or 1 where a trial failed."""
     args = parse_arguments()
     began_at = time.monotonic()
-    figures = measure(args) if args.before is None else read_figures(args.before)
+    try:
+        figures = measure(args) if args.before is None else read_figures(args.before)
+    except KeyboardInterrupt:
+        print_line(f"interrupted; `--from {args.json}` shows what was measured until then")
+        return 130
     for line in build_text(figures):
         print_line(line)
     if figures.get("holds"):

@@ -289,6 +289,9 @@ class Running:
     def __exit__(self, *_: object) -> None:
         for site in self.sites:
             site.end()
+            # A session that a cut has held up may outlive its speaker, and so may its route.
+            self.network.ask_bird(site.region.node("rs"), "restart", "nva")
+        wait_for(lambda: not self._list_hops(), 60, "the routes of what was ended to go", 0.05)
         if self.system.vrrp:
             self.network.nodes.run("edge", "ip", "route", "del", f"{VIP}/32", "dev", "vrrp")
 
@@ -299,9 +302,12 @@ class Running:
             ask = ("ip", "-o", "address", "show", "dev", "vrrp")
             return VIP in network.nodes.run(self.a.node, *ask)
         rows = network.ask_bird("edge", "show", "route", f"{VIP}/32").splitlines()
-        hops = [line for line in rows if "via 192.0.2." in line]
         best = [line for line in rows if "*" in line and "rs_a" in line]
-        return len(hops) == 2 and len(best) == 1
+        return len(self._list_hops()) == 2 and len(best) == 1
+
+    def _list_hops(self) -> list[str]:
+        rows = self.network.ask_bird("edge", "show", "route", f"{VIP}/32").splitlines()
+        return [line for line in rows if "via 192.0.2." in line]
 
     def find_checker(self) -> list[int]:
         """Return the pids of the first region's checker (of keepalived: its VRRP process)."""
