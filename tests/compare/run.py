@@ -15,7 +15,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -144,9 +143,7 @@ class Comparison:
             if plan.faults:
                 self._run_faults(network, system, plan, first=first)
             if plan.returns and number < RETURN_ROUNDS:
-                self._run_anew(network, system, "return", run_return)
-            if plan.returns and first:
-                self._run_anew(network, system, "restless", run_restless)
+                self._run_returns(network, system, first=first)
         except (AssertionError, LabError, OSError, subprocess.SubprocessError) as error:
             self.figures["failures"].append(f"{system.name}: {error}")
             print_line(f"FAILED: {system.name}, round {number + 1}: {error}")
@@ -163,12 +160,13 @@ class Comparison:
                 show_progress(f"{system.name}: {fault.describes}")
                 self.add(system, fault.name, run_trial(running, fault))
 
-    def _run_anew(
-        self, network: Network, system: System, name: str, run: Callable[[Running], Trial]
-    ) -> None:
-        show_progress(f"{system.name}: {name}")
+    def _run_returns(self, network: Network, system: System, *, first: bool) -> None:
+        show_progress(f"{system.name}: the return")
         with Running(network, system, shipped_return=True) as running:
-            self.add(system, name, run(running))
+            self.add(system, "return", run_return(running))
+            if first:
+                show_progress(f"{system.name}: servers that come and go")
+                self.add(system, "restless", run_restless(running))
 
 
 def write_docs(figures: Figures) -> None:

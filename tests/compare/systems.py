@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import sys
@@ -41,6 +42,7 @@ class Site:
         self.values = {
             "ADDRESS": region.appliance,
             "AS_PATH": " ".join(["65010"] * (prepends + 1)),
+            "DEGRADED": "4" if prepends else "3",
             "DIRECTORY": str(self.directory),
             "FAILED": "standby" if prepends else "withdraw",
             "NETWORK": f"{region.network}.0/24",
@@ -50,6 +52,7 @@ class Site:
             "REGION": region.name,
             "RETURN": SHIPPED_RETURN if shipped_return else SHORT_RETURN,
             "ROUTER": region.address(1),
+            "STANDBY": "7" if prepends else "6",
             "VIP": VIP,
             "WEB1": region.web[0],
             "WEB2": region.web[1],
@@ -296,14 +299,14 @@ class Running:
             self.network.nodes.run("edge", "ip", "route", "del", f"{VIP}/32", "dev", "vrrp")
 
     def is_steady(self) -> bool:
-        """Return whether both regions announce the VIP, and the edge takes the first one."""
+        """Return whether both regions announce the VIP as long as all is well."""
         network = self.network
         if self.system.vrrp:
             ask = ("ip", "-o", "address", "show", "dev", "vrrp")
             return VIP in network.nodes.run(self.a.node, *ask)
-        rows = network.ask_bird("edge", "show", "route", f"{VIP}/32").splitlines()
-        best = [line for line in rows if "*" in line and "rs_a" in line]
-        return len(self._list_hops()) == 2 and len(best) == 1
+        text = network.ask_bird("edge", "show", "route", f"{VIP}/32", "all")
+        paths = re.findall(r"BGP.as_path: 65515 (.*)", text)
+        return sorted(paths) == sorted(site.values["AS_PATH"] for site in self.sites)
 
     def _list_hops(self) -> list[str]:
         rows = self.network.ask_bird("edge", "show", "route", f"{VIP}/32").splitlines()
