@@ -12,6 +12,7 @@ I/O:
     json_cache        encodes JSON, and reuses it for a moment
     history_answer    answers `anycastd history`
     start_context     what the agent before it, or its reload, hands over
+    endings           how an agent ends other than in order
     accepted_file     keeps what a check of the profile accepted, for the next start
     event_recorder    turns what the parts report into events
     history           every change of level, with what each stage took
@@ -36,6 +37,8 @@ I/O:
     metrics           the metrics, in the format of Prometheus
     web               all pages by HTTP
     web_loader        loads them only where the profile has web
+    early_parts       what the late parts need of an agent
+    late_parts        what decides nothing: answers, pages, recordings; loaded last
     sources           builds the watchers, self-tests and VIPs of a profile
     supervisor        a speaker as our child, for the foreground form
     validation        has profile and code on disk checked, and what they would lower

@@ -85,8 +85,8 @@ class ControlServer:
         self._listener: socket.socket | None = None
         self._connections = Connections("control socket", self._serve, _read_uid, BOUNDS)
 
-    async def start(self) -> None:
-        """Listen on the socket, and answer from now on.
+    async def listen(self) -> None:
+        """Listen on the socket; who connects waits for ``start``.
 
         Raises ControlError where another agent listens there, or the socket cannot be made; OSError
         where the inherited descriptor is no socket.
@@ -96,7 +96,13 @@ class ControlServer:
         else:
             # Clients that connected during the reload wait in its queue.
             self._listener = socket.socket(fileno=self._inherited)
-        self._connections.listen(self._listener)
+
+    async def start(self) -> None:
+        """Answer from now on; listen first, with the same errors, where nobody did."""
+        if self._listener is None:
+            await self.listen()
+        if self._listener is not None:
+            self._connections.listen(self._listener)
 
     def list_problems(self) -> tuple[str, ...]:
         """List the problems, for the status: one sentence each."""
@@ -121,8 +127,9 @@ class ControlServer:
         """
         if self._listener is None:
             return
-        self._listener = None
+        listener, self._listener = self._listener, None
         await self._connections.close(CLOSE_TIMEOUT)
+        listener.close()  # also where nothing was answered yet
         if not leave_socket:
             with contextlib.suppress(OSError):
                 Path(self.path).unlink()

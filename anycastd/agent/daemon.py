@@ -11,20 +11,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anycastd.agent.accepted_file import keep_sealed
-from anycastd.agent.answers import AgentIdentity, Answers
 from anycastd.agent.control_client import socket_path
-from anycastd.agent.control_server import ControlServer
+from anycastd.agent.control_server import ControlServer, Handler
 from anycastd.agent.decision_loop import DecisionLoop, Sinks
 from anycastd.agent.drain_controller import DrainController
+from anycastd.agent.early_parts import EarlyParts
+from anycastd.agent.endings import LostError, ReexecFailedError
 from anycastd.agent.event_log import MAX_RECENT, EventLog
 from anycastd.agent.event_recorder import EventRecorder
 from anycastd.agent.history import History
@@ -34,12 +34,10 @@ from anycastd.agent.inbox import Inbox
 from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient
 from anycastd.agent.memory_store import MemoryStore
 from anycastd.agent.peer_access import AccessPolicy
-from anycastd.agent.recordings import Recordings
 from anycastd.agent.reload import Reloader
 from anycastd.agent.sources import build_loopback, build_sources, build_watchers
 from anycastd.agent.start_context import AgentPaths, StartContext, describe_failed_exec
 from anycastd.agent.supervisor import Supervisor
-from anycastd.agent.web_loader import load_web
 from anycastd.decision.pipeline import LeaseView
 from anycastd.profile.model import Profile
 from anycastd.speaker.exabgp.config import config_hash
@@ -49,6 +47,9 @@ from anycastd.system.stop_signals import block_signals, unblock_signals
 from anycastd.system.systemd import Notifier
 from anycastd.system.threads import NoThreadError, start_threads
 from anycastd.system.ticker import tick_forever
+
+if TYPE_CHECKING:
+    from anycastd.agent.late_parts import LateParts
 
 log = logging.getLogger(__name__)
 
@@ -67,22 +68,8 @@ Part = Coroutine[Any, Any, None]
 """A part of the agent: it runs as long as the agent does."""
 
 
-class LostError(Exception):
-    """The agent cannot go on; the text says why.
-
-    Another agent took the lease over, or a part ended.
-    """
-
-
-class ReexecFailedError(Exception):
-    """The successor could not be executed: an agent with the old code has to go on.
-
-    ``context`` is what that agent is started with, in this process.
-    """
-
-    def __init__(self, context: StartContext) -> None:
-        super().__init__(context.failed_reload)
-        self.context = context
+DECISION_TIMEOUT = 0.2
+"""Seconds after which operators are answered although the first decision does not come."""
 
 
 class Daemon:
@@ -126,21 +113,16 @@ class Daemon:
         self.loop = DecisionLoop(
             profile, self.clock, self.inbox, sinks, self.notifier.send_watchdog
         )
-        self.recordings = self._build_recordings(describe_profile)
         self.hooks = Hooks(profile.hooks, profile.region)
         self.watchers = build_watchers(profile, self.clock, self.inbox)
         self.sources = build_sources(profile, self.clock, self.inbox, self.watchers)
         self.loopback = build_loopback(profile, self.inbox)
-        self.identity = AgentIdentity(
-            os.urandom(8).hex(), context.profile_path, text, context.failed_reload
-        )
-        self.answers = answers = Answers(
-            self.identity, self.loop, self.watchers, self._problems, self.events, self.history_file
-        )
-        self.web = load_web(text, answers, self.loop, self.watchers, self.events)
+        self.early = self._list_early_parts(describe_profile)
+        self.late: LateParts | None = None
+        self._handlers: dict[str, Handler] = {}
         self.control = ControlServer(
             socket_path(paths.directory),
-            answers.build_handlers(self.reloader.answer_reload) | self.recordings.build_handlers(),
+            self._handlers,
             AccessPolicy(profile.admin_group),
             context.control_fd,
         )
@@ -183,9 +165,9 @@ class Daemon:
             loop.set_default_executor(start_threads(THREADS))
         except NoThreadError as error:
             raise LostError(str(error)) from None
-        await self.control.start()
+        await self.control.listen()  # who asks already is answered by the late parts
         self.hooks.start(self.events)
-        self.recorder.record_start(self.identity.profile_text, self.reloader.context)
+        self.recorder.record_start(self.text, self.reloader.context)
         self.drains.load()
         self.loop.memory = self.memory_store.load()
 
@@ -206,7 +188,7 @@ class Daemon:
                     name: group.create_task(self._run_part(part), name=name)
                     for name, part in self._parts().items()
                 }
-                tasks["start"] = group.create_task(self._finish_start())
+                tasks["late"] = group.create_task(self._start_late(group, tasks))
                 self.notifier.send_ready("watching")
                 if self.reloader.context.repeat:
                     self.reloader.reload_by_signal()
@@ -221,9 +203,19 @@ class Daemon:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None  # the first part that ended decides
 
-    async def _finish_start(self) -> None:
-        """Do once what can wait until the first decision was sent."""
-        await self.loop.decided.wait()
+    async def _start_late(
+        self, group: asyncio.TaskGroup, tasks: dict[str, asyncio.Task[None]]
+    ) -> None:
+        """Start what can wait until the first decision was sent, or does not come."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DECISION_TIMEOUT):
+                await self.loop.decided.wait()
+        # In a thread: a pass that is due meanwhile does not wait for it.
+        self.late = late = (await asyncio.to_thread(_load_late_parts))(self.early)
+        self._handlers |= late.build_handlers(self.reloader.answer_reload)
+        await self.control.start()
+        for name, part in late.list_parts().items():
+            tasks[name] = group.create_task(self._run_part(part), name=name)
         if sealed := self.reloader.context.accepted:
             self.reloader.context = replace(self.reloader.context, accepted="")
             await asyncio.to_thread(keep_sealed, self.paths.directory, sealed)
@@ -240,11 +232,8 @@ class Daemon:
         parts |= {
             "drains": self.drains.run(),
             "history": self.history_file.run(MAX_RECENT, self.recorder.take_history),
-            "problems": self.recorder.watch_problems(self.answers.find_problems),
             "memory": self.memory_store.run(),
         }
-        if self.web is not None:
-            parts["web"] = self.web.run()
         if self.speaker is not None:
             parts["speaker"] = self.speaker.run()
         return parts
@@ -269,8 +258,7 @@ class Daemon:
         if self.speaker is not None and self.speaker.problem:
             found.append(self.speaker.problem)
         found += self.reloader.list_problems()
-        if self.web is not None:
-            found += self.web.list_problems()
+        found += () if self.late is None else self.late.list_problems()
         return [*found, *self.control.list_problems()]
 
     def _describe_running(self) -> dict[str, Any]:
@@ -306,8 +294,7 @@ class Daemon:
 
     async def _hand_over(self) -> bool:
         """Renew the lease for the time of a start; return False if a stop came meanwhile."""
-        successor = self.reloader.successor
-        allowance = 0.0 if successor is None else successor.start_allowance
+        allowance = 0.0 if (it := self.reloader.successor) is None else it.start_allowance
         self.notifier.send_reloading()
         await self.loop.send_last_want(self.profile.ttl + allowance)
         block_signals()
@@ -337,9 +324,10 @@ class Daemon:
             self.drains.flush(),
             self.memory_store.flush(),
             self.history_file.flush(),
-            self.recordings.close(),
             self.hooks.close(),
         )
+        if self.late is not None:
+            await self.late.close()
         control_fd = None
         if keep_for_successor:
             with contextlib.suppress(OSError):  # without a free descriptor it listens anew
@@ -375,10 +363,20 @@ class Daemon:
         state, record = self.paths.state, self.events.record
         return DrainController(self.profile, self.inbox, self.clock, state, record, inherited)
 
-    def _build_recordings(self, describe_profile: Callable[[], str]) -> Recordings:
-        recordings = Recordings(self.paths.state, self.profile, describe_profile)
-        self.loop.note_pass = recordings.note_pass
-        return recordings
+    def _list_early_parts(self, describe_profile: Callable[[], str]) -> EarlyParts:
+        return EarlyParts(
+            text=self.text,
+            describe_profile=describe_profile,
+            profile_path=self.reloader.context.profile_path,
+            failed_reload=self.reloader.context.failed_reload,
+            state=self.paths.state,
+            loop=self.loop,
+            watchers=self.watchers,
+            problems=self._problems,
+            events=self.events,
+            history_file=self.history_file,
+            recorder=self.recorder,
+        )
 
     def _build_lease_client(self) -> LeaseClient:
         profile = self.profile
@@ -394,3 +392,9 @@ class Daemon:
             ),
             on_silence=self._on_lease_silent,
         )
+
+
+def _load_late_parts() -> type[LateParts]:
+    from anycastd.agent.late_parts import LateParts  # noqa: PLC0415
+
+    return LateParts

@@ -8,8 +8,9 @@ import gc
 import logging
 import os
 
-from anycastd.agent import daemon
 from anycastd.agent.control_client import ControlError
+from anycastd.agent.daemon import Daemon
+from anycastd.agent.endings import LostError, ReexecFailedError
 from anycastd.agent.start_context import AgentPaths, StartContext
 from anycastd.agent.supervisor import SpeakerEndedError, Supervisor
 from anycastd.evidence.vip.loopback import NoPrivilegeError
@@ -34,6 +35,7 @@ def run_agent(
     # Code and profile are never freed, so the garbage collector need not look at them in a pass.
     gc.collect()
     gc.freeze()
+    gc.enable()
     try:
         _run_agents(args, accepted, text, context)
     # Logged, not printed: nobody may read it, and then the agent must end nevertheless.
@@ -43,7 +45,7 @@ def run_agent(
     except SpeakerEndedError as error:
         log.critical("%s", error)
         return error.code
-    except (ControlError, daemon.LostError) as error:
+    except (ControlError, LostError) as error:
         log.critical("%s", error)
         return EX_UNAVAILABLE
     except OSError as error:
@@ -71,9 +73,9 @@ def _run_agents(
     while True:
         speaker = None if args.lease else Supervisor(arguments, context.speaker_pid)
         try:
-            agent = daemon.Daemon(accepted.profile, text, context, paths, speaker, describe)
+            agent = Daemon(accepted.profile, text, context, paths, speaker, describe)
             asyncio.run(agent.run())
-        except daemon.ReexecFailedError as error:
+        except ReexecFailedError as error:
             log.error("%s", error)  # noqa: TRY400 - the text says it all
             context = error.context
             os.environ.update(context.environment)  # systemd's variables, which each agent takes

@@ -148,7 +148,7 @@ def steps_of_the_clock(place: Path) -> None:
 # An agent of the same code, one part of which stops working when it is told to.
 WEDGED = """\
 import asyncio, os, sys
-from anycastd.agent import daemon, decision_loop
+from anycastd.agent import daemon, decision_loop, sources
 from anycastd.cli.main import main
 owner, method = {owner}, {method!r}
 original = getattr(owner, method)
@@ -163,7 +163,7 @@ setattr(owner, method, wedged)
 sys.exit(main())
 """
 PARTS = {
-    "watcher": ("daemon.Watcher", "run", DEADLINE),
+    "watcher": ("sources.Watcher", "run", DEADLINE),
     "passes": ("decision_loop.DecisionLoop", "run", TTL),
 }
 

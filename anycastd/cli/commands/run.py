@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import time
 from dataclasses import replace
@@ -93,6 +94,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, text: str, context: StartContext, began_at: int) -> int:
     """Check the profile, and run the agent with it; return the exit code."""
+    gc.disable()  # what is loaded now stays: `run_agent` collects once, after all of it
     import_without_openssl("asyncio")
     check = ProfileCheck(args.profile, text, args.directory, context.accepted, began_at)
     # Now: where the profile is checked in a child, this takes no time.

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from anycastd.agent.daemon import Daemon, LostError
+from anycastd.agent.daemon import Daemon
+from anycastd.agent.endings import LostError
 from anycastd.agent.lease_client import LeaseClient
 from anycastd.agent.start_context import AgentPaths, StartContext
 from anycastd.agent.supervisor import SpeakerEndedError, Supervisor
