@@ -319,16 +319,20 @@ class Network:
         return at
 
     def cut(self, region: Region) -> float:
-        """Take an appliance off its networks, without a link that goes down; return when."""
+        """Take an appliance off its networks, both ways and with its links up; return when."""
         at = time.monotonic()
-        self._ip(region.node("rs"), "link set nva nomaster")
-        self._ip("edge", f"link set {region.name}-vrrp nomaster")
+        self._set_port(region.node("rs"), "nva", "0")
+        self._set_port("edge", f"{region.name}-vrrp", "0")
         return at
 
     def mend(self, region: Region) -> None:
         """Put an appliance on its networks again."""
-        self._ip(region.node("rs"), "link set nva master lan")
-        self._ip("edge", f"link set {region.name}-vrrp master vrrp")
+        self._set_port(region.node("rs"), "nva", "3")
+        self._set_port("edge", f"{region.name}-vrrp", "3")
+
+    def _set_port(self, node: str, port: str, state: str) -> None:
+        """Set a bridge port's state: 0 drops everything, 3 forwards (bridge(8))."""
+        self.nodes.run(node, "bridge", "link", "set", "dev", port, "state", state)
 
     def restore(self) -> None:
         """Mend what a trial that failed has left behind."""
