@@ -264,10 +264,12 @@ class _Seen:
         self.instances: set[str] = set()
         self.proxies: set[tuple[str, str, str]] = set()
         self.tests: set[str] = set()
+        self.checks: set[str] = set()
 
     def add(self, step: Step) -> None:
         evidence = step.inputs.evidence
         self.tests.update(evidence.self_test)
+        self.checks.update(evidence.checks)
         for name, look in evidence.haproxy.items():
             self.instances.add(name)
             for kind in ("backend", "frontend"):
@@ -286,6 +288,9 @@ class _Seen:
         for name, service in profile.services.items():
             if service.self_test is not None and name not in self.tests:
                 yield f"the recording has no self-test of {name}: it counts as unknown"
+        for name in profile.checks:
+            if name not in self.checks:
+                yield f"the recording has no check {name}: it counts as unknown"
 
 
 def _iter_proxies(service: Any) -> Iterable[tuple[str, str, str]]:  # noqa: ANN401 - a Service

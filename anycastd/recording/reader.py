@@ -187,10 +187,11 @@ class RecordingReader:
                 value = tree.get(name)
                 found[name] = None if value is None else PARTS[name].load(value, name)
         tests = found.pop("self_test", before.evidence.self_test) or {}
+        checks = found.pop("checks", before.evidence.checks) or {}
         names = {"regions": "region_reports"}
         return replace(
             before,
-            evidence=Evidence(looks, tests),
+            evidence=Evidence(looks, tests, checks),
             **{names.get(name, name): value for name, value in found.items()},
         )
 

@@ -19,6 +19,7 @@ from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState
 from anycastd.decision.policy import Transition
 from anycastd.decision.region_report import RegionReport, VipReport
+from anycastd.evidence.checks.observation import CheckObservation
 from anycastd.evidence.haproxy.servers import Server, Usable
 from anycastd.evidence.haproxy.snapshot import (
     Backend,
@@ -128,6 +129,24 @@ PROBE = record_of(
     missed=INTEGER,
     failures=INTEGER,
 )
+def _build_check(passed: bool | None = None, **fields: Any) -> CheckObservation:  # noqa: ANN401
+    return CheckObservation(passed=passed, **fields)
+
+
+CHECK = record_of(
+    _build_check,
+    asked_at=NUMBER,
+    passed=optional(BOOLEAN),
+    since=NUMBER,
+    detail=TEXT,
+    step=optional(INTEGER),
+    unseen=TEXT,
+    answered=BOOLEAN,
+    counted=optional(BOOLEAN),
+    count=INTEGER,
+)
+
+
 VIP_STATE = record_of(VipState, usable=BOOLEAN, detail=TEXT)
 REGION_REPORT = record_of(
     RegionReport,
@@ -231,6 +250,7 @@ TRANSITION = row_of(
 
 PARTS: Mapping[str, Codec] = {
     "self_test": table_of(PROBE),
+    "checks": table_of(CHECK),
     "vips": table_of(VIP_STATE),
     "lease": LEASE,
     "regions": table_of(REGION_REPORT),
@@ -244,6 +264,7 @@ def list_parts(inputs: Inputs) -> dict[str, Any]:
     """Return the value of each of ``PARTS`` in the inputs of a pass."""
     return {
         "self_test": inputs.evidence.self_test,
+        "checks": inputs.evidence.checks or None,
         "vips": inputs.vips,
         "lease": inputs.lease,
         "regions": inputs.region_reports,

@@ -41,6 +41,9 @@ _TIMES = {
     ("haproxy", "*", "frontends", "*", "asked_at"),
     ("self_test", "*", "asked_at"),
     ("self_test", "*", "count"),
+    ("checks", "*", "asked_at"),
+    ("checks", "*", "count"),
+    ("checks", "*", "detail"),
     ("regions", "*", "asked_at"),
 }
 """Places in the inputs that change with each look although all is as before."""
