@@ -42,6 +42,7 @@ from anycastd.views.metric_values import (
     Rows,
     ServiceFacts,
     iter_service_facts,
+    list_check_rows,
     list_haproxy_rows,
     list_neighbor_rows,
     list_rule_rows,
@@ -205,6 +206,7 @@ class Collector:
             "haproxy_events_total",
             [((name,), float(each.counters.events)) for name, each in watchers.items()],
         )
+        yield from list_check_rows(state)
         yield from self._list_lease_rows()
 
     def _list_agent_rows(self) -> Iterator[Rows]:

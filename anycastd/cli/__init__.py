@@ -16,8 +16,9 @@ I/O:
     check_machine  `check` on the appliance: what of this machine does not fit its profile
     folding        lines whose spaces mean something, in 80 columns
     check_result   what `check` has found, as values and as JSON
-    live_look      one look at HAProxy and at the VIPs, as the agent takes it first
+    live_look      one look at HAProxy, at the VIPs and at what checks ask
     rule_names     names in rules that HAProxy does not have, and which were meant
+    check_checks   what `check` says of the checks
     check_live     `check` where a profile runs: HAProxy, this machine, the other regions
     check_print    prints what `check` has found
     reload_guard   whether a reload would lower a service only because of the new profile

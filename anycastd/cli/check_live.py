@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
 from anycastd.agent.region_client import RegionClient
+from anycastd.cli.check_checks import describe_checks, find_blind_checks
 from anycastd.cli.check_machine import Looks, report_machine
 from anycastd.cli.check_result import CheckedProfile, Found, is_withdrawn_at_last
 from anycastd.cli.output import format_duration
@@ -53,12 +54,17 @@ def check_live(
     named = {each.key.split(".")[1] for each in unknown if "maintenance" not in each.key}
     problems = (
         *unknown,
+        *find_blind_checks(file, profile, lines, evidence.checks),
         *_find_withdrawn(file, profile, lines, forecast, named),
         *(Found.from_machine(file, each) for each in machine.problems),
         *_find_connect_checks(file, profile, lines, evidence.haproxy),
         *_ask_regions(file, profile, lines),
     )
-    facts = (*_describe_haproxy(profile, evidence.haproxy), *_describe_tests(profile, evidence))
+    facts = (
+        *_describe_haproxy(profile, evidence.haproxy),
+        *_describe_tests(profile, evidence),
+        *describe_checks(profile, evidence.checks),
+    )
     checked = CheckedProfile(file, profile, lines, facts, forecast, machine.summary)
     return checked, problems
 

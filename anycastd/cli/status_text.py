@@ -31,6 +31,16 @@ MAX_SERVICES = 24
 """Services that are listed, those that are not as wanted first."""
 MAX_NEIGHBORS = 20
 """Neighbors that are listed, those that are down first."""
+MAX_CHECKS = 20
+"""Checks that are listed, those that do not pass first."""
+CHECK_STATES = {
+    "passes": ("passes", 0),
+    "fails": ("FAILS", 2),
+    "unseen": ("CANNOT SEE", 1),
+    "stale": ("NO RESULT", 2),
+    "unproved": ("starting", 0),
+}
+"""State of a check -> what is shown, and its severity."""
 MAX_TROUBLES = 12
 """Problems that are listed, the worst first."""
 
@@ -53,8 +63,12 @@ def format_status(status: Mapping[str, Any], *, colour: bool = False) -> Iterato
     yield from _format_services(status["services"], colour=colour)
     yield ""
     yield from _format_neighbors(status["neighbors"], colour=colour)
-    yield ""
-    yield from _format_haproxy(status["haproxy"], colour=colour)
+    if status["haproxy"]:
+        yield ""
+        yield from _format_haproxy(status["haproxy"], colour=colour)
+    if checks := status.get("checks"):  # an agent of release 0.1.0 has none
+        yield ""
+        yield from _format_checks(checks, colour=colour)
     yield ""
     yield from format_origin(status)
 
@@ -174,3 +188,20 @@ def _format_haproxy(instances: Mapping[str, Any], *, colour: bool) -> Iterator[s
         severity = None if one["state"] == "answers" else SEVERITY_COLOURS[2]
         rows.append((name, Cell(state, severity), source, looked))
     yield from format_grid(("HAPROXY", "STATE", "NEWS BY", "LOOKED AT"), rows, colour=colour)
+
+
+def _format_checks(checks: Mapping[str, Any], *, colour: bool) -> Iterator[str]:
+    worst_first = sorted(checks, key=lambda name: checks[name]["state"] == "passes")
+    names = list(checks) if len(checks) <= MAX_CHECKS else worst_first[:MAX_CHECKS]
+    rows: list[Row] = []
+    for name in names:
+        one = checks[name]
+        state, severity = CHECK_STATES.get(one["state"], (one["state"], 1))
+        if one["step"] is not None:
+            state += f", step {one['step']}"
+        since = "" if one["since"] is None else format_short_duration(one["since"])
+        cell = Cell(state, SEVERITY_COLOURS[severity] if severity else None)
+        rows.append((name, cell, since, one["why"]))
+    yield from format_grid(("CHECK", "STATE", "FOR", "FOUND"), rows, colour=colour, cut=True)
+    if len(checks) > len(names):
+        yield f"and {len(checks) - len(names)} more; --json has all"

@@ -129,6 +129,8 @@ PROBE = record_of(
     missed=INTEGER,
     failures=INTEGER,
 )
+
+
 def _build_check(passed: bool | None = None, **fields: Any) -> CheckObservation:  # noqa: ANN401
     return CheckObservation(passed=passed, **fields)
 

@@ -207,6 +207,22 @@ GROUPS = (
         ),
     ),
     MetricGroup(
+        "Checks",
+        (
+            _gauge(
+                "check_passing",
+                "1 while it passes, 0 while it fails or has no result; NaN while it is not known",
+                "check",
+            ),
+            _gauge("check_step", "step of a load, from 0 on", "check"),
+            _gauge(
+                "check_evidence_timestamp_seconds",
+                "when its newest run that saw something began",
+                "check",
+            ),
+        ),
+    ),
+    MetricGroup(
         "Lease",
         (
             _gauge("lease_connected", "1 while the speaker's lease process answers"),
@@ -236,6 +252,7 @@ METRICS = {metric.name: metric for group in GROUPS for metric in group.metrics}
 
 LABELS = {
     "cap": ", ".join(f"`{source.label}`" for source in CapSource),
+    "check": "name of a check in the profile",
     "direction": "`up`, `down`: whether the new level is higher",
     "exabgp": "version of ExaBGP, or empty",
     "from": "as `level`",

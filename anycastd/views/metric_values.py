@@ -30,6 +30,7 @@ from anycastd.evidence.haproxy.snapshot import Snapshot
 from anycastd.lease.messages import Report
 from anycastd.profile.model import Profile, Service
 from anycastd.views.announcement import build_announcements, is_serving
+from anycastd.views.check_status import list_checks
 from anycastd.views.drain_progress import count_open_sessions, is_drained
 
 Row = tuple[tuple[str, ...], float]
@@ -312,6 +313,28 @@ def list_neighbor_rows(state: MetricState) -> Iterator[Rows]:
             for address, peer, count in acknowledged
         ],
     )
+
+
+def list_check_rows(state: MetricState) -> Iterator[Rows]:
+    """Yield the rows about checks."""
+    checks = list_checks(state.profile, state.inputs.evidence.checks, state.now)
+    yield (
+        "check_passing",
+        [((name,), _PASSING.get(each.state, math.nan)) for name, each in checks.items()],
+    )
+    steps = [(name, each.step) for name, each in checks.items()]
+    yield "check_step", [((name,), float(step)) for name, step in steps if step is not None]
+    yield (
+        "check_evidence_timestamp_seconds",
+        [
+            ((name,), state.instants.convert(("check", name), state.now - each.age))
+            for name, each in checks.items()
+            if each.age is not None
+        ],
+    )
+
+
+_PASSING = {"passes": 1.0, "fails": 0.0, "stale": 0.0}
 
 
 def list_haproxy_rows(

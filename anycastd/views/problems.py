@@ -11,6 +11,7 @@ from anycastd.decision.pipeline import Inputs, PassResult
 from anycastd.evidence.finding import Truth
 from anycastd.profile.model import Profile
 from anycastd.reasons import Reason
+from anycastd.views.check_status import CheckStatus
 from anycastd.views.status_values import NeighborStatus, ServiceStatus
 
 _UP = Session.UP.value
@@ -98,6 +99,26 @@ def describe_evidence(profile: Profile, step: PassResult) -> Iterator[str]:
     """Yield failed self-tests that no level shows, and maintenance maps that HAProxy lacks."""
     yield from _untested(profile, step)
     yield from _unmapped(step)
+
+
+def describe_checks(
+    checks: Mapping[str, CheckStatus], services: Mapping[str, ServiceStatus]
+) -> Iterator[str]:
+    """Yield the checks that do not pass, where no service's level shows it."""
+    for name, check in checks.items():
+        if check.state in ("passes", "unproved"):
+            continue
+        # A service's reason begins with its rule: see `CheckRule.description`.
+        if not any(each.reason.detail.startswith(f"check {name} ") for each in services.values()):
+            why = f" ({check.why})" if check.why else ""
+            yield f"check {name}: {_CHECK_STATES[check.state]}{why}"
+
+
+_CHECK_STATES = {
+    "fails": Reason.CHECK_FAILED.sentence,
+    "unseen": Reason.CHECK_UNSEEN.sentence,
+    "stale": Reason.CHECK_STALE.sentence,
+}
 
 
 def _untested(profile: Profile, step: PassResult) -> Iterator[str]:

@@ -23,8 +23,14 @@ from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unre
 from anycastd.lease.messages import Report
 from anycastd.profile.model import Neighbor, Profile, Service
 from anycastd.views.announcement import build_announcements, is_serving
+from anycastd.views.check_status import list_checks
 from anycastd.views.drain_progress import count_open_sessions, describe_drain, is_drained
-from anycastd.views.problems import describe_evidence, describe_sessions, describe_troubles
+from anycastd.views.problems import (
+    describe_checks,
+    describe_evidence,
+    describe_sessions,
+    describe_troubles,
+)
 from anycastd.views.reason_view import TimedReasonView, complete_remedy, view_timed_reason
 from anycastd.views.session_detail import explain_session
 from anycastd.views.status_values import (
@@ -90,6 +96,7 @@ def build_status(
     }
     polling = agent.polling
     haproxy = _list_haproxy(profile, inputs.evidence.haproxy, now, polling)
+    checks = list_checks(profile, inputs.evidence.checks, now)
     return Status(
         v=VERSION,
         version=agent.version,
@@ -103,9 +110,11 @@ def build_status(
             *describe_troubles(inputs, services, neighbors, polling),
             *describe_sessions(profile, services, neighbors),
             *describe_evidence(profile, step),
+            *describe_checks(checks, services),
         ),
         at=agent.at,
         appliance=profile.appliance,
+        checks=checks,
     )
 
 

@@ -8,10 +8,11 @@ session is up, and the VIP's address family was negotiated on it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from anycastd.bgp.negotiated import Negotiated
+from anycastd.views.check_status import CheckStatus
 from anycastd.views.drain_progress import DrainStatus
 from anycastd.views.reason_view import TimedReasonView
 from anycastd.views.severity import SEVERITIES, compute_severity
@@ -168,6 +169,7 @@ class Status:
     problems: tuple[str, ...]
     at: str = ""
     appliance: str | None = None
+    checks: Mapping[str, CheckStatus] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for json.dumps, with ``severity`` and ``verdict``, as text."""

@@ -35,6 +35,15 @@ def list_children(pid: int) -> list[int]:
     return []
 
 
+def list_threads_children(pid: int) -> list[int]:
+    """List the pids of the children of all threads of a process, those that have ended too."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(word) for word in path.read_text(encoding="utf-8").split()]
+    return found
+
+
 def read_command_line(pid: int) -> str:
     """Read a command line, its words separated by spaces; empty if the process has ended."""
     with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ from anycastd.cli.check_machine import (
 )
 from anycastd.cli.check_print import print_result
 from anycastd.cli.check_result import CheckedProfile, CheckResult, Found
-from anycastd.cli.live_look import gather_evidence
+from anycastd.cli.live_look import gather_evidence, gather_looks
 from anycastd.cli.output import print_json
 from anycastd.cli.profile_file import DEFAULT_PROFILE, EXAMPLES
 from anycastd.cli.profile_text import read_text
@@ -120,7 +120,8 @@ def _check_machines(
     """Look at this machine for each profile that is for it."""
     profiles = dict(usable)
     gather = cache(lambda file: gather_evidence(profiles[file]))
-    ours = find_profiles_of_machine(usable, lambda file: gather(file).haproxy, here=here)
+    # No check of a profile runs that may be for another machine.
+    ours = find_profiles_of_machine(usable, lambda file: gather_looks(profiles[file]), here=here)
     checked = []
     for file, profile in usable:
         lines = read[file][1].lines

@@ -22,6 +22,7 @@ from anycastd.profile.checks import (
     TcpCheck,
 )
 from anycastd.system.clock import OwnTime
+from anycastd.system.ticker import ticking
 
 MAX_CONNECTIONS, MAX_COMMANDS = 64, 8
 """Runs at once that connect, and that start a command; others wait for their turn."""
@@ -118,6 +119,16 @@ class CheckRunner:
             why = describe_error(error) if isinstance(error, OSError) else str(error)
             return CheckResult(asked_at, None, why, answered=False), late
         return _stamp(asked_at, seen), late
+
+
+async def run_check_once(check: Check, slots: Slots, clock: OwnTime) -> CheckResult:
+    """Run a check once, for a command without an agent; ticks ``clock``."""
+    runner = CheckRunner(check, slots, clock=clock, emit=lambda _: None)
+    async with ticking(clock):
+        try:
+            return await runner.run_once()
+        finally:
+            await runner.close()
 
 
 def _stamp(asked_at: float, seen: Seen) -> CheckResult:

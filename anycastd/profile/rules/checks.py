@@ -69,10 +69,13 @@ def _check_tls(doc: Document, at: Path, check: dict[str, Value]) -> Iterator[Pro
 
 
 def check_times(doc: Document) -> Iterator[Problem]:
-    """Require a deadline that is long enough for two runs."""
+    """Require a deadline that is long enough for two runs.
+
+    A result counts from the beginning of its run, and the next one may take its whole time.
+    """
     for name, check in (doc.get("checks") or {}).items():
         every, timeout, deadline = (check.get(key) for key in ("every", "timeout", "deadline"))
-        if None in (every, timeout, deadline) or deadline >= (needed := 2 * every + timeout):
+        if None in (every, timeout, deadline) or deadline >= (needed := every + 2 * timeout):
             continue
         message = f"{deadline} seconds are too short for two runs"
         remedy = (

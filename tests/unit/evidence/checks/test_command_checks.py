@@ -15,7 +15,7 @@ from anycastd.evidence.checks.observation import CheckObservation
 from anycastd.evidence.checks.runner import CheckRunner
 from anycastd.profile.checks import CommandCheck
 from support.checks import make_check, run_check, use_check, while_running
-from support.processes import list_children, read_state, signal_pid
+from support.processes import list_threads_children, read_state, signal_pid
 from support.waiting import eventually
 
 
@@ -74,7 +74,7 @@ def test_the_whole_group_is_killed_at_the_time_limit(tmp_path: Path) -> None:
     """Also grandchildren, also those that ignore signals; no zombie is left."""
     pids = tmp_path / "pids"
     line = f"trap '' TERM; (trap '' TERM; sleep 600 & echo $! >{pids}; wait) & sleep 600"
-    before = set(list_children(os.getpid()))
+    before = set(list_threads_children(os.getpid()))
     found = run_check(shell(line), timeout=1.0)
     assert (found.passed, found.detail) == (False, "killed after 1 s")
     grandchild = int(pids.read_text(encoding="utf-8"))
@@ -82,7 +82,7 @@ def test_the_whole_group_is_killed_at_the_time_limit(tmp_path: Path) -> None:
     while read_state(grandchild) != "Z" and time.monotonic() < until:
         time.sleep(0.01)  # its new parent reaps it
     assert read_state(grandchild) == "Z"
-    assert set(list_children(os.getpid())) <= before
+    assert set(list_threads_children(os.getpid())) <= before
 
 
 def test_what_a_command_leaves_behind_is_killed(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_the_end_of_the_agent_ends_the_command(tmp_path: Path) -> None:
     check = make_check(shell(f"echo $$ >{pids}.new; mv {pids}.new {pids}; sleep 600"), timeout=60)
     pid = use_check(check, use)
     assert not Path(f"/proc/{pid}").exists() or read_state(pid) != "S"
-    assert pid not in list_children(os.getpid())
+    assert pid not in list_threads_children(os.getpid())
 
 
 def test_a_hung_command_holds_nothing_up() -> None:
