@@ -85,6 +85,12 @@ PROBLEMS = (
         "only HAProxy may listen on the VIP: end the other program, or bind it to another address",
     ),
     Known(
+        "check NAME: SENTENCE (EVIDENCE), where no service's level shows it",
+        "views/problems.py",
+        "check {name}: {_CHECK_STATES",
+        "the sentence is one of [every reason](reasons.md), with its remedy",
+    ),
+    Known(
         "check NAME: its file is only looked at from time to time: ERROR",
         "evidence/checks/file_check.py",
         "its file is only looked at from time to time",

@@ -79,7 +79,8 @@ def report_skipped(profile: Profile) -> MachineReport:
 def report_machine(profile: Profile, looks: Looks) -> MachineReport:
     """Look at this machine for its profile; only reads, and sends no packet to a neighbor."""
     machine = read_machine(profile)
-    running = profile.services if all(isinstance(each, Snapshot) for each in looks.values()) else ()
+    runs = looks and all(isinstance(each, Snapshot) for each in looks.values())
+    running = profile.services if runs else ()
     problems = (
         *judge_machine(profile, machine, running),
         *dict.fromkeys(_judge_secrets(profile)),  # a file may have two uses
