@@ -6,6 +6,7 @@ gives no figures.
 
 from __future__ import annotations
 
+import json
 import time
 
 from anycastd.lab.network import frr
@@ -26,6 +27,7 @@ from anycastd.lab.stories.steps import (
     wait_requests_ended,
 )
 
+_BGP_PORT = 179
 _BOTH = (ACTIVE, STANDBY)
 _HOLD_TIME = 9.0  # seconds, `hold_time` of the profiles
 _LEAST_HOLD_TIME = 6.0  # seconds: the hold time, less the time since the last keepalive
@@ -45,6 +47,12 @@ def _play_baseline(lab: Lab, step: StepReport) -> None:
         len(heard) == len(_BOTH) * len(ACTIVE.servers) and hops == ACTIVE.next_hops,
         f"{len(heard)} advertisements, installed: {', '.join(hops)}",
     )
+    ports = {node: _read_port(lab, node, site.address) for site in _BOTH for node in site.servers}
+    step.add_check(
+        "the appliances have dialed: each session ends at port 179 of the endpoint",
+        set(ports.values()) == {_BGP_PORT},
+        ", ".join(f"{node} port {port}" for node, port in ports.items()),
+    )
     said = lab.primary.run_command("check").stdout
     lines = [line.strip() for line in said.splitlines() if "persist-routes" in line]
     step.add_check(
@@ -52,6 +60,12 @@ def _play_baseline(lab: Lab, step: StepReport) -> None:
         bool(lines),
         lines[0] if lines else "it does not",
     )
+
+
+def _read_port(lab: Lab, node: str, peer: str) -> int:
+    """Return the endpoint's own port of its session with an appliance; 0 without a session."""
+    answer = json.loads(frr.query_frr(lab.nodes, node, f"show bgp neighbors {peer} json"))
+    return int(answer.get(peer, {}).get("portLocal", 0))
 
 
 def _has_bfd(lab: Lab, nodes: tuple[str, ...]) -> bool:
