@@ -210,6 +210,11 @@ def _build_page_lines(figures: Figures) -> Iterator[str]:
         "checker and speaker in one region."
     )
     yield ""
+    yield "Who was best, by the median:"
+    yield ""
+    for line in list_best(figures):
+        yield f"- {line}"
+    yield ""
     yield "The machine, its noise meanwhile, and the versions:"
     yield ""
     for line in describe_machine(figures):
@@ -217,6 +222,29 @@ def _build_page_lines(figures: Figures) -> Iterator[str]:
     if figures.get("holds"):
         yield ""
         yield from build_holds_page(figures["holds"])
+
+
+def list_best(figures: Figures) -> Iterator[str]:
+    """List who has the shortest outage of each fault, the soonest return, and the lowest cost."""
+    systems = list_systems(figures)
+    for name, title in (
+        *((fault.name, fault.describes) for fault in FAULTS if not fault.stays),
+        ("return", "the return"),
+    ):
+        medians = {
+            each.name: find_median(times)
+            for each in systems
+            if (times := list_seconds(list_trials(figures, each.name, name)))
+        }
+        if medians:
+            best = min(medians, key=lambda each: medians[each])
+            yield f"{title}: {NAMES[best]}, {format_seconds(medians[best], LIMITS[name])} s"
+    costs = figures["costs"]
+    if costs:
+        frugal = min(costs, key=lambda each: costs[each]["cpu"])
+        small = min(costs, key=lambda each: costs[each]["memory"])
+        yield f"CPU: {NAMES[frugal]}, {100 * costs[frugal]['cpu']:.1f} % of a core"
+        yield f"memory: {NAMES[small]}, {costs[small]['memory']:.0f} MB"
 
 
 def _wrap(text: str) -> list[str]:

@@ -85,6 +85,7 @@ def test_the_page_has_a_row_for_each_system_and_keeps_what_is_around_it() -> Non
     assert "\nold\n" not in whole
     cells = sum(whole.count(f"12 (0 to >{limit})") for limit in (20, 60))
     assert cells == len(SYSTEMS) * sum(not each.stays for each in FAULTS)
+    assert "- the return: " in whole, "who is best, whoever that is"
     assert insert_part(whole, build_page_part(make_figures())) == whole
     with pytest.raises(ValueError, match="the page has no"):
         insert_part("a page without markers", "")
