@@ -48,7 +48,7 @@ def measure(count: int) -> dict[str, Any]:
     """Run ``count`` trials of each fault with the fast and the calm block; return the figures."""
     figures: dict[str, Any] = {}
     print_line("outage as the client sees it, milliseconds: a request each 10 ms")
-    print_line(f"{'':44}  median     p99     max")
+    print_line(f"{'':40}  median     p99     max        failed")
     for block in ("fast", "calm"):
         with (
             Lab(LabSettings(fast=block == "fast", return_timers=RETURN_TIMERS)) as lab,
@@ -59,11 +59,9 @@ def measure(count: int) -> dict[str, Any]:
                 row = summarize([seconds for seconds, _ in trials])
                 failed = sorted(count for _, count in trials)
                 label = f"{title}, {block} block"
-                print_line(
-                    f"{label:44} {row}   {failed[len(failed) // 2]} requests failed (median)"
-                )
+                print_line(f"{label:40} {row} {failed[len(failed) // 2]:7}")
                 figures[label] = asdict(row) | {"failed": failed}
         row = summarize(noise.late)
-        print_line(f"{'this machine meanwhile: late wake-ups':44} {row}")
+        print_line(f"{'this machine meanwhile: late wake-ups':40} {row}")
         figures[f"noise, {block}"] = asdict(row)
     return figures
