@@ -12,8 +12,11 @@ I/O:
     gobgp          GoBGP as a router
     routers        the routers, of any make
     azure          Azure's regions with route servers, and the premises
+    twins          two appliances in each region of Azure
     one_vnet       two servers in one VNet
     aws            two availability zones of AWS
+    datacenter     machines behind one router
+    two_sites      two regions with a router each
     adapt          the shipped profiles and haproxy.cfg -> those of the rehearsal network
     appliance      one appliance's HAProxy, agent and speaker
     faults         what is broken

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import yaml
 
 from anycastd.lab.network.namespaces import EX_CONFIG, LabError
+from anycastd.lab.network.shipped_files import find_shipped
 from anycastd.lab.network.topology import VIP, Site
 
 RETURN_TIMERS = {"rise": 2, "hold_down": 4, "hold_down_max": 4, "spacing": 2}
@@ -19,6 +20,7 @@ DEGRADED_FALL = 2
 """`degraded.fall` of the stories, in seconds; short for the same reason."""
 SESSION_LIMIT = 50
 """`sessions_below` of the stories: a number of clients that the lab can connect."""
+_EXAMPLE = "packaging/examples/checks/check-lag"
 WEB_PORT = 9480
 """TCP port of each agent's HTTP server."""
 
@@ -57,7 +59,7 @@ def adapt_profile(
         _edit_scalar(root, ("region",), site.region or site.name),
         _edit_scalar(root, ("bgp", "router_id"), site.address),
         _edit_scalar(root, ("bgp", "local_address"), site.address),
-        *(_edit_scalar(root, tuple(path.split(".")), new) for path, new in site.edits.items()),
+        *_edit_more(root, site, socket),
     ]
     networks = _find_node(root, ("networks",))
     if networks is not None:
@@ -78,6 +80,22 @@ def adapt_profile(
     if drain_times is not None:
         edits.append(_edit_drain(root, text, drain_times))
     return _apply_edits(text, edits)
+
+
+def _edit_more(root: yaml.Node | None, site: Site, socket: str) -> Iterator[_Edit]:
+    """Yield a site's own edits.
+
+    In them `{directory}` is the directory of HAProxy's socket, `{examples}` that of the examples.
+    """
+    for path, new in site.edits.items():
+        text = new.replace("{directory}", socket.rpartition("/")[0])
+        if "{examples}" in text:
+            text = text.replace("{examples}", str(find_shipped(_EXAMPLE).parents[1]))
+        node = _find_node(root, tuple(path.split(".")))
+        if isinstance(node, yaml.SequenceNode):
+            yield _Edit(node.start_mark.index, _text_end(node), text)
+        else:
+            yield _edit_scalar(root, tuple(path.split(".")), text)
 
 
 def _edit_drain(root: yaml.Node | None, text: str, drain_times: Mapping[str, float]) -> _Edit:
@@ -119,11 +137,21 @@ def _edit_regions(root: yaml.Node | None, site: Site, sites: Sequence[Site]) -> 
         yield _edit_scalar(root, ("web", "listen"), f"{site.address}:{WEB_PORT}")
     listed = _find_node(root, ("regions",))
     if listed is not None:
-        whole = ", ".join(
-            f'{{name: {one.region or one.name}, agent: "{one.address}:{WEB_PORT}"}}'
-            for one in sites
-        )
+        regions: dict[str, list[Site]] = {}
+        for one in sites:
+            regions.setdefault(one.region or one.name, []).append(one)
+        whole = ", ".join(_describe_region(*region) for region in regions.items())
         yield _Edit(listed.start_mark.index, _text_end(listed), f"[{whole}]")
+
+
+def _describe_region(name: str, sites: Sequence[Site]) -> str:
+    """Return an item of the profile's `regions`; several appliances have a name each."""
+    agents = [f'"{site.address}:{WEB_PORT}"' for site in sites]
+    if len(sites) == 1:
+        return f"{{name: {name}, agent: {agents[0]}}}"
+    named = zip(sites, agents, strict=True)
+    listed = ", ".join(f"{{name: {site.name}, agent: {agent}}}" for site, agent in named)
+    return f"{{name: {name}, agents: [{listed}]}}"
 
 
 def _is_manual(timers: yaml.Node) -> bool:
@@ -138,7 +166,8 @@ def _edit_conditions(service: yaml.Node, socket: str, *, shorter: bool) -> Itera
     """Yield the edits of the maintenance map, of session limits and, if ``shorter``, of `fall`."""
     if _find_node(service, ("maintenance",)) is not None:
         yield _edit_scalar(service, ("maintenance", "map"), maintenance_map(socket))
-    if shorter and _find_node(service, ("degraded", "fall")) is not None:
+    fall = _find_node(service, ("degraded", "fall"))
+    if shorter and isinstance(fall, yaml.ScalarNode) and float(fall.value) > DEGRADED_FALL:
         yield _edit_scalar(service, ("degraded", "fall"), str(DEGRADED_FALL))
     for limited in _find_maps_with(service, "sessions_below"):
         yield _edit_scalar(limited, ("sessions_below",), str(SESSION_LIMIT))

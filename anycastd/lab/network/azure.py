@@ -207,9 +207,9 @@ def _list_links(regions: Sequence[Region]) -> Iterator[Link]:
 def _list_routers(regions: Sequence[Region], *, weights: bool) -> Iterator[Router]:
     for region in regions:
         for number, address in enumerate(region.ars):
-            yield Router(region.node(f"ars{number}"), "bird", _build_route_server(region, address))
+            yield Router(region.node(f"ars{number}"), "bird", build_route_server(region, address))
         for number, address in enumerate(region.gateways):
-            yield Router(region.node(f"gw{number}"), "bird", _build_gateway(region, address))
+            yield Router(region.node(f"gw{number}"), "bird", build_gateway(region, address))
     yield Router("msee", "bird", _build_msee(regions, weights=weights))
     yield Router("ce", "bird", _build_ce())
 
@@ -244,25 +244,32 @@ filter from_nva {{
     return text
 
 
-def _build_route_server(region: Region, address: str) -> str:
-    """Return the configuration of an instance of a region's route server, with both gateways."""
-    text = build_instance(region.vnet, address, (region.nva,))
+def build_route_server(region: Region, address: str, appliances: Sequence[str] = ()) -> str:
+    """Build the configuration of an instance of a region's route server, with both gateways.
+
+    ``appliances`` are the addresses of all appliances (default: the region's own); the gateways
+    get the equal paths of all of them.
+    """
+    text = build_instance(region.vnet, address, appliances or (region.nva,))
+    paths = " add paths tx;" if appliances else ""
     for number, gateway in enumerate(region.gateways):
         text += f"""
 protocol bgp gw{number} from peering {{
     local {address} as {ARS_AS};
     neighbor {gateway} as {ARS_AS};
-    ipv4 {{ import all; export where proto = "nva"; }};
+    ipv4 {{ import all; export where proto ~ "nva*";{paths} }};
 }}
 """
     return text
 
 
-def _build_gateway(region: Region, address: str) -> str:
-    """Return the configuration of an ExpressRoute gateway.
+def build_gateway(region: Region, address: str, *, several: bool = False) -> str:
+    """Build the configuration of an ExpressRoute gateway.
 
     Inside the VNet the NVA stays the next hop; towards the MSEE the gateway is the next hop.
+    ``several``: the region has several appliances.
     """
+    paths = " add paths rx;" if several else ""
     text = bird.begin_config(address, ecmp=True)
     text += f"""
 protocol direct {{ ipv4; interface "eth0"; }}
@@ -279,7 +286,7 @@ protocol bgp msee from peering {{
 protocol bgp ars{number} from peering {{
     local {address} as {ARS_AS};
     neighbor {server} as {ARS_AS};
-    ipv4 {{ import all; export where proto = "msee"; next hop self; }};
+    ipv4 {{ import all; export where proto = "msee"; next hop self;{paths} }};
 }}
 """
     return text

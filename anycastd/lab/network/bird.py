@@ -112,7 +112,8 @@ def describe_command(nodes: Nodes, node: str) -> tuple[str, ...]:
     return ("birdc", "-s", str(control_socket(nodes, node)), "show", "route", "all")
 
 
-_HEAD = re.compile(r"^(?P<network>\S+)?\s+(unicast|unreachable)\s+\[[^]]*\]\s*(?P<best>\*)?")
+# A "!" in place of the "*" says that the kernel refused the best route when it was last written.
+_HEAD = re.compile(r"^(?P<network>\S+)?\s+(unicast|unreachable)\s+\[[^]]*\]\s*(?P<best>[*!])?")
 
 
 def _parse_rows(lines: list[str]) -> Iterator[TableRow]:

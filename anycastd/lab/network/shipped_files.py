@@ -1,4 +1,4 @@
-"""Find the files that ship with the project: profiles/ and haproxy/."""
+"""Find the files that ship with the project: profiles/, haproxy/ and packaging/examples/."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def find_shipped(name: str) -> Path:
     """
     candidates = (
         Path(__file__).resolve().parents[3] / name,
-        Path(sys.prefix) / "share" / "anycastd" / name,
+        Path(sys.prefix) / "share" / "anycastd" / name.removeprefix("packaging/"),
     )
     for place in candidates:
         if place.is_file():

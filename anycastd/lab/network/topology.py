@@ -74,10 +74,11 @@ class Site:
     ``name`` is unique in the lab, ``title`` is for people, and `short COMMAND` is a command of the
     prompt.  ``host`` is the node of the appliance, ``address`` its own address.  ``profile`` is a
     file in profiles/, into which the lab puts the addresses; ``edits`` are more values to replace
-    (path with dots -> text, as in `services.web.next_hops.0.address`).  ``neighbors`` are the
-    addresses of its BGP neighbors in the profile's order, ``servers`` the nodes that have these.
-    ``next_hops`` are those of its routes at the observed router.  ``region`` is the profile's
-    region (default: ``name``).
+    (path with dots -> text, as in `services.web.next_hops.0.address`).  In a text, `{directory}` is
+    a directory of the appliance's own and `{examples}` that of the shipped examples.  ``neighbors``
+    are the addresses of its BGP neighbors in the profile's order, ``servers`` the nodes that have
+    these.  ``next_hops`` are those of its routes at the observed router.  ``region`` is the
+    profile's region (default: ``name``).
 
     ``web``: addresses of the web servers, which run on the node ``web_host``.  Without ``haproxy``
     no HAProxy is started.  ``vip_port`` is where the VIP is added on the appliance; empty: nowhere.
@@ -196,7 +197,7 @@ def wire_nodes(nodes: Nodes, topology: Topology) -> None:
         lines = [f"link add {node.bridge} type bridge forward_delay 0"] if node.bridge else []
         # A link is created from one of its ends.
         lines += [
-            f"link add {link.port} type veth peer name {link.far_port} "
+            f"link add name {link.port} type veth peer name {link.far_port} "
             f"netns {nodes.namespace_path(link.far_node)}"
             for link in topology.links
             if link.node == node.name
@@ -229,5 +230,5 @@ def _list_lines(node: Node, ports: list[str]) -> list[str]:
     if node.bridge:
         lines.append(f"link set {node.bridge} up")
     member = f"master {node.bridge} " if node.bridge else ""
-    lines += [f"link set {port} {member}up" for port in ports]
+    lines += [f"link set dev {port} {member}up" for port in ports]
     return lines + [f"route add {route}" for route in node.routes]

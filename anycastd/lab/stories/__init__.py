@@ -8,12 +8,17 @@ I/O:
     html_report  one HTML file with a timeline for each fault
     shell        a prompt in a lab that stays up
     steps        one step: do something, wait for what follows, print it
+    shared       steps in which several machines answer at once
     failover     a region fails and comes back
     graded       a region serves with less
     circuits     two circuits on which prepends do not steer
     regions      three and four regions, and a client inside one
     one_vnet     two servers in one VNet
     aws          two availability zones behind a VPC Route Server
+    active_active  machines that share the VIP at equal paths
+    database     read replicas by their lag
+    geographic   the region near a client serves it
+    two_nvas     two appliances in each region
     catalogue    all stories by name
 
 A new story has these files:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from anycastd.lab.stories import aws, circuits, failover, graded, one_vnet, regions
+from anycastd.lab.stories import (
+    active_active,
+    aws,
+    circuits,
+    database,
+    failover,
+    geographic,
+    graded,
+    one_vnet,
+    regions,
+    two_nvas,
+)
 from anycastd.lab.stories.steps import Story
 
 STORIES: dict[str, Story] = {
@@ -13,6 +24,10 @@ STORIES: dict[str, Story] = {
     "regions-4": regions.FOUR,
     "one-vnet": one_vnet.STORY,
     "one-vnet-slow": one_vnet.SLOW_STORY,
+    "two-nvas": two_nvas.STORY,
+    "active-active": active_active.STORY,
+    "geographic": geographic.STORY,
+    "database": database.STORY,
     "aws": aws.STORY,
 }
 """Story name -> story."""

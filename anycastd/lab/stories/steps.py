@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -113,7 +113,7 @@ def baseline(lab: Lab, step: StepReport) -> None:
     count_requests(lab, step, 0.0)
     observed = lab.topology.observed_title
     step.add_check(
-        f"{observed} has the routes of {join_titles(lab)}, with the profiles' paths",
+        f"{observed} has the routes of {join_titles(lab.topology.sites)}, with the profiles' paths",
         paths_by_next_hop(rows) == lab.expected_paths(),
         f"{len(rows)} routes",
     )
@@ -258,9 +258,9 @@ def check_best(lab: Lab, step: StepReport, rows: tuple[TableRow, ...], site: Sit
     )
 
 
-def join_titles(lab: Lab) -> str:
-    """Return the titles of all sites, as in `A, B and C`."""
-    *titles, last = (site.title for site in lab.topology.sites)
+def join_titles(sites: Iterable[Site]) -> str:
+    """Return the titles of sites, as in `A, B and C`."""
+    *titles, last = (site.title for site in sites)
     return f"{', '.join(titles)} and {last}" if titles else last
 
 
