@@ -105,6 +105,10 @@ def baseline(lab: Lab, step: StepReport) -> None:
     """
     rows = lab.wait_preferred()
     first = lab.primary.site
+    if lab.topology.shows_kernel:
+        table = lab.monitors[lab.topology.observed]
+        what = f"{lab.topology.observed_title} to use {first.title}"
+        lab.wait(what, lambda: set(first.next_hops) & set(table.next_hops()), 60, lab.describe)
     lab.wait_answers(first, GOOD_ANSWERS, 20)
     lab.client.start()
     lab.wait_answers(first, 2 * GOOD_ANSWERS, 20)
