@@ -17,6 +17,7 @@ from anycastd.evidence.haproxy.answer import MASTER_SOCKET
 from anycastd.evidence.haproxy.check_times import find_slow_checks, parse_check_times
 from anycastd.evidence.haproxy.loops import LoopTargets
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable
+from anycastd.evidence.haproxy.stats_socket import TCP
 from anycastd.evidence.machine.addresses import is_machine_of, list_local_addresses
 from anycastd.evidence.machine.facts import Machine, MachineProblem
 from anycastd.evidence.machine.judge import judge_machine, list_unseen
@@ -161,9 +162,9 @@ def _judge_haproxy(profile: Profile, looks: Looks, machine: Machine) -> Iterable
         ),
     )
     for name, look in looks.items():
-        if not isinstance(look, Gone) and (
-            why := explain_denied(profile.haproxy[name].socket, os.W_OK)
-        ):
+        path = profile.haproxy[name].socket
+        remote = path.startswith(TCP)
+        if not (remote or isinstance(look, Gone)) and (why := explain_denied(path, os.W_OK)):
             yield MachineProblem(
                 f"haproxy.{name}.socket: {why}, so the service cannot look at HAProxy",
                 "write `mode 660 group haproxy` in its `stats socket` line, and "
@@ -173,11 +174,12 @@ def _judge_haproxy(profile: Profile, looks: Looks, machine: Machine) -> Iterable
             continue
         rules = list_backend_rules(profile, name)
         backends = {each.name: each.servers for each in look.backends.values()}
-        servers = inventory.read_servers(profile.haproxy[name].socket)
+        servers = inventory.read_servers(path)
+        config = "" if remote else inventory.read_config(look.worker.pid)
         for message, remedy in (
             *find_empty_backends(rules, backends),
             *find_high_numbers(rules, backends),
             *find_server_loops(rules, servers, targets),
-            *find_slow_checks(rules, parse_check_times(inventory.read_config(look.worker.pid))),
+            *find_slow_checks(rules, parse_check_times(config)),
         ):
             yield MachineProblem(message, remedy)

@@ -182,6 +182,20 @@ def _parse_url(text: str) -> Url:
     return Url(tls, target, path if path.startswith("/") else f"/{path}")
 
 
+def _parse_stats_socket(text: str) -> str:
+    """Parse a stats socket: a path, or ``tcp://ADDRESS:PORT``."""
+    scheme = "tcp://"
+    if not text.startswith(scheme):
+        if "://" in text:
+            message = f"{quote_value(text)} is neither a path nor tcp://ADDRESS:PORT"
+            raise FormatError(message, "write one such as tcp://10.10.0.4:9999")
+        return _parse_path(text)
+    try:
+        return f"{scheme}{_parse_endpoint(text.removeprefix(scheme))}"
+    except FormatError as error:
+        raise FormatError(error.message, "write one such as tcp://10.10.0.4:9999") from None
+
+
 FORMATS: Mapping[str, Format] = {
     "address": _parse_address,
     "ipv4": _parse_ipv4,
@@ -191,6 +205,7 @@ FORMATS: Mapping[str, Format] = {
     "community": _parse_community,
     "endpoint": _parse_endpoint,
     "path": _parse_path,
+    "stats_socket": _parse_stats_socket,
     "target": _parse_target,
     "url": _parse_url,
 }

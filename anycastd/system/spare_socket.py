@@ -12,13 +12,16 @@ SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class SpareSocket:
-    """Opens UNIX sockets one after the other; one that is kept in reserve stands in for a new one.
+    """Opens sockets one after the other; one that is kept in reserve stands in for a new one.
+
+    ``family`` is that of all of them.
 
     The reserve is opened with the first socket.  So whoever asks from time to time can still ask
     while the process is at its limit of descriptors (RLIMIT_NOFILE, getrlimit(2)).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, family: socket.AddressFamily = socket.AF_UNIX) -> None:
+        self._family = family
         self._spare: socket.socket | None = None
 
     @contextlib.contextmanager
@@ -28,7 +31,7 @@ class SpareSocket:
         Raises OSError where there is neither a new one nor a reserve.
         """
         try:
-            sock = socket.socket(socket.AF_UNIX)
+            sock = socket.socket(self._family)
         except OSError as error:
             if self._spare is None or error.errno not in SHORTAGES:
                 raise
@@ -42,7 +45,7 @@ class SpareSocket:
     def _refill(self) -> None:
         if self._spare is None:
             with contextlib.suppress(OSError):
-                self._spare = socket.socket(socket.AF_UNIX)
+                self._spare = socket.socket(self._family)
 
     def close(self) -> None:
         """Close the reserve."""

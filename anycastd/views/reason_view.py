@@ -35,7 +35,7 @@ def complete_remedy(view: View, profile: Profile, service: Service) -> View:
     if view.name != Reason.MAINTENANCE.name.lower() or rule is None:
         return view
     command = f"echo 'del map {rule.map} {rule.key}'"  # the schema lets no quote into either
-    socket = profile.haproxy[rule.instance].socket
+    socket = profile.haproxy[rule.instance].socket.replace("tcp://", "TCP:")  # as socat writes it
     return replace(view, remedy=f"when the work is done: {command} | socat stdio '{socket}'")
 
 

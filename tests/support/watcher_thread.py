@@ -35,7 +35,7 @@ class Watching:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         *,
         ring: str | None = "anycastd",
         interval: float = 5.0,

@@ -18,6 +18,7 @@
 I/O (asyncio; inventory blocks and is for `anycastd check` alone):
 
     unix_listeners  which Unix sockets somebody listens on
+    stats_socket  connects to a stats socket, here or over TCP
     look          one look: a new connection, one request, one answer
     event_stream  the event ring, held open: it says when to look
     watcher       looks when there is reason to, for as long as the agent runs

@@ -16,6 +16,11 @@ from anycastd.evidence.haproxy import events
 from anycastd.evidence.haproxy.answer import MalformedAnswerError
 from anycastd.evidence.haproxy.events import Event
 from anycastd.evidence.haproxy.snapshot import Worker
+from anycastd.evidence.haproxy.stats_socket import (
+    begin_connect,
+    end_connect,
+    parse_stats_socket,
+)
 from anycastd.profile.model import Instance
 from anycastd.system.clock import OwnTime
 from anycastd.system.counters import LookCounters
@@ -113,15 +118,19 @@ class EventStream:
         self._text = ""
         self._in_long_line = False
         self._pause: asyncio.TimerHandle | None = None
-        self._sock = socket.socket(socket.AF_UNIX)
+        self._request = events.build_stream_request(ring).encode()
+        where = parse_stats_socket(path)
+        self._sock = socket.socket(where.family)
+        self._loop = asyncio.get_running_loop()
         try:
             self._sock.setblocking(False)
-            self._sock.connect(path)
-            self._sock.sendall(events.build_stream_request(ring).encode())
+            if begin_connect(self._sock, where):
+                self._loop.add_writer(self._sock, self._on_connected)
+                return
+            self._sock.sendall(self._request)
         except OSError:
             self._sock.close()
             raise
-        self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._sock, self._receive)
 
     @property
@@ -136,7 +145,20 @@ class EventStream:
             if self._pause is not None:
                 self._pause.cancel()
             self._loop.remove_reader(self._sock)
+            self._loop.remove_writer(self._sock)
             self._sock.close()
+
+    def _on_connected(self) -> None:
+        """Send the request over a TCP connection that stands now, or end."""
+        self._loop.remove_writer(self._sock)
+        try:
+            end_connect(self._sock)
+            self._sock.sendall(self._request)
+        except OSError:
+            self.close()
+            self._wake.set()
+            return
+        self._loop.add_reader(self._sock, self._receive)
 
     def _receive(self) -> None:
         """Read what HAProxy sent, and wake the watcher if an event asks for a look."""

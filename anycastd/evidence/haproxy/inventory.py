@@ -33,6 +33,7 @@ from anycastd.evidence.haproxy.answer import (
     split_row,
 )
 from anycastd.evidence.haproxy.query import SHOW_ALL
+from anycastd.evidence.haproxy.stats_socket import connect_blocking
 from anycastd.system.printable import make_printable
 
 
@@ -150,9 +151,7 @@ _MAP = re.compile(r"^-?[0-9]+ \(([^)\n]{1,4096})\)", re.MULTILINE)  # section 9.
 def _exchange(path: str, command: str, timeout: float) -> str:
     """Ask, and read until HAProxy closes the connection."""
     deadline = time.monotonic() + timeout
-    with sockets.socket(sockets.AF_UNIX) as sock:
-        sock.settimeout(timeout)
-        sock.connect(path)
+    with connect_blocking(path, timeout) as sock:
         sock.sendall(command.encode() + b"\n")
         received = b""
         while len(received) < _MAX_ANSWER and (data := sock.recv(1 << 18)):

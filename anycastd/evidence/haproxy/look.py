@@ -25,6 +25,11 @@ from anycastd.evidence.haproxy.query import (
 )
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable, Worker
 from anycastd.evidence.haproxy.stats import parse_answer
+from anycastd.evidence.haproxy.stats_socket import (
+    begin_connect,
+    end_connect,
+    parse_stats_socket,
+)
 from anycastd.evidence.haproxy.unix_listeners import listens_somewhere
 from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
@@ -87,7 +92,8 @@ class Looker:
         self._logged = ""
         self._full_at = 0.0
         self._in_full_for: Worker | None = None
-        self._sockets = SpareSocket()
+        self._where = parse_stats_socket(path)
+        self._sockets = SpareSocket(self._where.family)
 
     async def look(self) -> Observation:
         """Take one look, in at most ``timeout`` seconds (twice that if this process stalled).
@@ -124,6 +130,9 @@ class Looker:
         self, error: OSError, asked_at: float, *, may_retry: bool
     ) -> Gone | Unreadable | None:
         """Find out whether a worker runs; None: ask again, since a reload may be under way."""
+        if self._where.remote:
+            # The stream proves nothing here: a machine that is gone leaves it open.
+            return None if may_retry else self._gone(error)
         if self._worker_lives():
             if may_retry:
                 return None
@@ -233,9 +242,10 @@ class Looker:
             sock.setblocking(False)
             while True:
                 try:
-                    sock.connect(self._path)
+                    if begin_connect(sock, self._where):
+                        await self._wait_connected(sock, deadline)
                     break
-                except BlockingIOError:  # its queue is full
+                except BlockingIOError:  # the queue of a Unix socket is full
                     await self._wait(None, deadline)
             return await self._read_answer(sock, request.encode(), deadline)
 
@@ -260,6 +270,17 @@ class Looker:
                 raise MalformedAnswerError(f"an answer of more than {MAX_ANSWER >> 20} MiB")
             if len(answer) < MAX_HEAD and is_masters_answer(answer.decode(errors="replace")):
                 raise MalformedAnswerError(MASTER_SOCKET)
+
+    async def _wait_connected(self, sock: socket.socket, deadline: float) -> None:
+        """Wait until a TCP connection stands; raises OSError where it is refused."""
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_writer(sock, done.set)
+        try:
+            while not done.is_set():
+                await self._wait(None, deadline)
+        finally:
+            loop.remove_writer(sock)
+        end_connect(sock)
 
     async def _wait(self, sock: socket.socket | None, deadline: float) -> None:
         """Wait until ``sock`` is readable or a tick has passed.

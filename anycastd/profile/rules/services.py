@@ -46,7 +46,7 @@ def check_sockets(doc: Document) -> Iterator[Problem]:
         if socket is None:
             continue
         size = len(socket.encode())
-        if size > _MAX_SOCKET_PATH:
+        if size > _MAX_SOCKET_PATH and not socket.startswith("tcp://"):
             message = f"the path has {size} bytes, and sockets allow {_MAX_SOCKET_PATH}"
             yield doc.make_problem(at, message, "use a shorter path, here and in haproxy.cfg")
         if socket in seen:
