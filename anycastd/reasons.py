@@ -21,6 +21,10 @@ class Reason(Enum):
         "a backend has too few usable servers to serve",
         "bring its servers back, or see HAProxy's log for why their checks fail",
     )
+    SERVERS_REFUSE = (
+        "servers that HAProxy still counts cannot be reached: the agent asked them by TCP",
+        "bring them back: each counts once HAProxy's check of it has passed (docs/asking.md)",
+    )
     BELOW_HEALTHY = (
         "there are fewer usable servers than `healthy` asks for",
         "bring the missing servers back",

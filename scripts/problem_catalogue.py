@@ -72,6 +72,15 @@ PROBLEMS = (
         "too short",
     ),
     Known(
+        "haproxy NAME: server BACKEND/SERVER refuses this agent at ADDRESS, though HAProxy's check "
+        "passes: what the agent finds there does not count",
+        "evidence/servers/asker.py",
+        "though HAProxy's check passes: what the ",
+        "HAProxy connects in another way (`source`, `namespace`, `socks4`, a port of the check, a "
+        "firewall rule for one user): write `ask_servers: false` in `haproxy`, see "
+        "[asking.md](asking.md)",
+    ),
+    Known(
         "VIP PREFIX: cannot put VIP on INTERFACE: WHY",
         "evidence/vip/loopback.py",
         "cannot put ",

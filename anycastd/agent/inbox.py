@@ -14,6 +14,7 @@ from anycastd.decision.pipeline import Inputs, LeaseView, VipState
 from anycastd.decision.region_report import RegionReport
 from anycastd.evidence.checks.observation import CheckObservation
 from anycastd.evidence.haproxy.snapshot import Observation
+from anycastd.evidence.servers.refusals import ReachReport
 from anycastd.evidence.sources import Evidence
 from anycastd.evidence.vip.loopback import VipAddress
 from anycastd.evidence.vip.selftest import Probe
@@ -24,8 +25,9 @@ class Inbox:
     """The newest value of every source, and whether there is news since the last pass.
 
     ``haproxy`` maps instance name -> observation, ``vips`` prefix -> state, ``self_tests`` service
-    name -> self-test, ``checks`` name -> what is known of a check, ``drains`` key -> Drain,
-    ``region_reports`` region name -> report.
+    name -> self-test, ``checks`` name -> what is known of a check, ``reached`` instance name ->
+    what asking its servers found, ``drains`` key -> Drain, ``region_reports`` region name ->
+    report.
     ``returned_at`` maps service name -> when an operator let it return (own time).
     """
 
@@ -35,6 +37,7 @@ class Inbox:
         self.lease = LeaseView()
         self.self_tests: dict[str, Probe] = {}
         self.checks: dict[str, CheckObservation] = {}
+        self.reached: dict[str, ReachReport] = {}
         self.returned_at: dict[str, float] = {}
         self.drains: DrainTable = {}
         self.region_reports: Mapping[str, RegionReport] = {}
@@ -63,6 +66,11 @@ class Inbox:
         self.checks[check] = observation
         if before is None or before.decision_key != observation.decision_key:
             self._news.set()
+
+    def store_reached(self, instance: str, report: ReachReport) -> None:
+        """Store what asking the servers of the HAProxy ``instance`` has found."""
+        self.reached[instance] = report
+        self._news.set()
 
     def store_lease_view(self, view: LeaseView) -> None:
         """Store the state of the lease; it is news only if a decision depends on the change.
@@ -93,7 +101,9 @@ class Inbox:
     def copy_inputs(self) -> Inputs:
         """Copy all values for one pass."""
         return Inputs(
-            Evidence(dict(self.haproxy), dict(self.self_tests), dict(self.checks)),
+            Evidence(
+                dict(self.haproxy), dict(self.self_tests), dict(self.checks), dict(self.reached)
+            ),
             dict(self.vips),
             self.lease,
             self.drains,

@@ -10,13 +10,17 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from anycastd.agent.inbox import Inbox
+from anycastd.evidence.finding import RuleRef, Truth
+from anycastd.evidence.haproxy.conditions import evaluate_rule
 from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.snapshot import Observation
 from anycastd.evidence.haproxy.watcher import Watcher
+from anycastd.evidence.servers.asker import ServerAsker
+from anycastd.evidence.servers.refusals import ReachReport
 from anycastd.evidence.vip.loopback import Loopback
 from anycastd.evidence.vip.prober import Prober
 from anycastd.evidence.vip.selftest import Probe
-from anycastd.profile.model import Profile, SelfTest, Service
+from anycastd.profile.model import Instance, Profile, SelfTest, Service
 from anycastd.system.clock import OwnTime
 
 
@@ -41,11 +45,9 @@ def build_sources(
     profile: Profile, clock: OwnTime, inbox: Inbox, watchers: Mapping[str, Watcher]
 ) -> tuple[Source, ...]:
     """Build all sources of ``profile``; ``watchers`` are those of ``build_watchers``."""
-    return (
-        *watchers.values(),
-        *_build_probers(profile, clock, inbox),
-        *_build_checks(profile, clock, inbox),
-    )
+    askers = _build_askers(profile, clock, inbox, watchers)
+    probers = _build_probers(profile, clock, inbox, askers)
+    return (*watchers.values(), *probers, *_build_checks(profile, clock, inbox), *askers)
 
 
 def build_watchers(profile: Profile, clock: OwnTime, inbox: Inbox) -> dict[str, Watcher]:
@@ -53,11 +55,51 @@ def build_watchers(profile: Profile, clock: OwnTime, inbox: Inbox) -> dict[str, 
     return {name: _build_watcher(profile, name, clock, inbox) for name in profile.haproxy}
 
 
-def _build_probers(profile: Profile, clock: OwnTime, inbox: Inbox) -> Iterator[Prober]:
+def _build_askers(
+    profile: Profile, clock: OwnTime, inbox: Inbox, watchers: Mapping[str, Watcher]
+) -> list[ServerAsker]:
+    """Build what asks the servers of each HAProxy, where the profile wants that."""
+    askers = []
+    for name, instance in profile.haproxy.items():
+        # A HAProxy on another machine reaches others than this one does.
+        if instance.ask_servers and "://" not in instance.socket:
+            asker = _build_asker(profile, instance, clock, inbox, watchers[name])
+            watchers[name].subscribe(asker.note_look)
+            askers.append(asker)
+    return askers
+
+
+def _build_asker(
+    profile: Profile, instance: Instance, clock: OwnTime, inbox: Inbox, watcher: Watcher
+) -> ServerAsker:
+    def emit(report: ReachReport) -> None:
+        inbox.store_reached(instance.name, report)
+
+    def is_excused(name: str) -> bool:
+        rule = profile.services[name].maintenance
+        if rule is None:
+            return False
+        ref = RuleRef(name, ("maintenance",), rule.instance, "")
+        at, look = profile.haproxy[rule.instance], inbox.haproxy.get(rule.instance)
+        return evaluate_rule(ref, rule, at, look, clock.now()).truth is Truth.FALSE
+
+    return ServerAsker(
+        instance,
+        profile.services,
+        clock=clock,
+        emit=emit,
+        request_look=watcher.request_look,
+        is_excused=is_excused,
+    )
+
+
+def _build_probers(
+    profile: Profile, clock: OwnTime, inbox: Inbox, askers: Sequence[ServerAsker]
+) -> Iterator[Prober]:
     """Build the self-test of each service that has one."""
     for service in profile.services.values():
         if service.self_test is not None:
-            yield _build_prober(service, service.self_test, clock, inbox)
+            yield _build_prober(service, service.self_test, clock, inbox, askers)
 
 
 def _build_checks(profile: Profile, clock: OwnTime, inbox: Inbox) -> Iterator[Source]:
@@ -91,8 +133,16 @@ def _build_watcher(profile: Profile, name: str, clock: OwnTime, inbox: Inbox) ->
     )
 
 
-def _build_prober(service: Service, test: SelfTest, clock: OwnTime, inbox: Inbox) -> Prober:
+def _build_prober(
+    service: Service, test: SelfTest, clock: OwnTime, inbox: Inbox, askers: Sequence[ServerAsker]
+) -> Prober:
     def emit(probe: Probe) -> None:
         inbox.store_self_test(service.name, probe)
+        for asker in askers:
+            asker.note_self_test(service.name, probe)
 
-    return Prober(service.vip, test, clock=clock, emit=emit, name=service.name)
+    def note_late() -> None:
+        for asker in askers:
+            asker.note_late(service.name)
+
+    return Prober(service.vip, test, clock=clock, emit=emit, name=service.name, on_late=note_late)

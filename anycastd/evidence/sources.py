@@ -13,7 +13,9 @@ from anycastd.evidence.checks.evaluate import evaluate_check
 from anycastd.evidence.checks.observation import CheckObservation
 from anycastd.evidence.finding import Finding, RuleRef
 from anycastd.evidence.haproxy.conditions import evaluate_rule
+from anycastd.evidence.haproxy.servers import Override
 from anycastd.evidence.haproxy.snapshot import Observation
+from anycastd.evidence.servers.refusals import ReachReport
 from anycastd.evidence.vip.selftest import (
     AnswersRule,
     ListensRule,
@@ -37,12 +39,14 @@ class Evidence:
     """The newest observation of everything that rules ask for, one mapping for each source.
 
     ``haproxy``: name of the instance -> observation.  ``self_test``: name of the service -> Probe.
-    ``checks``: name of the check -> what is known of it.
+    ``checks``: name of the check -> what is known of it.  ``reached``: name of the instance -> what
+    asking its servers by TCP has found.
     """
 
     haproxy: Mapping[str, Observation] = field(default_factory=dict)
     self_test: Mapping[str, Probe] = field(default_factory=dict)
     checks: Mapping[str, CheckObservation] = field(default_factory=dict)
+    reached: Mapping[str, ReachReport] = field(default_factory=dict)
 
     def with_asked_at(self, asked_at: float) -> Evidence:
         """Return the same evidence with another time of asking, ``asked_at`` (own time)."""
@@ -50,6 +54,7 @@ class Evidence:
             {name: replace(look, asked_at=asked_at) for name, look in self.haproxy.items()},
             {name: replace(probe, asked_at=asked_at) for name, probe in self.self_test.items()},
             {name: replace(seen, asked_at=asked_at) for name, seen in self.checks.items()},
+            self.reached,
         )
 
 
@@ -65,6 +70,19 @@ def _ask_haproxy(
 ) -> Finding:
     name = rule.instance
     return evaluate_rule(ref, rule, profile.haproxy[name], evidence.haproxy.get(name), now)
+
+
+def _ask_backend(
+    ref: RuleRef, rule: BackendRule, profile: Profile, evidence: Evidence, now: float
+) -> Finding:
+    name, overrides = rule.instance, _NO_OVERRIDES
+    if name in evidence.reached:
+        overrides = evidence.reached[name].refused.get(rule.backend, _NO_OVERRIDES)
+    look = evidence.haproxy.get(name)
+    return evaluate_rule(ref, rule, profile.haproxy[name], look, now, overrides)
+
+
+_NO_OVERRIDES: Mapping[str, Override] = {}
 
 
 def _ask_listens(
@@ -87,7 +105,7 @@ def _ask_check(
 
 
 EVALUATORS: Mapping[type, Evaluator] = {
-    BackendRule: _ask_haproxy,
+    BackendRule: _ask_backend,
     FrontendRule: _ask_haproxy,
     LimitRule: _ask_haproxy,
     Maintenance: _ask_haproxy,

@@ -60,7 +60,7 @@ def build_profile(doc: Document) -> Profile:
     tree = doc.tree
     bgp = tree["bgp"]
     haproxy = {
-        name: Instance(name, each["socket"], each.get("ring"), each["deadline"], each["poll"])
+        name: Instance(name, ring=each.get("ring"), **{key: each[key] for key in _INSTANCE})
         for name, each in tree["haproxy"].items()
     }
     instances = tuple(haproxy) or ("",)  # without any, no rule names one
@@ -97,6 +97,9 @@ def build_profile(doc: Document) -> Profile:
         checks={name: _build_check(name, each) for name, each in tree["checks"].items()},
         appliance=tree.get("appliance"),
     )
+
+
+_INSTANCE = ("socket", "deadline", "poll", "ask_servers")
 
 
 def _build_check(name: str, each: Mapping[str, Any]) -> Check:

@@ -97,7 +97,8 @@ class Instance:
 
     ``socket`` is the path of its stats socket, ``ring`` the name of its event ring (None: it is
     polled).  ``deadline``: seconds without an answer after which it counts as hung.  ``poll``:
-    seconds between two looks while it is polled.
+    seconds between two looks while it is polled.  ``ask_servers``: its servers are asked by TCP
+    when there is reason to doubt them.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Instance:
     ring: str | None
     deadline: float
     poll: float
+    ask_servers: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs
 from anycastd.decision.policy import Transition
 from anycastd.evidence.haproxy.snapshot import Snapshot
-from anycastd.evidence.sources import Evidence
 from anycastd.recording.codec import (
     BOOLEAN,
     INTEGER,
@@ -30,7 +29,15 @@ from anycastd.recording.codec import (
 )
 from anycastd.recording.limits import MAGIC, MAX_LINE, VERSION
 from anycastd.recording.patch import apply_patch
-from anycastd.recording.values import BACKEND, DRAIN, MEMORY, OBSERVATION, PARTS, TRANSITION
+from anycastd.recording.values import (
+    BACKEND,
+    DRAIN,
+    MEMORY,
+    OBSERVATION,
+    OF_EVIDENCE,
+    PARTS,
+    TRANSITION,
+)
 
 NOT_ENDED = "its last line is missing: the agent ended without it"
 """Why a recording ends that does not say so itself."""
@@ -186,12 +193,11 @@ class RecordingReader:
             else:
                 value = tree.get(name)
                 found[name] = None if value is None else PARTS[name].load(value, name)
-        tests = found.pop("self_test", before.evidence.self_test) or {}
-        checks = found.pop("checks", before.evidence.checks) or {}
+        others = {name: found.pop(name) or {} for name in OF_EVIDENCE if name in found}
         names = {"regions": "region_reports"}
         return replace(
             before,
-            evidence=Evidence(looks, tests, checks),
+            evidence=replace(before.evidence, haproxy=looks, **others),
             **{names.get(name, name): value for name, value in found.items()},
         )
 

@@ -20,7 +20,7 @@ from anycastd.decision.pipeline import Inputs, LeaseView, VipState
 from anycastd.decision.policy import Transition
 from anycastd.decision.region_report import RegionReport, VipReport
 from anycastd.evidence.checks.observation import CheckObservation
-from anycastd.evidence.haproxy.servers import Server, Usable
+from anycastd.evidence.haproxy.servers import Override, Server, Usable
 from anycastd.evidence.haproxy.snapshot import (
     Backend,
     Frontend,
@@ -29,6 +29,7 @@ from anycastd.evidence.haproxy.snapshot import (
     Unreadable,
     Worker,
 )
+from anycastd.evidence.servers.refusals import ReachReport
 from anycastd.evidence.vip.selftest import Outcome, Probe
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.reasons import Reason
@@ -149,6 +150,10 @@ CHECK = record_of(
 )
 
 
+REACH_REPORT = record_of(
+    ReachReport,
+    refused=table_of(table_of(row_of(Override, usable=of_enum(Usable), detail=TEXT))),
+)
 VIP_STATE = record_of(VipState, usable=BOOLEAN, detail=TEXT)
 REGION_REPORT = record_of(
     RegionReport,
@@ -253,6 +258,7 @@ TRANSITION = row_of(
 PARTS: Mapping[str, Codec] = {
     "self_test": table_of(PROBE),
     "checks": table_of(CHECK),
+    "reached": table_of(REACH_REPORT),
     "vips": table_of(VIP_STATE),
     "lease": LEASE,
     "regions": table_of(REGION_REPORT),
@@ -260,6 +266,8 @@ PARTS: Mapping[str, Codec] = {
     "frozen_until": NUMBER,
 }
 """Every part of the inputs but the looks and the drains: key -> codec."""
+OF_EVIDENCE = ("self_test", "checks", "reached")
+"""Those of them that belong to the evidence."""
 
 
 def list_parts(inputs: Inputs) -> dict[str, Any]:
@@ -267,6 +275,7 @@ def list_parts(inputs: Inputs) -> dict[str, Any]:
     return {
         "self_test": inputs.evidence.self_test,
         "checks": inputs.evidence.checks or None,
+        "reached": inputs.evidence.reached or None,
         "vips": inputs.vips,
         "lease": inputs.lease,
         "regions": inputs.region_reports,

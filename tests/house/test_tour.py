@@ -21,6 +21,7 @@ PURE = {
     "dataclasses",
     "datetime",  # for times that are arguments; its clock is refused below
     "difflib",
+    "errno",
     "enum",
     "functools",
     "hashlib",

@@ -16,6 +16,7 @@ out (``judged_rows``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -26,7 +27,7 @@ from anycastd.evidence.finding import (
     RuleRef,
     Truth,
 )
-from anycastd.evidence.haproxy.servers import Server, Usable
+from anycastd.evidence.haproxy.servers import Override, Server, Usable, override_servers
 from anycastd.evidence.haproxy.snapshot import Backend, Gone, Observation, Snapshot, Unreadable
 from anycastd.profile.conditions import (
     AllOf,
@@ -70,16 +71,23 @@ def describe_condition(condition: Condition | Maintenance) -> str:
 
 
 def evaluate_rule(
-    rule_ref: RuleRef, rule: Rule, instance: Instance, look: Observation | None, now: float
+    rule_ref: RuleRef,
+    rule: Rule,
+    instance: Instance,
+    look: Observation | None,
+    now: float,
+    overrides: Mapping[str, Override] = {},
 ) -> Finding:
     """Evaluate ``rule`` on the newest look at its HAProxy (None: there was no look yet).
 
     ``now`` is own time in seconds.  An answer counts for ``instance.deadline`` seconds after it was
-    asked for.
+    asked for.  ``overrides``: server of the rule's backend -> what another source makes of it.
     """
     if isinstance(look, Snapshot):
         changes_at = look.asked_at + instance.deadline
         if now < changes_at:
+            if overrides and isinstance(rule, BackendRule):
+                return _override_backend(rule_ref, rule, look, changes_at, overrides)
             return _EVALUATORS[type(rule)](rule_ref, rule, look, changes_at)
         return _without_answer(
             rule_ref, f"asked {now - look.asked_at:.1f} s ago", Reason.EVIDENCE_STALE, look.asked_at
@@ -179,6 +187,35 @@ def _evaluate_backend(
         patience,
         look.worker.began_at,
     )
+
+
+def _override_backend(
+    ref: RuleRef,
+    rule: BackendRule,
+    look: Snapshot,
+    changes_at: float,
+    overrides: Mapping[str, Override],
+) -> Finding:
+    """Evaluate a rule on servers of which some do not count by the word of another source."""
+    finding = _evaluate_backend(ref, rule, look, changes_at)
+    backend = look.backends.get(rule.backend)
+    if backend is None:
+        return finding
+    servers = override_servers(backend.servers, overrides)
+    lost = [
+        new
+        for old, new in zip(backend.servers, servers, strict=True)
+        if new.usable is Usable.NO and old.usable is not Usable.NO
+    ]
+    seen = replace(look, backends={rule.backend: replace(backend, servers=servers)})
+    found = _evaluate_backend(ref, rule, seen, changes_at)
+    if lost:
+        more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+        value = f"{found.value}; server {lost[0].name} {lost[0].detail}{more}"
+        found = found._replace(value=value)
+    if found.truth is _FALSE and finding.truth is not _FALSE:
+        found = found._replace(reason=Reason.SERVERS_REFUSE)
+    return found
 
 
 def _some_are_down(backend: Backend) -> bool:

@@ -115,7 +115,7 @@ def _build_server(
     # "* " means that a check runs now; the word after it is the result of the previous check.
     check, agent = row.check.removeprefix("* "), row.agent.removeprefix("* ")
     last, checker = row.last_chk or row.last_agt, row
-    target = _find_target(row, rows) if row.tracked else None
+    target = find_target(row, rows) if row.tracked else None
     if target is not None:
         check, agent = target.check.removeprefix("* "), target.agent.removeprefix("* ")
         last, checker = target.last_chk or target.last_agt, target
@@ -162,7 +162,7 @@ def _describe_absence(row: Row, uptime: float) -> str:
     return ""
 
 
-def _find_target(row: Row, rows: Mapping[str, Mapping[str, Row]]) -> Row | None:
+def find_target(row: Row, rows: Mapping[str, Mapping[str, Row]]) -> Row | None:
     """Find the row at the end of a chain of tracking servers; None if it was not asked for."""
     for _ in range(64):  # HAProxy refuses loops; a garbled answer might have one
         backend, _, name = row.tracked.partition("/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
@@ -169,3 +169,46 @@ def demote_backups(servers: Iterable[Server]) -> tuple[Server, ...]:
         replace(s, usable=Usable.NO, detail=detail) if s.backup and s.usable is not Usable.NO else s
         for s in servers
     )
+
+
+class Override(NamedTuple):
+    """What another source of evidence makes of a server that HAProxy counts.
+
+    ``usable`` is NO or UNPROVED; ``detail`` says for people why.
+    """
+
+    usable: Usable
+    detail: str
+
+
+def override_servers(
+    servers: Iterable[Server], overrides: Mapping[str, Override]
+) -> tuple[Server, ...]:
+    """Judge the servers of one backend by ``overrides`` (server -> Override) as well; returns all.
+
+    A server that does not count anyway stays as it is.  Where no active server is left, HAProxy
+    will use the backups that are up as soon as its own checks have failed: they are UNPROVED.
+    """
+    no = Usable.NO
+    found, lost = [], False
+    for server in servers:
+        override = overrides.get(server.name)
+        if override is not None and server.usable is not no:
+            lost = lost or (override.usable is no and not server.backup)
+            found.append(replace(server, usable=override.usable, detail=override.detail))
+        else:
+            found.append(server)
+    if not lost or any(_is_up(each) and not each.backup for each in found):
+        return tuple(found)
+    return tuple(_promote_backup(each, overrides.get(each.name)) for each in found)
+
+
+def _promote_backup(server: Server, override: Override | None) -> Server:
+    """Judge a server whose backend has no active one any more: HAProxy will use it if it is up."""
+    is_up = server.status.partition(" ")[0] == "UP" and server.weight and server.in_share
+    if not (server.backup and is_up and server.usable is Usable.NO):
+        return server
+    if override is not None:
+        return replace(server, usable=override.usable, detail=override.detail)
+    detail = "backup, and HAProxy does not use it until its checks of the active servers fail"
+    return replace(server, usable=Usable.UNPROVED, detail=detail)

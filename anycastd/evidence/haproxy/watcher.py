@@ -104,7 +104,7 @@ class Watcher:
         self._problem = ""
         self._refusal = "" if instance.ring else NO_RING
         self._clock = clock
-        self._emit = emit
+        self._emits = [emit]
         self._interval = interval
         self._poll_interval = min(instance.poll, interval)
         self._looker = Looker(instance.socket, query, clock, interval, self._stream_proves_worker)
@@ -118,6 +118,14 @@ class Watcher:
         self._unannounced = UnannouncedChanges()
         self._idle_looks = self._renewals = 0
         self._wake = asyncio.Event()
+
+    def subscribe(self, emit: Callable[[Observation], None]) -> None:
+        """Call ``emit`` with each observation as well; it must not block."""
+        self._emits.append(emit)
+
+    def request_look(self) -> None:
+        """Request a look soon, as an event of HAProxy's does."""
+        self._wake.set()
 
     @property
     def polling(self) -> str:
@@ -190,7 +198,8 @@ class Watcher:
             self._unannounced.forget_changes()
             if isinstance(seen, Unreadable):
                 seen = self._add_witness(seen)
-        self._emit(seen)
+        for emit in self._emits:
+            emit(seen)
         return seen
 
     def _take_named(self) -> set[str]:

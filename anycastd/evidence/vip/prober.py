@@ -34,6 +34,8 @@ SLOW_EVERY, SLOW_FOR = 1.0, 600.0
 
 A rate limit that ten requests a second exceed lets one pass, and a HAProxy that is full has rest.
 """
+MIN_LATE, LATE_TIMES = 0.02, 4
+"""An answer is late after MIN_LATE seconds, or LATE_TIMES the usual time, whichever is longer."""
 MAX_ANSWER = 1 << 16
 """Maximum size of an answer in bytes; its status is at its beginning."""
 
@@ -46,6 +48,7 @@ class Prober:
     """Source of Probes: emits one for each request while ``run()`` runs.
 
     ``emit`` is called in the event loop and must not block.  ``name`` is that of the service.
+    ``on_late`` is called while an answer takes longer than usual.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Prober:
         clock: OwnTime,
         emit: Callable[[Probe], None],
         name: str = "",
+        on_late: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = f"self-test {name}"
         self._vip = str(vip.network_address)
@@ -63,6 +67,8 @@ class Prober:
         self._test = test
         self._clock = clock
         self._emit = emit
+        self._on_late = on_late
+        self._usual = 0.0
         self._last_probe: Probe | None = None
         self._slow_until = -math.inf
 
@@ -118,6 +124,7 @@ class Prober:
         with connection:
             exchange = asyncio.ensure_future(self._exchange(connection, received))
             try:
+                await self._await_usual(exchange)
                 while not exchange.done() and self._clock.now() < asked_at + self._test.timeout:
                     await asyncio.wait([exchange], timeout=self._clock.interval)
                 # An answer that has begun was in time, however long the rest of it is.
@@ -133,6 +140,17 @@ class Prober:
                 # Reset: no TIME_WAIT in the kernel, no work left for HAProxy.
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         return result or (Outcome.SLOW, f"no answer within {self._test.timeout:g} s")
+
+    async def _await_usual(self, exchange: asyncio.Future[tuple[Outcome, str]]) -> None:
+        """Wait for an answer as long as one usually takes; tell if it is late."""
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        late_after = min(max(MIN_LATE, LATE_TIMES * self._usual), self._test.timeout)
+        await asyncio.wait([exchange], timeout=late_after)
+        if not exchange.done():
+            self._on_late()
+        elif not exchange.exception() and exchange.result()[0] is Outcome.PASSED:
+            self._usual += (loop.time() - began_at - self._usual) / 8  # as RFC 6298 smooths
 
     async def _exchange(
         self, connection: socket.socket, received: bytearray
