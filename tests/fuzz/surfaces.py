@@ -11,6 +11,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import h11
@@ -28,6 +29,7 @@ from anycastd.decision.stored_drains import dump_drains, load_drains
 from anycastd.evidence.finding import RuleRef
 from anycastd.evidence.haproxy import events
 from anycastd.evidence.haproxy.answer import MalformedAnswerError
+from anycastd.evidence.haproxy.brief_look import choose_brief
 from anycastd.evidence.haproxy.check_times import parse_check_times
 from anycastd.evidence.haproxy.conditions import evaluate_rule
 from anycastd.evidence.haproxy.config_names import parse_config_names
@@ -68,7 +70,7 @@ _INSTANCE = _PROFILE.haproxy["main"]
 _SERVICE = _PROFILE.services["web"]
 _RULES = tuple(iter_service_rules(_SERVICE))
 _REFS = tuple(RuleRef("web", (str(number),), "main", "") for number in range(len(_RULES)))
-QUERY = Query.from_services((_SERVICE,), "main")
+QUERY = replace(Query.from_services((_SERVICE,), "main"), brief_from=1)
 
 
 def _feed_answer(data: bytes) -> None:
@@ -77,8 +79,11 @@ def _feed_answer(data: bytes) -> None:
     for number, text in enumerate(data.decode(errors="replace").split("\f")[:4]):
         with contextlib.suppress(MalformedAnswerError):
             before = parse_answer(text, 100.0 + number, QUERY, before=before)
-            line = build_request(QUERY, before).line
-            assert re.fullmatch(r"[^\n]*\n", line), f"a request of several lines: {line!r}"
+            named = {name: [s.name for s in it.servers] for name, it in before.backends.items()}
+            brief = choose_brief(before, QUERY, named, 100.5 + number, 60.0)
+            line = build_request(QUERY, before, brief).line
+            assert re.fullmatch(r"[-\w./#; ]*\n", line, re.ASCII), f"other commands: {line!r}"
+            assert not re.search(r"#\d+ 4 (?!\d+;)", line), f"no number of a server: {line!r}"
             for ref, rule in zip(_REFS, _RULES, strict=True):
                 finding = evaluate_rule(ref, rule, _INSTANCE, before, 100.5 + number)
                 assert finding.value.isprintable(), f"for operators: {finding.value!r}"
@@ -245,16 +250,12 @@ def _surfaces() -> Iterator[Surface]:
             b"web,BACKEND,0,0,",
             b"No such proxy.\n",
             b"[3]: Unknown command.\n",
-            b"# pxname,svname,",
             b"# be_id be_name srv_id srv_name srv_addr srv_op_state\n",
             b'"a""b\n',
             b"\n\n",
             INFO,
             b"key found=no\n",
-            b"Uptime_sec: ",
-            b"L7OKC",
-            b"UP 1/3",
-            b"\f",
+            *(b"Uptime_sec: ", b"L7OKC", b"UP 1/3", b"\f", b"# pxname,svname,"),
             b"MAINT (resolution)",
             b"DOWN (agent)",
         ),

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 INTER, RISE = 2.0, 1
 """Seconds between two checks of a server; checks that have to pass until it is up."""
 COLUMNS = (
-    "pxname,svname,scur,qcur,econ,wretr,wredis,status,weight,bck,iid,tracked,type,check_status,"
-    "last_chk,last_agt,agent_status,lastchg,chkfail,chkdown,check_duration,check_fall,addr"
+    "pxname,svname,scur,qcur,econ,wretr,wredis,status,weight,act,bck,sid,iid,tracked,type,"
+    "check_status,last_chk,last_agt,agent_status,lastchg,chkfail,chkdown,check_duration,"
+    "check_fall,addr"
 )
 
 
@@ -116,9 +117,14 @@ class ModelServer:
             status, check = ("MAINT" if self.address else "MAINT (resolution)"), ""
         age = int(now - self.began_at)
         return (
-            f"web,{self.name},0,0,0,0,0,{status},1,0,3,,2,{check},,,,{age},{self.failed_checks},"
-            f"{self.times_gone},0,{self.fall},{self.address},"
+            f"web,{self.name},0,0,0,0,0,{status},1,1,0,{self.number},3,,2,{check},,,,"
+            f"{age},{self.failed_checks},{self.times_gone},0,{self.fall},{self.address},"
         )
+
+    @property
+    def number(self) -> int:
+        """Return HAProxy's number of it in its backend."""
+        return 1 + int("".join(filter(str.isdecimal, self.name)) or 9)
 
     def _status(self) -> str:
         if self.health == 0:
@@ -126,10 +132,30 @@ class ModelServer:
         return "UP" if self.health == self.full else f"UP {self.health - RISE + 1}/{self.fall}"
 
 
-def build_answer(servers: tuple[ModelServer, ...], pid: int, began_at: float, now: float) -> str:
-    """Build HAProxy's answer to a look at ``now`` by a worker that began at ``began_at``."""
-    rows = [each.row(now) for each in servers]
-    front = "web,FRONTEND,0,,,,,OPEN,,,2,,0,,,,,,,,,,,"
-    back = "web,BACKEND,0,0,0,0,0,UP,1,0,3,,1,,,,,,,,,,,"
+def build_answer(
+    servers: tuple[ModelServer, ...],
+    pid: int,
+    began_at: float,
+    now: float,
+    commands: tuple[str, ...] = ("show stat",),
+) -> str:
+    """Build HAProxy's answer to a look at ``now`` by a worker that began at ``began_at``.
+
+    ``commands`` are those for rows; ``show info`` comes after them.
+    """
+    rows = {str(each.number): each.row(now) for each in servers}
+    front = "web,FRONTEND,0,,,,,OPEN,,,,,2,,0,,,,,,,,,,,"
+    usable = sum(each.is_up for each in servers)
+    back = f"web,BACKEND,0,0,0,0,0,UP,{usable},{usable},0,,3,,1,,,,,,,,,,,"
     info = f"Name: HAProxy\nVersion: 2.6.12\nPid: {pid}\nUptime_sec: {int(now - began_at)}\n"
-    return "\n".join([f"# {COLUMNS},", front, *rows, back]) + f"\n\n{info}Stopping: 0\n\n"
+    answers = []
+    for command in commands:
+        proxy, kinds, single = command.split()[2:] or ("", "7", "-1")
+        lines = [front] if proxy in ("", "#2") and int(kinds) & 1 else []
+        if proxy in ("", "#3"):
+            lines += [
+                row for number, row in rows.items() if int(kinds) & 4 and single in ("-1", number)
+            ]
+            lines += [back] if int(kinds) & 2 else []
+        answers.append("\n".join([f"# {COLUMNS},", *lines]) + "\n\n")
+    return "".join(answers) + f"{info}Stopping: 0\n\n"

@@ -31,6 +31,8 @@ MODULES = {
     "snapshot": "anycastd.evidence.haproxy.snapshot",
     "servers": "anycastd.evidence.haproxy.servers",
     "check_results": "anycastd.evidence.haproxy.check_results",
+    "backend_line": "anycastd.evidence.haproxy.backend_line",
+    "brief_look": "anycastd.evidence.haproxy.brief_look",
     "judged_rows": "anycastd.evidence.haproxy.judged_rows",
     "stats": "anycastd.evidence.haproxy.stats",
     "conditions": "anycastd.evidence.haproxy.conditions",
@@ -53,6 +55,8 @@ DECISION_SEARCH = "search.world"
 """The search of the agent's decisions."""
 SERVERS_SEARCH = "search.servers_world"
 """The search of HAProxy's servers, from rows to the decision."""
+BRIEF_SEARCH = "search.brief_world"
+"""The same search, with brief looks at a large backend."""
 LEASE_SEARCH = "search.lease_world"
 """The search of agent and lease together."""
 

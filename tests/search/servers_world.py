@@ -165,9 +165,7 @@ class ServersWorld:
     def take_look(self) -> ServersWorld:
         """Look at HAProxy and decide; raises InvariantError where an invariant does not hold."""
         now, its = self.now, profile()
-        text = build_answer(self.servers, self.pid, self.worker_began_at, now)
-        query = Query.from_profile(its, "main")
-        seen = parse_answer(text, now, query, before=self.seen)
+        seen = self.observe(Query.from_profile(its, "main"))
         service = its.services["web"]
         verdict = judge_service(its, service, Evidence({"main": seen}), now)
         decision, memory = decide_level(service, verdict, WATCHED, self.memory, now)
@@ -185,6 +183,11 @@ class ServersWorld:
             if not holds:
                 raise InvariantError(f"{problem}: {decision.level.label} at {now:g} s")
         return after
+
+    def observe(self, query: Query) -> Snapshot:
+        """Ask the model of HAProxy."""
+        text = build_answer(self.servers, self.pid, self.worker_began_at, self.now)
+        return parse_answer(text, self.now, query, before=self.seen)
 
     # The invariants -------------------------------------------------------------------------------
 

@@ -3,11 +3,13 @@
     answer        HAProxy's answer -> one answer for each command, bounded and printable
     servers       one server row: usable, not usable, or not proved
     check_results   results of checks that are older than a server's return to service
+    backend_line  a backend's own row, and what the rows of its servers come to
     loops         servers that are this HAProxy itself
     judged_rows   rows of `show stat` -> servers, compared with the look before
     snapshot      what one look found
     conditions    a look and one rule -> Finding
     query         what one look asks for, and its request line
+    brief_look    a large backend's own row and single servers, instead of all rows
     stats         the answers -> Snapshot
     events        lines of the event ring: which of them ask for a look
     unannounced   changes that a look found and no event announced

@@ -60,7 +60,9 @@ class Row(NamedTuple):
     svname: str
     status: str
     weight: str
+    act: str
     bck: str
+    sid: str
     iid: str
     tracked: str
     type: str

@@ -31,6 +31,8 @@ MAX_LINE = 1 << 12
 """Maximum number of characters of a line of events; the rest of a longer one is dropped."""
 MAX_PAUSES = 100
 """Maximum number of frontends of which a pause is kept."""
+MAX_SERVERS = 100
+"""Maximum number of servers of a backend that are kept; with more, all of them are looked at."""
 _LOOK = (Event.LOOK, Event.PAUSED, Event.RESUMED)
 BUSY_READ, BUSY_DELAY = 1 << 13, 0.01
 """A read of BUSY_READ bytes or more is followed by a pause of BUSY_DELAY seconds.
@@ -87,7 +89,8 @@ class EventStream:
     event said that its worker stops.  ``refusal`` is what HAProxy answered instead of events.
     ``lines`` counts its lines.  ``heard_at`` is when its newest line came, and ``limit_at`` when
     the newest about a limit that the worker has reached (own time, seconds); ``limit`` is that
-    line.  ``named`` collects the proxies that events named; its user empties it.
+    line.  ``named`` collects the proxies that events named, each with the
+    servers that they named (MAX_SERVERS at most); its user empties it.
     ``pauses`` has the newest pause of each frontend.
 
     Needs a running event loop.  Raises OSError where nothing listens at ``path``, where its queue
@@ -109,7 +112,7 @@ class EventStream:
         self.refusal = self.limit = ""
         self.lines = 0
         self.heard_at = self.limit_at = -math.inf
-        self.named: set[str] = set()
+        self.named: dict[str, set[str]] = {}
         self.pauses: dict[str, Pause] = {}
         self._names = names
         self._wake = wake
@@ -210,7 +213,7 @@ class EventStream:
         self.lines += 1
         self._counters.events += 1
         self.heard_at = self._clock.now()
-        event, proxy = events.classify_event(line)
+        event, proxy, server = events.classify_event(line)
         if event is Event.STOPPING:
             self.stopping = True
             self._wake.set()
@@ -223,5 +226,7 @@ class EventStream:
         elif event is Event.RESUMED and proxy in self.pauses:
             self.pauses[proxy] = Pause(self.pauses[proxy].began_at, self.heard_at)
         if event in _LOOK and proxy in self._names:
-            self.named.add(proxy)
+            servers = self.named.setdefault(proxy, set())
+            if server and len(servers) < MAX_SERVERS:
+                servers.add(server)
             self._wake.set()

@@ -49,10 +49,10 @@ _NAME = r"[-\w.:]{1,255}"
 # bounded, so that a line of any length costs the same.
 _MESSAGE = re.compile(
     rf"{_HEADER}(?:"
-    rf"(?:Backup )?Server (?P<server>{_NAME})/{_NAME} "
-    rf"|(?:Health|Agent) check for (?:backup )?server (?P<check>{_NAME})/{_NAME} "
+    rf"(?:Backup )?Server (?P<server>{_NAME}/{_NAME}) "
+    rf"|(?:Health|Agent) check for (?:backup )?server (?P<check>{_NAME}/{_NAME}) "
     rf"(?:conditionally )?(?:succeeded|failed)[,.]"
-    rf"|(?P<address>{_NAME})/{_NAME} changed its (?:IP|FQDN|port) from "
+    rf"|(?P<address>{_NAME}/{_NAME}) changed its (?:IP|FQDN|port) from "
     rf"|Paused [a-z]{{1,20}} (?P<paused>{_NAME})\.$"
     rf"|Resumed [a-z]{{1,20}} (?P<resumed>{_NAME})\.$"
     rf"|[a-z]{{1,20}} (?P<empty>{_NAME}) has no server available!$"
@@ -69,16 +69,17 @@ _EVENTS = {
 }
 
 
-def classify_event(line: str) -> tuple[Event, str]:
-    """Classify a line of the event ring; returns (what to do, name of the proxy or empty).
+def classify_event(line: str) -> tuple[Event, str, str]:
+    """Classify a line of the event ring; returns (what to do, proxy or empty, server or empty).
 
     Only a line that has the form of a message of HAProxy's own, from its first character on, is
     more than NOTHING.  The time for it does not grow with the length of the line.
     """
     match = _MESSAGE.match(line)
     if match is None or match.lastgroup is None:
-        return Event.NOTHING, ""
-    return _EVENTS.get(match.lastgroup, Event.LOOK), match[match.lastgroup]
+        return Event.NOTHING, "", ""
+    proxy, _, server = match[match.lastgroup].partition("/")
+    return _EVENTS.get(match.lastgroup, Event.LOOK), proxy, server
 
 
 def build_stream_request(ring: str) -> str:

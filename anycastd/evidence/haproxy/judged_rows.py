@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from anycastd.evidence.haproxy.answer import parse_count
+from anycastd.evidence.haproxy.backend_line import BackendLine
 from anycastd.evidence.haproxy.check_results import (
     LASTING,
     Mark,
@@ -37,13 +38,15 @@ class JudgedRows:
     """The servers of one look, and what the next look is compared with.
 
     ``rows`` and ``servers``: backend -> server -> its row, or the Server.  ``marks`` and ``loops``:
-    (backend, server) -> its Mark, or why it is a loop.
+    (backend, server) -> its Mark, or why it is a loop.  ``lines``: large backend -> what its own
+    row shows, where its rows come to the same (``brief_look``).
     """
 
     rows: Mapping[str, Mapping[str, Row]] = field(default_factory=dict)
     servers: Mapping[str, Mapping[str, Server]] = field(default_factory=dict)
     marks: Mapping[_Key, Mark] = field(default_factory=dict)
     loops: Mapping[_Key, str] = field(default_factory=dict)
+    lines: Mapping[str, BackendLine] = field(default_factory=dict)
 
     def list_servers(self, backend: str) -> tuple[Server, ...]:
         """Return the servers of ``backend``, as they count beside each other.

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from anycastd.evidence.haproxy.answer import (
@@ -17,8 +17,10 @@ from anycastd.evidence.haproxy.answer import (
     is_masters_answer,
     quote_lines,
 )
+from anycastd.evidence.haproxy.brief_look import DisagreementError, choose_brief
 from anycastd.evidence.haproxy.query import (
     MAX_NAMES,
+    Brief,
     Query,
     build_request,
     missing_tracked_backends,
@@ -90,25 +92,35 @@ class Looker:
         self._missed = 0
         self._is_gone = False
         self._logged = ""
+        self._is_answered = False  # the look before was
         self._full_at = 0.0
         self._in_full_for: Worker | None = None
         self._where = parse_stats_socket(path)
         self._sockets = SpareSocket(self._where.family)
 
-    async def look(self) -> Observation:
+    async def look(
+        self, named: Mapping[str, Collection[str]] | None = None, whole_every: float = 0.0
+    ) -> Observation:
         """Take one look, in at most ``timeout`` seconds (twice that if this process stalled).
 
+        ``named``: backend -> the servers that events have named since the look before.  Large
+        backends are asked briefly, and as a whole each ``whole_every`` seconds (``brief_look``).
         Never raises for a HAProxy that is absent, silent or sends garbage: that is Gone or
         Unreadable.  A lack of this process itself is Unreadable, too, and marked as such.
         """
         began, lost, stalled = self._clock.now(), self._clock.stalled, False
+        # What events said before a look without an answer is known by a whole look alone.
+        whole_every = whole_every if self._is_answered else 0.0
+        self._is_answered = False
         while True:
             may_retry = self._clock.now() - began < RETRY_FOR
             try:
-                snapshot = await self._request_snapshot(began + self._timeout)
+                snapshot = await self._request_snapshot(
+                    began + self._timeout, named or {}, whole_every
+                )
                 if not (snapshot.worker.stopping and may_retry):
                     self._silent_from, self._missed, self._logged = None, 0, ""
-                    self._is_gone = False
+                    self._is_gone, self._is_answered = False, True
                     return snapshot
             except (ConnectionRefusedError, FileNotFoundError) as error:
                 if (seen := self._on_refused(error, began, may_retry=may_retry)) is not None:
@@ -188,14 +200,22 @@ class Looker:
             self._logged = key
             log.log(level, text, self._path, detail, exc_info=error)
 
-    async def _request_snapshot(self, deadline: float) -> Snapshot:
+    async def _request_snapshot(
+        self, deadline: float, named: Mapping[str, Collection[str]], whole_every: float
+    ) -> Snapshot:
         """Ask, and ask again where the answer shows that more must be asked for."""
         for left in reversed(range(MAX_EXCHANGES)):
             asked_at, last = self._clock.now(), self._choose_numbers()
-            request = build_request(self._query, last)
+            brief: Brief = {}
+            if last is not None and last is self._before:
+                brief = choose_brief(last, self._query, named, asked_at, whole_every)
+            request = build_request(self._query, last, brief)
             text = await self._exchange(request.line, deadline)
             try:
                 snapshot = parse_answer(text, asked_at, self._query, request, before=self._before)
+            except DisagreementError:
+                whole_every = 0.0
+                continue
             except TruncatedAnswerError:
                 raise
             except MalformedAnswerError:
@@ -203,7 +223,8 @@ class Looker:
                     raise
                 self._last, self._in_full_for = None, last.worker
                 continue  # perhaps only a number was refused: ask in full
-            self._before = snapshot
+            if not brief or (last is not None and snapshot.worker.is_same_process(last.worker)):
+                self._before = snapshot
             if last is None:
                 self._full_at = asked_at
             elif not snapshot.worker.is_same_process(last.worker):

@@ -6,7 +6,7 @@ The commands are described in HAProxy's management manual, section 9.3.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from anycastd.evidence.haproxy.loops import LoopTargets
@@ -18,6 +18,7 @@ from anycastd.profile.conditions import (
     Condition,
     FrontendRule,
     LimitRule,
+    LoadMetric,
     Maintenance,
     Rule,
 )
@@ -29,6 +30,8 @@ MAX_COMMANDS = 4_000
 """Maximum size of the commands for weights in characters; beyond it one command asks for all."""
 MAX_TRACKED = 500
 """Maximum number of backends to ask for only because their servers are tracked."""
+BRIEF_FROM = 300
+"""Number of servers from which on a backend is asked briefly; fewer rows cost next to nothing."""
 SHOW_ALL = "show stat"
 """Command for all rows.  ``show stat -1 7 -1`` would be another one where a proxy is named -1."""
 
@@ -40,8 +43,9 @@ class Query:
     """What a look asks one HAProxy instance for.
 
     ``backends`` and ``frontends`` are names.  ``weights`` are the names of the backends whose
-    servers' weights in haproxy.cfg are needed.  ``entries`` are (map, key).  ``loops``: which
-    servers are this HAProxy itself; nothing is asked for it.
+    servers' weights in haproxy.cfg are needed, ``queues`` of those whose queue is limited.
+    ``entries`` are (map, key).  ``loops``: which servers are this HAProxy itself; nothing is asked
+    for it.  ``brief_from``: a backend of so many servers is asked briefly (``brief_look``).
     """
 
     backends: frozenset[str] = frozenset()
@@ -49,6 +53,8 @@ class Query:
     weights: frozenset[str] = frozenset()
     entries: frozenset[tuple[str, str]] = frozenset()
     loops: LoopTargets = field(default=LoopTargets(), compare=False)
+    queues: frozenset[str] = frozenset()
+    brief_from: int = field(default=BRIEF_FROM, compare=False)
 
     @classmethod
     def from_services(
@@ -62,6 +68,7 @@ class Query:
         backends: set[str] = set()
         frontends: set[str] = set()
         weights: set[str] = set()
+        queues: set[str] = set()
         entries: set[tuple[str, str]] = set()
         for rule in (rule for service in services for rule in iter_service_rules(service)):
             if rule.instance != instance:
@@ -73,8 +80,10 @@ class Query:
                         weights.add(name)
                 case FrontendRule(frontend=name):
                     frontends.add(name)
-                case LimitRule(proxy=name, frontend=is_frontend):
+                case LimitRule(proxy=name, frontend=is_frontend, load=load):
                     (frontends if is_frontend else backends).add(name)
+                    if load is LoadMetric.QUEUE:
+                        queues.add(name)
                 case Maintenance(map=name, key=key):
                     entries.add((name, key))
         return cls(
@@ -87,6 +96,7 @@ class Query:
                 frozenset(map(str, addresses)),
                 frozenset(each.self_test.port for each in services if each.self_test is not None),
             ),
+            frozenset(queues),
         )
 
     @classmethod
@@ -122,17 +132,23 @@ def iter_service_rules(service: Service) -> Iterator[Rule]:
         yield service.maintenance
 
 
+Brief = Mapping[str, tuple[int, ...]]
+"""Backend -> HAProxy's numbers of the servers to ask for, besides the backend's own row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """The commands of one look.  HAProxy answers them in this order, then ``show info``.
 
     ``stats`` are the commands for rows, ``weights`` those for weights, ``entries`` the (map, key)
-    to look up.
+    to look up.  ``brief``: backend -> HAProxy's numbers of the servers that are asked for, where
+    not all of its servers are (``brief_look``).
     """
 
     stats: tuple[str, ...]
     weights: tuple[str, ...] = ()
     entries: tuple[tuple[str, str], ...] = ()
+    brief: Brief = field(default_factory=dict)
 
     @property
     def line(self) -> str:
@@ -144,21 +160,25 @@ class Request:
         return ";".join((*self.stats, *self.weights, *lookups, "show info")) + "\n"
 
 
-def build_request(query: Query, last: Snapshot | None = None) -> Request:
+def build_request(
+    query: Query, last: Snapshot | None = None, brief: Brief | None = None
+) -> Request:
     """Build the request for one look on one connection.
 
     Without ``last``, or with many names, it asks for everything that HAProxy has.  With ``last``,
     an earlier answer of the *same worker*, it asks by HAProxy's own numbers (``show stat #ID``): a
     frontend and a backend may have the same name, and ``show stat NAME`` gives only one of the two.
     Besides, a name may be a keyword of that command or look like a number.  What ``last`` lacks is
-    not asked for.
+    not asked for.  ``brief``: see ``Request``; for backends that ``last`` has.
     """
-    weights = tuple(f"show servers state {name}" for name in sorted(query.weights))
+    by_number = last is not None and len(query.backends) + len(query.frontends) <= MAX_NAMES
+    brief = brief if brief and by_number else {}
+    weights = tuple(f"show servers state {name}" for name in sorted(query.weights - brief.keys()))
     if sum(map(len, weights)) > MAX_COMMANDS:
         weights = ("show servers state",)
     entries = tuple(sorted(query.entries))
     stats: tuple[str, ...] = (SHOW_ALL,)
-    if last is not None and len(query.backends) + len(query.frontends) <= MAX_NAMES:
+    if last is not None and by_number:
         numbers = {
             proxy.number: None
             for names, seen in (
@@ -168,8 +188,19 @@ def build_request(query: Query, last: Snapshot | None = None) -> Request:
             for name in sorted(names)
             if (proxy := seen.get(name)) is not None
         }
-        stats = tuple(f"show stat #{number} 7 -1" for number in numbers)
-    return Request(stats, weights, entries)
+        single = {last.backends[name].number: servers for name, servers in brief.items()}
+        stats = tuple(
+            command for number in numbers for command in _list_commands(number, single.get(number))
+        )
+    return Request(stats, weights, entries, brief)
+
+
+def _list_commands(number: int, single: tuple[int, ...] | None) -> list[str]:
+    """List the commands for the rows of a proxy: all of them, or its own and some servers'."""
+    if single is None:
+        return [f"show stat #{number} 7 -1"]
+    # 3: the rows of frontend and backend, which have one number in a `listen`; 4: a server's.
+    return [f"show stat #{number} 3 -1", *(f"show stat #{number} 4 {each}" for each in single)]
 
 
 def missing_tracked_backends(snapshot: Snapshot) -> frozenset[str]:

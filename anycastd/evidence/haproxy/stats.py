@@ -8,7 +8,7 @@ in section 9.3.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
@@ -22,9 +22,15 @@ from anycastd.evidence.haproxy.answer import (
     split_answer,
     split_row,
 )
+from anycastd.evidence.haproxy.brief_look import (
+    check_brief,
+    find_lines,
+    join_backend,
+    join_brief,
+)
 from anycastd.evidence.haproxy.check_results import COLUMNS, Row, parse_seen
 from anycastd.evidence.haproxy.judged_rows import JudgedRows, judge_rows
-from anycastd.evidence.haproxy.query import Query, Request, build_request
+from anycastd.evidence.haproxy.query import Brief, Query, Request, build_request
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
 from anycastd.system.printable import make_printable
 
@@ -42,33 +48,31 @@ def parse_answer(
     ``asked_at`` (own time, seconds) stamps the Snapshot.  ``before`` is the newest Snapshot before
     this one, of whatever worker: servers are compared with what it shows.  What HAProxy
     refuses costs only the rules that need it: a weight or an entry of a map is marked as refused,
-    with HAProxy's message.  Raises TruncatedAnswerError when the answer ends too early and
-    MalformedAnswerError when it is not an answer of HAProxy, or when rows are refused.
+    with HAProxy's message.  A backend that was asked briefly gets its other servers from
+    ``before``, if the same worker answers.  Raises TruncatedAnswerError when the answer ends too
+    early, MalformedAnswerError when it is not an answer of HAProxy, or when rows are refused, and
+    DisagreementError when all rows of a backend are needed.
     """
     request = request or build_request(query)
     *blocks, info = split_answer(text) or [[]]
     worker = parse_worker(info)
     stats, weights, entries = _sort_blocks(blocks, request)
     fronts, heads, servers = _sort_rows(stats, query)
+    brief: Brief = {}
+    if before is not None and before.worker.is_same_process(worker):
+        brief = request.brief
+        check_brief(heads, servers, brief, before, query)
     judged = _judge(servers, worker, asked_at, query, before)
-    found_weights, refused_weights = _weights(weights, request, query)
-    found = {
-        name: Backend(
-            name,
-            head.status,
-            judged.list_servers(name),
-            asked_at,
-            parse_count(head.iid),
-            parse_count(head.scur),
-            # A backend's own row has only what no server's queue holds.
-            parse_count(head.qcur)
-            + sum(parse_count(row.qcur) for row in servers.get(name, {}).values()),
-            found_weights.get(name, {}) if name in query.weights else {},
-            refused_weights.get(name, ""),
-            sum(map(parse_seen, (head.econ, head.wretr, head.wredis))),
-        )
-        for name, head in heads.items()
-    }
+    judged = replace(judged, lines=find_lines(heads, servers, query, brief))
+    weighed, refused_weights = _weights(weights, request, query)
+    found = {}
+    for name in heads.keys() - brief.keys():
+        rows, weight = servers.get(name, {}), weighed.get(name, {}) if name in query.weights else {}
+        about = weight, refused_weights.get(name, "")
+        found[name] = _build_backend(heads[name], rows, judged, asked_at, *about)
+    if brief and before is not None:
+        judged = join_brief(judged, before.judged, brief)
+        found |= {name: join_backend(heads[name], judged, before) for name in brief}
     found_entries, refused = _entries(entries, request)
     return Snapshot(
         asked_at,
@@ -79,6 +83,30 @@ def parse_answer(
         found_entries,
         refused,
         judged,
+    )
+
+
+def _build_backend(
+    head: Row,
+    rows: Mapping[str, Row],
+    judged: JudgedRows,
+    asked_at: float,
+    weights: Mapping[str, tuple[int, int]],
+    weights_refused: str,
+) -> Backend:
+    """Build a backend from its own row, ``head``, and those of its servers, ``rows``."""
+    return Backend(
+        head.pxname,
+        head.status,
+        judged.list_servers(head.pxname),
+        asked_at,
+        parse_count(head.iid),
+        parse_count(head.scur),
+        # A backend's own row has only what no server's queue holds.
+        parse_count(head.qcur) + sum(parse_count(row.qcur) for row in rows.values()),
+        weights,
+        weights_refused,
+        sum(map(parse_seen, (head.econ, head.wretr, head.wredis))),
     )
 
 
@@ -167,7 +195,7 @@ def _weights(
 
     The second value maps a backend to what HAProxy, or a later version of it, said instead.
     """
-    names = sorted(query.weights)
+    names = sorted(query.weights - request.brief.keys())
     asked = [[name] for name in names] if len(request.weights) == len(names) else [names]
     weights: dict[str, dict[str, tuple[int, int]]] = {}
     refused: dict[str, str] = {}

@@ -25,16 +25,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from tenacity import AsyncRetrying, retry_if_not_result, wait_exponential, wait_random
 
 from anycastd.evidence.haproxy import events
+from anycastd.evidence.haproxy.brief_look import WHOLE_EVERY, WHOLE_EVERY_POLLED
 from anycastd.evidence.haproxy.event_stream import NO_RING, EventStream, Pause
 from anycastd.evidence.haproxy.look import Looker
 from anycastd.evidence.haproxy.query import Query
-from anycastd.evidence.haproxy.servers import Usable, count_rising_as_unproved
+from anycastd.evidence.haproxy.servers import count_rising_as_unproved
 from anycastd.evidence.haproxy.snapshot import (
     Backend,
     Gone,
@@ -114,7 +115,7 @@ class Watcher:
         self._refused_by: Worker | None = None
         self._look_ended_at = self._look_time = 0.0
         self._answer: Snapshot | None = None
-        self._changed_since_answer = False
+        self._changed_since_answer = self._is_new_stream = False
         self._unannounced = UnannouncedChanges()
         self._idle_looks = self._renewals = 0
         self._wake = asyncio.Event()
@@ -186,7 +187,10 @@ class Watcher:
         self._wake.clear()  # an event from now on asks for another look
         named = self._take_named()
         began_at = self._clock.now()
-        seen = await self._looker.look()
+        whole_every = WHOLE_EVERY if self.event_driven else WHOLE_EVERY_POLLED
+        if self._is_new_stream:  # events may have been lost
+            whole_every = 0.0
+        seen = await self._looker.look(named, whole_every)
         self._look_ended_at = self._clock.now()
         self._look_time = self._look_ended_at - began_at
         self.counters.count_look(_name_outcome(seen), self._look_time)
@@ -202,18 +206,19 @@ class Watcher:
             emit(seen)
         return seen
 
-    def _take_named(self) -> set[str]:
-        """Return the proxies that events have named since the last call."""
-        named: set[str] = set()
+    def _take_named(self) -> dict[str, set[str]]:
+        """Return the proxies that events have named since the last call, with their servers."""
+        named: dict[str, set[str]] = {}
         if self._stream is not None:
             named, self._stream.named = self._stream.named, named
         return named
 
-    def _note_answer(self, seen: Snapshot, named: set[str], *, asked_for: bool) -> None:
+    def _note_answer(self, seen: Snapshot, named: Collection[str], *, asked_for: bool) -> None:
         last, self._answer = self._answer, seen
+        self._is_new_stream = False
         self._problem, self._changed_since_answer = "", False
         if self._stream is not None and not self._stream.ended:
-            self._unannounced.note_look(seen, named | self._stream.named, seen.asked_at)
+            self._unannounced.note_look(seen, {*named, *self._stream.named}, seen.asked_at)
         else:
             self._unannounced.forget_changes()
         is_idle = asked_for and last is not None and _is_same(last, seen)
@@ -290,6 +295,7 @@ class Watcher:
             self._note_new_stream(self._new_stream.worker)
             self._close_stream()
             self._stream, self._new_stream, self._refusal = self._new_stream, None, ""
+            self._is_new_stream = True
         now = self._clock.now()
         if self._new_stream is not None:
             waited = now - (self._next_stream_at - STREAM_RETRY_DELAY)
@@ -372,9 +378,7 @@ def _describe_pauses(pauses: Mapping[str, Pause], now: float) -> list[str]:
 def _awaits_first_check(seen: Observation) -> bool:
     """Whether a server's first check has not ended: its result may come without an event."""
     return isinstance(seen, Snapshot) and any(
-        server.checked and server.usable is Usable.UNPROVED
-        for backend in seen.backends.values()
-        for server in backend.servers
+        backend.counts.unproved > backend.counts.unchecked for backend in seen.backends.values()
     )
 
 

@@ -16,7 +16,7 @@ from anycastd.evidence.haproxy.stats import parse_answer
 HERE, THERE = "10.0.3.4:80", "10.0.3.5:80"
 COLUMNS = (  # noqa: SIM905 - as HAProxy writes them
     "pxname,svname,scur,qcur,econ,wretr,wredis,status,weight,bck,iid,tracked,type,check_status,"
-    "last_chk,last_agt,agent_status,lastchg,chkfail,chkdown,check_duration,check_fall,addr"
+    "last_chk,last_agt,agent_status,lastchg,chkfail,chkdown,check_duration,check_fall,addr,act,sid"
 ).split(",")
 UP = {"status": "UP", "check_status": "L4OK"}
 MAINT = {"status": "MAINT", "check_status": "", "chkdown": "1"}

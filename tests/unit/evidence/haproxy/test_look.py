@@ -30,7 +30,7 @@ INFO = "Name: HAProxy\nPid: {pid}\nUptime_sec: 1\nVersion: 2.6.12\n\n"
 HEADER = (
     "# pxname,svname,scur,qcur,econ,wretr,wredis,status,weight,bck,iid,tracked,type,"
     "check_status,last_chk,last_agt,agent_status,"
-    "lastchg,chkfail,chkdown,check_duration,check_fall,addr\n"
+    "lastchg,chkfail,chkdown,check_duration,check_fall,addr,act,sid\n"
 )
 
 
@@ -55,8 +55,8 @@ class Fake:
             return self.changed[command]
         if command == "show info":
             return INFO.format(pid=self.pid)
-        server = f"web,s1,0,0,0,0,0,UP,1,0,3,{self.tracked},2,L4OK,,,,,,,,,\n"
-        rows = server + "web,BACKEND,0,0,0,0,0,UP,1,,3,,1,,,,,,,,,,\n"
+        server = f"web,s1,0,0,0,0,0,UP,1,0,3,{self.tracked},2,L4OK,,,,,,,,,,,\n"
+        rows = server + "web,BACKEND,0,0,0,0,0,UP,1,,3,,1,,,,,,,,,,,,\n"
         return HEADER + (rows if command in ("show stat", "show stat #3 7 -1") else "") + "\n"
 
 

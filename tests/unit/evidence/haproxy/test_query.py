@@ -215,8 +215,8 @@ INFO = "Name: HAProxy\nPid: 1\nUptime_sec: 1\nVersion: 2\n\n"
 ROWS = (
     "# pxname,svname,scur,qcur,econ,wretr,wredis,status,weight,bck,iid,tracked,type,"
     "check_status,last_chk,last_agt,agent_status,"
-    "lastchg,chkfail,chkdown,check_duration,check_fall,addr\n"
-    "web,s1,0,0,0,0,0,UP,10,0,3,,2,L4OK,,,,,,,,,\nweb,BACKEND,0,0,0,0,0,UP,10,,3,,1,,,,,,,,,,\n\n"
+    "lastchg,chkfail,chkdown,check_duration,check_fall,addr,act,sid\n"
+    "web,s1,0,0,0,0,0,UP,10,0,3,,2,L4OK,,,,,,,,,,,\nweb,BACKEND,0,0,0,0,0,UP,10,,3,,1,,,,,,,,,,,,\n\n"
 )
 STATE = "1\n# be_name srv_name srv_uweight srv_iweight\nweb s1 5 10\n\n"
 ENTRY = 'type=str, case=sensitive, found=yes, idx=tree, key="k", value="on", type="str"\n\n'

@@ -25,17 +25,17 @@ ROWS = [
 INFO = "Name: HAProxy\nVersion: 2.6.12\nPid: 7\nUptime_sec: 500\nStopping: 0\n\n"
 HEADER = (
     "# pxname,svname,scur,qcur,econ,wretr,wredis,status,weight,bck,iid,tracked,type,check_status,"
-    "last_chk,last_agt,agent_status,lastchg,chkfail,chkdown,check_duration,check_fall,addr,\n"
+    "last_chk,last_agt,agent_status,lastchg,chkfail,chkdown,check_duration,check_fall,addr,act,sid,\n"
 )
 
 
 def look(*rows: str) -> dict[str, servers_module.Server]:
     """Parse rows of backend web: `name,status,weight,bck,tracked,check,agent` each."""
-    lines = [HEADER, "web,BACKEND,0,0,0,0,0,UP,1,0,3,,1,,,,,9,,,,,,\n"]
+    lines = [HEADER, "web,BACKEND,0,0,0,0,0,UP,1,0,3,,1,,,,,9,,,,,,,,\n"]
     for row in rows:
         name, status, weight, backup, tracked, check, agent = row.split(",")
         lines.append(
-            f"web,{name},0,0,0,0,0,{status},{weight},{backup},3,{tracked},2,{check},,,{agent},9,,,,3,,\n"
+            f"web,{name},0,0,0,0,0,{status},{weight},{backup},3,{tracked},2,{check},,,{agent},9,,,,3,,,,\n"
         )
     snapshot = parse_answer("".join(lines) + "\n" + INFO, 1.0, query({"web"}))
     return {server.name: server for server in snapshot.backends["web"].servers}
@@ -151,9 +151,9 @@ def test_backups_count_when_the_active_ones_are_down_and_unproved() -> None:
     """HAProxy had no socket to check the active server and calls it DOWN: it uses the backup."""
     text = "Too many sockets on the process"
     rows = (
-        f"web,a,0,0,0,0,0,DOWN,1,0,3,,2,L4CON,{text},,,9,,,,3,,\n",
-        "web,b,0,0,0,0,0,UP,1,1,3,,2,L4OK,,,,9,,,,3,,\n",
+        f"web,a,0,0,0,0,0,DOWN,1,0,3,,2,L4CON,{text},,,9,,,,3,,,,\n",
+        "web,b,0,0,0,0,0,UP,1,1,3,,2,L4OK,,,,9,,,,3,,,,\n",
     )
-    answer = HEADER + "web,BACKEND,0,0,0,0,0,UP,1,0,3,,1,,,,,9,,,,,,\n" + "".join(rows)
+    answer = HEADER + "web,BACKEND,0,0,0,0,0,UP,1,0,3,,1,,,,,9,,,,,,,,\n" + "".join(rows)
     found = parse_answer(f"{answer}\n{INFO}", 1.0, query({"web"})).backends["web"].servers
     assert [each.usable for each in found] == [Usable.UNPROVED, Usable.YES]
