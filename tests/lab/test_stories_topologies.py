@@ -44,7 +44,7 @@ def test_the_addresses_of_a_site_are_those_of_its_nodes(story: Story) -> None:
         assert topology.find_node(site.address) == site.host
         assert {topology.find_node(each) for each in site.neighbors} == set(site.servers)
         assert all(topology.find_node(hop) for hop in site.next_hops)
-    for unique in ("name", "short", "letter"):
+    for unique in ("name", "short", "title"):
         values = [getattr(site, unique) for site in topology.sites]
         assert len(set(values)) == len(values), unique
 

@@ -118,7 +118,7 @@ STORY = Story(
         StoryStep("replica-killed", "Replica B is killed", _kill_replica),
         StoryStep("replica-back", "Replica B is started again", _start_replica),
     ),
-    "read replicas: reads go to those that are close to the primary database",
+    "read replicas: reads go to those near the primary database",
     build_topology(SITES, "three read replicas behind one router, equal paths"),
     notes={"replicas": "a web server stands for each, a file for what it says of its lag"},
     short=("baseline", "behind", "all-behind", "caught-up"),

@@ -220,7 +220,7 @@ STORY = Story(
         StoryStep("all-drained", "The others are drained, one after the other", _drain_all),
         StoryStep("undrained", "All drains are ended", _undrain_all),
     ),
-    "two regions with two appliances each: one fails, a zone fails, a region fails",
+    "two regions, two appliances each: one fails, a zone, a region",
     build_twins(),
     short=(
         "baseline",
