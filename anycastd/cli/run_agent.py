@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import logging
 import os
@@ -21,6 +20,7 @@ from anycastd.system.exit_codes import (
     EX_SOFTWARE,
     EX_UNAVAILABLE,
 )
+from anycastd.system.ticker import run_ticking
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def _run_agents(
         speaker = None if args.lease else Supervisor(arguments, context.speaker_pid)
         try:
             agent = Daemon(accepted.profile, text, context, paths, speaker, describe)
-            asyncio.run(agent.run())
+            run_ticking(agent.run(), agent.clock)
         except ReexecFailedError as error:
             log.error("%s", error)  # noqa: TRY400 - the text says it all
             context = error.context

@@ -102,7 +102,8 @@ class LeaseProcess:
         """
         self._carry_out(self.lease.start(self.clock.now()))
         while True:
-            for fd, events in self._order(self.selector.select(TICK)):
+            ready = self.selector.select(TICK)
+            for fd, events in self._order(ready) if ready else ():
                 if fd == self.stdin.fd:
                     if not self._read_exabgp():
                         return
@@ -214,6 +215,8 @@ class LeaseProcess:
     def _carry_out(self, effects: list[Effect]) -> None:
         """Carry out effects; all commands to ExaBGP go first, in one write."""
         settings = self.lease.pop_new_settings()
+        if not effects and settings is None:
+            return  # most turns; what the descriptor did not take is written when it can be
         if settings is not None:
             self.api.reconfigure(settings.neighbors, settings.local_as)
         commands = [effect.command for effect in effects if isinstance(effect, SendCommand)]

@@ -17,13 +17,15 @@ class OwnTime:
 
     The process's loop must call ``tick()`` about every ``tick`` seconds (0.05 to 0.1).  Without
     that, time stops two ticks after the last call.  Own time starts at the reading of
-    ``monotonic``.  Not thread-safe.
+    ``monotonic``.  Not thread-safe.  ``is_ticked_by_loop``: the loop itself ticks it, so nobody
+    else has to.
     """
 
-    __slots__ = ("_max_step", "_monotonic", "_own", "_ticked_at")
+    __slots__ = ("_max_step", "_monotonic", "_own", "_ticked_at", "is_ticked_by_loop")
 
     def __init__(self, tick: float = 0.05, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
+        self.is_ticked_by_loop = False
         self._max_step = 2 * tick
         self._ticked_at = self._own = monotonic()
 

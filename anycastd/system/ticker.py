@@ -4,17 +4,74 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import NoReturn
+import selectors
+import time
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, NoReturn
 
 from anycastd.system.clock import OwnTime
 
+_MAX_DELAYED = 2
+"""Turns of the loop by which a tick is delayed at most, while there is something to do."""
+
 
 async def tick_forever(clock: OwnTime) -> NoReturn:
-    """Tick ``clock`` at its interval until cancelled."""
+    """Tick ``clock`` at its interval until cancelled; waits where the loop does it."""
+    if clock.is_ticked_by_loop:
+        await asyncio.Event().wait()
     while True:
         await asyncio.sleep(clock.interval)
         clock.tick()
+
+
+def run_ticking(main: Coroutine[Any, Any, None], clock: OwnTime) -> None:
+    """Run ``main`` as ``asyncio.run`` does, in a loop that ticks ``clock`` while it waits."""
+    selector = TickingSelector(clock)
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+        runner.run(main)
+
+
+class TickingSelector(selectors.DefaultSelector):
+    """A selector that ticks ``clock`` at its interval: a tick costs a third of a timer's.
+
+    What has arrived is handled before time counts, with all that this makes ready: two turns of the
+    loop.  Where there is always something to do, time counts after them.
+    """
+
+    def __init__(self, clock: OwnTime) -> None:
+        super().__init__()
+        clock.is_ticked_by_loop = True
+        self._clock = clock
+        self._due_at = time.monotonic() + clock.interval
+        self._delayed = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait for events as any selector does; None: without a limit."""
+        now = time.monotonic()
+        if now >= self._due_at:
+            if self._delayed >= _MAX_DELAYED:
+                self._tick(now)
+            events = super().select(0)
+            if events or (timeout is not None and timeout <= 0):
+                self._delayed += 1
+                return events
+            self._tick(now)
+        ends_at = None if timeout is None else now + timeout
+        while ends_at is None or self._due_at < ends_at:
+            if events := super().select(self._due_at - now):
+                return events
+            now = time.monotonic()
+            # After a stall of ours, what came meanwhile counts before time does.
+            if now - self._due_at >= self._clock.interval and (events := super().select(0)):
+                self._delayed += 1
+                return events
+            self._tick(now)
+        return super().select(max(0.0, ends_at - now))
+
+    def _tick(self, now: float) -> None:
+        self._clock.tick()
+        self._due_at = now + self._clock.interval
+        self._delayed = 0
 
 
 @contextlib.asynccontextmanager
