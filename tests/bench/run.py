@@ -27,6 +27,7 @@ import failover
 import growth
 import outage
 import passes
+import starts
 from noise import Noise, print_line, show_progress, summarize
 
 from support.appliance import own_network
@@ -34,6 +35,9 @@ from support.appliance import own_network
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 10
 """Trials of the failover table for each of ``--times``; a 99th percentile needs many."""
+
+IDLE_FACTOR = 4
+"""The idle table measures so many times ``--idle``: shares of less than 1 % need time."""
 
 Measure = Callable[[Path, argparse.Namespace], dict[str, Any]]
 """Measures a part with the files in a directory, prints its table, returns its figures."""
@@ -52,6 +56,10 @@ PARTS: dict[str, Measure] = {
     ),
     "pass": lambda directory, args: passes.measure(directory, args.python, args.times),
     "commands": lambda directory, args: commands.measure(directory, args.python, args.times),
+    "start": lambda directory, args: starts.measure_start(directory, args.python, args.times),
+    "idle": lambda directory, args: starts.measure_idle(
+        directory, args.python, IDLE_FACTOR * args.idle
+    ),
     "outage": lambda _, args: outage.measure(args.times),
 }
 """The parts in their order.  Each has a network namespace and a directory of its own."""

@@ -60,12 +60,12 @@ done
 echo "$pid"
 cat >/dev/null
 """
-# What systemd's Restart=always with RestartSec=0.1 does.
+# What systemd's Restart=always with RestartSec=10ms does.
 _RESTART_LOOP = """
 while :; do
     "$@"
-    echo "lab: ended with status $?, started again in 0.1 s"
-    sleep 0.1
+    echo "lab: ended with status $?, started again in 10 ms"
+    sleep 0.01
 done
 """
 
@@ -305,7 +305,7 @@ class Nodes:
         """Start a program in a node, its output in the file ``log/NODE-NAME.log``.
 
         With ``restart`` it is started again whenever it ends, as by Restart=always and
-        RestartSec=0.1 of systemd.service(5).
+        RestartSec=10ms of systemd.service(5).
         """
         log = self.directory / "log" / f"{node}-{name}.log"
         command = ("sh", "-c", _RESTART_LOOP, name, *argv) if restart else argv

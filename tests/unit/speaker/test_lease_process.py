@@ -247,7 +247,8 @@ def test_a_verb_and_a_state_that_came_together_both_count(rig: Rig) -> None:
             report = agent.read_report()
         assert "profile.yaml: cannot be read" in report.problems[0]
         assert (report.acked, report.reload) == (1, "ready")
-    assert len(rig.commands("announce")) == 1
+    # On a slow machine the table is read back meanwhile, and what it lacks is announced again.
+    assert len(set(rig.commands("announce"))) == 1
 
 
 def test_the_last_word_of_an_agent_that_leaves_is_heard(rig: Rig) -> None:

@@ -65,7 +65,7 @@ def test_own_time_passes(
     work: Callable[[float], Awaitable[None]],
     run: Callable[[Coroutine[Any, Any, None], OwnTime], None],
 ) -> None:
-    """Never faster than the system's clock; a slow machine counts less, and more than without ticks."""
+    """Never faster than the system's clock; a slow machine counts less."""
     clock = CountedTime()
     found: list[float] = []
 
