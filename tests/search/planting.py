@@ -28,6 +28,8 @@ import anycastd
 MODULES = {
     "reasons": "anycastd.reasons",
     "finding": "anycastd.evidence.finding",
+    "check_observation": "anycastd.evidence.checks.observation",
+    "check_evaluate": "anycastd.evidence.checks.evaluate",
     "snapshot": "anycastd.evidence.haproxy.snapshot",
     "servers": "anycastd.evidence.haproxy.servers",
     "check_results": "anycastd.evidence.haproxy.check_results",
@@ -57,6 +59,8 @@ SERVERS_SEARCH = "search.servers_world"
 """The search of HAProxy's servers, from rows to the decision."""
 BRIEF_SEARCH = "search.brief_world"
 """The same search, with brief looks at a large backend."""
+CHECKS_SEARCH = "search.checks_world"
+"""The search of a check on which a service rests."""
 LEASE_SEARCH = "search.lease_world"
 """The search of agent and lease together."""
 
