@@ -44,6 +44,7 @@ from anycastd.lease.settings import LeaseFile, LeaseStartError
 from anycastd.profile.validate import validate_profile
 from anycastd.speaker.exabgp.api import ApiConversation
 from anycastd.speaker.exabgp.contract import dump_negotiated_event
+from fuzz.check_surfaces import CHECK_SURFACES
 from fuzz.engine import Surface
 from support.lease_rig import PEERS, LeaseRig, route, want
 from support.profiles import TEXT, profile
@@ -446,5 +447,5 @@ def _write_result() -> bytes:
     return WriteResult("0f", True, ("192.0.2.4",), PEERS).dump().encode()
 
 
-SURFACES: tuple[Surface, ...] = tuple(_surfaces())
+SURFACES: tuple[Surface, ...] = (*_surfaces(), *CHECK_SURFACES)
 """Every surface, in the order of the table in docs/security.md."""

@@ -21,6 +21,8 @@ DOORS = (
     "agent/control_server",
     "agent/region_client",
     "agent/state_file",
+    "evidence/checks/http_answer",
+    "evidence/checks/command_check",
     "evidence/haproxy/look",
     "evidence/haproxy/answer",
     "evidence/haproxy/event_stream",

@@ -171,16 +171,20 @@ class _Process:
     def _judge(self) -> Seen:
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         self.ended = True
-        first = bytes(self._said).decode("utf-8", "replace").strip().partition("\n")[0]
-        why = f"exit status {code}" if code >= 0 else f"ended by signal {-code}"
-        detail = f"{why}: {make_printable(first, MAX_LINE)}" if first else why
-        return Seen(passed=code == 0, detail=detail)
+        return Seen(passed=code == 0, detail=describe_end(code, bytes(self._said)))
 
     def _wait_ended(self) -> None:
         """Wait a bounded time for the end of a process that was killed."""
         ends_at = time.monotonic() + END_TIMEOUT
         while not self.reap() and time.monotonic() < ends_at:
             time.sleep(0.005)
+
+
+def describe_end(code: int, said: bytes) -> str:
+    """Describe the end of a command: its exit status (negative: a signal), and its first line."""
+    first = said.decode("utf-8", "replace").strip().partition("\n")[0]
+    why = f"exit status {code}" if code >= 0 else f"ended by signal {-code}"
+    return f"{why}: {make_printable(first, MAX_LINE)}" if first else why
 
 
 def explain_command(path: str) -> str:
