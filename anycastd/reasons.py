@@ -173,6 +173,23 @@ class Reason(Enum):
         "the drain waits at the longest path, because no other region is known to serve",
         "bring another region back, or undrain and drain again with --force",
     )
+    # of the route
+    NO_NEXT_HOP = (
+        "none of the next hops serves",
+        "bring one of the machines back; `anycastd explain` says what each check found",
+    )
+    NEXT_HOP_FAILED = (
+        "the next hop does not serve any more, so another one is announced",
+        "see why it fails; it returns by the timers of `return`",
+    )
+    NEXT_HOP_RETURNED = (
+        "an earlier next hop serves again, and is announced",
+        "nothing: its rise, its hold-down and the spacing are over",
+    )
+    MED_CHANGED = (
+        "the MED follows the step of its check",
+        "nothing: `med` in the profile says which MED each step has",
+    )
     DRAINED = ("it is drained: withdrawn by an operator", "`anycastd undrain` ends the drain")
     DRAINS_UNREADABLE = (
         "drains of an earlier agent could not be read, so this service may be drained",

@@ -49,12 +49,12 @@ class MemoryStore:
         """Save ``memory`` (after the pass ``step``) if it differs from that of the last pass.
 
         ``now`` is own time.  A service that is preferred and stays preferred is not compared: it
-        has no waits to keep.
+        has no waits to keep, but for those of its next hops.
         """
         dump = {
             name: dump_memory(each, _REFERENCE_TIME)
             for name, each in memory.items()
-            if step.decisions[name].level is not Level.PREFERRED
+            if each.next_hops or step.decisions[name].level is not Level.PREFERRED
         }
         if step.transitions or (self._last_dump is not None and dump != self._last_dump):
             self._file.save_soon({name: dump_memory(each, now) for name, each in memory.items()})

@@ -115,8 +115,7 @@ def _build_checks(profile: Profile, clock: OwnTime, inbox: Inbox) -> Iterator[So
 
 def build_loopback(profile: Profile, inbox: Inbox) -> Loopback:
     """Build what puts the VIPs on their interfaces, and watches them."""
-    vips = [(service.vip, service.interface) for service in profile.services.values()]
-    return Loopback(vips, inbox.store_vip_state)
+    return Loopback(profile.local_vips, inbox.store_vip_state)
 
 
 def _build_watcher(profile: Profile, name: str, clock: OwnTime, inbox: Inbox) -> Watcher:

@@ -6,6 +6,7 @@ I/O:
     grid           tables that fit into 80 columns
     status_text    the status of all services
     regions_text   what all regions announce, and who wins
+    route_choice_text  next hops and a MED by choice
     service_text   the details of one service
     no_agent       why no agent answers, and what to type
     watch          shows something again and again in place

@@ -62,7 +62,7 @@ def find_profiles_of_machine(
     if found or len(usable) != 1:
         return found
     path, profile = usable[0]
-    vips = {service.vip.network_address for service in profile.services.values()}
+    vips = {vip.network_address for vip, _ in profile.local_vips}
     runs = any(not isinstance(look, Gone) for look in get_looks(path).values())
     return {path} if runs or vips & machine.addresses else set()
 
@@ -151,7 +151,7 @@ def _judge_hooks(profile: Profile) -> Iterator[MachineProblem]:
 
 def _judge_haproxy(profile: Profile, looks: Looks, machine: Machine) -> Iterable[MachineProblem]:
     """Find rules that can never hold with what HAProxy has."""
-    vips = {service.vip.network_address for service in profile.services.values()}
+    vips = {vip.network_address for vip, _ in profile.local_vips}
     targets = LoopTargets(
         frozenset(map(str, vips)),
         frozenset(map(str, machine.addresses - vips)),

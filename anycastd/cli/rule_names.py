@@ -99,9 +99,8 @@ def _propose(kind: str, name: str, proxies: Proxies) -> str:
 
 def iter_rule_paths(service: Service) -> Iterator[tuple[Path, Rule]]:
     """Yield (key path in the service, rule) of each rule about HAProxy."""
-    yield from _iter_condition(service.serve, ("serve",))
-    if service.healthy is not None:
-        yield from _iter_condition(service.healthy, ("healthy",))
+    for path, condition in service.conditions:
+        yield from _iter_condition(condition, path)
     if service.maintenance is not None:
         yield ("maintenance",), service.maintenance
 

@@ -16,6 +16,7 @@ from anycastd.cli.output import (
     format_session_count,
     paint,
 )
+from anycastd.cli.route_choice_text import iter_choices
 from anycastd.views.severity import (
     NOT_ANNOUNCED,
     NOT_KNOWN,
@@ -64,6 +65,8 @@ def format_service(
     wanted = find_state(service) in (NOT_ANNOUNCED, NOT_KNOWN)
     path = describe_path(service["as_path"], service["prepend"], service.get("local_pref"))
     yield from _item("path", f"wanted: {path}" if wanted else path)
+    for key, text in iter_choices(service):
+        yield from _item(key, text)
     if not service.get("prepends_steer", True):
         yield from fold(NO_STEERING, _HANGING)
     yield from _format_announcements(service["neighbors"])

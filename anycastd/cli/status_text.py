@@ -139,10 +139,17 @@ def _describe_shortly(service: Mapping[str, Any]) -> str:
     if state in (NOT_ANNOUNCED, NOT_KNOWN):
         return f"wanted: {service['level']}"
     if reason["name"] == "serving":
-        return ""
+        return _name_other_hop(service)
     until = "" if reason["until"] is None else f" {format_duration(reason['until'])}"
     words: str = reason["name"].replace("_", " ")
     return words + until
+
+
+def _name_other_hop(service: Mapping[str, Any]) -> str:
+    """Name the next hop that is announced where it is not the first of several."""
+    hops = list(service.get("next_hops") or ())
+    chosen = next((hop["address"] for hop in hops if hop["chosen"]), None)
+    return "" if chosen is None or hops[0]["chosen"] else f"via {chosen}"
 
 
 def _format_neighbors(neighbors: Mapping[str, Any], *, colour: bool) -> Iterator[str]:

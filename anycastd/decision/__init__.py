@@ -5,6 +5,8 @@ last_known     the last known value of a condition, believed for a bounded time
 memory         what one service's decision remembers, and what of it outlives the agent
 verdict        observations and a service's rules -> Verdict
 caps           the facts and waits that cap a level
+next_hop       the next hop of a service that has several: the first that serves
+med            the MED of a service by the step of a check
 policy         the lowest cap is the level: Decision; its text explains the whole state machine
 region_report  what regions report to each other of a VIP: both ends of one format
 drains         what an operator drains, the guard (does another region serve?), and the cap

@@ -19,6 +19,9 @@ from anycastd.profile.conditions import FailedAction
 from anycastd.profile.model import Service
 from anycastd.reasons import Reason
 
+HOLD_DOWN_RESET = 3600.0
+"""Seconds without a failure after which the hold-down begins at its shortest again."""
+
 _UNKNOWN = Truth.UNKNOWN  # looking up a member is slow in Python 3.11, and each pass does it often
 
 

@@ -6,8 +6,9 @@ what it tells is not used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from anycastd.bgp.negotiated import IPV4, IPV6, name_family
 from anycastd.bgp.route import Route
@@ -15,15 +16,32 @@ from anycastd.decision import drains as draining
 from anycastd.decision.caps import Context
 from anycastd.decision.drains import DrainEffect, DrainTable
 from anycastd.decision.levels import Level
+from anycastd.decision.med import MedChoice, MedContext, choose_med
 from anycastd.decision.memory import Memory
+from anycastd.decision.next_hop import (
+    HopChoice,
+    HopContext,
+    RouteChange,
+    choose_next_hop,
+    complete_verdict,
+)
 from anycastd.decision.policy import Decision, Transition, decide_level
 from anycastd.decision.region_report import RegionReport
-from anycastd.decision.routes import build_wanted_routes, find_leased_level, index_by_prefix
+from anycastd.decision.routes import (
+    Announced,
+    build_wanted_routes,
+    find_leased_choice,
+    find_leased_level,
+    index_by_prefix,
+)
 from anycastd.decision.sessions import find_session
-from anycastd.decision.verdict import judge_service
+from anycastd.decision.verdict import Verdict, judge_next_hops, judge_service
+from anycastd.evidence.checks.observation import CheckObservation
+from anycastd.evidence.finding import Truth
 from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import Report
-from anycastd.profile.model import Profile
+from anycastd.profile.checks import Check
+from anycastd.profile.model import Profile, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +109,14 @@ class PassResult:
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
-        """Return the changes of level that this pass decided."""
-        return tuple(d.transition for d in self.decisions.values() if d.transition is not None)
+        """Return the changes of levels and routes that this pass decided."""
+        found: list[Transition] = []
+        for each in self.decisions.values():
+            if each.transition is not None:
+                found.append(each.transition)
+            if each.changes:
+                found += each.changes
+        return tuple(found)
 
 
 def advance(
@@ -116,23 +140,25 @@ def advance(
     decisions: dict[str, Decision] = {}
     remembered: dict[str, Memory] = {}
     for name, service in profile.services.items():
-        verdict = judge_service(profile, service, evidence, now)
         vip = vips.get(service.prefix)
         vip_usable = None if vip is None else vip.usable
         drain = effects[name][0].cap if name in effects else None
+        leased = adopting.get(name)
         context = Context(
             sessions[name_family(service.prefix)],
             vip_usable,
-            adopting.get(name),
+            None if leased is None else leased.level,
             drain,
             returned_at.get(name),
             inputs.frozen_until,
         )
         before = memory.get(name) or Memory(level_began_at=now)
-        decisions[name], remembered[name] = decide_level(service, verdict, context, before, now)
+        decide = _decide_with_choice if _has_choice(service) else _decide
+        decided = decide(profile, service, evidence, context, leased, before, now)
+        decisions[name], remembered[name] = decided
     wake = [d.wake_at for d in decisions.values() if d.wake_at is not None]
     wake += draining.iter_end_times(going)
-    levels = [(profile.services[name], d.level) for name, d in decisions.items()]
+    levels = _list_announced(profile, decisions)
     ready = complete and inputs.lease.leased is not None
     return PassResult(
         memory=remembered,
@@ -141,6 +167,105 @@ def advance(
         wake_at=min(wake, default=None),
         drains=going,
         drain_effects=effects,
+    )
+
+
+def _list_announced(profile: Profile, decisions: Mapping[str, Decision]) -> list[Announced]:
+    services = profile.services
+    return [Announced(services[n], d.level, d.next_hop, d.med) for n, d in decisions.items()]
+
+
+def _has_choice(service: Service) -> bool:
+    return bool(service.next_hops) or service.med_steps is not None
+
+
+def _decide(
+    profile: Profile,
+    service: Service,
+    evidence: Evidence,
+    context: Context,
+    _: _Leased | None,
+    before: Memory,
+    now: float,
+) -> tuple[Decision, Memory]:
+    """Decide the level of a service whose route follows from its level alone."""
+    verdict = judge_service(profile, service, evidence, now)
+    return decide_level(service, verdict, context, before, now)
+
+
+def _decide_with_choice(
+    profile: Profile,
+    service: Service,
+    evidence: Evidence,
+    context: Context,
+    leased: _Leased | None,
+    before: Memory,
+    now: float,
+) -> tuple[Decision, Memory]:
+    """Decide the level of a service whose route has a next hop or a MED by choice."""
+    choice: HopChoice | None = None
+    if service.next_hops:
+        verdicts = judge_next_hops(profile, service, evidence, now)
+        if leased is not None and leased.next_hop is None and not _is_any_serving(verdicts):
+            # The profile does not have the next hop of these routes any more.
+            leased = leased._replace(level=Level.WITHDRAWN)
+            context = context._replace(leased_level=Level.WITHDRAWN)
+        hops = HopContext(
+            (before.level if leased is None else leased.level) is not Level.WITHDRAWN,
+            None if leased is None else leased.next_hop,
+            context.returned_at,
+            context.frozen_until,
+        )
+        choice, before = choose_next_hop(service, verdicts, hops, before, now)
+    index = None if choice is None else choice.index
+    verdict = judge_service(profile, service, evidence, now, index)
+    if choice is not None:
+        verdict = complete_verdict(service, verdict, choice)
+    decision, after = decide_level(service, verdict, context, before, now)
+    med: MedChoice | None = None
+    if service.med_steps is not None:
+        name = service.med_steps.check
+        check = profile.checks[name], evidence.checks.get(name)
+        leased_med = None if leased is None else leased.med
+        med, after = _choose_med(service, check, context, decision, leased_med, after, now)
+    chosen = [each for each in (choice, med) if each is not None]
+    wakes = [decision.wake_at, *(each.wake_at for each in chosen)]
+    changes = [each.change for each in chosen if each.change is not None]
+    if decision.level is Level.WITHDRAWN:
+        changes = []
+    decision = decision._replace(
+        wake_at=min((at for at in wakes if at is not None), default=None),
+        hop_choice=choice,
+        med_choice=med,
+        changes=tuple(_to_transition(decision, each, now) for each in changes),
+    )
+    return decision, after
+
+
+def _is_any_serving(verdicts: Iterable[Verdict]) -> bool:
+    return any(each.serve.truth is Truth.TRUE for each in verdicts)
+
+
+def _choose_med(
+    service: Service,
+    check: tuple[Check, CheckObservation | None],
+    context: Context,
+    decision: Decision,
+    leased_med: int | None,
+    memory: Memory,
+    now: float,
+) -> tuple[MedChoice, Memory]:
+    """Choose the MED of a service with a MED by a check, after its level was decided."""
+    # Where the level has changed, or nothing was announced, the MED goes with it.
+    quiet = decision.transition is None and decision.level is not Level.WITHDRAWN
+    meds = MedContext(quiet, leased_med, context.frozen_until)
+    return choose_med(service, *check, meds, memory, now)
+
+
+def _to_transition(decision: Decision, change: RouteChange, now: float) -> Transition:
+    level = decision.level
+    return Transition(
+        decision.service, level, level, change.reason, change.detail, change.evidence_at, now
     )
 
 
@@ -157,16 +282,27 @@ def restart_at_withdrawn(memory: Mapping[str, Memory], now: float) -> Mapping[st
     }
 
 
+class _Leased(NamedTuple):
+    """What a new agent finds on the lease of one service; ``find_leased_choice`` explains two."""
+
+    level: Level
+    next_hop: str | None
+    med: int | None
+
+
 def _adopting(
     profile: Profile, memory: Mapping[str, Memory], leased: tuple[Route, ...] | None
-) -> dict[str, Level]:
-    """Find the levels at which services are leased that have not adopted their level yet."""
+) -> dict[str, _Leased]:
+    """Find how services are leased that have not adopted their level yet."""
     new = [
         s for name, s in profile.services.items() if name not in memory or not memory[name].adopted
     ]
     if leased is None or not new:
         return {}
     routes = index_by_prefix(leased)
-    return {
-        each.name: find_leased_level(profile, each, routes.get(each.prefix, ())) for each in new
-    }
+    found = {}
+    for each in new:
+        its = routes.get(each.prefix, [])
+        level = find_leased_level(profile, each, its)
+        found[each.name] = _Leased(level, *find_leased_choice(profile, each, its))
+    return found

@@ -50,6 +50,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from anycastd.decision.caps import (
+    HOLD_DOWN_RESET,
     Cap,
     Context,
     collect_facts,
@@ -65,20 +66,20 @@ from anycastd.decision.last_known import (
     update_from_value,
 )
 from anycastd.decision.levels import Level
+from anycastd.decision.med import MedChoice
 from anycastd.decision.memory import Memory
+from anycastd.decision.next_hop import HopChoice
 from anycastd.decision.verdict import Verdict
 from anycastd.evidence.finding import Truth
 from anycastd.profile.model import Service
 from anycastd.reasons import Reason
-
-HOLD_DOWN_RESET = 3600.0
-"""Seconds without a failure after which the hold-down begins at its shortest again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
     """A change of level of one service, as it is logged and remembered; times in own time.
 
+    Where ``old`` is ``new``, only the next hop or the MED of its route has changed.
     ``evidence_at`` is when the evidence behind it was requested.  ``sent_at`` is None until it is
     sent to the lease process, ``acknowledged_at`` is None until ExaBGP has confirmed it.
     """
@@ -100,7 +101,9 @@ class Decision(NamedTuple):
     ``level_began_at`` (own time) is when this level began.  ``cap`` is the lowest of ``caps``: the
     reason why the level is not higher (Reason.SERVING if there is no cap).  ``wake_at`` (own time)
     is when time alone may change the decision; None: never.  ``transition`` is set if the level has
-    changed in this pass.
+    changed in this pass.  ``hop_choice`` is the next hop of a service that has several,
+    ``med_choice`` the MED by a check.  ``changes`` are those of an announced route besides its
+    level.
     """
 
     service: str
@@ -111,6 +114,19 @@ class Decision(NamedTuple):
     verdict: Verdict
     wake_at: float | None
     transition: Transition | None = None
+    hop_choice: HopChoice | None = None
+    med_choice: MedChoice | None = None
+    changes: tuple[Transition, ...] = ()
+
+    @property
+    def next_hop(self) -> str | None:
+        """Return the next hop that is chosen; None where the profile has no choice."""
+        return None if self.hop_choice is None else self.hop_choice.address
+
+    @property
+    def med(self) -> int | None:
+        """Return the MED by a check; None where the profile has none."""
+        return None if self.med_choice is None else self.med_choice.med
 
 
 def decide_level(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from functools import lru_cache
+from typing import NamedTuple
 
 from anycastd.bgp.negotiated import name_family
 from anycastd.bgp.route import USUAL_LOCAL_PREF, Route, canonicalize_route
@@ -24,8 +25,20 @@ GRACEFUL_SHUTDOWN = "65535:0"
 """The community of a route that is about to be withdrawn (GRACEFUL_SHUTDOWN, RFC 8326)."""
 
 
+class Announced(NamedTuple):
+    """A service at its level, with what its route has by choice.
+
+    ``next_hop`` (an address) and ``med`` are None where the profile alone says them.
+    """
+
+    service: Service
+    level: Level
+    next_hop: str | None = None
+    med: int | None = None
+
+
 def build_wanted_routes(
-    profile: Profile, levels: Iterable[tuple[Service, Level]], draining: Container[str] = ()
+    profile: Profile, announced: Iterable[Announced], draining: Container[str] = ()
 ) -> tuple[Route, ...]:
     """Build all wanted routes: each announced service's VIP for each neighbor, in this order.
 
@@ -35,34 +48,35 @@ def build_wanted_routes(
     """
     return tuple(
         each
-        for service, level in levels
-        if level is not _WITHDRAWN
-        for each in _routes(profile, service, level, draining=service.name in draining)
+        for one in announced
+        if one.level is not _WITHDRAWN
+        for each in _routes(profile, one, draining=one.service.name in draining)
     )
 
 
 @lru_cache(maxsize=8192)  # each pass needs all of them again
-def _routes(
-    profile: Profile, service: Service, level: Level, *, draining: bool
-) -> tuple[Route, ...]:
-    family = name_family(service.prefix)
+def _routes(profile: Profile, announced: Announced, *, draining: bool) -> tuple[Route, ...]:
+    family = name_family(announced.service.prefix)
     return tuple(
-        build_route(profile, service, level, neighbor, draining=draining)
+        build_route(profile, announced, neighbor, draining=draining)
         for neighbor in profile.bgp.neighbors
         if family in neighbor.families
     )
 
 
 def build_route(
-    profile: Profile, service: Service, level: Level, neighbor: Neighbor, *, draining: bool = False
+    profile: Profile, announced: Announced, neighbor: Neighbor, *, draining: bool = False
 ) -> Route:
-    """Build the route of ``service`` at ``level`` for one neighbor.
+    """Build the route of a service at a level for one neighbor.
 
-    ``draining``: a drain covers the service, so a neighbor with `graceful_shutdown` gets the
-    community of RFC 8326, too.  Raises ValueError for the level WITHDRAWN, and where the profile
-    has a value that is not valid in a route.
+    A next hop by choice comes before that of the neighbor.  A MED by choice is that of the service:
+    the one of the level degraded, and the one of the neighbor, come before it.  ``draining``: a
+    drain covers the service, so a neighbor with `graceful_shutdown` gets the community of RFC 8326,
+    too.  Raises ValueError for the level WITHDRAWN, and where the profile has a value that is not
+    valid in a route.
     """
-    med, communities = service.med, service.communities
+    service, level, chosen, med = announced
+    med, communities = service.med if med is None else med, service.communities
     if level is Level.DEGRADED:
         med = service.degraded.med if service.degraded.med is not None else med
         communities = service.degraded.communities or communities
@@ -72,7 +86,7 @@ def build_route(
         communities = neighbor.communities
     if draining and neighbor.graceful_shutdown:
         communities = (*communities, GRACEFUL_SHUTDOWN)
-    next_hop = neighbor.next_hop or service.next_hop or neighbor.local_address
+    next_hop = chosen or neighbor.next_hop or service.next_hop or neighbor.local_address
     path = (profile.bgp.local_as,) * compute_path_length(service, level, neighbor)
     local_pref = compute_local_pref(service, level, neighbor)
     written = Route(
@@ -194,3 +208,20 @@ def _measure_distance(service: Service, level: Level, neighbor: Neighbor, found:
         return abs(_lower(_local_pref(service, level), neighbor) - found.local_pref)
     length = 1 + count_prepends(service, level) + neighbor.prepend
     return abs(length - len(found.as_path))
+
+
+def find_leased_choice(
+    profile: Profile, service: Service, leased: Iterable[Route]
+) -> tuple[str | None, int | None]:
+    """Find the next hop and the MED by choice of a service's leased routes; None for none.
+
+    Neighbors that differ are in the middle of a change: the first one counts.
+    """
+    hops = {str(each.address) for each in service.next_hops}
+    steps = () if service.med_steps is None else service.med_steps.steps
+    own_med = {str(each.address) for each in profile.bgp.neighbors if each.med is not None}
+    next_hop = next((each.next_hop for each in leased if each.next_hop in hops), None)
+    med = next(
+        (each.med for each in leased if each.med in steps and each.neighbor not in own_med), None
+    )
+    return next_hop, med

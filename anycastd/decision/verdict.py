@@ -44,12 +44,27 @@ class Verdict(NamedTuple):
     maintenance: Finding | None = None
 
 
-def judge_service(profile: Profile, service: Service, evidence: Evidence, now: float) -> Verdict:
+def judge_service(
+    profile: Profile, service: Service, evidence: Evidence, now: float, hop: int | None = None
+) -> Verdict:
     """Judge ``service`` by the newest ``evidence`` at ``now`` (own time, seconds).
 
-    Raises KeyError where a rule names a HAProxy or a check that the profile does not have.
+    ``hop`` is the index of its next hop that is chosen, if it has several: the rules of that one
+    have to hold, too.  Raises KeyError where a rule names a HAProxy or a check that the profile
+    does not have.
     """
-    plan = _plan(service)
+    return _judge(_plan(service, hop), profile, evidence, now)
+
+
+def judge_next_hops(
+    profile: Profile, service: Service, evidence: Evidence, now: float
+) -> tuple[Verdict, ...]:
+    """Judge each next hop of ``service`` by its own rules alone; raises as ``judge_service``."""
+    plans = _plan_next_hops(service)
+    return tuple(_judge(plan, profile, evidence, now) for plan in plans)
+
+
+def _judge(plan: _Plan, profile: Profile, evidence: Evidence, now: float) -> Verdict:
     findings = [evaluate(ref, rule, profile, evidence, now) for ref, rule, evaluate in plan.rules]
     serve = _join(plan.serve, findings)
     healthy = serve if plan.healthy is None else _join(plan.healthy, findings)
@@ -105,15 +120,15 @@ class _Plan(NamedTuple):
 
 
 @lru_cache(maxsize=1 << 14)
-def _plan(service: Service) -> _Plan:
+def _plan(service: Service, hop: int | None = None) -> _Plan:
     places: _Places = {}
-    serve = _number(service.serve, "serve", places)
+    serve = _number_conditions(service, hop, "serve", places)
+    if serve is None:
+        raise ValueError(f"{service.name} has no condition")
     if service.self_test is not None:
         listens = _number_rule(ListensRule(service.self_test), "self_test.listens", places)
         serve = (True, (serve, listens))
-    healthy = None
-    if service.healthy is not None:
-        healthy = _number(service.healthy, "healthy", places)
+    healthy = _number_conditions(service, hop, "healthy", places)
     if service.self_test is not None:
         answers = _number_rule(AnswersRule(service.self_test), "self_test.answers", places)
         # A slow answer must not withdraw: where a longer path moves nobody it is only shown.
@@ -124,6 +139,35 @@ def _plan(service: Service) -> _Plan:
         maintenance = _planned(service, service.maintenance, ["maintenance"])
     rules = tuple(_planned(service, rule, paths) for rule, (_, paths) in places.items())
     return _Plan(rules, serve, healthy, maintenance)
+
+
+def _number_conditions(
+    service: Service, hop: int | None, key: str, places: _Places
+) -> _Tree | None:
+    """Number the rules of `serve` or `healthy`, of the service and of its next hop ``hop``."""
+    index = hop or 0
+    found: list[_Tree] = []
+    wanted = ((key,), ("next_hops", index, key))
+    for path, condition in service.conditions:
+        if path in wanted:
+            name = key if len(path) == 1 else f"next_hops[{index}].{key}"
+            found.append(_number(condition, name, places))
+    return _join_trees(found) if found else None
+
+
+def _join_trees(trees: list[_Tree]) -> _Tree:
+    return trees[0] if len(trees) == 1 else (True, tuple(trees))
+
+
+@lru_cache(maxsize=1 << 10)
+def _plan_next_hops(service: Service) -> tuple[_Plan, ...]:
+    plans = []
+    for index, each in enumerate(service.next_hops):
+        places: _Places = {}
+        serve = _number(each.serve, f"next_hops[{index}].serve", places)
+        rules = tuple(_planned(service, rule, paths) for rule, (_, paths) in places.items())
+        plans.append(_Plan(rules, serve, None, None))
+    return tuple(plans)
 
 
 # Each distinct rule, its number, and its key paths in the profile.

@@ -1,11 +1,12 @@
 """What the operator wants: YAML text -> Profile, and who wins at the far router.
 
 Pure (with yaml and jsonschema); the folders below ``cli`` import ``model``, ``conditions``,
-``checks`` and ``regions`` alone; but ``speaker/rewrite`` reads a profile, too.
+``checks``, ``route_choice`` and ``regions`` alone; but ``speaker/rewrite`` reads a profile, too.
 
     regions        the values about other regions and HTTP: Endpoint, Region, Web
     checks         the values of `checks`: what the agent asks besides HAProxy
     conditions     the values about what a service requires: rules, and conditions that join them
+    route_choice   the values of next hops in order, and of a MED by a check
     model          the values: Profile, Neighbor, Service; what all other folders import
     key_paths      values of a file and their key paths, as text for a message
     document       Document: complete values with their lines; a Problem with its line

@@ -46,6 +46,7 @@ from anycastd.profile.model import (
     Standby,
 )
 from anycastd.profile.regions import RegionAgent, Web
+from anycastd.profile.route_choice import MedSteps, NextHop
 
 DEADLINE_RUNS = 3
 """A check without a `deadline` has the time of so many runs."""
@@ -192,16 +193,19 @@ def _build_service(
     name: str, each: Mapping[str, Any], instances: Sequence[str], *, steer: bool
 ) -> Service:
     degraded, standby, timers = each["degraded"], each["standby"], each["return"]
-    next_hop = each["next_hop"]
+    next_hop, med = each["next_hop"], each.get("med")
+    steps = None
+    if isinstance(med, Mapping):
+        steps, med = MedSteps(med["check"], tuple(map(int, med["steps"]))), None
     return Service(
         name=name,
         vip=each["vip"].network,
-        interface=each["interface"],
+        interface=None if each["interface"] == formats.NO_INTERFACE else each["interface"],
         prepend=int(each["prepend"]),
-        med=_to_int(each.get("med")),
+        med=_to_int(med),
         communities=tuple(each["communities"]),
         next_hop=None if next_hop == formats.NEXT_HOP_SELF else next_hop,
-        serve=_build_condition(each["serve"], instances),
+        serve=_build_condition(each["serve"], instances) if "serve" in each else None,
         healthy=_build_condition(each["healthy"], instances) if "healthy" in each else None,
         self_test=_build_self_test(each["self_test"]) if "self_test" in each else None,
         degraded=Degraded(
@@ -230,6 +234,17 @@ def _build_service(
         else None,
         prepends_steer=steer,
         local_pref=_to_int(each.get("local_pref")),
+        next_hops=tuple(_build_next_hop(one, instances) for one in each.get("next_hops") or ()),
+        med_steps=steps,
+    )
+
+
+def _build_next_hop(each: Mapping[str, Any], instances: Sequence[str]) -> NextHop:
+    healthy = each.get("healthy")
+    return NextHop(
+        each["address"],
+        _build_condition(each["serve"], instances),
+        None if healthy is None else _build_condition(healthy, instances),
     )
 
 

@@ -14,6 +14,8 @@ from anycastd.profile.key_paths import quote_value
 from anycastd.profile.model import Address, Network
 from anycastd.profile.regions import Endpoint
 
+NO_INTERFACE = "none"
+"""Value of ``interface`` in a profile: the VIP is not on this machine."""
 NEXT_HOP_SELF = "self"
 """Value of ``next_hop`` in a profile: the local address of each session (RFC 4271, 5.1.3)."""
 NO_LINK_LOCAL = "write a global or a unique local address (fd00::/8)"

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from anycastd.profile.checks import Check
 from anycastd.profile.conditions import Condition, FailedAction, Maintenance
 from anycastd.profile.regions import RegionAgent, Web, format_agent_name
+from anycastd.profile.route_choice import MedSteps, NextHop
 
 Address = IPv4Address | IPv6Address
 """An IP address."""
@@ -181,16 +182,19 @@ class Service:
     ``prepend`` is that of the level preferred.  ``local_pref``: for iBGP (None: by the prepends).
     ``next_hop`` None means the local address of each session.  ``ecmp``: regions may have equal
     paths, so that traffic is split.  ``prepends_steer`` is a copy of ``Bgp.prepends_steer``.
+    ``interface`` is None where the VIP is not on this machine.  ``next_hops``: the first that
+    serves is announced (empty: ``next_hop`` is); ``serve`` is None only with them.  ``med_steps``
+    is the MED by a check (None: ``med`` is).
     """
 
     name: str
     vip: Network
-    interface: str
+    interface: str | None
     prepend: int
     med: int | None
     communities: tuple[str, ...]
     next_hop: Address | None
-    serve: Condition
+    serve: Condition | None
     healthy: Condition | None
     self_test: SelfTest | None
     degraded: Degraded
@@ -201,6 +205,8 @@ class Service:
     maintenance: Maintenance | None = None
     prepends_steer: bool = True
     local_pref: int | None = None
+    next_hops: tuple[NextHop, ...] = ()
+    med_steps: MedSteps | None = None
 
     def __hash__(self) -> int:
         """Return the hash of the name: hashing all fields in each pass is ten times slower."""
@@ -210,6 +216,18 @@ class Service:
     def prefix(self) -> str:
         """Return the VIP as text, such as ``203.0.113.10/32``."""
         return str(self.vip)
+
+    @functools.cached_property
+    def conditions(self) -> tuple[tuple[tuple[str | int, ...], Condition], ...]:
+        """Return all conditions, each with its key path in the service."""
+        found: list[tuple[tuple[str | int, ...], Condition | None]] = [
+            (("serve",), self.serve),
+            (("healthy",), self.healthy),
+        ]
+        for index, each in enumerate(self.next_hops):
+            found.append((("next_hops", index, "serve"), each.serve))
+            found.append((("next_hops", index, "healthy"), each.healthy))
+        return tuple((path, condition) for path, condition in found if condition is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +285,12 @@ class Profile:
     hooks: tuple[Hook, ...] = ()
     checks: Mapping[str, Check] = field(default_factory=dict)
     appliance: str | None = None
+
+    @property
+    def local_vips(self) -> tuple[tuple[Network, str], ...]:
+        """Return the VIPs that belong on this machine, each with its interface."""
+        services = self.services.values()
+        return tuple((each.vip, each.interface) for each in services if each.interface is not None)
 
     @property
     def agent_name(self) -> str:

@@ -17,6 +17,7 @@ from anycastd.profile.rules import (
     drains,
     hooks,
     limits,
+    route_choice,
     services,
 )
 from anycastd.profile.schema_check import read_profile_document
@@ -28,6 +29,7 @@ RULES = (
     *services.RULES,
     *conditions.RULES,
     *checks.RULES,
+    *route_choice.RULES,
     *drains.RULES,
     *hooks.RULES,
 )

@@ -294,7 +294,7 @@ class _Seen:
 
 
 def _iter_proxies(service: Any) -> Iterable[tuple[str, str, str]]:  # noqa: ANN401 - a Service
-    conditions: list[Any] = [service.serve, service.healthy]
+    conditions: list[Any] = [condition for _, condition in service.conditions]
     while conditions:
         each = conditions.pop()
         if isinstance(each, AllOf | AnyOf):

@@ -15,7 +15,7 @@ from anycastd.bgp.session import Session
 from anycastd.decision.drains import Drain
 from anycastd.decision.last_known import LastKnown
 from anycastd.decision.levels import Level
-from anycastd.decision.memory import Memory
+from anycastd.decision.memory import HopMemory, MedMemory, Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState
 from anycastd.decision.policy import Transition
 from anycastd.decision.region_report import RegionReport, VipReport
@@ -213,6 +213,20 @@ LEASE = Codec(
 LAST_KNOWN = record_of(
     LastKnown, value=optional(BOOLEAN), began_at=NUMBER, unknown_began_at=optional(NUMBER)
 )
+HOP_MEMORY = record_of(
+    HopMemory,
+    address=TEXT,
+    serve=LAST_KNOWN,
+    failures=INTEGER,
+    failed_at=optional(NUMBER),
+    returned_at=optional(NUMBER),
+)
+MED_MEMORY = record_of(
+    MedMemory,
+    announced=optional(INTEGER),
+    changed_at=optional(NUMBER),
+    unknown_began_at=optional(NUMBER),
+)
 MEMORY = table_of(
     record_of(
         Memory,
@@ -229,6 +243,9 @@ MEMORY = table_of(
         returned_at=optional(NUMBER),
         restored=BOOLEAN,
         announced=BOOLEAN,
+        next_hop=optional(TEXT),
+        next_hops=list_of(HOP_MEMORY),
+        med=MED_MEMORY,
     )
 )
 DRAIN = record_of(

@@ -262,7 +262,7 @@ def _iter_limited(profile: Profile) -> Iterator[tuple[str, ...]]:
     """Yield the places of the loads that a rule of the profile limits."""
     conditions: list[Any] = []
     for service in profile.services.values():
-        conditions += [service.serve, service.healthy]
+        conditions += [condition for _, condition in service.conditions]
     while conditions:
         each = conditions.pop()
         if isinstance(each, AllOf | AnyOf):

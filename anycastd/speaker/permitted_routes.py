@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Iterator
 
 from anycastd.decision.levels import Level
-from anycastd.decision.routes import build_wanted_routes
+from anycastd.decision.routes import Announced, build_wanted_routes
 from anycastd.lease.permits import PermittedRoutes, group_routes
-from anycastd.profile.model import Profile
+from anycastd.profile.model import Profile, Service
 from anycastd.speaker.exabgp.config import vip_prefixes
 
 
@@ -23,8 +24,18 @@ def build_permitted_routes(profile: Profile) -> tuple[PermittedRoutes, ...]:
         route
         for level in Level
         for draining in ((), profile.services)
-        for route in build_wanted_routes(profile, ((each, level) for each in services), draining)
+        for route in build_wanted_routes(profile, _iter_choices(services, level), draining)
     )
+
+
+def _iter_choices(services: Collection[Service], level: Level) -> Iterator[Announced]:
+    """Yield each service at a level with all next hops and MEDs that may be chosen."""
+    for each in services:
+        hops: list[str | None] = [str(hop.address) for hop in each.next_hops]
+        steps: list[int | None] = [] if each.med_steps is None else [*each.med_steps.steps]
+        yield from (
+            Announced(each, level, hop, med) for hop in hops or [None] for med in steps or [None]
+        )
 
 
 def vips_hash(profile: Profile) -> str:

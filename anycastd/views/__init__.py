@@ -13,6 +13,7 @@ troubles          what is not as wanted, worst first, each with its remedy once
 drain_progress    how far a drain has got, and whether it is safe to reboot
 reason_view       a named reason, as status and explain show it
 check_status      what is known of each check
+route_choice      next hops and a MED by choice, as status and explain show them
 status_values     the values of a status; their names are the keys of the JSON
 problems          everything that is not as wanted, one sentence each
 announcement      the route of a service at each neighbor, and whether it is served

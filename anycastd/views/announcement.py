@@ -9,7 +9,7 @@ from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.decision.pipeline import Inputs, PassResult
 from anycastd.decision.policy import Decision
-from anycastd.decision.routes import build_wanted_path, build_wanted_routes
+from anycastd.decision.routes import Announced, build_wanted_path, build_wanted_routes
 from anycastd.decision.sessions import is_family_negotiated
 from anycastd.evidence.finding import Truth
 from anycastd.lease.messages import NeighborReport, Report
@@ -32,10 +32,8 @@ def build_announcements(
     """
     service = profile.services[decision.service]
     left = (service.name,) if leaving else ()
-    wanted = {
-        route.neighbor: route
-        for route in build_wanted_routes(profile, [(service, decision.level)], left)
-    }
+    announced = Announced(service, decision.level, decision.next_hop, decision.med)
+    wanted = {route.neighbor: route for route in build_wanted_routes(profile, [announced], left)}
     return {
         address: _build_announcement(
             wanted.get(address),

@@ -18,6 +18,7 @@ from anycastd.decision.routes import build_wanted_path, count_prepends, find_wan
 from anycastd.evidence.finding import Finding, Truth
 from anycastd.profile.model import Profile
 from anycastd.views.reason_view import ReasonView, complete_remedy, view_reason
+from anycastd.views.route_choice import MedView, NextHopView, view_med, view_next_hops
 
 VERSION = 1
 """Version of the JSON; keys are only ever added."""
@@ -104,6 +105,8 @@ class Explanation:
     changes: tuple[TransitionView, ...]
     failed_ago: float | None = None
     local_pref: int | None = None
+    next_hops: tuple[NextHopView, ...] = ()
+    med: MedView | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for json.dumps."""
@@ -140,6 +143,8 @@ def explain_service(
         prepend=None if path is None else count_prepends(service, level),
         prepends_steer=service.prepends_steer,
         local_pref=find_wanted_local_pref(profile, service, level),
+        next_hops=view_next_hops(decision.hop_choice, now),
+        med=view_med(decision.med_choice, now),
         reason=complete_remedy(
             view_reason(decision.cap.reason, decision.cap.detail), profile, service
         ),

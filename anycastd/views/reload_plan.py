@@ -8,7 +8,13 @@ from enum import Enum
 
 from anycastd.bgp.route import Route
 from anycastd.decision.levels import Level
-from anycastd.decision.routes import build_wanted_routes, find_leased_level, index_by_prefix
+from anycastd.decision.routes import (
+    Announced,
+    build_wanted_routes,
+    find_leased_choice,
+    find_leased_level,
+    index_by_prefix,
+)
 from anycastd.profile.model import Neighbor, Profile, Service
 
 
@@ -143,7 +149,8 @@ def _plan_service(
     have = {route.neighbor: route for route in leased}
     if level is Level.WITHDRAWN:
         return  # nothing is announced before it is proved: as without a reload
-    for route in build_wanted_routes(new, [(service, level)], draining):
+    announced = Announced(service, level, *find_leased_choice(new, service, leased))
+    for route in build_wanted_routes(new, [announced], draining):
         was = have.get(route.neighbor)
         if was is None:
             what = f"announced once its session is up ({level.label}): {_format_path(route)}"
@@ -204,8 +211,7 @@ def _collect_notes(
 
 def _decision_settings(service: Service) -> tuple[object, ...]:
     return (
-        service.serve,
-        service.healthy,
+        service.conditions,
         service.failed,
         service.return_timers,
         service.degraded.fall,

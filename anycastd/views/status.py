@@ -32,6 +32,7 @@ from anycastd.views.problems import (
     describe_troubles,
 )
 from anycastd.views.reason_view import TimedReasonView, complete_remedy, view_timed_reason
+from anycastd.views.route_choice import view_med, view_next_hops
 from anycastd.views.session_detail import explain_session
 from anycastd.views.status_values import (
     VERSION,
@@ -64,11 +65,7 @@ class AgentFacts:
 
 
 def build_status(
-    profile: Profile,
-    inputs: Inputs,
-    step: PassResult,
-    now: float,
-    agent: AgentFacts,
+    profile: Profile, inputs: Inputs, step: PassResult, now: float, agent: AgentFacts
 ) -> Status:
     """Build the status after the pass ``step``, at ``now`` (own time)."""
     report = inputs.lease.report if inputs.lease.connected else None
@@ -178,6 +175,8 @@ def _service(
         prepends_steer=service.prepends_steer,
         local_pref=find_wanted_local_pref(profile, service, level),
         held=_find_held(decision, evidence.memory, now),
+        next_hops=view_next_hops(decision.hop_choice, now),
+        med=view_med(decision.med_choice, now),
     )
 
 

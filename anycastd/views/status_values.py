@@ -15,6 +15,7 @@ from anycastd.bgp.negotiated import Negotiated
 from anycastd.views.check_status import CheckStatus
 from anycastd.views.drain_progress import DrainStatus
 from anycastd.views.reason_view import TimedReasonView
+from anycastd.views.route_choice import MedView, NextHopView
 from anycastd.views.severity import SEVERITIES, compute_severity
 from anycastd.views.summary import summarize_status
 
@@ -79,7 +80,8 @@ class ServiceStatus:
     ``waits``: its caps, the lowest first.  ``serves``: it is announced to a neighbor, and `serve`
     is not false.  ``sessions``: open at the frontends that its rules name; None: not known.
     ``safe``: it is drained, and this machine may be rebooted.  ``held``: why it is announced only
-    because its last known value still counts, and for how long; None: it is not.
+    because its last known value still counts, and for how long; None: it is not.  ``next_hops``:
+    those of a service that has several.  ``med`` is a MED by a check (None: it has none).
     """
 
     vip: str
@@ -99,6 +101,8 @@ class ServiceStatus:
     prepends_steer: bool = True
     held: TimedReasonView | None = None
     local_pref: int | None = None
+    next_hops: tuple[NextHopView, ...] = ()
+    med: MedView | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,19 @@ from anycastd.views.events import Event, EventKind, Value
 def build_transition_event(profile: Profile, transition: Transition, at: float) -> Event:
     """Build the event of a change of level that was decided at ``at`` (Unix time).
 
-    Its fields are ``vip``, ``from`` and ``to`` (levels), ``detail`` (the evidence as text), and the
-    milliseconds of own time that each stage took: ``decided_ms`` after the evidence was asked for,
-    ``sent_ms`` after that, ``acknowledged_ms`` after that (None: it was not).
+    Where the level stays, the next hop or the MED of the route has changed.  Its fields are
+    ``vip``, ``from`` and ``to`` (levels), ``detail`` (the evidence as text), and the milliseconds
+    of own time that each stage took: ``decided_ms`` after the evidence was asked for, ``sent_ms``
+    after that, ``acknowledged_ms`` after that (None: it was not).
     """
     detail = f" ({transition.detail})" if transition.detail else ""
     old, new = transition.old.label, transition.new.label
     service = profile.services.get(transition.service)
+    change = f"{old} -> {new}" if old != new else f"stays {new}"
     return Event(
         at,
         EventKind.TRANSITION,
-        f"{transition.service}: {old} -> {new}: {transition.reason.sentence}{detail}",
+        f"{transition.service}: {change}: {transition.reason.sentence}{detail}",
         service=transition.service,
         reason=transition.reason.name.lower(),
         fields={

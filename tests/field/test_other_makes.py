@@ -15,7 +15,7 @@ import pytest
 
 from anycastd.bgp.route import Route
 from anycastd.decision.levels import Level
-from anycastd.decision.routes import build_wanted_routes
+from anycastd.decision.routes import Announced, build_wanted_routes
 from anycastd.lease.commands import Announce, QueryAdjRibOut, SessionNegotiated, Withdraw
 from anycastd.profile.model import Profile
 from support.appliance import own_network
@@ -76,7 +76,7 @@ def build_profile(addresses: Sequence[str], peer_as: int, more: str = "") -> Pro
 
 def build_routes(given: Profile, level: Level) -> tuple[Route, ...]:
     """Build the routes of both services at a level."""
-    return build_wanted_routes(given, [(each, level) for each in given.services.values()])
+    return build_wanted_routes(given, [Announced(each, level) for each in given.services.values()])
 
 
 @contextlib.contextmanager

@@ -136,7 +136,7 @@ def test_only_readers_of_a_profile_load_its_schema() -> None:
     for path in sources("anycastd"):
         if not name_of(path).startswith(readers):
             used = {name for name in ours(path) if top(name) == "profile"}
-            names = ("model", "conditions", "checks", "regions")
+            names = ("model", "conditions", "checks", "route_choice", "regions")
             values = {f"anycastd.profile.{name}" for name in names}
             assert used <= values, f"{name_of(path)}: {sorted(used)}"
 

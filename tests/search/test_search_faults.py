@@ -192,13 +192,13 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
     (
         "drains",
         "both of two drained regions withdraw",
-        "names[names.index(profile.region) + 1 :] if",
+        "names[names.index(own) + 1 :] if",
         "names if",
     ),
     (
         "drains",
         "none of two drained regions withdraws",
-        "names[names.index(profile.region) + 1 :] if",
+        "names[names.index(own) + 1 :] if",
         "[] if",
     ),
     (

@@ -21,6 +21,7 @@ from anycastd.cli.output import (
     print_lines,
     report_unknown_service,
 )
+from anycastd.cli.route_choice_text import iter_choices
 from anycastd.cli.service_text import compute_instant
 from anycastd.system.exit_codes import DONE, EX_UNAVAILABLE, USAGE
 
@@ -86,6 +87,8 @@ def format_explanation(name: str, it: Mapping[str, Any], at: str = "") -> Iterat
     if it["reason"]["remedy"]:
         yield from _item("do", it["reason"]["remedy"])
     yield from _item("path", describe_path(it["as_path"], it["prepend"], it.get("local_pref")))
+    for key, text in iter_choices(it):
+        yield from _item(key, text)
     if not it["prepends_steer"]:
         yield from _item("", NO_STEERING)
     yield "  held by (the lowest level counts)"
@@ -151,5 +154,6 @@ def _change(each: Mapping[str, Any], at: str) -> tuple[str, str]:
     ]
     began = compute_instant(at, each["ago"])
     when = began or f"{format_duration(each['ago'])} ago"
-    change = f"{each['old']} -> {each['new']}"
+    moved = each["old"] != each["new"]
+    change = f"{each['old']} -> {each['new']}" if moved else f"stays {each['new']}"
     return when, f"{change}: {_reason(each['reason'])}; {', '.join(stages)}"

@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
     profile = load_profile(args.profile)
     if profile is None:
         return EX_CONFIG
-    vips = [(service.vip, service.interface) for service in profile.services.values()]
+    vips = profile.local_vips
     results: dict[Network, VipAddress] = {}
     try:
         if args.action == "remove":

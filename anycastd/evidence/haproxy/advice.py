@@ -30,7 +30,7 @@ def list_backend_rules(profile: Profile, instance: str) -> list[BackendRule]:
         dict.fromkeys(
             rule
             for service in profile.services.values()
-            for condition in (service.serve, service.healthy)
+            for _, condition in service.conditions
             for rule in _iter_backend_rules(condition)
             if rule.instance == instance
         )
@@ -42,7 +42,7 @@ def list_backends(rules: Sequence[BackendRule]) -> list[str]:
     return list(dict.fromkeys(rule.backend for rule in rules))
 
 
-def _iter_backend_rules(condition: Condition | None) -> Iterator[BackendRule]:
+def _iter_backend_rules(condition: Condition) -> Iterator[BackendRule]:
     if isinstance(condition, AllOf | AnyOf):
         for each in condition.rules:
             yield from _iter_backend_rules(each)

@@ -124,10 +124,9 @@ def iter_rules(condition: Condition) -> Iterator[BackendRule | FrontendRule | Li
 
 
 def iter_service_rules(service: Service) -> Iterator[Rule]:
-    """Yield the rules about HAProxy of `serve`, of `healthy` and of `maintenance`."""
-    yield from iter_rules(service.serve)
-    if service.healthy is not None:
-        yield from iter_rules(service.healthy)
+    """Yield the rules about HAProxy of all conditions of a service, and of `maintenance`."""
+    for _, condition in service.conditions:
+        yield from iter_rules(condition)
     if service.maintenance is not None:
         yield service.maintenance
 

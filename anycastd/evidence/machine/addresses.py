@@ -91,7 +91,7 @@ def _is_candidate(address: Address, wrong: Address) -> bool:
 def check_vips(profile: Profile, machine: Machine) -> Iterator[MachineProblem]:
     """Find VIPs that are missing, on another interface, too wide, or asked for by ARP."""
     for service in profile.services.values():
-        if machine.interfaces is not None:
+        if machine.interfaces is not None and service.interface is not None:
             yield from _check_vip_address(service, machine)
             yield from _check_vip_subnet(service, machine)
 

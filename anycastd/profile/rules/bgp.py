@@ -118,7 +118,9 @@ def check_addresses(doc: Document) -> Iterator[Problem]:
     paths: list[Path] = [("bgp", "local_address")]
     for path, _ in iter_neighbors(doc):
         paths += [(*path, key) for key in ("address", "local_address", "next_hop")]
-    paths += [(*path, "next_hop") for path, _ in iter_services(doc)]
+    for path, service in iter_services(doc):
+        hops = range(len(service.get("next_hops") or ()))
+        paths += [(*path, "next_hop"), *((*path, "next_hops", n, "address") for n in hops)]
     for at in paths:
         address = doc.get(*at)
         if address in (None, NEXT_HOP_SELF):

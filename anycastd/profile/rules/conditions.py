@@ -32,9 +32,13 @@ def check_conditions(doc: Document) -> Iterator[Problem]:
     HAProxy processes that the profile does not have.
     """
     for path, service in iter_services(doc):
-        for key in ("serve", "healthy"):
-            if key in service:
-                yield from _check_condition(doc, (*path, key), service[key])
+        places: list[tuple[Path, dict[str, Value]]] = [(path, service)]
+        for index, hop in enumerate(service.get("next_hops") or ()):
+            places.append(((*path, "next_hops", index), hop or {}))
+        for at, block in places:
+            for key in ("serve", "healthy"):
+                if key in block:
+                    yield from _check_condition(doc, (*at, key), block[key])
 
 
 def _check_condition(doc: Document, at: Path, condition: dict[str, Value]) -> Iterator[Problem]:
@@ -176,7 +180,11 @@ def check_steering(doc: Document) -> Iterator[Problem]:
                 "(prepends_steer: false)"
             )
             yield doc.make_problem((*path, "failed"), message, "write withdraw")
-        for at, key in _iter_limits(doc, (*path, "healthy"), service.get("healthy")):
+        limits = list(_iter_limits(doc, (*path, "healthy"), service.get("healthy")))
+        for index, hop in enumerate(service.get("next_hops") or ()):
+            at = (*path, "next_hops", index, "healthy")
+            limits += _iter_limits(doc, at, (hop or {}).get("healthy"))
+        for at, key in limits:
             message = (
                 "would withdraw the VIP under load, in one region after the other, because longer "
                 "paths do not move traffic (prepends_steer: false)"

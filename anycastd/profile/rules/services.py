@@ -163,7 +163,7 @@ def check_next_hops(doc: Document) -> Iterator[Problem]:
         return  # each route is looked at
     for path, service in iter_services(doc):
         vip, own = service.get("vip"), service.get("next_hop")
-        if vip is None or own is None:
+        if vip is None or own is None or doc.is_explicit((*path, "next_hops")):
             continue
         if vip.version == IPV6 and get_platform(doc) == AZURE:
             continue  # refused already

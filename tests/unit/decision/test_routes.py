@@ -7,6 +7,7 @@ import pytest
 from anycastd.bgp.route import Route
 from anycastd.decision.levels import Level
 from anycastd.decision.routes import (
+    Announced,
     build_route,
     build_wanted_routes,
     find_leased_level,
@@ -21,7 +22,9 @@ from support.profiles import profile
 def test_a_path_is_our_own_asn_once_more_than_the_prepends(level: Level, asns: int) -> None:
     """ExaBGP announces the path as it is given, so the whole path is written."""
     web_profile = profile()
-    (first, second) = build_wanted_routes(web_profile, [(web_profile.services["web"], level)])
+    (first, second) = build_wanted_routes(
+        web_profile, [Announced(web_profile.services["web"], level)]
+    )
     assert first == Route("192.0.2.4", "203.0.113.10/32", "192.0.2.10", (65010,) * asns)
     assert second.neighbor == "192.0.2.5"
 
@@ -52,7 +55,7 @@ def test_over_ibgp_a_level_is_a_local_preference(
     for level, local_pref in zip(
         (Level.PREFERRED, Level.DEGRADED, Level.STANDBY), expected, strict=True
     ):
-        first, second = routes = build_wanted_routes(web_profile, [(service, level)])
+        first, second = routes = build_wanted_routes(web_profile, [Announced(service, level)])
         assert (first.as_path, first.local_pref) == ((), local_pref)
         assert second.as_path
         assert second.local_pref is None
@@ -64,7 +67,7 @@ def test_a_neighbor_that_becomes_an_ebgp_one_keeps_its_level() -> None:
     inside, outside = profile(IBGP), profile()
     for level in (Level.PREFERRED, Level.DEGRADED, Level.STANDBY):
         for before, after in ((inside, outside), (outside, inside)):
-            leased = build_wanted_routes(before, [(before.services["web"], level)])[:1]
+            leased = build_wanted_routes(before, [Announced(before.services["web"], level)])[:1]
             assert find_leased_level(after, after.services["web"], leased) is level
 
 
@@ -72,9 +75,9 @@ def test_withdrawn_is_nobody_s_route() -> None:
     """A withdrawn service is not among the wanted routes, and has no path."""
     web_profile = profile()
     service = web_profile.services["web"]
-    assert build_wanted_routes(web_profile, [(service, Level.WITHDRAWN)]) == ()
+    assert build_wanted_routes(web_profile, [Announced(service, Level.WITHDRAWN)]) == ()
     with pytest.raises(ValueError, match="withdrawn"):
-        build_route(web_profile, service, Level.WITHDRAWN, web_profile.bgp.neighbors[0])
+        build_route(web_profile, Announced(service, Level.WITHDRAWN), web_profile.bgp.neighbors[0])
 
 
 def test_a_neighbor_s_own_settings_win() -> None:
@@ -87,7 +90,7 @@ def test_a_neighbor_s_own_settings_win() -> None:
         ("prepend: 0", 'prepend: 0\n    med: 100\n    communities: ["65010:1"]'),
     )
     first, second = build_wanted_routes(
-        web_profile, [(web_profile.services["web"], Level.PREFERRED)]
+        web_profile, [Announced(web_profile.services["web"], Level.PREFERRED)]
     )
     assert (first.as_path, first.med, first.communities) == ((65010,), 100, ("65010:1",))
     assert second == Route(
@@ -100,7 +103,9 @@ def test_degraded_may_say_it_with_med_and_communities_too() -> None:
     web_profile = profile(
         ("degraded: {prepend: 3,", 'degraded: {prepend: 3, med: 900, communities: ["65010:9"],')
     )
-    one = build_wanted_routes(web_profile, [(web_profile.services["web"], Level.DEGRADED)])[0]
+    one = build_wanted_routes(
+        web_profile, [Announced(web_profile.services["web"], Level.DEGRADED)]
+    )[0]
     assert (one.med, one.communities) == (900, ("65010:9",))
 
 
@@ -111,24 +116,26 @@ def test_the_level_of_what_is_held_is_found_again() -> None:
     for level in (Level.PREFERRED, Level.DEGRADED, Level.STANDBY):
         assert (
             find_leased_level(
-                web_profile, service, build_wanted_routes(web_profile, [(service, level)])
+                web_profile, service, build_wanted_routes(web_profile, [Announced(service, level)])
             )
             is level
         )
     assert find_leased_level(web_profile, service, ()) is Level.WITHDRAWN
-    one_only = build_wanted_routes(web_profile, [(service, Level.PREFERRED)])[:1]
+    one_only = build_wanted_routes(web_profile, [Announced(service, Level.PREFERRED)])[:1]
     assert find_leased_level(web_profile, service, one_only) is Level.PREFERRED, (
         "the other one may be new"
     )
     changed = profile(("prepend: 0", "prepend: 1"))
-    before = build_wanted_routes(web_profile, [(service, Level.PREFERRED)])
+    before = build_wanted_routes(web_profile, [Announced(service, Level.PREFERRED)])
     assert find_leased_level(changed, changed.services["web"], before) is Level.PREFERRED
 
 
 def test_routes_are_sorted_by_their_prefix() -> None:
     """So that with 1,000 services each search covers the routes of one service."""
     web_profile = profile()
-    routes = build_wanted_routes(web_profile, [(web_profile.services["web"], Level.PREFERRED)])
+    routes = build_wanted_routes(
+        web_profile, [Announced(web_profile.services["web"], Level.PREFERRED)]
+    )
     other = Route("192.0.2.4", "203.0.113.11/32", "192.0.2.10", (65010,))
     assert index_by_prefix((routes[0], other, routes[1])) == {
         "203.0.113.10/32": list(routes),

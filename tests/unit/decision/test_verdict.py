@@ -159,6 +159,7 @@ def test_any_is_true_by_its_best_rule() -> None:
     look = snapshot(YES, UNPROVED, asked_at=0.0)
     assert judge_service(its, service, Evidence({"main": look}), 0.0).serve.truth is UNKNOWN
     assert Query.from_services([service], "main") == query({"web", "spare"})
+    assert service.serve is not None
     assert describe_condition(service.serve) == (
         "any of (backend web has at least 2 usable; backend spare has at least 1 usable)"
     )

@@ -26,6 +26,7 @@ from anycastd.profile.conditions import (
     Threshold,
 )
 from anycastd.profile.model import Degraded, Instance, Neighbor, Platform, ReturnTimers, Standby
+from anycastd.profile.route_choice import NextHop
 from anycastd.profile.schema import load_schema
 from anycastd.profile.validate import validate_profile
 from support.broken_profiles import LEAST, replace_texts
@@ -282,7 +283,13 @@ PAIRS: list[tuple[type[Any], str, dict[str, str], set[str]]] = [
     (regions.Web, "web.", {}, set()),
     (model.Neighbor, "neighbor:", {}, {"internal"}),
     (model.Instance, "instance:", {}, {"name"}),
-    (model.Service, "service:", {"return": "return_timers"}, {"name", "prepends_steer"}),
+    (
+        model.Service,
+        "service:",
+        {"return": "return_timers"},
+        {"name", "prepends_steer", "med_steps"},
+    ),
+    (NextHop, "next_hop:", {}, set()),
     (model.Degraded, "service:degraded.", {}, set()),
     (model.Standby, "service:standby.", {}, set()),
     (model.ReturnTimers, "service:return.", {}, set()),
