@@ -73,8 +73,7 @@ search: venv ## Search longer for a broken promise of the decisions or the lease
 	ANYCASTD_SEARCH=1 $(PYTEST) -o faulthandler_timeout=0 tests/search
 
 end-to-end: test-packages venv oldest namespaces ## The tests on the rehearsal network
-	$(PYTEST) --ignore-glob='*/test_stories_*.py' tests/lab
-	$(PYTEST) $(BESIDE) tests/lab/test_stories_*.py
+	$(PYTEST) $(BESIDE) tests/lab
 
 deb: venv ## Build the Debian packages, into dist/
 	@scripts/packages.sh $(DEB_PACKAGES)

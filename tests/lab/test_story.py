@@ -53,7 +53,8 @@ STANDBY = "65515" + " 65010" * 7
 @pytest.mark.parametrize("checks", ["calm", "fast"])
 def test_the_story(checks: str) -> None:
     """Every step of the failover story passes, with the expected tables and times."""
-    done = run_lab("--json", *(["--fast"] if checks == "fast" else []))
+    options = ["--fast"] if checks == "fast" else []
+    done = run_lab("--json", "--client-timeout", "0.6", *options)
     assert done.returncode == 0, done.stderr
     story = json.loads(done.stdout)
     assert story["passed"] is True
@@ -120,49 +121,6 @@ def check_drain(steps: dict[str, Any]) -> None:
     assert times["switched"] + 1 < times["withdrawn-ne-ars0"]
     (table,) = steps["undrained"]["tables"]
     assert paths_by_next_hop(table) == NORTH | WEST
-
-
-@pytest.mark.slow
-def test_the_graded_story() -> None:
-    """Each rule of profiles/graded.yaml moves the traffic away and back; see the story's steps."""
-    done = run_lab("--story", "graded", "--json")
-    assert done.returncode == 0, done.stderr
-    steps = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
-    assert all(step["passed"] and step["checks"] for step in steps.values())
-    degraded = dict.fromkeys(NORTH, "65515" + " 65010" * 4)
-    secondary_standby = dict.fromkeys(WEST, "65515" + " 65010" * 8)
-    for name in ("weight-low", "crowd", "hung", "one-server-dead"):
-        (table,) = steps[name]["tables"]
-        assert paths_by_next_hop(table) == degraded | WEST
-        assert list(steps[name]["answers"])[-1] == "westeurope we-web2"
-    (table,) = steps["nobody-better"]["tables"]
-    assert paths_by_next_hop(table) == degraded | secondary_standby
-    assert steps["nobody-better"]["answers"]["northeurope ne-web2"] >= 50
-    for name in ("maintenance", "waits-for-a-word"):
-        (table,) = steps[name]["tables"]
-        assert paths_by_next_hop(table) == dict.fromkeys(NORTH, STANDBY) | WEST
-        assert steps[name]["answers"]["westeurope we-web1"] > 20
-    (table,) = steps["nobody-serves"]["tables"]
-    assert paths_by_next_hop(table) == secondary_standby
-    assert steps["nobody-serves"]["failed"]["status 503"] >= 50
-    for name in ("weight-back", "crowd-gone", "maintenance-over", "servers-back", "returned"):
-        (table,) = steps[name]["tables"]
-        assert paths_by_next_hop(table) == NORTH | WEST
-        assert steps[name]["answers"]["northeurope ne-web1"] > 20
-
-
-@pytest.mark.slow
-def test_the_story_of_two_circuits() -> None:
-    """Where a weight decides, the route is withdrawn instead of announced with a longer path."""
-    done = run_lab("--story", "circuits", "--json")
-    assert done.returncode == 0, done.stderr
-    steps = {step["name"]: step for step in json.loads(done.stdout)["steps"]}
-    assert list(steps) == ["baseline", "less", "servers-back", "drained", "undrained"]
-    assert all(step["passed"] and step["checks"] for step in steps.values())
-    west = dict.fromkeys(WEST, "65515 65010")
-    for name, step in steps.items():
-        (table,) = step["tables"]
-        assert paths_by_next_hop(table) == (west if name in ("less", "drained") else NORTH | west)
 
 
 def test_a_story_that_is_not_seen_fails() -> None:
