@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from noise import Noise, print_line, show_progress, summarize
 
-from anycastd.lab.network.namespaces import LabError
+from anycastd.lab.network.namespaces import EX_UNAVAILABLE, LabError
 from compare.cost import measure_cost
 from compare.drawing import draw_picture
 from compare.faults import FAULTS, Fault, Trial, run_restless, run_return, run_trial, wait_steady
@@ -38,6 +38,8 @@ JSON = ROOT / "build" / "compare.json"
 RETURN_ROUNDS = 2
 """Rounds in which the return is measured; with anycastd's own waits it takes more than a minute."""
 COST_SECONDS = 15.0
+EX_CANTCREAT = 73
+"""As in sysexits.h."""
 QUICK = ("healthcheck-fast", "anycastd-fast")
 PARTS = ("faults", "return", "holds")
 
@@ -231,6 +233,13 @@ def measure(args: argparse.Namespace) -> Figures:
         figures |= {name: before[name] for name in ("holds",) if name in before}
     systems = choose_systems(list(QUICK) if args.quick else args.systems, figures["left_out"])
     plan = make_plan(args)
+    if not systems:
+        raise LabError(f"nothing to compare: {'; '.join(figures['left_out'])}", EX_UNAVAILABLE)
+    try:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise LabError(f"{args.json}: cannot be written: {error.strerror}", EX_CANTCREAT) from None
     with Network() as network, Noise() as noise:
         comparison = Comparison(figures, args.json, noise)
         if plan.faults or plan.returns:
@@ -251,7 +260,7 @@ def read_figures(file: Path) -> Figures:
         figures = json.loads(file.read_text(encoding="utf-8"))
         figures["noise"]["median"], figures["trials"], figures["costs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        sys.stderr.write(f"{file}: no figures of a whole run ({error}); run without --from\n")
+        sys.stderr.write(f"{file}: no figures of a run ({error}); run without --from and --add\n")
         raise SystemExit(2) from None
     return dict(figures)
 
@@ -262,6 +271,9 @@ def main() -> int:
     began_at = time.monotonic()
     try:
         figures = measure(args) if args.before is None else read_figures(args.before)
+    except LabError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.code
     except KeyboardInterrupt:
         print_line(f"interrupted; `--from {args.json}` shows what was measured until then")
         return 130

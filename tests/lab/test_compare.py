@@ -131,7 +131,7 @@ def test_figures_that_are_none_are_refused(tmp_path: Path) -> None:
         [sys.executable, RUN, "--from", file], capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 2
-    assert "no figures of a whole run" in done.stderr
+    assert "no figures of a run" in done.stderr
 
 
 @pytest.mark.root
