@@ -132,8 +132,15 @@ class Sessions:
         ]
 
     def wait_established(self) -> None:
-        """Wait until all are established."""
-        wait_for(lambda: all(self.list_established()), 90, "all sessions", 0.2)
+        """Wait until all have been established for a random time, at least three seconds."""
+
+        def are_stable() -> bool:
+            wait_for(lambda: all(self.list_established()), 90, "all sessions", 0.2)
+            before = self.count_closings()
+            pass_time(3.0 + random.uniform(0, 5))  # noqa: S311 - a moment
+            return before == self.count_closings() and all(self.list_established())
+
+        wait_for(are_stable, 180, "sessions that stay")
 
     def count_closings(self) -> list[int]:
         """Count how often the router's sessions went down."""
@@ -146,7 +153,6 @@ class Sessions:
     def cut_off(self) -> None:
         """Cut the host off once, and note when each session was closed."""
         self.wait_established()
-        pass_time(random.uniform(0, 5))  # noqa: S311 - a moment
         left = set(range(len(self.sessions)))
         at = self.network.cut(A)
         while left and time.monotonic() - at < LONGEST:
@@ -160,7 +166,6 @@ class Sessions:
     def pause(self, seconds: float) -> None:
         """Stop all speakers for a time once, and note which sessions that closed."""
         self.wait_established()
-        pass_time(random.uniform(0, 5))  # noqa: S311 - a moment
         before = self.count_closings()
         pids = [pid for each in self.speakers for pid in each.pids]
         signal_all(pids, signal.SIGSTOP)

@@ -311,9 +311,9 @@ def build_holds_page(holds: Figures) -> Iterator[str]:
         "The neighbor counts the hold time from the last KEEPALIVE, which is sent each "
         "third of it (RFC 4271, 4.4). So a dead host is noticed after two thirds to the "
         "whole of it, and a pause of more than two thirds may close the session. Take the "
-        "longest pause that the session has to survive, multiply by 1.5, and use the next "
-        "hold time above: 9 s for pauses of up to 6 s, 30 s for 20 s. With BFD it is "
-        "interval times multiplier, for both."
+        "longest pause that the session has to survive, multiply it by 1.5, add 2 s for a "
+        "busy machine, and use the next hold time above: 9 s for pauses of up to 4 s, 30 s "
+        "for 18 s. With BFD it is interval times multiplier, for both."
     )
 
 

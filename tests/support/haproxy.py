@@ -162,7 +162,7 @@ class HAProxy:
                 stdout=log,
                 stderr=log,
             )
-        until(self.answers, 10)
+        until(self.answers, 60)  # one with 10,000 servers, on a busy machine
         until(self.listens_to_signals, 10)
         return self
 
