@@ -79,6 +79,7 @@ def render_page(
         *_services(services, now),
         *_neighbors(status, now),
         *_haproxy(status),
+        *_checks(status),
         *_timeline(services, events, now),
         *_end(status),
     )
@@ -283,6 +284,8 @@ def _neighbors(status: Mapping[str, Any], now: float) -> Iterator[str]:
 
 
 def _haproxy(status: Mapping[str, Any]) -> Iterator[str]:
+    if not status["haproxy"]:
+        return
     instances = sorted(status["haproxy"].items(), key=lambda item: item[1]["state"] == "answers")
     yield "<section><h2>HAProxy</h2>"
     rows = []
@@ -301,6 +304,28 @@ def _haproxy(status: Mapping[str, Any]) -> Iterator[str]:
         )
     yield from build_table(("instance", "state", "looked at", "events", "detail"), rows)
     yield say_more(len(instances) - MAX_HAPROXY, "instances")
+    yield "</section>"
+
+
+def _checks(status: Mapping[str, Any]) -> Iterator[str]:
+    checks = sorted(status.get("checks", {}).items(), key=lambda item: item[1]["state"] == "passes")
+    if not checks:
+        return
+    yield "<section><h2>Checks</h2>"
+    rows = []
+    for name, each in checks[:MAX_HAPROXY]:
+        marks = {"passes": "ok", "fails": "crit", "stale": "crit"}
+        since = "" if each["since"] is None else f" for {format_duration(each['since'])}"
+        rows.append(
+            (
+                ("", f"<b>{name_of(name)}</b>"),
+                (marks.get(each["state"], "warn"), f"{name_of(each['state'])}{since}"),
+                ("small", escape(each["asks"])),
+                ("small", escape(each["why"])),
+            )
+        )
+    yield from build_table(("check", "state", "asks", "found"), rows)
+    yield say_more(len(checks) - MAX_HAPROXY, "checks")
     yield "</section>"
 
 

@@ -207,6 +207,9 @@ def _collect_notes(
             yield f"service {name}: its rules or times differ; its level may change"
     if old.haproxy != new.haproxy:
         yield "HAProxy's sockets or times differ: levels may change after the first looks"
+    for name in new.checks:
+        if old.checks.get(name) != new.checks[name]:
+            yield f"check {name} is new or differs: it counts after its `rise` or `fall`"
 
 
 def _decision_settings(service: Service) -> tuple[object, ...]:
