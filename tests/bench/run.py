@@ -1,4 +1,4 @@
-"""Measure, and print the tables: `make bench`, as root (a quarter of an hour).
+"""Measure, and print the tables: `make bench`, as root (twenty minutes).
 
 The measured times decide nothing; the machine's noise is printed beside them.  Wrong behaviour (a
 route that stood beyond its bound, a change without a cause) makes the exit code 1, and so does a

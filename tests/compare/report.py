@@ -164,7 +164,7 @@ def describe_machine(figures: Figures) -> Iterator[str]:
 
 def build_page_part(figures: Figures) -> str:
     """Build the measured part of docs/comparison.md, with its markers."""
-    return "\n".join([BEGIN, *_build_page_lines(figures), END])
+    return "\n".join([BEGIN, "", *_build_page_lines(figures), "", END])
 
 
 def _build_page_lines(figures: Figures) -> Iterator[str]:
@@ -172,9 +172,9 @@ def _build_page_lines(figures: Figures) -> Iterator[str]:
     trials = figures["trials"]
     count = max((len(each) for one in trials.values() for each in one.values()), default=0)
     yield from _wrap(
-        f"Measured on {figures['date']} ({figures['machine']}), {count} trials of each "
-        "fault, all systems in turn. The outage that a client sees, in seconds: the median,"
-        " and the shortest and the longest trial."
+        f"Measured on {figures['date']} ({figures['machine']}), {count} "
+        f"{'trial' if count == 1 else 'trials'} of each fault, all systems in turn. The outage "
+        "that a client sees, in seconds: the median, and the shortest and the longest trial."
     )
     yield ""
     yield "![The outages of all systems on a scale of time](images/comparison.svg)"
@@ -238,6 +238,9 @@ def list_best(figures: Figures) -> Iterator[str]:
         }
         if medians:
             best = min(medians, key=lambda each: medians[each])
+            if medians[best] == float("inf"):
+                yield f"{title}: nobody in {LIMITS[name]:g} s"
+                continue
             yield f"{title}: {NAMES[best]}, {format_seconds(medians[best], LIMITS[name])} s"
     costs = figures["costs"]
     if costs:
@@ -309,11 +312,11 @@ def build_holds_page(holds: Figures) -> Iterator[str]:
     yield ""
     yield from _wrap(
         "The neighbor counts the hold time from the last KEEPALIVE, which is sent each "
-        "third of it (RFC 4271, 4.4). So a dead host is noticed after two thirds to the "
-        "whole of it, and a pause of more than two thirds may close the session. Take the "
-        "longest pause that the session has to survive, multiply it by 1.5, add 2 s for a "
-        "busy machine, and use the next hold time above: 9 s for pauses of up to 4 s, 30 s "
-        "for 18 s. With BFD it is interval times multiplier, for both."
+        "third of it (RFC 4271, 4.4), and later when the speaker is busy. So a dead host is "
+        "noticed after half to the whole of it, and a pause of more than half of it may "
+        "close the session. Take the longest pause that the session has to survive, and use "
+        "a hold time of more than twice that: 9 s for pauses of up to 4 s, 30 s for 14 s. "
+        "With BFD it is interval times multiplier, for both."
     )
 
 
