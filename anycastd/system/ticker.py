@@ -43,12 +43,14 @@ class TickingSelector(selectors.DefaultSelector):
         clock.is_ticked_by_loop = True
         self._clock = clock
         self._due_at = time.monotonic() + clock.interval
-        self._delayed = 0
+        self._delayed, self._was_late = 0, False
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait for events as any selector does; None: without a limit."""
         now = time.monotonic()
         if now >= self._due_at:
+            if self._is_late(now) and not self._was_late:
+                self._was_late, self._delayed = True, 0  # a stall since the turn before
             if self._delayed >= _MAX_DELAYED:
                 self._tick(now)
             events = super().select(0)
@@ -62,16 +64,19 @@ class TickingSelector(selectors.DefaultSelector):
                 return events
             now = time.monotonic()
             # After a stall of ours, what came meanwhile counts before time does.
-            if now - self._due_at >= self._clock.interval and (events := super().select(0)):
-                self._delayed += 1
+            if self._is_late(now) and (events := super().select(0)):
+                self._was_late, self._delayed = True, 1
                 return events
             self._tick(now)
         return super().select(max(0.0, ends_at - now))
 
+    def _is_late(self, now: float) -> bool:
+        return now - self._due_at >= self._clock.interval
+
     def _tick(self, now: float) -> None:
         self._clock.tick()
         self._due_at = now + self._clock.interval
-        self._delayed = 0
+        self._delayed, self._was_late = 0, False
 
 
 @contextlib.asynccontextmanager
