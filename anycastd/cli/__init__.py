@@ -21,6 +21,7 @@ I/O:
     rule_names     names in rules that HAProxy does not have, and which were meant
     check_checks   what `check` says of the checks
     check_live     `check` where a profile runs: HAProxy, this machine, the other regions
+    check_winners  which region wins, for `check` of several profiles
     check_print    prints what `check` has found
     reload_guard   whether a reload would lower a service only because of the new profile
     init_answers   the answers that `init` needs: how each is asked for, read, and refused

@@ -79,8 +79,9 @@ def test_three_regions_are_one_order(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     at = lines.index("web 203.0.113.10/32: the first of these that is announced wins")
-    assert [line.split()[:3] for line in lines[at + 1 : at + 10]] == [
-        [str(level * 3 + number + 1), f"region-{number}", name]
+    rows = [line.split() for line in lines[at + 1 : at + 10]]
+    assert [(row[0], row[1], row[-1]) for row in rows] == [
+        (str(level * 3 + number + 1), name, f"region-{number}")
         for level, name in enumerate(("preferred", "degraded", "standby"))
         for number in range(3)
     ]
