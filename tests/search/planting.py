@@ -37,6 +37,8 @@ MODULES = {
     "brief_look": "anycastd.evidence.haproxy.brief_look",
     "judged_rows": "anycastd.evidence.haproxy.judged_rows",
     "stats": "anycastd.evidence.haproxy.stats",
+    "refusals": "anycastd.evidence.servers.refusals",
+    "sources": "anycastd.evidence.sources",
     "conditions": "anycastd.evidence.haproxy.conditions",
     "verdict": "anycastd.decision.verdict",
     "last_known": "anycastd.decision.last_known",
@@ -61,6 +63,8 @@ BRIEF_SEARCH = "search.brief_world"
 """The same search, with brief looks at a large backend."""
 CHECKS_SEARCH = "search.checks_world"
 """The search of a check on which a service rests."""
+ASKED_SEARCH = "search.asked_world"
+"""The search of servers that are asked by TCP."""
 LEASE_SEARCH = "search.lease_world"
 """The search of agent and lease together."""
 

@@ -167,13 +167,14 @@ class ServersWorld:
         now, its = self.now, profile()
         seen = self.observe(Query.from_profile(its, "main"))
         service = its.services["web"]
-        verdict = judge_service(its, service, Evidence({"main": seen}), now)
+        world, evidence = self.gather(seen)
+        verdict = judge_service(its, service, evidence, now)
         decision, memory = decide_level(service, verdict, WATCHED, self.memory, now)
         serving = sum(each.passed and each.is_up for each in self.servers) > 0
         possible = any(each.is_up for each in self.servers)
         doubted = self.doubted_at if self.doubted_at is not None else now
         after = replace(
-            self,
+            world,
             seen=seen,
             memory=memory,
             was_serving=serving or (possible and self.was_serving),
@@ -188,6 +189,10 @@ class ServersWorld:
         """Ask the model of HAProxy."""
         text = build_answer(self.servers, self.pid, self.worker_began_at, self.now)
         return parse_answer(text, self.now, query, before=self.seen)
+
+    def gather(self, seen: Snapshot) -> tuple[ServersWorld, Evidence]:
+        """Gather what is known besides: here the look alone."""
+        return self, Evidence({"main": seen})
 
     # The invariants -------------------------------------------------------------------------------
 
