@@ -213,6 +213,8 @@ def _compare(
     before = None
     if last is not None and last.worker.is_same_process(seen.worker):
         before = _find_row(last, (checker.pxname, checker.svname))
+    if before is checker:
+        return refusal  # a brief look, which has not asked for this row
     if before is None or refusal.mark is None:
         if seen.asked_at <= refusal.refused_at:
             return refusal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import pytest
 
@@ -190,3 +191,13 @@ def test_a_server_that_does_not_count_is_not_refused() -> None:
     """An answer that comes late says nothing: HAProxy has taken the server out meanwhile."""
     state = see(begin(), 10.2, {"status": "DOWN", "check_status": "L4CON"})
     assert usable(ask(state, 10.1, Answer.REFUSED)) is None
+
+
+def test_a_brief_look_that_has_not_asked_for_the_row_shows_nothing() -> None:
+    """The row is that of a look before the refusal: what differs from it may have ended then."""
+    state = ask(begin(), 10.1, Answer.REFUSED)
+    assert state.seen is not None
+    state = note_look(state, replace(state.seen, asked_at=10.2))
+    state = see(state, 10.4, {"check_duration": "1"})
+    assert usable(state) is Usable.NO
+    assert usable(see(state, 10.6, {"check_duration": "2"})) is None
