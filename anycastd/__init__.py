@@ -40,6 +40,7 @@ The folders, each using only those that its line names:
     recording  passes, kept and run again; uses reasons, profile, evidence, bgp, lease and decision
     views      what is shown; uses reasons, system, profile, evidence, bgp, lease and decision
     speaker    ExaBGP: files, patches, child; uses system, profile, bgp, lease and decision
+    migration  foreign configurations -> a profile to begin with; uses system, profile and evidence
     agent      the loop, its sources and its sinks; uses all above
     cli        the command line, one file for each command; uses all above
                (its command ``lab`` also uses lab)

@@ -29,6 +29,7 @@ COMMANDS = {
     "undrain": "end a drain",
     "return": "end the hold-down of a service, or its wait for a person",
     "init": "ask five questions, and write a pair of profiles to begin with",
+    "import": "write a profile from the configuration of another program",
     "check": "check profiles without starting anything, and compare regions",
     "reload": "let the agent take over the code and the profile on disk",
     "record": "record what the agent's decisions depend on",
@@ -43,8 +44,8 @@ COMMANDS = {
 
 MAX_NAME = 60
 """Characters of a command that does not exist, in the message about it."""
-MODULES = {"return": "return_"}
-"""Command -> its module, where the names differ: `return` cannot be the name of a module."""
+MODULES = {"return": "return_", "import": "import_"}
+"""Command -> its module, where the names differ: those words cannot be the name of a module."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,8 @@
 """What the operator wants: YAML text -> Profile, and who wins at the far router.
 
 Pure (with yaml and jsonschema); the folders below ``cli`` import ``model``, ``conditions``,
-``checks``, ``route_choice`` and ``regions`` alone; but ``speaker/rewrite`` reads a profile, too.
+``checks``, ``route_choice`` and ``regions`` alone; but ``speaker/rewrite`` and ``migration`` read a
+profile, too.
 
     regions        the values about other regions and HTTP: Endpoint, Region, Web
     checks         the values of `checks`: what the agent asks besides HAProxy

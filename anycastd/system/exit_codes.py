@@ -26,14 +26,14 @@ CRITICAL = 2
 UNKNOWN = 3
 """status: no agent answers."""
 REFUSED = 4
-"""drain, undrain, return: nothing has changed."""
+"""drain, undrain, return, init, import: nothing has changed."""
 ENDED_EARLY = 5
 """drain --wait: the drain was ended before it was safe to reboot."""
 
 EX_DATAERR = 65
-"""simulate: the recording is damaged, or of another version."""
+"""simulate: the recording is damaged, or of another version.  import: it cannot be understood."""
 EX_NOINPUT = 66
-"""simulate: the recording cannot be read."""
+"""simulate, import: the file cannot be read."""
 EX_UNAVAILABLE = 69
 """Something needed is missing, does not answer, or is already in use."""
 EX_SOFTWARE = 70

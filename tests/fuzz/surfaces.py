@@ -46,6 +46,7 @@ from anycastd.speaker.exabgp.api import ApiConversation
 from anycastd.speaker.exabgp.contract import dump_negotiated_event
 from fuzz.check_surfaces import CHECK_SURFACES
 from fuzz.engine import Surface
+from fuzz.import_surfaces import IMPORT_SURFACES
 from support.lease_rig import PEERS, LeaseRig, route, want
 from support.profiles import TEXT, profile
 
@@ -330,7 +331,7 @@ def _surfaces() -> Iterator[Surface]:
     yield Surface(
         "write-result",
         "the rewrite of the speaker's files",
-        (_write_result(),),
+        (WriteResult("0f", True, ("192.0.2.4",), PEERS).dump().encode(),),
         (),
         _feed_write_result,
     )
@@ -443,9 +444,5 @@ def _lease_file() -> bytes:
     return file.dump().replace("\n", "").encode()
 
 
-def _write_result() -> bytes:
-    return WriteResult("0f", True, ("192.0.2.4",), PEERS).dump().encode()
-
-
-SURFACES: tuple[Surface, ...] = (*_surfaces(), *CHECK_SURFACES)
+SURFACES: tuple[Surface, ...] = (*_surfaces(), *CHECK_SURFACES, *IMPORT_SURFACES)
 """Every surface, in the order of the table in docs/security.md."""

@@ -5,6 +5,7 @@ I/O:
     run       the agent
     speaker   executes ExaBGP
     init      asks five questions, and writes a pair of profiles
+    import_   `anycastd import`: a profile from the configuration of another program
     check     what `run` would decide and write
     status    what is announced, and why
     explain   rules, caps, timers, and what comes next
