@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 
@@ -17,7 +16,10 @@ def write_atomic(file: Path, text: str, mode: int = 0o640) -> None:
     Raises OSError, and UnicodeEncodeError where ``text`` has surrogates.  The file is then the old
     one, unless only the last step failed, the synchronization of the directory.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=_prefix(file))
+    # Not by `tempfile`, which loads what compresses: 5 ms of each start.
+    temporary = file.parent / f"{_prefix(file)}{os.urandom(8).hex()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o600)
     try:
         with open(descriptor, "w", encoding="utf-8") as stream:
             os.fchmod(descriptor, mode)
