@@ -6,7 +6,8 @@ limit by the hysteresis, so a value that stands at a limit does not go to and fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from anycastd.profile.checks import LoadCheck
@@ -50,6 +51,29 @@ def _count(limits: Sequence[float], value: float, worse_by: float, last: int | N
     passed = sum(value >= limit for limit in limits)
     kept = sum(value >= limit * worse_by for limit in limits)
     return max(passed, min(kept, last or 0))
+
+
+def join_nodes(texts: Iterable[str]) -> str:
+    """Add up the meminfo of the kernel's nodes (in /sys) -> the lines that ``read_load`` needs.
+
+    Available is what is free, the cache of files, and what the kernel can give back: the kernel's
+    own figure is in /proc/meminfo only.
+    """
+    fields: Counter[str] = Counter()
+    for line in "\n".join(texts).splitlines():
+        words = line.split()
+        if len(words) > _VALUE and words[_VALUE].isdecimal():
+            fields[words[_VALUE - 1].rstrip(":")] += int(words[_VALUE])
+    if not fields["MemTotal"]:
+        return ""
+    available = sum(
+        fields[name] for name in ("MemFree", "Active(file)", "Inactive(file)", "SReclaimable")
+    )
+    return f"MemTotal: {fields['MemTotal']} kB\nMemAvailable: {available} kB\n"
+
+
+_VALUE = 3
+"""Place of the value in a line such as ``Node 0 MemFree: 6570360 kB``."""
 
 
 def read_load(average: str, meminfo: str, cores: int) -> Load:

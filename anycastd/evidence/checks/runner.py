@@ -7,6 +7,7 @@ limit in own time (`anycastd.system.clock`), so a pause of this process makes no
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 from typing import NoReturn
@@ -23,6 +24,8 @@ from anycastd.profile.checks import (
 )
 from anycastd.system.clock import OwnTime
 from anycastd.system.ticker import ticking
+
+log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS, MAX_COMMANDS = 64, 8
 """Runs at once that connect, and that start a command; others wait for their turn."""
@@ -61,6 +64,7 @@ class CheckRunner:
         self._clock = clock
         self._emit = emit
         self._last: CheckObservation | None = None
+        self._logged = ""
         self._asker = build_asker(check)
 
     def list_problems(self) -> list[str]:
@@ -110,15 +114,26 @@ class CheckRunner:
         finally:
             run.cancel()
             await asyncio.wait([run])
+        if late and not run.cancelled():
+            run.exception()  # it ended in the moment in which it was cancelled
         try:
             seen = self._asker.judge_late(timeout) if late else run.result()
         except UnseenError as error:
             return CheckResult(asked_at, None, str(error), answered=False), late
-        except (OSError, ValueError) as error:
-            # What no kind of check expects: it says something of this agent.
-            why = describe_error(error) if isinstance(error, OSError) else str(error)
-            return CheckResult(asked_at, None, why, answered=False), late
+        # Whatever others send must not end the agent, and whatever this process lacks.
+        except Exception as error:  # noqa: BLE001
+            return CheckResult(asked_at, None, self._explain_failure(error), answered=False), late
         return _stamp(asked_at, seen), late
+
+    def _explain_failure(self, error: Exception) -> str:
+        """Explain what no kind of check expects, and log a bug of ours once."""
+        if isinstance(error, OSError):
+            return describe_error(error)
+        kind = type(error).__name__
+        if kind != self._logged:
+            self._logged = kind
+            log.error("%s: a bug of ours: %s", self.name, kind, exc_info=error)
+        return f"a bug of ours ({kind})"
 
 
 async def run_check_once(check: Check, slots: Slots, clock: OwnTime) -> CheckResult:

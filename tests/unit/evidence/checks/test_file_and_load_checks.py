@@ -11,8 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from anycastd.evidence.checks.asker import UnseenError
 from anycastd.evidence.checks.load_check import LoadAsker
-from anycastd.evidence.checks.load_steps import Load, choose_step, describe_load, read_load
+from anycastd.evidence.checks.load_steps import (
+    Load,
+    choose_step,
+    describe_load,
+    join_nodes,
+    read_load,
+)
 from anycastd.evidence.checks.observation import CheckObservation
 from anycastd.evidence.checks.runner import CheckRunner
 from anycastd.profile.checks import FileCheck, LoadCheck
@@ -185,8 +192,22 @@ def test_texts_of_proc_are_read_or_refused(tmp_path: Path) -> None:
     for average, memory in (("", meminfo), ("x", meminfo), ("1", "MemTotal: 0 kB\n"), ("1", "")):
         with pytest.raises(ValueError, match=r"load|float"):
             read_load(average, memory, 2)
-
-    (tmp_path / "loadavg").write_text("", encoding="ascii")
-    (tmp_path / "meminfo").write_text("", encoding="ascii")
-    with pytest.raises(Exception, match="cannot be read"):
+    for name in ("loadavg", "meminfo"):
+        (tmp_path / name).write_text("x", encoding="ascii")
+    with pytest.raises(UnseenError, match="cannot be read"):
         asyncio.run(LoadAsker("app", ASKS, tmp_path).ask(1.0, None))
+
+
+def test_where_proc_has_only_processes_the_kernel_is_asked(tmp_path: Path) -> None:
+    """The unit of the agent hides the rest of /proc: sysinfo(2) and /sys say nearly the same."""
+    asks = LoadCheck(load_average=(900.0, 1000.0), memory_available=(0.2, 0.1))
+    found = asyncio.run(LoadAsker("app", asks, tmp_path).ask(1.0, None))
+    assert (found.passed, found.step) == (True, 0)
+    nodes = [
+        f"Node {n} MemTotal: 1000 kB\nNode {n} MemFree: 100 kB\nNode {n} Active(file): 50 kB\n"
+        f"Node {n} Inactive(file): 60 kB\nNode {n} SReclaimable: 40 kB\nNode {n} Shmem: 9 kB\n"
+        for n in (0, 1)
+    ]
+    assert read_load("1.0", join_nodes(nodes), 1) == Load(1.0, 25.0)
+    with pytest.raises(UnseenError):  # a machine that has neither
+        asyncio.run(LoadAsker("app", asks, tmp_path, tmp_path).ask(1.0, None))
