@@ -67,7 +67,8 @@ def choose_med(
         med = MedMemory(context.leased, med.changed_at if memory.restored else now)
     step = find_step(check, observation, now)
     if step is not None:
-        med = replace(med, unknown_began_at=None)
+        if med.unknown_began_at is not None:
+            med = replace(med, unknown_began_at=None)
     elif med.unknown_began_at is None:
         med = replace(med, unknown_began_at=now)
     wanted, known_until = _find_wanted(steps, check, observation, med, step, now)
@@ -76,7 +77,7 @@ def choose_med(
     change: RouteChange | None = None
     before = med.announced
     if before is None or not context.quiet:
-        med = replace(med, announced=wanted)
+        med = med if wanted == before else replace(med, announced=wanted)
     elif wanted != before:
         times = [at for at in (memory.changed_at, med.changed_at) if at is not None]
         ends_at = max(times, default=now) + service.return_timers.spacing if times else now
@@ -89,7 +90,7 @@ def choose_med(
     times = [at for at in (ends_at, known_until) if at is not None and at > now]
     announced = wanted if med.announced is None else med.announced
     choice = MedChoice(announced, wanted, detail, ends_at, min(times, default=None), change)
-    return choice, replace(memory, med=med)
+    return choice, memory if med is memory.med else replace(memory, med=med)
 
 
 def _find_wanted(

@@ -123,7 +123,8 @@ def choose_next_hop(
     """
     addresses = [str(each.address) for each in service.next_hops]
     known = _update_candidates(addresses, verdicts, context, memory, now)
-    memory = replace(memory, next_hops=known)
+    if known != memory.next_hops:
+        memory = replace(memory, next_hops=known)
     if context.leased in addresses:
         memory = replace(memory, next_hop=context.leased)
     candidates = tuple(

@@ -44,6 +44,8 @@ MODULES = {
     "last_known": "anycastd.decision.last_known",
     "memory": "anycastd.decision.memory",
     "caps": "anycastd.decision.caps",
+    "next_hop": "anycastd.decision.next_hop",
+    "med": "anycastd.decision.med",
     "policy": "anycastd.decision.policy",
     "drains": "anycastd.decision.drains",
     "stored_drains": "anycastd.decision.stored_drains",
