@@ -69,14 +69,26 @@ def _check_condition(doc: Document, at: Path, condition: dict[str, Value]) -> It
 
 
 def _check_named(doc: Document, at: Path, name: str | None) -> Iterator[Problem]:
-    """Refuse the name of a check that the profile does not have."""
+    """Refuse the name of a check that the profile does not have, and a load that could withdraw."""
     names = list(doc.get("checks") or ())
-    if name is None or doc.is_explicit(("checks", name)):
+    if name is None:
+        return
+    if doc.is_explicit(("checks", name)):
+        if "serve" in at and _is_load(doc, name):
+            yield doc.make_problem(at, _UNDER_LOAD, _MOVE_LIMIT)
         return
     remedy = "write " + (suggest_similar(name, names) or " or ".join(map(quote_value, names)))
     if not names:
         remedy = f"add checks: {{{name}: {{tcp: HOST:PORT}}}}"
     yield doc.make_problem(at, f"there is no {quote_value(name)} under checks", remedy)
+
+
+def _is_load(doc: Document, name: str | None) -> bool:
+    return name is not None and doc.is_explicit(("checks", name, "load"))
+
+
+_UNDER_LOAD = "would withdraw the VIP under load, in one region after the other"
+_MOVE_LIMIT = "move it to healthy, where overload only degrades the route"
 
 
 def _check_measures(doc: Document, at: Path, kind: str) -> Iterator[Problem]:
@@ -88,10 +100,7 @@ def _check_measures(doc: Document, at: Path, kind: str) -> Iterator[Problem]:
         yield doc.make_problem((*at, measures[1]), message, f"write all: [{each}]")
     for key in _LIMITS:
         if doc.is_explicit((*at, key)) and "serve" in at:
-            message = "would withdraw the VIP under load, in one region after the other"
-            yield doc.make_problem(
-                (*at, key), message, "move it to healthy, where overload only degrades the route"
-            )
+            yield doc.make_problem((*at, key), _UNDER_LOAD, _MOVE_LIMIT)
     if doc.is_explicit((*at, "by")) and any(key in _LIMITS for key in measures):
         message = "applies to usable servers, not to a limit"
         yield doc.make_problem((*at, "by"), message, "remove it")
@@ -199,6 +208,8 @@ def _iter_limits(
     for key in _LIMITS:
         if doc.is_explicit((*at, key)):
             yield at, key
+    if _is_load(doc, (condition or {}).get("check")):
+        yield at, "check"
     for kind in ("all", "any"):
         for index, part in enumerate((condition or {}).get(kind) or ()):
             if part is not None:

@@ -72,6 +72,7 @@ def validate(check: str, *more: tuple[str, str]) -> tuple[Profile | None, list[s
 def test_each_rule(check: str, problem: str) -> None:
     """The line of the key, what is wrong, and what to do."""
     _, problems = validate(check)
+    problems = [each for each in problems if "under load" not in each]  # see below
     assert len(problems) == 1
     assert problems[0].startswith(AT + problem)
 
@@ -96,6 +97,24 @@ def test_a_name_that_is_not_there_is_refused() -> None:
     ]
 
 
+def test_a_load_may_degrade_and_never_withdraw() -> None:
+    """As for limits of HAProxy's queues: overload would go from region to region."""
+    load = "{load: {load_average: [1]}}"
+    _, problems = validate(load)
+    assert problems == [
+        (
+            "p.yaml:18: services.web.serve.check: would withdraw the VIP under load, in one region "
+            "after the other; move it to healthy, where overload only degrades the route"
+        )
+    ]
+    both = ("healthy: {backend: web, usable: 50%}", "healthy: {check: app}")
+    serve = ("serve: {check: app}", "serve: {backend: web}")
+    assert validate(load, both, serve)[1] == []
+    unsteered = ("  local_as: 65010", "  prepends_steer: false\n  local_as: 65010")
+    _, problems = validate(load, both, serve, unsteered)
+    assert [each.split(":")[2] for each in problems] == [" services.web.healthy.check"]
+
+
 def test_keys_of_other_conditions_are_refused() -> None:
     """`usable` and the like belong to backends."""
     _, problems = validate("{tcp: 'a:1'}", ("{check: app}", "{check: app, usable: 2}"))
@@ -115,11 +134,16 @@ def test_values_are_built_with_their_defaults() -> None:
     for text, asks in (
         ("{command: [/bin/true, x]}", CommandCheck(("/bin/true", "x"))),
         ("{file: /a, exists: false}", FileCheck("/a", exists=False)),
-        ("{load: {load_average: [1]}}", LoadCheck((1.0,))),
     ):
         its, problems = validate(text)
         assert its is not None, problems
         assert its.checks["app"].asks == asks
+    both = ("healthy: {backend: web, usable: 50%}", "healthy: {check: app}")
+    its, problems = validate(
+        "{load: {load_average: [1]}}", both, ("{check: app}\n", "{backend: web}\n")
+    )
+    assert its is not None, problems
+    assert its.checks["app"].asks == LoadCheck((1.0,))
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,12 @@ from support.profiles import profile, profile_text
 
 CHANGES = (
     ("haproxy:\n  main: {socket: /run/haproxy/anycastd.sock, ring: anycastd}\n", ""),
-    ("serve: {all: [{backend: web, usable: 1}, {frontend: web}]}", "serve: {check: busy}"),
-    ("    healthy: {backend: web, usable: 50%}\n", ""),
-    ("    degraded: {prepend: 3, fall: 5}\n", ""),
-    ("services:\n", "checks: {busy: {load: {load_average: [1, 2]}}}\nservices:\n"),
+    ("serve: {all: [{backend: web, usable: 1}, {frontend: web}]}", "serve: {check: app}"),
+    ("healthy: {backend: web, usable: 50%}", "healthy: {check: busy}"),
+    (
+        "services:\n",
+        "checks: {app: {tcp: 'a:1'}, busy: {load: {load_average: [1, 2]}}}\nservices:\n",
+    ),
 )
 
 
