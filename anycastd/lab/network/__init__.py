@@ -14,6 +14,7 @@ I/O:
     azure          Azure's regions with route servers, and the premises
     twins          two appliances in each region of Azure
     one_vnet       two servers in one VNet
+    watchers       two watchers for two web servers in one VNet
     aws            two availability zones of AWS
     datacenter     machines behind one router
     two_sites      two regions with a router each

@@ -9,6 +9,7 @@ when it changes:
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from anycastd.lab.network import azure, bird
 from anycastd.lab.network.topology import Client, Link, Node, Program, Router, Site, Topology
@@ -20,7 +21,8 @@ VNET = "10.0.0.0/16"
 _ARS = ("10.0.1.4", "10.0.1.5")
 _SDN = "10.0.0.1"
 _CLIENT = "10.0.0.4"
-_TABLE = "100"  # of the kernel, into which BIRD writes and from which the window copies
+KERNEL_TABLE = "100"
+"""Table of the kernel into which BIRD writes, and from which the window copies."""
 
 PICTURE = """\
                    route servers   ars0   ars1
@@ -91,7 +93,7 @@ def build_topology(window: float) -> Topology:
         links=tuple(Link("vnet", name, name, "eth0") for name in ports),
         routers=(
             *(Router(f"ars{number}", "bird", _build_server(_ARS[number])) for number in (0, 1)),
-            Router("sdn", "bird", _build_table()),
+            Router("sdn", "bird", build_table(_SDN, _ARS)),
         ),
         sites=SITES,
         clients=(Client("client", "inside the VNet"),),
@@ -99,31 +101,44 @@ def build_topology(window: float) -> Topology:
         observed_title="the VNet's route table",
         vip=VIP,
         shows_kernel=True,
-        programs=(Program("sdn", "window", (*argv, f"--table={_TABLE}", f"--window={window:g}")),),
+        programs=(
+            Program("sdn", "window", (*argv, f"--table={KERNEL_TABLE}", f"--window={window:g}")),
+        ),
     )
 
 
 def _build_server(address: str) -> str:
-    """Return the configuration of a route server, which tells the route table all its routes."""
-    text = azure.build_instance(VNET, address, [site.address for site in SITES])
+    appliances = [site.address for site in SITES]
+    return build_route_server(VNET, address, appliances, _SDN)
+
+
+def build_route_server(vnet: str, address: str, appliances: Sequence[str], table: str) -> str:
+    """Build the configuration of a route server that tells a route table all its routes.
+
+    ``table`` is the address of the route table's node.
+    """
+    text = azure.build_instance(vnet, address, appliances)
     return f"""{text}
 protocol bgp sdn from peering {{
     local {address} as {azure.ARS_AS};
-    neighbor {_SDN} as {azure.ARS_AS};
+    neighbor {table} as {azure.ARS_AS};
     ipv4 {{ import none; export where proto ~ "nva*"; add paths tx; }};
 }}
 """
 
 
-def _build_table() -> str:
-    """Return the configuration of the route table: equal paths are one route (ECMP)."""
-    text = bird.begin_config(_SDN, ecmp=True).replace(
-        "protocol kernel {", f"protocol kernel {{\n    kernel table {_TABLE};"
+def build_table(address: str, servers: Sequence[str]) -> str:
+    """Build the configuration of the route table: equal paths are one route (ECMP).
+
+    ``address`` is its own, ``servers`` are those of the route servers.
+    """
+    text = bird.begin_config(address, ecmp=True).replace(
+        "protocol kernel {", f"protocol kernel {{\n    kernel table {KERNEL_TABLE};"
     )
     text += 'protocol direct { ipv4; interface "eth0"; }\n'
-    for number, server in enumerate(_ARS):
+    for number, server in enumerate(servers):
         text += f"""protocol bgp ars{number} from peering {{
-    local {_SDN} as {azure.ARS_AS};
+    local {address} as {azure.ARS_AS};
     neighbor {server} as {azure.ARS_AS};
     ipv4 {{ import all; export none; add paths rx; }};
 }}

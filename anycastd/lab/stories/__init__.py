@@ -16,9 +16,11 @@ I/O:
     one_vnet     two servers in one VNet
     aws          two availability zones behind a VPC Route Server
     active_active  machines that share the VIP at equal paths
+    active_passive  the lower MED answers
     database     read replicas by their lag
     geographic   the region near a client serves it
     two_nvas     two appliances in each region
+    watcher      a VIP on other machines, moved by its next hop
     catalogue    all stories by name
 
 A new story has these files:

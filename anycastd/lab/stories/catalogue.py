@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from anycastd.lab.stories import (
     active_active,
+    active_passive,
     aws,
     circuits,
     database,
@@ -13,6 +14,7 @@ from anycastd.lab.stories import (
     one_vnet,
     regions,
     two_nvas,
+    watcher,
 )
 from anycastd.lab.stories.steps import Story
 
@@ -24,8 +26,10 @@ STORIES: dict[str, Story] = {
     "regions-4": regions.FOUR,
     "one-vnet": one_vnet.STORY,
     "one-vnet-slow": one_vnet.SLOW_STORY,
+    "watcher": watcher.STORY,
     "two-nvas": two_nvas.STORY,
     "active-active": active_active.STORY,
+    "active-passive": active_passive.STORY,
     "geographic": geographic.STORY,
     "database": database.STORY,
     "aws": aws.STORY,
