@@ -27,7 +27,7 @@ from anycastd.system.printable import make_printable
 _AZURE_AS = 65515
 _SHOWN = 60
 _MAX_INHERITED = 8
-_SERVE_EDIT = "what must be true to announce it; a static route had no condition"
+_SERVE_EDIT = "its condition; a static route has none"
 
 _READ = frozenset(
     {
@@ -138,7 +138,7 @@ def _read_top(draft: Draft, found: _File, each: Statement) -> None:
     elif each.keyword != "template":
         shown = make_printable(" ".join(each.words[:2]), _SHOWN)
         hint = ""
-        if each.block is not None and "neighbor" in each.keyword:
+        if each.block is not None and any("neighbor" in word for word in each.words):
             hint = "; if `neighbor` is meant, correct it and import again"
         draft.note(each.line, f"{shown or 'a block without a name'}: not known, left out{hint}")
 

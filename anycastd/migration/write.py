@@ -140,7 +140,7 @@ def _mark_problems(text: str) -> str:
         if not problem.warning:
             place = min(max(problem.line or 1, 1), len(lines))
             refused.setdefault(place, []).append(
-                f"{problem.key} {problem.message}; {problem.remedy}"
+                f"{problem.key}: {problem.message}; {problem.remedy}"
             )
     written: list[str] = []
     for number, line in enumerate(lines, 1):

@@ -117,7 +117,7 @@ _NEGOTIATED = dump_negotiated_event("192.0.2.4", Negotiated((), 9, True)).encode
 _RIB_ROW = (
     b"neighbor 192.0.2.4 local-ip 192.0.2.10 local-as 65010 peer-as 65515 router-id 192.0.2.10 "
     b"family-allowed in-open ipv4 unicast 203.0.113.10/32 next-hop 192.0.2.10 "
-    b"as-path [ 65010 65010 ] med 5 community [ 65535:0 65010:2 ]"
+    b"as-path [ 65010 65010 ] med 5 local-preference 97 community [ 65535:0 65010:2 ]"
 )
 
 
@@ -325,7 +325,7 @@ def _surfaces() -> Iterator[Surface]:
         "lease-file",
         "the speaker",
         (_lease_file(),),
-        (b'"prefixes": ', b'"ttl_max": '),
+        (b'"prefixes": ', b'"ttl_max": ', b'"local_pref": 97'),
         _feed_lease_file,
     )
     yield Surface(

@@ -134,6 +134,12 @@ def test_a_slip_of_the_write_up_is_named() -> None:
     assert "neighbors:  # EDIT: see above" in written
 
 
+def test_a_line_of_a_shell_in_front_is_named() -> None:
+    """Whoever copies it from a page may copy the command before it, too."""
+    written, _ = convert("vi conf.ini\n" + TWO.format(path="", other=""))
+    assert "a.conf:1: vi conf.ini: not known, left out; if `neighbor` is meant" in notes(written)
+
+
 def test_release_4_with_a_template() -> None:
     """Sessions, both kinds of announcement, a healthcheck as a process; the rest becomes notes."""
     written, profile = convert(RICH)
