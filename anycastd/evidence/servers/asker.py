@@ -57,7 +57,7 @@ class ServerAsker:
         *,
         clock: OwnTime,
         emit: Callable[[ReachReport], None],
-        request_look: Callable[[], None],
+        request_look: Callable[[], object],
         is_excused: Callable[[str], bool],
     ) -> None:
         self._instance = instance
