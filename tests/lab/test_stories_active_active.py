@@ -12,6 +12,7 @@ DEGRADED = "65010 65010 65010 65010"
 
 @pytest.mark.root
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_three_machines_share_the_vip() -> None:
     """All answer at once; one that fails, or has a maintenance file, gets nothing any more."""
     steps = play_story("active-active")

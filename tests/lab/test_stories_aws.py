@@ -18,6 +18,7 @@ FIRST, SECOND = "10.0.1.203", "10.0.2.203"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_two_zones_of_aws() -> None:
     """One winner in the route table; a dead host is noticed by BFD; persist-routes is shown."""
     steps = play_story("aws")

@@ -12,6 +12,7 @@ BEHIND = "65010 65010 65010 65010"
 
 @pytest.mark.root
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_reads_go_to_replicas_that_are_close() -> None:
     """A replica that is behind gets no reads; if all are behind they share them."""
     steps = play_story("database")

@@ -12,6 +12,7 @@ FAR_A, FAR_B = "192.0.2.1", "192.0.2.2"
 
 @pytest.mark.root
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_region_near_a_client_serves_it() -> None:
     """Each router prefers its own region; the other one takes over, and nobody else notices."""
     steps = play_story("geographic")

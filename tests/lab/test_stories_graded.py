@@ -6,7 +6,7 @@ import pytest
 
 from support.lab_stories import play_story, read_paths
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 NORTH = dict.fromkeys(("172.16.158.12", "172.16.158.13"), "65515 65010")
 WEST = dict.fromkeys(("172.16.138.12", "172.16.138.13"), "65515 65010 65010 65010")

@@ -17,6 +17,7 @@ PRIMARY, SECONDARY = "10.0.2.10", "10.0.2.20"
 
 @pytest.mark.root
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_two_servers_in_one_vnet() -> None:
     """The route moves and returns, and equal paths are used by both servers at once."""
     steps = play_story("one-vnet")

@@ -11,6 +11,7 @@ from support.lab_stories import play_story, read_paths
 
 @pytest.mark.root
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_four_regions_fail_one_after_the_other() -> None:
     """Each time the next path wins, and on premises it is always 12076 alone."""
     steps = play_story("regions-4")

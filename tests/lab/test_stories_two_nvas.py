@@ -13,6 +13,7 @@ NEAR, FAR = "65515 65010", "65515 65010 65010 65010"
 
 @pytest.mark.root
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_one_appliance_of_two_then_a_region() -> None:
     """The twin takes over, then the other region; after a drain of one the twin serves."""
     steps = play_story("two-nvas")

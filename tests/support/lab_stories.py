@@ -11,7 +11,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def play_story(name: str, *options: str, timeout: float = 170) -> dict[str, dict[str, Any]]:
+def play_story(name: str, *options: str, timeout: float = 280) -> dict[str, dict[str, Any]]:
     """Play a story's short form; return its steps by name, which all passed.
 
     The client waits for a second, because the machine may be busy.

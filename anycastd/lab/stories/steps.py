@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -321,8 +322,18 @@ def check_premises(lab: Lab, step: StepReport) -> None:
 
 def check_rule(lab: Lab, step: StepReport, rule: str) -> None:
     """Check that `anycastd explain` shows a rule as false; ``rule`` is a part of its text."""
-    rules = lab.primary.read_explain().get("rules", [])
-    false = [f"{each['rule']}: {each['value']}" for each in rules if each["truth"] == "false"]
+    false: list[str] = []
+
+    def is_named() -> bool:
+        rules = lab.primary.read_explain().get("rules", [])
+        false[:] = [
+            f"{each['rule']}: {each['value']}" for each in rules if each["truth"] == "false"
+        ]
+        return any(rule in each for each in false)
+
+    # The agent of a busy machine may not answer at once.
+    with contextlib.suppress(TimedOutError):
+        lab.wait("`anycastd explain` to name the rule", is_named, 10)
     step.add_check(
         "`anycastd explain` names the rule that is false",
         any(rule in each for each in false),
