@@ -176,7 +176,7 @@ class Reason(Enum):
     # of the route
     NO_NEXT_HOP = (
         "none of the next hops serves",
-        "bring one of the machines back; `anycastd explain` says what each check found",
+        "bring one of the machines back; see what is found of each",
     )
     NEXT_HOP_FAILED = (
         "the next hop does not serve any more, so another one is announced",

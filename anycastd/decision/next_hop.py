@@ -281,7 +281,7 @@ def complete_verdict(service: Service, verdict: Verdict, choice: HopChoice) -> V
     if choice.serves is not False or (serve.truth is Truth.FALSE and not own):
         return verdict
     value = "; ".join(f"{each.address}: {each.detail}" for each in choice.candidates)
-    ref = RuleRef(service.name, ("next_hops",), "", "one of the next hops serves")
+    ref = RuleRef(service.name, ("next_hops",), "", "next hops")
     none = Finding(
         ref,
         Truth.FALSE,

@@ -18,6 +18,7 @@ from anycastd.views.events import Event, EventKind
 from anycastd.views.page_parts import (
     MAX_WAITS,
     Cell,
+    build_choices,
     build_rules,
     build_table,
     build_waits,
@@ -242,6 +243,7 @@ def _services(services: Mapping[str, Any], now: float) -> Iterator[str]:
 def _details(service: Mapping[str, Any], now: float, *, with_rules: bool) -> Iterator[str]:
     yield f"<p>Why: {show_reason(service['reason'])}</p>"
     yield from build_waits(service, now)
+    yield from build_choices(service)
     for drain in service["drains"][:MAX_WAITS]:
         reboot = "; <b>it is safe to reboot</b>" if service["safe"] else ""
         yield f"<p>Drained by {name_of(drain['by'])} ({escape(drain['phase'])}): "

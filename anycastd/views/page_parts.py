@@ -101,6 +101,22 @@ def show_announced(service: Mapping[str, Any]) -> str:
     return f'<span class="{style}">announced to <b>{have} of {wanted}</b> neighbors</span>'
 
 
+def build_choices(service: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the next hops of a service that has several, and its MED by a check."""
+    hops = service.get("next_hops") or ()
+    if hops:
+        yield "<p>Next hops:</p><ul>"
+        for hop in hops:
+            state = {True: "serves", False: "does not serve"}.get(hop["serves"], "is not known")
+            mark = "<b>chosen</b>, " if hop["chosen"] else ""
+            yield f"<li>{name_of(hop['address'])}: {mark}{state} ({escape(hop['detail'])})"
+            yield from (f"; {escape(wait['sentence'])}" for wait in hop["waits"])
+        yield "</ul>"
+    if med := service.get("med"):
+        later = "" if med["wanted"] == med["med"] else f"; {int(med['wanted'])} comes next"
+        yield f"<p>MED {int(med['med'])}{later} ({escape(med['detail'])}).</p>"
+
+
 def build_waits(service: Mapping[str, Any], now: float) -> Iterator[str]:
     """Yield what keeps a service at its level, beside its reason, and until when."""
     reason = service["reason"]
