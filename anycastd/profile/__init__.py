@@ -25,6 +25,7 @@ profile, too.
     unfinished     what looks as if its author was not finished; for `check` alone
     best_path      which region wins: an order of all levels, and each combination
     copies         values that two regions' profiles share by mistake; lists of regions that differ
+    compare_notes  what looks like a problem between profiles and is none
     compare        problems between the profiles of several regions, with proposals
     starter        a pair of profiles to begin with, from a few answers
 """

@@ -2,8 +2,8 @@
 
 Only the lengths of AS paths are compared.  The far router compares them before everything else
 that a profile can set (RFC 4271 section 9.1.2.2).  Equal lengths are a tie, which most routers use
-as ECMP; within one region that is meant.  Where ``prepends_steer`` is false, lengths have no effect
-and are not checked.
+as ECMP; within one region that is meant, and a note tells where MEDs differ.  Where
+``prepends_steer`` is false, lengths have no effect and are not checked.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from anycastd.profile.best_path import (
     build_ranking,
     format_as_path,
 )
+from anycastd.profile.compare_notes import iter_notes
 from anycastd.profile.copies import check_copies
 from anycastd.profile.document import Problem
 from anycastd.profile.key_paths import Path, find_line, format_key
@@ -89,7 +90,7 @@ def compare_regions(
     return Comparison(
         problems=tuple(problems),
         notes=(
-            *_iter_notes([profile for _, profile in profiles]),
+            *iter_notes([profile for _, profile in profiles]),
             *_iter_shared(list(by_vip.values())),
         ),
         offers=tuple(tuple(each) for each in by_vip.values() if len(each) > 1),
@@ -345,47 +346,4 @@ def _iter_shared(offers: Sequence[Sequence[Offer]]) -> Iterator[str]:
             f"{' and '.join(names)} of {region} have equal paths for {', '.join(services)}: this "
             "is fine, the routers of the region share the traffic (ECMP) and each appliance backs "
             "the other"
-        )
-
-
-def _iter_notes(profiles: Sequence[Profile]) -> Iterator[str]:
-    """Yield notes about what looks like a problem and is none."""
-    if len(profiles) < 2:  # noqa: PLR2004 - one region cannot be compared
-        return
-    numbers = sorted({profile.bgp.local_as for profile in profiles})
-    if len(numbers) == 1:
-        yield (
-            f"all regions use AS {numbers[0]}: this is fine; loop detection drops the routes of "
-            "the other regions, which no region needs"
-        )
-    else:
-        listed = " ".join(map(str, numbers))
-        yield f"the regions use the AS numbers {listed}: only lengths are compared"
-    unsteered = [profile.agent_name for profile in profiles if not profile.bgp.prepends_steer]
-    if unsteered:
-        yield (
-            f"prepends do not steer in {' and '.join(unsteered)} (prepends_steer: false): there "
-            "degraded and drained mean withdrawn, and path lengths do not decide which region wins"
-        )
-    inside = [
-        profile.region
-        for profile in profiles
-        if any(each.internal for each in profile.bgp.neighbors)
-    ]
-    if inside:
-        yield (
-            f"{' and '.join(inside)} has iBGP neighbors: there the highest local preference wins, "
-            "which each prepend lowers by one unless the profile says local_pref; paths are empty"
-        )
-    platforms = sorted({profile.platform.value for profile in profiles})
-    if len(platforms) > 1:
-        yield (
-            f"the regions are on {' and '.join(platforms)}: perhaps no router sees all of "
-            "these paths as shown"
-        )
-    if "azure" in platforms:
-        yield (
-            "on Azure the paths are those at the MSEE; ExpressRoute removes private AS numbers, so "
-            "on-premises routers see 12076 alone: behind two circuits write bgp.prepends_steer: "
-            "false in each region"
         )

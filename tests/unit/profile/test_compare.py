@@ -336,6 +336,21 @@ def test_levels_of_one_region_may_not_tie_with_each_other() -> None:
     assert any("ties with" in each for each in problems)
 
 
+def test_different_meds_are_told() -> None:
+    """Equal paths with different MEDs are no tie where a router compares MEDs."""
+    shared = PRIMARY.replace("prepend: 0", "prepend: 0\n    med: 100", 1)
+    other = SECONDARY.replace("prepend: 2", "prepend: 2\n    med: 200", 1)
+    note = next(each for each in compare_texts(shared, other).notes if "MED" in each)
+    assert note.startswith("web has different MEDs (northeurope 100, westeurope 200): ")
+    assert not [
+        each
+        for each in compare_texts(
+            shared, SECONDARY.replace("prepend: 2", "prepend: 2\n    med: 100", 1)
+        ).notes
+        if "MED" in each
+    ]
+
+
 def test_notes() -> None:
     """Notes explain what looks like a problem; a single region has none."""
     assert compare_texts(PRIMARY, SECONDARY).notes == (
