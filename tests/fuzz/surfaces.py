@@ -44,6 +44,7 @@ from anycastd.lease.settings import LeaseFile, LeaseStartError
 from anycastd.profile.validate import validate_profile
 from anycastd.speaker.exabgp.api import ApiConversation
 from anycastd.speaker.exabgp.contract import dump_negotiated_event
+from fuzz.asked_servers import ask_as_told
 from fuzz.check_surfaces import CHECK_SURFACES
 from fuzz.engine import Surface
 from fuzz.import_surfaces import IMPORT_SURFACES
@@ -83,6 +84,7 @@ def _feed_answer(data: bytes) -> None:
             before = parse_answer(text, 100.0 + number, QUERY, before=before)
             named = {name: [s.name for s in it.servers] for name, it in before.backends.items()}
             brief = choose_brief(before, QUERY, named, 100.5 + number, 60.0)
+            ask_as_told(before, text)
             line = build_request(QUERY, before, brief).line
             assert re.fullmatch(r"[-\w./#; ]*\n", line, re.ASCII), f"other commands: {line!r}"
             assert not re.search(r"#\d+ 4 (?!\d+;)", line), f"no number of a server: {line!r}"
