@@ -22,7 +22,7 @@ from anycastd.speaker.directory import lease_command
 from anycastd.speaker.exabgp import config
 
 _PAIR = 2
-_ELSEWHERE = (
+_SKIPPED = (
     "this machine: not looked at for those whose local_address is not here; --here looks at it all "
     "the same"
 )
@@ -41,8 +41,8 @@ def print_result(result: CheckResult, *, verbose: bool, show_config: bool) -> No
         _print_problem(group, width)
     many = len(result.profiles) > _PAIR
     lines = [line for each in result.profiles for line in _profile(each, show_config, short=many)]
-    if many and any(_is_elsewhere(each) for each in result.profiles):
-        lines += [f"  {_ELSEWHERE}", ""]
+    if many and any(_is_skipped(each) for each in result.profiles):
+        lines += [f"  {_SKIPPED}", ""]
     for ranking in result.comparison.rankings:
         lines += describe_winners(ranking, width)
     if verbose:
@@ -71,14 +71,14 @@ def _print_problem(group: Sequence[Found], width: int) -> None:
         print_error(line)
 
 
-def _is_elsewhere(checked: CheckedProfile) -> bool:
+def _is_skipped(checked: CheckedProfile) -> bool:
     return checked.machine.startswith("not looked at, because")
 
 
 def _profile(checked: CheckedProfile, show_config: bool, *, short: bool) -> Iterator[str]:
     """Describe a profile; ``short``: in one line, where there is nothing else to say."""
     profile = checked.profile
-    is_bare = short and _is_elsewhere(checked)
+    is_bare = short and _is_skipped(checked)
     services, neighbors = len(profile.services), len(profile.bgp.neighbors)
     yield (
         f"{checked.file}:{NO_BREAK}region {profile.agent_name} on {profile.platform.value}, "

@@ -78,7 +78,13 @@ def _order(ranking: Ranking) -> Iterator[str]:
         by_level: dict[str, list[Candidate]] = {}
         for each in group:
             by_level.setdefault(each.level, []).append(each)
-        split = "" if len(group) == 1 else "  (split)" if _is_within(group) else "  (ties: split)"
+        split = (
+            ""
+            if len(group) == 1
+            else "  (split)"
+            if _are_of_one_region(group)
+            else "  (ties: split)"
+        )
         for level, found in by_level.items():
             names = [each.region for each in found]
             path = shorten_path(found[0].path) if _have_one_path(found) else "paths of this length"
@@ -86,7 +92,7 @@ def _order(ranking: Ranking) -> Iterator[str]:
     yield from format_table(rows)
 
 
-def _is_within(group: Sequence[Candidate]) -> bool:
+def _are_of_one_region(group: Sequence[Candidate]) -> bool:
     """Whether all candidates are appliances of one region."""
     return len({each.region.partition("/")[0] for each in group}) == 1
 
@@ -118,11 +124,11 @@ def _failures(ranking: Ranking, failing: int) -> Iterator[tuple[str, str]]:
         if outcome != rest:
             yield _describe_cases(cases, len(ranking.regions)), outcome
     if rest is not None:
-        yield (_ANY if len(outcomes) == 1 else _OTHERS)[failing], rest
+        yield (_ANY if len(outcomes) == 1 else _REST)[failing], rest
 
 
 _ANY = {1: "any one fails", 2: "any two fail"}
-_OTHERS = {1: "another one fails", 2: "two others fail"}
+_REST = {1: "another one fails", 2: "two others fail"}
 
 
 def _describe_outcome(ranking: Ranking, gone: set[str]) -> str:
