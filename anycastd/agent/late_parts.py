@@ -6,6 +6,7 @@ again loads first what it needs to decide.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Coroutine
 from typing import Any
@@ -35,6 +36,7 @@ class LateParts:
         loop.note_pass = self.recordings.note_pass
         self.web = load_web(agent.text, self.answers, loop, agent.watchers, events)
         self._recorder = agent.recorder
+        gc.freeze()  # what was loaded now is never freed either (`cli/run_agent.py`)
 
     def build_handlers(self, reload: Handler) -> dict[str, Handler]:
         """Return request name -> handler, for the control socket; ``reload`` answers `reload`."""
