@@ -12,12 +12,17 @@ def iter_notes(profiles: Sequence[Profile]) -> Iterator[str]:
     if len(profiles) < 2:  # noqa: PLR2004 - one region cannot be compared
         return
     numbers = sorted({profile.bgp.local_as for profile in profiles})
-    if len(numbers) == 1:
+    inside = [
+        profile.agent_name
+        for profile in profiles
+        if any(neighbor.internal for neighbor in profile.bgp.neighbors)
+    ]
+    if len(numbers) == 1 and len(inside) < len(profiles):
         yield (
             f"all regions use AS {numbers[0]}: this is fine; loop detection drops the routes of "
             "the other regions, which no region needs"
         )
-    else:
+    elif len(numbers) > 1:
         listed = " ".join(map(str, numbers))
         yield f"the regions use the AS numbers {listed}: only lengths are compared"
     unsteered = [profile.agent_name for profile in profiles if not profile.bgp.prepends_steer]
@@ -26,15 +31,10 @@ def iter_notes(profiles: Sequence[Profile]) -> Iterator[str]:
             f"prepends do not steer in {' and '.join(unsteered)} (prepends_steer: false): there "
             "degraded and drained mean withdrawn, and path lengths do not decide which region wins"
         )
-    inside = [
-        profile.region
-        for profile in profiles
-        if any(each.internal for each in profile.bgp.neighbors)
-    ]
     if inside:
         yield (
-            f"{' and '.join(inside)} has iBGP neighbors: there the highest local preference wins, "
-            "which each prepend lowers by one unless the profile says local_pref; paths are empty"
+            f"to the iBGP neighbors of {' and '.join(inside)} the paths are empty, and the highest "
+            "local preference wins: 100 less the prepends, unless a profile says local_pref"
         )
     platforms = sorted({profile.platform.value for profile in profiles})
     if len(platforms) > 1:

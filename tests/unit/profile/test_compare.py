@@ -377,3 +377,11 @@ def test_without_lines() -> None:
     profiles = [(file, validate_profile(PRIMARY, file).profile) for file in ("a.yaml", "b.yaml")]
     found = compare_regions([(file, profile) for file, profile in profiles if profile])
     assert {problem.line for problem in found.problems} == {1}
+
+
+def test_a_note_about_ibgp() -> None:
+    """Of paths with our own AS number there is no word, since there are none to its neighbors."""
+    inside = [("platform: azure", "platform: plain"), ("65515", "65010")]
+    one, two = (replace_texts(text, *inside) for text in (PRIMARY, SECONDARY))
+    (note,) = compare_texts(one, two).notes
+    assert note.startswith("to the iBGP neighbors of northeurope and westeurope the paths are")
