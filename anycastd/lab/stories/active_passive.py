@@ -153,7 +153,7 @@ STORY = Story(
         StoryStep("loaded", "The load of A grows to 2.5 per core", _load_grows),
         StoryStep("calm", "The load of A falls again", _load_falls),
     ),
-    "two machines, the lower MED answers; a service without HAProxy, and its load",
+    "two machines by MED and by load, without HAProxy",
     build_topology(SITES, "two machines behind one router, preferred by MED"),
     short=("baseline", "service-killed", "service-back", "loaded", "calm"),
 )

@@ -144,7 +144,7 @@ STORY = Story(
         StoryStep("watcher-back", "The speaker of watch1 is started again", _start_watcher),
         StoryStep("both-killed", "Both web servers are killed", _kill_both),
     ),
-    "watchers without a proxy announce a VIP for other machines, by next hop",
+    "watchers announce a VIP of other machines, by next hop",
     build_topology(WINDOW),
     return_timers=_TIMERS,
     notes={"window": f"{WINDOW:g} s, where Azure has 30 s"},
