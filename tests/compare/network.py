@@ -116,7 +116,9 @@ echo 0 >/proc/sys/net/ipv4/tcp_max_tw_buckets
 
 
 class Program:
-    """A program in a node, its output in a file; ``restart`` does what systemd's does in 0.1 s.
+    """A program in a node, its output in a file.
+
+    ``restart`` (s) starts it again so long after its end, as RestartSec of systemd does; 0: never.
 
     ``running`` are all that have not been ended.
     """
@@ -124,9 +126,9 @@ class Program:
     running: ClassVar[list[Program]] = []
 
     def __init__(
-        self, nodes: Nodes, node: str, name: str, *argv: str, restart: bool = False
+        self, nodes: Nodes, node: str, name: str, *argv: str, restart: float = 0.0
     ) -> None:
-        loop = ("sh", "-c", 'while :; do "$@"; sleep 0.1; done', name)
+        loop = ("sh", "-c", f'while :; do "$@"; sleep {restart}; done', name)
         self.log = nodes.directory / "log" / f"{node}-{name}.log"
         self._restart = restart
         with self.log.open("ab") as out:

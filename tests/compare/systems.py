@@ -19,6 +19,8 @@ SETTINGS = Path(__file__).resolve().parent / "settings"
 ROOT = SETTINGS.parents[2]
 CHECKER_VENV = ROOT / ".venv-compare"
 SHIPPED_RETURN = "{rise: 10, hold_down: 60, hold_down_max: 900, spacing: 35}"
+RESTART, OWN_RESTART = 0.1, 0.01
+"""RestartSec (s) of systemd's default, and of anycastd's own units."""
 SHORT_RETURN = "{rise: 1, hold_down: 2, hold_down_max: 2, spacing: 1}"
 """Return timers for the trials of outages, which they do not change."""
 
@@ -67,7 +69,7 @@ class Site:
         path.write_text(text, encoding="utf-8")
         return path
 
-    def start(self, name: str, *argv: object, restart: bool = False) -> Program:
+    def start(self, name: str, *argv: object, restart: float = 0.0) -> Program:
         """Start a program of the system."""
         program = Program(self.network.nodes, self.node, name, *map(str, argv), restart=restart)
         self.programs.append(program)
@@ -104,7 +106,9 @@ class Site:
 def _exabgp(site: Site, conf: str, checker: str) -> None:
     """Start ExaBGP with a checker as its process."""
     site.values["CHECKER"] = checker
-    site.start("exabgp", sys.executable, "-m", "exabgp", "server", site.write(conf), restart=True)
+    site.start(
+        "exabgp", sys.executable, "-m", "exabgp", "server", site.write(conf), restart=RESTART
+    )
 
 
 def _healthcheck(conf: str, check: str) -> Callable[[Site], None]:
@@ -135,7 +139,7 @@ def _anycast_healthchecker(bird: str, check: str) -> Callable[[Site], None]:
         )
         control = site.directory / "bird.ctl"
         files = ("-c", site.write(bird, "bird.conf"), "-s", control)
-        site.start("bird", "bird", "-f", *files, "-P", site.directory / "bird.pid", restart=True)
+        site.start("bird", "bird", "-f", *files, "-P", site.directory / "bird.pid", restart=RESTART)
         wait_for(control.exists, 20, "BIRD's control socket")
         site.write(check, "check.conf")
         site.start(
@@ -143,7 +147,7 @@ def _anycast_healthchecker(bird: str, check: str) -> Callable[[Site], None]:
             CHECKER_VENV / "bin" / "anycast-healthchecker",
             *("-f", site.write("anycast-healthchecker.conf")),
             *("-F", site.directory / "check.conf"),
-            restart=True,
+            restart=RESTART,
         )
 
     return start
@@ -155,7 +159,7 @@ def _keepalived(site: Site) -> None:
     conf = site.write("keepalived.conf")
     pids = (f"--pid={site.directory}/k.pid", f"--vrrp_pid={site.directory}/v.pid")
     quiet = ("--dont-fork", "--log-console", "--vrrp")
-    site.start("keepalived", "keepalived", *quiet, *pids, "-f", conf, restart=True)
+    site.start("keepalived", "keepalived", *quiet, *pids, "-f", conf, restart=RESTART)
 
 
 def _anycastd(profile: str, *, bfd: bool = False) -> Callable[[Site], None]:
@@ -165,11 +169,13 @@ def _anycastd(profile: str, *, bfd: bool = False) -> Callable[[Site], None]:
         speaker = site.directory / "speaker"
         if bfd:
             bfd_directory = ("--directory", site.directory / "bfd")
-            site.start("bfd", *program, "bfd", "--profile", file, *bfd_directory, restart=True)
+            site.start("bfd", *program, "bfd", "--profile", file, *bfd_directory, restart=RESTART)
         where = ("--profile", file, "--directory")
-        site.start("speaker", *program, "speaker", *where, speaker, restart=True)
+        site.start("speaker", *program, "speaker", *where, speaker, restart=RESTART)
         more = ("--lease", speaker / "lease.sock", "--state", site.directory / "state")
-        site.start("agent", *program, "run", *where, site.directory / "agent", *more, restart=True)
+        site.start(
+            "agent", *program, "run", *where, site.directory / "agent", *more, restart=OWN_RESTART
+        )
 
     return start
 
