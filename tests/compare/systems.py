@@ -20,7 +20,7 @@ ROOT = SETTINGS.parents[2]
 CHECKER_VENV = ROOT / ".venv-compare"
 SHIPPED_RETURN = "{rise: 10, hold_down: 60, hold_down_max: 900, spacing: 35}"
 RESTART, OWN_RESTART = 0.1, 0.01
-"""RestartSec (s) of systemd's default, and of anycastd's own units."""
+"""RestartSec (s): systemd's default, and that of anycastd's own units."""
 SHORT_RETURN = "{rise: 1, hold_down: 2, hold_down_max: 2, spacing: 1}"
 """Return timers for the trials of outages, which they do not change."""
 
@@ -171,7 +171,7 @@ def _anycastd(profile: str, *, bfd: bool = False) -> Callable[[Site], None]:
             bfd_directory = ("--directory", site.directory / "bfd")
             site.start("bfd", *program, "bfd", "--profile", file, *bfd_directory, restart=RESTART)
         where = ("--profile", file, "--directory")
-        site.start("speaker", *program, "speaker", *where, speaker, restart=RESTART)
+        site.start("speaker", *program, "speaker", *where, speaker, restart=OWN_RESTART)
         more = ("--lease", speaker / "lease.sock", "--state", site.directory / "state")
         site.start(
             "agent", *program, "run", *where, site.directory / "agent", *more, restart=OWN_RESTART
