@@ -160,6 +160,7 @@ def describe_machine(figures: Figures) -> Iterator[str]:
     yield line.rstrip(" ,")
     for text in figures["left_out"]:
         yield f"left out: {text}"
+    yield from figures.get("notes", ())
 
 
 def build_page_part(figures: Figures) -> str:
