@@ -70,9 +70,11 @@ def test_one_dead_server_of_two(one: Watched) -> None:
         return any("1 of 2 usable; server s1 refuses" in each["value"] for each in rules)
 
     until(is_found, NOT_LATER_THAN, 0.05)
-    one.assert_calm(began, 0.5)
+    # The self-test may fail at the dead one: degraded at most.
+    assert not any("x" in each.split() for each in one.wire.describe_changes(began))
     one.appliance.backends[0].start()
-    until(lambda: not is_found(), 20, 0.1)
+    until(lambda: not is_found(), 30, 0.1)
+    one.wait_well()
 
 
 def test_servers_that_answer_503_are_never_withdrawn(one: Watched) -> None:
