@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import breaking
 import commands
 import failover
+import fleet
 import growth
 import outage
 import passes
@@ -54,6 +55,7 @@ PARTS: dict[str, Measure] = {
     "services": lambda directory, args: growth.measure_services(
         directory, args.python, args.times, args.idle
     ),
+    "fleet": lambda directory, args: fleet.measure_fleet(directory, args.python),
     "pass": lambda directory, args: passes.measure(directory, args.python, args.times),
     "commands": lambda directory, args: commands.measure(directory, args.python, args.times),
     "start": lambda directory, args: starts.measure_start(directory, args.python, args.times),
