@@ -69,8 +69,13 @@ class WatcherNode(Appliance):
         wait_for(there, timeout, f"next hop {address}\n{self.log()}")
 
     def wait_preferred(self) -> None:
-        """Wait until nothing is on its way any more: preferred, and the spacing is over."""
+        """Wait until nothing is on its way any more: preferred, with the MED of a low load."""
         self.wait_path(1)
+        wait_for(
+            lambda: {route.med for peer in self.peers for route in peer.table.values()} == {50},
+            20,
+            f"the first MED\n{self.log()}",
+        )
         wait_for(lambda: self.status()["services"]["voip"]["in_sync"], 20, self.log())
 
     def list_updates(self, after: float) -> list[list[Update]]:
