@@ -209,14 +209,19 @@ def run_command(lab: Lab, command: str) -> float:
 def wait_requests_ended(lab: Lab, at: float) -> None:
     """Wait until every request that a fault at this time may have affected has ended.
 
-    ``at`` is a time of the monotonic clock, in seconds.  Raises TimedOutError after 5 s.
+    ``at`` is a time of the monotonic clock, in seconds.  Raises TimedOutError 5 s after the
+    client's timeout.
     """
-    last_affected = max(at, time.monotonic() - lab.client.timeout) + lab.client.timeout
+    called_at = time.monotonic()
+    ends_at = called_at + lab.client.timeout
 
     def have_ended() -> bool:
-        return any(result.sent_at > last_affected for result in lab.client.results(at))
+        # A request may have been lost on the way until just now: it ends with its timeout.
+        return time.monotonic() > ends_at and any(
+            result.sent_at > called_at for result in lab.client.results(at)
+        )
 
-    lab.wait("the last requests to end", have_ended, 5)
+    lab.wait("the last requests to end", have_ended, lab.client.timeout + 5)
 
 
 def seconds_after(at: float, moment: float | None) -> float | None:
