@@ -11,7 +11,7 @@ export PYTHON
 
 PACKAGES := bird2 ca-certificates haproxy iproute2 nftables procps python3 python3-venv
 # More for the tests: other routers, browsers and shells, and the linters of what is not Python.
-TEST_PACKAGES := ansible-core ansible-lint chromium curl frr gobgpd man-db mandoc prometheus yamllint zsh
+TEST_PACKAGES := ansible-core ansible-lint chromium curl frr gobgpd man-db mandoc openssl prometheus yamllint zsh
 # What builds the Debian packages, judges them, and makes the systems on which they are tried.
 DEB_PACKAGES := apparmor debhelper debootstrap dh-apparmor dh-python dpkg-dev lintian pybuild-plugin-pyproject \
     python3-all python3-h11 python3-jsonschema python3-prometheus-client python3-setuptools python3-six python3-tenacity python3-yaml
