@@ -57,7 +57,10 @@ def read_versions() -> dict[str, str]:
         "keepalived": ["keepalived", "--version"],
         "anycastd": [sys.executable, "-c", "import anycastd; print(anycastd.__version__)"],
     }
-    found = {"Python": platform.python_version(), "Linux": platform.release()}
+    found = {
+        "Python": platform.python_version(),
+        "Linux": ".".join(platform.release().split(".")[:2]),
+    }
     environment = os.environ | {
         "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin",
         "PYTHONPATH": str(ROOT),
