@@ -148,6 +148,13 @@ class Appliance:
         for peer in self.peers:
             peer.__exit__(None, None, None)
 
+    def ask_no_servers(self) -> None:
+        """Let the profile say that no server is asked by TCP: HAProxy's word alone counts."""
+        text = self.profile.read_text(encoding="utf-8")
+        assert "{socket: " in text
+        changed = text.replace("{socket: ", "{ask_servers: false, socket: ")
+        self.profile.write_text(changed, encoding="utf-8")
+
     def start(self) -> None:
         """Start speaker and agent, and wait until both peers have the preferred route.
 

@@ -245,14 +245,9 @@ ELSEWHERE = "203.0.113.11"
 class SelfTesting(Appliance):
     """An appliance whose service tests itself; no rule names the frontend."""
 
-    def __init__(
-        self, directory: Path, *, test: str = "{http: 80}", asks: bool = True, **values: Any
-    ) -> None:
+    def __init__(self, directory: Path, *, test: str = "{http: 80}", **values: Any) -> None:
         super().__init__(directory)
         text = self.profile.read_text(encoding="utf-8")
-        if not asks:
-            assert "{socket: " in text
-            text = text.replace("{socket: ", "{ask_servers: false, socket: ")
         for old, new in (
             ("{all: [{backend: web, usable: 1}, {frontend: web}]}", "{backend: web}"),
             ("    failed:", f"    self_test: {test}\n    failed:"),
@@ -382,7 +377,8 @@ def test_dead_servers_are_found_long_before_their_check(tmp_path: Path) -> None:
     `fastinter` is for the one check that confirms; with `fall 1` sudden death does nothing.
     """
     observed = "fall 2 fastinter 100ms observe layer4 error-limit 1 on-error sudden-death"
-    with own_network(), SelfTesting(tmp_path, inter="10s", asks=False, more=observed) as one:
+    with own_network(), SelfTesting(tmp_path, inter="10s", more=observed) as one:
+        one.ask_no_servers()
         one.start()
         died = time.monotonic()
         for backend in one.backends:
