@@ -117,7 +117,8 @@ class QueuedLogHandler(logging.Handler):
                 self._append_own(f"{times - MAX_EQUAL} more lines like: {text}")
 
     def _append(self, text: str, fields: bytes = b"") -> None:
-        if len(self._queue) >= MAX_LINES:
+        told = 1 if self.dropped else 0  # the line that says how many were dropped
+        if len(self._queue) + told >= MAX_LINES:
             self.dropped += 1
             return
         self._append_dropped()

@@ -118,3 +118,16 @@ def test_a_line_is_cut(pipe: tuple[int, int]) -> None:
     lines = read_all(pipe[0], "end \\ud800\n").splitlines()
     assert len(lines[0]) == MAX_LENGTH
     assert "cannot be formatted" in lines[1]
+
+
+def test_the_line_about_what_was_dropped_is_within_the_bound(pipe: tuple[int, int]) -> None:
+    """A free place in a queue that has dropped something is not used twice."""
+    logger, handler = open_log(pipe[1])
+    for number in range(3 * MAX_LINES):
+        logger.info("line %d", number)
+    with handler._changed:  # noqa: SLF001 - as the writer takes a line, at the worst moment
+        handler._queue.popleft()  # noqa: SLF001
+        while len(handler._queue) >= MAX_LINES:  # noqa: SLF001
+            handler._queue.popleft()  # noqa: SLF001
+        logger.info("one more")
+        assert len(handler._queue) <= MAX_LINES  # noqa: SLF001
