@@ -127,12 +127,12 @@ protocol bgp sdn from peering {{
 """
 
 
-def build_table(address: str, servers: Sequence[str]) -> str:
-    """Build the configuration of the route table: equal paths are one route (ECMP).
+def build_table(address: str, servers: Sequence[str], *, ecmp: bool = True) -> str:
+    """Build the configuration of the route table; with ``ecmp`` equal paths are one route.
 
     ``address`` is its own, ``servers`` are those of the route servers.
     """
-    text = bird.begin_config(address, ecmp=True).replace(
+    text = bird.begin_config(address, ecmp=ecmp).replace(
         "protocol kernel {", f"protocol kernel {{\n    kernel table {KERNEL_TABLE};"
     )
     text += 'protocol direct { ipv4; interface "eth0"; }\n'

@@ -12,12 +12,16 @@ from anycastd.lab.network.datacenter import build_topology, make_machine
 from anycastd.lab.network.lab import Lab
 from anycastd.lab.network.table import paths_by_next_hop
 from anycastd.lab.stories.report import StepReport
-from anycastd.lab.stories.shared import find_own_file, report_outage, wait_shared
+from anycastd.lab.stories.shared import (
+    check_lost_shared,
+    find_own_file,
+    report_outage,
+    wait_shared,
+)
 from anycastd.lab.stories.steps import (
     Story,
     StoryStep,
     check_agents,
-    check_lost,
     check_outage,
     count_requests,
     summarize_requests,
@@ -65,9 +69,9 @@ def _kill_servers(lab: Lab, step: StepReport) -> None:
 
 def _return(lab: Lab, step: StepReport, at: float) -> None:
     lab.wait_preferred()
-    moved = wait_shared(lab, step, at, SITES)
+    wait_shared(lab, step, at, SITES)
     count_requests(lab, step, at)
-    check_lost(lab, step, at, moved)
+    check_lost_shared(lab, step, at)
 
 
 def _start_servers(lab: Lab, step: StepReport) -> None:
@@ -79,11 +83,11 @@ def _begin_maintenance(lab: Lab, step: StepReport) -> None:
     at = time.monotonic()
     find_own_file(lab, _B, MAINTENANCE).touch()
     lab.wait_levels(20, {_B.name: "degraded"})
-    moved = wait_shared(lab, step, at, (_A, _C))
+    wait_shared(lab, step, at, (_A, _C))
     wait_requests_ended(lab, at)
     count_requests(lab, step, at)
     check_agents(lab, step, "preferred", "degraded")
-    check_lost(lab, step, at, moved)
+    check_lost_shared(lab, step, at)
 
 
 def _end_maintenance(lab: Lab, step: StepReport) -> None:

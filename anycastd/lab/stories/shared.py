@@ -13,6 +13,7 @@ from anycastd.lab.network.topology import Site
 from anycastd.lab.stories.report import StepReport
 from anycastd.lab.stories.steps import (
     GOOD_ANSWERS,
+    check_lost,
     count_requests,
     join_titles,
     seconds_after,
@@ -83,3 +84,13 @@ def report_outage(lab: Lab, step: StepReport, at: float) -> None:
         step.outage = outage.seconds
         step.add_time("outage", "from the first failed request to the last", outage.seconds)
     count_requests(lab, step, at)
+
+
+def check_lost_shared(lab: Lab, step: StepReport, at: float) -> None:
+    """Check that no request failed since ``at``, except those open at a change of the router.
+
+    Several machines change their paths one after the other, and each change moves connections.
+    ``at`` is a time of the monotonic clock, in seconds.
+    """
+    changes = lab.monitors[lab.topology.observed].changes(at)
+    check_lost(lab, step, at, *(change.at for change in changes))

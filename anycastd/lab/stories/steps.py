@@ -297,14 +297,15 @@ def check_agents(lab: Lab, step: StepReport, *levels: str) -> None:
     step.add_check(f"the agents report {told}", seen == wanted, ", ".join(seen))
 
 
-def check_lost(lab: Lab, step: StepReport, at: float, switched: float | None) -> None:
+def check_lost(lab: Lab, step: StepReport, at: float, *switched: float | None) -> None:
     """Check that no request failed since ``at``, except those open when the route moved.
 
     Anycast moves packets, not connections: a connection that is open when the route moves is reset
-    (RFC 4786).  ``at`` and ``switched`` are times of the monotonic clock, in seconds.
+    (RFC 4786).  ``at`` and ``switched`` are times of the monotonic clock, in seconds; the route may
+    have moved more than once.
     """
-    results = lab.client.results(at)
-    lost = [result for result in results if not result.ok and not _was_open_at(result, switched)]
+    failed = [result for result in lab.client.results(at) if not result.ok]
+    lost = [each for each in failed if not any(_was_open_at(each, moment) for moment in switched)]
     step.add_check(
         "no request fails, except one that was open when the route moved",
         not lost,
