@@ -240,6 +240,47 @@ def assert_apart(system: System) -> None:
     system.run("rm /etc/anycastd/secrets/try")
 
 
+CHECKS = """
+checks:
+  command: {command: [/bin/sh, -c, "test -r /proc/self/stat && echo well"]}
+  file: {file: /etc/hostname}
+  load: {load: {load_average: [900], memory_available: [0.1]}}
+  tcp: {tcp: "203.0.113.10:80"}
+  http: {http: "http://203.0.113.10/"}
+
+services:
+"""
+
+
+def assert_checks_work(site: Site) -> None:
+    """Assert that a reload brings a check of each kind, and that all pass and change no route."""
+    system = site.primary
+    before = system.run("cat /etc/anycastd/profile.yaml") + "\n"
+    names = ("command", "file", "load", "tcp", "http")
+    more = "".join(f", {{check: {name}}}" for name in names)
+    old = "healthy: {backend: web, usable: 50%}"
+    assert old in before
+    text = before.replace("\nservices:\n", CHECKS)
+    text = text.replace(old, f"healthy: {{all: [{{backend: web, usable: 50%}}{more}]}}")
+    system.write("/etc/anycastd/profile.yaml", text)
+
+    def all_pass() -> bool:
+        checks = site.status(system).get("checks", {})
+        return set(checks) == set(names) and all(
+            each["state"] == "passes" for each in checks.values()
+        )
+
+    def reload() -> None:
+        system.run("anycastd check --offline /etc/anycastd/profile.yaml; anycastd reload")
+        wait_for(all_pass, 20, "all checks to pass")
+
+    assert_unnoticed(site, reload)
+    assert "well" in system.run("anycastd explain")
+    system.write("/etc/anycastd/profile.yaml", before)
+    assert_unnoticed(site, lambda: system.run("anycastd reload"))
+    site.wait_well()
+
+
 def kill(system: System, pid: int, number: int = signal.SIGKILL) -> None:
     """Send a signal to a process of a system."""
     system.run(f"kill -{number:d} {pid}")

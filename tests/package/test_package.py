@@ -25,6 +25,7 @@ from anycastd.lab.network.topology import VIP
 from booted import (
     Site,
     assert_apart,
+    assert_checks_work,
     assert_unnoticed,
     documented_commands,
     has_bfd,
@@ -156,6 +157,11 @@ def test_the_agents_user_can_read_no_password_and_signal_no_speaker(site: Site) 
     """Agent and speaker are two users that share one socket, and nothing else."""
     for system in site.systems.values():
         assert_apart(system)
+
+
+def test_checks_work_in_the_unit(site: Site) -> None:
+    """Each kind of check sees what it has to inside the unit's sandbox; they come by a reload."""
+    assert_checks_work(site)
 
 
 def test_restart_and_crash_of_the_agent_are_not_noticed(site: Site) -> None:
