@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -248,6 +249,9 @@ def test_a_verb_and_a_state_that_came_together_both_count(rig: Rig) -> None:
         assert "profile.yaml: cannot be read" in report.problems[0]
         assert (report.acked, report.reload) == (1, "ready")
     # On a slow machine the table is read back meanwhile, and what it lacks is announced again.
+    sent = rig.received[rig.received.index(rig.commands("announce")[0]) :]
+    unread = itertools.takewhile(lambda line: line != "show adj-rib out extensive", sent)
+    assert sum(line.split()[2:3] == ["announce"] for line in unread) == 1
     assert len(set(rig.commands("announce"))) == 1
 
 
