@@ -76,3 +76,39 @@ def test_every_surface_has_its_row() -> None:
     """The table of hostile inputs has the surfaces of the fuzzer, in its order."""
     section = PAGE.partition("## Hostile inputs\n")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `([\w-]+)`: ", section, re.MULTILINE) == [one.name for one in SURFACES]
+
+
+LIMITS = {
+    "descriptors": ["LimitNOFILE"],
+    "tasks": ["TasksMax"],
+    "memory": ["MemoryHigh", "MemoryMax"],
+}
+LIMITED = (("",), (".anycastd-speaker",), (".anycastd-vip", ".anycastd-bfd"))
+"""The columns of the table of limits, each with its units."""
+
+
+def read_unit(name: str, keys: list[str]) -> list[str]:
+    """Return the limits of a unit, as the page writes them: a number, with MB or GB."""
+    unit = (ROOT / f"packaging/debian/anycastd{name}.service").read_text(encoding="utf-8")
+    values = [re.search(rf"^{key}=(.+)$", unit, re.MULTILINE) for key in keys]
+    return [
+        each[1].replace("M", " MB").replace("G", " GB")
+        if each[1][-1] in "MG"
+        else f"{int(each[1]):,}"
+        for each in values
+        if each
+    ]
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("column", range(len(LIMITED)))
+def test_a_limit_is_the_units(limit: str, column: int) -> None:
+    """Each cell of the table of limits has what the units of its column set."""
+    row = re.search(rf"^\| {limit}\b[^|]*\|(.+)\|$", PAGE, re.MULTILINE)
+    assert row
+    written = re.findall(r"\d+(?:,\d{3})*(?: [MG]B)?", row[1].split("|")[column])
+    for unit in LIMITED[column]:
+        expected = read_unit(unit, LIMITS[limit])
+        assert [one.removesuffix(" MB") for one in written] == [
+            one.removesuffix(" MB") for one in expected
+        ]
