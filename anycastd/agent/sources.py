@@ -128,7 +128,7 @@ def _build_watcher(profile: Profile, name: str, clock: OwnTime, inbox: Inbox) ->
         Query.from_profile(profile, name),
         clock=clock,
         emit=emit,
-        interval=min(instance.deadline / 3, profile.ttl / 4),
+        interval=min(instance.look_timeout, profile.ttl / 4),
     )
 
 

@@ -13,7 +13,12 @@ from anycastd.cli.output import format_duration
 from anycastd.cli.rule_names import find_unknown_names, iter_rule_paths
 from anycastd.decision.forecast import ForecastStep
 from anycastd.decision.lowering import forecast_running
-from anycastd.evidence.haproxy.advice import find_connect_checks, find_slots, list_backend_rules
+from anycastd.evidence.haproxy.advice import (
+    find_connect_checks,
+    find_short_deadline,
+    find_slots,
+    list_backend_rules,
+)
 from anycastd.evidence.haproxy.event_stream import explain_polling
 from anycastd.evidence.haproxy.inventory import list_proxies
 from anycastd.evidence.haproxy.query import Query
@@ -58,6 +63,7 @@ def check_live(
         *_find_withdrawn(file, profile, lines, forecast, named),
         *(Found.from_machine(file, each) for each in machine.problems),
         *_find_connect_checks(file, profile, lines, evidence.haproxy),
+        *_find_short_deadlines(file, profile, lines, evidence.haproxy),
         *_ask_regions(file, profile, lines),
     )
     facts = (
@@ -119,6 +125,20 @@ def _find_connect_checks(
             if place is not None:
                 line = find_line(lines, place)
                 yield Found(file, line, format_key(place), message, remedy, warning=True)
+
+
+def _find_short_deadlines(
+    file: str, profile: Profile, lines: Mapping[Path, int], looks: Looks
+) -> Iterator[Found]:
+    """Yield a warning for each HAProxy that is too large for its deadline."""
+    for name, look in looks.items():
+        if isinstance(look, Snapshot):
+            servers = sum(len(each.servers) for each in look.backends.values())
+            found = find_short_deadline(profile.haproxy[name].deadline, servers)
+            if found is not None:
+                path: Path = ("haproxy", name, "deadline")
+                line = find_line(lines, path)
+                yield Found(file, line, format_key(path), *found, warning=True)
 
 
 def _ask_regions(file: str, profile: Profile, lines: Mapping[Path, int]) -> Iterator[Found]:

@@ -31,6 +31,7 @@ from anycastd.profile.conditions import (
 from anycastd.profile.document import Document
 from anycastd.profile.model import (
     IPV6,
+    LOOKS_IN_DEADLINE,
     Bfd,
     Bgp,
     Degraded,
@@ -60,10 +61,7 @@ def build_profile(doc: Document) -> Profile:
     """
     tree = doc.tree
     bgp = tree["bgp"]
-    haproxy = {
-        name: Instance(name, ring=each.get("ring"), **{key: each[key] for key in _INSTANCE})
-        for name, each in tree["haproxy"].items()
-    }
+    haproxy = {name: _build_instance(name, each) for name, each in tree["haproxy"].items()}
     instances = tuple(haproxy) or ("",)  # without any, no rule names one
     # IPv6 only where a service needs it: some route servers close sessions that offer it.
     ipv6 = any(each["vip"].version == IPV6 for each in tree["services"].values())
@@ -100,7 +98,11 @@ def build_profile(doc: Document) -> Profile:
     )
 
 
-_INSTANCE = ("socket", "deadline", "poll", "ask_servers")
+def _build_instance(name: str, each: Mapping[str, Any]) -> Instance:
+    deadline, poll = each["deadline"], each["poll"]
+    # Also the default of `poll` follows a short deadline.
+    poll = min(poll, deadline / LOOKS_IN_DEADLINE)
+    return Instance(name, each["socket"], each.get("ring"), deadline, poll, each["ask_servers"])
 
 
 def _build_check(name: str, each: Mapping[str, Any]) -> Check:

@@ -92,6 +92,10 @@ class Bgp:
     bfd: Bfd | None = None
 
 
+LOOKS_IN_DEADLINE = 3
+"""Looks at a HAProxy that fit into its deadline: each of them has a third of it to be answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One HAProxy process, the master and its workers.
@@ -108,6 +112,11 @@ class Instance:
     deadline: float
     poll: float
     ask_servers: bool = True
+
+    @property
+    def look_timeout(self) -> float:
+        """Return how long a look may take, and how far apart two are at most, in seconds."""
+        return self.deadline / LOOKS_IN_DEADLINE
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from support.peer import wait_for
 from support.route_log import RouteLog
 
 DEADLINE = 0.5
-"""Seconds; the smallest deadline that a profile may have."""
+"""Seconds; short, and with room for a busy machine."""
 SLACK = 0.5
 """Seconds that a busy machine may add to a bound; the benches measure the real times."""
 

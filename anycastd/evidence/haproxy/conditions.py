@@ -44,6 +44,12 @@ from anycastd.profile.conditions import (
 from anycastd.profile.model import Instance
 from anycastd.reasons import Reason
 
+LEAST_BELIEF = 1.0
+"""Seconds for which an answer counts at least, also with a shorter deadline.
+
+HAProxy's silence is found by looks.  This is about looks that the agent itself is late with, on a
+machine without CPU to spare: its own time goes on by two ticks at each turn.
+"""
 MISSED_LOOKS = 2
 """Looks without an answer after which HAProxy counts as hung, if its deadline has passed too."""
 
@@ -81,10 +87,11 @@ def evaluate_rule(
     """Evaluate ``rule`` on the newest look at its HAProxy (None: there was no look yet).
 
     ``now`` is own time in seconds.  An answer counts for ``instance.deadline`` seconds after it was
-    asked for.  ``overrides``: server of the rule's backend -> what another source makes of it.
+    asked for, and for LEAST_BELIEF at least.  ``overrides``: server of the rule's backend -> what
+    another source makes of it.
     """
     if isinstance(look, Snapshot):
-        changes_at = look.asked_at + instance.deadline
+        changes_at = look.asked_at + max(instance.deadline, LEAST_BELIEF)
         if now < changes_at:
             if overrides and isinstance(rule, BackendRule):
                 return _override_backend(rule_ref, rule, look, changes_at, overrides)

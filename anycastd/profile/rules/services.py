@@ -58,12 +58,17 @@ def check_sockets(doc: Document) -> Iterator[Problem]:
 
 
 def check_poll_interval(doc: Document) -> Iterator[Problem]:
-    """Require a deadline (seconds) that is long enough for two looks at HAProxy."""
+    """Require a deadline (seconds) that is long enough for two looks at HAProxy.
+
+    A `poll` that is not written follows the deadline.
+    """
     for name, instance in (doc.get("haproxy") or {}).items():
+        at: Path = ("haproxy", name, "poll")
         deadline, poll = instance.get("deadline"), instance.get("poll")
-        if deadline is not None and poll is not None and deadline < _LOOKS * poll:
+        if deadline is None or poll is None or not doc.is_explicit(at):
+            continue
+        if deadline < _LOOKS * poll:
             message = f"two looks, {poll} seconds apart, do not fit into the deadline of {deadline}"
-            at: Path = ("haproxy", name, "poll")
             yield doc.make_problem(at, message, f"write {deadline / _LOOKS:g} or less")
 
 

@@ -329,8 +329,8 @@ def test_no_profile_at_all(text: str, expected: str) -> None:
         ),
         (
             "/run/haproxy.sock",
-            "/run/haproxy.sock, deadline: 0.4",
-            "8: haproxy.main.deadline: 0.4 is less than 0.5 seconds; write a number from 0.5 to 60",
+            "/run/haproxy.sock, deadline: 0.2",
+            "8: haproxy.main.deadline: 0.2 is less than 0.3 seconds; write a number from 0.3 to 60",
         ),
         (
             "vip: 203.0.113.10/32",

@@ -325,3 +325,13 @@ def test_the_reference_page_is_current() -> None:
     assert (ROOT / "docs" / "profile.md").read_text(
         encoding="utf-8"
     ) == profile_reference.render_page()
+
+
+def test_a_poll_that_is_not_written_follows_the_deadline() -> None:
+    """Three looks fit into the deadline; the shortest one needs no `poll` in the profile."""
+    short = "{socket: /run/haproxy.sock, deadline: 0.3}"
+    validation = validate_profile(LEAST.replace("{socket: /run/haproxy.sock}", short), "p.yaml")
+    assert validation.problems == ()
+    assert validation.profile is not None
+    (one,) = validation.profile.haproxy.values()
+    assert one.poll == one.look_timeout == pytest.approx(0.1)

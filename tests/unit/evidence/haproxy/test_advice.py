@@ -10,6 +10,7 @@ from anycastd.evidence.haproxy.advice import (
     ServerRow,
     find_empty_backends,
     find_high_numbers,
+    find_short_deadline,
     find_slots,
     list_backend_rules,
     parse_server_rows,
@@ -79,3 +80,18 @@ def test_empty_slots_are_counted_for_people() -> None:
     assert list(find_slots(rules, {"web": [up, slot, slot]})) == [
         "backend web: 2 of 3 servers are empty slots, which no share counts"
     ]
+
+
+@pytest.mark.parametrize(
+    ("deadline", "servers", "write"),
+    [(0.3, 2_000, None), (0.3, 2_001, "0.3"), (0.3, 10_000, "1.5"), (3.0, 20_000, None)],
+)
+def test_a_large_haproxy_needs_a_longer_deadline(
+    deadline: float, servers: int, write: str | None
+) -> None:
+    """The default is long enough for 20,000 servers, the shortest one for 2,000."""
+    found = find_short_deadline(deadline, servers)
+    assert (found is None) == (write is None)
+    if found is not None:
+        assert found[0].startswith(f"0.3 s are short for {servers:,} servers: ")
+        assert f"write {write} or more" in found[1]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from anycastd.evidence.haproxy.snapshot import Unreadable
 from anycastd.profile.conditions import FrontendRule
 from anycastd.profile.model import Instance
 from anycastd.reasons import Reason
+from support.snapshots import snapshot
 
 DEADLINE = 3.0
 INSTANCE = Instance("main", "/run/haproxy/anycastd.sock", "anycastd", DEADLINE, 0.25)
@@ -51,3 +53,17 @@ def test_a_witness_is_believed_for_a_bounded_time(
 def test_one_missed_look_is_never_enough() -> None:
     """The deadline counts together with a second miss only."""
     assert truth_at(200.0, heard_at=None, missed=1) is Truth.UNKNOWN
+
+
+@pytest.mark.parametrize(("deadline", "counts_for"), [(0.3, 1.0), (1.0, 1.0), (1.5, 1.5)])
+def test_an_answer_counts_for_a_second_at_least(deadline: float, counts_for: float) -> None:
+    """A look that the agent is late with is no silence of HAProxy's; silence has the deadline."""
+    instance = replace(INSTANCE, deadline=deadline)
+    for late, reason in ((-0.01, Reason.SERVING), (0.0, Reason.EVIDENCE_STALE)):
+        look, now = snapshot(asked_at=100.0), 100.0 + counts_for + late
+        assert evaluate_rule(REF, RULE, instance, look, now).reason is reason
+    silent = Unreadable(100.0, 100.0, 2, "no answer", Reason.HAPROXY_SILENT)
+    found = evaluate_rule(REF, RULE, instance, silent, 100.0 + deadline - 0.01)
+    assert found.truth is Truth.UNKNOWN
+    found = evaluate_rule(REF, RULE, instance, silent, 100.0 + deadline)
+    assert found.truth is Truth.FALSE
