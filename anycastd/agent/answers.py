@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anycastd import __version__
@@ -18,6 +18,7 @@ from anycastd.agent.event_log import EventLog
 from anycastd.agent.history_answer import HistoryAnswer
 from anycastd.agent.history_file import HistoryFile
 from anycastd.agent.json_cache import Costs, JsonCache
+from anycastd.agent.lease_client import describe_leased
 from anycastd.agent.regions_answer import RegionsAnswer
 from anycastd.bgp.session import Session
 from anycastd.decision.levels import CapSource
@@ -130,7 +131,7 @@ class Answers:
             "failed_reload": self._identity.failed_reload,
             "ready": result is not None and result.wanted is not None,
             "levels": {name: decision.level.label for name, decision in levels.items()},
-            "held": [asdict(route) for route in lease.leased or ()],
+            **describe_leased(lease),
             "sessions": {address: peer.session.value for address, peer in neighbors.items()},
             "speaker": "" if lease.report is None else lease.report.reload,
             "draining": sorted(sinks.drains.draining_services()),

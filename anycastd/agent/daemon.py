@@ -14,7 +14,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from anycastd.agent.history import History
 from anycastd.agent.history_file import HistoryFile
 from anycastd.agent.hooks import Hooks
 from anycastd.agent.inbox import Inbox
-from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient
+from anycastd.agent.lease_client import ExpectedSpeaker, LeaseClient, describe_leased
 from anycastd.agent.memory_store import MemoryStore
 from anycastd.agent.peer_access import AccessPolicy
 from anycastd.agent.reload import Reloader
@@ -263,7 +263,7 @@ class Daemon:
 
     def _describe_running(self) -> dict[str, Any]:
         """Describe what runs now, for the check of a reload."""
-        return {"text": self.text, "held": [asdict(it) for it in self.inbox.lease.leased or ()]}
+        return {"text": self.text, **describe_leased(self.inbox.lease)}
 
     def _on_lease(self, view: LeaseView) -> None:
         """Take a new state of the lease: what is acknowledged, and what a pass has to know."""

@@ -20,6 +20,7 @@ from anycastd.agent.history import History
 from anycastd.agent.inbox import Inbox
 from anycastd.agent.lease_client import LeaseClient
 from anycastd.agent.memory_store import MemoryStore
+from anycastd.decision.kept_levels import group_levels
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, PassResult, advance, restart_at_withdrawn
@@ -145,7 +146,8 @@ class DecisionLoop:
         """Send what a pass wants, and note the serial number with its changes of level."""
         serial = None
         if result.wanted is not None:
-            serial = self.sinks.lease.renew(result.wanted, ttl, leaving=leaving)
+            levels = group_levels(self.profile, result.decisions)
+            serial = self.sinks.lease.renew(result.wanted, ttl, leaving=leaving, levels=levels)
         self.sinks.history.record_decided(result.transitions, serial, self.clock.now())
 
     def _restart_announced(self, now: float) -> None:

@@ -13,13 +13,14 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import tenacity
 
 from anycastd.bgp.route import Route
 from anycastd.decision.pipeline import LeaseView
-from anycastd.lease.messages import MAX_MESSAGE, MessageError, Reload, Report, Want
+from anycastd.lease.messages import MAX_MESSAGE, Levels, MessageError, Reload, Report, Want
 from anycastd.system.clock import OwnTime
 from anycastd.system.counters import LeaseCounters
 from anycastd.system.printable import make_printable
@@ -122,11 +123,17 @@ class LeaseClient:
                 await asyncio.sleep(RETRY_MAX)
 
     def renew(
-        self, routes: Iterable[Route], ttl: float | None = None, *, leaving: bool = False
+        self,
+        routes: Iterable[Route],
+        ttl: float | None = None,
+        *,
+        leaving: bool = False,
+        levels: Levels | None = None,
     ) -> int | None:
         """Send the whole set of wanted routes, to stand for ``ttl`` seconds (None: the default).
 
-        ``leaving``: this agent ends in order, and this is its last message.  Returns the serial of
+        ``leaving``: this agent ends in order, and this is its last message.  ``levels`` are those
+        of the routes, for the next agent (``decision.kept_levels``).  Returns the serial of
         the message, None while there is no connection: then the lease expires by itself.
         """
         if self._writer is None:
@@ -142,6 +149,7 @@ class LeaseClient:
             pid=os.getpid(),
             leaving=leaving,
             expirations=None if self.view.report is None else self.view.report.expirations,
+            levels=levels,
         )
         if self._unanswered_at is None:
             self._unanswered_at = self.clock.now()
@@ -269,10 +277,11 @@ class LeaseClient:
             self._bad_report = ""
         if report.lost:
             self.lost = report.lost
-        leased = self.view.leased if report.leased is None else report.leased
+        before, new = self.view, report.leased is not None
+        leased, levels = (report.leased, report.levels) if new else (before.leased, before.levels)
         self.expired = self._has_expired(report, leased)
         self._request_reload(report)
-        self._set_view(LeaseView(connected=True, report=report, leased=leased))
+        self._set_view(LeaseView(True, report, leased, levels))
 
     def _has_expired(self, report: Report, leased: tuple[Route, ...] | None) -> bool:
         before = self.view.report
@@ -325,6 +334,11 @@ class LeaseClient:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def describe_leased(view: LeaseView) -> dict[str, Any]:
+    """Describe what is on the lease as JSON values: its routes, and the levels that it has."""
+    return {"held": [asdict(it) for it in view.leased or ()], "leased_levels": view.levels}
 
 
 def _make_printable(report: Report) -> Report:

@@ -17,6 +17,7 @@ from anycastd.cli.rule_names import UnknownName, find_unknown_names
 from anycastd.decision.levels import Level
 from anycastd.decision.lowering import Lowering, find_lowerings
 from anycastd.evidence.finding import Truth
+from anycastd.lease.messages import Levels
 from anycastd.profile.key_paths import Path, find_line
 from anycastd.profile.model import Profile
 from anycastd.profile.validate import Validation, validate_profile
@@ -28,7 +29,8 @@ _STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 def judge_reload(running: Mapping[str, Any], text: str, path: str) -> int:
     """Print why a reload from what runs to the profile ``text`` is refused; return the exit code.
 
-    ``running`` has ``text``, the profile that runs, and ``held``, the routes on the lease.
+    ``running`` has ``text``, the profile that runs, ``held``, the routes on the lease, and
+    ``leased_levels``, their levels (not from an agent of 0.1.0).
     ``path`` is the new profile's file.  The code is 0, or 78 where a service would be lowered.  A
     profile that cannot be read is no matter of this check.
     """
@@ -37,7 +39,7 @@ def judge_reload(running: Mapping[str, Any], text: str, path: str) -> int:
     if old is None or new.profile is None or old == new.profile:
         return DONE
     leased = [parse_route(item) for item in running["held"]]
-    lowered = compare_live(old, new, leased, path)
+    lowered = compare_live(old, new, leased, path, running.get("leased_levels"))
     for line in (*lowered.lines, *lowered.summary):
         print_error(line)
     return EX_CONFIG if lowered.lines else DONE
@@ -57,21 +59,29 @@ class Lowered:
         self.summary = (_summarize(lowerings),) if lowerings else ()
 
 
-def compare_live(old: Profile, new: Validation, leased: Sequence[Route], path: str) -> Lowered:
+def compare_live(
+    old: Profile,
+    new: Validation,
+    leased: Sequence[Route],
+    path: str,
+    levels: Levels | None = None,
+) -> Lowered:
     """Look at HAProxy for both profiles, and compare what they lead to.
 
-    ``new`` has a profile.  ``leased``: the routes on the lease.  ``path``: the new profile's file.
+    ``new`` has a profile.  ``leased``: the routes on the lease, with their ``levels``.  ``path``:
+    the new profile's file.
     """
     profile = new.profile
     if profile is None:
         return Lowered((), (), [])
     evidence = gather_evidence(profile)
-    lowerings = find_lowerings((old, gather_evidence(old)), (profile, evidence), leased)
+    lowerings = find_lowerings((old, gather_evidence(old)), (profile, evidence), leased, levels)
     if lowerings:
         # HAProxy may have changed between the two looks: look once more, the other way round.
         before = gather_evidence(old)
         evidence = gather_evidence(profile)
-        again = {it.service for it in find_lowerings((old, before), (profile, evidence), leased)}
+        found = find_lowerings((old, before), (profile, evidence), leased, levels)
+        again = {it.service for it in found}
         lowerings = tuple(each for each in lowerings if each.service in again)
     unknown = list(find_unknown_names(profile, evidence.haproxy)) if lowerings else []
     lines = [

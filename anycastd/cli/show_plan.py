@@ -41,8 +41,9 @@ def show_plan(running: Mapping[str, Any]) -> int:
         return DONE
     up = [address for address, state in running["sessions"].items() if state == Session.UP.value]
     leased = [parse_route(item) for item in running["held"]]
-    plan = plan_reload(old, new, leased, up, running.get("draining", ()))
-    lowered = None if old == new else compare_live(old, found, leased, path)
+    levels = running.get("leased_levels")  # an agent of 0.1.0 does not say them
+    plan = plan_reload(old, new, leased, up, running.get("draining", ()), levels)
+    lowered = None if old == new else compare_live(old, found, leased, path, levels)
     width = find_width()
     print_lines(
         each for line in format_plan(plan, running, lowered) for each in fold_line(line, width)

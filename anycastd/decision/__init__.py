@@ -12,6 +12,7 @@ region_report  what regions report to each other of a VIP: both ends of one form
 drains         what an operator drains, the guard (does another region serve?), and the cap
 stored_drains  drains -> JSON values and back; what cannot be read counts as a drain
 routes         levels -> the wanted routes of each neighbor
+kept_levels    the levels that an agent leaves on the lease, for one with another profile
 sessions       whether a session that is up carries an address family
 pipeline       advance(): one pass; the only composition of the files above
 forecast       passes into the future on the same evidence: what comes next

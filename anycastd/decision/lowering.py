@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.decision.forecast import ForecastStep, forecast_levels
+from anycastd.decision.kept_levels import find_adopted_level, read_levels
 from anycastd.decision.levels import Level
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState
 from anycastd.decision.policy import Decision
-from anycastd.decision.routes import find_leased_level, index_by_prefix
+from anycastd.decision.routes import index_by_prefix
 from anycastd.evidence.sources import Evidence
-from anycastd.lease.messages import NeighborReport, Report
+from anycastd.lease.messages import Levels, NeighborReport, Report
 from anycastd.profile.model import Profile
 
 FORECAST_DURATION = 3600.0
@@ -41,30 +42,36 @@ class Lowering:
 
 
 def find_lowerings(
-    old: tuple[Profile, Evidence], new: tuple[Profile, Evidence], leased: Iterable[Route]
+    old: tuple[Profile, Evidence],
+    new: tuple[Profile, Evidence],
+    leased: Iterable[Route],
+    levels: Levels | None = None,
 ) -> tuple[Lowering, ...]:
     """Find the services that ``new`` would lower and ``old`` would not.
 
     ``old``, ``new``: a profile, and the evidence for its rules, gathered at the same time.
-    ``leased``: the routes on the lease now.  A service that the new profile does not have is not
-    found: whoever removes it says so.  Raises KeyError where a rule names a HAProxy that its
-    profile does not have.
+    ``leased``: the routes on the lease now, with their ``levels``.  A service that the new profile
+    does not have is not found: whoever removes it says so.  Raises KeyError where a rule names a
+    HAProxy that its profile does not have.
     """
-    routes = tuple(leased)
-    return tuple(_iter_lowerings(old, new, routes))
+    return tuple(_iter_lowerings(old, new, tuple(leased), levels))
 
 
 def _iter_lowerings(
-    old: tuple[Profile, Evidence], new: tuple[Profile, Evidence], leased: tuple[Route, ...]
+    old: tuple[Profile, Evidence],
+    new: tuple[Profile, Evidence],
+    leased: tuple[Route, ...],
+    levels: Levels | None,
 ) -> Iterator[Lowering]:
-    before, after = (forecast_running(*each, leased) for each in (old, new))
+    before, after = (forecast_running(*each, leased, levels) for each in (old, new))
     by_vip = {service.prefix: name for name, service in old[0].services.items()}
-    routes = index_by_prefix(leased)
+    routes, kept = index_by_prefix(leased), read_levels(levels)
     for name, service in new[0].services.items():
         known = by_vip.get(service.prefix)
         if known is None:
             continue
-        now = find_leased_level(old[0], old[0].services[known], routes.get(service.prefix, ()))
+        its = routes.get(service.prefix, ())
+        now = find_adopted_level(old[0], old[0].services[known], its, kept)
         limit = min(now, *(step.decision.level for step in before[known]))
         for step in after[name]:
             if step.decision.level < limit:
@@ -75,15 +82,15 @@ def _iter_lowerings(
 
 
 def forecast_running(
-    profile: Profile, evidence: Evidence, leased: tuple[Route, ...]
+    profile: Profile, evidence: Evidence, leased: tuple[Route, ...], levels: Levels | None = None
 ) -> dict[str, tuple[ForecastStep, ...]]:
-    """Forecast the levels of a profile that starts with the routes ``leased``.
+    """Forecast the levels of a profile that starts with the routes ``leased``, of ``levels``.
 
     All sessions are up and all VIPs are in place.  Returns service name -> its steps.
     """
     neighbors = {
         str(each.address): NeighborReport(Session.UP, 0.0) for each in profile.bgp.neighbors
     }
-    lease = LeaseView(True, Report("", 0, 0, None, neighbors, ()), leased)
+    lease = LeaseView(True, Report("", 0, 0, None, neighbors, ()), leased, levels)
     vips = {service.prefix: VipState(True) for service in profile.services.values()}
     return forecast_levels(profile, {}, Inputs(evidence, vips, lease), 0.0, FORECAST_DURATION)

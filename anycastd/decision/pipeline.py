@@ -15,6 +15,7 @@ from anycastd.bgp.route import Route
 from anycastd.decision import drains as draining
 from anycastd.decision.caps import Context
 from anycastd.decision.drains import DrainEffect, DrainTable
+from anycastd.decision.kept_levels import find_adopted_level, read_levels
 from anycastd.decision.levels import Level
 from anycastd.decision.med import MedChoice, MedContext, choose_med
 from anycastd.decision.memory import Memory
@@ -31,7 +32,6 @@ from anycastd.decision.routes import (
     Announced,
     build_wanted_routes,
     find_leased_choice,
-    find_leased_level,
     index_by_prefix,
 )
 from anycastd.decision.sessions import find_session
@@ -39,7 +39,7 @@ from anycastd.decision.verdict import Verdict, judge_next_hops, judge_service
 from anycastd.evidence.checks.observation import CheckObservation
 from anycastd.evidence.finding import Truth
 from anycastd.evidence.sources import Evidence
-from anycastd.lease.messages import Report
+from anycastd.lease.messages import Levels, Report
 from anycastd.profile.checks import Check
 from anycastd.profile.model import Profile, Service
 
@@ -60,13 +60,15 @@ class LeaseView:
     """The lease, as far as the agent knows it.
 
     ``connected``: there is a connection to the lease process.  ``report`` is its newest report,
-    ``leased`` are the routes on the lease.  Both are None before the first report, and stay when
-    the connection is lost.
+    ``leased`` are the routes on the lease, ``levels`` what the agent that wanted them said of their
+    levels (None: nothing).  All are None before the first report, and stay when the connection is
+    lost.
     """
 
     connected: bool = False
     report: Report | None = None
     leased: tuple[Route, ...] | None = None
+    levels: Levels | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def advance(
     complete = all(name in inputs.evidence.haproxy for name in profile.haproxy)
     report = inputs.lease.report if inputs.lease.connected else None
     sessions = {family: find_session(profile.bgp, report, family) for family in (IPV4, IPV6)}
-    adopting = _adopting(profile, memory, inputs.lease.leased) if complete else {}
+    adopting = _adopting(profile, memory, inputs.lease) if complete else {}
     levels_before = {name: each.level for name, each in memory.items() if each.adopted}
     unsteered = {name for name, each in profile.services.items() if not each.prepends_steer}
     going, effects = draining.advance_drains(
@@ -291,18 +293,18 @@ class _Leased(NamedTuple):
 
 
 def _adopting(
-    profile: Profile, memory: Mapping[str, Memory], leased: tuple[Route, ...] | None
+    profile: Profile, memory: Mapping[str, Memory], lease: LeaseView
 ) -> dict[str, _Leased]:
     """Find how services are leased that have not adopted their level yet."""
     new = [
         s for name, s in profile.services.items() if name not in memory or not memory[name].adopted
     ]
-    if leased is None or not new:
+    if lease.leased is None or not new:
         return {}
-    routes = index_by_prefix(leased)
+    routes, kept = index_by_prefix(lease.leased), read_levels(lease.levels)
     found = {}
     for each in new:
         its = routes.get(each.prefix, [])
-        level = find_leased_level(profile, each, its)
+        level = find_adopted_level(profile, each, its, kept)
         found[each.name] = _Leased(level, *find_leased_choice(profile, each, its))
     return found

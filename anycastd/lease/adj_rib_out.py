@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from anycastd.bgp.route import Route
 from anycastd.bgp.session import Session
 from anycastd.lease.commands import Announce, Command, Withdraw
+from anycastd.lease.messages import Levels
 from anycastd.lease.neighbor import NeighborState
 from anycastd.lease.settings import Settings
 
@@ -41,6 +42,7 @@ class AdjRibOut:
 
     def __init__(self, now: float) -> None:
         self.requested: tuple[Route, ...] = ()
+        self._levels: Levels | None = None
         self.permitted: dict[tuple[str, str], Route] = {}
         self.advertised: dict[tuple[str, str], Route] = {}
         self.known = False
@@ -52,6 +54,14 @@ class AdjRibOut:
         self._dirty = False
         self._changed_at = now
         self._read_at = now
+
+    def request(self, routes: tuple[Route, ...], levels: Levels | None = None) -> None:
+        """Replace the requested routes; ``levels`` are what their agent says of them."""
+        self.requested, self._levels = routes, levels
+
+    def describe_leased(self) -> tuple[tuple[Route, ...], Levels | None]:
+        """Return the routes that are advertised, and the levels that came with the requested."""
+        return tuple(sorted(self.advertised.values())), self._levels
 
     def update(self, settings: Settings, *, banned: bool, now: float) -> list[Command]:
         """Filter the requested routes, and advertise those that are permitted.

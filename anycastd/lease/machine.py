@@ -51,7 +51,7 @@ from anycastd.lease.commands import (
 )
 from anycastd.lease.effects import CloseConnection, Effect, KillSpeaker, Log, SendReport
 from anycastd.lease.intake import Sender, accept_message
-from anycastd.lease.messages import MessageError, Reload, Want, read_epoch
+from anycastd.lease.messages import Levels, MessageError, Reload, Want, read_epoch
 from anycastd.lease.neighbor import NeighborState, compare_sessions
 from anycastd.lease.outstanding import OutstandingCommands
 from anycastd.lease.owner import LeaseOwner
@@ -90,8 +90,8 @@ class LeaseMachine:
         self._next_settings: Settings | None = None  # written, but not loaded yet
         self._changed_neighbors: tuple[str, ...] = ()
         self._settings_changed = False
-        # connection -> routes in the newest report on it (None: no report yet)
-        self._reported: dict[int, tuple[Route, ...] | None] = {}
+        # connection -> routes and levels in the newest report on it (None: no report yet)
+        self._reported: dict[int, tuple[tuple[Route, ...], Levels | None] | None] = {}
 
     # For the lease process ------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class LeaseMachine:
             effects.append(Log(f"the lease expired: {count} routes are withdrawn"))
             self.expirations += 1
             self.expires_at = None
-            self.adj_rib_out.requested = ()
+            self.adj_rib_out.request(())
             effects += self._send_difference(now) + self._broadcast(now)
         if self.owner.tick(now):
             effects += [Log("agents may announce again"), *self._send_difference(now)]
@@ -208,7 +208,7 @@ class LeaseMachine:
         if want.routes and want.expirations not in {None, self.expirations}:
             return effects + self._report_to_owner(now)
         self.serial = want.serial
-        self.adj_rib_out.requested = want.routes
+        self.adj_rib_out.request(want.routes, want.levels)
         self.expires_at = now + min(want.ttl, self.settings.ttl_max) if want.routes else None
         effects += self._send_difference(now)
         self.outstanding.mark_want(want.serial)
@@ -340,7 +340,7 @@ class LeaseMachine:
         self.adj_rib_out.inherit_routes(rib)
         effects: list[Effect] = []
         if self.owner.connection is None and self.expires_at is None:
-            self.adj_rib_out.requested = rib
+            self.adj_rib_out.request(rib)
             self.expires_at = now + self.settings.inherit_ttl if rib else None
         if rib:
             effects.append(Log(f"inherited {len(rib)} routes from the lease before"))
@@ -393,8 +393,8 @@ class LeaseMachine:
         self, connection: int, now: float, *, lost: str = "", refused: str = ""
     ) -> SendReport:
         """Report to one connection; ``leased`` only where it differs from the report before."""
-        routes = tuple(sorted(self.adj_rib_out.advertised.values()))
-        leased = None if self._reported.get(connection) == routes else routes
-        self._reported[connection] = routes
+        now_leased = self.adj_rib_out.describe_leased()
+        leased = None if self._reported.get(connection) == now_leased else now_leased
+        self._reported[connection] = now_leased
         report = build_report(self, now, leased, lost=lost, refused=refused)
         return SendReport(report, connection)

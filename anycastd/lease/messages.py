@@ -46,6 +46,13 @@ class MessageError(ValueError):
 MAX_ROUTES = 100_000
 """Maximum number of routes of a message."""
 
+Levels = Mapping[str, tuple[str, ...]]
+"""What an agent says of the levels of its routes: name of a level -> the prefixes at it.
+
+To the lease process it is only text, which it keeps with the routes for the next agent.
+"""
+
+_MAX_LEVELS = 16
 _MAX_SHOWN = 200  # characters of an error in a message
 _MAX_ADDRESS = 255  # characters of an address or a prefix
 _MAX_LIST = 255  # ASNs of a path; a route has no more communities either
@@ -64,7 +71,7 @@ class Want:
     owns the lease.  ``pid`` is the agent's process id.  A ``ttl`` of 0 without routes is a clean
     stop.  ``leaving``: the agent stops or reloads, and this is its last message.  ``expirations``
     is the value of the newest Report that the agent has read (None: it has read none, or does not
-    know the field).
+    know the field).  ``levels`` are those of ``routes`` (None: the agent is too old to say them).
     """
 
     serial: int
@@ -74,6 +81,7 @@ class Want:
     pid: int
     leaving: bool = False
     expirations: int | None = None
+    levels: Levels | None = None
 
     def dump(self) -> bytes:
         """Return it as one line of JSON, newline included."""
@@ -89,6 +97,8 @@ class Want:
             data["leaving"] = True
         if self.expirations is not None:
             data["lapses"] = self.expirations
+        if self.levels is not None:
+            data["levels"] = self.levels
         return _dump_line(data)
 
     @classmethod
@@ -118,6 +128,7 @@ class Want:
                 pid=read_int(data["pid"], "pid", _MAX_32_BIT),
                 leaving=data.get("leaving") is True,
                 expirations=None if expirations is None else read_int(expirations, "lapses"),
+                levels=_load_levels(data.get("levels")),
             )
         except UNREADABLE as error:
             raise MessageError(f"not a set of wanted routes: {_describe(error)}") from None
@@ -214,9 +225,10 @@ class Report:
 
     ``lease_id`` names the lease process.  ``serial`` is the newest Want that was accepted,
     ``acked`` the newest one of which ExaBGP has confirmed everything.  ``neighbors``: address ->
-    its state.  ``leased``: the routes on the lease (None: the same as in the report before).
-    ``expires_in``: seconds (None: nothing is leased).  ``expirations``: how often the lease has
-    expired (None: the lease process is too old to report it).  ``exabgp`` is ExaBGP's version.
+    its state.  ``leased``: the routes on the lease (None: as in the report before); ``levels`` came
+    with them (None: nobody said them).  ``expires_in``: seconds (None: nothing is leased).
+    ``expirations``: how often the lease has expired (None: the lease process is too old to report
+    it).  ``exabgp`` is ExaBGP's version.
 
     ``lost`` says which agent took the lease over, ``refused`` what was wrong with the agent's
     message; both empty where that did not happen.  ``errors`` are refusals of ExaBGP, ``problems``
@@ -244,6 +256,7 @@ class Report:
     reload: str = ""
     expirations: int | None = None
     ibgp: bool = True
+    levels: Levels | None = None
 
     def dump(self) -> bytes:
         """Return it as one line of JSON, newline included."""
@@ -268,6 +281,7 @@ class Report:
         }
         if self.leased is not None:
             data["held"] = [_dump_route(route) for route in self.leased]
+            data["levels"] = self.levels
         return _dump_line(data)
 
     @classmethod
@@ -303,9 +317,23 @@ class Report:
                 reload=str(data.get("reload", "")),
                 expirations=None if expirations is None else read_int(expirations, "lapses"),
                 ibgp=data.get("ibgp") is True,
+                levels=_load_levels(data.get("levels")),
             )
         except UNREADABLE as error:
             raise MessageError(f"not a report of the lease: {_describe(error)}") from None
+
+
+def _load_levels(value: object) -> Levels | None:
+    if value is None:
+        return None
+    levels = read_mapping(value, "levels")
+    if len(levels) > _MAX_LEVELS:
+        raise ValueError(f"levels has {len(levels)} names; {_MAX_LEVELS} are allowed")
+    for name, prefixes in levels.items():
+        read_text(name, "a level", _MAX_ADDRESS)
+        for prefix in read_list(prefixes, "a level", MAX_ROUTES):
+            read_text(prefix, "a prefix", _MAX_ADDRESS)
+    return {name: tuple(prefixes) for name, prefixes in levels.items()}
 
 
 def _load_texts(data: Mapping[str, Any], name: str) -> tuple[str, ...]:

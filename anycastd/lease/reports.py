@@ -7,7 +7,7 @@ from typing import Protocol
 
 from anycastd.bgp.route import Route
 from anycastd.lease.adj_rib_out import AdjRibOut
-from anycastd.lease.messages import Report
+from anycastd.lease.messages import Levels, Report
 from anycastd.lease.neighbor import NeighborState
 from anycastd.lease.outstanding import OutstandingCommands
 from anycastd.lease.owner import LeaseOwner
@@ -43,15 +43,15 @@ class ReportedState(Protocol):
 def build_report(
     state: ReportedState,
     now: float,
-    leased: tuple[Route, ...] | None,
+    leased: tuple[tuple[Route, ...], Levels | None] | None,
     *,
     lost: str = "",
     refused: str = "",
 ) -> Report:
     """Build a report of ``state`` at ``now`` (own time, seconds).
 
-    ``leased``: the routes on the lease (None: the same as in the report before).  ``lost`` and
-    ``refused`` are as in Report.
+    ``leased``: the routes on the lease, and their levels (None: as in the report before).  ``lost``
+    and ``refused`` are as in Report.
     """
     unconfirmed = state.outstanding.list_unconfirmed_routes()
     return Report(
@@ -63,7 +63,7 @@ def build_report(
             address: neighbor.to_report(sum(each.neighbor == address for each in unconfirmed), now)
             for address, neighbor in state.neighbors.items()
         },
-        leased=leased,
+        leased=None if leased is None else leased[0],
         errors=tuple(state.errors),
         exabgp=state.version,
         config=state.reconfiguration.loaded_config,
@@ -74,6 +74,7 @@ def build_report(
         vips=state.settings.vips,
         reload=state.reconfiguration.availability,
         expirations=state.expirations,
+        levels=None if leased is None else leased[1],
     )
 
 

@@ -137,7 +137,7 @@ class Simulation:
     def _pass(self, inputs: Inputs, at: float, offset: float) -> Iterator[Change]:
         lease = inputs.lease
         if not self._own and self._wanted is not None and lease.leased is not None:
-            lease = replace(lease, leased=self._wanted)
+            lease = replace(lease, leased=self._wanted, levels=None)
         inputs = replace(inputs, lease=lease, drains=self._drains)
         result: PassResult = advance(self.profile, self.memory, inputs, at)
         self.memory = dict(result.memory)

@@ -31,7 +31,7 @@ from anycastd.evidence.haproxy.snapshot import (
 )
 from anycastd.evidence.servers.refusals import ReachReport
 from anycastd.evidence.vip.selftest import Outcome, Probe
-from anycastd.lease.messages import NeighborReport, Report
+from anycastd.lease.messages import Levels, NeighborReport, Report
 from anycastd.reasons import Reason
 from anycastd.recording.codec import (
     BOOLEAN,
@@ -188,12 +188,17 @@ _PEERS = table_of(
 )
 
 
+_LEVELS = table_of(list_of(TEXT))
+
+
 def _dump_lease(view: LeaseView) -> dict[str, Any]:
     found: dict[str, Any] = {"connected": view.connected}
     if view.report is not None:
         found["neighbors"] = _PEERS.dump(view.report.neighbors)
     if view.leased is not None:
         found["leased"] = [ROUTE.dump(route) for route in view.leased]
+    if view.levels is not None:
+        found["levels"] = _LEVELS.dump(view.levels)
     return found
 
 
@@ -201,14 +206,17 @@ def _build_lease(
     connected: bool,
     neighbors: Mapping[str, NeighborReport] | None = None,
     leased: tuple[Route, ...] | None = None,
+    levels: Levels | None = None,
 ) -> LeaseView:
     report = None if neighbors is None else Report("recorded", 0, 0, None, neighbors)
-    return LeaseView(connected, report, leased)
+    return LeaseView(connected, report, leased, levels)
 
 
 LEASE = Codec(
     _dump_lease,
-    record_of(_build_lease, connected=BOOLEAN, neighbors=_PEERS, leased=list_of(ROUTE)).load,
+    record_of(
+        _build_lease, connected=BOOLEAN, neighbors=_PEERS, leased=list_of(ROUTE), levels=_LEVELS
+    ).load,
 )
 LAST_KNOWN = record_of(
     LastKnown, value=optional(BOOLEAN), began_at=NUMBER, unknown_began_at=optional(NUMBER)

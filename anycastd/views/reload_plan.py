@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 
 from anycastd.bgp.route import Route
+from anycastd.decision.kept_levels import find_adopted_level, read_levels
 from anycastd.decision.levels import Level
 from anycastd.decision.routes import (
     Announced,
     build_wanted_routes,
     find_leased_choice,
-    find_leased_level,
     index_by_prefix,
 )
+from anycastd.lease.messages import Levels
 from anycastd.profile.model import Neighbor, Profile, Service
 
 
@@ -72,14 +73,15 @@ def plan_reload(
     leased: Iterable[Route],
     up: Iterable[str],
     draining: Container[str] = (),
+    levels: Levels | None = None,
 ) -> ReloadPlan:
     """Compare the profile that runs with one that could run.
 
-    ``leased``: the routes on the lease now.  ``up``: addresses of the neighbors whose sessions are
-    up.  ``draining``: names of the services that a drain covers.
+    ``leased``: the routes on the lease now, with their ``levels``.  ``up``: addresses of the
+    neighbors whose sessions are up.  ``draining``: names of the services that a drain covers.
     """
     sessions = tuple(_plan_sessions(old, new))
-    routes = tuple(_plan_routes(old, new, tuple(leased), draining))
+    routes = tuple(_plan_routes(old, new, tuple(leased), draining, read_levels(levels)))
     return ReloadPlan(sessions, routes, tuple(_collect_notes(old, new, sessions, up)))
 
 
@@ -128,7 +130,11 @@ def _format_value(value: object) -> str:
 
 
 def _plan_routes(
-    old: Profile, new: Profile, leased: tuple[Route, ...], draining: Container[str]
+    old: Profile,
+    new: Profile,
+    leased: tuple[Route, ...],
+    draining: Container[str],
+    levels: Mapping[str, Level],
 ) -> Iterator[RoutePlan]:
     have = index_by_prefix(leased)
     kept = {service.prefix for service in new.services.values()}
@@ -138,17 +144,17 @@ def _plan_routes(
         if (other is None or other.vip != service.vip) and vip in have and vip not in kept:
             yield RoutePlan(name, vip, "withdrawn: the new profile does not have it")
     for service in new.services.values():
-        yield from _plan_service(new, service, have.get(service.prefix, []), draining)
+        its = have.get(service.prefix, [])
+        level = find_adopted_level(new, service, its, levels)
+        if level is not Level.WITHDRAWN:  # nothing is announced before it is proved
+            yield from _plan_service(new, service, level, its, draining)
 
 
 def _plan_service(
-    new: Profile, service: Service, leased: list[Route], draining: Container[str]
+    new: Profile, service: Service, level: Level, leased: list[Route], draining: Container[str]
 ) -> Iterator[RoutePlan]:
     name, vip = service.name, service.prefix
-    level = find_leased_level(new, service, leased)
     have = {route.neighbor: route for route in leased}
-    if level is Level.WITHDRAWN:
-        return  # nothing is announced before it is proved: as without a reload
     announced = Announced(service, level, *find_leased_choice(new, service, leased))
     for route in build_wanted_routes(new, [announced], draining):
         was = have.get(route.neighbor)

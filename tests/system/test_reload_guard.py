@@ -26,7 +26,7 @@ LINES = [
 @pytest.fixture
 def appliance(tmp_path: Path) -> Iterator[Appliance]:
     """Run an appliance, in the two-process form, whose peers have the preferred route."""
-    with own_network(), Appliance(tmp_path) as one:
+    with own_network(), Appliance(tmp_path, ttl=8) as one:
         one.start()
         yield one
 
@@ -90,3 +90,62 @@ def test_a_socket_that_nobody_answers_is_refused(appliance: Appliance) -> None:
     said = " ".join(done.stderr.split())
     assert "PREFERRED -> WITHDRAWN" in said
     assert "HAProxy is not running" in said
+
+
+def test_lower_prepends_lower_no_service(appliance: Appliance) -> None:
+    """Of 2, 3 and 6 prepends to 0, 3 and 6: one UPDATE, by a reload and by a restart alike."""
+    edit_profile(appliance, ("    prepend: 0", "    prepend: 2"))
+    assert run_reload(appliance).returncode == 0, appliance.log()
+    appliance.wait_path(3)
+    wait_settled(appliance)
+    before = count_updates(appliance)
+
+    edit_profile(appliance, ("    prepend: 2", "    prepend: 0"))
+    plan = run_reload(appliance, "--plan")
+    assert plan.returncode == 0, plan
+    assert "replaced (preferred): as path 65010 65010 65010 -> 65010" in " ".join(
+        plan.stdout.split()
+    )
+    done = run_reload(appliance)
+    assert done.returncode == 0, done
+    appliance.wait_path(1)
+    wait_settled(appliance)
+    assert count_updates(appliance) == [count + 1 for count in before]
+
+    edit_profile(
+        appliance,
+        ("    prepend: 0", "    prepend: 4"),
+        ("degraded: {prepend: 3", "degraded: {prepend: 5"),
+    )
+    restart_agent(appliance)
+    appliance.wait_path(5)
+    wait_settled(appliance)
+    edit_profile(
+        appliance,
+        ("    prepend: 4", "    prepend: 0"),
+        ("degraded: {prepend: 5", "degraded: {prepend: 4"),
+    )
+    restart_agent(appliance)
+    appliance.wait_path(1)
+    wait_settled(appliance)
+    assert count_updates(appliance) == [count + 3 for count in before]
+    assert not [update for peer in appliance.peers for update in peer.updates if update.withdrawn]
+
+
+def restart_agent(appliance: Appliance) -> None:
+    """End the agent in order, and start another one on the lease that it leaves."""
+    assert appliance.agent is not None
+    signal_pid(appliance.agent.pid, signal.SIGTERM)
+    appliance.agent.wait(20)
+    appliance.start_agent()
+    until(lambda: read_instance(appliance) != "", 30)
+
+
+def wait_settled(appliance: Appliance) -> None:
+    """Wait until the service is preferred, and nothing is on its way to the peers."""
+
+    def settled() -> bool:
+        web = appliance.status()["services"]["web"]
+        return bool(web["level"] == "preferred" and web["in_sync"])
+
+    until(settled, 20)
