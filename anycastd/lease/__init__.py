@@ -13,5 +13,6 @@ reconfigure  how a running speaker takes over other sessions, one at a time
 adj_rib_out  requested, permitted and advertised routes, and what differs
 outstanding  commands that the speaker has not answered yet
 reports      the report of the lease, built from its state
+due          when time alone gives the lease something to do
 machine      the state machine of the lease: messages, facts and time in, effects out
 """

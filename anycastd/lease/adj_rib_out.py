@@ -9,6 +9,7 @@ All times are own time, in seconds (``anycastd.system.clock``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 from anycastd.bgp.route import Route
@@ -181,8 +182,14 @@ class AdjRibOut:
         It is ``settle_delay`` seconds after the last change, and ``read_interval`` seconds after
         the last answer; never before the state at the start is known.
         """
-        settled = self._dirty and now >= self._changed_at + settings.settle_delay
-        return self.known and (settled or now >= self._read_at + settings.read_interval)
+        return now >= self.find_read_due_at(settings)
+
+    def find_read_due_at(self, settings: Settings) -> float:
+        """Find when ``is_read_due`` becomes true, if nothing changes before (own time)."""
+        if not self.known:
+            return math.inf
+        settled_at = self._changed_at + settings.settle_delay if self._dirty else math.inf
+        return min(settled_at, self._read_at + settings.read_interval)
 
     def on_query(self) -> None:
         """Handle that the adj-rib-out is being queried: changes up to now will be in the answer."""

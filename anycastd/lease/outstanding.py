@@ -80,12 +80,19 @@ class OutstandingCommands:
 
         Returns the oldest command; None, and removes nothing, where none is overdue.
         """
-        if not self._queue or now - self._queue[0][1] < timeout:
+        if not self._queue or now < self._queue[0][1] + timeout:
             return None
         command = self._queue[0][0]
         self._queue.clear()
         return command
 
+    def find_due_at(self, timeout: float, interval: float) -> float:
+        """Find when the oldest command is overdue, or a ping is due where none is outstanding.
+
+        ``timeout`` and ``interval`` (seconds) are those of ``pop_overdue`` and ``is_ping_due``.
+        """
+        return self._queue[0][1] + timeout if self._queue else self._sent_at + interval
+
     def is_ping_due(self, interval: float, now: float) -> bool:
         """Return whether nothing was sent for ``interval`` seconds, so that a ping is due."""
-        return now - self._sent_at >= interval
+        return now >= self._sent_at + interval

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import selectors
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -32,8 +33,9 @@ def run_ticking(main: Coroutine[Any, Any, None], clock: OwnTime) -> None:
 
 
 class TickingSelector(selectors.DefaultSelector):
-    """A selector that ticks ``clock`` at its interval: a tick costs a third of a timer's.
+    """A selector that ticks ``clock`` at its interval: a tick costs a quarter of a timer's.
 
+    It waits with poll(2) for its own descriptor: most waits end with a tick and nothing to read.
     What has arrived is handled before time counts, with all that this makes ready: two turns of the
     loop.  Where there is always something to do, time counts after them.
     """
@@ -41,9 +43,12 @@ class TickingSelector(selectors.DefaultSelector):
     def __init__(self, clock: OwnTime) -> None:
         super().__init__()
         clock.is_ticked_by_loop = True
-        self._clock = clock
-        self._due_at = time.monotonic() + clock.interval
+        self._clock, self._interval = clock, clock.interval
+        self._due_at = time.monotonic() + self._interval
         self._delayed, self._was_late = 0, False
+        poller = select.poll()
+        poller.register(self.fileno(), select.POLLIN)
+        self._poll = poller.poll
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait for events as any selector does; None: without a limit."""
@@ -60,8 +65,8 @@ class TickingSelector(selectors.DefaultSelector):
             self._tick(now)
         ends_at = None if timeout is None else now + timeout
         while ends_at is None or self._due_at < ends_at:
-            if events := super().select(self._due_at - now):
-                return events
+            if self._poll(1000 * (self._due_at - now)):
+                return super().select(0)
             now = time.monotonic()
             # After a stall of ours, what came meanwhile counts before time does.
             if self._is_late(now) and (events := super().select(0)):
@@ -71,11 +76,11 @@ class TickingSelector(selectors.DefaultSelector):
         return super().select(max(0.0, ends_at - now))
 
     def _is_late(self, now: float) -> bool:
-        return now - self._due_at >= self._clock.interval
+        return now - self._due_at >= self._interval
 
     def _tick(self, now: float) -> None:
         self._clock.tick()
-        self._due_at = now + self._clock.interval
+        self._due_at = now + self._interval
         self._delayed, self._was_late = 0, False
 
 

@@ -55,6 +55,7 @@ MODULES = {
     "session": "anycastd.bgp.session",
     "messages": "anycastd.lease.messages",
     "owner": "anycastd.lease.owner",
+    "due": "anycastd.lease.due",
     "machine": "anycastd.lease.machine",
 }
 DECISION_SEARCH = "search.world"

@@ -89,6 +89,7 @@ WITHOUT_AGENT = "announced after the end of its agent"
 EXPIRED = "announced after the lease must have expired"
 SHORTER_PATH = "announced at a shorter path soon after an expiry"
 NO_SESSION = "at a shorter path without a session that carries its family"
+LEFT_OUT = "the lease process would have left out this tick"
 FAULTS = [  # key of planting.MODULES, name, text of the source, text of the fault, broken invariant
     (
         "messages",
@@ -117,6 +118,20 @@ FAULTS = [  # key of planting.MODULES, name, text of the source, text of the fau
         "self.expires_at = now + self.settings.inherit_ttl if rib else None",
         "self.expires_at = None",
         WITHOUT_AGENT,
+    ),
+    (
+        "due",
+        "the end of the lease is not due",
+        "math.inf if state.expires_at is None else state.expires_at",
+        "math.inf",
+        LEFT_OUT,
+    ),
+    (
+        "due",
+        "reading the table back is not due",
+        "state.adj_rib_out.find_read_due_at(settings),",
+        "",
+        LEFT_OUT,
     ),
     (
         "pipeline",

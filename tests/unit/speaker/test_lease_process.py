@@ -238,6 +238,22 @@ def test_what_waited_during_a_stall_is_one_state(rig: Rig) -> None:
     assert not rig.commands("announce", "withdraw")
 
 
+def test_a_stall_longer_than_the_lease_ends_no_lease(rig: Rig) -> None:
+    """Of a stall, own time counts two ticks: the agent was perhaps stopped just as long."""
+    with Agent(rig) as agent:
+        agent.send(want(1, ttl=4.0))
+        agent.read_until_acked(1)
+        signal_pid(rig.pid, signal.SIGSTOP)
+        ends_at = time.monotonic() + 4.5
+        wait_for(lambda: time.monotonic() >= ends_at, 10, "time to pass")
+        signal_pid(rig.pid, signal.SIGCONT)
+        with Agent(rig) as other:  # served, and ticked, while nothing renews the lease
+            other.read_report()
+        agent.send(want(2, ttl=4.0))
+        assert agent.read_until_acked(2).expirations == 0
+    assert not rig.commands("withdraw")
+
+
 def test_a_verb_and_a_state_that_came_together_both_count(rig: Rig) -> None:
     """Neither replaces the other; the profile that cannot be read is named."""
     with Agent(rig) as agent:
