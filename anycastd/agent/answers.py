@@ -200,9 +200,9 @@ class Answers:
 
     def find_problems(self) -> tuple[str, ...]:
         """Find everything that is not as wanted, as the status does."""
-        return self._build_view().problems
+        return self._build_view(with_servers=False).problems
 
-    def _build_view(self) -> Status:
+    def _build_view(self, *, with_servers: bool = True) -> Status:
         loop, began_at = self._loop, time.monotonic()
         inputs, now = loop.inbox.copy_inputs(), loop.clock.now()
         result = loop.last_result or advance(loop.profile, loop.memory, inputs, now)
@@ -217,7 +217,9 @@ class Answers:
             saving_drains=loop.sinks.drains.is_saving(),
             at=format_utc(time.time(), "%Y-%m-%dT%H:%M:%SZ"),
         )
-        view = build_status(loop.profile, inputs, result, now, facts)
+        view = build_status(
+            loop.profile, inputs, result, now, facts, with_servers=with_servers
+        )
         view = replace(view, problems=(*view.problems, *self._problems()))
         self._judged, self._judged_at = judge_status(view), began_at
         self._judging_cost = time.monotonic() - began_at
@@ -238,7 +240,7 @@ class Answers:
         """
         age = time.monotonic() - self._judged_at
         if age >= max(max_age, self._judging_cost / JUDGING_SHARE):
-            self._build_view()
+            self._build_view(with_servers=False)
         return self._judged
 
     def build_report(self) -> dict[str, Any]:

@@ -65,9 +65,19 @@ class AgentFacts:
 
 
 def build_status(
-    profile: Profile, inputs: Inputs, step: PassResult, now: float, agent: AgentFacts
+    profile: Profile,
+    inputs: Inputs,
+    step: PassResult,
+    now: float,
+    agent: AgentFacts,
+    *,
+    with_servers: bool = True,
 ) -> Status:
-    """Build the status after the pass ``step``, at ``now`` (own time)."""
+    """Build the status after the pass ``step``, at ``now`` (own time).
+
+    ``with_servers``: rules list the servers that they looked at, which may be 10,000.  No problem
+    and no severity depends on these.
+    """
     report = inputs.lease.report if inputs.lease.connected else None
     leased = {route.key: route for route in inputs.lease.leased or ()}
     services = {
@@ -82,6 +92,7 @@ def build_status(
                 step.drain_effects.get(name, ()),
                 step.memory.get(name),
                 saving_drains=agent.saving_drains,
+                with_servers=with_servers,
             ),
             now,
         )
@@ -125,6 +136,7 @@ class _Evidence:
     drain_effects: tuple[DrainEffect, ...]
     memory: Memory | None
     saving_drains: bool
+    with_servers: bool
 
 
 def _lease(report: Report | None, *, connected: bool) -> LeaseStatus:
@@ -164,7 +176,10 @@ def _service(
         prepend=None if path is None else count_prepends(service, level),
         in_sync=in_sync,
         waits=tuple(complete_remedy(_view_cap(cap, now), profile, service) for cap in caps),
-        rules=tuple(_rule(finding) for finding in decision.verdict.findings),
+        rules=tuple(
+            _rule(finding, with_servers=evidence.with_servers)
+            for finding in decision.verdict.findings
+        ),
         neighbors=neighbors,
         serves=is_serving(decision, path, neighbors),
         sessions=sessions,
@@ -193,7 +208,7 @@ def _find_held(decision: Decision, memory: Memory | None, now: float) -> TimedRe
     return view_timed_reason(serve.reason, serve.value, ends_at, now)
 
 
-def _rule(finding: Finding) -> RuleStatus:
+def _rule(finding: Finding, *, with_servers: bool) -> RuleStatus:
     truths = {Truth.TRUE: "true", Truth.FALSE: "false", Truth.UNKNOWN: "unknown"}
     return RuleStatus(
         rule=finding.rule.text,
@@ -201,7 +216,7 @@ def _rule(finding: Finding) -> RuleStatus:
         value=finding.value,
         servers=tuple(
             ServerStatus(row.name, row.usable.value, row.detail, row.status, row.check)
-            for row in finding.observed
+            for row in (finding.observed if with_servers else ())
             if isinstance(row, Server)
         ),
         needed=finding.needed,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from anycastd.evidence.haproxy.servers import is_passed
-from anycastd.evidence.haproxy.snapshot import Snapshot
+from anycastd.evidence.haproxy.snapshot import Backend, Snapshot
 from anycastd.evidence.servers.addresses import find_checker
 
 MIN_DELAY, MAX_DELAY = 0.25, 8.0
@@ -41,15 +41,22 @@ def find_doubts(last: Snapshot | None, seen: Snapshot, backend: str) -> Iterable
         before = last.backends.get(backend)
         if before is not None and now.failed_connects > before.failed_connects:
             yield Doubt.ERRORS
-    results = {server.check for server in now.servers}
-    if any(map(_fails, results)) and _some_begin_to_fail(seen, backend):
+    failed = {check for check in {server.check for server in now.servers} if _fails(check)}
+    if failed and _some_begin_to_fail(seen, now, failed):
         yield Doubt.CHECK
 
 
-def _some_begin_to_fail(seen: Snapshot, backend: str) -> bool:
-    """Tell whether a check of a server that HAProxy still uses has failed."""
-    for row in seen.judged.rows.get(backend, {}).values():
-        checker = find_checker(row, seen) if row.word == "UP" else None
+def _some_begin_to_fail(seen: Snapshot, backend: Backend, failed: set[str]) -> bool:
+    """Tell whether a check of a server that HAProxy still uses has failed.
+
+    ``failed``: the results among those of ``backend`` that may be those of failed checks.
+    """
+    rows = seen.judged.rows.get(backend.name, {})
+    for server in backend.servers:  # 10,000 at times, at each look
+        if server.check not in failed or not server.status.startswith("UP"):
+            continue
+        row = rows.get(server.name)
+        checker = find_checker(row, seen) if row is not None and row.word == "UP" else None
         if checker is not None and checker.check and _fails(checker.check):
             return True
     return False

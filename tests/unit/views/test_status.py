@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,10 +15,11 @@ from anycastd.decision.drains import Drain
 from anycastd.decision.levels import Level
 from anycastd.decision.memory import Memory
 from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance
-from anycastd.evidence.haproxy.snapshot import Gone
+from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot
 from anycastd.evidence.sources import Evidence
 from anycastd.lease.messages import NeighborReport, Report
 from anycastd.reasons import Reason
+from anycastd.views.judged import judge_status
 from anycastd.views.reason_view import complete_remedy, view_reason
 from anycastd.views.severity import compute_severity
 from anycastd.views.status import AgentFacts, build_status
@@ -127,6 +129,23 @@ def test_a_drain_is_safe_once_it_is_on_disk(*, saving: bool) -> None:
     step = advance(its, {"web": memory}, inputs, now)
     view = build_status(its, inputs, step, now, AgentFacts(4, "0.1.0", saving_drains=saving))
     assert view.services["web"].safe is not saving
+
+
+@pytest.mark.parametrize("seen", [look(YES, NO), look(NO, NO), Gone(100.0, "nothing listens")])
+def test_problems_do_not_depend_on_the_servers_of_rules(seen: Observation) -> None:
+    """The history asks for problems all the time, and servers may be many."""
+    its = profile()
+    inputs = Inputs(Evidence({"main": seen}), {VIP: VipState(False)}, LeaseView(connected=False))
+    step = advance(its, {"web": Memory(adopted=True)}, inputs, 100.0)
+    agent = AgentFacts(4, "0.1.0")
+    view = build_status(its, inputs, step, 100.0, agent)
+    brief = build_status(its, inputs, step, 100.0, agent, with_servers=False)
+    rules = tuple(replace(each, servers=()) for each in view.services["web"].rules)
+    without = replace(view.services["web"], rules=rules)
+    assert any(each.servers for each in view.services["web"].rules) is isinstance(seen, Snapshot)
+    assert brief == replace(view, services={"web": without})
+    assert brief.problems
+    assert judge_status(brief) == judge_status(view)
 
 
 def test_the_end_of_maintenance_is_a_command_to_paste() -> None:
