@@ -6,7 +6,7 @@ One event, from HAProxy's socket to the UPDATE (ten functions, in this order):
         HAProxy's event ring says that a server went down: look now
    2  evidence/haproxy/look           Looker.look
         a new connection, one request (query), one answer -> Snapshot, Gone or Unreadable
-   3  evidence/haproxy/stats          parse_answer
+   3  evidence/haproxy/stats          parse_in_turns
         the answer -> Snapshot, stamped with when it was asked for; or it is refused
    4  agent/inbox                     Inbox.store_observation
         the newest value of every source; wakes the loop

@@ -217,9 +217,7 @@ class Answers:
             saving_drains=loop.sinks.drains.is_saving(),
             at=format_utc(time.time(), "%Y-%m-%dT%H:%M:%SZ"),
         )
-        view = build_status(
-            loop.profile, inputs, result, now, facts, with_servers=with_servers
-        )
+        view = build_status(loop.profile, inputs, result, now, facts, with_servers=with_servers)
         view = replace(view, problems=(*view.problems, *self._problems()))
         self._judged, self._judged_at = judge_status(view), began_at
         self._judging_cost = time.monotonic() - began_at

@@ -13,6 +13,7 @@ I/O:
     spare_socket   a socket in reserve, for when no more can be opened
     ticker         ticks own time in an asyncio loop
     without_openssl  imports asyncio and hashes without OpenSSL
+    turns          runs a long computation in pieces between which an asyncio loop goes on
     systemd        what systemd is told of a service
     atomic_file    replaces a file at once
     journal        writes to systemd's journal, with fields

@@ -21,6 +21,14 @@ def look_at(
     failed_connects: int = 0,
 ) -> Snapshot:
     """Parse an answer with these servers, s1 and so on, and what HAProxy shows of each."""
+    text = build_look(*servers, pid=pid, uptime=uptime, failed_connects=failed_connects)
+    return parse_answer(text, at, Query(backends=frozenset({"web"})), before=before)
+
+
+def build_look(
+    *servers: dict[str, str], pid: int = 7, uptime: int = 500, failed_connects: int = 0
+) -> str:
+    """Build the text of such an answer."""
     default = {"pxname": "web", "weight": "1", "bck": "0", "iid": "3", "type": "2", "addr": HERE}
     default |= {"status": "UP", "check_status": "L4OK", "lastchg": str(min(400, uptime))}
     default |= {"check_fall": "3", "chkfail": "0", "chkdown": "0", "check_duration": "0"}
@@ -29,5 +37,4 @@ def look_at(
     rows += [{**default, "svname": f"s{n}", **each} for n, each in enumerate(servers, 1)]
     lines = [",".join(row.get(name, "") for name in _ORDER) + "," for row in rows]
     info = f"Name: HAProxy\nVersion: 2.6.12\nPid: {pid}\nUptime_sec: {uptime}\nStopping: 0\n\n"
-    text = "\n".join(["# " + ",".join(_ORDER) + ",", *lines]) + "\n\n" + info
-    return parse_answer(text, at, Query(backends=frozenset({"web"})), before=before)
+    return "\n".join(["# " + ",".join(_ORDER) + ",", *lines]) + "\n\n" + info

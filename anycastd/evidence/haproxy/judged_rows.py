@@ -6,7 +6,7 @@ whose row says the same as at the look before is not judged again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 
 from anycastd.evidence.haproxy.answer import parse_count
@@ -29,6 +29,8 @@ Names are resolved again in the first seconds: spare slots lose the address they
 """
 LEFT_COUNTS_FOR = 3600.0
 """Seconds for which a server whose DNS record has gone still counts in a share."""
+TURN = 200
+"""Rows after which the caller of a generator may do other things; they take about a millisecond."""
 
 _Key = tuple[str, str]
 
@@ -73,8 +75,8 @@ def judge_rows(
     before: JudgedRows,
     *,
     begins_full: bool = False,
-) -> JudgedRows:
-    """Judge the servers in ``rows``: backend -> server -> its row.
+) -> Generator[None, None, JudgedRows]:
+    """Judge the servers in ``rows``: backend -> server -> its row; yields at each turn.
 
     ``uptime`` is the worker's, in seconds; ``before`` is the result of the look before, empty where
     there was none at this worker.  ``begins_full``: HAProxy has ``init-state fully-up``.
@@ -88,24 +90,37 @@ def judge_rows(
         judged[backend] = servers = {}
         unseen = () if seen else table.values()
         beginning = find_beginning(unseen, uptime, full=begins_full)
-        for name, row in table.items():
+        for number, (name, row) in enumerate(table.items(), 1):
+            if number % TURN == 0:
+                yield
             last, key = seen.get(name), (backend, name)
             same = last is not None and row[LASTING] == last[LASTING] and key not in before.marks
-            if same and not row.tracked and not row.status.startswith("MAINT"):
+            if same and not row.tracked and _is_lasting(row, known[name], uptime):
                 servers[name] = known[name]
                 if key in before.loops:
                     loops[key] = before.loops[key]
                 continue
-            # What tracks another depends on that one's row, what is in maintenance on time.
+            # What tracks another depends on that one's row.
             changed.append(row)
             mark = mark_old_result(row, last, before.marks.get(key), asked_at, beginning)
             if mark is not None:
                 marks[key] = mark
-    for row in changed:
+    for number, row in enumerate(changed, 1):
+        if number % TURN == 0:
+            yield
         judged[row.pxname][row.svname] = _build_server(row, rows, marks, uptime)
         if targets.vips and (why := describe_loop(row.addr, targets)):
             loops[row.pxname, row.svname] = why
     return JudgedRows(rows, judged, marks, loops)
+
+
+def _is_lasting(row: Row, known: Server, uptime: float) -> bool:
+    """Return whether a row that has not changed still means ``known``: time changes an absence."""
+    if not row.status.startswith("MAINT"):
+        return True
+    why = _describe_absence(row, uptime)
+    is_same = known.in_share is not bool(why) and known.detail.endswith(why)
+    return is_same or row.word != "MAINT"
 
 
 def _build_server(

@@ -26,7 +26,7 @@ from anycastd.evidence.haproxy.query import (
     missing_tracked_backends,
 )
 from anycastd.evidence.haproxy.snapshot import Gone, Observation, Snapshot, Unreadable, Worker
-from anycastd.evidence.haproxy.stats import parse_answer
+from anycastd.evidence.haproxy.stats import parse_in_turns
 from anycastd.evidence.haproxy.stats_socket import (
     begin_connect,
     end_connect,
@@ -37,6 +37,7 @@ from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
 from anycastd.system.spare_socket import SHORTAGES, SpareSocket
 from anycastd.system.ticker import ticking
+from anycastd.system.turns import run_in_turns
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +213,9 @@ class Looker:
             request = build_request(self._query, last, brief)
             text = await self._exchange(request.line, deadline)
             try:
-                snapshot = parse_answer(text, asked_at, self._query, request, before=self._before)
+                snapshot = await run_in_turns(
+                    parse_in_turns(text, asked_at, self._query, request, before=self._before)
+                )
             except DisagreementError:
                 whole_every = 0.0
                 continue

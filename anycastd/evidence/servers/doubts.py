@@ -53,7 +53,7 @@ def _some_begin_to_fail(seen: Snapshot, backend: Backend, failed: set[str]) -> b
     """
     rows = seen.judged.rows.get(backend.name, {})
     for server in backend.servers:  # 10,000 at times, at each look
-        if server.check not in failed or not server.status.startswith("UP"):
+        if server.check not in failed or not (server.check or server.tracked):
             continue
         row = rows.get(server.name)
         checker = find_checker(row, seen) if row is not None and row.word == "UP" else None

@@ -194,7 +194,7 @@ def test_an_exception_of_a_parser_is_an_unreadable_answer(
         raise error
 
     async def use(looker: Looker) -> None:
-        monkeypatch.setattr(look, "parse_answer", parse)
+        monkeypatch.setattr(look, "parse_in_turns", parse)
         for _ in range(3):
             seen = await looker.look()
             assert isinstance(seen, Unreadable)
