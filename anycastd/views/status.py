@@ -80,24 +80,15 @@ def build_status(
     """
     report = inputs.lease.report if inputs.lease.connected else None
     leased = {route.key: route for route in inputs.lease.leased or ()}
-    services = {
-        name: _service(
-            profile,
-            profile.services[name],
-            decision,
-            _Evidence(
-                leased,
-                report,
-                inputs.evidence.haproxy,
-                step.drain_effects.get(name, ()),
-                step.memory.get(name),
-                saving_drains=agent.saving_drains,
-                with_servers=with_servers,
-            ),
-            now,
-        )
-        for name, decision in step.decisions.items()
-    }
+    services = _list_services(
+        profile,
+        inputs,
+        step,
+        now,
+        leased,
+        saving_drains=agent.saving_drains,
+        with_servers=with_servers,
+    )
     neighbors = {
         str(neighbor.address): _neighbor(profile, neighbor, services, leased, report, agent)
         for neighbor in profile.bgp.neighbors
@@ -150,6 +141,32 @@ def _lease(report: Report | None, *, connected: bool) -> LeaseStatus:
         repairs=report.repairs,
         exabgp=report.exabgp,
     )
+
+
+def _list_services(
+    profile: Profile,
+    inputs: Inputs,
+    step: PassResult,
+    now: float,
+    leased: Mapping[tuple[str, str], Route],
+    *,
+    saving_drains: bool,
+    with_servers: bool,
+) -> dict[str, ServiceStatus]:
+    report = inputs.lease.report if inputs.lease.connected else None
+    services = {}
+    for name, decision in step.decisions.items():
+        evidence = _Evidence(
+            leased,
+            report,
+            inputs.evidence.haproxy,
+            step.drain_effects.get(name, ()),
+            step.memory.get(name),
+            saving_drains=saving_drains,
+            with_servers=with_servers,
+        )
+        services[name] = _service(profile, profile.services[name], decision, evidence, now)
+    return services
 
 
 def _service(

@@ -30,6 +30,7 @@ PURE = {
     "json",
     "shlex",
     "math",
+    "operator",
     "re",
     "typing",
 }

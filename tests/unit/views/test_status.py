@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -146,6 +147,18 @@ def test_problems_do_not_depend_on_the_servers_of_rules(seen: Observation) -> No
     assert brief == replace(view, services={"web": without})
     assert brief.problems
     assert judge_status(brief) == judge_status(view)
+
+
+@pytest.mark.parametrize("seen", [look(YES, NO), Gone(100.0, "nothing listens")])
+def test_the_json_is_what_asdict_makes_of_a_status(seen: Observation) -> None:
+    """Besides ``severity`` and ``verdict``, which are computed from it."""
+    its = profile()
+    inputs = Inputs(Evidence({"main": seen}), {VIP: VipState(False)}, LeaseView(connected=False))
+    step = advance(its, {"web": Memory(adopted=True)}, inputs, 100.0)
+    view = build_status(its, inputs, step, 100.0, AgentFacts(4, "0.1.0"))
+    found = view.to_json()
+    del found["severity"], found["verdict"]
+    assert json.dumps(found) == json.dumps(asdict(view))
 
 
 def test_the_end_of_maintenance_is_a_command_to_paste() -> None:
