@@ -133,13 +133,13 @@ PROBLEMS = (
     ),
     Known(
         "haproxy NAME: frontend FRONTEND is paused: it refuses connections",
-        "evidence/haproxy/watcher.py",
+        "evidence/haproxy/event_stream.py",
         " is paused: it refuses connections",
         "`enable frontend FRONTEND` on HAProxy's stats socket, or see HAProxy's log of its reload",
     ),
     Known(
         "haproxy NAME: frontend FRONTEND was paused for N s, and refused connections",
-        "evidence/haproxy/watcher.py",
+        "evidence/haproxy/event_stream.py",
         " ago, and refused connections: a reload that cannot ",
         "see HAProxy's log: a reload could not bind a port; the text goes away by itself",
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from anycastd.evidence.haproxy.snapshot import Observation, Snapshot
-from anycastd.evidence.haproxy.watcher import Watcher
+from anycastd.evidence.haproxy.watcher import FIRST_LOOKS_FOR, Watcher
 from anycastd.profile.model import Instance
 from anycastd.system.clock import OwnTime
 from support.haproxy import until
@@ -126,8 +127,19 @@ class Watching:
             assert self.error is None, self.error
             return self.watcher.event_driven and time.monotonic() - self.times[-1] > 0.1
 
+        self.pass_first_looks()
         until(quiet)
         return self.last()
+
+    def pass_first_looks(self) -> None:
+        """Wait until the time after the first answer is over in which looks come fast."""
+
+        def is_over() -> bool:
+            answers = zip(self.times, self.seen, strict=False)
+            first = next((at for at, seen in answers if isinstance(seen, Snapshot)), math.inf)
+            return time.monotonic() - first > FIRST_LOOKS_FOR + 0.2
+
+        until(is_over, 10)
 
 
 async def tick(clock: OwnTime) -> None:

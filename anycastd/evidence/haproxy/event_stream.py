@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import math
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from anycastd.evidence.haproxy import events
@@ -33,6 +33,8 @@ MAX_PAUSES = 100
 """Maximum number of frontends of which a pause is kept."""
 MAX_SERVERS = 100
 """Maximum number of servers of a backend that are kept; with more, all of them are looked at."""
+NAME_PAUSE_FOR = 600.0
+"""Seconds for which a frontend's pause that is over is shown."""
 _LOOK = (Event.LOOK, Event.PAUSED, Event.RESUMED)
 BUSY_READ, BUSY_DELAY = 1 << 13, 0.01
 """A read of BUSY_READ bytes or more is followed by a pause of BUSY_DELAY seconds.
@@ -230,3 +232,18 @@ class EventStream:
             if server and len(servers) < MAX_SERVERS:
                 servers.add(server)
             self._wake.set()
+
+
+def describe_pauses(pauses: Mapping[str, Pause], now: float) -> list[str]:
+    """Describe the pauses of frontends for operators; ``now`` is own time, in seconds."""
+    found = []
+    for name, pause in pauses.items():
+        if pause.ended_at is None:
+            found.append(f"frontend {name} is paused: it refuses connections")
+        elif now - pause.ended_at < NAME_PAUSE_FOR:
+            found.append(
+                f"frontend {name} was paused for {pause.ended_at - pause.began_at:.1f} s, "
+                f"{now - pause.ended_at:.0f} s ago, and refused connections: a reload that cannot "
+                "bind a port does this (see HAProxy's log), and so does `disable frontend`"
+            )
+    return found

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
@@ -32,7 +33,7 @@ from tenacity import AsyncRetrying, retry_if_not_result, wait_exponential, wait_
 
 from anycastd.evidence.haproxy import events
 from anycastd.evidence.haproxy.brief_look import WHOLE_EVERY, WHOLE_EVERY_POLLED
-from anycastd.evidence.haproxy.event_stream import NO_RING, EventStream, Pause
+from anycastd.evidence.haproxy.event_stream import NO_RING, EventStream, describe_pauses
 from anycastd.evidence.haproxy.look import Looker
 from anycastd.evidence.haproxy.query import Query
 from anycastd.evidence.haproxy.servers import count_rising_as_unproved
@@ -61,6 +62,11 @@ MAX_IDLE_LOOKS = 16
 
 Real events announce changes.  So a HAProxy whose lines are forged is polled, at worst.
 """
+FIRST_LOOKS_FOR, FIRST_LOOKS_DELAY = 0.5, 0.05
+"""Seconds.  For FIRST_LOOKS_FOR after its first answer a watcher looks each FIRST_LOOKS_DELAY.
+
+What has happened while there was no agent shows in what grows, such as failed connections.
+"""
 MIN_RETRY_DELAY, MAX_RETRY_DELAY = 0.02, 0.5
 """Seconds between two looks while there is no Snapshot: doubling from the first to the second."""
 STREAM_RETRY_DELAY = 0.1
@@ -71,8 +77,6 @@ STREAM_TIMEOUT = 0.5
 """Seconds for which the old worker's stream is kept while the new worker's is not up."""
 NEW_STREAM_TIMEOUT = 5.0
 """Seconds that a new stream may take to come up; then it is closed, and asked for again."""
-NAME_PAUSE_FOR = 600.0
-"""Seconds for which a frontend's pause that is over is shown."""
 LIMIT_AFTERMATH = 10.0
 """Seconds after HAProxy named a limit of its own in which its servers may still come up again."""
 MAX_QUOTE = 120
@@ -115,6 +119,7 @@ class Watcher:
         self._refused_by: Worker | None = None
         self._look_ended_at = self._look_time = 0.0
         self._answer: Snapshot | None = None
+        self._first_looks_until = -math.inf
         self._changed_since_answer = self._is_new_stream = False
         self._unannounced = UnannouncedChanges()
         self._idle_looks = self._renewals = 0
@@ -142,7 +147,7 @@ class Watcher:
         """List what HAProxy says of itself: a limit that it has reached, frontends that paused."""
         found = [self._problem] if self._problem else []
         if self._stream is not None:
-            found += _describe_pauses(self._stream.pauses, self._clock.now())
+            found += describe_pauses(self._stream.pauses, self._clock.now())
         return tuple(f"haproxy {self.instance.name}: {each}" for each in found)
 
     @property
@@ -216,6 +221,8 @@ class Watcher:
     def _note_answer(self, seen: Snapshot, named: Collection[str], *, asked_for: bool) -> None:
         last, self._answer = self._answer, seen
         self._is_new_stream = False
+        if last is None:
+            self._first_looks_until = seen.asked_at + FIRST_LOOKS_FOR
         self._problem, self._changed_since_answer = "", False
         if self._stream is not None and not self._stream.ended:
             self._unannounced.note_look(seen, {*named, *self._stream.named}, seen.asked_at)
@@ -257,6 +264,8 @@ class Watcher:
         period = self._interval
         if not self.event_driven or isinstance(seen, Unreadable) or _awaits_first_check(seen):
             period = min(period, max(self._poll_interval, 10 * self._look_time))
+        if self._look_ended_at < self._first_looks_until:
+            period = min(period, FIRST_LOOKS_DELAY + self._look_time)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, period - self._look_time)):
                 await self._wake.wait()
@@ -359,20 +368,6 @@ def _name_outcome(seen: Observation) -> str:
     if isinstance(seen, Unreadable):
         return seen.reason.name.lower()
     return "gone" if isinstance(seen, Gone) else "answered"
-
-
-def _describe_pauses(pauses: Mapping[str, Pause], now: float) -> list[str]:
-    found = []
-    for name, pause in pauses.items():
-        if pause.ended_at is None:
-            found.append(f"frontend {name} is paused: it refuses connections")
-        elif now - pause.ended_at < NAME_PAUSE_FOR:
-            found.append(
-                f"frontend {name} was paused for {pause.ended_at - pause.began_at:.1f} s, "
-                f"{now - pause.ended_at:.0f} s ago, and refused connections: a reload that cannot "
-                "bind a port does this (see HAProxy's log), and so does `disable frontend`"
-            )
-    return found
 
 
 def _awaits_first_check(seen: Observation) -> bool:

@@ -79,6 +79,15 @@ def test_it_looks_at_least_once_in_an_interval(haproxy: HAProxy) -> None:
         assert asked == sorted(set(asked)), "each is stamped with its own question"
 
 
+def test_the_first_looks_of_an_agent_do_not_wait(haproxy: HAProxy) -> None:
+    """What grows, such as failed connections, needs two looks; later ones come in their time."""
+    with Watching(haproxy.socket, ring=None, interval=5.0, poll=3.0) as watching:
+        until(lambda: len(watching.seen) >= 2 and watching.times[-1] - watching.times[0] > 2, 15)
+        times = watching.times[:]
+        assert times[1] - times[0] < 1.5 < times[-1] - times[-2]
+        assert len(times) <= 12
+
+
 def test_a_killed_haproxy_is_gone_at_once(haproxy: HAProxy) -> None:
     """SIGKILL ends the stream, a new connection is refused: Gone, without any time-out."""
     with Watching(haproxy.socket) as watching:
