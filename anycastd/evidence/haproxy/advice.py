@@ -5,6 +5,7 @@ For `anycastd check` alone: the running agent judges what it looks at.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -128,10 +129,11 @@ def find_short_deadline(deadline: float, servers: int) -> tuple[str, str] | None
         f"{deadline:g} s are short for {servers:,} servers: an answer about all of them may take "
         "more than a third of that, and a reload more than all of it"
     )
-    return (
-        message,
-        f"write {needed:.1f} or more: the route may go at each reload, or never come",
+    remedy = (
+        f"write {math.ceil(needed * 10) / 10:g} or more; else the route may go at each reload, or "
+        "never be announced"
     )
+    return message, remedy
 
 
 def find_slots(

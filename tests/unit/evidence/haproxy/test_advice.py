@@ -84,7 +84,13 @@ def test_empty_slots_are_counted_for_people() -> None:
 
 @pytest.mark.parametrize(
     ("deadline", "servers", "write"),
-    [(0.3, 2_000, None), (0.3, 2_001, "0.3"), (0.3, 10_000, "1.5"), (3.0, 20_000, None)],
+    [
+        (0.3, 2_000, None),
+        (0.3, 2_001, "0.4"),
+        (0.3, 3_000, "0.5"),
+        (0.3, 10_000, "1.5"),
+        (3.0, 20_000, None),
+    ],
 )
 def test_a_large_haproxy_needs_a_longer_deadline(
     deadline: float, servers: int, write: str | None
