@@ -217,6 +217,13 @@ PROBLEMS = (
         "make room on the disk, or make the state directory writable; the agent tries again",
     ),
     Known(
+        "FILE: drains of an earlier agent cannot be read now: ERROR",
+        "agent/drain_store.py",
+        ": drains of an earlier agent cannot be read now: ",
+        "correct what the error names, such as a full table of descriptors or a disk that fails; "
+        "the agent tries again each second",
+    ),
+    Known(
         "FILE: CONTENT of an earlier agent could not be read",
         "agent/state_file.py",
         " of an earlier agent could not be read; ",

@@ -30,6 +30,7 @@ from anycastd.agent.region_client import RegionClient
 from anycastd.decision.drains import (
     AGENT_STOP,
     ALL_SERVICES,
+    UNREADABLE,
     Drain,
     DrainTable,
     check_other_regions,
@@ -107,9 +108,9 @@ class DrainController:
     async def run(self) -> None:
         """Write the file, and fetch the other regions' reports while a drain needs them.
 
-        It runs until cancelled.
+        A file that could not be read is read again.  It runs until cancelled.
         """
-        await asyncio.gather(self._store.run(), self._poll_regions())
+        await asyncio.gather(self._store.run(), self._retry_read(), self._poll_regions())
 
     def apply_pass_result(self, step: PassResult) -> None:
         """Store the table that the pass ``step`` leaves, and log the drains whose time is up."""
@@ -349,6 +350,13 @@ class DrainController:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PASS_TIMEOUT):
                 await self._pass_done.wait()
+
+    async def _retry_read(self) -> None:
+        """Put drains that can be read at last in the place of the one that stood for them."""
+        found = await self._store.retry_read()
+        if found is not None:
+            own = {key: each for key, each in self._inbox.drains.items() if key != UNREADABLE}
+            await self._apply({**own, **found})
 
     async def _poll_regions(self) -> None:
         while True:

@@ -5,11 +5,15 @@ always complete.  It holds a version and the time at which it was written, on tw
 boot (CLOCK_BOOTTIME), and wall time.  Wall time is only used for the time that a reboot took; if
 the wall clock was set back meanwhile, the value counts as new.
 
-A file that cannot be read is set aside: renamed to `*.unreadable`, or to `*.unreadable.2` and so on
-where that exists.  The agent reports that for as long as a renamed file exists, because it may hold
-an operator's command.  Where the renaming fails, nothing is written until it succeeds, so that
-nothing is lost.  A file that is missing beside a renamed one counts as unreadable too: an agent was
-ended after it had renamed the one and before it had written the other.
+A file that cannot be read because of an error that may pass (a disk that fails once, no descriptor
+left) stays where it is, for ``retry_read()``.  It is set aside only before a newer value is
+written.
+
+Any other file that cannot be read is set aside: renamed to `*.unreadable`, or to `*.unreadable.2`
+and so on where that exists.  The agent reports that for as long as a renamed file exists, because
+it may hold an operator's command.  Where the renaming fails, nothing is written until it succeeds,
+so that nothing is lost.  A file that is missing beside a renamed one counts as unreadable too: an
+agent was ended after it had renamed the one and before it had written the other.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from anycastd.system.atomic_file import remove_leftovers, write_atomic
+from anycastd.system.passing_errors import may_pass
 from anycastd.system.regular_file import read_regular_file
 
 log = logging.getLogger(__name__)
@@ -54,7 +59,8 @@ class StateFile:
 
     ``content`` names the value in messages, in the plural.  ``problem`` is the error because of
     which the newest value is not on disk, or empty.  ``unreadable`` says why the file could not be
-    read when the agent started, or is empty.
+    read when the agent started, or is empty.  ``postponed`` is True while ``retry_read()`` may
+    still read it.
     """
 
     def __init__(
@@ -64,7 +70,8 @@ class StateFile:
         self.content = content
         self.problem = ""
         self.unreadable = ""
-        self._in_the_way = False  # an unreadable file could not be renamed yet
+        self.postponed = False
+        self._in_the_way = False  # an unreadable file is still in its place
         self._retry_delay = retry_delay
         self._newest: Any = None
         self._changed = asyncio.Event()
@@ -78,18 +85,34 @@ class StateFile:
         and ``unreadable`` says why.
         """
         remove_leftovers(self.path)
-        try:
-            text = read_regular_file(self.path, MAX_SIZE)
-        except FileNotFoundError:
+        return self._use(_read(self.path))
+
+    async def retry_read(self) -> tuple[Any, float] | None:
+        """Read a file anew that ``load`` could not read, and return what ``load`` returns.
+
+        Returns None, too, where a newer value was saved meanwhile: ``postponed`` is False then.
+        """
+        found = await asyncio.to_thread(_read, self.path)
+        return self._use(found) if self.postponed else None
+
+    def _use(self, found: bytes | OSError) -> tuple[Any, float] | None:
+        """Use what ``_read`` found; set aside what is no value."""
+        before = self.unreadable
+        self.unreadable, self.postponed, self._in_the_way = "", False, False
+        if isinstance(found, FileNotFoundError):
             renamed = self._list_quarantined()
             if renamed:
                 self.unreadable = f"it is missing, and {renamed[-1].name} is there"
             return None
-        except OSError as error:
-            self.quarantine(error.strerror or str(error))
+        if isinstance(found, OSError):
+            detail = found.strerror or str(found)
+            if may_pass(found):
+                self._postpone(detail, before)
+            else:
+                self.quarantine(detail)
             return None
         try:
-            document = json.loads(text)
+            document = json.loads(found)
             version = document["v"]
             if isinstance(version, bool) or not isinstance(version, int) or version < VERSION:
                 self.quarantine(f"its version is {str(version)[:20]}")
@@ -97,9 +120,17 @@ class StateFile:
             if version > VERSION:
                 log.warning("%s: a newer release has written it; known keys are read", self.path)
             return document["value"], _age(document)
-        except (ValueError, KeyError, TypeError, RecursionError, OverflowError, MemoryError):
+        except MemoryError:
+            self._postpone("no memory is left", before)
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
             self.quarantine("its content is not what the agent writes")
-            return None
+        return None
+
+    def _postpone(self, detail: str, before: str) -> None:
+        """Leave the file in its place, for ``retry_read``; a write sets it aside first."""
+        self.unreadable, self.postponed, self._in_the_way = detail, True, True
+        if detail != before:
+            log.warning("%s: %s cannot be read now: %s", self.path, self.content, detail)
 
     def quarantine(self, detail: str) -> None:
         """Rename the file to `*.unreadable`, because its content could not be used.
@@ -107,7 +138,7 @@ class StateFile:
         ``detail`` says why, for ``unreadable`` and the log.  Callers use this, too, if they cannot
         use the value.  Where the renaming fails, it is tried again before each write.
         """
-        self.unreadable = detail
+        self.unreadable, self.postponed = detail, False
         problem = self._rename_unreadable()
         self._in_the_way = bool(problem)
         then = f"it cannot be renamed: {problem}" if problem else "it is renamed"
@@ -127,6 +158,7 @@ class StateFile:
     def save_soon(self, value: Any) -> None:  # noqa: ANN401 - any JSON value
         """Have ``run()`` write this value, unless a newer one comes before that."""
         self._newest = value
+        self.postponed = False
         self._changed.set()
 
     async def save(self, value: Any) -> str:  # noqa: ANN401 - as above
@@ -222,6 +254,14 @@ class StateFile:
         first = self.path.with_name(self.path.name + QUARANTINE_SUFFIX)
         more = range(2, MAX_QUARANTINED + 1)
         return [first, *(first.with_name(f"{first.name}.{number}") for number in more)]
+
+
+def _read(path: Path) -> bytes | OSError:
+    """Read a file; returns the error where that fails."""
+    try:
+        return read_regular_file(path, MAX_SIZE)
+    except OSError as error:
+        return error
 
 
 def _write_file(path: Path, value: Any) -> str:  # noqa: ANN401 - as above

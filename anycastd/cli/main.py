@@ -15,7 +15,14 @@ from types import ModuleType
 from typing import NoReturn
 
 from anycastd import __version__
-from anycastd.system.exit_codes import DONE, EX_SOFTWARE, EX_UNAVAILABLE, INTERRUPTED, USAGE
+from anycastd.system.exit_codes import (
+    DONE,
+    EX_SOFTWARE,
+    EX_UNAVAILABLE,
+    INTERRUPTED,
+    USAGE,
+    ExitError,
+)
 from anycastd.system.printable import make_printable
 
 VENDOR = "/usr/lib/anycastd/vendor"
@@ -71,6 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(module.main(args))
     except KeyboardInterrupt:
         return INTERRUPTED
+    except ExitError as error:
+        sys.stderr.write(f"anycastd: {error}\n")
+        return error.code
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, and Python would complain
         return DONE

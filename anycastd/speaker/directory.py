@@ -20,6 +20,7 @@ from anycastd.speaker.exabgp.config import (
 from anycastd.speaker.permitted_routes import build_permitted_routes, vips_hash
 from anycastd.system.atomic_file import remove_leftovers, write_atomic
 from anycastd.system.exit_codes import EX_CONFIG, EX_NOPERM, EX_UNAVAILABLE, ExitError
+from anycastd.system.passing_errors import may_pass
 
 MAX_PASSWORD = 80  # octets, Linux's TCP_MD5SIG_MAXKEYLEN
 MAX_PASSWORD_FILE = 4096  # bytes that are read of a password's file
@@ -128,9 +129,9 @@ def read_passwords(profile: Profile) -> dict[Address, str]:
 
     Returns address -> password, without the neighbors that have no ``md5_file``.
 
-    Raises ExitError (78) where a file cannot be read, is no regular file, is readable by everybody,
-    can be changed or replaced by others than root and this user, or holds no password that Linux
-    takes.
+    Raises ExitError: 69 for an error that may pass; 78 where a file cannot be read, is no regular
+    file, is readable by everybody, can be changed or replaced by others than root and this user, or
+    holds no password that Linux takes.
     """
     return {
         neighbor.address: _password(Path(neighbor.md5_file), neighbor.address)
@@ -154,6 +155,9 @@ def _password(file: Path, neighbor: Address) -> str:
         finally:
             os.close(descriptor)
     except OSError as error:
+        if may_pass(error):
+            told = f"{file}: the MD5 password of neighbor {neighbor} cannot be read now"
+            raise ExitError(f"{told}: {error.strerror}", EX_UNAVAILABLE) from None
         raise refuse(f"cannot be read: {error.strerror}") from None
     if problem:
         raise refuse(problem)

@@ -67,7 +67,8 @@ def main(args: argparse.Namespace) -> int:
 
     Returns the exit code: 0, or 78 where a profile cannot be used, they do not fit together, or it
     cannot work on this machine.
-    Raises ExitError where ExaBGP cannot read the path of this Python, OSError without /proc.
+    Raises ExitError where ExaBGP cannot read the path of this Python, or a file cannot be read now;
+    OSError without /proc.
     """
     files = list(dict.fromkeys(args.files or [DEFAULT_PROFILE]))
     result = _check(files, here=args.here)

@@ -71,10 +71,10 @@ def main(args: argparse.Namespace) -> int:
         accepted_fd = pop_accepted_fd() if args.validate else None
         context = read_start_context(args.profile)
         running = read_running()
+        text = context.profile_text if context.is_successor else read_text(args.profile)
     except ExitError as error:
         log.critical("%s", error)
         return error.code
-    text = context.profile_text if context.is_successor else read_text(args.profile)
     if text is None:
         return EX_CONFIG
     if not args.validate:

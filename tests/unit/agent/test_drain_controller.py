@@ -17,6 +17,7 @@ from anycastd.evidence.haproxy.servers import Usable
 from anycastd.profile.model import Profile
 from anycastd.system.clock import OwnTime
 from anycastd.views.events import Event
+from support.descriptors import no_free_descriptor
 from support.policy_driver import view
 from support.profiles import profile
 from support.snapshots import NO, YES, snapshot
@@ -30,6 +31,8 @@ REGIONS = (
         '{name: westeurope, agent: "127.0.0.1:1"}]\n'
     ),
 )
+
+NO_DRAINS = '{"v": 1, "boot": "", "awake": 1.0, "wall": 1.8e9, "value": []}'
 
 
 class Agent:
@@ -108,3 +111,63 @@ def test_a_withdrawn_service_stays_withdrawn_if_no_region_is_asked(
         assert returns(agent) is Level.WITHDRAWN
 
     asyncio.run(scene())
+
+
+def store_drain(state: Path) -> None:
+    """Let an agent store a drain of all services."""
+
+    async def scene() -> None:
+        await Agent(profile(REGIONS), state).drain(NO, NO)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_drains_that_cannot_be_read_for_a_moment_are_retry_read(
+    tmp_path: Path, stored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then the service is kept at the longest path; then the drain of before goes on."""
+    monkeypatch.setattr("anycastd.agent.drain_store.READ_INTERVAL", 0.01)
+    (tmp_path / "drains.json").write_text(NO_DRAINS, encoding="utf-8")
+    if stored:
+        store_drain(tmp_path)
+
+    async def scene() -> None:
+        agent = Agent(profile(REGIONS), tmp_path)
+        with no_free_descriptor():
+            agent.drains.load()
+        assert [drain.unreadable for drain in agent.inbox.drains.values()] == [True]
+        assert returns(agent) is Level.STANDBY
+        running = asyncio.create_task(agent.drains.run())
+        await eventually(lambda: not any(d.unreadable for d in agent.inbox.drains.values()))
+        assert [drain.reason for drain in agent.inbox.drains.values()] == ["new kernel"] * stored
+        assert agent.drains.list_problems() == ()
+        levels = {returns(agent) for _ in range(30)}
+        assert (Level.PREFERRED in levels) is not stored
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scene())
+    assert [each.name for each in tmp_path.iterdir()] == ["drains.json"]
+
+
+def test_a_command_sets_drains_aside_that_were_not_read(tmp_path: Path) -> None:
+    """The operator decides; the file is kept, and the status names it."""
+    store_drain(tmp_path)
+
+    async def scene() -> None:
+        agent = Agent(profile(REGIONS), tmp_path)
+        with no_free_descriptor():
+            agent.drains.load()
+        assert "cannot be read now" in agent.drains.list_problems()[0]
+        agent.run_pass(YES, YES)
+        asking = asyncio.create_task(agent.drains.undrain({"by": "me"}))
+        await eventually(lambda: not agent.inbox.drains)
+        agent.run_pass(YES, YES)
+        assert "refused" not in await asking
+        assert "drains.json.unreadable" in agent.drains.list_problems()[0]
+
+    asyncio.run(scene())
+    next_agent = Agent(profile(REGIONS), tmp_path)
+    next_agent.drains.load()
+    assert next_agent.inbox.drains == {}

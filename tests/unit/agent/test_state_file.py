@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anycastd.agent.state_file import MAX_QUARANTINED, QUARANTINE_SUFFIX, StateFile
+from support.descriptors import no_free_descriptor
 from support.json_values import json_documents
 
 
@@ -354,5 +355,54 @@ def test_a_flush_waits_for_the_write_under_way(tmp_path: Path) -> None:
         assert loaded is not None
         assert loaded[0] == 2
         writing.cancel()
+
+    asyncio.run(scene())
+
+
+def test_what_cannot_be_read_for_a_moment_is_retry_read(tmp_path: Path) -> None:
+    """The file stays in its place; the next attempt has its value."""
+    assert save(tmp_path, {"a": 1}) == ""
+    file = open_file(tmp_path)
+    with no_free_descriptor():
+        assert file.load() is None
+    assert file.postponed
+    assert "Too many open files" in file.unreadable
+    assert file.quarantine_notice() == ""
+    loaded = asyncio.run(file.retry_read())
+    assert loaded is not None
+    assert loaded[0] == {"a": 1}
+    assert (file.postponed, file.unreadable) == (False, "")
+    assert asyncio.run(file.save({"a": 2})) == ""
+    assert [each.name for each in tmp_path.iterdir()] == ["thing.json"]
+
+
+def test_a_newer_value_sets_aside_what_was_not_read(tmp_path: Path) -> None:
+    """It may hold an operator's command, so it is kept; reading it again changes nothing."""
+    assert save(tmp_path, {"a": 1}) == ""
+    text = (tmp_path / "thing.json").read_bytes()
+    file = open_file(tmp_path)
+    with no_free_descriptor():
+        file.load()
+    assert asyncio.run(file.save({"a": 2})) == ""
+    assert (tmp_path / f"thing.json{QUARANTINE_SUFFIX}").read_bytes() == text
+    assert asyncio.run(file.retry_read()) is None
+    loaded = open_file(tmp_path).load()
+    assert loaded is not None
+    assert loaded[0] == {"a": 2}
+
+
+def test_an_error_that_lasts_a_while_postpones_once_more(tmp_path: Path) -> None:
+    """Each attempt that fails leaves the file where it is."""
+    assert save(tmp_path, {"a": 1}) == ""
+    file = open_file(tmp_path)
+
+    async def scene() -> None:
+        # The thread that reads is there before the descriptors are gone.
+        await asyncio.to_thread(lambda: None)
+        with no_free_descriptor():
+            file.load()
+            assert await file.retry_read() is None
+        assert file.postponed
+        assert await file.retry_read() is not None
 
     asyncio.run(scene())

@@ -111,6 +111,17 @@ def test_a_profile_that_cannot_be_read(tmp_path: Path, command: str) -> None:
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("command", ["run", "speaker", "bfd", "loopback", "check"])
+def test_a_profile_that_cannot_be_read_now(command: str) -> None:
+    """An error of the disk has code 69, with which systemd starts a unit again."""
+    path = "/proc/self/mem"  # it can be opened; its first byte cannot be read
+    more = {"check": [path], "loopback": ["add", "--profile", path]}
+    done = anycastd(command, *more.get(command, ["--profile", path]))
+    assert done.returncode == 69
+    assert f"{path}: cannot be read now: Input/output error" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_status_without_an_agent_is_code_3(tmp_path: Path) -> None:
     """Unknown, for a monitor; with what to do, for a person."""
     done = anycastd("status", "--directory", str(tmp_path))

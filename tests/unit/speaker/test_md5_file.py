@@ -13,6 +13,7 @@ import pytest
 
 from anycastd.speaker.directory import read_passwords
 from anycastd.system.exit_codes import ExitError
+from support.descriptors import no_free_descriptor
 from support.exabgp import FIRST, loopback_profile
 
 PLAIN = f"{{address: {FIRST}, peer_as: 65515}}"
@@ -140,3 +141,13 @@ def test_a_variable_that_holds_no_number(name: str, module: list[str], value: st
     assert len(done.stderr.splitlines()) == 1
     assert name in done.stderr
     assert "unset it" in done.stderr
+
+
+def test_an_error_that_may_pass_has_a_code_of_its_own(secret: Path) -> None:
+    """With 69 systemd starts the speaker again; with 78 somebody would have to."""
+    with no_free_descriptor():
+        found = read(secret)
+    assert found == (
+        f"69: {secret}: the MD5 password of neighbor {FIRST} cannot be read now: "
+        "Too many open files"
+    )
