@@ -55,6 +55,7 @@ def _histogram(name: str, meaning: str, *labels: str) -> MetricSpec:
 _LEVEL = ("service", "vip", "level")
 _SERVICE = ("service", "vip")
 _RULE = ("service", "rule")
+_HOP = ("service", "vip", "next_hop")
 
 GROUPS = (
     MetricGroup(
@@ -108,6 +109,17 @@ GROUPS = (
             ),
             _gauge(
                 "service_level_since_timestamp_seconds", "since when the wanted level is", *_SERVICE
+            ),
+            _gauge(
+                "service_next_hop",
+                "1 for the next hop by choice of the wanted route, else 0; all are 0 while it is "
+                "withdrawn",
+                *_HOP,
+            ),
+            _gauge(
+                "service_next_hop_serving",
+                "1 if this next hop serves by its own rules, 0 if not, NaN while unknown",
+                *_HOP,
             ),
             _gauge("service_capped", "1 while this cap limits the level, else 0", "service", "cap"),
             _gauge(
@@ -260,6 +272,7 @@ LABELS = {
     "kind": "kind of an event, such as `transition`",
     "level": ", ".join(f"`{level.label}`" for level in sorted(Level, reverse=True)),
     "neighbor": "address of a neighbor",
+    "next_hop": "address of a next hop by choice",
     "outcome": "`answered`, `gone`, or why an answer cannot be used, as named in reasons.md",
     "peer_as": "AS number of the neighbor",
     "profile": "first digits of the profile's hash",

@@ -163,6 +163,8 @@ def list_service_rows(state: MetricState, facts: Sequence[ServiceFacts]) -> Iter
         yield name, _iter_instants(state, facts, name, instant)
     yield "service_vip_present", _iter_vips(state, facts)
     yield "service_capped", _iter_caps(facts)
+    yield "service_next_hop", _iter_next_hops(facts)
+    yield "service_next_hop_serving", _iter_serving_hops(facts)
 
 
 def _label(facts: ServiceFacts) -> tuple[str, str]:
@@ -209,6 +211,22 @@ def _iter_caps(facts: Iterable[ServiceFacts]) -> Iterator[Row]:
         active = {cap.source for cap in each.decision.caps}
         for source in CapSource:
             yield (each.service.name, source.label), float(source in active)
+
+
+def _iter_next_hops(facts: Iterable[ServiceFacts]) -> Iterator[Row]:
+    """Yield a row for each next hop by choice: whether the wanted route has it."""
+    for each in facts:
+        if (choice := each.decision.hop_choice) is not None:
+            chosen = None if each.decision.level is Level.WITHDRAWN else choice.address
+            for hop in choice.candidates:
+                yield (*_label(each), hop.address), float(hop.address == chosen)
+
+
+def _iter_serving_hops(facts: Iterable[ServiceFacts]) -> Iterator[Row]:
+    for each in facts:
+        if (choice := each.decision.hop_choice) is not None:
+            for hop in choice.candidates:
+                yield (*_label(each), hop.address), _TRUTHS[hop.verdict.serve.truth]
 
 
 _NUMBERS: dict[str, Callable[[ServiceFacts], float | None]] = {
