@@ -134,7 +134,7 @@ def run(
     seconds: float = float("inf"),
     shrink_seconds: float = SHRINK_SECONDS,
 ) -> Count:
-    """Feed ``inputs`` inputs, or for ``seconds`` of wall time, whichever ends first.
+    """Feed ``inputs`` inputs, or for ``seconds`` of wall time; one at least.
 
     Raises FoundError with a shorter input that fails as well, searched for ``shrink_seconds``.
     """
@@ -144,7 +144,10 @@ def run(
     try:
         for data in surface.seeds:
             _add(count, *try_input(surface, data, with_memory=True))
-        while count.inputs < inputs and time.monotonic() - began_at < seconds:
+        least = len(surface.seeds) + 1  # on a busy machine the seeds alone may take the time
+        while count.inputs < inputs and (
+            count.inputs < least or time.monotonic() - began_at < seconds
+        ):
             data = generate(surface, source)
             measured = count.inputs % MEMORY_EACH == 0
             _add(count, *try_input(surface, data, with_memory=measured))
