@@ -154,17 +154,15 @@ def collect_waits(
         return
     timers = service.return_timers
     steers = service.prepends_steer
-    yield from _collect_proof(service, verdict, context, memory, now)
+    if now < (proved := serve.began_at + service.standby.after):
+        yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
+    if waits_for_thaw(verdict, context):  # for evidence from after the last freeze
+        yield Cap(Level.WITHDRAWN, Reason.PROVING, "this agent was frozen", None, CapSource.PROOF)
     risen = max(serve.began_at, memory.sessions.began_at) + timers.rise
     if now < risen:
         yield Cap(Level.STANDBY, Reason.RISING, "", risen, CapSource.RISE)
-    if has_failed(memory):
-        if timers.manual:
-            yield Cap(Level.STANDBY, Reason.MANUAL, source=CapSource.MANUAL)
-        elif now < (
-            ends := (memory.failed_at or 0.0) + compute_hold_down(service, memory.failures)
-        ):
-            yield Cap(Level.STANDBY, Reason.HOLD_DOWN, "", ends, CapSource.HOLD_DOWN)
+    if memory.failed_at is not None:
+        yield from _collect_hold_down(service, memory, memory.failed_at, now)
     if memory.changed_at is not None and now < (spaced := memory.changed_at + timers.spacing):
         yield Cap(Level.STANDBY, Reason.SPACING, "", spaced, CapSource.SPACING)
     if not healthy.value:
@@ -178,6 +176,18 @@ def collect_waits(
         yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
 
 
+def _collect_hold_down(
+    service: Service, memory: Memory, failed_at: float, now: float
+) -> Iterator[Cap]:
+    """Wait for the end of the hold-down after the last failure, or for an operator."""
+    if not has_failed(memory):
+        return
+    if service.return_timers.manual:
+        yield Cap(Level.STANDBY, Reason.MANUAL, source=CapSource.MANUAL)
+    elif now < (ends := failed_at + compute_hold_down(service, memory.failures)):
+        yield Cap(Level.STANDBY, Reason.HOLD_DOWN, "", ends, CapSource.HOLD_DOWN)
+
+
 def has_failed(memory: Memory) -> bool:
     """Return whether a service has failed, and has not returned since."""
     failed_at, returned_at = memory.failed_at, memory.returned_at
@@ -187,17 +197,6 @@ def has_failed(memory: Memory) -> bool:
 def waits_for_thaw(verdict: Verdict, context: Context) -> bool:
     """Return whether evidence is still to come that was asked for after the last freeze."""
     return context.frozen_until is not None and verdict.asked_at < context.frozen_until
-
-
-def _collect_proof(
-    service: Service, verdict: Verdict, context: Context, memory: Memory, now: float
-) -> Iterator[Cap]:
-    """Wait until `serve` is true for `standby.after`, by evidence from after the last freeze."""
-    proved = memory.serve.began_at + service.standby.after
-    if now < proved:
-        yield Cap(Level.WITHDRAWN, Reason.PROVING, "", proved, CapSource.PROOF)
-    if waits_for_thaw(verdict, context):
-        yield Cap(Level.WITHDRAWN, Reason.PROVING, "this agent was frozen", None, CapSource.PROOF)
 
 
 def _cap_from_finding(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from anycastd.bgp.negotiated import IPV4, IPV6, name_family
+from anycastd.bgp.negotiated import IPV4, IPV6
 from anycastd.bgp.route import Route
 from anycastd.decision import drains as draining
 from anycastd.decision.caps import Context
@@ -133,11 +133,7 @@ def advance(
     report = inputs.lease.report if inputs.lease.connected else None
     sessions = {family: find_session(profile.bgp, report, family) for family in (IPV4, IPV6)}
     adopting = _adopting(profile, memory, inputs.lease) if complete else {}
-    levels_before = {name: each.level for name, each in memory.items() if each.adopted}
-    unsteered = {name for name, each in profile.services.items() if not each.prepends_steer}
-    going, effects = draining.advance_drains(
-        profile, inputs.drains, levels_before, inputs.region_reports, now, unsteered=unsteered
-    )
+    going, effects = _advance_drains(profile, memory, inputs, now) if inputs.drains else ({}, {})
     evidence, vips, returned_at = inputs.evidence, inputs.vips, inputs.returned_at
     decisions: dict[str, Decision] = {}
     remembered: dict[str, Memory] = {}
@@ -147,7 +143,7 @@ def advance(
         drain = effects[name][0].cap if name in effects else None
         leased = adopting.get(name)
         context = Context(
-            sessions[name_family(service.prefix)],
+            sessions[service.family],
             vip_usable,
             None if leased is None else leased.level,
             drain,
@@ -155,8 +151,11 @@ def advance(
             inputs.frozen_until,
         )
         before = memory.get(name) or Memory(level_began_at=now)
-        decide = _decide_with_choice if _has_choice(service) else _decide
-        decided = decide(profile, service, evidence, context, leased, before, now)
+        if service.has_choice:
+            decided = _decide_with_choice(profile, service, evidence, context, leased, before, now)
+        else:  # its route follows from its level alone
+            verdict = judge_service(profile, service, evidence, now)
+            decided = decide_level(service, verdict, context, before, now)
         decisions[name], remembered[name] = decided
     wake = [d.wake_at for d in decisions.values() if d.wake_at is not None]
     wake += draining.iter_end_times(going)
@@ -172,27 +171,26 @@ def advance(
     )
 
 
+def _advance_drains(
+    profile: Profile, memory: Mapping[str, Memory], inputs: Inputs, now: float
+) -> tuple[DrainTable, Mapping[str, tuple[DrainEffect, ...]]]:
+    levels = {name: each.level for name, each in memory.items() if each.adopted}
+    unsteered = {name for name, each in profile.services.items() if not each.prepends_steer}
+    reports = inputs.region_reports
+    return draining.advance_drains(
+        profile, inputs.drains, levels, reports, now, unsteered=unsteered
+    )
+
+
 def _list_announced(profile: Profile, decisions: Mapping[str, Decision]) -> list[Announced]:
-    services = profile.services
-    return [Announced(services[n], d.level, d.next_hop, d.med) for n, d in decisions.items()]
-
-
-def _has_choice(service: Service) -> bool:
-    return bool(service.next_hops) or service.med_steps is not None
-
-
-def _decide(
-    profile: Profile,
-    service: Service,
-    evidence: Evidence,
-    context: Context,
-    _: _Leased | None,
-    before: Memory,
-    now: float,
-) -> tuple[Decision, Memory]:
-    """Decide the level of a service whose route follows from its level alone."""
-    verdict = judge_service(profile, service, evidence, now)
-    return decide_level(service, verdict, context, before, now)
+    # Both are in the profile's order.
+    pairs = zip(profile.services.values(), decisions.values(), strict=True)
+    return [
+        Announced(service, decided.level, decided.next_hop, decided.med)
+        if service.has_choice
+        else Announced(service, decided.level)
+        for service, decided in pairs
+    ]
 
 
 def _decide_with_choice(

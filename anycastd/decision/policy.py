@@ -159,8 +159,8 @@ def decide_level(
     elif level is _WITHDRAWN and memory.serve.value and waits_for_thaw(verdict, context):
         # The spacing counts from the end of this wait, so that the return has two steps.
         memory = replace(memory, changed_at=now)
-    if level > _STANDBY and has_failed(memory):
-        ends_at = (memory.failed_at or 0.0) + compute_hold_down(service, memory.failures)
+    if memory.failed_at is not None and level > _STANDBY and has_failed(memory):
+        ends_at = memory.failed_at + compute_hold_down(service, memory.failures)
         if now >= ends_at:
             # Not now: a failure of this same moment is a new one.
             memory = replace(memory, returned_at=memory.failed_at)

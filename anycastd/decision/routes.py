@@ -46,16 +46,15 @@ def build_wanted_routes(
     that a drain covers.  Raises ValueError where the profile has a value that is not valid in a
     route; a validated profile has none.
     """
-    return tuple(
-        each
-        for one in announced
-        if one.level is not _WITHDRAWN
-        for each in _routes(profile, one, draining=one.service.name in draining)
-    )
+    found: list[Route] = []
+    for one in announced:
+        if one.level is not _WITHDRAWN:
+            found += _routes(profile, one, one.service.name in draining)
+    return tuple(found)
 
 
 @lru_cache(maxsize=8192)  # each pass needs all of them again
-def _routes(profile: Profile, announced: Announced, *, draining: bool) -> tuple[Route, ...]:
+def _routes(profile: Profile, announced: Announced, draining: bool) -> tuple[Route, ...]:
     family = name_family(announced.service.prefix)
     return tuple(
         build_route(profile, announced, neighbor, draining=draining)

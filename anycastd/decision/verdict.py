@@ -13,7 +13,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from anycastd.evidence.finding import UNKNOWN, BelieveFor, Finding, RuleRef, join_findings
+from anycastd.evidence.finding import UNKNOWN, BelieveFor, Finding, RuleRef, Truth, join_findings
+from anycastd.evidence.haproxy.conditions import (
+    ANSWER_EVALUATORS,
+    AnswerEvaluator,
+    find_answer_end,
+)
+from anycastd.evidence.haproxy.snapshot import Snapshot
 from anycastd.evidence.sources import EVALUATORS, Evaluator, Evidence
 from anycastd.evidence.vip.selftest import AnswersRule, ListensRule
 from anycastd.profile.conditions import AllOf, AnyOf, CheckRule, Condition, InstanceRule, Rule
@@ -53,7 +59,9 @@ def judge_service(
     have to hold, too.  Raises KeyError where a rule names a HAProxy or a check that the profile
     does not have.
     """
-    return _judge(_plan(service, hop), profile, evidence, now)
+    plan = _plan(service, hop)
+    verdict = _judge_answer(plan, profile, evidence, now)
+    return _judge(plan, profile, evidence, now) if verdict is None else verdict
 
 
 def judge_next_hops(
@@ -62,6 +70,35 @@ def judge_next_hops(
     """Judge each next hop of ``service`` by its own rules alone; raises as ``judge_service``."""
     plans = _plan_next_hops(service)
     return tuple(_judge(plan, profile, evidence, now) for plan in plans)
+
+
+def _judge_answer(plan: _Plan, profile: Profile, evidence: Evidence, now: float) -> Verdict | None:
+    """Judge as ``_judge`` does where all rules are true by one fresh answer; else return None.
+
+    So it is in nearly every pass.  Then nothing has to be joined: the first rule of a condition
+    decides it, for `all` and for `any`, and all findings have the times of the answer.
+    """
+    name = plan.instance
+    look = None if name is None else evidence.haproxy.get(name)
+    if name is None or not isinstance(look, Snapshot):
+        return None
+    reached = evidence.reached.get(name)
+    changes_at = find_answer_end(look, profile.haproxy[name])
+    if now >= changes_at or (reached is not None and reached.refused):
+        return None
+    findings = []
+    for ref, rule, evaluate in plan.on_answer:
+        found = evaluate(ref, rule, look, changes_at)
+        if found.truth is not _TRUE:
+            return None
+        findings.append(found)
+    serve, healthy = findings[plan.serve_first], findings[plan.healthy_first]
+    planned = None
+    if plan.maintenance is not None:
+        planned = _evaluate_maintenance(plan.maintenance, profile, evidence, now)
+        findings.append(planned)
+    all_found = tuple(findings)
+    return Verdict(serve, healthy, True, look.asked_at, _KNOWN, changes_at, all_found, planned)
 
 
 def _judge(plan: _Plan, profile: Profile, evidence: Evidence, now: float) -> Verdict:
@@ -84,16 +121,23 @@ def _judge(plan: _Plan, profile: Profile, evidence: Evidence, now: float) -> Ver
             changes_at = found.changes_at
     planned = None
     if plan.maintenance is not None:
-        ref, rule, evaluate = plan.maintenance
-        planned = evaluate(ref, rule, profile, evidence, now)
-        if not planned.alive:  # a HAProxy that is gone or hangs did not start maintenance
-            planned = planned._replace(truth=UNKNOWN)
+        planned = _evaluate_maintenance(plan.maintenance, profile, evidence, now)
         findings.append(planned)
     patience = _KNOWN if believe_for is None else BelieveFor(believe_for, overrule_after, until)
     return Verdict(serve, healthy, alive, asked_at, patience, changes_at, tuple(findings), planned)
 
 
+def _evaluate_maintenance(
+    planned: _PlannedRule, profile: Profile, evidence: Evidence, now: float
+) -> Finding:
+    ref, rule, evaluate = planned
+    found = evaluate(ref, rule, profile, evidence, now)
+    # A HAProxy that is gone or hangs did not start maintenance.
+    return found if found.alive else found._replace(truth=UNKNOWN)
+
+
 _KNOWN = BelieveFor(0.0, 0.0)
+_TRUE = Truth.TRUE  # looking up a member is slow in Python 3.11
 _AnyRule = Rule | ListensRule | AnswersRule | CheckRule
 
 
@@ -110,13 +154,20 @@ _Tree = int | tuple[bool, tuple["_Tree", ...]]
 class _Plan(NamedTuple):
     """A service's distinct rules in the order of the profile, and its conditions over them.
 
-    ``healthy`` is None where the profile has no such condition.
+    ``healthy`` is None where the profile has no such condition.  ``serve_first`` and
+    ``healthy_first`` are the numbers of their first rules: where all rules are true, these decide,
+    for `all` and for `any`.  ``instance`` is the HAProxy that all rules ask (None: there is no such
+    one), and ``on_answer`` are the rules for its answers.
     """
 
     rules: tuple[_PlannedRule, ...]
     serve: _Tree
     healthy: _Tree | None
     maintenance: _PlannedRule | None
+    serve_first: int
+    healthy_first: int
+    instance: str | None
+    on_answer: tuple[tuple[RuleRef, _AnyRule, AnswerEvaluator], ...]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -138,7 +189,28 @@ def _plan(service: Service, hop: int | None = None) -> _Plan:
     if service.maintenance is not None:
         maintenance = _planned(service, service.maintenance, ["maintenance"])
     rules = tuple(_planned(service, rule, paths) for rule, (_, paths) in places.items())
-    return _Plan(rules, serve, healthy, maintenance)
+    return _make_plan(rules, serve, healthy, maintenance)
+
+
+def _make_plan(
+    rules: tuple[_PlannedRule, ...],
+    serve: _Tree,
+    healthy: _Tree | None = None,
+    maintenance: _PlannedRule | None = None,
+) -> _Plan:
+    first = _find_first(serve)
+    healthy_first = first if healthy is None else _find_first(healthy)
+    asked = {ref.instance for ref, _, _ in rules}
+    instance = None
+    on_answer: tuple[tuple[RuleRef, _AnyRule, AnswerEvaluator], ...] = ()
+    if len(asked) == 1 and "" not in asked:
+        instance = rules[0].ref.instance
+        on_answer = tuple((ref, rule, ANSWER_EVALUATORS[type(rule)]) for ref, rule, _ in rules)
+    return _Plan(rules, serve, healthy, maintenance, first, healthy_first, instance, on_answer)
+
+
+def _find_first(tree: _Tree) -> int:
+    return tree if isinstance(tree, int) else _find_first(tree[1][0])
 
 
 def _number_conditions(
@@ -166,7 +238,7 @@ def _plan_next_hops(service: Service) -> tuple[_Plan, ...]:
         places: _Places = {}
         serve = _number(each.serve, f"next_hops[{index}].serve", places)
         rules = tuple(_planned(service, rule, paths) for rule, (_, paths) in places.items())
-        plans.append(_Plan(rules, serve, None, None))
+        plans.append(_make_plan(rules, serve))
     return tuple(plans)
 
 

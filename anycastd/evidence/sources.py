@@ -75,11 +75,12 @@ def _ask_haproxy(
 def _ask_backend(
     ref: RuleRef, rule: BackendRule, profile: Profile, evidence: Evidence, now: float
 ) -> Finding:
-    name, overrides = rule.instance, _NO_OVERRIDES
+    name = rule.instance
+    instance, look = profile.haproxy[name], evidence.haproxy.get(name)
     if name in evidence.reached:
         overrides = evidence.reached[name].refused.get(rule.backend, _NO_OVERRIDES)
-    look = evidence.haproxy.get(name)
-    return evaluate_rule(ref, rule, profile.haproxy[name], look, now, overrides)
+        return evaluate_rule(ref, rule, instance, look, now, overrides)
+    return evaluate_rule(ref, rule, instance, look, now)
 
 
 _NO_OVERRIDES: Mapping[str, Override] = {}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from anycastd.bgp.negotiated import name_family
 from anycastd.profile.checks import Check
 from anycastd.profile.conditions import Condition, FailedAction, Maintenance
 from anycastd.profile.regions import RegionAgent, Web, format_agent_name
@@ -225,6 +226,16 @@ class Service:
     def prefix(self) -> str:
         """Return the VIP as text, such as ``203.0.113.10/32``."""
         return str(self.vip)
+
+    @functools.cached_property
+    def family(self) -> str:
+        """Return the address family of the VIP: ``ipv4`` or ``ipv6``."""
+        return name_family(self.prefix)
+
+    @functools.cached_property
+    def has_choice(self) -> bool:
+        """Return whether its route has a next hop or a MED by choice, besides its level."""
+        return bool(self.next_hops) or self.med_steps is not None
 
     @functools.cached_property
     def conditions(self) -> tuple[tuple[tuple[str | int, ...], Condition], ...]:

@@ -111,6 +111,12 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
         "    if name in evidence.reached:\n",
         "    if not name:\n",
     ),
+    (
+        "verdict",
+        "what servers answer is not used where all rules are true",
+        " or (reached is not None and reached.refused):\n",
+        ":\n",
+    ),
 ]
 
 

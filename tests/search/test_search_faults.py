@@ -291,6 +291,18 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
         "    return ends_at is not None and now >= ends_at\n",
         "    return ends_at is not None\n",
     ),
+    (
+        "verdict",
+        "an answer counts for ever while all rules are true by it",
+        "    if now >= changes_at or (",
+        "    if (",
+    ),
+    (
+        "verdict",
+        "one rule that is true is enough",
+        "        if found.truth is not _TRUE:\n            return None\n",
+        "        if found.truth is not _TRUE:\n            found = found._replace(truth=_TRUE)\n",
+    ),
 ]
 
 

@@ -27,7 +27,13 @@ from anycastd.evidence.finding import (
     RuleRef,
     Truth,
 )
-from anycastd.evidence.haproxy.servers import Override, Server, Usable, override_servers
+from anycastd.evidence.haproxy.servers import (
+    Override,
+    Server,
+    ServerCounts,
+    Usable,
+    override_servers,
+)
 from anycastd.evidence.haproxy.snapshot import Backend, Gone, Observation, Snapshot, Unreadable
 from anycastd.profile.conditions import (
     AllOf,
@@ -91,11 +97,11 @@ def evaluate_rule(
     another source makes of it.
     """
     if isinstance(look, Snapshot):
-        changes_at = look.asked_at + max(instance.deadline, LEAST_BELIEF)
+        changes_at = find_answer_end(look, instance)
         if now < changes_at:
             if overrides and isinstance(rule, BackendRule):
                 return _override_backend(rule_ref, rule, look, changes_at, overrides)
-            return _EVALUATORS[type(rule)](rule_ref, rule, look, changes_at)
+            return ANSWER_EVALUATORS[type(rule)](rule_ref, rule, look, changes_at)
         return _without_answer(
             rule_ref, f"asked {now - look.asked_at:.1f} s ago", Reason.EVIDENCE_STALE, look.asked_at
         )
@@ -108,6 +114,11 @@ def evaluate_rule(
     return Finding(
         rule_ref, _UNKNOWN, "", reason, alive=False, asked_at=now, believe_for=believe_for
     )
+
+
+def find_answer_end(look: Snapshot, instance: Instance) -> float:
+    """Find until when (own time) an answer counts; at that moment it does not any more."""
+    return look.asked_at + max(instance.deadline, LEAST_BELIEF)
 
 
 def _without_answer(ref: RuleRef, detail: str, reason: Reason, asked_at: float) -> Finding:
@@ -165,18 +176,12 @@ def _evaluate_backend(
     if backend is None:
         value, reason = _ABSENT, Reason.BACKEND_MISSING
         return Finding(ref, _FALSE, value, reason, asked_at=look.asked_at, changes_at=changes_at)
-    if rule.by_weight and backend.weights_refused:
-        return _refused(ref, look, backend.weights_refused, changes_at)
+    counts, of = backend.counts, ""
     if rule.by_weight:
-        checked, unchecked, possible = _usable_weight(backend)
-        total, of = sum(_configured(backend, row) for row in _counting(backend)), " of weight"
-    else:
-        checked, unproved, unchecked, total = backend.counts
-        possible, of = checked + unproved, ""
-    settled = checked + unchecked
-    proved = settled if rule.count_unchecked else checked
-    counted = proved, settled, possible, total
-    truth, reason, value, needed, patience = _compare(rule.usable, counted, of)
+        if backend.weights_refused:
+            return _refused(ref, look, backend.weights_refused, changes_at)
+        counts, of = _weigh_servers(backend), " of weight"
+    truth, reason, value, needed, patience = _compare(rule.usable, counts, rule.count_unchecked, of)
     if not backend.servers:
         value = "it has no servers, so a rule on its servers never holds; use {frontend: ...}"
     return Finding(
@@ -246,15 +251,16 @@ def _refused(ref: RuleRef, look: Snapshot, answer: str, changes_at: float) -> Fi
 
 @lru_cache(maxsize=4096)  # backends look alike, and as they did a moment ago
 def _compare(
-    threshold: Threshold, counted: tuple[int, int, int, int], of: str
+    threshold: Threshold, counts: ServerCounts, count_unchecked: bool, of: str
 ) -> tuple[Truth, Reason, str, str, float]:
     """Compare an interval with a threshold: truth, reason, value, what is needed, and patience.
 
-    ``counted``: proved, those and the unchecked ones, all usable ones, and the total.  The patience
-    is `Finding.overrule_after`: where checks are still to come, HAProxy's word does not soon
-    overrule what checks have found.
+    ``counts`` are numbers of servers, or weights.  The patience is `Finding.overrule_after`: where
+    checks are still to come, HAProxy's word does not soon overrule what checks have found.
     """
-    proved, settled, possible, total = counted
+    checked, unproved, unchecked, total = counts
+    settled, possible = checked + unchecked, checked + unproved
+    proved = settled if count_unchecked else checked
     needed = count_needed_servers(threshold, total)
     patience = OVERRULE_AFTER if settled < needed else 0.0
     value = f"{proved}{of or ' of'} {total} usable"
@@ -308,26 +314,29 @@ def _evaluate_maintenance(
     return Finding(ref, truth, value, reason, asked_at=look.asked_at, changes_at=changes_at)
 
 
-_EVALUATORS: Mapping[type, Callable[[RuleRef, Any, Snapshot, float], Finding]] = {
+AnswerEvaluator = Callable[[RuleRef, Any, Snapshot, float], Finding]
+"""Evaluates one type of rule on an answer that counts: (reference, rule, answer, until when)."""
+
+ANSWER_EVALUATORS: Mapping[type, AnswerEvaluator] = {
     BackendRule: _evaluate_backend,
     FrontendRule: _evaluate_frontend,
     LimitRule: _evaluate_limit,
     Maintenance: _evaluate_maintenance,
 }
+"""Type of a rule -> what evaluates it on an answer."""
 
 
-def _usable_weight(backend: Backend) -> tuple[int, int, int]:
-    """Add up the weights now: of the proved servers, of the unchecked ones, of all usable ones."""
-    proved = unchecked = possible = 0
+def _weigh_servers(backend: Backend) -> ServerCounts:
+    """Add up weights where ServerCounts counts servers: those now, and for a share the set ones."""
+    proved = unproved = unchecked = 0
     for server in backend.servers:
-        if server.usable is Usable.NO:
-            continue
-        possible += server.weight
         if server.usable is Usable.YES:
             proved += server.weight
-        elif not server.checked:
-            unchecked += server.weight
-    return proved, unchecked, possible
+        elif server.usable is Usable.UNPROVED:
+            unproved += server.weight
+            unchecked += 0 if server.checked else server.weight
+    total = sum(_configured(backend, row) for row in _counting(backend))
+    return ServerCounts(proved, unproved, unchecked, total)
 
 
 def _configured(backend: Backend, server: Server) -> int:
