@@ -29,6 +29,7 @@ from anycastd.profile.model import Profile
 from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
 from anycastd.system.counters import LoopCounters
+from anycastd.system.garbage import GarbageCollection
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class DecisionLoop:
         self.counters = LoopCounters()
         self.note_pass: NotePass | None = None
         self._notify_alive = notify_alive
+        self._garbage = GarbageCollection()
         self._stalled = clock.stalled
         self._frozen_until: float | None = None
 
@@ -104,6 +106,7 @@ class DecisionLoop:
             if result.wanted is not None:
                 self._notify_alive()
                 self.decided.set()
+                self._garbage.run_if_due(now)
             rest = self.profile.ttl / PASSES_PER_LEASE
             if result.wake_at is not None:
                 rest = min(rest, max(0.0, result.wake_at - now))

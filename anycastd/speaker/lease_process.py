@@ -47,6 +47,7 @@ from anycastd.speaker.rewrite_job import TIMEOUT as REWRITE_TIMEOUT
 from anycastd.speaker.rewrite_job import RewriteJob
 from anycastd.system.clock import OwnTime
 from anycastd.system.exit_codes import EX_UNAVAILABLE
+from anycastd.system.garbage import GarbageCollection
 from anycastd.system.parent_death import request_parent_death_signal
 from anycastd.system.systemd import Notifier
 
@@ -98,6 +99,7 @@ class LeaseProcess:
         # Waits for the selector itself: cheaper, where nothing becomes ready.
         self.poller = select.poll()
         self.poller.register(self.selector.fileno(), select.POLLIN)
+        self.garbage = GarbageCollection()
 
     def run(self) -> None:
         """Serve until ExaBGP closes our standard input.
@@ -124,7 +126,9 @@ class LeaseProcess:
             self.clock.tick()
             if self.rewrite_job is not None and self.clock.now() >= self.rewrite_job.ends_at:
                 self._finish_rewrite(self.rewrite_job)
-            self._carry_out(self.lease.tick(self.clock.now()))
+            now = self.clock.now()
+            self._carry_out(self.lease.tick(now))
+            self.garbage.run_if_due(now)
 
     def _wait(self) -> Iterable[tuple[int, int]]:
         """Wait until descriptors are ready, and return them; or until the lease has work to do.

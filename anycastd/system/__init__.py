@@ -21,6 +21,7 @@ I/O:
     spawn          starts a program without holding up other threads
     side_thread    one thread for what may block for ever
     threads        starts threads before they are needed
+    garbage        collects garbage at times
     passing_errors  errors that may be over a moment later
     regular_file   reads a file without waiting, up to a maximum size
     secret_file    a secret that only its owner can change

@@ -163,9 +163,9 @@ KEYS = st.sampled_from(sorted([*ITEM, "unreadable"]))
 @given(st.lists(st.dictionaries(KEYS, json_values()) | json_values(), max_size=4))
 def test_any_list_is_as_many_drains_or_fewer(items: list[Any]) -> None:
     """Nothing raises, nothing takes long, and what is there keeps something back."""
-    began = time.monotonic()
+    began = time.thread_time()
     table = load_drains(items, 1000.0)
-    assert time.monotonic() - began < 0.5
+    assert time.thread_time() - began < 0.5
     assert bool(table) == bool(items)
     again = load_drains(json.loads(json.dumps(dump_drains(table, 1000.0))), 1000.0)
     assert again.keys() == table.keys()

@@ -94,7 +94,7 @@ def test_a_killed_haproxy_is_gone_at_once(haproxy: HAProxy) -> None:
         watching.settled()
         killed = time.monotonic()
         haproxy.signal(signal.SIGKILL)
-        gone = watching.until(Gone, timeout=0.5)
+        gone = watching.until(Gone, timeout=5)
         assert "refused" in gone.detail
         first = next(n for n, seen in enumerate(watching.seen) if isinstance(seen, Gone))
         assert watching.times[first] - killed < 0.1
@@ -121,7 +121,7 @@ def test_absence_is_no_error_and_no_busy_loop(tmp_path: Path, web: Web) -> None:
                 watching.until(Snapshot, up, 1.0)
                 assert up(watching.settled())
                 haproxy.kill()
-                watching.until(Gone, timeout=0.5)
+                watching.until(Gone, timeout=5)
                 assert watching.times[-1] - watching.times[-2] < 0.3
     finally:
         haproxy.kill()
@@ -391,7 +391,7 @@ def test_a_socket_that_was_taken_away_is_unreadable(haproxy: HAProxy) -> None:
         watching.until(Unreadable)
         assert not any(isinstance(seen, Gone) for seen in watching.seen)
         haproxy.kill()
-        watching.until(Gone, timeout=0.5)
+        watching.until(Gone, timeout=5)
 
 
 def test_one_look_by_itself(haproxy: HAProxy, tmp_path: Path) -> None:
