@@ -9,14 +9,16 @@ the bound, each by its own bound.
 
 *Needless*: a peer's route changed although no fault allows a change.
 
-*Hasty*: a route that no peer had any more came back with another path than the longest.
+*Hasty*: a route that no peer had any more came back with another path than the longest.  What a new
+session gets from ExaBGP and loses again at once is none.
 
 Each failed request of a client must be explained by the journal; otherwise the journal is wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from chaos.spans import INF, Span, find_route_spans, find_spans, find_touches, intersect, merge
@@ -25,6 +27,8 @@ from support.machine import Entry
 from support.route_log import Change
 
 PARTS = ("agent", "lease", "exabgp")
+AT_ONCE = 0.1
+"""Seconds within which a new session loses what ExaBGP had at its beginning."""
 STANDBY_LENGTH = 7
 """Number of ASNs of the path at standby."""
 
@@ -389,11 +393,14 @@ def _hasty(
 ) -> None:
     had = [False] * len(changes)
     lost = -INF
+    passing = set(itertools.chain(*map(_list_passing, changes)))
     for change in sorted((each for own in changes for each in own), key=lambda each: each.at):
         back = change.route is not None and not any(had)
         had[change.peer] = change.route is not None
         lost = lost if any(had) else change.at
         if not (back and change.asns != STANDBY_LENGTH and began_at < change.at < ended_at):
+            continue
+        if (change.peer, change.at) in passing:
             continue
         if any(
             span.start <= change.at <= span.end + it.bounds.slack for span in it.unseen_losses()
@@ -404,3 +411,13 @@ def _hasty(
                 f"hasty: no peer had a route, then peer {change.peer} had '{change}' "
                 f"at {change.at - began_at:.3f} s"
             )
+
+
+def _list_passing(own: Sequence[Change]) -> Iterator[tuple[int, float]]:
+    """List what a new session of a peer got and lost again at once: (peer, when).
+
+    ExaBGP fills a new session with what it has at that moment, and a withdrawal may be on its way.
+    """
+    for before, change, after in zip(own, own[1:], own[2:], strict=False):
+        if before.closed and after.route is None and after.at - change.at < AT_ONCE:
+            yield change.peer, change.at
