@@ -58,6 +58,22 @@ def format_seconds(seconds: float, limit: float) -> str:
     return f"{seconds:.2f}" if seconds < 10 else f"{seconds:.0f}"
 
 
+def _count_trials(figures: Figures) -> set[int]:
+    names = {fault.name for fault in FAULTS}
+    return {
+        len(each)
+        for one in figures["trials"].values()
+        for fault, each in one.items()
+        if fault in names
+    }
+
+
+def format_count(figures: Figures) -> str:
+    """Format how many trials each fault has, such as ``3``, or ``1 to 3`` where they differ."""
+    counts = sorted(_count_trials(figures)) or [0]
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
 def list_seconds(trials: Sequence[dict[str, Any]]) -> list[float]:
     """List the seconds of trials, sorted; never is infinite."""
     return sorted(float("inf") if each["seconds"] is None else each["seconds"] for each in trials)
@@ -86,9 +102,9 @@ def build_text(figures: Figures) -> Iterator[str]:
     faults = [
         fault for fault in FAULTS if any(list_trials(figures, s.name, fault.name) for s in systems)
     ]
-    count = max((len(t) for each in figures["trials"].values() for t in each.values()), default=0)
+    count = max(_count_trials(figures), default=0)
     if faults:
-        yield f"The outage that a client sees, seconds: median of {count}"
+        yield f"The outage that a client sees, seconds: median of {format_count(figures)}"
         yield from _build_grid(
             systems,
             [fault.title for fault in faults],
@@ -170,12 +186,12 @@ def build_page_part(figures: Figures) -> str:
 
 def _build_page_lines(figures: Figures) -> Iterator[str]:
     systems = list_systems(figures)
-    trials = figures["trials"]
-    count = max((len(each) for one in trials.values() for each in one.values()), default=0)
+    count = format_count(figures)
     yield from _wrap(
         f"Measured on {figures['date']} ({figures['machine']}), {count} "
-        f"{'trial' if count == 1 else 'trials'} of each fault, all systems in turn. The outage "
-        "that a client sees, in seconds: the median, and the shortest and the longest trial."
+        f"{'trial' if count == '1' else 'trials'} of each fault, all systems in turn. The outage "
+        "that a client sees, in seconds: the median, and the shortest and the longest trial. What "
+        "has no range has one trial, or trials that do not differ."
     )
     yield ""
     yield "![The outages of all systems on a scale of time](images/comparison.svg)"

@@ -91,6 +91,14 @@ def test_the_page_has_a_row_for_each_system_and_keeps_what_is_around_it() -> Non
         insert_part("a page without markers", "")
 
 
+def test_the_number_of_trials_is_that_of_the_faults() -> None:
+    """Also where an interrupted run was continued for some systems."""
+    figures = make_figures()
+    assert "), 3 trials of each fault" in " ".join(build_page_part(figures).split())
+    figures["trials"][SYSTEMS[0].name]["servers"] = [make_trial(0.1)]
+    assert "), 1 to 3 trials of each fault" in " ".join(build_page_part(figures).split())
+
+
 def test_the_shipped_page_has_the_markers() -> None:
     """`--write` finds its place."""
     text = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
