@@ -23,19 +23,10 @@ from anycastd.evidence.haproxy.check_times import parse_check_times
 from anycastd.evidence.haproxy.config_names import parse_config_names
 from anycastd.evidence.vip import netlink
 from anycastd.profile.validate import validate_profile
-from fuzz.engine import Surface
+from fuzz.engine import LINE, Surface
 from support.profiles import TEXT
 
-CAPTURES = Path(__file__).resolve().parents[1] / "captures"
-INFO = b"Name: HAProxy\nVersion: 2.6.12\nPid: 123\nUptime_sec: 7\nStopping: 0\n\n"
-LINE = 50e-6
-"""Seconds of CPU time for each byte of what is read line by line: a line may have one byte."""
-LINE_OF_OURS = re.compile(r"[-a-z0-9.:/,#\[\] ]*")
-"""The letters of any line for ExaBGP: those of names, numbers and addresses."""
-
-
-def _capture(name: str) -> bytes:
-    return (CAPTURES / name).read_bytes()
+ROOT = Path(__file__).resolve().parents[2]
 
 
 async def _answer_nothing(_: object) -> dict[str, object]:
@@ -186,7 +177,7 @@ def _surfaces() -> Iterator[Surface]:
     yield Surface(
         "haproxy-file",
         "root, or what writes haproxy.cfg",
-        ((CAPTURES.parents[1] / "haproxy" / "haproxy.cfg").read_bytes(),),
+        ((ROOT / "haproxy" / "haproxy.cfg").read_bytes(),),
         (b"backend web\n", b"    default-server check inter 1s fastinter 20ms fall 2\n", b" # "),
         _feed_haproxy_file,
         LINE,

@@ -19,6 +19,8 @@ from fuzz.edits import apply_edits, draw_edit
 
 SECONDS = 0.1
 """CPU time that any input may take; each surface allows more for each byte."""
+LINE = 50e-6
+"""Seconds of CPU time for each byte of what is read line by line: a line may have one byte."""
 MAX_SECONDS = 5.0
 """CPU time after which an input is ended."""
 MEMORY, MEMORY_PER_BYTE = 4 << 20, 100

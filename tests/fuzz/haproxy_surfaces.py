@@ -22,10 +22,6 @@ from support.profiles import profile
 
 CAPTURES = Path(__file__).resolve().parents[1] / "captures"
 INFO = b"Name: HAProxy\nVersion: 2.6.12\nPid: 123\nUptime_sec: 7\nStopping: 0\n\n"
-LINE = 50e-6
-"""Seconds of CPU time for each byte of what is read line by line: a line may have one byte."""
-LINE_OF_OURS = re.compile(r"[-a-z0-9.:/,#\[\] ]*")
-"""The letters of any line for ExaBGP: those of names, numbers and addresses."""
 
 
 def _capture(name: str) -> bytes:

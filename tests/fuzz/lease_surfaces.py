@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from anycastd.bgp.negotiated import Negotiated
 from anycastd.bgp.route import Route
@@ -16,19 +15,11 @@ from anycastd.lease.reconfigure import RewriteError, WriteResult
 from anycastd.lease.settings import LeaseFile, LeaseStartError
 from anycastd.speaker.exabgp.api import ApiConversation
 from anycastd.speaker.exabgp.contract import dump_negotiated_event
-from fuzz.engine import Surface
+from fuzz.engine import LINE, Surface
 from support.lease_rig import PEERS, LeaseRig, route, want
 
-CAPTURES = Path(__file__).resolve().parents[1] / "captures"
-INFO = b"Name: HAProxy\nVersion: 2.6.12\nPid: 123\nUptime_sec: 7\nStopping: 0\n\n"
-LINE = 50e-6
-"""Seconds of CPU time for each byte of what is read line by line: a line may have one byte."""
 LINE_OF_OURS = re.compile(r"[-a-z0-9.:/,#\[\] ]*")
 """The letters of any line for ExaBGP: those of names, numbers and addresses."""
-
-
-def _capture(name: str) -> bytes:
-    return (CAPTURES / name).read_bytes()
 
 
 _STATE = (
