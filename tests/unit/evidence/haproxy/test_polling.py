@@ -51,7 +51,9 @@ def test_without_events_it_polls_and_says_why(
         watching.until(Snapshot, down, 2)
         only_snapshots(watching)
         haproxy.kill()
+        killed = len(watching.seen)
         watching.until(Gone, timeout=5)
+        assert any(isinstance(seen, Gone) for seen in watching.seen[: killed + 2]), "the next look"
 
 
 def test_a_ring_that_a_reload_brings_is_heard(tmp_path: Path, web: Web) -> None:
