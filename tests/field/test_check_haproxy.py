@@ -13,7 +13,7 @@ import pytest
 
 from anycastd.evidence.machine.permissions import explain_denied
 from support.checked import BODY, VIP, Checked, a_machine, change, check, write_profile
-from support.haproxy import HEAD, Web, run_haproxy
+from support.haproxy import HEAD, Web, run_haproxy, until
 
 pytestmark = pytest.mark.root
 
@@ -37,8 +37,8 @@ def test_the_socket_of_the_master(profile: Path, tmp_path: Path) -> None:
         )
         try:
             change(profile, str(tmp_path / "stats.sock"), str(master))
-            while not master.exists():
-                assert process.poll() is None
+            until(lambda: process.poll() is not None or listens(master), 30)
+            assert process.poll() is None
             checked = Checked(str(profile))
         finally:
             process.terminate()
@@ -48,6 +48,12 @@ def test_the_socket_of_the_master(profile: Path, tmp_path: Path) -> None:
         f"haproxy.main.socket: {master} is the socket of HAProxy's master (`haproxy -S`), which "
         "knows no servers; write the path of the `stats socket` line in haproxy.cfg"
     )
+
+
+def listens(path: Path) -> bool:
+    """Return whether somebody listens on a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def write_config(directory: Path, web: Web) -> Path:

@@ -91,7 +91,7 @@ def test_answers_of_servers_to_checks(one: Appliance) -> None:
     one.wait_path(0)
     where = ("--directory", one.directory_of("agent"))
     status = ("status", "web", *where)
-    until(lambda: b"owned" in run_in_terminal(one, *status), 20)
+    until(lambda: b"owned" in run_in_terminal(one, *status), 30)
     for command in (("status",), ("status", "web"), ("explain",)):
         shown = run_in_terminal(one, *command, *where)
         assert list_controls(shown) == []
@@ -127,7 +127,7 @@ def test_texts_of_a_peer(one: Appliance) -> None:
     one.peers[0].drop(6, 2, bytes([len(text)]) + text)
     one.peers[0].close()
     where = ("--directory", one.directory_of("agent"))
-    until(lambda: one.status()["neighbors"]["192.0.2.4"]["why"], 10)
+    until(lambda: one.status()["neighbors"]["192.0.2.4"]["why"], 30)
     assert list_controls(run_in_terminal(one, "status", *where)) == []
     assert one.log().replace("\n", "").isprintable()
 

@@ -51,11 +51,15 @@ def measure_cpu(pid: int) -> float:
 
 
 def send_requests(agent: str, seconds: float, rate: int) -> int:
-    """Send requests on one connection, with ``agent`` as User-Agent; return how many."""
+    """Send requests on one connection, with ``agent`` as User-Agent; return how many.
+
+    It takes longer than ``seconds`` where the machine does not send half of them in time.
+    """
     request = f"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: {agent}\r\n\r\n".encode()
     sent, began = 0, time.monotonic()
     with socket.create_connection((VIP, 80)) as client:
-        while (passed := time.monotonic() - began) < seconds:
+        while (passed := time.monotonic() - began) < seconds or sent <= rate * seconds / 2:
+            assert passed < 20 * seconds
             if sent < passed * rate:
                 client.sendall(request)
                 client.recv(4096)
@@ -72,13 +76,14 @@ def test_clients_who_write_like_haproxy(noisy: Watched, text: str) -> None:
     agent = noisy.appliance.agent
     assert agent is not None
     noisy.wait_well()
-    until(lambda: "many" in noisy.haproxy.ask("show stat"), 5)
+    until(lambda: "many" in noisy.haproxy.ask("show stat"), 20)
     began, idle = time.monotonic(), measure_cpu(agent.pid)
     until(lambda: time.monotonic() > began + SECONDS, 2 * SECONDS)
     idle, start = measure_cpu(agent.pid) - idle, measure_cpu(agent.pid)
+    sent_at = time.monotonic()
     sent = send_requests(text, SECONDS, RATE)
     used = measure_cpu(agent.pid) - start
-    assert sent > RATE * SECONDS * 0.5
+    idle *= (time.monotonic() - sent_at) / SECONDS
     assert text in noisy.haproxy.ask("show events anycastd")
     print(f"{sent} requests: {used:.2f} s of CPU, {idle:.2f} s without them")  # noqa: T201
     assert used - idle < 0.05 * SECONDS
@@ -93,18 +98,18 @@ def test_a_backend_that_does_not_log(tmp_path: Path) -> None:
     # FC-NOLOG: pfsense-packages pull request 1136 (generated backends without `log global`)
     with watched(tmp_path, body=QUIET, deadline=3) as one:
         one.wait_well()
-        assert one.appliance.status()["problems"] == []
+        until(lambda: one.problems() == [], 20, 0.05)
         one.appliance.backends[0].stop()
 
         def named() -> bool:
             return any("no event announced a change in web" in p for p in one.problems())
 
-        until(named, 5, 0.05)
+        until(named, 30, 0.05)
         (problem,) = one.problems()
         assert "add `log global` to it" in problem
         began = time.monotonic()
         one.appliance.backends[1].stop()
-        one.wire.wait(0, 0.25 + SLACK)
+        one.wire.wait(0, 20)
         assert max(one.wire.list_first_changes(began)) - began < 0.25 + SLACK
         shown = run_anycastd(
             one.appliance, "status", "--directory", one.appliance.directory_of("agent")
@@ -115,4 +120,4 @@ def test_a_backend_that_does_not_log(tmp_path: Path) -> None:
             backend.start()
         one.wait_well()
         one.reload(("    no log\n", ""))
-        until(lambda: one.problems() == [], 5, 0.05)
+        until(lambda: one.problems() == [], 30, 0.05)

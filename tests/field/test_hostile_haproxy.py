@@ -124,7 +124,8 @@ def attack(pair: tuple[Watched, Impostor]) -> None:
     one, impostor = pair
     agent = one.appliance.agent
     assert agent is not None
-    one.wire.wait(0, DEADLINE + 2 * SLACK + 1, one.appliance.log())
+    # Reading 16 MB takes a while beside other work.
+    one.wire.wait(0, DEADLINE + SLACK + 8, one.appliance.log())
     before = impostor.answered
     text = run_anycastd(one.appliance, "status", "--directory", one.appliance.directory_of("agent"))
     assert "did not answer" not in text
@@ -165,7 +166,7 @@ def test_what_servers_say_is_shown_and_harmless(pair: tuple[Watched, Impostor]) 
         put_first(text, "web,s2,", 17, f"DOWN {evil}"), "web,s2,", 56, evil
     )
     found = ""
-    while "owned" not in found and time.monotonic() < began + 5:
+    while "owned" not in found and time.monotonic() < began + 30:
         where = ("--directory", one.appliance.directory_of("agent"))
         found = run_anycastd(one.appliance, "status", "web", *where)
     assert "\\x1b]0;owned\\x07" in found

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from anycastd.agent.region_client import RegionClient
-from anycastd.decision.region_report import VipReport
+from anycastd.decision.region_report import RegionReport, VipReport
 from anycastd.profile.model import Profile
 from anycastd.system.clock import OwnTime
 from support.appliance import PROFILE, Appliance, own_network
@@ -83,20 +83,29 @@ def test_regions_ask_each_other_over_tls(one: Appliance, tmp_path: Path) -> None
     """With certificate and token there is a report; without one of them there is none."""
     clock = OwnTime()
     client = RegionClient(build_asking_profile(tmp_path / "token"), clock)
-    report = asyncio.run(client.fetch_reports())["northeurope"]
+    report = fetch_report(client)
     assert report.detail == ""
     assert report.vips == {
         "203.0.113.10/32": VipReport(serves=True, draining=False, level="preferred", path=(65010,))
     }
     other = RegionClient(build_asking_profile(None), clock)
-    report = asyncio.run(other.fetch_reports())["northeurope"]
+    report = fetch_report(other)
     assert "401 unauthorized, so it wants a token: regions, token_file" in report.detail
     (tmp_path / "token").chmod(0o644)
-    report = asyncio.run(client.fetch_reports())["northeurope"]
+    report = fetch_report(client)
     assert "is open to other users: chmod 0640" in report.detail
     assert SECRET not in one.log()
     context = ssl.create_default_context(cafile=str(tmp_path / "certificate.pem"))
     assert ask_without_certificate(context) == b""
+
+
+def fetch_report(client: RegionClient) -> RegionReport:
+    """Ask northeurope, again where a busy machine does not answer in time; return its report."""
+    for _ in range(10):
+        report = asyncio.run(client.fetch_reports())["northeurope"]
+        if "does not answer" not in report.detail:
+            break
+    return report
 
 
 def ask_without_certificate(context: ssl.SSLContext) -> bytes:

@@ -73,8 +73,8 @@ def test_a_neighbor_of_our_own_as(tmp_path: Path, exabgp_python: str) -> None:
         assert status["services"]["web"]["neighbors"][INSIDE]["local_pref"] == 100
         lease = find_lease_process(one)
         signal_pid(lease, signal.SIGKILL)
-        until(lambda: find_lease_process(one) != lease, 10)
-        until(lambda: one.status()["lease"]["connected"], 10, 0.1)
+        until(lambda: find_lease_process(one) != lease, 20)
+        until(lambda: one.status()["lease"]["connected"], 20, 0.1)
         wait_level(one, "preferred", 100, 1)
         one.backends[0].stop()
         one.backends[1].stop()

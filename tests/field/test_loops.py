@@ -42,10 +42,10 @@ def test_a_backup_that_is_the_vip_itself(tmp_path: Path, address: str) -> None:
         text = text.replace("    failed:", "    self_test: {tcp: 80}\n    failed:")
         one.profile.write_text(text, encoding="utf-8")
         one.start()
-        until(lambda: one.haproxy.status("web/elsewhere") == "UP L4OK")
+        until(lambda: one.haproxy.status("web/elsewhere") == "UP L4OK", 20)
         for backend in one.backends:
             backend.stop()
-        one.wait_path(0, 5)
+        one.wait_path(0, 20)
         assert one.haproxy.status("web/elsewhere") == "UP L4OK", "HAProxy goes on to use it"
         rules = one.status()["services"]["web"]["rules"]
         (why,) = {
@@ -56,4 +56,4 @@ def test_a_backup_that_is_the_vip_itself(tmp_path: Path, address: str) -> None:
         }
         assert why.startswith(f"a loop: {address} is ")
         one.backends[0].start()
-        one.wait_path(1, 10)
+        one.wait_path(1, 30)

@@ -14,7 +14,7 @@ import pytest
 from support.appliance import PROFILE, VIP
 from support.haproxy import HAProxy, read_version, until
 from support.processes import signal_pid
-from support.watched import DEADLINE, SLACK, Watched, watched
+from support.watched import DEADLINE, Watched, watched
 
 pytestmark = pytest.mark.root
 BACK = "x 7 1"
@@ -39,14 +39,14 @@ def test_a_frontend_that_is_disabled_and_shut_down(here: Watched) -> None:
     # FC-DISABLEFE: haproxy issue 1626 (a disabled frontend was shown as OPEN)
     began = time.monotonic()
     here.haproxy.ask("disable frontend web")
-    here.wire.wait(0, DEADLINE + SLACK)
+    here.wire.wait(0, 20)
     here.wait_reason("frontend_closed")
     here.haproxy.ask("enable frontend web")
     here.wait_well()
     assert here.wire.describe_changes(began) == [BACK, BACK]
     began = time.monotonic()
     here.haproxy.ask("shutdown frontend web")
-    here.wire.wait(0, DEADLINE + SLACK)
+    here.wire.wait(0, 20)
     here.wait_reason("frontend_closed", "STOP")
     here.reload()
     here.wait_well()
@@ -64,9 +64,9 @@ def failed_reload(haproxy: HAProxy) -> Iterator[None]:
         haproxy.config.write_text(before + bind, encoding="utf-8")
         assert haproxy.process is not None
         signal_pid(haproxy.process.pid, signal.SIGUSR2)
-        until(lambda: "Paused frontend web" in haproxy.log()[known:], 5)
+        until(lambda: "Paused frontend web" in haproxy.log()[known:], 20)
         yield
-        until(lambda: "Resumed frontend web" in haproxy.log()[known:], 5)
+        until(lambda: "Resumed frontend web" in haproxy.log()[known:], 20)
         haproxy.config.write_text(before, encoding="utf-8")
 
 
@@ -79,12 +79,12 @@ def test_a_reload_that_cannot_bind(here: Watched) -> None:
     worker, began = here.haproxy.worker, time.monotonic()
     is_silent = read_version() > (2, 6)
     with failed_reload(here.haproxy):
-        here.wire.wait(0, SLACK + DEADLINE * is_silent)
+        here.wire.wait(0, 20)
         here.wait_reason(*(("haproxy_silent",) if is_silent else ("frontend_closed", "PAUSED")))
-        assert any("frontend web is paused" in each for each in here.problems())
-    here.wire.wait(1, 15)
+        here.wait_problem("frontend web is paused")
+    here.wire.wait(1, 30)
     assert here.haproxy.worker == worker
-    assert any("frontend web was paused for " in each for each in here.problems())
+    here.wait_problem("frontend web was paused for ")
     assert here.wire.describe_changes(began) == [BACK, BACK]
     here.reload()
 
@@ -97,8 +97,8 @@ def test_a_pause_that_no_rule_asks_for(tmp_path: Path) -> None:
     with watched(tmp_path, profile=profile, deadline=deadline) as one:
         began = time.monotonic()
         with failed_reload(one.haproxy):
-            until(lambda: any("frontend web is paused" in each for each in one.problems()), 3, 0.05)
-        until(lambda: any("frontend web was paused" in each for each in one.problems()), 3, 0.05)
+            one.wait_problem("frontend web is paused")
+        one.wait_problem("frontend web was paused")
         one.assert_calm(began, time.monotonic() - began)
 
 
@@ -108,11 +108,11 @@ def test_a_soft_stop_with_an_open_connection(here: Watched) -> None:
     worker = here.haproxy.worker
     with socket.create_connection((VIP, 80)) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
-        until(lambda: here.haproxy.row("web", "FRONTEND")["scur"] == "1")
+        until(lambda: here.haproxy.row("web", "FRONTEND")["scur"] == "1", 20)
         began = time.monotonic()
         assert here.haproxy.process is not None
         here.haproxy.stop_softly()
-        here.wire.wait(0, SLACK)
+        here.wire.wait(0, 20)
         here.wait_reason("haproxy_gone")
         assert here.haproxy.lives(worker)
     here.haproxy.process.wait(10)

@@ -97,7 +97,7 @@ def test_a_name_that_is_missing_or_a_keyword_costs_its_own_rule(one: Watched) ->
         f"absent{number}": ("withdrawn", "backend_missing") for number in range(len(ABSENT))
     }
     with contextlib.suppress(AssertionError):
-        until(lambda: findings(one) == expected, 10, 0.1)
+        until(lambda: findings(one) == expected, 30, 0.1)
     assert findings(one) == expected
     one.assert_calm(time.monotonic(), 4 * DEADLINE)
     assert findings(one) == expected
@@ -117,7 +117,7 @@ def test_the_masters_socket_is_named_at_once(tmp_path: Path) -> None:
         checked = unfold(run_anycastd(it, "check", str(it.profile)))
         assert checked.count(f"{master}: {MASTER_SOCKET}") >= 2, checked  # the look, the inventory
         assert "no answer within" not in checked
-        assert time.monotonic() - began_at < 5
+        assert time.monotonic() - began_at < 30
         it.start_speaker()
         it.start_agent()
         until(lambda: MASTER_SOCKET in unfold(run_anycastd(it, "status", *directory(it))), 20, 0.1)

@@ -49,7 +49,7 @@ def test_a_cold_start_with_the_results_of_an_earlier_day(tmp_path: Path) -> None
     """Servers that died since then are shown as UP and checked; nothing is announced on it."""
     with Appliance(tmp_path, body=BODY.replace("DIR", str(tmp_path)), inter="1500ms") as one:
         one.start()
-        until(lambda: int(one.haproxy.row("web", "s2")["lastchg"]) > 1)
+        until(lambda: int(one.haproxy.row("web", "s2")["lastchg"]) > 1, 20)
         store_state(one)
         one.haproxy.stop()
         one.wait_path(0)
@@ -58,7 +58,7 @@ def test_a_cold_start_with_the_results_of_an_earlier_day(tmp_path: Path) -> None
         heard = count_announcements(one)
         one.haproxy.start()
         assert one.haproxy.row("web", "s1")["status"].startswith("UP"), "the case of this test"
-        until(lambda: {one.haproxy.row("web", it)["status"] for it in ("s1", "s2")} == {"DOWN"}, 8)
+        until(lambda: {one.haproxy.row("web", it)["status"] for it in ("s1", "s2")} == {"DOWN"}, 30)
         assert count_announcements(one) == heard
 
 
@@ -67,14 +67,14 @@ def test_a_reload_with_the_results_of_the_worker_before(tmp_path: Path) -> None:
     """The route stays, and a server in maintenance stays in the share."""
     with Appliance(tmp_path, body=BODY.replace("DIR", str(tmp_path)), inter="500ms") as one:
         one.start()
-        until(lambda: int(one.haproxy.row("web", "s2")["lastchg"]) > 1)
+        until(lambda: int(one.haproxy.row("web", "s2")["lastchg"]) > 1, 20)
         one.haproxy.ask("set server web/s1 state maint")
-        until(lambda: "1 of 2 usable" in str(one.status()["services"]["web"]), 3, 0.05)
+        until(lambda: "1 of 2 usable" in str(one.status()["services"]["web"]), 20, 0.05)
         store_state(one)
         heard = [len(peer.updates) for peer in one.peers]
         one.haproxy.reload()
         assert one.haproxy.row("web", "s1")["status"] == "MAINT", "the case of this test"
         checked = int(one.haproxy.row("web", "s2")["lastchg"]) + 2
-        until(lambda: int(one.haproxy.row("web", "s2")["lastchg"]) > checked)
+        until(lambda: int(one.haproxy.row("web", "s2")["lastchg"]) > checked, 20)
         assert "of 2 usable" in str(one.status()["services"]["web"])
         assert [len(peer.updates) for peer in one.peers] == heard

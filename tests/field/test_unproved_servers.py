@@ -42,7 +42,7 @@ def start(one: Appliance) -> None:
     """Start speaker and agent, and wait until the agent answers."""
     one.start_speaker()
     one.start_agent()
-    until((Path(one.directory_of("agent")) / "agent.sock").exists, 10, 0.05)
+    until((Path(one.directory_of("agent")) / "agent.sock").exists, 30, 0.05)
 
 
 def count_announcements(one: Appliance) -> int:
@@ -52,12 +52,12 @@ def count_announcements(one: Appliance) -> int:
 
 def wait_statuses(one: Appliance, status: str, *servers: str) -> None:
     """Wait until HAProxy shows this status of servers of backend web."""
-    until(lambda: all(one.haproxy.row("web", name)["status"] == status for name in servers), 8)
+    until(lambda: all(one.haproxy.row("web", name)["status"] == status for name in servers), 30)
 
 
 def read_servers(one: Appliance) -> dict[str, dict[str, Any]]:
     """Return what the agent's status says of each server of the service."""
-    rules = one.status()["services"]["web"]["rules"]
+    rules = one.ask_status()["services"]["web"]["rules"]
     return {each["name"]: each for rule in rules for each in rule.get("servers", ())}
 
 
@@ -108,7 +108,7 @@ def test_dead_servers_that_come_back_from_maintenance(
         heard = count_announcements(one)
         put_back_dead(one, servers, shown[0])
         wait_statuses(one, "DOWN", *shown)
-        until(lambda: {each["usable"] for each in read_servers(one).values()} == {"no"}, 3, 0.05)
+        until(lambda: {each["usable"] for each in read_servers(one).values()} == {"no"}, 20, 0.05)
         assert count_announcements(one) == heard
 
 
@@ -119,8 +119,9 @@ def test_servers_that_work_come_back_with_their_first_check(tmp_path: Path) -> N
         change(one, "state maint", "web/s1", "web/s2")
         one.wait_path(0)
         change(one, "state ready", "web/s1", "web/s2")
-        one.wait_path(1, 8)
-        assert {each["usable"] for each in read_servers(one).values()} == {"yes"}
+        one.wait_path(1)
+        # One server that works is enough for the path.
+        until(lambda: {each["usable"] for each in read_servers(one).values()} == {"yes"}, 20, 0.05)
 
 
 # FC-STALE: the same by an agent-check, as a deploy does it.
@@ -137,7 +138,7 @@ def test_dead_servers_that_their_agent_puts_back(tmp_path: Path) -> None:
         heard = count_announcements(one)
         agent.answer = b"ready up\n"
         wait_statuses(one, "DOWN", "s1", "s2")
-        until(lambda: {each["usable"] for each in read_servers(one).values()} == {"no"}, 3, 0.05)
+        until(lambda: {each["usable"] for each in read_servers(one).values()} == {"no"}, 20, 0.05)
         assert count_announcements(one) == heard
     agent.stop()
 
@@ -157,7 +158,7 @@ def test_dead_servers_that_stay_dead(tmp_path: Path) -> None:
         change(one, "state ready", "web/s1", "web/s2")
         assert one.haproxy.status("web/s1") == "UP 1/2 L4CON", "the case of this test"
         wait_statuses(one, "DOWN", "s1", "s2")
-        until(lambda: {each["usable"] for each in read_servers(one).values()} == {"no"}, 3, 0.05)
+        until(lambda: {each["usable"] for each in read_servers(one).values()} == {"no"}, 20, 0.05)
         assert count_announcements(one) == heard
 
 
@@ -168,15 +169,15 @@ def test_servers_that_get_another_address(tmp_path: Path) -> None:
         one.ask_no_servers()  # what rows alone say
         one.start()
         change(one, f"addr 127.0.0.1 port {free_port()}", "web/s1")
-        until(lambda: read_servers(one)["s1"]["usable"] == "unproved", 2, 0.05)
+        until(lambda: read_servers(one)["s1"]["usable"] == "unproved", 20)
         assert one.haproxy.status("web/s1") in ("UP L4OK", "UP 2/3 L4CON"), "the case of this test"
-        until(lambda: one.haproxy.row("web", "s1")["status"].startswith("UP 2/3"), 4)
+        until(lambda: one.haproxy.row("web", "s1")["status"].startswith("UP 2/3"), 20)
         assert read_servers(one)["s1"]["usable"] == "unproved"
         wait_statuses(one, "DOWN", "s1")
         assert read_servers(one)["s2"]["usable"] == "yes"
         change(one, f"addr 127.0.0.1 port {one.backends[0].port}", "web/s1")
         wait_statuses(one, "UP", "s1")
-        until(lambda: read_servers(one)["s1"]["usable"] == "yes", 4, 0.05)
+        until(lambda: read_servers(one)["s1"]["usable"] == "yes", 20, 0.05)
 
 
 # FC-STALE: as a deploy moves servers (ansible issue 37591): drained, pointed elsewhere, put back.
@@ -190,10 +191,10 @@ def test_dead_servers_that_get_their_address_while_drained(tmp_path: Path) -> No
         heard = count_announcements(one)
         change(one, f"addr 127.0.0.1 port {free_port()}", "web/s1", "web/s2")
         changed_at = time.monotonic()  # a look between the two changes has both addresses
-        until(lambda: time.monotonic() - one.status()["haproxy"]["main"]["age"] > changed_at, 5)
+        until(lambda: time.monotonic() - one.status()["haproxy"]["main"]["age"] > changed_at, 20)
         change(one, "state ready", "web/s1", "web/s2")
         assert one.haproxy.status("web/s1") in ("UP L4OK", "UP 2/3 L4CON"), "the case of this test"
-        until(lambda: "UP 2/3" in str(read_servers(one)["s1"]), 6, 0.05)
+        until(lambda: "UP 2/3" in str(read_servers(one)["s1"]), 20)
         assert count_announcements(one) == heard
         assert {each["usable"] for each in read_servers(one).values()} == {"unproved"}
 
@@ -210,8 +211,9 @@ def test_a_server_that_is_added(tmp_path: Path) -> None:
         one.haproxy.ask("enable server web/more;enable health web/more")
         found = one.haproxy.status("web/more")
         assert found in ("UP -2/3 INI", "UP -1/3 L4OK"), "the case of this test"
-        until(lambda: one.haproxy.status("web/more") == "UP -1/3 L4OK", 8)
-        until(lambda: read_servers(one)["more"]["usable"] == "yes", 2.5, 0.05)
+        until(lambda: one.haproxy.status("web/more") == "UP -1/3 L4OK", 20)
+        until(lambda: read_servers(one)["more"]["usable"] == "yes", 20)
+        assert one.haproxy.status("web/more") == "UP -1/3 L4OK", "before its second check"
 
 
 FULL = BODY.replace("fall 3", "fall 3 init-state fully-up")
@@ -249,7 +251,7 @@ def test_dead_servers_that_begin_at_full_health(tmp_path: Path) -> None:
             backend.stop()
         start(one)
         one.haproxy.reload()
-        until(lambda: one.haproxy.status("web/s1") == "UP 2/3 L4CON", 3)
+        until(lambda: one.haproxy.status("web/s1") == "UP 2/3 L4CON", 20)
         wait_statuses(one, "DOWN", "s1", "s2")
         assert count_announcements(one) == 0
 
@@ -263,7 +265,7 @@ def test_a_backend_without_servers(tmp_path: Path) -> None:
         text = text.replace("{backend: web, usable: 1}", "{backend: sorry, usable: 1}")
         one.profile.write_text(text, encoding="utf-8")
         start(one)
-        until(lambda: "it has no servers" in str(one.status()["services"]["web"]), 8, 0.1)
+        until(lambda: "it has no servers" in str(one.status()["services"]["web"]), 30, 0.1)
         assert one.status()["services"]["web"]["level"] == "withdrawn"
 
 
@@ -274,5 +276,5 @@ def test_a_frontend_that_is_disabled_in_the_file(tmp_path: Path) -> None:
     with Appliance(tmp_path, body=body, inter="100ms") as one:
         start(one)
         until(
-            lambda: "or `disabled` in haproxy.cfg" in str(one.status()["services"]["web"]), 8, 0.1
+            lambda: "or `disabled` in haproxy.cfg" in str(one.status()["services"]["web"]), 30, 0.1
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from anycastd.agent.control_client import ControlError, ask_agent
 from support.haproxy import HAProxy, Web
 from support.peer import Peer, wait_for
 from support.status_schema import check_status
@@ -156,13 +157,14 @@ class Appliance:
         self.profile.write_text(changed, encoding="utf-8")
 
     def start(self) -> None:
-        """Start speaker and agent, and wait until both peers have the preferred route.
+        """Start speaker and agent; wait until all peers have the preferred route, and it is known.
 
-        Raises AssertionError after 30 s.
+        Raises AssertionError after 30 s for either.
         """
         self.start_speaker()
         self.start_agent()
         self.wait_path(1)
+        self.wait_confirmed()
 
     def start_speaker(self, *, environment: Mapping[str, str] | None = None) -> None:
         """Start the speaker (it becomes ExaBGP), with additional environment variables."""
@@ -187,6 +189,23 @@ class Appliance:
             return lengths == [asns] * len(lengths)
 
         wait_for(there, timeout, f"{VIP} with {asns} ASNs at both peers\n{self.log()}")
+
+    def wait_confirmed(self, timeout: float = 30.0) -> None:
+        """Wait until the agent has heard that each peer has what is wanted.
+
+        That is later than the peers have it: ExaBGP and the lease process confirm it afterwards.
+        Then the change of level is in the agent's history, too.  Raises AssertionError, with the
+        logs, after ``timeout`` seconds.
+        """
+
+        def is_confirmed() -> bool:
+            with contextlib.suppress(ControlError):
+                services = self.ask_status()["services"].values()
+                seen = [each["neighbors"][one.address] for each in services for one in self.peers]
+                return all(each["in_sync"] for each in seen)
+            return False
+
+        wait_for(is_confirmed, timeout, f"the confirmation of all routes\n{self.log()}")
 
     def status(self) -> dict[str, Any]:
         """Read the JSON of `anycastd status`, which has to fit its schema.
@@ -217,6 +236,14 @@ class Appliance:
         assert done.returncode in (0, 1, 2), done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
+
+    def ask_status(self) -> dict[str, Any]:
+        """Ask the agent for its status, without the command: for what lasts a moment only.
+
+        The agent may answer with a status of a moment before.  Raises ControlError if no agent
+        answers.
+        """
+        return ask_agent(self.directory_of("agent"), "status")
 
     def directory_of(self, name: str) -> str:
         """Return the directory of agent, speaker or state, as ``name`` says."""

@@ -92,8 +92,10 @@ class Peer:
         self.families = families
         self.refuse: tuple[int, int, bytes] | None = None
         self.events: list[Event] = []
-        self.table: dict[str, ReceivedRoute] = {}
-        self.up = False
+        self._table: dict[str, ReceivedRoute] = {}
+        self._up = False
+        # Who has seen a change of the table or of the session finds its event, too.
+        self._state_lock = threading.Lock()
         self.accepting = True
         self.keepalives = 0
         self._opened: Opened | None = None
@@ -140,6 +142,18 @@ class Peer:
             raise self._error
 
     # For tests: reading -------------------------------------------------------------------------
+
+    @property
+    def table(self) -> dict[str, ReceivedRoute]:
+        """Return a copy of the routes now: prefix -> route."""
+        with self._state_lock:
+            return dict(self._table)
+
+    @property
+    def up(self) -> bool:
+        """Return whether a session is established now."""
+        with self._state_lock:
+            return self._up
 
     def list_events(self, kind: type[T]) -> list[T]:
         """Return the events of one kind, in order; raises the error of the thread."""
@@ -240,17 +254,19 @@ class Peer:
     def _session(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = connection
-        self.table.clear()
+        with self._state_lock:
+            self._table.clear()
         closed: Closed | None = None
         try:
             closed = self._run_session(connection)
         except OSError as error:
             closed = Closed(time.monotonic(), None, None, str(error))
         finally:
-            self.up = False
-            with self._send_lock:
+            with self._send_lock, self._state_lock:
                 self._connection = None
-        self.events.append(closed)
+                self._up = False
+                if closed is not None:
+                    self.events.append(closed)
 
     def _run_session(self, connection: socket.socket) -> Closed:
         self.send(self._open())
@@ -263,7 +279,7 @@ class Peer:
                 self.send(build_message(NOTIFICATION, bytes([4, 0])))
                 return Closed(at, 4, 0, "our hold timer expired")
             if (
-                self.up
+                self._up
                 and self._negotiated_hold_time
                 and at - sent_at > self._negotiated_hold_time / 3
             ):
@@ -285,9 +301,10 @@ class Peer:
                 return
             self.send(build_message(KEEPALIVE))
         elif kind == KEEPALIVE and self._opened is not None:
-            if not self.up:
-                self.events.append(self._opened)
-                self.up = True
+            if not self._up:
+                with self._state_lock:
+                    self.events.append(self._opened)
+                    self._up = True
         elif kind == UPDATE and self._opened is not None:
             width = 4 if self.four_octets and 65 in self._opened.capabilities else 2
             self._record(decode_update(body, at, width))
@@ -297,12 +314,13 @@ class Peer:
             raise ValueError(f"BGP message of type {kind}: {body.hex()}")
 
     def _record(self, event: Update | EndOfRib) -> None:
-        if isinstance(event, Update):
-            for prefix in event.withdrawn:
-                self.table.pop(prefix, None)
-            for route in event.announced:
-                self.table[route.prefix] = route
-        self.events.append(event)
+        with self._state_lock:
+            if isinstance(event, Update):
+                for prefix in event.withdrawn:
+                    self._table.pop(prefix, None)
+                for route in event.announced:
+                    self._table[route.prefix] = route
+            self.events.append(event)
 
     def _messages(self, connection: socket.socket) -> Iterator[tuple[float, int | None, bytes]]:
         """Yield (time, type, body) per message; (time, None, b"") after 50 ms without one."""

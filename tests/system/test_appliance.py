@@ -92,8 +92,8 @@ def test_haproxy_reloads(appliance: Appliance) -> None:
     before = count_updates(appliance)
     worker = appliance.haproxy.worker
     appliance.haproxy.reload()
-    until(lambda: appliance.haproxy.worker != worker)
-    until(lambda: appliance.status()["haproxy"]["main"]["pid"] == appliance.haproxy.worker)
+    until(lambda: appliance.haproxy.worker != worker, 20)
+    until(lambda: appliance.status()["haproxy"]["main"]["pid"] == appliance.haproxy.worker, 20)
     assert appliance.status()["services"]["web"]["level"] == "preferred"
     assert count_updates(appliance) == before
 
@@ -130,8 +130,8 @@ def test_lease_process_dies(appliance: Appliance) -> None:
     assert appliance.speaker is not None
     lease_process = find_lease_process(appliance)
     signal_pid(lease_process, signal.SIGKILL)
-    until(lambda: find_lease_process(appliance) != lease_process)
-    until(lambda: appliance.status()["lease"]["connected"])
+    until(lambda: find_lease_process(appliance) != lease_process, 20)
+    until(lambda: appliance.status()["lease"]["connected"], 20)
     expires = time.monotonic() + 4
     until(lambda: time.monotonic() > expires, 10)
     assert count_updates(appliance) == before
@@ -143,8 +143,8 @@ def test_exabgp_hangs(appliance: Appliance) -> None:
     assert appliance.speaker is not None
     appliance.speaker.send_signal(signal.SIGSTOP)
     for peer in appliance.peers:
-        peer.wait(lambda it: it.list_events(Closed), 8, "the session to close")
-    assert appliance.speaker.wait(5) == -signal.SIGKILL
+        peer.wait(lambda it: it.list_events(Closed), 15, "the session to close")
+    assert appliance.speaker.wait(15) == -signal.SIGKILL
 
 
 def test_vip_is_put_back(appliance: Appliance) -> None:
@@ -156,7 +156,7 @@ def test_vip_is_put_back(appliance: Appliance) -> None:
         shown = subprocess.run(["ip", "address", "show", "lo"], capture_output=True, check=True)
         return VIP.encode() in shown.stdout
 
-    until(there, 2)
+    until(there, 10)
     changed = [len(peer.list_events(Update)) for peer in appliance.peers]
     assert changed == before
 
@@ -169,7 +169,7 @@ def test_foreground_withdraws_and_leaves_nothing(tmp_path: Path) -> None:
         agent.terminate()
         assert agent.wait(15) == 0, one.log()
         for peer in one.peers:
-            (closed,) = peer.wait(lambda it: it.list_events(Closed), 5, "the session to close")
+            (closed,) = peer.wait(lambda it: it.list_events(Closed), 20, "the session to close")
             withdrawn = [update for update in peer.list_events(Update) if update.withdrawn]
             assert withdrawn, one.log()
             assert withdrawn[-1].at <= closed.at
@@ -183,4 +183,4 @@ def test_foreground_killed_takes_its_speaker_along(tmp_path: Path) -> None:
         agent = start_foreground(one)
         agent.kill()
         for peer in one.peers:
-            peer.wait(lambda it: it.list_events(Closed), 5, "the session to close")
+            peer.wait(lambda it: it.list_events(Closed), 20, "the session to close")

@@ -1,6 +1,6 @@
 """Servers that are asked by TCP: a HAProxy that nobody tuned, and what the peers see.
 
-HAProxy's own checks take ten seconds or more to notice a dead server here.
+HAProxy's own checks take twenty seconds or more to notice a dead server here.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from support.watched import Watched, run_anycastd, watched
 
 pytestmark = pytest.mark.root
 
-SLOW = "check inter 5s fall 3 rise 1"
+SLOW = "check inter 10s fall 3 rise 1"
 UNTUNED = BODY.replace("check inter {inter} fall 1 rise 1", SLOW)
 NOT_LATER_THAN = 8.0
-"""Seconds; HAProxy needs ten."""
+"""Seconds; HAProxy needs twenty."""
 
 
 def build_profile(ask_servers: str = "true") -> str:

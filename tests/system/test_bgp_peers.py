@@ -87,7 +87,7 @@ def test_a_peer_with_another_password() -> None:
     """Such a peer does not answer, and the status says so (see ``one``)."""
     with Peer(GOES, 179) as peer:
         peer.wait_up(20)
-        peer.wait(lambda it: it.table, 5, "the route")
+        peer.wait(lambda it: it.table, 20, "the route")
 
 
 @pytest.mark.parametrize(
@@ -128,12 +128,12 @@ def test_a_peer_that_restarts(one: Appliance, notification: tuple[int, int], wor
         peer.accepting = False
         peer.drop(*notification)
         wait_for_text(one, words, "closed by the neighbor")
-        peer.accepting = True
         opened = len(peer.updates)
+        peer.accepting = True
         peer.wait(lambda it: it.up and len(it.updates) > opened, 15, "the route again")
         assert [len(each.as_path) for each in peer.table.values()] == [1]
         until(
-            lambda: read_neighbor(one)["session"] == "up" and not read_neighbor(one)["why"], 5, 0.1
+            lambda: read_neighbor(one)["session"] == "up" and not read_neighbor(one)["why"], 20, 0.1
         )
     assert_undisturbed(one, before)
 
@@ -145,7 +145,7 @@ def test_a_peer_that_flaps(one: Appliance) -> None:
     with Peer(GOES, 179) as peer:
         for losses in range(4):
             peer.wait(lambda it: it.up and it.table, 15, "a session")
-            until(lambda: read_neighbor(one)["session"] == "up", 5, 0.1)
+            until(lambda: read_neighbor(one)["session"] == "up", 20, 0.1)
             if any(named in problem for problem in one.status()["problems"]):
                 break
             assert losses < 3, "three losses by now, and tests before may have made some"

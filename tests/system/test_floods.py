@@ -63,7 +63,7 @@ def test_an_agent_without_a_free_descriptor_still_looks(tmp_path: Path) -> None:
         one.backends[0].stop()
         Watched(one).assert_calm(began_at, 6.0)
         one.backends[1].stop()
-        one.wait_path(0, 5)
+        one.wait_path(0, 20)
         resource.prlimit(one.agent.pid, resource.RLIMIT_NOFILE, (soft, hard))
         for backend in one.backends:
             backend.start()

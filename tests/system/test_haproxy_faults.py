@@ -40,7 +40,7 @@ def test_half_a_second_is_a_deadline(here: Watched) -> None:
     began = time.monotonic()
     here.haproxy.signal(signal.SIGSTOP)
     try:
-        here.wire.wait(0, 3)
+        here.wire.wait(0, 20)
         here.wait_reason("haproxy_silent")
     finally:
         here.haproxy.signal(signal.SIGCONT)
@@ -54,7 +54,7 @@ def test_half_a_second_is_a_deadline(here: Watched) -> None:
 def test_a_reload_without_the_backend(here: Watched) -> None:
     """The backend of a rule is missing: withdrawn, and the status names the backend."""
     began = here.reload(("backend web\n", "backend other\n"))
-    here.wire.wait(0, 2)
+    here.wire.wait(0, 20)
     here.wait_reason("backend_missing", "backend web")
     assert "correct the name" in here.service()["reason"]["remedy"]
     here.reload()
@@ -66,7 +66,7 @@ def test_a_reload_without_a_server(here: Watched) -> None:
     """`healthy` needs two servers: degraded after `fall`; preferred again once it is back."""
     line = next(each for each in here.config.splitlines(keepends=True) if "server s2" in each)
     began = here.reload((line, ""))
-    here.wire.wait(4, 5)
+    here.wire.wait(4, 20)
     here.wait_reason("below_healthy", "backend web", "1 of 1")
     (rule,) = [each for each in here.service()["rules"] if each["truth"] == "false"]
     assert [server["name"] for server in rule["servers"]] == ["s1"]
@@ -81,7 +81,7 @@ def test_a_reload_with_a_broken_file(here: Watched) -> None:
     worker, began, process = here.haproxy.worker, time.monotonic(), here.haproxy.process
     assert process is not None
     signal_pid(process.pid, signal.SIGUSR2)
-    until(lambda: "Error(s) found in configuration file" in here.haproxy.log(), 5)
+    until(lambda: "Error(s) found in configuration file" in here.haproxy.log(), 20)
     here.assert_calm(began, 2.5)
     assert here.haproxy.worker == worker
     here.assert_calm(here.reload(), 1.5)
@@ -99,12 +99,13 @@ def test_servers_that_come_and_go_at_run_time(here: Watched) -> None:
     port = here.appliance.backends[0].port
     said = here.haproxy.ask(f"add server web/s3 127.0.0.1:{port} check inter 50ms")
     assert "registered" in said
-    until(lambda: third() == ["no"], 5, 0.1)
+    until(lambda: third() == ["no"], 20, 0.1)
     here.haproxy.ask("enable health web/s3;enable server web/s3")
-    until(lambda: third() == ["yes"], 5, 0.1)
+    until(lambda: third() == ["yes"], 20, 0.1)
     here.haproxy.ask("set server web/s3 state maint")
-    assert "deleted" in here.haproxy.ask("del server web/s3")
-    until(lambda: third() == [], 5, 0.1)
+    # HAProxy keeps it while a check of it is under way.
+    until(lambda: "deleted" in here.haproxy.ask("del server web/s3"), 20, 0.05)
+    until(lambda: third() == [], 20, 0.1)
     here.assert_calm(began, 1.0)
 
 
@@ -119,7 +120,7 @@ def test_a_queue_takes_nothing_away(here: Watched) -> None:
         began = time.monotonic()
         for client in clients:
             client.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        until(lambda: int(here.haproxy.row("web", "BACKEND")["qcur"]) > 10, 3)
+        until(lambda: int(here.haproxy.row("web", "BACKEND")["qcur"]) > 10, 20)
         here.assert_calm(began, 3)
     finally:
         for client in clients:
@@ -141,6 +142,11 @@ TWO = (
 )
 
 
+def read_states(appliance: Appliance) -> dict[str, str]:
+    """Read what the status reports of each HAProxy."""
+    return {name: it["state"] for name, it in appliance.status()["haproxy"].items()}
+
+
 def test_two_haproxies(tmp_path: Path) -> None:
     """A rule names its HAProxy: the death of each is found, and the status names it."""
     place = tmp_path / "other"
@@ -156,13 +162,12 @@ def test_two_haproxies(tmp_path: Path) -> None:
                 for haproxy, name in ((other, "other"), (appliance.haproxy, "main")):
                     began = time.monotonic()
                     haproxy.kill()
-                    one.wire.wait(0, 2)
-                    assert max(one.wire.list_first_changes(began)) - began < SLACK
+                    one.wire.wait(0, 20)
+                    # Not by silence: that takes the `deadline` of 3 s, and a look before it.
+                    assert max(one.wire.list_first_changes(began)) - began < 2.5
                     one.wait_reason("haproxy_gone", f"{haproxy.socket}: ")
-                    states = {
-                        each: it["state"] for each, it in appliance.status()["haproxy"].items()
-                    }
-                    assert states == {"main": "answers", "other": "answers"} | {name: "gone"}
+                    states = {"main": "answers", "other": "answers"} | {name: "gone"}
+                    until(lambda: read_states(appliance) == states, 20, 0.1)  # noqa: B023
                     haproxy.start()
                     one.wait_well()
                     assert one.wire.describe_changes(began) == [BACK, BACK]
@@ -186,21 +191,21 @@ def test_without_a_ring(tmp_path: Path, ring: str, said: str) -> None:
     profile = PROFILE.replace(", ring: {ring}", ring)
     said = said.format("elsewhere" if ring else "anycastd")
     with watched(tmp_path, profile=profile) as one:
-        until(lambda: one.appliance.status()["problems"], 5)
-        (problem,) = one.appliance.status()["problems"]
+        until(lambda: len(one.problems()) == 1, 20, 0.05)
+        (problem,) = one.problems()
         assert problem.startswith(f"haproxy main: polled, not event-driven: {said}")
         printed = run_anycastd(one.appliance, "check", str(one.appliance.profile))
         assert said in " ".join(printed.split())
         began = time.monotonic()
         for backend in one.appliance.backends:
             backend.stop()
-        one.wire.wait(0, 3)
+        one.wire.wait(0, 20)
         assert max(one.wire.list_first_changes(began)) - began < 0.25 + SLACK
 
 
 def test_with_a_ring_nothing_is_said(here: Watched) -> None:
     """Neither `status` nor `check` mentions the ring."""
-    assert here.appliance.status()["problems"] == []
+    until(lambda: here.problems() == [], 20, 0.05)
     assert "not event-driven" not in run_anycastd(
         here.appliance, "check", str(here.appliance.profile)
     )

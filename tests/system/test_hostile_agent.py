@@ -75,9 +75,9 @@ def test_a_scope_carries_no_command(
         assert "scope" in answer
         # ExaBGP carries out its commands in order: a Want that is good shows that it has done all.
         assert one.agent is not None
-        wait_for(lambda: one.status()["lease"]["connected"], 10, "an agent that is connected")
+        wait_for(lambda: one.status()["lease"]["connected"], 30, "an agent that is connected")
         serial = one.status()["lease"]["serial"]
-        wait_for(lambda: one.status()["lease"]["acked"] > serial, 10, "a later Want, confirmed")
+        wait_for(lambda: one.status()["lease"]["acked"] > serial, 30, "a later Want, confirmed")
         for peer, count in zip(one.peers, before, strict=True):
             assert FOREIGN not in peer.table
             assert list(peer.table) == [f"{VIP}/32"]

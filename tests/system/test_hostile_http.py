@@ -46,7 +46,7 @@ def _nothing_moves(one: Appliance) -> Iterator[None]:
     assert "failed:" not in one.log()
 
 
-def ask(request: bytes, timeout: float = 3.0) -> bytes:
+def ask(request: bytes, timeout: float = 20.0) -> bytes:
     """Send a request and read the answer to its end; empty: the connection was reset."""
     with socket.create_connection(WEB, timeout) as connection:
         data = b""
@@ -109,7 +109,7 @@ def test_busy_clients_move_no_route(request_: bytes) -> None:
     def run(index: int) -> None:
         while not ending.is_set():
             counts[index] += 1
-            with contextlib.suppress(OSError), socket.create_connection(WEB, 3) as connection:
+            with contextlib.suppress(OSError), socket.create_connection(WEB, 20) as connection:
                 if not request_:  # SO_LINGER of 0 s: a reset instead of an end
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, *[0] * 7]))
                     continue
@@ -120,9 +120,10 @@ def test_busy_clients_move_no_route(request_: bytes) -> None:
     threads = [threading.Thread(target=run, args=[index], daemon=True) for index in range(4)]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 4  # twice the lease
+    began = time.monotonic()
     good = []
-    while time.monotonic() < deadline:
+    # Twice the lease; longer on a machine that gives the clients little of its time.
+    while time.monotonic() - began < (4 if sum(counts) > 100 else 30):
         good.append(ask(GET).startswith(b"HTTP/1.1 200 OK"))
     ending.set()
     for thread in threads:
@@ -174,7 +175,7 @@ def test_any_request_has_a_right_answer(name: str) -> None:
 
 def test_a_half_closed_client_is_answered() -> None:
     """It has said all that it wanted, and reads."""
-    with socket.create_connection(WEB, 3) as connection:
+    with socket.create_connection(WEB, 20) as connection:
         connection.sendall(GET)
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(15) == b"HTTP/1.1 200 OK"

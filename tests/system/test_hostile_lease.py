@@ -80,7 +80,7 @@ def unharmed(appliance: Appliance) -> Iterator[int]:
     yield pid
     # ExaBGP carries out its commands in order: a Want that is confirmed shows that it has done all.
     serial = appliance.status()["lease"]["serial"]
-    wait_for(lambda: appliance.status()["lease"]["acked"] > serial, 10, "a later Want, confirmed")
+    wait_for(lambda: appliance.status()["lease"]["acked"] > serial, 30, "a later Want, confirmed")
     assert lease_pid(appliance) == pid, appliance.log()
     for peer, count in zip(appliance.peers, before, strict=True):
         assert list(peer.table) == [f"{VIP}/32"], appliance.log()
@@ -118,7 +118,7 @@ def change_agent(appliance: Appliance) -> None:
     appliance.agent.wait()
     appliance.start_agent()
     owns = f"the agent with pid {appliance.agent.pid} owns the lease"
-    wait_for(lambda: owns in appliance.log(), 10, f"the next agent gets in\n{appliance.log()}")
+    wait_for(lambda: owns in appliance.log(), 30, f"the next agent gets in\n{appliance.log()}")
     appliance.wait_path(1)
 
 
@@ -206,7 +206,7 @@ def test_no_descriptor_is_left(one: Appliance) -> None:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (count + 2, limits[1]))
         for _ in range(20):
             stack.enter_context(connect(one))
-        wait_for(lambda: "Too many open files" in one.log(), 5, "it is named")
+        wait_for(lambda: "Too many open files" in one.log(), 20, "it is named")
     assert one.agent is not None
     used, ends_at = cpu_seconds(pid), time.monotonic() + 1
     while time.monotonic() < ends_at:
@@ -216,5 +216,5 @@ def test_no_descriptor_is_left(one: Appliance) -> None:
     assert one.log().count("cannot take another connection") == 1
     one.agent.kill()
     began = time.monotonic()
-    one.wait_path(0, 10)
+    one.wait_path(0, 20)
     assert time.monotonic() - began < 6.5

@@ -63,6 +63,7 @@ def test_an_agent_whose_log_nobody_reads(tmp_path: Path, full_pipe: tuple[int, i
         one.start_speaker()
         one.agent = start(one, "agent", writer)
         one.wait_path(1)
+        one.wait_confirmed()
         assert run_anycastd(one, "status").returncode == 0
         before = one.status()["pid"]
         assert run_anycastd(one, "reload").returncode == 0
@@ -71,7 +72,7 @@ def test_an_agent_whose_log_nobody_reads(tmp_path: Path, full_pipe: tuple[int, i
             backend.stop()
         one.wait_path(0)
         one.agent.terminate()
-        assert one.agent.wait(10) == 0
+        assert one.agent.wait(30) == 0
         os.set_blocking(reader, False)
         assert os.read(reader, 1 << 16).startswith(b"xxx")
 
@@ -90,4 +91,4 @@ def test_a_speaker_whose_log_nobody_reads(
             backend.stop()
         one.wait_path(0)
         one.speaker.terminate()
-        assert one.speaker.wait(10) == 0
+        assert one.speaker.wait(30) == 0

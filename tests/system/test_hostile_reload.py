@@ -66,7 +66,7 @@ def test_many_drains_on_a_full_disk_outlive_a_reload(tmp_path: Path, full_disk: 
             assert "No space left" in str(answer["warnings"]), answer
         pid = read_status(one)["pid"]
         assert run_anycastd(one, "reload").returncode == 0, one.log()
-        status = wait_for(lambda: read_status(one), 15, one.log())
+        status = wait_for(lambda: read_status(one), 30, one.log())
         assert status["pid"] == pid
         drains = [each["drains"] for each in status["services"].values()]
         assert [each[0]["reason"] for each in drains] == [reason] * SERVICES
@@ -106,8 +106,8 @@ def test_a_new_agent_that_cannot_be_executed(
         wire, began = RouteLog(one.peers, PREFIX), time.monotonic()
         done = run_anycastd(one, "reload")
         goes_on = "cannot execute the new agent: No such file or directory; this agent goes on"
-        wait_for(lambda: goes_on in one.log(), 15, done.stderr + one.log())
-        status = wait_for(lambda: read_status(one), 15, one.log())
+        wait_for(lambda: goes_on in one.log(), 30, done.stderr + one.log())
+        status = wait_for(lambda: read_status(one), 30, one.log())
         assert status["pid"] == one.agent.pid
         assert status["services"]["web"]["drains"][0]["reason"] == "new kernel"
         assert done.returncode == 69
@@ -117,7 +117,7 @@ def test_a_new_agent_that_cannot_be_executed(
         lost_python.symlink_to(os.path.realpath(sys.executable))
         (tmp_path / "site" / "sitecustomize.py").unlink()
         assert run_anycastd(one, "reload").returncode == 0, one.log()
-        status = wait_for(lambda: read_status(one), 15, one.log())
+        status = wait_for(lambda: read_status(one), 30, one.log())
         assert status["services"]["web"]["drains"][0]["reason"] == "new kernel"
         assert goes_on not in str(status["problems"])
         assert run_anycastd(one, "undrain").returncode == 1

@@ -99,7 +99,7 @@ def stop_agent(one: Appliance) -> None:
     """Stop the agent in order: one that is killed often is barred."""
     assert one.agent is not None
     one.agent.terminate()
-    one.agent.wait(10)
+    one.agent.wait(30)
 
 
 def restart_with(one: Appliance, put: Callable[[Path], None]) -> None:
@@ -122,7 +122,7 @@ def wait_reason(one: Appliance, level: str, reason: str, why: str) -> None:
         web = json.loads(done.stdout)["services"]["web"]
         return (web["level"], web["reason"]["name"]) == (level, reason)
 
-    wait_for(reached, 15, f"{why}\n{one.log()}")
+    wait_for(reached, 30, f"{why}\n{one.log()}")
 
 
 def wait_until_kept_back(one: Appliance, why: str) -> None:
@@ -152,6 +152,7 @@ def test_what_is_told_of_drains_that_cannot_be_read(tmp_path: Path) -> None:
         restart_with(one, put_text("x"))
         wait_until_kept_back(one, "garbage")
         one.wait_path(7)
+        one.wait_confirmed()
         for command in ("status", "explain"):
             text = run_anycastd(one, command).stdout
             assert "drains of an earlier agent could not be read" in text

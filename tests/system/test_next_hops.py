@@ -161,5 +161,7 @@ def test_the_choice_outlives_the_agent(node: WatcherNode) -> None:
     )
     assert_replaced(node.list_updates(killed_at))
     assert {peer.table[PREFIX].next_hop for peer in node.peers} == {SECOND}
-    changes = run_anycastd(node, "history", "voip").stdout
-    assert "MED 50 -> 100" in changes
+    # A change is recorded once ExaBGP has confirmed it, after the peers have it.
+    wait_for(
+        lambda: "MED 50 -> 100" in run_anycastd(node, "history", "voip").stdout, 30, node.log()
+    )

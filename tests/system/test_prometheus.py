@@ -134,7 +134,7 @@ def test_an_alert_fires_and_ends(both: tuple[Appliance, Prometheus]) -> None:
     one.wait_path(0)
     prometheus.wait_alert("AnycastdWithdrawn", fires=True)
     prometheus.wait_alert("AnycastdVipServedNowhere", fires=True)
-    alert = prometheus.find_alert("AnycastdWithdrawn")
+    alert = wait_for(lambda: prometheus.find_alert("AnycastdWithdrawn"), WAITS)
     assert alert is not None
     assert alert["labels"]["service"] == "web"
     assert alert["labels"]["vip"] == f"{VIP}/32"

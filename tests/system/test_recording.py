@@ -67,7 +67,11 @@ def test_a_recording_of_an_appliance_gives_its_course_again(tmp_path: Path) -> N
     """Every change that the agent logged while it was recorded, with its time and its reason."""
     with run_drainable(tmp_path) as one:
         # A change is logged once ExaBGP has confirmed it, after the peers have it.
-        wait_for(lambda: list_logged(one)[-1][1] == "preferred", 60, "the last change in the log")
+        wait_for(
+            lambda: [new for _, new, _ in list_logged(one)][-1:] == ["preferred"],
+            60,
+            "the last change in the log",
+        )
         before = len(list_logged(one))
         begun = run_anycastd(one, "record", "start", "--for", "10m")
         assert begun.returncode == 0, begun.stderr

@@ -52,7 +52,7 @@ def test_a_misspelt_backend_is_refused_and_forced(appliance: Appliance) -> None:
 
     signal_pid(appliance.agent.pid, signal.SIGHUP)
     refusal = "reload refused: web 203.0.113.10/32 PREFERRED -> WITHDRAWN at once; "
-    until(lambda: appliance.log().count(refusal) == 2, 20)
+    until(lambda: appliance.log().count(refusal) == 2, 40)
     assert read_instance(appliance) == was
     assert count_updates(appliance) == before
     (problem,) = [it for it in appliance.status()["problems"] if "reload was refused" in it]
@@ -148,4 +148,4 @@ def wait_settled(appliance: Appliance) -> None:
         web = appliance.status()["services"]["web"]
         return bool(web["level"] == "preferred" and web["in_sync"])
 
-    until(settled, 20)
+    until(settled, 40)

@@ -47,14 +47,14 @@ def test_a_neighbor_is_added_and_removed(appliance: Appliance) -> None:
         edit_profile(appliance, (SECOND_LINE, SECOND_LINE + line))
         done = run_reload(appliance)
         assert done.returncode == 0, done.stderr
-        third.wait(lambda it: f"{VIP}/32" in it.table, 15)
-        until(lambda: speaker_settled(appliance), 10)
-        assert appliance.status()["neighbors"][THIRD]["session"] == "up"
+        third.wait(lambda it: f"{VIP}/32" in it.table, 30)
+        until(lambda: speaker_settled(appliance), 30)
+        until(lambda: appliance.status()["neighbors"][THIRD]["session"] == "up", 20)
         edit_profile(appliance, (line, ""))
         assert run_reload(appliance).returncode == 0
-        (closed,) = third.wait(lambda it: it.list_events(Closed), 10)
+        (closed,) = third.wait(lambda it: it.list_events(Closed), 30)
         assert (closed.code, closed.subcode) == (6, 3)
-    until(lambda: speaker_settled(appliance), 10)
+    until(lambda: speaker_settled(appliance), 30)
     assert count_updates(appliance) == before
     assert THIRD not in appliance.status()["neighbors"]
     assert not [peer for peer in appliance.peers if peer.list_events(Closed)]
@@ -66,17 +66,17 @@ def test_sessions_that_must_reset_do_so_one_at_a_time(appliance: Appliance) -> N
     assert run_reload(appliance).returncode == 0
     for peer in appliance.peers:
         peer.wait(
-            lambda it: len(it.list_events(Opened)) == 2, 20, "the session with the new hold time"
+            lambda it: len(it.list_events(Opened)) == 2, 60, "the session with the new hold time"
         )
-        peer.wait(lambda it: f"{VIP}/32" in it.table, 5)
+        peer.wait(lambda it: f"{VIP}/32" in it.table, 20)
         assert peer.list_events(Opened)[-1].hold_time == 30
         assert [closed.code for closed in peer.list_events(Closed)] == [6]
-    until(lambda: speaker_settled(appliance), 10)
+    until(lambda: speaker_settled(appliance), 30)
     spans = sorted(
         (peer.list_events(Closed)[0].at, peer.updates[-1].at) for peer in appliance.peers
     )
     assert spans[0][1] < spans[1][0], "the second one closed before the first had its route again"
-    until(lambda: appliance.status()["services"]["web"]["in_sync"], 5)
+    until(lambda: appliance.status()["services"]["web"]["in_sync"], 20)
     assert appliance.status()["services"]["web"]["level"] == "preferred"
 
 
@@ -89,11 +89,11 @@ def test_a_vip_is_added_and_removed(appliance: Appliance) -> None:
     done = run_reload(appliance)
     assert done.returncode == 0, done.stderr
     for peer in appliance.peers:
-        peer.wait(lambda it: "203.0.113.11/32" in it.table, 15)
+        peer.wait(lambda it: "203.0.113.11/32" in it.table, 30)
     appliance.profile.write_text(text, encoding="utf-8")
     assert run_reload(appliance).returncode == 0
     for peer in appliance.peers:
-        peer.wait(lambda it: set(it.table) == {f"{VIP}/32"}, 10)
+        peer.wait(lambda it: set(it.table) == {f"{VIP}/32"}, 30)
         assert not peer.list_events(Closed)
         assert not [update for update in peer.updates if f"{VIP}/32" in update.withdrawn]
 
@@ -132,9 +132,9 @@ def test_a_speaker_that_is_stopped_says_cease(appliance: Appliance) -> None:
     """A Cease with the subcode administrative shutdown (RFC 4486)."""
     assert appliance.speaker is not None
     appliance.speaker.terminate()
-    assert appliance.speaker.wait(10) == 0
+    assert appliance.speaker.wait(30) == 0
     for peer in appliance.peers:
-        (closed,) = peer.wait(lambda it: it.list_events(Closed), 5, "the session to close")
+        (closed,) = peer.wait(lambda it: it.list_events(Closed), 20, "the session to close")
         assert (closed.code, closed.subcode) == (6, 2)
 
 
@@ -143,9 +143,9 @@ def test_in_the_foreground_it_withdraws_first(tmp_path: Path) -> None:
     with run_foreground(tmp_path) as one:
         assert one.agent is not None
         one.agent.terminate()
-        assert one.agent.wait(15) == 0
+        assert one.agent.wait(30) == 0
         for peer in one.peers:
-            (closed,) = peer.wait(lambda it: it.list_events(Closed), 5, "the session to close")
+            (closed,) = peer.wait(lambda it: it.list_events(Closed), 20, "the session to close")
             assert (closed.code, closed.subcode) == (6, 2)
             assert peer.updates[-1].withdrawn == (f"{VIP}/32",)
             assert peer.updates[-1].at <= closed.at

@@ -65,7 +65,7 @@ def test_a_step_of_the_wall_clock_changes_nothing(exabgp_python: str, tmp_path: 
         for step in ("60", "0"):
             mark.write_text(step, encoding="utf-8")
             enough = peer.keepalives + 4
-            peer.wait(lambda peer: peer.keepalives >= enough, 8)  # noqa: B023 - waited for here
+            peer.wait(lambda peer: peer.keepalives >= enough, 20)  # noqa: B023 - waited for here
         assert not peer.list_events(Closed)
 
 
@@ -76,7 +76,7 @@ def test_without_the_shim_a_step_closes_the_session(
     """Proves that the test before would fail without the patch."""
     with stepping(exabgp_python, tmp_path, patched=False) as (peer, mark):
         mark.write_text(step, encoding="utf-8")
-        peer.wait(lambda _: peer.list_events(Closed), 8)
+        peer.wait(lambda _: peer.list_events(Closed), 20)
         assert peer.list_events(Closed)[0].code == 4, "hold timer expired, theirs or ours"
 
 
@@ -107,7 +107,7 @@ def test_a_child_that_dies_with_much_to_read_moves_nothing(
             return
         assert sessions == {FIRST: Session.UP, SECOND: Session.DOWN}
         assert exabgp.ask(Withdraw(many[0])) == Answer(Withdraw(many[0]))
-        peer.wait(lambda _: len(peer.table) == len(many) - 1)
+        peer.wait(lambda _: len(peer.table) == len(many) - 1, 30)
         assert not peer.list_events(Closed)
 
 
@@ -147,18 +147,18 @@ def test_birds_refresh_leaves_the_session_up(
         Bird(tmp_path, FIRST, port) as bird,
         ExaBGP(exabgp_python, tmp_path, port, patched=patched) as exabgp,
     ):
-        wait_for(bird.established, 15, "BIRD's session")
+        wait_for(bird.established, 30, "BIRD's session")
         exabgp.ask(Announce(ROUTE))
-        wait_for(lambda: ROUTE.prefix in bird.ask("show route"), 5, "the route")
+        wait_for(lambda: ROUTE.prefix in bird.ask("show route"), 20, "the route")
         before = bird.imported()
         bird.ask("reload in speaker")
         if exabgp.version().startswith("4.") and not patched:
             exabgp.wait(lambda _: "down" in exabgp.changes())
             return
-        wait_for(lambda: bird.imported() > before, 5, "the refreshed route")
+        wait_for(lambda: bird.imported() > before, 20, "the refreshed route")
         assert exabgp.changes() == ["up"]
         exabgp.ask(Withdraw(ROUTE))
-        wait_for(lambda: ROUTE.prefix not in bird.ask("show route"), 5, "no route")
+        wait_for(lambda: ROUTE.prefix not in bird.ask("show route"), 20, "no route")
         assert bird.established()
 
 
@@ -179,7 +179,7 @@ def test_a_lost_session_is_not_back_at_once(exabgp_python: str, tmp_path: Path) 
     with Peer(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port):
         peer.wait_up()
         peer.drop(6, 4)
-        peer.wait(lambda _: len(peer.list_events(Opened)) == 2, 15)
+        peer.wait(lambda _: len(peer.list_events(Opened)) == 2, 30)
         away = peer.list_events(Opened)[1].at - peer.list_events(Closed)[0].at
         assert away >= MIN_REDIAL_DELAY * 0.9
 
@@ -200,16 +200,16 @@ class Slow(Peer):
 def test_what_was_withdrawn_before_a_session_stays_so(exabgp_python: str, tmp_path: Path) -> None:
     """Announced and withdrawn while the session comes up; bare, it begins with that route."""
     with Slow(FIRST) as peer, ExaBGP(exabgp_python, tmp_path, peer.port) as exabgp:
-        assert peer.connected.wait(15)
+        assert peer.connected.wait(30)
         longer = replace(ROUTE, as_path=(65010,) * 7)
         for command in (Announce(longer), Announce(ROUTE), Withdraw(ROUTE)):
             assert exabgp.ask(command).error is None
         peer.ready.set()
-        peer.wait_up(20)
+        peer.wait_up(40)
         exabgp.listen(0.5)
         assert not peer.table
         exabgp.send(Announce(ROUTE), Announce(ROUTE))
-        peer.wait(lambda it: [each.as_path for each in it.table.values()] == [(65010, 65010)], 5)
+        peer.wait(lambda it: [each.as_path for each in it.table.values()] == [(65010, 65010)], 20)
 
 
 def test_an_unanswered_dial_is_given_up(exabgp_python: str) -> None:
@@ -323,7 +323,7 @@ def test_it_ends_with_the_parent_that_asked_for_it(exabgp_python: str, tmp_path:
         with exabgp:
             peer.wait_up()
             signal_pid(exabgp.pid, signal.SIGKILL)
-            peer.wait(lambda _: peer.list_events(Closed), 5)
+            peer.wait(lambda _: peer.list_events(Closed), 20)
 
 
 def test_a_parent_that_is_gone_already_counts_as_well(exabgp_python: str) -> None:

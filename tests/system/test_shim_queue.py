@@ -40,12 +40,12 @@ def test_the_newest_command_about_a_route_wins(exabgp_python: str, tmp_path: Pat
         for first, *names in product(("announce", "withdraw"), *[COMMANDS] * 3):
             exabgp.ask(COMMANDS["standby"])
             exabgp.ask(COMMANDS[first])
-            wait_for(lambda: asns(peer) == LENGTHS[first], 5, f"{first}")  # noqa: B023
+            wait_for(lambda: asns(peer) == LENGTHS[first], 20, f"{first}")  # noqa: B023
             signal_pid(exabgp.pid, signal.SIGSTOP)
             exabgp.send(*(COMMANDS[name] for name in names))
             signal_pid(exabgp.pid, signal.SIGCONT)
             exabgp.wait_answered()
-            wait_for(lambda: asns(peer) == LENGTHS[names[-1]], 5, f"{first}, {names}")  # noqa: B023
+            wait_for(lambda: asns(peer) == LENGTHS[names[-1]], 20, f"{first}, {names}")  # noqa: B023
         assert exabgp.ask(QueryAdjRibOut()).rib == ()
 
 
@@ -57,7 +57,7 @@ def test_without_the_shim_a_withdrawn_route_stays(exabgp_python: str, tmp_path: 
     ):
         peer.wait_up()
         exabgp.ask(COMMANDS["announce"])
-        wait_for(lambda: asns(peer) == 1, 5, "the route")
+        wait_for(lambda: asns(peer) == 1, 20, "the route")
         signal_pid(exabgp.pid, signal.SIGSTOP)
         exabgp.send(COMMANDS["standby"], COMMANDS["announce"], COMMANDS["standby"])
         signal_pid(exabgp.pid, signal.SIGCONT)
@@ -94,11 +94,11 @@ def test_neighbors_share_no_route(exabgp_python: str, tmp_path: Path) -> None:
         peer.wait_up()
         second.wait_up()
         exabgp.write(f"announce route {ROUTE.prefix} next-hop {LOCAL} as-path [ 65010 ]\n")
-        wait_for(lambda: peer.table and second.table, 5, "the route at both")
+        wait_for(lambda: peer.table and second.table, 20, "the route at both")
         exabgp.ask(Withdraw(ROUTE))
-        wait_for(lambda: not peer.table, 5, "no route at the first")
+        wait_for(lambda: not peer.table, 20, "no route at the first")
         exabgp.ask(Announce(replace(STANDBY, neighbor=SECOND)))
-        wait_for(lambda: asns(second) == 7, 5, "another path at the second")
+        wait_for(lambda: asns(second) == 7, 20, "another path at the second")
         assert second.table[ROUTE.prefix].next_hop == LOCAL
         rib = exabgp.ask(QueryAdjRibOut()).rib
         assert rib == (canonicalize_route(replace(STANDBY, neighbor=SECOND)),)
@@ -147,7 +147,7 @@ def test_what_is_confirmed_is_sent_before_the_end(
     ):
         peer.wait_up()
         exabgp.ask(COMMANDS["announce"])
-        wait_for(lambda: asns(peer) == 1, 5, "the route")
+        wait_for(lambda: asns(peer) == 1, 20, "the route")
         assert exabgp.ask(COMMANDS["withdraw"]) == Answer(COMMANDS["withdraw"])
         signal_pid(exabgp.pid, signal.SIGTERM)
         (closed,) = peer.wait(lambda _: peer.list_events(Closed))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from anycastd.profile.schema import load_schema
+from support.haproxy import until
 from support.machine import pass_time
 from support.pressure import CpuBurners
 from support.processes import signal_pid
@@ -62,7 +63,7 @@ def test_a_starved_and_paused_machine_keeps_its_route(here: Watched) -> None:
     finally:
         burners.stop()
     here.assert_calm(began, time.monotonic() - began + 1)
-    assert here.appliance.status()["haproxy"]["main"]["state"] == "answers"
+    until(lambda: here.appliance.status()["haproxy"]["main"]["state"] == "answers", 20)
 
 
 def test_haproxy_hangs_for_good(here: Watched) -> None:
@@ -70,7 +71,7 @@ def test_haproxy_hangs_for_good(here: Watched) -> None:
     began = time.monotonic()
     here.haproxy.signal(signal.SIGSTOP)
     try:
-        here.wire.wait(0, 3)
+        here.wire.wait(0, 20)
         here.wait_reason("haproxy_silent")
     finally:
         here.haproxy.signal(signal.SIGCONT)

@@ -37,7 +37,7 @@ def wait_code(path: str, code: int) -> str:
 def test_probes_see_a_failure_and_its_end(one: Appliance) -> None:
     """Without a server the region is not ready and serves nothing, and its loop still turns."""
     wait_code("/readyz", 200)
-    assert ask(f"/serving?vip={VIP}").code == 200
+    wait_code(f"/serving?vip={VIP}", 200)
     for backend in one.backends:
         backend.stop()
     wait_code(f"/serving?vip={VIP}", 503)
