@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -58,6 +59,15 @@ def read_state(pid: int) -> str:
     return "Z"
 
 
+def read_thread_states(pid: int) -> set[str]:
+    """Read the states of all threads of a process, as ``read_state``; empty if it has ended."""
+    states = set()
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError, IndexError):
+            states.add(path.read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0])
+    return states
+
+
 def read_memory(pid: int) -> float:
     """Read the resident memory of a process in MB; OSError if it has ended."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
@@ -65,7 +75,7 @@ def read_memory(pid: int) -> float:
 
 
 def signal_pid(pid: int, number: signal.Signals) -> None:
-    """Send a signal to one process.
+    """Send a signal to one process; after SIGSTOP wait, 5 s at most, until all threads stand still.
 
     Raises ValueError for a pid that kill(2) takes for a group, all processes or init, since the
     tests themselves would get it, and ProcessLookupError if the process has ended.
@@ -73,6 +83,11 @@ def signal_pid(pid: int, number: signal.Signals) -> None:
     if pid <= 1:
         raise ValueError(f"{pid} is no pid of a process that a test started")
     os.kill(pid, number)
+    if number == signal.SIGSTOP:
+        # A thread on another processor runs on for a moment, and may answer in it.
+        end = time.monotonic() + 5
+        while read_thread_states(pid) - {"T", "t", "Z", "X"} and time.monotonic() < end:
+            time.sleep(0.0005)
 
 
 def send_signal(number: signal.Signals, pids: Iterable[int]) -> None:

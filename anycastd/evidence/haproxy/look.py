@@ -17,7 +17,7 @@ from anycastd.evidence.haproxy.answer import (
     is_masters_answer,
     quote_lines,
 )
-from anycastd.evidence.haproxy.brief_look import DisagreementError, choose_brief
+from anycastd.evidence.haproxy.brief_look import EARLY, DisagreementError, choose_brief
 from anycastd.evidence.haproxy.query import (
     MAX_NAMES,
     Brief,
@@ -37,7 +37,7 @@ from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
 from anycastd.system.spare_socket import SHORTAGES, SpareSocket
 from anycastd.system.ticker import ticking
-from anycastd.system.turns import run_in_turns
+from anycastd.system.turns import run_in_turns, run_unless
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,28 @@ class Looker:
         self._in_full_for: Worker | None = None
         self._where = parse_stats_socket(path)
         self._sockets = SpareSocket(self._where.family)
+
+    async def look_early(self, whole_every: float, unless: asyncio.Event) -> Observation | None:
+        """Take one look as ``look`` does, but ask for all rows up to EARLY seconds sooner.
+
+        No event has named a server since the look before; ``unless`` is set when one does.  A look
+        at all rows that is not due yet ends then, and returns None.
+        """
+        began, last = self._clock.now(), self._choose_numbers()
+        if not self._is_answered or last is None or last is not self._before:
+            return await self.look(None, whole_every)
+        due, sooner = (
+            choose_brief(last, self._query, {}, began, every)
+            for every in (whole_every, whole_every - EARLY)
+        )
+        if due == sooner:
+            return await self.look(None, whole_every)
+        seen = await run_unless(unless, self.look(None, whole_every - EARLY))
+        if seen is None:
+            # If HAProxy does not answer the next look either, it has been silent since this one.
+            self._silent_from = began if self._silent_from is None else self._silent_from
+            self._missed, self._is_answered = self._missed + 1, True
+        return seen
 
     async def look(
         self, named: Mapping[str, Collection[str]] | None = None, whole_every: float = 0.0

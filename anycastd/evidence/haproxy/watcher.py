@@ -192,10 +192,15 @@ class Watcher:
         self._wake.clear()  # an event from now on asks for another look
         named = self._take_named()
         began_at = self._clock.now()
-        whole_every = WHOLE_EVERY if self.event_driven else WHOLE_EVERY_POLLED
+        seen: Observation | None
         if self._is_new_stream:  # events may have been lost
-            whole_every = 0.0
-        seen = await self._looker.look(named, whole_every)
+            seen = await self._looker.look(named)
+        elif not self.event_driven:
+            seen = await self._looker.look(named, WHOLE_EVERY_POLLED)
+        elif asked_for or named:
+            seen = await self._looker.look(named, WHOLE_EVERY)
+        elif (seen := await self._looker.look_early(WHOLE_EVERY, unless=self._wake)) is None:
+            return await self._take_look()  # an event came, which does not wait for all rows
         self._look_ended_at = self._clock.now()
         self._look_time = self._look_ended_at - began_at
         self.counters.count_look(_name_outcome(seen), self._look_time)

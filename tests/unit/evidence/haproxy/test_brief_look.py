@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from anycastd.evidence.haproxy.brief_look import MAX_SINGLE, choose_brief
+from anycastd.evidence.haproxy import look as look_module
+from anycastd.evidence.haproxy.brief_look import EARLY, MAX_SINGLE, WHOLE_EVERY, choose_brief
+from anycastd.evidence.haproxy.judged_rows import SLOT_MARGIN
 from anycastd.evidence.haproxy.look import Looker
 from anycastd.evidence.haproxy.query import BRIEF_FROM, Query
 from anycastd.evidence.haproxy.servers import Usable
@@ -42,8 +46,15 @@ def haproxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HAProxy]:
     )
     with run_haproxy(tmp_path_factory.mktemp("haproxy"), body) as it:
         until(lambda: all(it.status(f"web/s{n}") == "UP L4OK" for n in range(3)), 20)
+        # Before that, a server in maintenance is taken for an empty slot.
+        until(lambda: read_uptime(it) > SLOT_MARGIN + 1, 20)
         yield it
     web.stop()
+
+
+def read_uptime(haproxy: HAProxy) -> int:
+    """Return for how many seconds HAProxy has run."""
+    return int(haproxy.ask("show info").partition("Uptime_sec: ")[2].split()[0])
 
 
 @pytest.fixture(autouse=True)
@@ -229,6 +240,153 @@ def test_an_event_is_answered_by_a_brief_look(haproxy: HAProxy) -> None:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_all_rows_are_asked_for_early_until_something_happens(haproxy: HAProxy) -> None:
+    """Nothing waits for a look at all rows that is not due: it ends, and the next one is brief."""
+    nothing, event = asyncio.Event(), asyncio.Event()
+
+    async def look_early(looker: Looker, every: float, unless: asyncio.Event) -> Snapshot | None:
+        began_at = CLOCK.now()
+        await eventually(lambda: CLOCK.now() > began_at, 20)
+        seen = await looker.look_early(every, unless)
+        assert seen is None or isinstance(seen, Snapshot), seen
+        return seen
+
+    async def use(looker: Looker) -> None:
+        event.set()
+        found = [
+            await look_early(looker, 600.0, nothing),  # not even early
+            await look_early(looker, 600.0, event),
+            await look_early(looker, EARLY, nothing),
+            await look_early(looker, 0.0, event),  # due
+        ]
+        assert [each and is_whole(each) for each in found] == [False, False, True, True]
+        haproxy.signal(signal.SIGSTOP)  # so that the answer is not there before the event
+        try:
+            assert await look_early(looker, EARLY, event) is None
+        finally:
+            haproxy.signal(signal.SIGCONT)
+        assert not is_whole(await look(looker)), "the one before has not lost what is known"
+
+    with_looker(haproxy, use)
+
+
+def test_a_look_that_ended_early_counts_as_silence(haproxy: HAProxy) -> None:
+    """HAProxy has not answered it either, if it does not answer the next one."""
+
+    async def use(_: Looker) -> None:
+        looker = Looker(str(haproxy.socket), ASKED, CLOCK, 0.2)
+        with contextlib.closing(looker):
+            assert isinstance(await looker.look(), Snapshot)
+            assert isinstance(await looker.look(), Snapshot)
+            event, began_at = asyncio.Event(), CLOCK.now()
+            haproxy.signal(signal.SIGSTOP)
+            try:
+                early = asyncio.create_task(looker.look_early(EARLY, event))
+                await eventually(lambda: CLOCK.now() > began_at + 0.02, 20)
+                event.set()
+                assert await early is None
+                ended_at = CLOCK.now()
+                seen = await looker.look(None, 600.0)
+            finally:
+                haproxy.signal(signal.SIGCONT)
+            assert isinstance(seen, Unreadable)
+            assert began_at <= seen.began_at < ended_at
+            assert seen.missed == 2
+            assert isinstance(await looker.look(None, 600.0), Snapshot)
+
+    with_looker(haproxy, use)
+
+
+class SlowRows:
+    """A socket in front of HAProxy's: the answer to a request for all rows of `web` never comes.
+
+    It is so from ``hold`` on.  ``held`` counts these requests, ``closed`` those that the client
+    has given up.
+    """
+
+    def __init__(self, path: Path, haproxy: HAProxy) -> None:
+        self.path, self._haproxy = path, haproxy
+        number = next(
+            line.split(",")[header.index("iid")]
+            for text in [haproxy.ask("show stat")]
+            for header in [text.splitlines()[0].removeprefix("# ").split(",")]
+            for line in text.splitlines()
+            if line.startswith("web,BACKEND,")
+        )
+        self._all_rows = f"show stat #{number} 7 -1".encode()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.hold = False
+        self.held = self.closed = 0
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Serve meanwhile."""
+        async with await asyncio.start_unix_server(self._serve, self.path):
+            try:
+                yield
+            finally:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass one connection on to HAProxy, or hold it."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.append(task)
+        with contextlib.closing(writer):
+            request = await reader.readline()
+            if self.hold and self._all_rows in request:
+                self.held += 1
+                assert await reader.read() == b""
+                self.closed += 1
+                return
+            answers, haproxy = await asyncio.open_unix_connection(str(self._haproxy.socket))
+            with contextlib.closing(haproxy), contextlib.suppress(OSError):  # the client has gone
+                haproxy.write(request)
+                while data := await answers.read(1 << 16):
+                    writer.write(data)
+                    await writer.drain()
+
+
+def test_an_event_does_not_wait_for_a_look_at_all_rows(
+    haproxy: HAProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watcher gives up a look at all rows that is not due, and asks for what was named."""
+    monkeypatch.setattr(look_module, "EARLY", WHOLE_EVERY)  # each quiet look is an early one
+
+    async def run() -> None:
+        clock, seen = OwnTime(), list[Observation]()
+        slow = SlowRows(tmp_path / "s", haproxy)
+        instance = Instance("main", str(slow.path), "anycastd", 60.0, 0.25)
+        watcher = Watcher(instance, ASKED, clock=clock, emit=seen.append, interval=5.0)
+
+        def find_gone() -> Snapshot | None:
+            looks = (each for each in seen if isinstance(each, Snapshot))
+            return next((each for each in looks if usable(each, "s2") is Usable.NO), None)
+
+        async with slow.serving():
+            tasks = [asyncio.create_task(watcher.run()), asyncio.create_task(tick_forever(clock))]
+            try:
+                await eventually(lambda: watcher.event_driven, 20)
+                known = len(seen)
+                await eventually(lambda: len(seen) > known + 1, 20)  # the new stream's look is over
+                slow.hold = True
+                await eventually(lambda: slow.held, 20)
+                haproxy.ask("set server web/s2 state maint")
+                found = await eventually(find_gone, 20)
+                assert found is not None
+                assert not is_whole(found)
+                assert not any(isinstance(each, Unreadable) for each in seen)
+                await eventually(lambda: slow.closed, 20)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(run())
 
