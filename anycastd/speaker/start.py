@@ -20,7 +20,7 @@ from anycastd.speaker.exabgp.config import OPEN_WAIT
 from anycastd.system.exit_codes import EX_UNAVAILABLE, ExitError
 
 REACTOR_SPEED = 1.0
-"""ExaBGP's `reactor.speed`: with 1.0 its loop sleeps for 10 ms at most."""
+"""ExaBGP's `reactor.speed`: with 1.0 its loop sleeps for 10 ms at most, but see `patches/loop`."""
 API_CHUNK = 10
 """Rows of an answer that ExaBGP writes to the API child in one turn of its loop."""
 

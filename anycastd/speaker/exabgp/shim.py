@@ -10,6 +10,7 @@ says which one and why:
 - ``patches/reload``: ExaBGP reads its configuration again
 - ``patches/queue``: the queue in which routes wait to be sent
 - ``patches/descriptors``: no free descriptor
+- ``patches/loop``: how long ExaBGP's loop sleeps, and what wakes it
 
 Either all patches are applied or none: where ExaBGP is not as a patch expects it, the shim says
 so and exits with 69.  Standard library and exabgp only, so that it starts wherever ExaBGP does.
@@ -29,6 +30,7 @@ from anycastd.speaker.exabgp.patches import (
     api_child,
     descriptors,
     families,
+    loop,
     queue,
     reload,
     session,
@@ -44,6 +46,7 @@ PATCHES = (
     *families.PATCHES,
     *queue.PATCHES,
     *descriptors.PATCHES,
+    *loop.PATCHES,
 )
 """Patches for every release, in the order in which they are applied."""
 PATCHES_4 = (*session.PATCHES_4, *reload.PATCHES_4)

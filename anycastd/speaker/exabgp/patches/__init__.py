@@ -10,6 +10,8 @@ I/O:
     api_child  an API child that dies or hangs; what a peer says is no line of its own
     reload     a reload is never forgotten, is reported, and sends nothing again
     queue      of a route only the newest command is sent; commands are taken in large batches;
-               before ExaBGP ends, it sends what is queued
+               before ExaBGP ends, it sends what is queued; no message waits for the one before
     descriptors  without a free descriptor ExaBGP tries again, and does not end
+    loop       it sleeps longer while nothing needs a turn of it; a signal wakes it, and no
+               socket that is closed
 """
