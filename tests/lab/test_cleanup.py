@@ -142,7 +142,7 @@ def test_nothing_is_left(
     assert program.stdout is not None
     first = int(program.stdout.readline())
     # The first process and what it waits with, ten routers, the daemon.
-    wait(lambda: len(pids_in_namespace_of(first)) >= 13, 10, "everything runs")
+    wait(lambda: len(pids_in_namespace_of(first)) >= 13, 40, "everything runs")
     pids = pids_in_namespace_of(first)
     lab = short / "lab"
     assert Path(f"/proc/{first}/mountinfo").read_text(encoding="utf-8").count(f"{lab}/net/") == len(
@@ -153,10 +153,10 @@ def test_nothing_is_left(
 
     end(program)
 
-    program.wait(20)
-    wait(lambda: all(has_ended(pid) for pid in pids), 10, "every process inside is gone")
-    wait(lambda: all(has_ended(pid) for pid in outside), 10, "every process outside is gone")
-    wait(lambda: not lab.exists(), 10, "the directory is gone")
+    program.wait(40)
+    wait(lambda: all(has_ended(pid) for pid in pids), 30, "every process inside is gone")
+    wait(lambda: all(has_ended(pid) for pid in outside), 30, "every process outside is gone")
+    wait(lambda: not lab.exists(), 30, "the directory is gone")
     # A network namespace without processes, and without a mount namespace that pins it, is none.
     assert not pids_with_mounts_of(lab)
 

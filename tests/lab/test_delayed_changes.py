@@ -157,7 +157,9 @@ def fail_over(lab: Lab) -> tuple[float, float]:
     began_at = lab.faults.kill_haproxy(PRIMARY.name)
     lab.wait_answers(SECONDARY, 50, 20, began_at)
     lab.faults.start_haproxy(PRIMARY.name)
-    switched = lab.monitors["msee"].moved_at(began_at, *SECONDARY.gateways)
-    assert switched is not None
+    watch = lab.monitors["msee"]
+    switched = lab.wait(
+        "the MSEE to move", lambda: watch.moved_at(began_at, *SECONDARY.gateways), 20, lab.describe
+    )
     outage = lab.client.outage(began_at)
     return (outage.seconds if outage else 0.0), switched  # it may be over between two requests

@@ -137,9 +137,9 @@ class Site:
             found = [self.monitors[node].lost_at(since) for node in ("ne-ars0", "ne-ars1")]
             return [] if None in found else [moment for moment in found if moment]
 
-        return max(wait_for(moments, 15, "the route to go from the route servers"))
+        return max(wait_for(moments, 40, "the route to go from the route servers"))
 
-    def wait_served_by(self, region: Region, since: float, timeout: float = 30) -> None:
+    def wait_served_by(self, region: Region, since: float, timeout: float = 60) -> None:
         """Wait until the client's last answers, since a time, all came from a region."""
         wait_for(
             lambda: last_answered_by(self.client.results(since), region.name, 30, since),
@@ -181,7 +181,7 @@ def assert_unnoticed(site: Site, what: Callable[[], object], region: Region = PR
     what()
     wait_for(
         lambda: site.status(system).get("services", {}).get("web", {}).get("in_sync"),
-        20,
+        60,
         "the agent to be in sync again",
     )
     # Longer than the lease: without renewals the routes would be withdrawn by now.
@@ -272,7 +272,7 @@ def assert_checks_work(site: Site) -> None:
 
     def reload() -> None:
         system.run("anycastd check --offline /etc/anycastd/profile.yaml; anycastd reload")
-        wait_for(all_pass, 20, "all checks to pass")
+        wait_for(all_pass, 60, "all checks to pass")
 
     assert_unnoticed(site, reload)
     assert "well" in system.run("anycastd explain")

@@ -133,7 +133,7 @@ def test_the_documented_way_brings_both_regions_up(site: Site) -> None:
             one.try_run("anycastd", "status").returncode == 0 for one in site.systems.values()
         )
 
-    wait_for(well, 20, "`anycastd status` to say that all is well")
+    wait_for(well, 60, "`anycastd status` to say that all is well")
     site.client.start()
     site.wait_served_by(PRIMARY, time.monotonic())
 
@@ -174,7 +174,7 @@ def test_restart_and_crash_of_the_agent_are_not_noticed(site: Site) -> None:
         assert system.main_pid("anycastd") == agent
         system.run("systemctl restart anycastd")
         kill(system, system.main_pid("anycastd"))
-        wait_for(lambda: system.state("anycastd") == "active", 10, "the agent to be active")
+        wait_for(lambda: system.state("anycastd") == "active", 30, "the agent to be active")
 
     assert_unnoticed(site, all_three)
     assert system.main_pid("anycastd") != agent
@@ -262,7 +262,7 @@ def test_a_profile_that_cannot_be_used_is_not_tried_again(site: Site) -> None:
     site.wait_table(ONLY_SECONDARY)
     show = "systemctl show -p ActiveState,ExecMainStatus,NRestarts --value anycastd"
     assert sorted(system.run(show).split()) == ["0", "78", "failed"]
-    wait_for(lambda: system.state("anycastd-speaker") == "inactive", 5, "the speaker to end")
+    wait_for(lambda: system.state("anycastd-speaker") == "inactive", 30, "the speaker to end")
     system.run("cp /root/profile.yaml /etc/anycastd/profile.yaml; systemctl start anycastd")
     site.wait_well()
 
@@ -282,7 +282,7 @@ def test_what_fails_again_and_again_is_started_less_often(site: Site) -> None:
     def restarts() -> int:
         return int(system.run("systemctl show --property NRestarts --value anycastd"))
 
-    wait_for(lambda: restarts() >= 3, 5, "three starts")
+    wait_for(lambda: restarts() >= 3, 20, "three starts")
     assert time.monotonic() - began_at < 4
     wait_for(lambda: restarts() >= 6, 30, "three more")
     assert time.monotonic() - began_at > 8
@@ -298,7 +298,7 @@ def test_stop_ends_both_and_start_begins_again(site: Site) -> None:
     system, began_at = site.primary, time.monotonic()
     system.run("systemctl stop anycastd")
     site.wait_withdrawn(began_at)
-    wait_for(lambda: system.state("anycastd-speaker") == "inactive", 5, "the speaker to end")
+    wait_for(lambda: system.state("anycastd-speaker") == "inactive", 30, "the speaker to end")
     assert VIP in system.run("ip address show dev lo")
     site.wait_served_by(SECONDARY, began_at)
     system.run("systemctl start anycastd")
@@ -309,7 +309,7 @@ def test_an_md5_password_that_only_root_can_read(site: Site) -> None:
     """LoadCredential= hands it to the speaker, and the sessions come up with it."""
     system = site.secondary
     reconfigure(site, SECONDARY, (MULTIHOP, f'{MULTIHOP}    password "s3cret";\n'))
-    wait_for(lambda: SECONDARY.gateways[0] not in site.table(), 20, "the sessions to go")
+    wait_for(lambda: SECONDARY.gateways[0] not in site.table(), 40, "the sessions to go")
     system.run("echo s3cret >/root/ars; chmod 600 /root/ars")
     system.run("mkdir -p /etc/systemd/system/anycastd-speaker.service.d")
     drop_in = "/etc/systemd/system/anycastd-speaker.service.d/override.conf"
@@ -392,7 +392,7 @@ def test_bfd_notices_the_silent_death_of_the_host(site: Site) -> None:
     reconfigure(site, PRIMARY)
     system.run("systemctl disable anycastd-bfd; cp /root/plain.yaml /etc/anycastd/profile.yaml")
     system.run("systemctl stop anycastd")
-    wait_for(lambda: system.state("anycastd-bfd") == "inactive", 10, "the sidecar to end")
+    wait_for(lambda: system.state("anycastd-bfd") == "inactive", 30, "the sidecar to end")
     system.run("systemctl start anycastd")
     site.wait_well()
 

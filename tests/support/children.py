@@ -12,7 +12,7 @@ LEASE_PROCESS = ("anycastd.speaker.lease_process", "anycastd.keeper")
 """Names by which speakers start the lease process: this release, and 0.1.0."""
 
 
-def wait_for_child(pid: int, *names: str, timeout: float = 10.0) -> int:
+def wait_for_child(pid: int, *names: str, timeout: float = 30.0) -> int:
     """Wait for the child of ``pid`` whose command line has one of ``names``; return its pid.
 
     Raises AssertionError after ``timeout`` seconds, OSError where ``pid`` has ended.
@@ -30,6 +30,6 @@ def wait_for_child(pid: int, *names: str, timeout: float = 10.0) -> int:
 
 
 def find_lease_process(appliance: Appliance) -> int:
-    """Find the lease process of an appliance and return its pid; wait for it up to 10 s."""
+    """Find the lease process of an appliance and return its pid; wait for it up to 30 s."""
     assert appliance.speaker is not None
     return wait_for_child(appliance.speaker.pid, *LEASE_PROCESS)

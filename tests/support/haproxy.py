@@ -44,7 +44,7 @@ defaults
 """
 
 
-def until(condition: Callable[[], object], timeout: float = 5.0, every: float = 0.005) -> None:
+def until(condition: Callable[[], object], timeout: float = 20.0, every: float = 0.005) -> None:
     """Evaluate ``condition()`` every ``every`` seconds until it is true.
 
     Raises AssertionError after ``timeout`` seconds.
@@ -163,7 +163,7 @@ class HAProxy:
                 stderr=log,
             )
         until(self.answers, 60)  # one with 10,000 servers, on a busy machine
-        until(self.listens_to_signals, 10)
+        until(self.listens_to_signals, 30)
         return self
 
     def answers(self) -> bool:
@@ -227,12 +227,12 @@ class HAProxy:
         return f"{row['status']} {row['check_status']}"
 
     def reload(self) -> None:
-        """Send SIGUSR2 to the master, as systemd does, and wait up to 10 s for the new worker."""
+        """Send SIGUSR2 to the master, as systemd does, and wait up to 30 s for the new worker."""
         assert self.process is not None
         old = self.worker
         signal_pid(self.process.pid, signal.SIGUSR2)
-        until(lambda: self.worker != old, 10)
-        until(self.listens_to_signals, 10)
+        until(lambda: self.worker != old, 30)
+        until(self.listens_to_signals, 30)
 
     def pids(self) -> list[int]:
         """Return the pids of the master and its workers, the master first."""
@@ -267,15 +267,15 @@ class HAProxy:
         if self.process is not None and self.process.poll() is None:
             pids = self.pids()
             self.signal(signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(30)
             # A worker that has not ended yet still holds the sockets.
-            until(lambda: not any(self.lives(pid) for pid in pids), 10)
+            until(lambda: not any(self.lives(pid) for pid in pids), 30)
 
     def stop(self) -> None:
         """Send SIGTERM to the master, as ``systemctl stop`` does, and wait for the end."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(30)
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ TCP_MD5SIG = 14
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], timeout: float = 10.0, what: str = "condition") -> T:
+def wait_for(condition: Callable[[], T], timeout: float = 20.0, what: str = "condition") -> T:
     """Evaluate ``condition()`` every 2 ms until it is true, and return its value.
 
     Raises AssertionError after ``timeout`` seconds.
@@ -165,7 +165,7 @@ class Peer:
         """Return the UPDATEs so far; raises the error of the thread."""
         return self.list_events(Update)
 
-    def wait(self, condition: Callable[[Peer], T], timeout: float = 10.0, what: str = "") -> T:
+    def wait(self, condition: Callable[[Peer], T], timeout: float = 20.0, what: str = "") -> T:
         """Wait until ``condition(self)`` is true and return its value.
 
         Raises AssertionError after ``timeout`` seconds, or the error of the thread.
@@ -177,7 +177,7 @@ class Peer:
 
         return wait_for(checked, timeout, what or f"peer {self.address}: {self.events[-3:]}")
 
-    def wait_up(self, timeout: float = 20.0) -> None:
+    def wait_up(self, timeout: float = 30.0) -> None:
         """Wait until a session is established and its initial routing update has ended (RFC 4724).
 
         Raises AssertionError after ``timeout`` seconds, or the error of the thread.

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 async def eventually(
-    condition: Callable[[], T], timeout: float = 5.0, what: str = "", every: float = 0.002
+    condition: Callable[[], T], timeout: float = 20.0, what: str = "", every: float = 0.002
 ) -> T:
     """Evaluate ``condition()`` every ``every`` seconds until it is true, and return its value.
 

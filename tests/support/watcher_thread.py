@@ -97,7 +97,7 @@ class Watching:
         self.seen.append(seen)
 
     def until(
-        self, kind: type[T], that: Callable[[T], bool] = lambda _: True, timeout: float = 5.0
+        self, kind: type[T], that: Callable[[T], bool] = lambda _: True, timeout: float = 20.0
     ) -> T:
         """Wait for an observation, the newest or one to come, and return it.
 
@@ -139,7 +139,7 @@ class Watching:
             first = next((at for at, seen in answers if isinstance(seen, Snapshot)), math.inf)
             return time.monotonic() - first > FIRST_LOOKS_FOR + 0.2
 
-        until(is_over, 10)
+        until(is_over, 20)
 
 
 async def tick(clock: OwnTime) -> None:

@@ -275,11 +275,11 @@ def test_the_last_word_of_an_agent_that_leaves_is_heard(rig: Rig) -> None:
     """It writes and closes at once; the lease lasts for the ttl of that Want."""
     with Agent(rig) as agent:
         agent.read_report()
-        agent.send(want(1, ttl=1.0))
-    until(lambda: rig.commands("announce"), 5)
+        agent.send(want(1, ttl=2.0))
+    until(lambda: rig.commands("announce"))
     began = time.monotonic()
-    until(lambda: rig.commands("withdraw"), 5)
-    assert 0.8 <= time.monotonic() - began <= 2.0
+    until(lambda: rig.commands("withdraw"))
+    assert 1.0 <= time.monotonic() - began <= 6.0
 
 
 def test_an_exabgp_that_reads_late_is_waited_for(rig: Rig) -> None:
@@ -376,7 +376,7 @@ def test_systemd_is_told_what_exabgp_answers(tmp_path: Path) -> None:
             assert systemd.recv(100) == b"READY=1\nSTATUS=ExaBGP 5.0.15"
             assert systemd.recv(100) == b"WATCHDOG=1"
             one.paused.set()
-            while select.select([systemd], [], [], 0.2)[0]:
+            while select.select([systemd], [], [], 1.0)[0]:
                 systemd.recv(100)  # what was on its way
             one.event("down")
             one.event("up")
@@ -396,12 +396,12 @@ def test_a_line_of_exabgp_that_never_ends(rig: Rig) -> None:
         pid, before = rig.pid, read_memory(rig.pid)
         peak, began = before, time.monotonic()
         with contextlib.suppress(BrokenPipeError):
-            while rig.parent.poll() is None and time.monotonic() - began < 10:
+            while rig.parent.poll() is None and time.monotonic() - began < 20:
                 rig.write("x" * 65536)
                 with contextlib.suppress(OSError, StopIteration):
                     peak = max(peak, read_memory(pid))
-        rig.parent.wait(5)
-        assert 2 < time.monotonic() - began < 8
+        rig.parent.wait(20)
+        assert 2 < time.monotonic() - began < 15
         assert peak - before < 20
 
 

@@ -41,14 +41,14 @@ def test_without_events_it_polls_and_says_why(
         run_haproxy(tmp_path, one_backend(web), head) as haproxy,
         Watching(haproxy.socket, ring=ring, poll=0.1) as watching,
     ):
-        watching.until(Snapshot, lambda seen: message in seen.polling, 2)
+        watching.until(Snapshot, lambda seen: message in seen.polling)
         watching.pass_first_looks()
         start, began = len(watching.seen), time.monotonic()
-        until(lambda: len(watching.seen) >= start + 8, 10)
+        until(lambda: len(watching.seen) >= start + 8)
         assert time.monotonic() - began > 0.6
         assert not watching.watcher.event_driven
         web.stop()
-        watching.until(Snapshot, down, 2)
+        watching.until(Snapshot, down)
         only_snapshots(watching)
         haproxy.kill()
         killed = len(watching.seen)
@@ -63,10 +63,10 @@ def test_a_ring_that_a_reload_brings_is_heard(tmp_path: Path, web: Web) -> None:
         run_haproxy(tmp_path, one_backend(web), head) as haproxy,
         Watching(haproxy.socket, poll=0.1, interval=1) as watching,
     ):
-        watching.until(Snapshot, lambda seen: bool(seen.polling), 2)
+        watching.until(Snapshot, lambda seen: bool(seen.polling))
         haproxy.configure(one_backend(web))
         haproxy.reload()
-        watching.until(Snapshot, lambda seen: not seen.polling, 2)
+        watching.until(Snapshot, lambda seen: not seen.polling)
         assert watching.watcher.event_driven
         only_snapshots(watching)
 
@@ -112,17 +112,17 @@ frontend front
         request = f"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: {text}\r\n\r\n".encode()
         start, began, sent = len(watching.seen), time.monotonic(), 0
         with socket.create_connection(("127.0.0.1", port)) as client:
-            while time.monotonic() < began + 2:
+            while time.monotonic() < began + 2 or sent <= 100:
+                assert time.monotonic() < began + 60
                 client.sendall(request)
                 client.recv(4096)
                 sent += 1
                 time.sleep(0.005)
         assert text in haproxy.ask("show events anycastd")
-        assert sent > 100
-        assert len(watching.seen) - start <= 40
+        assert len(watching.seen) - start <= 20 * (time.monotonic() - began)
         only_snapshots(watching)
         web.stop()
-        watching.until(Snapshot, down, 1.5)
+        watching.until(Snapshot, down)
 
 
 @pytest.mark.parametrize("garbage", [False, True])
