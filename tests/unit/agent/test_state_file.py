@@ -177,7 +177,7 @@ def test_what_is_no_file_is_put_aside(tmp_path: Path, make: Callable[[Path], Non
     file = open_file(tmp_path)
     began = time.monotonic()
     assert file.load() is None
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
     assert file.unreadable
     assert asyncio.run(file.save(3)) == ""
     assert os.path.lexists(tmp_path / f"thing.json{QUARANTINE_SUFFIX}")

@@ -96,8 +96,12 @@ def test_exabgp_takes_many_in_a_line(exabgp_python: str, tmp_path: Path) -> None
             exabgp.send(*map(Announce, routes))
             exabgp.wait_answered()
             med, small, large = routes[0].med, routes[0].communities[:2], routes[0].communities[2:]
-            peer.wait(lambda peer: attributes(peer) == {(med, small, large)}, 5)  # noqa: B023
-            assert len(peer.table) == len(ROUTES)
+            peer.wait(
+                lambda peer: (
+                    attributes(peer) == {(med, small, large)}  # noqa: B023
+                    and len(peer.table) == len(ROUTES)
+                )
+            )
             assert {route.as_path for route in peer.table.values()} == {(65010, 65010)}
             assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted(routes))
         exabgp.send_one_per_line(*(Withdraw(route) for route in ROUTES[:100]))
@@ -105,7 +109,7 @@ def test_exabgp_takes_many_in_a_line(exabgp_python: str, tmp_path: Path) -> None
         exabgp.send_one_per_line(*(Announce(route) for route in ROUTES[200:]))
         exabgp.send(*map(Withdraw, ROUTES[200:]))
         exabgp.wait_answered()
-        wait_for(lambda: not peer.table, 5, "none of them")
+        wait_for(lambda: not peer.table, 20, "none of them")
         assert exabgp.ask(QueryAdjRibOut()).rib == ()
         assert not [f for f in exabgp.facts if isinstance(f, Answer) and f.error is not None]
         assert SessionChanged(FIRST, Session.UP) in exabgp.facts
@@ -121,10 +125,10 @@ def test_exabgp_takes_many_of_ipv6_in_a_line(exabgp_python: str, tmp_path: Path)
         peer.wait_up()
         exabgp.send(*map(Announce, SIX))
         exabgp.wait_answered()
-        wait_for(lambda: len(peer.table) == len(SIX), 5, "all of them")
+        wait_for(lambda: len(peer.table) == len(SIX), 20, "all of them")
         assert {(r.next_hop, r.med) for r in peer.table.values()} == {("2001:db8::1:1", 7)}
         assert exabgp.ask(QueryAdjRibOut()).rib == tuple(sorted(map(canonicalize_route, SIX)))
         exabgp.send(*map(Withdraw, SIX))
         exabgp.wait_answered()
-        wait_for(lambda: not peer.table, 5, "none of them")
+        wait_for(lambda: not peer.table, 20, "none of them")
         assert exabgp.ask(QueryAdjRibOut()).rib == ()

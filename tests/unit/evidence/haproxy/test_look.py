@@ -236,8 +236,8 @@ frontend web
     with run_haproxy(tmp_path, body) as haproxy:
         began_at = time.monotonic()
         asked = Query(frontends=frozenset({"web"}), entries=entries)
-        seen = asyncio.run(look_once(str(haproxy.socket), asked, OwnTime(), 5.0))
+        seen = asyncio.run(look_once(str(haproxy.socket), asked, OwnTime(), 30.0))
     assert isinstance(seen, Snapshot)
     assert len(seen.entries) == 10_000
     assert [key for (_, key), value in seen.entries.items() if value] == ["key-of-some-length-0"]
-    assert time.monotonic() - began_at < 5
+    assert time.monotonic() - began_at < 30

