@@ -18,19 +18,28 @@ Each failed request of a client must be explained by the journal; otherwise the 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from chaos.spans import INF, Span, find_route_spans, find_spans, find_touches, intersect, merge
+from chaos.spans import (
+    INF,
+    Span,
+    find_route_spans,
+    find_spans,
+    find_touches,
+    intersect,
+    list_passing,
+    merge,
+)
 from support.http_load import Request
 from support.machine import Entry
 from support.route_log import Change
 
 PARTS = ("agent", "lease", "exabgp")
-AT_ONCE = 0.1
-"""Seconds within which a new session loses what ExaBGP had at its beginning."""
 STANDBY_LENGTH = 7
 """Number of ASNs of the path at standby."""
+SOCKET_CAUSES = ("haproxy dead", "haproxy stopped", "no server", "frontend closed", "no backend")
+"""Causes that an agent without a connection to the stats socket cannot see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,8 @@ class Judge:
             Span(span.start, min(span.end, span.start + it.hung + 1.5))
             for span in find_spans(journal, "lease", "stop", "cont")
         ]
+        self.crowded = find_spans(journal, "lease", "scarce", "free")
+        self.crowded += find_spans(journal, "flood lease", "up", "down")
         self.exabgp_killed = find_touches(journal, "exabgp", 0.0)
         self.exabgp_stopped = find_spans(journal, "exabgp", "stop", "cont")
         self.away = [find_spans(journal, f"peer {number}", "down", "up") for number in (0, 1)]
@@ -131,14 +142,7 @@ class Judge:
     def causes(self) -> list[tuple[str, Span, float]]:
         """Return why no route may stand: (cause, period, bound in s without other faults)."""
         it = self.bounds
-        found = [("haproxy dead", span, it.slack) for span in self.dead]
-        found += [("no server", span, it.checks + it.slack) for span in self.serverless]
-        found += [("frontend closed", span, it.slack) for span in self.closed]
-        found += [("no backend", span, it.slack) for span in self.nameless]
-        silent = it.deadline + min(it.deadline / 3, it.ttl / 4) + it.slack
-        found += [("haproxy stopped", span, silent) for span in self.frozen]
-        # What its event stream said just before counts as its last word.
-        found += [("stats socket lost", span, silent + 0.5) for span in self.lost]
+        found = self.own_causes()
         ends = [*self.agent_held, *self.agent_stopped]
         found += [("no agent", span, it.ttl + it.slack) for span in ends]
         for span in self.exabgp_stopped:
@@ -148,6 +152,19 @@ class Judge:
             found.append(
                 ("exabgp stopped", span, (it.hold_time if alone else it.hung) + 2 * it.slack)
             )
+        return found
+
+    def own_causes(self) -> list[tuple[str, Span, float]]:
+        """Return those of ``causes`` that are of what the service needs to serve."""
+        it = self.bounds
+        found = [("haproxy dead", span, it.slack) for span in self.dead]
+        found += [("no server", span, it.checks + it.slack) for span in self.serverless]
+        found += [("frontend closed", span, it.slack) for span in self.closed]
+        found += [("no backend", span, it.slack) for span in self.nameless]
+        silent = it.deadline + min(it.deadline / 3, it.ttl / 4) + it.slack
+        found += [("haproxy stopped", span, silent) for span in self.frozen]
+        # What its event stream said just before counts as its last word.
+        found += [("stats socket lost", span, silent + 0.5) for span in self.lost]
         return found
 
     def allowed_seconds(self, cause: str, start: float, bound: float) -> float:
@@ -183,9 +200,10 @@ class Judge:
         if cause == "exabgp stopped":  # the agent cannot shorten it
             more = []
         elif cause != "no agent":
-            more.append((self.agentless, lambda span: min(left(span), it.ttl + it.slack)))
-            more.append((self.hurt["agent"], lambda span: min(left(span), it.ttl + it.slack)))
-            if cause != "stats socket lost":
+            again = self.begins_anew(cause)
+            for found in (self.agentless, self.hurt["agent"]):
+                more.append((found, lambda span: min(left(span), it.ttl + it.slack) + again))
+            if cause in SOCKET_CAUSES:
                 more.append((self.cluttered, lambda span: left(span) + 1.0))
         if cause in ("no server", "frontend closed", "no backend"):
             more.append((self.frozen, lambda span: min(left(span), it.deadline + 1.0) + 1.0))
@@ -200,16 +218,16 @@ class Judge:
             if span.overlaps(start, end)
         )
 
+    def begins_anew(self, cause: str) -> float:  # noqa: ARG002 - of checks only
+        """Return for how many seconds an agent that starts anew has to look at this cause."""
+        return 0.0
+
     # Needless -------------------------------------------------------------------------------------
 
     def excuses(self) -> list[list[Span]]:
         """Return for each peer the periods in which its route may change."""
         it = self.bounds
-        all_peers = [*self.dead, *self.serverless, *self.exabgp_killed, *self.hurt["exabgp"]]
-        all_peers += [*self.closed, *self.failed_reloads, *self.nameless]
-        # An agent whose calls fail gets no answer either.
-        unseen = merge([*self.frozen, *self.cluttered, *self.hurt["agent"]], gap=1.0)
-        all_peers += [span for span in unseen if span.length > it.deadline - 1.0]
+        all_peers = [*self.own_excuses(), *self.exabgp_killed, *self.hurt["exabgp"]]
         slow = 2.0 if self.starved else 0.0
         chain = [
             Span(
@@ -234,6 +252,14 @@ class Judge:
             )
             for peer in absent
         ]
+
+    def own_excuses(self) -> list[Span]:
+        """Return the periods in which what the service needs to serve may fail."""
+        found = [*self.dead, *self.serverless]
+        found += [*self.closed, *self.failed_reloads, *self.nameless]
+        # An agent whose calls fail gets no answer either.
+        unseen = merge([*self.frozen, *self.cluttered, *self.hurt["agent"]], gap=1.0)
+        return found + [span for span in unseen if span.length > self.bounds.deadline - 1.0]
 
     def _overslept(self) -> list[Span]:
         """Return the pauses that are too long for BGP itself, merged with those shortly before.
@@ -271,6 +297,13 @@ class Judge:
             Span(span.start, span.end + 5.0)
             for span in self.agentless
             if any(each.overlaps(*_ends(span)) for each in self.starved)
+        ]
+        # A new lease process may close the agent's connection before the agent owns the lease.
+        new = [*self.lease_killed, *self.exabgp_killed, *self.exabgp_stopped]
+        late += [
+            span
+            for span in self.crowded
+            if any(each.overlaps(span.start - 2.0, span.end) for each in new)
         ]
         return [*gone, *weak, *late]
 
@@ -319,9 +352,9 @@ def judge(
     """
     it = Judge(journal, bounds)
     found = Judgement()
-    _stale(it, changes, began_at, ended_at, found)
-    _needless(it, changes, began_at, ended_at, found)
-    _hasty(it, changes, began_at, ended_at, found)
+    find_stale(it, changes, began_at, ended_at, found)
+    find_needless(it, changes, began_at, ended_at, found)
+    find_hasty(it, changes, began_at, ended_at, found)
     for request in requests:
         if request.error and began_at < request.sent_at < ended_at:
             found.failed += 1
@@ -330,13 +363,14 @@ def judge(
     return found
 
 
-def _stale(
+def find_stale(
     it: Judge,
     changes: Sequence[Sequence[Change]],
     began_at: float,
     ended_at: float,
     found: Judgement,
 ) -> None:
+    """Add each route to ``found`` that outlived one of the causes."""
     for name, span, bound in it.causes():
         if span.end < began_at or span.start > ended_at:
             continue
@@ -364,13 +398,14 @@ def _stale(
                 )
 
 
-def _needless(
+def find_needless(
     it: Judge,
     changes: Sequence[Sequence[Change]],
     began_at: float,
     ended_at: float,
     found: Judgement,
 ) -> None:
+    """Add each change to ``found`` that no fault allows."""
     for peer, (own, excuses) in enumerate(zip(changes, it.excuses(), strict=True)):
         for change in own:
             if not began_at < change.at < ended_at:
@@ -384,16 +419,17 @@ def _needless(
                 )
 
 
-def _hasty(
+def find_hasty(
     it: Judge,
     changes: Sequence[Sequence[Change]],
     began_at: float,
     ended_at: float,
     found: Judgement,
 ) -> None:
+    """Add each route to ``found`` that came back with another path than the longest."""
     had = [False] * len(changes)
     lost = -INF
-    passing = set(itertools.chain(*map(_list_passing, changes)))
+    passing = set(itertools.chain(*map(list_passing, changes)))
     for change in sorted((each for own in changes for each in own), key=lambda each: each.at):
         back = change.route is not None and not any(had)
         had[change.peer] = change.route is not None
@@ -411,13 +447,3 @@ def _hasty(
                 f"hasty: no peer had a route, then peer {change.peer} had '{change}' "
                 f"at {change.at - began_at:.3f} s"
             )
-
-
-def _list_passing(own: Sequence[Change]) -> Iterator[tuple[int, float]]:
-    """List what a new session of a peer got and lost again at once: (peer, when).
-
-    ExaBGP fills a new session with what it has at that moment, and a withdrawal may be on its way.
-    """
-    for before, change, after in zip(own, own[1:], own[2:], strict=False):
-        if before.closed and after.route is None and after.at - change.at < AT_ONCE:
-            yield change.peer, change.at

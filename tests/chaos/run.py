@@ -3,7 +3,8 @@
 ``python tests/chaos/run.py --seed N --faults 300 --json FILE`` as root; `make chaos` does it.
 ``--only WORDS`` uses the faults whose name has one of these comma-separated words alone.
 Real HAProxy, agent, lease process and ExaBGP run in a network namespace and are restarted as by
-systemd.  Two passive BGP peers watch, and clients send 50 requests a second to the VIP.  At the
+systemd.  Two more services are decided by checks, whose servers and command fail as well.  Two
+passive BGP peers watch, and clients send 50 requests a second to the VIP of the first one.  At the
 first violation the run prints the seed, the episode's faults, the journal and all logs, and ends
 with exit code 1.
 """
@@ -25,10 +26,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from chaos.judge import Bounds, Judgement, judge
+from chaos.judge_checks import judge_checked
 from chaos.plan import CALM, Episode, Step, plan
 from support.fault import Fault
+from support.fault_shortages import around
 from support.machine import Machine, pass_time
 from support.processes import read_memory
+from support.route_log import RouteLog
 from support.surroundings import list_other_prefixes, run_surrounded
 
 BOUNDS = Bounds()
@@ -93,6 +97,7 @@ def watch(
     played_at = time.monotonic()
     try:
         slow = bounds.late / BOUNDS.late
+        around(machine).checked.wait_settled(RECOVERY_TIMEOUT * slow)
         machine.wait_settled(RECOVERY_TIMEOUT * slow, CALM)
         machine.wait_in_order(15 * slow)
     except AssertionError as error:
@@ -109,14 +114,34 @@ def watch(
         ended_at=ended_at,
         bounds=bounds,
     )
-    last = max((change.at for change in machine.wire.changes(played_at)), default=played_at)
+    also = judge_services(machine, began_at, ended_at, bounds)
+    found.violations += also.violations
+    found.changes += also.changes
+    found.stale |= also.stale
+    logs = list_wires(machine).values()
+    later = [change.at for wire in logs for change in wire.changes(played_at)]
+    last = max(later, default=played_at)
     return last - played_at, found, trouble
 
 
+def list_wires(machine: Machine) -> dict[str, RouteLog]:
+    """List what the peers have of each service that serves, by its name."""
+    return {"web": machine.wire, **around(machine).checked.wires}
+
+
+def judge_services(machine: Machine, began_at: float, ended_at: float, bounds: Bounds) -> Judgement:
+    """Judge the services that checks decide."""
+    services = around(machine).checked
+    changes = (services.changes("checked"), services.changes("chosen"))
+    return judge_checked(
+        machine.journal, *changes, began_at=began_at, ended_at=ended_at, bounds=bounds
+    )
+
+
 def describe_state(machine: Machine) -> str:
-    """Return what the agent and HAProxy say of the service now, as text."""
+    """Return what the agent and HAProxy say of the services now, as text."""
     try:
-        service = machine.appliance.status()["services"]["web"]
+        service = machine.appliance.status()["services"]
         rows = machine.appliance.haproxy.ask("show stat")
     except (AssertionError, OSError) as error:
         return f"no answer: {error}"
@@ -129,9 +154,12 @@ def describe_episode(machine: Machine, episode: Episode, since: float) -> str:
     events = [
         (entry.at, f"{entry.part}: {entry.what}") for entry in machine.journal if entry.at > since
     ]
-    for change in machine.wire.changes(since):
-        closed = f", closed: {change.closed.detail or change.closed}" if change.closed else ""
-        events.append((change.at, f"    peer {change.peer} has '{change}'{closed}"))
+    for service, wire in list_wires(machine).items():
+        for change in wire.changes(since):
+            closed = f", closed: {change.closed.detail or change.closed}" if change.closed else ""
+            via = f" via {change.route.next_hop}" if change.route else ""
+            what = f"    peer {change.peer} has {service} '{change}'{via}{closed}"
+            events.append((change.at, what))
     lines += [f"{at - since:8.3f} s  {text}" for at, text in sorted(events)]
     return "\n".join(lines)
 
@@ -155,6 +183,7 @@ def run(
     random.seed(seed)  # the order in which a paused machine's processes go on
     machine.traffic.timeout *= slow
     machine.wait_settled(30 * slow)
+    around(machine).checked.wait_settled(30 * slow)
     machine.wait_in_order(10 * slow)
     outcome.exabgp = str(machine.appliance.status()["lease"]["exabgp"])
     _measure_memory(machine, outcome)

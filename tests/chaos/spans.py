@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from support.machine import Entry
 from support.route_log import Change
 
 INF = float("inf")
+AT_ONCE = 0.1
+"""Seconds within which a new session loses what ExaBGP had at its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +90,13 @@ def find_route_spans(changes: Sequence[Change], ended_at: float) -> list[Span]:
             found.append(Span(began_at, change.at))
             began_at = None
     return found if began_at is None else [*found, Span(began_at, ended_at)]
+
+
+def list_passing(own: Sequence[Change]) -> Iterator[tuple[int, float]]:
+    """List what a new session of a peer got and lost again at once: (peer, when).
+
+    ExaBGP fills a new session with what it has at that moment, and a withdrawal may be on its way.
+    """
+    for before, change, after in zip(own, own[1:], own[2:], strict=False):
+        if before.closed and after.route is None and after.at - change.at < AT_ONCE:
+            yield change.peer, change.at

@@ -1,7 +1,8 @@
 """Faults of what surrounds anycastd: descriptors, memory, CPU, disk, log, clock, floods, calls.
 
-In the journal a part is `slow` until `fast` while it gets little CPU, and `hurt` until `whole`
-while it lacks memory or its system calls fail: it may end by that, and its unit starts it again.
+In the journal a part is `slow` until `fast` while it gets little CPU, `scarce` until `free` while
+it lacks descriptors, and `hurt` until `whole` while it lacks memory or its system calls fail: it
+may end by that, and its unit starts it again.
 """
 
 from __future__ import annotations
@@ -75,13 +76,15 @@ def _lowest_free_descriptor(pid: int) -> int:
 
 def _no_descriptors(part: str, *more: str) -> Fault:
     def begin(machine: Machine, _: float) -> Limited:
+        machine.record(part, "scarce")
         with contextlib.suppress(OSError):
             if pid := machine.pid(part):
                 return _limit(pid, resource.RLIMIT_NOFILE, _lowest_free_descriptor(pid))
         return None
 
-    def end(_: Machine, limited: Limited) -> None:
+    def end(machine: Machine, limited: Limited) -> None:
         _unlimit(limited)
+        machine.record(part, "free")
 
     return Fault(f"{part} out of descriptors", begin, end, (part, *more), (0.5, 4.0), harmless=True)
 
@@ -155,10 +158,12 @@ def _disk_fails(error: str) -> Fault:
 
 def _flood(name: str, connect: Callable[[Machine], socket.socket], count: int) -> Fault:
     def begin(machine: Machine, _: float) -> SilentClients:
+        machine.record(f"flood {name}", "up")
         return SilentClients(lambda: connect(machine), count).__enter__()
 
-    def end(_: Machine, clients: SilentClients) -> None:
+    def end(machine: Machine, clients: SilentClients) -> None:
         clients.__exit__(None, None, None)
+        machine.record(f"flood {name}", "down")
 
     return Fault(f"flood of {name}", begin, end, (f"flood {name}",), (1.0, 5.0), harmless=True)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from support.fault import Begin, Fault
+from support.fault_checks import CHECK_FAULTS
 from support.fault_haproxy import HAPROXY_FAULTS
 from support.fault_shortages import SHORTAGES
 from support.machine import Machine
@@ -205,5 +206,8 @@ _HARMFUL = (
     ),
 )
 
-FAULTS = {fault.name: fault for fault in (*_HARMLESS, *_HARMFUL, *HAPROXY_FAULTS, *SHORTAGES)}
+FAULTS = {
+    fault.name: fault
+    for fault in (*_HARMLESS, *_HARMFUL, *HAPROXY_FAULTS, *SHORTAGES, *CHECK_FAULTS)
+}
 """All faults by name."""

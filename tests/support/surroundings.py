@@ -1,7 +1,7 @@
 """What surrounds an appliance that is broken at random: its log, its disk and its clock can fail.
 
-Also a HAProxy whose clients may write into its ring, and a service that needs names which HAProxy
-refuses.
+Also a HAProxy whose clients may write into its ring, a service that needs names which HAProxy
+refuses, and services whose routes rest on checks.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import IO, Any, Self
 
 from support.appliance import BODY, PROFILE, VIP, Appliance, own_network
 from support.bgp_wire import Update
+from support.checked_services import CHECKS, SERVICES, VIPS, CheckedServices
 from support.machine import Machine
 
 WEB = ("127.0.0.1", 9480)
@@ -46,11 +47,14 @@ SURROUNDED_BODY = BODY.replace(
     "fall 1 rise 1", "fastinter 50ms downinter 50ms fall 2 rise 1"
 ).replace("    default_backend web\n", NOISY)
 SURROUNDED_PROFILE = (
-    PROFILE.replace("services:\n", f"web: {{{{listen: '{WEB[0]}:{WEB[1]}'}}}}\nservices:\n", 1)
+    PROFILE.replace(
+        "services:\n", f"web: {{{{listen: '{WEB[0]}:{WEB[1]}'}}}}\n{CHECKS}services:\n", 1
+    )
     # So short that what is believed without a check is announced, and seen.
     .replace("after: 0.2", "after: 0.02")
     .rstrip()
-    + NEVER
+    + NEVER.rstrip()
+    + SERVICES
 )
 
 # A sitecustomize.py: the wall clock is off by the size of a file, less NO_STEP.  It opens nothing,
@@ -122,11 +126,15 @@ class LogReader:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The reader of all logs, the disk of the state directory, and the file that steps clocks."""
+    """The reader of all logs, the disk of the state directory, and the file that steps clocks.
+
+    Also the services that checks decide.
+    """
 
     log: LogReader
     disk: Path
     clock: Path
+    checked: CheckedServices
 
     def fill_disk(self) -> None:
         """Leave no byte on the disk."""
@@ -178,6 +186,7 @@ def run_surrounded(place: Path, python: str, **settings: Any) -> Iterator[Machin
         own_network(),
         _own_disk(place / "state") as disk,
         LogReader(place / "log.err") as log,
+        CheckedServices(place) as checked,
     ):
         appliance = SurroundedAppliance(
             place,
@@ -185,10 +194,11 @@ def run_surrounded(place: Path, python: str, **settings: Any) -> Iterator[Machin
             inter=CHECK_INTERVAL,
             body=SURROUNDED_BODY,
             profile=SURROUNDED_PROFILE,
-            **settings,
+            **(checked.settings | settings),
         )
         appliance.log_reader = log
-        around = Surroundings(log, disk, clock)
+        checked.watch(appliance.peers)
+        around = Surroundings(log, disk, clock, checked)
         around.step_clock(0)
         path = os.pathsep.join((str(hook), appliance.environment["PYTHONPATH"]))
         with Machine(appliance, environment={"PYTHONPATH": path}, surroundings=around) as machine:
@@ -196,10 +206,11 @@ def run_surrounded(place: Path, python: str, **settings: Any) -> Iterator[Machin
 
 
 def list_other_prefixes(machine: Machine) -> set[str]:
-    """List what any peer was ever told to reach, apart from the VIP of the service `web`."""
+    """List what any peer was ever told to reach, apart from the VIPs of services that serve."""
+    known = {f"{vip}/32" for vip in (VIP, *VIPS.values())}
     return {
         route.prefix
         for peer in machine.appliance.peers
         for event in peer.list_events(Update)
         for route in event.announced
-    } - {f"{VIP}/32"}
+    } - known

@@ -223,6 +223,16 @@ def test_a_route_is_not_back_in_one_step_after_a_long_pause() -> None:
     assert judged([*span("cpu", "down", "up"), *pause], *there).violations == []
 
 
+def test_a_new_lease_process_that_is_flooded_may_hear_of_no_standby() -> None:
+    """Its agent may get through only when all waits are over; a lease that has an owner does."""
+    killed = [Entry(10.0, "exabgp", "touch")]
+    flood = [Entry(9.0, "flood lease", "up"), Entry(14.0, "flood lease", "down")]
+    there = [change(10.1, 0), change(14.5, 1)]
+    assert {each.split(":")[0] for each in judged(killed, *there).violations} == {"hasty"}
+    assert judged([*flood[:1], *killed, *flood[1:]], *there).violations == []
+    assert judged([*DEAD[:1], *flood, DEAD[1]], change(10.1, 0), change(20.5, 1)).violations
+
+
 # The soak -----------------------------------------------------------------------------------------
 
 
