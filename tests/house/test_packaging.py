@@ -30,8 +30,8 @@ def test_each_unit_is_limited(unit: Path) -> None:
     for name in ("LimitNOFILE", "MemoryHigh", "MemoryMax", "TasksMax", "IPAddressDeny"):
         assert settings.get(name), name
     if settings.get("Restart"):
-        assert settings["ExecStopPost"] == "-/usr/libexec/anycastd/restart-delay %n"
-        assert settings["RuntimeDirectoryPreserve"] == "restart", "restart-delay counts there"
+        assert settings["ExecStopPost"] == "-+/usr/libexec/anycastd/restart-delay %n"
+        assert settings["RuntimeDirectoryPreserve"] == "restart", "the next start needs its files"
 
 
 def test_each_unit_has_its_apparmor_profile() -> None:

@@ -60,7 +60,7 @@ done
 echo "$pid"
 cat >/dev/null
 """
-# What systemd's Restart=always with RestartSec=10ms does.
+# About what systemd does with Restart=always.
 _RESTART_LOOP = """
 while :; do
     "$@"
@@ -304,8 +304,8 @@ class Nodes:
     ) -> Process:
         """Start a program in a node, its output in the file ``log/NODE-NAME.log``.
 
-        With ``restart`` it is started again whenever it ends, as by Restart=always and
-        RestartSec=10ms of systemd.service(5).
+        With ``restart`` it is started again whenever it ends, as by Restart=always of
+        systemd.service(5).
         """
         log = self.directory / "log" / f"{node}-{name}.log"
         command = ("sh", "-c", _RESTART_LOOP, name, *argv) if restart else argv
