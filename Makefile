@@ -100,7 +100,8 @@ installed: test-packages venv namespaces deb
 	    echo "NOT TRIED: the packages were built, but this machine cannot boot a system to try them on" >&2; \
 	fi
 
-bench: packages venv namespaces ## Measure, and print the tables, twenty minutes (BENCH='--only NAME')
+bench: packages venv namespaces ## Measure, and print the tables, 25 minutes (BENCH='--only NAME')
+	@scripts/packages.sh $(DEB_PACKAGES)
 	$(BIN)/python tests/bench/run.py $(BENCH)
 
 compare: packages venv namespaces ## Compare with others on one network, an hour (COMPARE=--write: into docs/)
