@@ -17,7 +17,7 @@ from typing import NamedTuple
 from anycastd.bgp.negotiated import name_family
 from anycastd.bgp.route import USUAL_LOCAL_PREF, Route, canonicalize_route
 from anycastd.decision.levels import Level
-from anycastd.profile.model import Neighbor, Profile, Service
+from anycastd.profile.model import Bgp, Neighbor, Profile, Service
 
 _WITHDRAWN = Level.WITHDRAWN  # looking up a member is slow in Python 3.11
 
@@ -49,22 +49,24 @@ def build_wanted_routes(
     found: list[Route] = []
     for one in announced:
         if one.level is not _WITHDRAWN:
-            found += _routes(profile, one, one.service.name in draining)
+            found += _routes(profile.bgp, one, one.service.name in draining)
     return tuple(found)
 
 
-@lru_cache(maxsize=8192)  # each pass needs all of them again
-def _routes(profile: Profile, announced: Announced, draining: bool) -> tuple[Route, ...]:
+# By the part of the profile that they need: two whole profiles that are alike, as in a reload,
+# would be compared with each other for each service.
+@lru_cache(maxsize=8192)
+def _routes(bgp: Bgp, announced: Announced, draining: bool) -> tuple[Route, ...]:
     family = name_family(announced.service.prefix)
     return tuple(
-        build_route(profile, announced, neighbor, draining=draining)
-        for neighbor in profile.bgp.neighbors
+        build_route(bgp, announced, neighbor, draining=draining)
+        for neighbor in bgp.neighbors
         if family in neighbor.families
     )
 
 
 def build_route(
-    profile: Profile, announced: Announced, neighbor: Neighbor, *, draining: bool = False
+    bgp: Bgp, announced: Announced, neighbor: Neighbor, *, draining: bool = False
 ) -> Route:
     """Build the route of a service at a level for one neighbor.
 
@@ -86,7 +88,7 @@ def build_route(
     if draining and neighbor.graceful_shutdown:
         communities = (*communities, GRACEFUL_SHUTDOWN)
     next_hop = chosen or neighbor.next_hop or service.next_hop or neighbor.local_address
-    path = (profile.bgp.local_as,) * compute_path_length(service, level, neighbor)
+    path = (bgp.local_as,) * compute_path_length(service, level, neighbor)
     local_pref = compute_local_pref(service, level, neighbor)
     written = Route(
         str(neighbor.address), service.prefix, str(next_hop), path, med, communities, local_pref

@@ -92,6 +92,10 @@ class Bgp:
     prepends_steer: bool = True
     bfd: Bfd | None = None
 
+    def __hash__(self) -> int:
+        """Return the hash of the AS number: hashing all fields takes longer, for each service."""
+        return hash(self.local_as)
+
 
 LOOKS_IN_DEADLINE = 3
 """Looks at a HAProxy that fit into its deadline: each of them has a third of it to be answered."""

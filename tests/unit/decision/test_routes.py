@@ -74,10 +74,10 @@ def test_a_neighbor_that_becomes_an_ebgp_one_keeps_its_level() -> None:
 def test_withdrawn_is_nobody_s_route() -> None:
     """A withdrawn service is not among the wanted routes, and has no path."""
     web_profile = profile()
-    service = web_profile.services["web"]
+    service, bgp = web_profile.services["web"], web_profile.bgp
     assert build_wanted_routes(web_profile, [Announced(service, Level.WITHDRAWN)]) == ()
     with pytest.raises(ValueError, match="withdrawn"):
-        build_route(web_profile, Announced(service, Level.WITHDRAWN), web_profile.bgp.neighbors[0])
+        build_route(bgp, Announced(service, Level.WITHDRAWN), bgp.neighbors[0])
 
 
 def test_a_neighbor_s_own_settings_win() -> None:
