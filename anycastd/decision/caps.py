@@ -13,7 +13,7 @@ from anycastd.bgp.negotiated import name_family
 from anycastd.decision.last_known import believed_until, is_expired
 from anycastd.decision.levels import CapSource, Level
 from anycastd.decision.memory import Memory
-from anycastd.decision.verdict import Verdict
+from anycastd.decision.verdict import TrueVerdict, Verdict
 from anycastd.evidence.finding import Finding, Truth
 from anycastd.profile.conditions import FailedAction
 from anycastd.profile.model import Service
@@ -22,7 +22,8 @@ from anycastd.reasons import Reason
 HOLD_DOWN_RESET = 3600.0
 """Seconds without a failure after which the hold-down begins at its shortest again."""
 
-_UNKNOWN = Truth.UNKNOWN  # looking up a member is slow in Python 3.11, and each pass does it often
+# Looking up a member is slow in Python 3.11, and each pass does it often.
+_UNKNOWN, _PREFERRED = Truth.UNKNOWN, Level.PREFERRED
 
 
 class Context(NamedTuple):
@@ -82,6 +83,7 @@ def collect_facts(
     """Yield the caps that apply whatever is announced now; ``now`` is own time in seconds.
 
     Besides the facts this yields one wait, ``CapSource.FALL``: the time until `healthy` is a fact.
+    Each of them has its part in ``stays_preferred``, too.
     """
     steers = service.prepends_steer
     if not memory.adopted:
@@ -136,6 +138,32 @@ def _collect_unhealthy(
     else:
         cap = _cap_from_finding(verdict.healthy, Level.WITHDRAWN, CapSource.UNHEALTHY)
         yield replace(cap, detail=cap.detail + _UNSTEERED)
+
+
+def stays_preferred(verdict: TrueVerdict, context: Context, memory: Memory) -> bool:
+    """Return whether a service is preferred, and nothing caps it or is new to its memory.
+
+    So it is in nearly every pass, and then there is nothing to decide.  Each fact that can cap a
+    level has its part here.  The waits have none: they only delay a step up, and no level is above
+    this one.  When time alone ends this, it is the end of the answer: ``verdict.changes_at``.
+    """
+    serve, healthy, planned = memory.serve, memory.healthy, verdict.maintenance
+    return (
+        memory.level is _PREFERRED
+        and memory.adopted
+        and memory.sessions.value is True
+        and context.session_up is not False
+        and context.vip_present is not False
+        and context.drain is None
+        and serve.value is True
+        and serve.unknown_began_at is None
+        and healthy.value is True
+        and healthy.unknown_began_at is None
+        and memory.maintenance.value is False
+        and (planned is None or planned.truth is Truth.TRUE)
+        and (context.returned_at is None or context.returned_at == memory.returned_at)
+        and not (memory.failed_at is not None and has_failed(memory))
+    )
 
 
 def collect_waits(

@@ -35,7 +35,7 @@ from anycastd.decision.last_known import (
     update_from_finding,
 )
 from anycastd.decision.memory import HopMemory, Memory
-from anycastd.decision.verdict import Verdict
+from anycastd.decision.verdict import TrueVerdict, Verdict
 from anycastd.evidence.finding import Finding, RuleRef, Truth
 from anycastd.profile.model import Service
 from anycastd.reasons import Reason
@@ -290,4 +290,5 @@ def complete_verdict(service: Service, verdict: Verdict, choice: HopChoice) -> V
         alive=serve.alive,
         asked_at=choice.candidates[choice.index].verdict.asked_at,
     )
-    return verdict._replace(serve=none)
+    whole = verdict.join() if isinstance(verdict, TrueVerdict) else verdict
+    return whole._replace(serve=none)

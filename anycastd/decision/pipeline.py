@@ -6,8 +6,9 @@ what it tells is not used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from anycastd.bgp.negotiated import IPV4, IPV6
@@ -159,11 +160,10 @@ def advance(
         decisions[name], remembered[name] = decided
     wake = [d.wake_at for d in decisions.values() if d.wake_at is not None]
     wake += draining.iter_end_times(going)
-    levels = _list_announced(profile, decisions)
     ready = complete and inputs.lease.leased is not None
     return PassResult(
         memory=remembered,
-        wanted=build_wanted_routes(profile, levels, effects) if ready else None,
+        wanted=_build_wanted(profile, decisions, effects) if ready else None,
         decisions=decisions,
         wake_at=min(wake, default=None),
         drains=going,
@@ -182,15 +182,34 @@ def _advance_drains(
     )
 
 
-def _list_announced(profile: Profile, decisions: Mapping[str, Decision]) -> list[Announced]:
-    # Both are in the profile's order.
-    pairs = zip(profile.services.values(), decisions.values(), strict=True)
-    return [
-        Announced(service, decided.level, decided.next_hop, decided.med)
-        if service.has_choice
-        else Announced(service, decided.level)
-        for service, decided in pairs
+def _build_wanted(
+    profile: Profile, decisions: Mapping[str, Decision], effects: Collection[str]
+) -> tuple[Route, ...]:
+    levels = tuple([each.level for each in decisions.values()])
+    choices = tuple(
+        [
+            (each.service, each.next_hop, each.med)
+            for each in decisions.values()
+            if each.hop_choice is not None or each.med_choice is not None
+        ]
+    )
+    return _build_routes(profile, levels, choices, frozenset(effects))
+
+
+@lru_cache(maxsize=8)  # they are those of the pass before, nearly always
+def _build_routes(
+    profile: Profile,
+    levels: tuple[Level, ...],
+    choices: tuple[tuple[str, str | None, int | None], ...],
+    draining: frozenset[str],
+) -> tuple[Route, ...]:
+    chosen = {name: (next_hop, med) for name, next_hop, med in choices}
+    # The levels are in the profile's order.
+    announced = [
+        Announced(service, level, *chosen.get(name, (None, None)))
+        for (name, service), level in zip(profile.services.items(), levels, strict=True)
     ]
+    return build_wanted_routes(profile, announced, draining)
 
 
 def _decide_with_choice(

@@ -57,6 +57,7 @@ from anycastd.decision.caps import (
     collect_waits,
     compute_hold_down,
     has_failed,
+    stays_preferred,
     waits_for_thaw,
 )
 from anycastd.decision.last_known import (
@@ -69,7 +70,7 @@ from anycastd.decision.levels import Level
 from anycastd.decision.med import MedChoice
 from anycastd.decision.memory import Memory
 from anycastd.decision.next_hop import HopChoice
-from anycastd.decision.verdict import Verdict
+from anycastd.decision.verdict import TrueVerdict, Verdict
 from anycastd.evidence.finding import Truth
 from anycastd.profile.model import Service
 from anycastd.reasons import Reason
@@ -136,6 +137,11 @@ def decide_level(
 
     Returns the decision, and the memory for the next pass.
     """
+    if isinstance(verdict, TrueVerdict) and stays_preferred(verdict, context, memory):
+        began_at, ends_at = memory.level_began_at, verdict.changes_at
+        return Decision(
+            service.name, Level.PREFERRED, began_at, _UNCAPPED, (), verdict, ends_at
+        ), memory
     if not memory.adopted and context.leased_level is not None:
         memory = _adopt(memory, context.leased_level, service, now)
     memory = _update_memory(verdict, context, memory, now)

@@ -2,7 +2,8 @@
 
 A service's conditions are trees of rules.  ``_plan`` lists the rules once for each service; a pass
 evaluates each of them once, by its type, and joins the findings: `all` is the minimum of what its
-rules found, `any` the maximum.
+rules found, `any` the maximum.  Where all rules are true by one fresh answer nothing is joined, and
+findings are built only when they are read (``TrueVerdict``).
 
 Unknown is not decided here.  A Verdict says for how long the last known value counts
 (``believe_for``) and what counts after that (``believe_then``); policy keeps the time.
@@ -13,10 +14,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from anycastd.evidence.finding import UNKNOWN, BelieveFor, Finding, RuleRef, Truth, join_findings
+from anycastd.evidence.finding import UNKNOWN, BelieveFor, Finding, RuleRef, join_findings
 from anycastd.evidence.haproxy.conditions import (
     ANSWER_EVALUATORS,
-    AnswerEvaluator,
+    ANSWER_TESTS,
     find_answer_end,
 )
 from anycastd.evidence.haproxy.snapshot import Snapshot
@@ -26,7 +27,7 @@ from anycastd.profile.conditions import AllOf, AnyOf, CheckRule, Condition, Inst
 from anycastd.profile.model import Profile, Service
 
 
-class Verdict(NamedTuple):
+class JoinedVerdict(NamedTuple):
     """What the evidence says of one service.
 
     ``serve`` and ``healthy`` are the findings that decide the two conditions of the profile.
@@ -50,6 +51,71 @@ class Verdict(NamedTuple):
     maintenance: Finding | None = None
 
 
+class TrueVerdict(NamedTuple):
+    """The verdict where all rules are true by one fresh answer, as in nearly every pass.
+
+    It has the attributes of ``JoinedVerdict``.  Few passes are looked at, so a finding is built
+    when it is read.  ``look`` is the answer, and it counts until ``changes_at`` (own time).
+    """
+
+    plan: _Plan
+    look: Snapshot
+    changes_at: float
+    maintenance: Finding | None
+
+    @property
+    def serve(self) -> Finding:
+        """Build the finding that decides `serve`: with `all` and with `any`, the first."""
+        return self._build(self.plan.serve_first)
+
+    @property
+    def healthy(self) -> Finding:
+        """Build the finding that decides `healthy`."""
+        return self._build(self.plan.healthy_first)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Build all findings, that of the maintenance map last."""
+        found = [self._build(number) for number in range(len(self.plan.rules))]
+        return (*found, self.maintenance) if self.maintenance is not None else tuple(found)
+
+    @property
+    def alive(self) -> bool:
+        """Return that HAProxy has answered."""
+        return True
+
+    @property
+    def asked_at(self) -> float:
+        """Return when the answer was asked for (own time, seconds)."""
+        return self.look.asked_at
+
+    @property
+    def believe_for(self) -> BelieveFor:
+        """Return that nothing is unknown."""
+        return _KNOWN
+
+    def join(self) -> JoinedVerdict:
+        """Build the same verdict with everything in it."""
+        return JoinedVerdict(
+            self.serve,
+            self.healthy,
+            self.alive,
+            self.asked_at,
+            self.believe_for,
+            self.changes_at,
+            self.findings,
+            self.maintenance,
+        )
+
+    def _build(self, number: int) -> Finding:
+        ref, rule, _ = self.plan.rules[number]
+        return ANSWER_EVALUATORS[type(rule)](ref, rule, self.look, self.changes_at)
+
+
+Verdict = JoinedVerdict | TrueVerdict
+"""What the evidence says of one service; both types have the same attributes."""
+
+
 def judge_service(
     profile: Profile, service: Service, evidence: Evidence, now: float, hop: int | None = None
 ) -> Verdict:
@@ -60,7 +126,7 @@ def judge_service(
     does not have.
     """
     plan = _plan(service, hop)
-    verdict = _judge_answer(plan, profile, evidence, now)
+    verdict = _find_true(plan, profile, evidence, now)
     return _judge(plan, profile, evidence, now) if verdict is None else verdict
 
 
@@ -72,11 +138,11 @@ def judge_next_hops(
     return tuple(_judge(plan, profile, evidence, now) for plan in plans)
 
 
-def _judge_answer(plan: _Plan, profile: Profile, evidence: Evidence, now: float) -> Verdict | None:
-    """Judge as ``_judge`` does where all rules are true by one fresh answer; else return None.
+def _find_true(plan: _Plan, profile: Profile, evidence: Evidence, now: float) -> TrueVerdict | None:
+    """Judge a service whose rules are all true by one fresh answer; return None for any other.
 
-    So it is in nearly every pass.  Then nothing has to be joined: the first rule of a condition
-    decides it, for `all` and for `any`, and all findings have the times of the answer.
+    Then nothing has to be joined: the first rule of a condition decides it, for `all` and for
+    `any`, and all findings have the times of the answer.
     """
     name = plan.instance
     look = None if name is None else evidence.haproxy.get(name)
@@ -86,22 +152,16 @@ def _judge_answer(plan: _Plan, profile: Profile, evidence: Evidence, now: float)
     changes_at = find_answer_end(look, profile.haproxy[name])
     if now >= changes_at or (reached is not None and reached.refused):
         return None
-    findings = []
-    for ref, rule, evaluate in plan.on_answer:
-        found = evaluate(ref, rule, look, changes_at)
-        if found.truth is not _TRUE:
+    for rule in plan.on_answer:
+        if not ANSWER_TESTS[type(rule)](rule, look):
             return None
-        findings.append(found)
-    serve, healthy = findings[plan.serve_first], findings[plan.healthy_first]
     planned = None
     if plan.maintenance is not None:
         planned = _evaluate_maintenance(plan.maintenance, profile, evidence, now)
-        findings.append(planned)
-    all_found = tuple(findings)
-    return Verdict(serve, healthy, True, look.asked_at, _KNOWN, changes_at, all_found, planned)
+    return TrueVerdict(plan, look, changes_at, planned)
 
 
-def _judge(plan: _Plan, profile: Profile, evidence: Evidence, now: float) -> Verdict:
+def _judge(plan: _Plan, profile: Profile, evidence: Evidence, now: float) -> JoinedVerdict:
     findings = [evaluate(ref, rule, profile, evidence, now) for ref, rule, evaluate in plan.rules]
     serve = _join(plan.serve, findings)
     healthy = serve if plan.healthy is None else _join(plan.healthy, findings)
@@ -124,7 +184,8 @@ def _judge(plan: _Plan, profile: Profile, evidence: Evidence, now: float) -> Ver
         planned = _evaluate_maintenance(plan.maintenance, profile, evidence, now)
         findings.append(planned)
     patience = _KNOWN if believe_for is None else BelieveFor(believe_for, overrule_after, until)
-    return Verdict(serve, healthy, alive, asked_at, patience, changes_at, tuple(findings), planned)
+    found_all = tuple(findings)
+    return JoinedVerdict(serve, healthy, alive, asked_at, patience, changes_at, found_all, planned)
 
 
 def _evaluate_maintenance(
@@ -137,7 +198,6 @@ def _evaluate_maintenance(
 
 
 _KNOWN = BelieveFor(0.0, 0.0)
-_TRUE = Truth.TRUE  # looking up a member is slow in Python 3.11
 _AnyRule = Rule | ListensRule | AnswersRule | CheckRule
 
 
@@ -167,7 +227,7 @@ class _Plan(NamedTuple):
     serve_first: int
     healthy_first: int
     instance: str | None
-    on_answer: tuple[tuple[RuleRef, _AnyRule, AnswerEvaluator], ...]
+    on_answer: tuple[_AnyRule, ...]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -202,10 +262,10 @@ def _make_plan(
     healthy_first = first if healthy is None else _find_first(healthy)
     asked = {ref.instance for ref, _, _ in rules}
     instance = None
-    on_answer: tuple[tuple[RuleRef, _AnyRule, AnswerEvaluator], ...] = ()
+    on_answer: tuple[_AnyRule, ...] = ()
     if len(asked) == 1 and "" not in asked:
         instance = rules[0].ref.instance
-        on_answer = tuple((ref, rule, ANSWER_EVALUATORS[type(rule)]) for ref, rule, _ in rules)
+        on_answer = tuple(rule for _, rule, _ in rules)
     return _Plan(rules, serve, healthy, maintenance, first, healthy_first, instance, on_answer)
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -26,7 +25,7 @@ class Threshold(NamedTuple):
     share: float | None = None
 
 
-@dataclass(frozen=True)  # without slots, because rules cache their description
+@dataclass(frozen=True, slots=True)
 class InstanceRule:
     """Base of the rules about one HAProxy process, ``instance``.
 
@@ -40,7 +39,7 @@ class InstanceRule:
         return f"{name} in HAProxy {self.instance}" if self.show_instance else name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BackendRule(InstanceRule):
     """True while ``backend`` has at least ``usable`` usable servers.
 
@@ -53,22 +52,22 @@ class BackendRule(InstanceRule):
     count_unchecked: bool = False
     by_weight: bool = False
 
-    @functools.cached_property
+    @property
     def description(self) -> str:
-        """Describe the rule as a sentence for operators; cached, because each pass uses it."""
+        """Describe the rule as a sentence for operators."""
         number, share = self.usable
         least = f"{share:g} %" if number is None else f"{number}"
         of = " of its weight" if self.by_weight else ""
         return f"backend {self._qualify(self.backend)} has at least {least}{of} usable"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FrontendRule(InstanceRule):
     """True while ``frontend`` is open."""
 
     frontend: str
 
-    @functools.cached_property
+    @property
     def description(self) -> str:
         """Describe the rule as a sentence for operators."""
         return f"frontend {self._qualify(self.frontend)} is open"
@@ -86,7 +85,7 @@ class LoadMetric(Enum):
         return "requests queued" if self is LoadMetric.QUEUE else "sessions"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LimitRule(InstanceRule):
     """True while ``load`` of the frontend or backend ``proxy`` is less than ``below``.
 
@@ -99,7 +98,7 @@ class LimitRule(InstanceRule):
     load: LoadMetric
     below: int
 
-    @functools.cached_property
+    @property
     def description(self) -> str:
         """Describe the rule as a sentence for operators."""
         kind = "frontend" if self.frontend else "backend"
@@ -107,13 +106,13 @@ class LimitRule(InstanceRule):
         return f"{kind} {proxy} has fewer than {self.below} {self.load.counted}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CheckRule:
     """True while the check named ``check`` passes, after its `rise` and `fall`."""
 
     check: str
 
-    @functools.cached_property
+    @property
     def description(self) -> str:
         """Describe the rule as a sentence for operators."""
         return f"check {self.check} passes"
@@ -137,7 +136,7 @@ Condition = BackendRule | FrontendRule | LimitRule | CheckRule | AllOf | AnyOf
 """What ``serve`` or ``healthy`` requires: one rule, or a tree of rules."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Maintenance(InstanceRule):
     """Planned work while ``key`` is in HAProxy's map ``map``.
 
@@ -148,7 +147,7 @@ class Maintenance(InstanceRule):
     key: str
     then: FailedAction
 
-    @functools.cached_property
+    @property
     def description(self) -> str:
         """Describe the rule as a sentence for operators: true while there is no planned work."""
         return f"maintenance is off (map {self._qualify(self.map)}, key {self.key})"

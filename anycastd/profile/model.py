@@ -6,7 +6,6 @@ are in ``schema.json`` only.  All durations are in seconds.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -189,7 +188,7 @@ class SelfTest:
         return self.http or self.tcp or 0
 
 
-@dataclass(frozen=True)  # without slots, because it caches its prefix
+@dataclass(frozen=True, slots=True)
 class Service:
     """A service: a VIP, its conditions, and its route at each level.
 
@@ -199,6 +198,10 @@ class Service:
     ``interface`` is None where the VIP is not on this machine.  ``next_hops``: the first that
     serves is announced (empty: ``next_hop`` is); ``serve`` is None only with them.  ``med_steps``
     is the MED by a check (None: ``med`` is).
+
+    ``prefix`` is the VIP as text, such as ``203.0.113.10/32``, and ``family`` its address family,
+    ``ipv4`` or ``ipv6``.  ``has_choice``: its route has a next hop or a MED by choice, besides its
+    level.
     """
 
     name: str
@@ -221,27 +224,22 @@ class Service:
     local_pref: int | None = None
     next_hops: tuple[NextHop, ...] = ()
     med_steps: MedSteps | None = None
+    prefix: str = field(init=False, compare=False, repr=False)
+    family: str = field(init=False, compare=False, repr=False)
+    has_choice: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Compute once what each pass needs."""
+        prefix = str(self.vip)
+        object.__setattr__(self, "prefix", prefix)
+        object.__setattr__(self, "family", name_family(prefix))
+        object.__setattr__(self, "has_choice", bool(self.next_hops) or self.med_steps is not None)
 
     def __hash__(self) -> int:
         """Return the hash of the name: hashing all fields in each pass is ten times slower."""
         return hash(self.name)
 
-    @functools.cached_property
-    def prefix(self) -> str:
-        """Return the VIP as text, such as ``203.0.113.10/32``."""
-        return str(self.vip)
-
-    @functools.cached_property
-    def family(self) -> str:
-        """Return the address family of the VIP: ``ipv4`` or ``ipv6``."""
-        return name_family(self.prefix)
-
-    @functools.cached_property
-    def has_choice(self) -> bool:
-        """Return whether its route has a next hop or a MED by choice, besides its level."""
-        return bool(self.next_hops) or self.med_steps is not None
-
-    @functools.cached_property
+    @property
     def conditions(self) -> tuple[tuple[tuple[str | int, ...], Condition], ...]:
         """Return all conditions, each with its key path in the service."""
         found: list[tuple[tuple[str | int, ...], Condition | None]] = [

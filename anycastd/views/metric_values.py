@@ -91,6 +91,7 @@ class ServiceFacts(NamedTuple):
 
     service: Service
     decision: Decision
+    findings: tuple[Finding, ...]
     level: Level | None
     serving: bool
     in_sync: bool
@@ -127,6 +128,7 @@ def _find_facts(
     return ServiceFacts(
         service,
         decision,
+        decision.verdict.findings,
         _find_level(state, service, by_prefix.get(service.prefix, [])),
         is_serving(decision, path, announcements),
         in_sync,
@@ -257,7 +259,7 @@ def _iter_rules(
     facts: Iterable[ServiceFacts], value: Callable[[Finding], float | None]
 ) -> Iterator[Row]:
     for each in facts:
-        for finding in each.decision.verdict.findings:
+        for finding in each.findings:
             if (number := value(finding)) is not None:
                 for path in finding.rule.paths:
                     yield (each.service.name, path), float(number)

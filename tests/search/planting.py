@@ -68,6 +68,8 @@ CHECKS_SEARCH = "search.checks_world"
 """The search of a check on which a service rests."""
 ASKED_SEARCH = "search.asked_world"
 """The search of servers that are asked by TCP."""
+PASSES_SEARCH = "search.passes_world"
+"""The comparison of the fast and the plain way of a pass."""
 LEASE_SEARCH = "search.lease_world"
 """The search of agent and lease together."""
 

@@ -129,8 +129,8 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
     (
         "pipeline",
         "a drained service has no community of RFC 8326",
-        "wanted=build_wanted_routes(profile, levels, effects) if ready",
-        "wanted=build_wanted_routes(profile, levels) if ready",
+        "wanted=_build_wanted(profile, decisions, effects) if ready",
+        "wanted=_build_wanted(profile, decisions, ()) if ready",
     ),
     (
         "sessions",
@@ -298,10 +298,28 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
         "    if (",
     ),
     (
+        "caps",
+        "a service that is preferred is not drained",
+        "        and context.drain is None\n",
+        "",
+    ),
+    (
+        "caps",
+        "a service that is preferred does not need its VIP",
+        "        and context.vip_present is not False\n",
+        "",
+    ),
+    (
+        "caps",
+        "a service that is preferred needs no session",
+        "        and context.session_up is not False\n",
+        "",
+    ),
+    (
         "verdict",
         "one rule that is true is enough",
-        "        if found.truth is not _TRUE:\n            return None\n",
-        "        if found.truth is not _TRUE:\n            found = found._replace(truth=_TRUE)\n",
+        "        if not ANSWER_TESTS[type(rule)](rule, look):\n            return None\n",
+        "        if ANSWER_TESTS[type(rule)](rule, look):\n            break\n",
     ),
 ]
 

@@ -80,7 +80,7 @@ def assert_schema_agrees(
         and not set(name.removeprefix(place)) & set(".:")
         and name.removeprefix(place)
     }
-    fields = {each.name: each for each in dataclasses.fields(kind)}
+    fields = {each.name: each for each in dataclasses.fields(kind) if each.init}
     assert {renamed.get(name, name) for name in found} | unwritten == set(fields)
     for name, each in found.items():
         default = fields[renamed.get(name, name)].default

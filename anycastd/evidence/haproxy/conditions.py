@@ -169,6 +169,11 @@ def _evaluate_frontend(
     )
 
 
+def _is_open(rule: FrontendRule, look: Snapshot) -> bool:
+    frontend = look.frontends.get(rule.frontend)
+    return frontend is not None and frontend.is_open
+
+
 def _evaluate_backend(
     ref: RuleRef, rule: BackendRule, look: Snapshot, changes_at: float
 ) -> Finding:
@@ -176,12 +181,9 @@ def _evaluate_backend(
     if backend is None:
         value, reason = _ABSENT, Reason.BACKEND_MISSING
         return Finding(ref, _FALSE, value, reason, asked_at=look.asked_at, changes_at=changes_at)
-    counts, of = backend.counts, ""
-    if rule.by_weight:
-        if backend.weights_refused:
-            return _refused(ref, look, backend.weights_refused, changes_at)
-        counts, of = _weigh_servers(backend), " of weight"
-    truth, reason, value, needed, patience = _compare(rule.usable, counts, rule.count_unchecked, of)
+    if rule.by_weight and backend.weights_refused:
+        return _refused(ref, look, backend.weights_refused, changes_at)
+    truth, reason, value, needed, patience = _compare_with(rule, backend)
     if not backend.servers:
         value = "it has no servers, so a rule on its servers never holds; use {frontend: ...}"
     return Finding(
@@ -249,6 +251,20 @@ def _refused(ref: RuleRef, look: Snapshot, answer: str, changes_at: float) -> Fi
     )
 
 
+def _has_enough_servers(rule: BackendRule, look: Snapshot) -> bool:
+    backend = look.backends.get(rule.backend)
+    if backend is None or (rule.by_weight and backend.weights_refused):
+        return False
+    return _compare_with(rule, backend)[0] is _TRUE
+
+
+def _compare_with(rule: BackendRule, backend: Backend) -> tuple[Truth, Reason, str, str, float]:
+    """Compare the servers of a backend, or their weights, with what its rule asks for."""
+    if rule.by_weight:
+        return _compare(rule.usable, _weigh_servers(backend), rule.count_unchecked, " of weight")
+    return _compare(rule.usable, backend.counts, rule.count_unchecked, "")
+
+
 @lru_cache(maxsize=4096)  # backends look alike, and as they did a moment ago
 def _compare(
     threshold: Threshold, counts: ServerCounts, count_unchecked: bool, of: str
@@ -295,6 +311,11 @@ def _evaluate_limit(ref: RuleRef, rule: LimitRule, look: Snapshot, changes_at: f
     )
 
 
+def _is_below_limit(rule: LimitRule, look: Snapshot) -> bool:
+    return _evaluate_limit(_NO_RULE, rule, look, 0.0).truth is _TRUE
+
+
+_NO_RULE = RuleRef("", (), "", "")
 _OFF = {"off", "no", "false", "0"}
 
 
@@ -324,6 +345,15 @@ ANSWER_EVALUATORS: Mapping[type, AnswerEvaluator] = {
     Maintenance: _evaluate_maintenance,
 }
 """Type of a rule -> what evaluates it on an answer."""
+ANSWER_TESTS: Mapping[type, Callable[[Any, Snapshot], bool]] = {
+    BackendRule: _has_enough_servers,
+    FrontendRule: _is_open,
+    LimitRule: _is_below_limit,
+}
+"""Type of a rule -> tells of (rule, answer) whether its evaluator finds the rule true.
+
+A pass asks thousands, so the usual ones build neither texts nor findings.
+"""
 
 
 def _weigh_servers(backend: Backend) -> ServerCounts:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anycastd.decision.verdict import judge_service
+from anycastd.decision.verdict import JoinedVerdict, TrueVerdict, judge_service
 from anycastd.evidence.haproxy.servers import Override, Usable
 from anycastd.evidence.haproxy.snapshot import (
     Backend,
@@ -25,7 +25,7 @@ from anycastd.profile.model import Profile
 from support.profiles import profile
 from support.snapshots import NO, UNPROVED, YES, server, snapshot
 
-FAST, PLAIN = "anycastd.decision.verdict._judge_answer", "anycastd.decision.verdict._judge"
+FAST, PLAIN = "anycastd.decision.verdict._find_true", "anycastd.decision.verdict._judge"
 SERVE = "serve: {all: [{backend: web, usable: 1}, {frontend: web}]}"
 HEALTHY = "healthy: {backend: web, usable: 50%}"
 MAINTENANCE = (f"{HEALTHY}\n", f"{HEALTHY}\n    maintenance: {{map: /etc/m.map, key: web}}\n")
@@ -107,7 +107,9 @@ def test_both_ways_find_the_same(
     evidence = Evidence({} if look is None else {"main": look}, reached=reached)
     found = judge_service(its, its.services["web"], evidence, now)
     with patch(FAST, return_value=None):
-        assert found == judge_service(its, its.services["web"], evidence, now)
+        plain = judge_service(its, its.services["web"], evidence, now)
+    assert isinstance(plain, JoinedVerdict)
+    assert plain == (found.join() if isinstance(found, TrueVerdict) else found)
 
 
 def test_a_usual_pass_takes_the_fast_way() -> None:
