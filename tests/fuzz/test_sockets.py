@@ -57,7 +57,7 @@ def test_the_judge_sees_a_route_that_changes(one: Running) -> None:
     one.judge.settle()
     for backend in one.rig.appliance.backends:
         backend.stop()
-    one.rig.wire.wait(0, 10)
+    one.rig.wire.wait(0, 20)
     for backend in one.rig.appliance.backends:
         backend.start()
     one.judge.wait_back()
@@ -92,11 +92,11 @@ def test_each_way_sends_all_inputs(way: str) -> None:
     """Whole, slowly or together: each input arrives on a connection of its own."""
     inputs = [b"first\n", b"", b"x" * 1000]
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(5)
+        listener.settimeout(20)
         port = listener.getsockname()[1]
 
         def connect() -> socket.socket:
-            return socket.create_connection(("127.0.0.1", port), 5)
+            return socket.create_connection(("127.0.0.1", port), 20)
 
         if way == "many":  # the second of two is closed by a reset, and may lose what it sent
             inputs = inputs[::2][:1]
@@ -105,7 +105,7 @@ def test_each_way_sends_all_inputs(way: str) -> None:
         for _ in inputs:
             connection, _ = listener.accept()
             with connection:
-                connection.settimeout(5)
+                connection.settimeout(20)
                 data = b""
                 while piece := connection.recv(1 << 16):
                     data += piece

@@ -150,5 +150,5 @@ def test_a_peer_that_flaps(one: Appliance) -> None:
                 break
             assert losses < 3, "three losses by now, and tests before may have made some"
             peer.drop(6, 4)
-            peer.wait(lambda it: not it.up, 5, "its end")
+            peer.wait(lambda it: not it.up, 20, "its end")
     assert_undisturbed(one, before)

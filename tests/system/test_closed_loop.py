@@ -11,7 +11,7 @@ import pytest
 
 from support.appliance import PEERS, VIP, Appliance, own_network
 from support.children import find_lease_process
-from support.peer import wait_for
+from support.peer import Peer, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -32,6 +32,13 @@ def write_to_exabgp(appliance: Appliance, *lines: str) -> None:
     Path(f"/proc/{find_lease_process(appliance)}/fd/1").write_bytes(text.encode())
 
 
+def has_heard_both(peer: Peer) -> bool:
+    """Return whether a peer has heard of both changes; they may be repaired already."""
+    withdrawn = {prefix for update in peer.updates for prefix in update.withdrawn}
+    announced = {route.prefix for update in peer.updates for route in update.announced}
+    return f"{VIP}/32" in withdrawn and FOREIGN in announced
+
+
 def test_what_was_changed_behind_our_back_is_repaired(appliance: Appliance) -> None:
     """A route that was removed comes back, one that is not wanted goes; both are counted.
 
@@ -44,17 +51,17 @@ def test_what_was_changed_behind_our_back_is_repaired(appliance: Appliance) -> N
         f"{PEERS[1]} withdraw route {VIP}/32 next-hop 192.0.2.10",
         f"{PEERS[1]} announce route {FOREIGN} next-hop 192.0.2.10 as-path [ 65010 ]",
     )
-    second.wait(lambda peer: set(peer.table) == {FOREIGN}, 5, "the foreign route alone")
+    second.wait(has_heard_both, 20, "the foreign route, and the withdrawal of ours")
     first.drop(6, 4)
-    second.wait(lambda peer: set(peer.table) == {f"{VIP}/32"}, 20, "our route alone")
-    appliance.wait_path(1, 20)
-    wait_for(lambda: appliance.status()["lease"]["repairs"] == 2, 5, "repairs that are counted")
+    second.wait(lambda peer: set(peer.table) == {f"{VIP}/32"}, 30, "our route alone")
+    appliance.wait_path(1)
+    wait_for(lambda: appliance.status()["lease"]["repairs"] == 2, 20, "repairs that are counted")
     wait_for(
         lambda: all(
             one["rib"] == "agrees" and one["in_sync"]
             for one in appliance.status()["services"]["web"]["neighbors"].values()
         ),
-        10,
+        30,
         "the adj-rib-out to agree again",
     )
     shown = subprocess.run(

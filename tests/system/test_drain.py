@@ -355,7 +355,7 @@ def test_a_drain_that_cannot_be_kept_is_never_lost_silently(tmp_path: Path, full
     state = Path(tmp_path, "state")
     state.symlink_to(full)
     with run_drainable(tmp_path) as one:
-        wait_for(lambda: "No space left" in str(one.status()["problems"]), 10, one.log())
+        wait_for(lambda: "No space left" in str(one.status()["problems"]), 30, one.log())
         done = run_drain(one, "--wait")
         assert done.returncode == 1
         assert "lost with this agent" in done.stderr
