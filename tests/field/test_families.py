@@ -58,7 +58,7 @@ def start(one: Appliance) -> None:
     one.start_agent()
     for peer in one.peers:
         peer.wait_up()
-    until((Path(one.directory_of("agent")) / "agent.sock").exists, 10, 0.05)
+    one.wait_answers()
 
 
 def wait_levels(one: Appliance, **levels: str) -> dict[str, Any]:

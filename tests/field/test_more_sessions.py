@@ -62,7 +62,7 @@ def has_unsent(address: str) -> bool:
 def start(one: Appliance) -> None:
     """Start speaker and agent, and wait until the service is preferred."""
     one.start()
-    until((Path(one.directory_of("agent")) / "agent.sock").exists, 20, 0.05)
+    one.wait_answers()
 
 
 def wait_for_words(one: Appliance, address: str, words: str) -> None:

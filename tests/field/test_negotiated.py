@@ -30,7 +30,7 @@ def start(one: Appliance) -> None:
     """Start speaker and agent, and wait until the service is preferred."""
     one.start_speaker()
     one.start_agent()
-    until((Path(one.directory_of("agent")) / "agent.sock").exists, 20, 0.05)
+    one.wait_answers()
     until(lambda: one.status()["services"]["web"]["level"] == "preferred", 30, 0.1)
 
 

@@ -36,13 +36,19 @@ def wait_for_words(appliance: Appliance, *words: str) -> str:
     """Wait until the status gives a reason with these words for the second peer; return it."""
 
     def read() -> str:
-        return str(appliance.status()["neighbors"][GOES]["why"])
+        return str(appliance.ask_status()["neighbors"][GOES]["why"])
+
+    said = [""]
+
+    def is_said() -> bool:
+        said[0] = read()
+        return all(word in said[0] for word in words)
 
     try:
-        until(lambda: all(word in read() for word in words), 20, 0.1)
+        until(is_said, 60, 0.05)
     except AssertionError:
-        raise AssertionError(f"{words} not in {read()!r}") from None
-    return read()
+        raise AssertionError(f"{words} not in {said[0]!r}") from None
+    return said[0]
 
 
 # FC-MINHOLD (frr pull request 9397), and others of its kind.
@@ -89,7 +95,7 @@ def test_a_router_that_wants_ttl_255(tmp_path: Path, exabgp_python: str, multiho
     ):
         one.start_speaker()
         one.start_agent()
-        until((Path(one.directory_of("agent")) / "agent.sock").exists, 20, 0.05)
+        one.wait_answers()
         if multihop:
             until(bird.established, 20, 0.1)
         else:
@@ -106,7 +112,7 @@ def test_a_local_address_that_is_not_here(tmp_path: Path, exabgp_python: str) ->
     with own_network(), Appliance(tmp_path, python=exabgp_python, profile=profile) as one:
         one.start_speaker()
         one.start_agent()
-        until((Path(one.directory_of("agent")) / "agent.sock").exists, 20, 0.05)
+        one.wait_answers()
         wait_for_words(one, "192.0.2.99 is not an address of this machine", "`local_address`")
         wait_for(lambda: one.status()["neighbors"][STAYS]["session"] == "up", 20)
         assert one.status()["neighbors"][STAYS]["why"] == ""

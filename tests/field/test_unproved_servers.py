@@ -42,7 +42,7 @@ def start(one: Appliance) -> None:
     """Start speaker and agent, and wait until the agent answers."""
     one.start_speaker()
     one.start_agent()
-    until((Path(one.directory_of("agent")) / "agent.sock").exists, 30, 0.05)
+    one.wait_answers()
 
 
 def count_announcements(one: Appliance) -> int:

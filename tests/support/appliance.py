@@ -190,6 +190,19 @@ class Appliance:
 
         wait_for(there, timeout, f"{VIP} with {asns} ASNs at both peers\n{self.log()}")
 
+    def wait_answers(self) -> None:
+        """Wait until the agent answers: its socket is there before that.
+
+        Raises AssertionError, with the logs, after 30 s.
+        """
+
+        def answers() -> bool:
+            with contextlib.suppress(ControlError):
+                return bool(self.ask_status())
+            return False
+
+        wait_for(answers, 30, f"an agent that answers\n{self.log()}")
+
     def wait_confirmed(self, timeout: float = 30.0) -> None:
         """Wait until the agent has heard that each peer has what is wanted.
 

@@ -39,7 +39,7 @@ defaults
     mode http
     option log-health-checks
     timeout connect 1s
-    timeout client 5s
+    timeout client 1m
     timeout server 5s
 """
 
