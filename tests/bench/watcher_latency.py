@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import statistics
 import sys
@@ -67,6 +68,7 @@ class Bench:
         times = []
         for _ in range(trials):
             await self.ready()
+            await asyncio.sleep(random.uniform(0, 1))  # noqa: S311 - at any moment between two looks
             began_at = time.perf_counter()
             self.haproxy.ask("set server web/s0 state maint")
             times.append(await self.wait_observation(_down) - began_at)
