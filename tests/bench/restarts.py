@@ -85,11 +85,14 @@ def measure(directory: Path) -> dict[str, Any]:
         print_line(f"SKIPPED: {why}")
         return {"skipped": why}
     show_progress("building the packages and a system to boot")
-    suite = os.environ.get("ANYCASTD_BENCH_SUITE") or read_release()
+    suite = os.environ.get("SUITE") or read_release()
     packages = build_packages(directory)
     base = make_base_systems({suite}, packages)[suite]
-    with Nodes((NODE,)) as nodes:
-        system = System(nodes, NODE, suite, base)
+    nodes = Nodes((NODE,))
+    system = System(nodes, NODE, suite, base)
+    with contextlib.ExitStack() as stack:
+        stack.callback(system.sweep)
+        stack.enter_context(nodes)
         system.boot()
         system.up()
         with _appliance(nodes, system) as peers:
@@ -98,12 +101,11 @@ def measure(directory: Path) -> dict[str, Any]:
             "systemctl --version | head -n 1; python3 --version;"
             f"systemctl show --property RestartUSec {UNIT}"
         )
-    system.sweep()
     return report(found, ", ".join((suite, *about.splitlines())))
 
 
 def read_release() -> str:
-    """Read the name of this machine's Debian release."""
+    """Read the name of this machine's Debian release, for which no other is named in SUITE."""
     text = Path("/etc/os-release").read_text(encoding="utf-8")
     found = re.search(r"^VERSION_CODENAME=(\S+)$", text, re.MULTILINE)
     assert found, "/etc/os-release names no Debian release"
@@ -260,10 +262,10 @@ def report(found: list[Restart], about: str) -> dict[str, Any]:
     rows["SIGKILL to the first Want"] = [each.until_exec + each.want for each in found]
     print_line("a killed agent on a booted system until its next Want, milliseconds")
     print_line(about)
-    print_line(f"{'':34}  median     p99     max")
+    print_line(f"{'':34}  median     p99     max           least")
     figures: dict[str, Any] = {"about": about}
     for label, values in rows.items():
-        row = summarize(values)
-        print_line(f"{label:34} {row}")
-        figures[label] = asdict(row)
+        row, least = summarize(values), min(values)
+        print_line(f"{label:34} {row} {1000 * least:7.2f}")
+        figures[label] = asdict(row) | {"least": least}
     return figures
