@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -293,6 +294,10 @@ def test_check_changes_nothing(profile: Path) -> None:
         subprocess.run(
             ["sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"], check=True
         )
-        before = read()
+        # The kernel notes the state of a new link a moment later.
+        seen, since = read(), time.monotonic()
+        while time.monotonic() - since < 1.0:
+            if (now := read()) != seen:
+                seen, since = now, time.monotonic()
         check(profile)
-        assert read() == before
+        assert read() == seen

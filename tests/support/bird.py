@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,13 +75,18 @@ protocol bgp speaker {{
         command += ["-P", str(self.directory / f"bird-{self.address}.pid")]
         with (self.directory / f"bird-{self.address}.log").open("wb") as log:
             self._process = subprocess.Popen(command, stderr=log, stdout=log)
-        wait_for(self.socket.exists, 10, "BIRD's control socket")
+        wait_for(self._answers, 30, "BIRD's control socket")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(30)
+
+    def _answers(self) -> bool:
+        """Return whether it listens: its socket is there before that."""
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self.socket)) == 0
 
     def ask(self, command: str) -> str:
         """Return what ``birdc COMMAND`` prints.

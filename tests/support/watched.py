@@ -58,7 +58,7 @@ class Watched:
             reason = self.appliance.ask_status()["services"]["web"]["reason"]
             return reason["name"] == name and all(word in reason["detail"] for word in texts)
 
-        wait_for(is_reported, 30, f"{name}: {texts}; {self.service()['reason']}")
+        wait_for(is_reported, 30, f"{name}: {texts}")
 
     def wait_problem(self, *texts: str) -> str:
         """Wait until the status lists a problem with all these texts, and return it."""
@@ -67,7 +67,7 @@ class Watched:
             problems = self.appliance.ask_status()["problems"]
             return next((each for each in problems if all(word in each for word in texts)), "")
 
-        return wait_for(find, 30, f"a problem with {texts}; {self.problems()}")
+        return wait_for(find, 30, f"a problem with {texts}")
 
     def wait_state(self, state: str) -> None:
         """Wait until the status calls HAProxy answers, silent or gone, as ``state`` says."""
