@@ -81,7 +81,7 @@ def measure(directory: Path) -> dict[str, Any]:
     """Boot a system, kill its agent again and again; print and return the figures."""
     name = f"anycastd-probe-{os.getpid()}"
     if subprocess.run([*BOOT, "probe", name], capture_output=True, check=False).returncode:
-        why = "this machine cannot boot a system inside itself; it takes root, cgroup2, overlayfs"
+        why = "this machine cannot boot a system inside itself (no cgroup2)"
         print_line(f"SKIPPED: {why}")
         return {"skipped": why}
     show_progress("building the packages and a system to boot")
