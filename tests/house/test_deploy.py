@@ -23,27 +23,34 @@ YAMLLINT = (
 )
 
 
-def run(tmp_path: Path, *command: str) -> None:
-    """Run a linter on the files; skips where it is not installed."""
+def run(tmp_path: Path, *command: str, tries: int = 1) -> None:
+    """Run a linter on the files until it passes, ``tries`` times; skips where there is none."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
-    done = subprocess.run(
-        command,
-        cwd=ANSIBLE,
-        env={
-            **os.environ,
-            "HOME": str(tmp_path),
-            "ANSIBLE_LOCAL_TEMP": str(tmp_path),
-            "ANSIBLE_ROLES_PATH": str(ANSIBLE / "roles"),
-            "NO_COLOR": "1",
-            "LC_ALL": "C.UTF-8",
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    said = ""
+    for number in range(tries):
+        home = tmp_path / str(number)
+        home.mkdir()
+        done = subprocess.run(
+            command,
+            cwd=ANSIBLE,
+            env={
+                **os.environ,
+                "HOME": str(home),
+                "ANSIBLE_LOCAL_TEMP": str(home),
+                "ANSIBLE_ROLES_PATH": str(ANSIBLE / "roles"),
+                "NO_COLOR": "1",
+                "LC_ALL": "C.UTF-8",
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        if done.returncode == 0:
+            return
+        said += f"{done.returncode}: {done.stdout}{done.stderr}\n"
+    raise AssertionError(said)
 
 
 def test_yamllint(tmp_path: Path) -> None:
@@ -74,6 +81,8 @@ def test_ansible_lint(tmp_path: Path) -> None:
         "--project-dir",
         str(ANSIBLE),
         "site.yaml",
+        # It has failed once by itself on a busy machine; what it finds, it finds each time.
+        tries=2,
     )
 
 
