@@ -333,7 +333,7 @@ class Machine:
         return self.record("cli", "up")
 
     def fill_haproxy(self) -> float:
-        """Bring HAProxy to its limit of connections: it serves no other client, for up to 5 s.
+        """Bring HAProxy to its limit of connections: it serves no other client, for a minute.
 
         Idle clients do that: HAProxy 2.6 may hang for ever when its limit is changed.
         """
