@@ -37,8 +37,8 @@ MAX_SINGLE = 60
 """Maximum number of servers that are asked for one by one; beyond it all rows cost less."""
 WHOLE_EVERY, WHOLE_EVERY_POLLED = 10.0, 5.0
 """Seconds after which all rows are asked for again: where events arrive, and where they do not."""
-EARLY = 2.0
-"""Seconds by which all rows are asked for earlier, while no event comes.
+EARLY, QUIET = 2.0, 0.05
+"""Seconds by which all rows are asked for earlier, where no event has come for QUIET seconds.
 
 HAProxy takes 0.1 to 0.3 s for 10,000 rows.  An event that comes meanwhile does not wait for them.
 """

@@ -105,21 +105,23 @@ class Looker:
         No event has named a server since the look before; ``unless`` is set when one does.  A look
         at all rows that is not due yet ends then, and returns None.
         """
-        began, last = self._clock.now(), self._choose_numbers()
-        if not self._is_answered or last is None or last is not self._before:
+        if not self.is_early(whole_every):
             return await self.look(None, whole_every)
-        due, sooner = (
-            choose_brief(last, self._query, {}, began, every)
-            for every in (whole_every, whole_every - EARLY)
-        )
-        if due == sooner:
-            return await self.look(None, whole_every)
+        began = self._clock.now()
         seen = await run_unless(unless, self.look(None, whole_every - EARLY))
         if seen is None:
             # If HAProxy does not answer the next look either, it has been silent since this one.
             self._silent_from = began if self._silent_from is None else self._silent_from
             self._missed, self._is_answered = self._missed + 1, True
         return seen
+
+    def is_early(self, whole_every: float) -> bool:
+        """Return whether all rows of a backend are due in less than EARLY seconds, and not yet."""
+        last = self._choose_numbers()
+        if not self._is_answered or last is None or last is not self._before:
+            return False
+        ages = [self._clock.now() - last.backends[name].asked_at for name in last.judged.lines]
+        return any(whole_every - EARLY <= age < whole_every for age in ages)
 
     async def look(
         self, named: Mapping[str, Collection[str]] | None = None, whole_every: float = 0.0

@@ -32,7 +32,7 @@ from dataclasses import replace
 from tenacity import AsyncRetrying, retry_if_not_result, wait_exponential, wait_random
 
 from anycastd.evidence.haproxy import events
-from anycastd.evidence.haproxy.brief_look import WHOLE_EVERY, WHOLE_EVERY_POLLED
+from anycastd.evidence.haproxy.brief_look import QUIET, WHOLE_EVERY, WHOLE_EVERY_POLLED
 from anycastd.evidence.haproxy.event_stream import NO_RING, EventStream, describe_pauses
 from anycastd.evidence.haproxy.look import Looker
 from anycastd.evidence.haproxy.query import Query
@@ -271,6 +271,8 @@ class Watcher:
             period = min(period, max(self._poll_interval, 10 * self._look_time))
         if self._look_ended_at < self._first_looks_until:
             period = min(period, FIRST_LOOKS_DELAY + self._look_time)
+        if self.event_driven and self._looker.is_early(WHOLE_EVERY):
+            period = min(period, QUIET + self._look_time)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, period - self._look_time)):
                 await self._wake.wait()
