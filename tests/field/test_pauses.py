@@ -14,7 +14,7 @@ import pytest
 from support.appliance import PROFILE, VIP
 from support.haproxy import HAProxy, read_version, until
 from support.processes import signal_pid
-from support.watched import DEADLINE, Watched, watched
+from support.watched import DEADLINE, SLACK, Watched, watched
 
 pytestmark = pytest.mark.root
 BACK = "x 7 1"
@@ -39,14 +39,14 @@ def test_a_frontend_that_is_disabled_and_shut_down(here: Watched) -> None:
     # FC-DISABLEFE: haproxy issue 1626 (a disabled frontend was shown as OPEN)
     began = time.monotonic()
     here.haproxy.ask("disable frontend web")
-    here.wire.wait(0, 20)
+    here.wait_gone(began, DEADLINE)
     here.wait_reason("frontend_closed")
     here.haproxy.ask("enable frontend web")
     here.wait_well()
     assert here.wire.describe_changes(began) == [BACK, BACK]
     began = time.monotonic()
     here.haproxy.ask("shutdown frontend web")
-    here.wire.wait(0, 20)
+    here.wait_gone(began, DEADLINE)
     here.wait_reason("frontend_closed", "STOP")
     here.reload()
     here.wait_well()
@@ -79,7 +79,9 @@ def test_a_reload_that_cannot_bind(here: Watched) -> None:
     worker, began = here.haproxy.worker, time.monotonic()
     is_silent = read_version() > (2, 6)
     with failed_reload(here.haproxy):
+        paused = time.monotonic()
         here.wire.wait(0, 20)
+        assert max(here.wire.list_first_changes(began)) - paused < DEADLINE * is_silent + SLACK
         here.wait_reason(*(("haproxy_silent",) if is_silent else ("frontend_closed", "PAUSED")))
         here.wait_problem("frontend web is paused")
     here.wire.wait(1, 30)
@@ -112,7 +114,7 @@ def test_a_soft_stop_with_an_open_connection(here: Watched) -> None:
         began = time.monotonic()
         assert here.haproxy.process is not None
         here.haproxy.stop_softly()
-        here.wire.wait(0, 20)
+        here.wait_gone(began, 0)
         here.wait_reason("haproxy_gone")
         assert here.haproxy.lives(worker)
     here.haproxy.process.wait(10)

@@ -120,8 +120,9 @@ def test_a_lost_socket_path_of_a_haproxy_that_dies(mute: Watched) -> None:
     began = time.monotonic()
     mute.haproxy.socket.rename(mute.haproxy.socket.with_name("lost"))
     mute.wait_state("silent")
+    killed = time.monotonic()
     mute.haproxy.kill()
-    mute.wire.wait(0, 20)
+    mute.wait_gone(killed, 0)
     mute.wait_reason("haproxy_gone")
     mute.haproxy.start()
     mute.wait_well()
@@ -136,8 +137,9 @@ def test_a_soft_stop_without_a_ring(mute: Watched) -> None:
     with socket.create_connection((VIP, 80)) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
         until(lambda: mute.haproxy.row("web", "FRONTEND")["scur"] == "1", 20)
+        stopped = time.monotonic()
         mute.haproxy.stop_softly()
-        mute.wire.wait(0, 20)
+        mute.wait_gone(stopped, 0.25)
         mute.wait_reason("haproxy_gone")
         assert mute.haproxy.lives(worker)
     assert mute.haproxy.process is not None

@@ -35,6 +35,15 @@ class Watched:
         until(lambda: time.monotonic() - since > seconds, seconds + 5)
         assert self.wire.describe_changes(since) == ["nothing", "nothing"], self.appliance.log()
 
+    def wait_gone(self, since: float, within: float) -> None:
+        """Wait until both peers have lost the route, and assert that it went in time.
+
+        ``within`` is in seconds after ``since`` (monotonic clock), and SLACK is added to it.
+        """
+        self.wire.wait(0, 20, self.appliance.log())
+        gone = [at - since for at in self.wire.list_first_changes(since)]
+        assert max(gone) < within + SLACK, gone
+
     def wait_well(self) -> None:
         """Wait until both peers have the preferred route, and the agent knows that."""
         self.wire.wait(1, 60, self.appliance.log())
