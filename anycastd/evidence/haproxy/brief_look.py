@@ -42,6 +42,8 @@ EARLY, QUIET = 2.0, 0.05
 
 HAProxy takes 0.1 to 0.3 s for 10,000 rows.  An event that comes meanwhile does not wait for them.
 """
+MAX_GIVEN_UP = 3
+"""Looks at all rows in a row that may end for an event; each costs HAProxy a part of the rows."""
 
 
 class DisagreementError(Exception):

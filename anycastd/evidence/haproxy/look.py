@@ -17,7 +17,12 @@ from anycastd.evidence.haproxy.answer import (
     is_masters_answer,
     quote_lines,
 )
-from anycastd.evidence.haproxy.brief_look import EARLY, DisagreementError, choose_brief
+from anycastd.evidence.haproxy.brief_look import (
+    EARLY,
+    MAX_GIVEN_UP,
+    DisagreementError,
+    choose_brief,
+)
 from anycastd.evidence.haproxy.query import (
     MAX_NAMES,
     Brief,
@@ -94,6 +99,7 @@ class Looker:
         self._is_gone = False
         self._logged = ""
         self._is_answered = False  # the look before was
+        self._given_up = 0
         self._full_at = 0.0
         self._in_full_for: Worker | None = None
         self._where = parse_stats_socket(path)
@@ -113,12 +119,18 @@ class Looker:
             # If HAProxy does not answer the next look either, it has been silent since this one.
             self._silent_from = began if self._silent_from is None else self._silent_from
             self._missed, self._is_answered = self._missed + 1, True
+            self._given_up += 1
         return seen
 
     def is_early(self, whole_every: float) -> bool:
-        """Return whether all rows of a backend are due in less than EARLY seconds, and not yet."""
+        """Return whether all rows of a backend are due in less than EARLY seconds, and not yet.
+
+        After MAX_GIVEN_UP looks that ended early they are asked for when they are due.
+        """
         last = self._choose_numbers()
         if not self._is_answered or last is None or last is not self._before:
+            return False
+        if self._given_up >= MAX_GIVEN_UP:
             return False
         ages = [self._clock.now() - last.backends[name].asked_at for name in last.judged.lines]
         return any(whole_every - EARLY <= age < whole_every for age in ages)
@@ -266,6 +278,7 @@ class Looker:
                 self._last = None
                 continue
             self._last, self.proxies = snapshot, self._query.proxies
+            self._given_up = self._given_up if brief else 0
             return snapshot
         raise MalformedAnswerError("each answer was of another worker, or had other proxies")
 
