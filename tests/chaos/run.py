@@ -97,7 +97,8 @@ def watch(
     played_at = time.monotonic()
     try:
         slow = bounds.late / BOUNDS.late
-        around(machine).checked.wait_settled(RECOVERY_TIMEOUT * slow)
+        if machine.surroundings is not None:
+            machine.surroundings.checked.wait_settled(RECOVERY_TIMEOUT * slow)
         machine.wait_settled(RECOVERY_TIMEOUT * slow, CALM)
         machine.wait_in_order(15 * slow)
     except AssertionError as error:
@@ -126,12 +127,15 @@ def watch(
 
 def list_wires(machine: Machine) -> dict[str, RouteLog]:
     """List what the peers have of each service that serves, by its name."""
-    return {"web": machine.wire, **around(machine).checked.wires}
+    around = machine.surroundings
+    return {"web": machine.wire, **(around.checked.wires if around is not None else {})}
 
 
 def judge_services(machine: Machine, began_at: float, ended_at: float, bounds: Bounds) -> Judgement:
-    """Judge the services that checks decide."""
-    services = around(machine).checked
+    """Judge the services that checks decide, where the machine has them."""
+    if machine.surroundings is None:
+        return Judgement()
+    services = machine.surroundings.checked
     changes = (services.changes("checked"), services.changes("chosen"))
     return judge_checked(
         machine.journal, *changes, began_at=began_at, ended_at=ended_at, bounds=bounds
