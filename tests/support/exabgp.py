@@ -256,3 +256,14 @@ def run_python(python: str, code: str, *path: Path) -> subprocess.CompletedProce
         timeout=60,
         env=environment,
     )
+
+
+def start_changed_shim(python: str, change: str) -> str:
+    """Start the shim after code has changed ExaBGP; assert that it refuses, and return why."""
+    code = (
+        f"{change}\nfrom anycastd.speaker.exabgp import shim\n"
+        "print(shim.main(['/nonexistent/exabgp.conf']))"
+    )
+    done = run_python(python, code)
+    assert done.stderr.splitlines()[-1] == "69", done.stderr
+    return done.stderr

@@ -47,30 +47,20 @@ def _refused(name: str, title: str, *, harmless: bool = False) -> Fault:
     )
 
 
-def _answers(name: str, title: str, answer: bytes, *, harmless: bool = False) -> Fault:
+def _answers(name: str, title: str, answer: bytes | None, *, harmless: bool = False) -> Fault:
+    began, ended = ("silent", "answers") if answer is None else ("down", "up")
+
     def begin(machine: Machine, _: float) -> None:
-        machine.record(f"check {name}", "down")
+        machine.record(f"check {name}", began)
         _services(machine).servers[name].answer = answer
 
     def end(machine: Machine, _: Any) -> None:
-        machine.record(f"check {name}", "up")
+        machine.record(f"check {name}", ended)
         server = _services(machine).servers[name]
         server.answer = server.OK
 
-    return Fault(title, begin, end, (f"check {name}",), SHORT, harmless)
-
-
-def _hangs(name: str, title: str) -> Fault:
-    def begin(machine: Machine, _: float) -> None:
-        machine.record(f"check {name}", "silent")
-        _services(machine).servers[name].answer = None
-
-    def end(machine: Machine, _: Any) -> None:
-        machine.record(f"check {name}", "answers")
-        server = _services(machine).servers[name]
-        server.answer = server.OK
-
-    return Fault(title, begin, end, (f"check {name}",), LONG)
+    lasts = LONG if answer is None else SHORT
+    return Fault(title, begin, end, (f"check {name}",), lasts, harmless)
 
 
 def _slow(name: str, title: str) -> Fault:
@@ -137,7 +127,7 @@ CHECK_FAULTS = (
     _refused("app", "server of a check refuses"),
     _answers("app", "server of a check answers garbage", GARBAGE),
     _answers("app", "server of a check answers 503", ERROR),
-    _hangs("app", "server of a check hangs"),
+    _answers("app", "server of a check hangs", None),
     _command("fails", "command of a check fails", FAILS, SHORT),
     _command("dies", "command of a check dies by a signal", FAILS, SHORT),
     _command("writes", "command of a check writes without end", FAILS, SHORT),
@@ -155,7 +145,7 @@ CHECK_FAULTS = (
     ),
     _refused("hop0", "first next hop refuses"),
     _answers("hop0", "first next hop answers garbage", GARBAGE),
-    _hangs("hop0", "first next hop hangs"),
+    _answers("hop0", "first next hop hangs", None),
     _fails_once("hop0", "first next hop fails once"),
     # Nothing may change: the first one is announced.
     _refused("hop1", "second next hop refuses", harmless=True),

@@ -15,7 +15,15 @@ from anycastd.lease.commands import Announce, ConfigLoaded
 from anycastd.speaker.directory import lease_command
 from anycastd.speaker.exabgp import config as config_module
 from support.bgp_wire import Closed, Opened
-from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile, run_python
+from support.exabgp import (
+    FIRST,
+    LOCAL,
+    SECOND,
+    ExaBGP,
+    loopback_profile,
+    run_python,
+    start_changed_shim,
+)
 from support.peer import Peer, wait_for
 from support.processes import signal_pid
 
@@ -213,10 +221,4 @@ def test_no_message_waits_for_the_one_before(exabgp_python: str) -> None:
 )
 def test_another_loop_is_refused(exabgp_python: str, change: str) -> None:
     """A patch that does not fit is named, and nothing is patched."""
-    code = (
-        f"{change}\nfrom anycastd.speaker.exabgp import shim\n"
-        "print(shim.main(['/nonexistent/exabgp.conf']))"
-    )
-    done = run_python(exabgp_python, code)
-    assert done.stderr.splitlines()[-1] == "69", done.stderr
-    assert "install an unmodified" in done.stderr
+    assert "install an unmodified" in start_changed_shim(exabgp_python, change)

@@ -12,7 +12,7 @@ import pytest
 from anycastd.bgp.route import Route, canonicalize_route
 from anycastd.lease.commands import Announce, Answer, QueryAdjRibOut, Withdraw
 from support.bgp_wire import Closed
-from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, run_python
+from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, run_python, start_changed_shim
 from support.peer import Peer, wait_for
 from support.processes import signal_pid
 
@@ -168,10 +168,4 @@ def test_what_is_confirmed_is_sent_before_the_end(
 )
 def test_another_queue_is_refused(exabgp_python: str, change: str) -> None:
     """A patch that does not fit is named, and nothing is patched."""
-    code = (
-        f"{change}\nfrom anycastd.speaker.exabgp import shim\n"
-        "print(shim.main(['/nonexistent/exabgp.conf']))"
-    )
-    done = run_python(exabgp_python, code)
-    assert done.stderr.splitlines()[-1] == "69", done.stderr
-    assert "install an unmodified" in done.stderr
+    assert "install an unmodified" in start_changed_shim(exabgp_python, change)

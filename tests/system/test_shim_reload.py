@@ -12,7 +12,14 @@ from anycastd.lease.commands import Announce, ConfigLoaded
 from anycastd.speaker.directory import lease_command
 from anycastd.speaker.exabgp import config as config_module
 from support.bgp_wire import Closed, Opened
-from support.exabgp import FIRST, LOCAL, SECOND, ExaBGP, loopback_profile, run_python
+from support.exabgp import (
+    FIRST,
+    LOCAL,
+    SECOND,
+    ExaBGP,
+    loopback_profile,
+    start_changed_shim,
+)
 from support.peer import Peer, wait_for
 from support.processes import signal_pid
 
@@ -188,10 +195,4 @@ def test_a_child_that_hangs_is_replaced_if_it_asked_for_it(
 )
 def test_another_exabgp_is_refused(exabgp_python: str, change: str) -> None:
     """A patch that does not fit is reported, and nothing is patched."""
-    code = (
-        f"{change}\nfrom anycastd.speaker.exabgp import shim\n"
-        "print(shim.main(['/nonexistent/exabgp.conf']))"
-    )
-    done = run_python(exabgp_python, code)
-    assert done.stderr.splitlines()[-1] == "69", done.stderr
-    assert "is not as anycastd knows it" in done.stderr
+    assert "is not as anycastd knows it" in start_changed_shim(exabgp_python, change)
