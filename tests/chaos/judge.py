@@ -200,6 +200,7 @@ class Judge:
         if cause == "exabgp stopped":  # the agent cannot shorten it
             more = []
         elif cause != "no agent":
+            more += [(found, left) for found in self.unseeing(cause)]
             again = self.begins_anew(cause)
             for found in (self.agentless, self.hurt["agent"]):
                 more.append((found, lambda span: min(left(span), it.ttl + it.slack) + again))
@@ -221,6 +222,10 @@ class Judge:
     def begins_anew(self, cause: str) -> float:  # noqa: ARG002 - of checks only
         """Return for how many seconds an agent that starts anew has to look at this cause."""
         return 0.0
+
+    def unseeing(self, cause: str) -> list[list[Span]]:  # noqa: ARG002 - of checks only
+        """Return the periods in which an agent that runs cannot see this cause."""
+        return []
 
     # Needless -------------------------------------------------------------------------------------
 

@@ -56,6 +56,10 @@ class CheckJudge(Judge):
         """Return the seconds of the runs that a new agent needs to find it."""
         return SECONDS[cause]
 
+    def unseeing(self, cause: str) -> list[list[Span]]:
+        """Return when the agent has no descriptor for a run; a deadline passes all the same."""
+        return [] if cause == BLIND else [self.scarce_agent]
+
     def own_excuses(self) -> list[Span]:
         """Return the periods in which a check may fail.
 

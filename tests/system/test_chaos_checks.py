@@ -84,6 +84,19 @@ def test_a_withdrawal_that_nothing_calls_for_is_needless() -> None:
     assert judged([*scarce, *span("run", "blind", "sees", 12.3, 16.0)], gone).violations == []
 
 
+def test_an_agent_without_descriptors_sees_a_failure_later() -> None:
+    """No run can begin meanwhile; the deadline of what it cannot see passes all the same."""
+    scarce = [Entry(9.0, "agent", "scarce"), Entry(12.0, "agent", "free")]
+    there = (change(12.9, 0), *BACK)
+    assert list_words(judged(REFUSES, there)) == {"stale"}
+    for journal in (REFUSES, COMMAND):
+        assert judged([*scarce, *journal], there).violations == []
+        assert list_words(judged([*scarce, *journal], (change(14.0, 0), *BACK))) == {"stale"}
+    assert list_words(judged([*scarce, *BLIND], (change(16.5, 0), *BACK))) == {"stale"}
+    moved = (change(12.9, 1, SECOND), change(22.0, 1, FIRST))
+    assert judged([*scarce, *FIRST_FAILS], chosen=moved).violations == []
+
+
 def test_a_return_without_standby_is_hasty() -> None:
     """Of either service."""
     found = judged(REFUSES, (change(10.9, 0), change(21.5, 1)))
