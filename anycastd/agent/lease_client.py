@@ -19,7 +19,7 @@ from typing import Any
 import tenacity
 
 from anycastd.bgp.route import Route
-from anycastd.decision.pipeline import LeaseView
+from anycastd.decision.pipeline import LeaseView, has_lost_routes
 from anycastd.lease.messages import MAX_MESSAGE, Levels, MessageError, Reload, Report, Want
 from anycastd.system.clock import OwnTime
 from anycastd.system.counters import LeaseCounters
@@ -67,8 +67,8 @@ class LeaseClient:
     not answered for ANSWER_TIMEOUT seconds on ``clock``.
 
     ``expired`` is set when a report says that the lease has expired: routes were not renewed in
-    time, or the lease process ended.  ``lost`` names the agent that took the lease over, and is
-    empty otherwise.  ``counters`` counts renewals.
+    time, the lease process ended, or it read no Want on the connection before.  ``lost`` names the
+    agent that took the lease over, and is empty otherwise.  ``counters`` counts renewals.
     """
 
     def __init__(
@@ -279,26 +279,10 @@ class LeaseClient:
             self.lost = report.lost
         before, new = self.view, report.leased is not None
         leased, levels = (report.leased, report.levels) if new else (before.leased, before.levels)
-        self.expired = self._has_expired(report, leased)
+        answers_newest = bool(self._wanted) and report.serial == self.serial
+        self.expired |= has_lost_routes(before, report, leased, answers_newest=answers_newest)
         self._request_reload(report)
         self._set_view(LeaseView(True, report, leased, levels))
-
-    def _has_expired(self, report: Report, leased: tuple[Route, ...] | None) -> bool:
-        before = self.view.report
-        if (
-            before is not None
-            and before.lease_id == report.lease_id
-            and report.expirations is not None
-        ):
-            return self.expired or report.expirations != before.expirations
-        if leased or report.expires_in is not None:
-            return False
-        if self.view.connected:
-            # Else this report was sent before the newest Want was read.
-            return bool(self._wanted) and report.serial == self.serial
-        # Another lease process, which found no routes: nothing that was decided meanwhile reached
-        # the wire.
-        return before is not None
 
     def _request_reload(self, report: Report) -> None:
         """Have the speaker take over this profile's sessions and VIPs where it runs others."""

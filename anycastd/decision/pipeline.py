@@ -288,8 +288,36 @@ def _to_transition(decision: Decision, change: RouteChange, now: float) -> Trans
     )
 
 
+def has_lost_routes(
+    before: LeaseView,
+    report: Report,
+    leased: tuple[Route, ...] | None,
+    *,
+    answers_newest: bool,
+) -> bool:
+    """Tell whether a report says that no route is announced that this agent thought to be.
+
+    ``before`` is what was known before this report, ``leased`` the routes on the lease now.
+    ``answers_newest``: it answers the newest Want, and that had routes.
+    """
+    known = before.report
+    if known is None:
+        return False
+    counts = known.lease_id == report.lease_id and report.expirations is not None
+    if counts and report.expirations != known.expirations:
+        return True
+    if leased or report.expires_in is not None:
+        return False
+    if not before.connected:
+        # Nothing that was decided meanwhile reached the wire, nor what was sent before: the lease
+        # process is another one, or it closed the last connection before it read a Want.
+        return True
+    # Else this report was sent before the newest Want was read.
+    return not counts and answers_newest
+
+
 def restart_at_withdrawn(memory: Mapping[str, Memory], now: float) -> Mapping[str, Memory]:
-    """Set the services that were announced to withdrawn, after an expiry of the lease.
+    """Set the services that were announced to withdrawn: the lease has lost their routes.
 
     Nothing is announced any more, so they return step by step.  Returns name of the service -> its
     new memory, only for those services.  ``now`` is own time in seconds.

@@ -130,8 +130,6 @@ class Judge:
             Span(span.start, min(span.end, span.start + it.hung + 1.5))
             for span in find_spans(journal, "lease", "stop", "cont")
         ]
-        self.crowded = find_spans(journal, "lease", "scarce", "free")
-        self.crowded += find_spans(journal, "flood lease", "up", "down")
         self.exabgp_killed = find_touches(journal, "exabgp", 0.0)
         self.exabgp_stopped = find_spans(journal, "exabgp", "stop", "cont")
         self.away = [find_spans(journal, f"peer {number}", "down", "up") for number in (0, 1)]
@@ -302,13 +300,6 @@ class Judge:
             Span(span.start, span.end + 5.0)
             for span in self.agentless
             if any(each.overlaps(*_ends(span)) for each in self.starved)
-        ]
-        # A new lease process may close the agent's connection before the agent owns the lease.
-        new = [*self.lease_killed, *self.exabgp_killed, *self.exabgp_stopped]
-        late += [
-            span
-            for span in self.crowded
-            if any(each.overlaps(span.start - 2.0, span.end) for each in new)
         ]
         return [*gone, *weak, *late]
 

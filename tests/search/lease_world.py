@@ -18,7 +18,14 @@ from hypothesis.stateful import (
 from anycastd.bgp.negotiated import Negotiated
 from anycastd.bgp.session import Session
 from anycastd.decision.memory import Memory
-from anycastd.decision.pipeline import Inputs, LeaseView, VipState, advance, restart_at_withdrawn
+from anycastd.decision.pipeline import (
+    Inputs,
+    LeaseView,
+    VipState,
+    advance,
+    has_lost_routes,
+    restart_at_withdrawn,
+)
 from anycastd.evidence.haproxy.snapshot import Gone, Observation
 from anycastd.evidence.sources import Evidence
 from anycastd.lease.commands import Fact, SessionChanged, SessionNegotiated
@@ -57,15 +64,17 @@ class Agent:
 
     def receive(self, line: bytes) -> None:
         """Receive a report."""
-        report, before = Report.load(line), self.view.report
+        report = Report.load(line)
         leased = self.view.leased if report.leased is None else report.leased
-        if before is not None:
-            expired = before.expirations != report.expirations
-            if before.lease_id != report.lease_id:  # another process: it may have no routes
-                expired = not leased and report.expires_in is None
-            if expired:
-                self.memory |= restart_at_withdrawn(self.memory, self.now)
+        answers_newest = report.serial == self.serial
+        if has_lost_routes(self.view, report, leased, answers_newest=answers_newest):
+            self.memory |= restart_at_withdrawn(self.memory, self.now)
         self.view = LeaseView(connected=True, report=report, leased=leased)
+
+    def connect(self) -> None:
+        """Connect anew: the connection before is closed."""
+        self.connection += 1
+        self.view = replace(self.view, connected=False)
 
     def run_pass(self, look: Observation) -> bytes | None:
         """Run a pass and return its message to the lease, None where there is none."""
@@ -85,7 +94,8 @@ class AgentAndLease(RuleBasedStateMachine):
     """One agent at a time, its lease, and the messages in transit from the agent.
 
     Agent and lease have clocks of their own.  ``renewed_until``: when the lease must expire at the
-    latest, by its clock.  ``expired_at``: the last expiry, by the agent's clock.  ``families``:
+    latest, by its clock.  ``expired_at``: the last expiry, or connection that was closed while
+    nothing was leased, by the agent's clock.  ``families``:
     neighbor -> what its session carries, where that is reported.
     """
 
@@ -118,7 +128,7 @@ class AgentAndLease(RuleBasedStateMachine):
     def _start_agent(self) -> Agent:
         self.epochs += 1
         now = 1000.0 if self.epochs == 1 else self.agent.now
-        agent = self.agent = Agent(self.epochs, now, 10 * self.epochs)
+        agent = self.agent = Agent(self.epochs, now, 1000 * self.epochs)
         self._carry_out(self.rig.lease.on_connected(agent.connection, self.rig.now))
         self._carry_out(self.rig.lease.start(self.rig.now))
         return agent
@@ -242,12 +252,20 @@ class AgentAndLease(RuleBasedStateMachine):
         self.in_transit.clear()
         self.delivered = None
         self.renewed_until = self.rig.now + self.rig.lease.settings.inherit_ttl
-        self.agent.connection += 1
-        # An agent sends nothing on a connection before its first report, so this one arrives.
-        lost, self.reports_lost = self.reports_lost, False
-        self._carry_out(self.rig.lease.on_connected(self.agent.connection, self.rig.now))
-        self._carry_out(self.rig.lease.start(self.rig.now))
-        self.reports_lost = lost
+        self.agent.connect()
+        self._receive_first_report()
+
+    @rule(seconds=st.sampled_from([0.05, 2.0, 60.0]))
+    def close_connection(self, seconds: float) -> None:
+        """Close the connection: nothing in transit on it arrives; the agent is back later."""
+        self.rig.lease.on_disconnected(self.agent.connection)
+        self.agent.connect()
+        self._advance(seconds, seconds)
+        self.in_transit = [each for each in self.in_transit if each[0] < self.agent.connection - 1]
+        self.delivered = None
+        if self.rig.lease.expires_at is None:
+            self.expired_at = self.agent.now  # whatever it has decided until now
+        self._receive_first_report()
 
     @rule(
         neighbor=st.sampled_from(PEERS),
@@ -272,6 +290,13 @@ class AgentAndLease(RuleBasedStateMachine):
             facts.append(SessionChanged(neighbor, Session.UP))
         for fact in facts:
             self._carry_out(self.rig.lease.on_fact(fact, self.rig.now))
+
+    def _receive_first_report(self) -> None:
+        """Connect: an agent sends nothing on a connection before its first report arrived."""
+        lost, self.reports_lost = self.reports_lost, False
+        self._carry_out(self.rig.lease.on_connected(self.agent.connection, self.rig.now))
+        self._carry_out(self.rig.lease.start(self.rig.now))
+        self.reports_lost = lost
 
     def _build_negotiated(self, neighbor: str) -> SessionNegotiated:
         agreed = Negotiated(self.families[neighbor], 9, four_octet_as=True)
@@ -309,7 +334,7 @@ class AgentAndLease(RuleBasedStateMachine):
 
     @invariant()
     def expired_routes_return_at_standby(self) -> None:
-        """After an expiry, whatever was in transit, a shorter path waits for the spacing."""
+        """After an expiry, whatever is lost, a shorter path waits for the spacing."""
         if self.expired_at is not None and self.agent.now - self.expired_at < SPACING:
             for announced in self.rig.exabgp.rib.values():
                 at_standby = len(announced.as_path) == STANDBY_LENGTH

@@ -141,6 +141,13 @@ FAULTS = [  # key of planting.MODULES, name, text of the source, text of the fau
         SHORTER_PATH,
     ),
     (
+        "pipeline",
+        "Wants that were never read count as announced",
+        "if not before.connected:",
+        "if not before.connected and not counts:",
+        SHORTER_PATH,
+    ),
+    (
         "sessions",
         "a session counts for every address family",
         "is_family_negotiated(peer, family) is not False",

@@ -286,6 +286,35 @@ def test_another_lease_process_that_found_nothing(tmp_path: Path, eventually: Ev
     asyncio.run(scene())
 
 
+def test_a_connection_that_is_closed_before_its_wants_are_read(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    """The lease process is the same and has no routes: the agent's never reached it.
+
+    That is a new lease process which is flooded with connections: it closes those of no owner.
+    """
+
+    async def close(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await go_on.wait()
+        if play.connections > 1:
+            await reader.read()
+
+    async def scene(leased: tuple[Route, ...]) -> bool:
+        play.greeting = report(leased=leased, expirations=0, expires_in=5.0 if leased else None)
+        async with play.running() as client:
+            await eventually(lambda: client.view.connected)
+            client.renew(routes())
+            assert not client.expired
+            go_on.set()
+            await eventually(lambda: play.connections == 2 and client.view.connected)
+            return client.acknowledge_expiry()
+
+    for leased, expired in (((), True), (routes(), False)):
+        go_on = asyncio.Event()
+        play = Play(tmp_path, close)
+        assert asyncio.run(scene(leased)) is expired
+
+
 def test_a_lapse_is_noticed_whatever_crosses_it(tmp_path: Path, eventually: Eventually) -> None:
     """A lease that counts them leaves no doubt; what was said before it was heard says so."""
     wants: list[Want] = []
