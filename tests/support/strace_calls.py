@@ -25,6 +25,8 @@ def find_strace() -> str | None:
 STRACE = find_strace()
 INJECTED = "(INJECTED)"
 """How strace marks a call that it let fail."""
+DETACH_TIMEOUT = 1.0
+"""Seconds for strace to end by itself; a check's command must not wait for it until a deadline."""
 
 
 def fail_calls(
@@ -46,9 +48,17 @@ def fail_calls(
 
 
 def let_succeed(strace: subprocess.Popen[bytes]) -> None:
-    """Detach from the process; its calls succeed again."""
+    """Detach from the process; its calls succeed again.
+
+    strace waits for ever for a thread that is starting a program just now (vfork(2)): the thread
+    waits for its child, and the child for strace.  So it is killed, which lets all of them go on.
+    """
     strace.terminate()
-    strace.wait(10)
+    try:
+        strace.wait(DETACH_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        strace.kill()
+        strace.wait(10)
 
 
 class FailingCalls:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -88,3 +90,33 @@ def test_calls_that_fail_now_and_then(tmp_path: Path, part: str, error: str) -> 
         machine.wait_in_order(60)
         if part == "agent":
             assert os.path.exists(f"/proc/{pid}"), "it went on"
+
+
+STARTER = """\
+import os, threading
+def start():
+    while True:
+        os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+        os.utime("started")
+open("started", "w").close()
+threading.Thread(target=start).start()
+"""
+
+
+def test_strace_lets_go_of_a_process_that_starts_programs(tmp_path: Path) -> None:
+    """It never ends by itself where a thread waits for its child just then: it is killed."""
+    started = tmp_path / "started"
+    with subprocess.Popen([sys.executable, "-c", STARTER], cwd=tmp_path) as starter:
+        try:
+            wait_for(started.exists, 30, "a start")
+            for _ in range(5):
+                with failing(starter.pid, DISK, "EIO", tmp_path / "strace"):
+                    pass
+                _wait_touched(started)
+        finally:
+            starter.kill()
+
+
+def _wait_touched(path: Path) -> None:
+    before = path.stat().st_mtime_ns
+    wait_for(lambda: path.stat().st_mtime_ns > before, 30, "another start")
