@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from chaos.judge import Bounds, Judge, Judgement, find_hasty, find_needless, find_stale
+from chaos.judge import Bounds, Judge
 from chaos.spans import Span, find_spans, intersect, merge
+from chaos.violations import Judgement, find_hasty, find_needless, find_stale
 from support.checked_services import BLIND_DEADLINE, EVERY, NEXT_HOPS, TIMEOUT
 from support.machine import Entry
 from support.route_log import Change

@@ -25,9 +25,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from chaos.judge import Bounds, Judgement, judge
+from chaos.judge import Bounds
 from chaos.judge_checks import judge_checked
 from chaos.plan import CALM, Episode, Step, plan
+from chaos.violations import Judgement, judge
 from support.fault import Fault
 from support.fault_shortages import around
 from support.machine import Machine, pass_time

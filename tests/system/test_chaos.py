@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from chaos.judge import Bounds, Judgement, judge
+from chaos.judge import Bounds
 from chaos.plan import CALM, plan
 from chaos.run import Outcome, print_line, run
 from chaos.soak import MAX_GROWTH, PARTS, Sample, is_survived, judge_growth, save
+from chaos.violations import Judgement, judge
 from support.bgp_wire import ReceivedRoute
 from support.faults import CRASH_LOOP_WINDOW, FAULTS, MAX_DEATHS
 from support.http_load import Request

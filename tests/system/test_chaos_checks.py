@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.judge import Judgement
 from chaos.judge_checks import judge_checked
+from chaos.violations import Judgement
 from support.bgp_wire import ReceivedRoute
 from support.checked_services import NEXT_HOPS
 from support.faults import FAULTS
