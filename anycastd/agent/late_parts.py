@@ -36,7 +36,11 @@ class LateParts:
         loop.note_pass = self.recordings.note_pass
         self.web = load_web(agent.text, self.answers, loop, agent.watchers, events)
         self._recorder = agent.recorder
-        gc.freeze()  # what was loaded now is never freed either (`cli/run_agent.py`)
+        # Code and profile are never freed, so no collection need look at them again.  Only now,
+        # since this takes as long as a tenth of the way to the first decision.
+        gc.collect()
+        gc.freeze()
+        gc.enable()  # `cli/main.py` has disabled it
 
     def build_handlers(self, reload: Handler) -> dict[str, Handler]:
         """Return request name -> handler, for the control socket; ``reload`` answers `reload`."""

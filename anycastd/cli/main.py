@@ -6,6 +6,7 @@ docs/exit-codes.md explains the exit codes of every command.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import io
 import os
@@ -73,9 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if module is None:
         sys.stderr.write("anycastd: the lab is a separate package: install anycastd-lab\n")
         return EX_UNAVAILABLE
-    args = build_parser(name, module).parse_args(arguments)
     try:
-        return int(module.main(args))
+        return int(module.main(build_parser(name, module).parse_args(arguments)))
     except KeyboardInterrupt:
         return INTERRUPTED
     except ExitError as error:
@@ -90,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         sys.stderr.write("anycastd: a bug in anycastd; please report it with the lines above\n")
         return EX_SOFTWARE
+    finally:
+        gc.enable()  # `run` had it disabled
 
 
 def build_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
@@ -108,6 +110,7 @@ def build_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
 def _import_command(name: str) -> ModuleType | None:
     """Import the file of a command; None where the lab is not installed."""
     if name == "run":
+        gc.disable()  # what is loaded stays: the agent collects once, after all of it
         from anycastd.system.without_openssl import import_without_openssl  # noqa: PLC0415
 
         import_without_openssl("hashlib", "hmac")  # before anything else imports them

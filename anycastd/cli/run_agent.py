@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import os
 
@@ -32,10 +31,6 @@ def run_agent(
 
     Returns the exit code of `run`.
     """
-    # Code and profile are never freed, so the garbage collector need not look at them in a pass.
-    gc.collect()
-    gc.freeze()
-    gc.enable()
     try:
         _run_agents(args, accepted, text, context)
     # Logged, not printed: nobody may read it, and then the agent must end nevertheless.

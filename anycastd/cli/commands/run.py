@@ -64,7 +64,9 @@ def main(args: argparse.Namespace) -> int:
     of a speaker that cannot start.
     """
     began_at = time.time_ns()
-    if not args.validate:
+    if args.validate:
+        gc.enable()
+    else:
         block_signals()  # until the agent can act on them
     log_to_stderr(wait=args.validate, form=args.log)
     try:
@@ -94,7 +96,6 @@ def main(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, text: str, context: StartContext, began_at: int) -> int:
     """Check the profile, and run the agent with it; return the exit code."""
-    gc.disable()  # what is loaded now stays: `run_agent` collects once, after all of it
     import_without_openssl("asyncio")
     check = ProfileCheck(args.profile, text, args.directory, context.accepted, began_at)
     # Now: where the profile is checked in a child, this takes no time.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,24 @@ def test_a_speaker_that_cannot_run_is_the_error(tmp_path: Path) -> None:
     with own_network(), pytest.raises(SpeakerEndedError) as ended:
         asyncio.run(build(tmp_path, Supervisor(missing)).run())
     assert ended.value.code == 78
+
+
+def test_the_collector_of_garbage_works_again_without_a_decision(tmp_path: Path) -> None:
+    """`run` starts without it; an agent that cannot decide yet needs it all the same."""
+
+    async def scene() -> None:
+        agent = asyncio.create_task(build(tmp_path).run())
+        async with asyncio.timeout(60):
+            while not gc.isenabled():  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.01)
+        agent.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await agent
+
+    gc.disable()
+    try:
+        with own_network():
+            asyncio.run(scene())
+    finally:
+        gc.enable()
+        gc.unfreeze()

@@ -38,11 +38,11 @@ STATUS_ONLY = {"anycastd.views.summary", "anycastd.views.troubles"}
 def run_and_list_modules(*arguments: str) -> tuple[int, set[str]]:
     """Run a command in a new interpreter; give its exit code and every module that it loaded."""
     code = (
-        "import sys\n"
+        "import gc, sys\n"
         "from anycastd.cli.main import main\n"
         "try:\n    code = main(sys.argv[1:])\n"
         "except SystemExit as ended:\n    code = ended.code\n"
-        "print(code, *sys.modules)"
+        "print(code, gc.isenabled(), *sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", code, *arguments],  # -S: no .pth file may load something
@@ -51,7 +51,8 @@ def run_and_list_modules(*arguments: str) -> tuple[int, set[str]]:
         check=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    exit_code, *modules = done.stdout.splitlines()[-1].split()
+    exit_code, collects, *modules = done.stdout.splitlines()[-1].split()
+    assert collects == "True", "the collector of garbage is off after the command"
     return int(exit_code), set(modules)
 
 
@@ -75,3 +76,24 @@ def test_the_list_of_commands_loads_no_command() -> None:
     code, loaded = run_and_list_modules("--help")
     assert code == 0
     assert not {module for module in loaded if module.startswith("anycastd.cli.commands")}
+
+
+def test_the_agent_is_loaded_without_collecting_garbage() -> None:
+    """All of it stays, so a collection meanwhile only costs time; a check alone collects again."""
+    code = (
+        "import gc\n"
+        "from anycastd.cli.main import _import_command as load\n"
+        "module = load('run')\n"
+        "print(gc.isenabled())\n"
+        "module.read_text = lambda _: print(gc.isenabled())\n"
+        "from anycastd.cli.main import main\n"
+        "main(['run', '--validate', '--profile', 'missing'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.stdout.split() == ["False", "True"]
