@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from chaos.spans import (
     INF,
     Span,
+    find_end,
     find_spans,
     find_touches,
     intersect,
@@ -90,19 +91,37 @@ class Judge:
         self.starved = find_spans(journal, "cpu", "down", "up")
         self.paused = find_spans(journal, "machine", "stop", "cont")
         self.vip = find_touches(journal, "vip", 0.0)
-        self.agent_killed = find_touches(journal, "agent", it.restart)
+        self.agent_killed = self.list_starts(find_touches(journal, "agent", 0.0))
         self.agent_held = find_spans(journal, "agent", "down", "up")
-        self.agent_away = [Span(span.start, span.end + it.restart) for span in self.agent_held]
+        self.agent_away = self.list_starts(self.agent_held)
         self.agent_stopped = find_spans(journal, "agent", "stop", "cont")
-        self.lease_killed = find_touches(journal, "lease", 1.0)
+        self.lease_killed = [
+            Span(span.start, find_end(span.start, 1.0, self.paused))
+            for span in find_touches(journal, "lease", 0.0)
+        ]
+        # It is found by its silence, but those who listen may be paused as well.
         self.lease_stopped = [
-            Span(span.start, min(span.end, span.start + it.hung + 1.5))
+            Span(span.start, min(span.end, find_end(span.start, it.hung + 1.5, self.paused)))
             for span in find_spans(journal, "lease", "stop", "cont")
         ]
         self.exabgp_killed = find_touches(journal, "exabgp", 0.0)
         self.exabgp_stopped = find_spans(journal, "exabgp", "stop", "cont")
         self.away = [find_spans(journal, f"peer {number}", "down", "up") for number in (0, 1)]
         self.agentless = merge([*self.agent_killed, *self.agent_away, *self.agent_stopped], gap=0.3)
+
+    def list_starts(self, gone: Iterable[Span]) -> list[Span]:
+        """Return the periods until another agent has done its first pass.
+
+        It starts after each of ``gone``.  A pause delays it, and so does a CPU that is starved.
+        """
+        return [
+            Span(
+                span.start,
+                find_end(span.end, self.bounds.restart, self.paused)
+                + 2.0 * any(each.overlaps(span.end, span.end + 1.0) for each in self.starved),
+            )
+            for span in gone
+        ]
 
     # Stale ----------------------------------------------------------------------------------------
 
@@ -218,12 +237,25 @@ class Judge:
         # A peer that is back may take as long as ExaBGP's next attempt to connect.
         absent = [[Span(span.start, span.end + 6.5) for span in away] for away in self.away]
         all_peers += intersect(*absent)
+        delays = self.delays()
         return [
             merge(
-                [Span(span.start, span.end + it.recovery) for span in (*all_peers, *peer)], gap=0.0
+                [
+                    Span(span.start, find_end(span.end, it.recovery, delays, 1.0))
+                    for span in (*all_peers, *peer)
+                ],
+                gap=0.0,
             )
             for peer in absent
         ]
+
+    def delays(self) -> list[Span]:
+        """Return the periods in which no recovery goes on: nobody can prove or announce."""
+        weak = [
+            span for part in ("agent", "lease") for span in (*self.slow[part], *self.hurt[part])
+        ]
+        gone = [*self.agentless, *self.lease_killed, *self.lease_stopped, *self.exabgp_stopped]
+        return [*gone, *weak, *self.paused, *self.frozen, *self.cluttered]
 
     def own_excuses(self) -> list[Span]:
         """Return the periods in which what the service needs to serve may fail."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from chaos.judge import Bounds, Judge
-from chaos.spans import Span, find_spans, intersect, merge
+from chaos.spans import Span, find_end, find_spans, intersect, merge
 from chaos.violations import Judgement, find_hasty, find_needless, find_stale
 from support.checked_services import BLIND_DEADLINE, EVERY, NEXT_HOPS, TIMEOUT
 from support.machine import Entry
@@ -61,6 +61,10 @@ class CheckJudge(Judge):
         """Return when the agent has no descriptor for a run; a deadline passes all the same."""
         return [] if cause == BLIND else [self.scarce_agent]
 
+    def delays(self) -> list[Span]:
+        """Return when nothing can be proved: also when no run can begin."""
+        return [*super().delays(), *self.scarce_agent]
+
     def own_excuses(self) -> list[Span]:
         """Return the periods in which a check may fail.
 
@@ -85,12 +89,18 @@ class WithdrawalJudge(CheckJudge):
     def __init__(self, journal: Sequence[Entry], bounds: Bounds | None) -> None:
         super().__init__(journal, bounds)
         first, second = (
-            [Span(span.start, span.end + PROVED) for span in _list_failed(failing, [])]
-            for failing in (find_failing(journal, "hop0"), find_failing(journal, "hop1"))
+            self._list_unproved(_list_failed(find_failing(journal, hop), []))
+            for hop in ("hop0", "hop1")
         )
-        # A new agent may find that the first one fails before it knows of the second one.
-        new = [Span(span.start, span.end + PROVED) for span in self.agentless]
-        self.without_hop = [*intersect(first, second), *intersect(first, new)]
+        # What is not known is never chosen.  A new agent may find that the first one fails before
+        # it knows of the second one.  A run that hung may end when no other can begin.
+        unknown = self._list_unproved([*self.agentless, *self.scarce_agent])
+        self.without_hop = [*intersect(first, second), *intersect(first, unknown)]
+
+    def _list_unproved(self, found: Sequence[Span]) -> list[Span]:
+        """Return periods, each until its server may have passed again."""
+        delays = self.delays()
+        return [Span(span.start, find_end(span.end, PROVED, delays)) for span in found]
 
     def own_excuses(self) -> list[Span]:
         """Return the periods in which no next hop may be known to serve."""

@@ -79,6 +79,18 @@ def merge(found: Iterable[Span], gap: float) -> list[Span]:
     return whole
 
 
+def find_end(start: float, seconds: float, taken: Iterable[Span], again: float = 0.0) -> float:
+    """Return when ``seconds`` after ``start`` are over that none of the periods ``taken`` took.
+
+    After each of them what takes time begins anew in part: that costs ``again`` seconds more.
+    """
+    end = start + seconds
+    for span in merge(taken, gap=0.0):
+        if span.end > start and span.start <= end:
+            end += span.overlap(start, INF) + again
+    return end
+
+
 def find_route_spans(changes: Sequence[Change], ended_at: float) -> list[Span]:
     """Return the periods in which a peer had a route."""
     found: list[Span] = []

@@ -214,6 +214,31 @@ def test_a_shorter_hold_time_allows_shorter_pauses() -> None:
     assert judged([*span("hold time", "short", "long", 5.0), *pause], *there).violations == []
 
 
+def test_a_pause_delays_an_agent_that_starts() -> None:
+    """What fails after the pause is seen when the agent runs; one that ran sees it at once."""
+    killed, pause = [Entry(10.0, "agent", "touch")], span("machine", "stop", "cont", 10.5, 15.5)
+    dead = span("haproxy", "down", "up", 15.9, 20.0)
+    there = IN_TIME[1:]
+    assert judged([*killed, *pause, *dead], change(17.2, 0), *there).violations == []
+    for journal in ([*pause, *dead], [*killed, *dead]):
+        late = judged(journal, change(17.2, 0), *there)
+        assert {each.split(":")[0] for each in late.violations} == {"stale"}
+    assert judged([*killed, *pause, *dead], change(18.5, 0), *there).violations
+
+
+def test_pauses_delay_a_recovery() -> None:
+    """Nobody proves anything meanwhile; without them, or long after them, a change is needless."""
+    dead = span("haproxy", "down", "up", 10.0, 12.0)
+    pauses = [
+        *span("machine", "stop", "cont", 13.0, 17.0),
+        *span("machine", "stop", "cont", 18, 22),
+    ]
+    gone, back = change(10.1, 0), [change(22.5, 7), change(24.0, 1)]
+    assert judged([*dead, *pauses], gone, *back).violations == []
+    for late in (judged(dead, gone, *back), judged([*dead, *pauses], gone, change(31.0, 7))):
+        assert {each.split(":")[0] for each in late.violations} == {"needless"}
+
+
 def test_a_route_is_not_back_in_one_step_after_a_long_pause() -> None:
     """It may be where an agent is paused again, or gets little CPU, before ExaBGP connects."""
     pause = [Entry(10.0, "machine", "stop"), Entry(20.0, "machine", "cont")]
@@ -233,6 +258,15 @@ def test_a_flood_of_the_lease_is_no_reason_for_a_return_in_one_step() -> None:
     assert {each.split(":")[0] for each in judged(journal, *there).violations} == {"hasty"}
     gentle = [change(10.1, 0), change(14.5, 7), change(15.5, 1)]
     assert judged(journal, *gentle).violations == []
+
+
+def test_a_lease_process_that_is_stopped_is_found_after_a_pause() -> None:
+    """Until then nobody can give ExaBGP another path."""
+    stopped = span("lease", "stop", "cont", 9.0, 20.1)
+    pause = span("machine", "stop", "cont", 10.0, 20.0)
+    there = [change(19.0, 0), change(20.4, 1)]
+    assert judged([*stopped, *pause], *there).violations == []
+    assert {each.split(":")[0] for each in judged(pause, *there).violations} == {"hasty"}
 
 
 # The soak -----------------------------------------------------------------------------------------

@@ -158,6 +158,20 @@ def test_a_new_agent_may_not_know_the_other_one_yet() -> None:
     assert judged([*FIRST_FAILS, *killed], chosen=gone).violations == []
 
 
+def test_what_no_run_can_prove_is_not_chosen() -> None:
+    """A run that hung ends while no other can begin; a server is back, but nobody can know it."""
+    scarce = [Entry(11.8, "agent", "scarce"), Entry(15.0, "agent", "free")]
+    hangs = span("hop0", "silent", "answers")
+    gone = (change(12.3, 0), change(15.6, 7, SECOND), change(16.5, 1, SECOND), MOVED[1])
+    assert judged([*hangs, *scarce], chosen=gone).violations == []
+    assert list_words(judged(hangs, chosen=gone)) == {"needless"}
+    back, away = span("hop0", "down", "up", 5.0, 12.0), span("hop1", "down", "up", 14.0, 25.0)
+    moved = change(5.9, 1, SECOND)
+    late = (moved, change(15.6, 0), change(15.7, 7, FIRST), change(16.5, 1, FIRST))
+    assert judged([*back, *scarce, *away], chosen=late).violations == []
+    assert list_words(judged([*back, *away], chosen=late)) == {"needless", "stale"}
+
+
 def test_the_faults_are_part_of_the_run() -> None:
     """Those that harm nothing are known as such."""
     own = {name for name in FAULTS if "of a check" in name or "next hop" in name}
