@@ -31,6 +31,7 @@ def test_each_unit_is_limited(unit: Path) -> None:
         assert settings.get(name), name
     if settings.get("Restart"):
         assert settings["ExecStopPost"] == "-+/usr/libexec/anycastd/restart-delay %n"
+        assert settings["RestartSec"] == "0", "restart-delay waits where it fails again and again"
         assert settings["RuntimeDirectoryPreserve"] == "restart", "the next start needs its files"
 
 
