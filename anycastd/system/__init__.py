@@ -11,6 +11,7 @@ I/O:
     parent_death   ends a process when its parent ends
     stop_signals   blocks and unblocks the signals that the agent handles
     spare_socket   a socket in reserve, for when no more can be opened
+    readiness      waits for one descriptor in an asyncio loop
     ticker         ticks own time in an asyncio loop
     without_openssl  imports asyncio and hashes without OpenSSL
     turns          runs a long computation in pieces between which an asyncio loop goes on

@@ -40,6 +40,7 @@ from anycastd.evidence.haproxy.stats_socket import (
 from anycastd.evidence.haproxy.unix_listeners import listens_somewhere
 from anycastd.reasons import Reason
 from anycastd.system.clock import OwnTime
+from anycastd.system.readiness import wait_ready
 from anycastd.system.spare_socket import SHORTAGES, SpareSocket
 from anycastd.system.ticker import ticking
 from anycastd.system.turns import run_in_turns, run_unless
@@ -307,7 +308,8 @@ class Looker:
                         await self._wait_connected(sock, deadline)
                     break
                 except BlockingIOError:  # the queue of a Unix socket is full
-                    await self._wait(None, deadline)
+                    self._check_time(deadline)
+                    await asyncio.sleep(self._clock.interval)
             return await self._read_answer(sock, request.encode(), deadline)
 
     async def _read_answer(self, sock: socket.socket, request: bytes, deadline: float) -> str:
@@ -319,10 +321,9 @@ class Looker:
             try:
                 data = sock.recv(1 << 18)
             except BlockingIOError:
-                try:
-                    await self._wait(sock, deadline)
-                except TimeoutError:
+                if self._clock.now() >= deadline:
                     raise TimeoutError(_describe_beginning(answer)) from None
+                await wait_ready(sock.fileno(), self._clock.interval)
                 continue
             if not data:
                 return answer.decode(errors="replace")
@@ -334,34 +335,18 @@ class Looker:
 
     async def _wait_connected(self, sock: socket.socket, deadline: float) -> None:
         """Wait until a TCP connection stands; raises OSError where it is refused."""
-        loop, done = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_writer(sock, done.set)
-        try:
-            while not done.is_set():
-                await self._wait(None, deadline)
-        finally:
-            loop.remove_writer(sock)
+        while not await wait_ready(sock.fileno(), self._clock.interval, writable=True):
+            self._check_time(deadline)
         end_connect(sock)
 
-    async def _wait(self, sock: socket.socket | None, deadline: float) -> None:
-        """Wait until ``sock`` is readable or a tick has passed.
+    def _check_time(self, deadline: float) -> None:
+        """Raise TimeoutError after ``deadline``.
 
-        Raises TimeoutError after ``deadline``.  Callers read first: what came while this process
-        stalled counts as in time.
+        Callers look first what came, and wait a tick at most between two calls: what came while
+        this process stalled counts as in time.
         """
         if self._clock.now() >= deadline:
             raise TimeoutError
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
-        timer = loop.call_later(self._clock.interval, _finish, done)
-        try:
-            if sock is not None:
-                loop.add_reader(sock, _finish, done)
-            await done
-        finally:
-            timer.cancel()
-            if sock is not None:
-                loop.remove_reader(sock)
 
 
 def _describe_beginning(answer: bytearray) -> str:
@@ -375,8 +360,3 @@ def _lost_some(last: Snapshot, now: Snapshot) -> bool:
         last.backends.keys() <= now.backends.keys()
         and last.frontends.keys() <= now.frontends.keys()
     )
-
-
-def _finish(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)

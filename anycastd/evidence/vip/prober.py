@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import math
 import os
 import random
 import socket
 import struct
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from typing import NoReturn
 
 from anycastd.evidence.vip import selftest
@@ -22,6 +24,7 @@ from anycastd.evidence.vip.selftest import MIN_AGREEING, Outcome, Probe, compute
 from anycastd.evidence.vip.tcp_listeners import describe_listeners
 from anycastd.profile.model import Network, SelfTest
 from anycastd.system.clock import OwnTime
+from anycastd.system.readiness import wait_ready
 from anycastd.system.ticker import ticking
 
 RETRY_DELAY = 0.02
@@ -42,6 +45,7 @@ MAX_ANSWER = 1 << 16
 # Python's socket module has it from 3.12 on; linux/in.h calls it IP_BIND_ADDRESS_NO_PORT.
 _BIND_ADDRESS_NO_PORT = 24
 _RESET = struct.pack("ii", 1, 0)
+_Exchange = Generator[bool, None, tuple[Outcome, str]]
 
 
 class Prober:
@@ -65,6 +69,7 @@ class Prober:
         self._vip = str(vip.network_address)
         self._family = socket.AF_INET6 if ":" in self._vip else socket.AF_INET
         self._test = test
+        self._request = selftest.build_request(test, self._vip)
         self._clock = clock
         self._emit = emit
         self._on_late = on_late
@@ -117,52 +122,59 @@ class Prober:
 
     async def _exchange_in_time(self, asked_at: float) -> tuple[Outcome, str]:
         try:
-            connection = socket.socket(self._family, socket.SOCK_STREAM)
+            connection = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
             return Outcome.NOT_ATTEMPTED, _describe_error(error)
         received = bytearray()
         with connection:
-            exchange = asyncio.ensure_future(self._exchange(connection, received))
-            try:
-                await self._await_usual(exchange)
-                while not exchange.done() and self._clock.now() < asked_at + self._test.timeout:
-                    await asyncio.wait([exchange], timeout=self._clock.interval)
-                # An answer that has begun was in time, however long the rest of it is.
-                result = (
-                    exchange.result()
-                    if exchange.done()
-                    else selftest.parse_response(bytes(received))
-                )
-            finally:
-                exchange.cancel()
-                await asyncio.wait([exchange])  # it must end before its socket is closed
+            exchange = self._exchange(connection, received)
+            result = await self._run_exchange(exchange, connection.fileno(), asked_at)
             if result is None or self._test.http is None:
                 # Reset: no TIME_WAIT in the kernel, no work left for HAProxy.
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        # An answer that has begun was in time, however long the rest of it is.
+        result = result or selftest.parse_response(bytes(received))
         return result or (Outcome.SLOW, f"no answer within {self._test.timeout:g} s")
 
-    async def _await_usual(self, exchange: asyncio.Future[tuple[Outcome, str]]) -> None:
-        """Wait for an answer as long as one usually takes; tell if it is late."""
-        loop = asyncio.get_running_loop()
-        began_at = loop.time()
-        late_after = min(max(MIN_LATE, LATE_TIMES * self._usual), self._test.timeout)
-        await asyncio.wait([exchange], timeout=late_after)
-        if not exchange.done():
-            self._on_late()
-        elif not exchange.exception() and exchange.result()[0] is Outcome.PASSED:
-            self._usual += (loop.time() - began_at - self._usual) / 8  # as RFC 6298 smooths
+    async def _run_exchange(
+        self, exchange: _Exchange, fd: int, asked_at: float
+    ) -> tuple[Outcome, str] | None:
+        """Run ``exchange`` on ``fd`` and return its result, None at the timeout.
 
-    async def _exchange(
-        self, connection: socket.socket, received: bytearray
-    ) -> tuple[Outcome, str]:
-        """Connect, send and read to the end; ``received`` grows while the answer arrives."""
-        loop = asyncio.get_running_loop()
+        Tells if the answer takes longer than one usually does.
+        """
+        began_at, is_late = time.monotonic(), False
+        late_at = began_at + min(max(MIN_LATE, LATE_TIMES * self._usual), self._test.timeout)
         try:
-            connection.setblocking(False)
+            while True:
+                is_writing = next(exchange)
+                left = late_at - time.monotonic()
+                if left <= 0:
+                    left = self._clock.interval
+                    if not is_late:
+                        is_late = True
+                        self._on_late()
+                    # Only now: what came while this process stalled counts as in time.
+                    if self._clock.now() >= asked_at + self._test.timeout:
+                        return None
+                await wait_ready(fd, left, writable=is_writing)
+        except StopIteration as ended:
+            result: tuple[Outcome, str] = ended.value
+            if result[0] is Outcome.PASSED and not is_late:
+                took = time.monotonic() - began_at
+                self._usual += (took - self._usual) / 8  # as RFC 6298 smooths
+            return result
+
+    def _exchange(self, connection: socket.socket, received: bytearray) -> _Exchange:
+        """Connect, send and read to the end; ``received`` grows while the answer arrives.
+
+        Yields where it has to wait: True until the connection is writable, False until readable.
+        """
+        try:
             with contextlib.suppress(OSError):  # else the port would be in use for all destinations
                 connection.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
             connection.bind((self._vip, 0))
-            await loop.sock_connect(connection, (self._vip, self._test.port))
+            yield from _connect(connection, (self._vip, self._test.port))
         except ConnectionRefusedError:
             return Outcome.REFUSED, "refused"
         except ConnectionError as error:
@@ -175,14 +187,44 @@ class Prober:
             return Outcome.PASSED, "connected"
         detail = "closed without an answer"
         try:
-            await loop.sock_sendall(connection, selftest.build_request(self._test, self._vip))
-            while len(received) < MAX_ANSWER and (
-                data := await loop.sock_recv(connection, 1 << 14)
-            ):
+            yield from _send(connection, self._request)
+            while len(received) < MAX_ANSWER:
+                try:
+                    data = connection.recv(1 << 14)
+                except BlockingIOError:
+                    yield False
+                    continue
+                if not data:
+                    break
                 received += data
         except OSError as error:
             detail = _describe_error(error)
         return selftest.parse_response(bytes(received)) or (Outcome.FAILED, detail)
+
+
+def _connect(connection: socket.socket, target: tuple[str, int]) -> Generator[bool, None, None]:
+    """Connect, and yield where that has to wait; raises OSError where it fails.
+
+    A second connect(2) tells how the first one ended.  To an address of this machine it has ended
+    at once, although it said EINPROGRESS.
+    """
+    code = connection.connect_ex(target)
+    if code == errno.EINPROGRESS:
+        while (code := connection.connect_ex(target)) == errno.EALREADY:
+            yield True
+    if code not in (0, errno.EISCONN):
+        raise OSError(code, os.strerror(code))
+
+
+def _send(connection: socket.socket, request: bytes) -> Generator[bool, None, None]:
+    """Send ``request``, and yield until the answer may be there; raises OSError."""
+    unsent = request
+    while unsent:
+        try:
+            unsent = unsent[connection.send(unsent) :]
+        except BlockingIOError:
+            yield True
+    yield False
 
 
 def _describe_error(error: OSError) -> str:
