@@ -37,7 +37,7 @@ def test_it_leaves_nothing_behind() -> None:
         one, other = socket.socketpair()
         with one, other:
             task = asyncio.create_task(wait_ready(one.fileno(), LONG))
-            await asyncio.sleep(0)
+            await asyncio.wait([task], timeout=0.01)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
