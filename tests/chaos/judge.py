@@ -107,7 +107,8 @@ class Judge:
         self.exabgp_killed = find_touches(journal, "exabgp", 0.0)
         self.exabgp_stopped = find_spans(journal, "exabgp", "stop", "cont")
         self.away = [find_spans(journal, f"peer {number}", "down", "up") for number in (0, 1)]
-        self.agentless = merge([*self.agent_killed, *self.agent_away, *self.agent_stopped], gap=0.3)
+        self.agent_ended = merge([*self.agent_killed, *self.agent_away], gap=0.3)
+        self.agentless = merge([*self.agent_ended, *self.agent_stopped], gap=0.3)
 
     def list_starts(self, gone: Iterable[Span]) -> list[Span]:
         """Return the periods until another agent has done its first pass.
@@ -188,7 +189,9 @@ class Judge:
         elif cause != "no agent":
             more += [(found, left) for found in self.unseeing(cause)]
             again = self.begins_anew(cause)
-            for found in (self.agentless, self.hurt["agent"]):
+            # One that was stopped knows what it knew; one that is hurt may end.
+            more.append((self.agent_stopped, lambda span: min(left(span), it.ttl + it.slack)))
+            for found in (self.agent_ended, self.hurt["agent"]):
                 more.append((found, lambda span: min(left(span), it.ttl + it.slack) + again))
             if cause in SOCKET_CAUSES:
                 more.append((self.cluttered, lambda span: left(span) + 1.0))

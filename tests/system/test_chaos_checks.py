@@ -97,6 +97,15 @@ def test_an_agent_without_descriptors_sees_a_failure_later() -> None:
     assert judged([*scarce, *FIRST_FAILS], chosen=moved).violations == []
 
 
+def test_an_agent_that_goes_on_knows_what_it_knew() -> None:
+    """A new one looks for the whole time; for one that was stopped that time has passed in part."""
+    late = (change(17.5, 0), *BACK)
+    stopped = [Entry(12.0, "agent", "stop"), Entry(13.0, "agent", "cont")]
+    assert judged([*BLIND, *stopped], (change(16.3, 0), *BACK)).violations == []
+    assert list_words(judged([*BLIND, *stopped], late)) == {"stale"}
+    assert judged([*BLIND, Entry(12.0, "agent", "touch")], late).violations == []
+
+
 def test_a_return_without_standby_is_hasty() -> None:
     """Of either service."""
     found = judged(REFUSES, (change(10.9, 0), change(21.5, 1)))
