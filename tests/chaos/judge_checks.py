@@ -70,7 +70,8 @@ class CheckJudge(Judge):
 
         A command of an agent whose calls fail is hurt as well.
         """
-        return [*_list_failed(self.failing, self.scarce_agent), *self.hurt["agent"]]
+        still = [*self.paused, *self.agent_stopped]
+        return [*_list_failed(self.failing, self.scarce_agent, still), *self.hurt["agent"]]
 
 
 class MoveJudge(CheckJudge):
@@ -89,7 +90,7 @@ class WithdrawalJudge(CheckJudge):
     def __init__(self, journal: Sequence[Entry], bounds: Bounds | None) -> None:
         super().__init__(journal, bounds)
         first, second = (
-            self._list_unproved(_list_failed(find_failing(journal, hop), []))
+            self._list_unproved(_list_failed(find_failing(journal, hop)))
             for hop in ("hop0", "hop1")
         )
         # What is not known is never chosen.  A new agent may find that the first one fails before
@@ -114,15 +115,26 @@ def find_failing(journal: Sequence[Entry], check: str) -> Failing:
     return [(why, span) for why, ends in words.items() for span in find_spans(journal, part, *ends)]
 
 
-def _list_failed(failing: Failing, scarce: Sequence[Span]) -> list[Span]:
-    """List when a check may be false: what it cannot see counts after its deadline alone."""
+def _list_failed(
+    failing: Failing, scarce: Sequence[Span] = (), still: Sequence[Span] = ()
+) -> list[Span]:
+    """List when a check may be false: what it cannot see counts after its deadline alone.
+
+    That deadline stands still in the periods ``still``, and no run sees anything then.
+    """
     seen = [
         Span(span.start, span.end + (2 * TIMEOUT if why == HANGS else 0.0))
         for why, span in failing
         if why != BLIND
     ]
-    blind = merge([*(span for why, span in failing if why == BLIND), *scarce], gap=1.0)
-    return seen + [span for span in blind if span.length > BLIND_DEADLINE - 1.0]
+    blind = merge([*(span for why, span in failing if why == BLIND), *scarce], gap=0.0)
+    pauses = merge(still, gap=0.0)
+    for whole in merge([*blind, *pauses], gap=1.0):
+        passed = sum(each.overlap(whole.start, whole.end) for each in pauses)
+        passed -= sum(each.overlap(whole.start, whole.end) for each in intersect(pauses, blind))
+        if whole.length - passed > BLIND_DEADLINE - 1.0:
+            seen.append(whole)
+    return seen
 
 
 def judge_checked(

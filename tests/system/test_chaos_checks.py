@@ -84,6 +84,18 @@ def test_a_withdrawal_that_nothing_calls_for_is_needless() -> None:
     assert judged([*scarce, *span("run", "blind", "sees", 12.3, 16.0)], gone).violations == []
 
 
+@pytest.mark.parametrize("part", ["machine", "agent"])
+def test_a_deadline_goes_on_after_a_pause(part: str) -> None:
+    """It stands still meanwhile, so what was unseen before it counts with what is unseen after."""
+    scarce = [Entry(5.0, "agent", "scarce"), Entry(8.5, "agent", "free")]
+    pause = [Entry(8.7, part, "stop"), Entry(11.0, part, "cont")]
+    blind = span("run", "blind", "sees", 11.1, 13.0)
+    gone = (change(12.5, 0), change(13.8, 7), change(15.0, 1))
+    assert judged([*scarce, *pause, *blind], gone).violations == []
+    for journal in ([*scarce, *blind], [*pause, *blind], [*scarce, *pause]):
+        assert list_words(judged(journal, gone)) == {"needless"}
+
+
 def test_an_agent_without_descriptors_sees_a_failure_later() -> None:
     """No run can begin meanwhile; the deadline of what it cannot see passes all the same."""
     scarce = [Entry(9.0, "agent", "scarce"), Entry(12.0, "agent", "free")]
