@@ -144,9 +144,12 @@ def _disk_fails(error: str) -> Fault:
         pid = machine.pid("agent")
         return None if pid is None else fail_calls(pid, DISK_CALLS, error, 1)
 
-    def end(_: Machine, strace: Any) -> None:
+    def end(machine: Machine, strace: Any) -> None:
+        # The agent may stand still while strace lets go of it.
+        machine.record("agent", "slow")
         if strace is not None:
             let_succeed(strace)
+        machine.record("agent", "fast")
 
     return Fault(
         f"disk of agent fails: {error}", begin, end, ("agent", "disk"), LASTS, harmless=True

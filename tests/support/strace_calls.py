@@ -25,8 +25,8 @@ def find_strace() -> str | None:
 STRACE = find_strace()
 INJECTED = "(INJECTED)"
 """How strace marks a call that it let fail."""
-DETACH_TIMEOUT = 1.0
-"""Seconds for strace to end by itself; a check's command must not wait for it until a deadline."""
+DETACH_TIMEOUT = 0.5
+"""Seconds for strace to end by itself; where it does not, the whole process stands still."""
 
 
 def fail_calls(

@@ -109,6 +109,15 @@ def test_an_agent_without_descriptors_sees_a_failure_later() -> None:
     assert judged([*scarce, *FIRST_FAILS], chosen=moved).violations == []
 
 
+def test_an_agent_that_strace_lets_go_of_sees_a_failure_later() -> None:
+    """It stands still for a moment."""
+    slow = [Entry(10.2, "agent", "slow"), Entry(10.8, "agent", "fast")]
+    late = (change(12.0, 0), *BACK)
+    assert judged([*REFUSES, *slow], late).violations == []
+    assert list_words(judged(REFUSES, late)) == {"stale"}
+    assert list_words(judged([*REFUSES, *slow], (change(13.5, 0), *BACK))) == {"stale"}
+
+
 def test_an_agent_that_goes_on_knows_what_it_knew() -> None:
     """A new one looks for the whole time; for one that was stopped that time has passed in part."""
     late = (change(17.5, 0), *BACK)
