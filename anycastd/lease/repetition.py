@@ -7,7 +7,9 @@ from dataclasses import replace
 from anycastd.lease.messages import Report, Want
 
 SPARED_SHARE = 8
-"""A Want is left out for this share of its time to live, half as long as between two renewals."""
+"""A Want is left out for its time to live divided by this: half the time between two renewals."""
+MAX_SPARED = 1.0
+"""Seconds for which one is left out at most: reports are answers, and an operator reads them."""
 
 
 def is_repetition(want: Want, last: Want | None, age: float, report: Report | None) -> bool:
@@ -20,7 +22,7 @@ def is_repetition(want: Want, last: Want | None, age: float, report: Report | No
     return (
         last is not None
         and report is not None
-        and age < last.ttl / SPARED_SHARE
+        and age < min(MAX_SPARED, last.ttl / SPARED_SHARE)
         and report.serial == report.acked == last.serial
         and not report.errors
         and replace(want, serial=last.serial) == last

@@ -8,7 +8,7 @@ import pytest
 
 from anycastd.bgp.route import Route
 from anycastd.lease.messages import Report, Want
-from anycastd.lease.repetition import SPARED_SHARE, is_repetition
+from anycastd.lease.repetition import MAX_SPARED, SPARED_SHARE, is_repetition
 
 ROUTE = Route("192.0.2.4", "203.0.113.10/32", "192.0.2.10", (65010,))
 LAST = Want(7, 5.0, (ROUTE,), 1, 2, expirations=0, levels={"preferred": ("203.0.113.10/32",)})
@@ -21,6 +21,9 @@ def test_a_repetition_is_left_out_for_a_while() -> None:
     same = replace(LAST, serial=8)
     assert is_repetition(same, LAST, SOON, REPORT)
     assert not is_repetition(same, LAST, SOON + 0.02, REPORT)
+    long, longer = replace(LAST, ttl=60.0), replace(same, ttl=60.0)
+    assert is_repetition(longer, long, MAX_SPARED - 0.01, REPORT)
+    assert not is_repetition(longer, long, MAX_SPARED, REPORT)
 
 
 @pytest.mark.parametrize(
