@@ -19,15 +19,22 @@ from support.watched import SLACK, Watched, watched
 pytestmark = pytest.mark.root
 BACK = "x 7 1"
 DEADLINE = 1.0
+SLOW_CHECKS = "    option httpchk\n    timeout check 10s\n"
 NO_RING = PROFILE.replace(", ring: {ring}", "")
 
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Run one appliance whose HAProxy sends events; its servers rise slowly."""
+    """Run one appliance whose HAProxy sends events; its servers rise slowly.
+
+    Each check takes a while, as over a network: so a look meets checks that run.
+    """
     place = tmp_path_factory.mktemp("one")
-    body = BODY.replace("fall 1 rise 1", "fall 2 rise 4")
+    body = BODY.replace("fall 1 rise 1", "fall 2 rise 2")
+    body = body.replace("backend web\n", f"backend web\n{SLOW_CHECKS}", 1)
     with watched(place, deadline=DEADLINE, body=body) as it:
+        for backend in it.appliance.backends:
+            backend.delay = 0.2
         yield it
 
 
@@ -62,7 +69,8 @@ def out_of_descriptors(here: Watched) -> Iterator[None]:
 def test_a_haproxy_without_descriptors(one: Watched) -> None:
     """HAProxy is out of descriptors for longer than `deadline`: no route goes, the limit is named.
 
-    Its checks fail meanwhile, because they get no descriptor either: that proves nothing.
+    Its checks fail meanwhile, because they get no descriptor either: that proves nothing.  Nor does
+    a look at a moment in which the next check runs: HAProxy does not show then why one failed.
     """
     # FC-FDLIMIT: open-balena-vpn issue 193 (the log is full of "reached process FD limit")
     one.wait_well()

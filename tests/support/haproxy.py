@@ -85,7 +85,8 @@ class Web:
     """A server behind HAProxy: it answers each connection with ``answer`` and closes it.
 
     By default it speaks HTTP.  With ``answer`` None it never answers.  With ``speaks_first`` it
-    sends without a request, as an agent of `agent-check` does (HAProxy's manual).
+    sends without a request, as an agent of `agent-check` does (HAProxy's manual).  ``delay`` is how
+    long it waits before it answers, in seconds.
     """
 
     OK = b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok\n"
@@ -93,6 +94,7 @@ class Web:
     def __init__(self, answer: bytes | None = OK, *, speaks_first: bool = False) -> None:
         self.answer = answer
         self.speaks_first = speaks_first
+        self.delay = 0.0
         self.port = 0
         self._listener: socket.socket | None = None
         self.start()
@@ -128,6 +130,7 @@ class Web:
                 connection.settimeout(60)
                 connection.recv(1)
             else:
+                threading.Event().wait(self.delay)  # nobody sets it
                 connection.sendall(self.answer)
 
 

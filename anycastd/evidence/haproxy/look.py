@@ -58,6 +58,12 @@ RETRY_FOR, RETRY_DELAY = 0.03, 0.0005
 
 RETRY_DELAY is the time between two attempts.
 """
+STALLED_SHARE = 1 / 3
+"""Share of a look's timeout for asking again where this process stalled meanwhile.
+
+The answer before is a third of `deadline` old when a look begins, which may take another third.  So
+what this look finds is known before that answer is too old.
+"""
 
 
 async def look_once(path: str, query: Query, clock: OwnTime, timeout: float) -> Observation:
@@ -139,23 +145,22 @@ class Looker:
     async def look(
         self, named: Mapping[str, Collection[str]] | None = None, whole_every: float = 0.0
     ) -> Observation:
-        """Take one look, in at most ``timeout`` seconds (twice that if this process stalled).
+        """Take one look, in at most ``timeout`` seconds (and STALLED_SHARE more after a stall).
 
         ``named``: backend -> the servers that events have named since the look before.  Large
         backends are asked briefly, and as a whole each ``whole_every`` seconds (``brief_look``).
         Never raises for a HAProxy that is absent, silent or sends garbage: that is Gone or
         Unreadable.  A lack of this process itself is Unreadable, too, and marked as such.
         """
-        began, lost, stalled = self._clock.now(), self._clock.stalled, False
+        first = began = self._clock.now()
+        lost, stalled, timeout = self._clock.stalled, False, self._timeout
         # What events said before a look without an answer is known by a whole look alone.
         whole_every = whole_every if self._is_answered else 0.0
         self._is_answered = False
         while True:
             may_retry = self._clock.now() - began < RETRY_FOR
             try:
-                snapshot = await self._request_snapshot(
-                    began + self._timeout, named or {}, whole_every
-                )
+                snapshot = await self._request_snapshot(began + timeout, named or {}, whole_every)
                 if not (snapshot.worker.stopping and may_retry):
                     self._silent_from, self._missed, self._logged = None, 0, ""
                     self._is_gone, self._is_answered = False, True
@@ -168,9 +173,10 @@ class Looker:
                     return self._unreadable(began, f"closed without an answer ({error})")
             except TimeoutError as error:
                 if stalled or self._clock.stalled - lost < self._clock.interval:
-                    return self._unreadable(began, f"no answer within {self._timeout:g} s{error}")
+                    return self._unreadable(first, f"no answer within {self._timeout:g} s{error}")
                 # This process stalled, and HAProxy perhaps as well: it proves nothing, ask again.
                 began, stalled = self._clock.now(), True
+                timeout *= STALLED_SHARE
             # Whatever HAProxy sends must not end the agent, and whatever this process lacks.
             except Exception as error:  # noqa: BLE001
                 return self._explain_failure(began, error)

@@ -136,18 +136,28 @@ def _by_agent(agent: str) -> tuple[Usable, bool, str]:
     return Usable.UNPROVED, False, "HAProxy does not check it"
 
 
-def count_rising_as_unproved(servers: Iterable[Server]) -> tuple[Server, ...]:
-    """Count servers that are down, but pass their checks again, as unproved; returns all servers.
+def count_doubtful_as_unproved(servers: Iterable[Server]) -> tuple[Server, ...]:
+    """Count servers as unproved that may be down for no reason of their own; returns all servers.
 
     For a moment at which HAProxy could not check any server: how they came down proves nothing.
+    Such a server passes its checks again, or a check runs now.  While one runs, HAProxy shows the
+    result of the check before it, but no more its text: "Too many sockets" looks like a refusal.
     """
-    detail = "coming up, after HAProxy could not check it"
     return tuple(
         replace(server, usable=Usable.UNPROVED, detail=detail)
-        if _RISING.fullmatch(server.status) and server.check.removeprefix("* ") in _PASSED
+        if (detail := _explain_doubt(server))
         else server
         for server in servers
     )
+
+
+def _explain_doubt(server: Server) -> str:
+    check = server.check.removeprefix("* ")
+    if _RISING.fullmatch(server.status) and check in _PASSED:
+        return "coming up, after HAProxy could not check it"
+    if server.status == "DOWN" and server.weight and server.check != check in _NO_SOCKET:
+        return "down, HAProxy checks it now, after it could not"
+    return ""
 
 
 def _is_up(server: Server) -> bool:

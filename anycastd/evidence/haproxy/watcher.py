@@ -36,7 +36,7 @@ from anycastd.evidence.haproxy.brief_look import QUIET, WHOLE_EVERY, WHOLE_EVERY
 from anycastd.evidence.haproxy.event_stream import NO_RING, EventStream, describe_pauses
 from anycastd.evidence.haproxy.look import Looker
 from anycastd.evidence.haproxy.query import Query
-from anycastd.evidence.haproxy.servers import count_rising_as_unproved
+from anycastd.evidence.haproxy.servers import count_doubtful_as_unproved
 from anycastd.evidence.haproxy.snapshot import (
     Backend,
     Gone,
@@ -242,7 +242,7 @@ class Watcher:
         if stream is None or self._look_ended_at - stream.limit_at > LIMIT_AFTERMATH:
             return seen.backends
         return {
-            name: replace(backend, servers=count_rising_as_unproved(backend.servers))
+            name: replace(backend, servers=count_doubtful_as_unproved(backend.servers))
             for name, backend in seen.backends.items()
         }
 

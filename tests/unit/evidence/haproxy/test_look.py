@@ -68,13 +68,15 @@ def fake(tmp_path: Path) -> Iterator[Fake]:
         yield it
 
 
-def with_looker(path: Path, asked: Query, use: Callable[[Looker], Awaitable[T]]) -> T:
+def with_looker(
+    path: Path, asked: Query, use: Callable[[Looker], Awaitable[T]], timeout: float = 1.0
+) -> T:
     """Run ``use`` with a looker."""
 
     async def run() -> T:
         clock = OwnTime()
         async with ticking(clock):
-            with contextlib.closing(Looker(str(path), asked, clock, 1.0)) as looker:
+            with contextlib.closing(Looker(str(path), asked, clock, timeout)) as looker:
                 return await use(looker)
 
     return asyncio.run(run())
@@ -221,6 +223,31 @@ def test_what_was_read_before_a_time_out_is_shown(tmp_path: Path) -> None:
         seen = asyncio.run(look_once(str(tmp_path / "s"), query({"web"}), OwnTime(), 0.2))
     assert isinstance(seen, Unreadable)
     assert seen.detail.endswith("it began '220 mail.example ESMTP\\x1b[2J\\r\\n'")
+
+
+def test_a_look_in_which_this_process_stalls(tmp_path: Path) -> None:
+    """It asks again, for a third of the time: it ends before the answer before it is too old."""
+    requests: list[bytes] = []
+    timeout, ticks = 1.5, 0.6  # less than the two thirds that it would take longer otherwise
+
+    def serve(connection: socket.socket, request: bytes) -> None:
+        requests.append(request)
+        connection.recv(1)
+
+    async def use(looker: Looker) -> tuple[Unreadable, float]:
+        clock = looker._clock  # noqa: SLF001 - the time that it goes by
+        began_at = clock.now()
+        asyncio.get_running_loop().call_later(0.1, time.sleep, 0.4)
+        seen = await looker.look()
+        assert isinstance(seen, Unreadable)
+        assert seen.began_at - began_at < ticks, "silent from the first question on"
+        return seen, clock.now() - began_at
+
+    with replace_haproxy(tmp_path / "s", serve):
+        seen, took = with_looker(tmp_path / "s", query({"web"}), use, timeout)
+    assert len(requests) == 2
+    assert seen.missed == 1
+    assert timeout * 4 / 3 - 0.01 < took < timeout * 4 / 3 + ticks
 
 
 def test_a_request_that_no_buffer_holds(tmp_path: Path) -> None:

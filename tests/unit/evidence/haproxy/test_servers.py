@@ -130,21 +130,26 @@ def test_a_check_that_had_no_socket_proves_nothing(text: str, check: str, usable
     assert judge_server("DOWN", check, "", 0, text)[0] is Usable.NO
 
 
-def test_a_server_that_rises_after_that_is_unproved() -> None:
-    """A server that passes its checks again is doubted; one that an agent took out is not."""
+def test_a_server_that_rises_or_is_checked_after_that_is_unproved() -> None:
+    """A server that passes its checks again is doubted; one that an agent took out is not.
+
+    While a check runs, nothing shows that the one before it had no socket.
+    """
     rows = look(
         "a,DOWN 1/2,1,0,,L4OK,",
         "b,DOWN 1/2,1,0,,L4CON,",
         "c,DOWN (agent),1,0,,L4OK,",
         "d,UP,1,0,,L4OK,",
+        "e,DOWN,1,0,,* L4CON,",
+        "f,DOWN,0,0,,* L4CON,",
+        "g,DOWN,1,0,,* L4TOUT,",
+        "h,DOWN,1,0,,L4CON,",
     )
-    found = servers_module.count_rising_as_unproved(rows.values())
-    assert [each.usable for each in found] == [
-        Usable.UNPROVED,
-        Usable.NO,
-        Usable.NO,
-        Usable.YES,
-    ]
+    found = servers_module.count_doubtful_as_unproved(rows.values())
+    unproved = {each.name for each in found if each.usable is Usable.UNPROVED}
+    assert unproved == {"a", "e"}
+    assert found[3].usable is Usable.YES
+    assert {each.usable for each in found if each.name in "bcfgh"} == {Usable.NO}
 
 
 def test_backups_count_when_the_active_ones_are_down_and_unproved() -> None:
