@@ -37,6 +37,8 @@ def run(tmp_path: Path, *command: str, tries: int = 1) -> None:
             env={
                 **os.environ,
                 "HOME": str(home),
+                "XDG_CACHE_HOME": str(home / "cache"),  # else two runs share ansible-lint's links
+                "PYTHONHASHSEED": "0",  # ansible-lint goes through sets of files
                 "ANSIBLE_LOCAL_TEMP": str(home),
                 "ANSIBLE_ROLES_PATH": str(ANSIBLE / "roles"),
                 "NO_COLOR": "1",
