@@ -29,7 +29,8 @@ steps after that.
 DEGRADED is not used: a service that is not healthy is withdrawn, and so is one in maintenance.
 
 **Unknown.**  While a condition is unknown, its last known value counts, for as long as the verdict
-allows (``Verdict.believe_for``).  Meanwhile nothing is promoted.
+allows (``Verdict.believe_for``).  Meanwhile nothing is promoted.  A service that is withdrawn and
+waits to be known returns at STANDBY first: the spacing counts from the end of this wait.
 
 **Frozen.**  Own time stands still while this process does not run.  So what was asked before a long
 stall may be of any age: it promotes nothing.
@@ -66,7 +67,7 @@ from anycastd.decision.last_known import (
     update_from_finding,
     update_from_value,
 )
-from anycastd.decision.levels import Level
+from anycastd.decision.levels import CapSource, Level
 from anycastd.decision.med import MedChoice
 from anycastd.decision.memory import Memory
 from anycastd.decision.next_hop import HopChoice
@@ -162,7 +163,11 @@ def decide_level(
             service.name, memory.level, level, lowest.reason, lowest.detail, evidence_at, now
         )
         memory = replace(memory, level=level, level_began_at=now, changed_at=now)
-    elif level is _WITHDRAWN and memory.serve.value and waits_for_thaw(verdict, context):
+    elif (
+        level is _WITHDRAWN
+        and memory.serve.value
+        and (lowest.source is _WAITS_TO_KNOW or waits_for_thaw(verdict, context))
+    ):
         # The spacing counts from the end of this wait, so that the return has two steps.
         memory = replace(memory, changed_at=now)
     if memory.failed_at is not None and level > _STANDBY and has_failed(memory):
@@ -179,6 +184,7 @@ def decide_level(
 
 _UNCAPPED = Cap(Level.PREFERRED, Reason.SERVING)
 _WITHDRAWN, _STANDBY = Level.WITHDRAWN, Level.STANDBY
+_WAITS_TO_KNOW = CapSource.UNKNOWN
 
 
 def _level(cap: Cap) -> Level:

@@ -29,12 +29,16 @@ EVENTS = (
     *("wait 1", "wait 2", "wait 4", "wait 12", "freeze up", "freeze down"),
 )
 """What the check finds from now on, and time."""
+RETURN = "{rise: 4, hold_down: 5, hold_down_max: 6, spacing: 6}"
 HAPROXY = "haproxy:\n  main: {socket: /run/haproxy/anycastd.sock, ring: anycastd}\n"
 PROFILE = (
     (HAPROXY, f"checks: {{app: {{tcp: 'a:1', rise: {RISE}, fall: {FALL}, deadline: 10}}}}\n"),
     ("serve: {all: [{backend: web, usable: 1}, {frontend: web}]}", "serve: {check: app}"),
     ("    healthy: {backend: web, usable: 50%}\n", ""),
     ("    degraded: {prepend: 3, fall: 5}\n", ""),
+    # Shorter than the deadline: a wait may end while the last result still counts.
+    ("{prepend: 6, after: 1}", "{prepend: 6, after: 3}"),
+    ("{rise: 10, hold_down: 60, hold_down_max: 900, spacing: 35}", RETURN),
 )
 PEERS = {each: NeighborReport(Session.UP, 12.0) for each in ("192.0.2.4", "192.0.2.5")}
 ITS = profile(*PROFILE)
@@ -117,6 +121,7 @@ class ChecksWorld:
         yield not (announced and silent), "announced, and nothing was seen for the deadline"
         if announced and before is Level.WITHDRAWN:
             yield self._is_proved(newest), "announced without a proof"
+            yield self.level is Level.STANDBY, "back at once at a shorter path"
         if self.level > before:
             yield self.results[-1][1] is not None, "promoted by a run that could not see"
             fresh = self.frozen_until is None or seen[-1][0] >= self.frozen_until

@@ -73,6 +73,12 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
         "context.frozen_until is not None and verdict.asked_at < context.frozen_until",
         "context.frozen_until is not None and verdict.asked_at < 0",
     ),
+    (
+        "policy",
+        "waits end while it is unknown whether the service serves",
+        "lowest.source is _WAITS_TO_KNOW or waits",
+        "waits",
+    ),
 ]
 
 

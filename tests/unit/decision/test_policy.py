@@ -123,6 +123,18 @@ def test_unknown_right_after_a_failure_does_not_announce() -> None:
     assert machine.at(113.0, YES, YES).level is STANDBY
 
 
+def test_waits_that_end_while_it_is_unknown_leave_two_steps() -> None:
+    """Its proof was not over when it became unknown: it returns at standby, then the spacing."""
+    machine = Machine().up()
+    machine.at(101.0, NO, NO)
+    assert machine.at(110.0, YES, YES).cap.reason is Reason.PROVING
+    for second in range(111, 165):
+        assert machine.at(float(second), UNPROVED, UNPROVED).level is WITHDRAWN
+    assert machine.at(165.0, YES, YES).level is STANDBY
+    assert machine.at(199.9, YES, YES).level is STANDBY
+    assert machine.at(200.0, YES, YES).level is PREFERRED
+
+
 def test_losing_all_sessions_is_a_failure() -> None:
     """Without a session the wanted level is standby, so that the return is gentle."""
     machine = Machine().up()
