@@ -8,6 +8,7 @@ part that could not be measured; the other parts are measured all the same.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -71,13 +72,16 @@ PARTS: dict[str, Measure] = {
 GROUPS = {"growth": ("servers", "services", "pass")}
 OWN_NOISE = ("outage",)
 """Parts that measure the machine's noise themselves, and make their own namespaces."""
+OWN_NODES = ("restart",)
+"""Parts that make their own namespaces: on a new machine they fetch what they need before."""
 
 
 def measure_part(name: str, directory: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Measure one part, in its own network namespace if it needs one, and return the figures."""
     if name in OWN_NOISE:
         return PARTS[name](directory, args)
-    with own_network(), Noise() as noise:
+    network = contextlib.nullcontext() if name in OWN_NODES else own_network()
+    with network, Noise() as noise:
         found = PARTS[name](directory, args)
     late = summarize(noise.late)
     print_line(f"{'this machine: late wake-ups, ms':34} {late}, load {os.getloadavg()[0]:.1f}")
