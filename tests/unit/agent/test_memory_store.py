@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from anycastd.agent.memory_store import MemoryStore
@@ -106,7 +106,6 @@ def test_what_is_no_memory_is_put_aside(tmp_path: Path, value: str) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["web", "other"]), memory_dumps()) | json_values())
-@settings(deadline=1000)
 def test_any_value_is_read_or_put_aside(value: object) -> None:
     """Nothing raises, and no time that comes of it is infinite."""
     with tempfile.TemporaryDirectory() as directory:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from anycastd.agent.state_file import MAX_QUARANTINED, QUARANTINE_SUFFIX, StateFile
@@ -245,13 +245,14 @@ def test_a_clock_that_was_not_set_yet_ends_nothing(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200) | json_documents())
-@settings(deadline=1000)
 def test_any_file_is_read_or_put_aside(text: bytes) -> None:
     """No content raises, and none takes long."""
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / "thing.json").write_bytes(text)
         file = open_file(Path(directory))
+        began_at = time.process_time()
         loaded = file.load()
+        assert time.process_time() - began_at < 1.0, "CPU, whatever else this machine does"
         assert (loaded is None) == bool(file.unreadable)
         assert loaded is None or 0 <= loaded[1] < 1e12
 

@@ -198,7 +198,7 @@ PIECES = (
 )
 
 
-@settings(max_examples=300, deadline=1000)
+@settings(max_examples=300)
 @given(
     st.sampled_from([(name, version) for name in ("states", "start") for version in VERSIONS]),
     st.lists(st.tuples(st.integers(0, 30_000), st.sampled_from(PIECES)), max_size=4),
@@ -211,11 +211,13 @@ def test_hostile_pieces_are_printable_or_refused(
     for at, piece in pieces:
         text = text[:at] + piece + text[at:]
     refusal, servers = "", []
+    began_at = time.process_time()
     try:
         found = parse_answer(text, 0.0, EVERYTHING)
         servers = [server for backend in found.backends.values() for server in backend.servers]
     except MalformedAnswerError as error:
         refusal = str(error)
+    assert time.process_time() - began_at < 1.0, "CPU, whatever else this machine does"
     assert refusal.isprintable()
     assert len(refusal) < 400
     for server in servers:
