@@ -2,8 +2,7 @@
 
 A source puts its newest value into the inbox, which wakes the loop.  A pass also runs at the time
 that the last one asked for (``wake_at``), and once in each quarter of the lease: nothing but the
-result of a pass renews it, and where nothing changes no source has news.  A pass that wants what
-the lease was told a moment ago leaves the renewal to the next one (``lease.repetition``).
+result of a pass renews it, and where nothing changes no source has news.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ class DecisionLoop:
 
     ``clock`` is own time.  ``memory`` maps a service to what policy remembers of it; set it before
     ``run`` starts.  ``last_result`` is the result of the newest pass, None before the first.
-    ``notify_alive`` is called after each pass that wants anything, and ``note_pass`` after each
+    ``notify_alive`` is called after each pass that renews the lease, and ``note_pass`` after each
     pass, unless it is None.  ``decided`` is set once a pass has renewed the lease.  ``counters``
     counts passes.
     """
@@ -97,8 +96,7 @@ class DecisionLoop:
     async def run(self) -> NoReturn:
         """Run a pass whenever there is news or its time has come, until cancelled.
 
-        Its time is the ``wake_at`` (own time) of the pass before, or a quarter of the lease after
-        the newest Want.
+        Its time is the ``wake_at`` (own time) of the pass before, or a quarter of the lease.
         """
         while True:
             now, began_at = self.clock.now(), time.monotonic()
@@ -109,7 +107,7 @@ class DecisionLoop:
                 self._notify_alive()
                 self.decided.set()
                 self._garbage.run_if_due(now)
-            rest = self.profile.ttl / PASSES_PER_LEASE - self.sinks.lease.spared_for
+            rest = self.profile.ttl / PASSES_PER_LEASE
             if result.wake_at is not None:
                 rest = min(rest, max(0.0, result.wake_at - now))
             await self.inbox.wait_for_news(rest)

@@ -1,7 +1,6 @@
 """Client of the lease process: sends wanted routes, receives reports (I/O).
 
 There is no timer that renews the lease.  Only ``renew()`` sends, and only a decision pass calls it.
-What would repeat a Want of a moment ago is left out (``lease.repetition``).
 Each message carries the whole state, so nothing is kept for repetition: after a reconnect the next
 pass sends it, and of the messages that a lease process has not read yet, only the newest is kept.
 """
@@ -22,7 +21,6 @@ import tenacity
 from anycastd.bgp.route import Route
 from anycastd.decision.pipeline import LeaseView, has_lost_routes
 from anycastd.lease.messages import MAX_MESSAGE, Levels, MessageError, Reload, Report, Want
-from anycastd.lease.repetition import is_repetition
 from anycastd.system.clock import OwnTime
 from anycastd.system.counters import LeaseCounters
 from anycastd.system.printable import make_printable
@@ -71,8 +69,6 @@ class LeaseClient:
     ``expired`` is set when a report says that the lease has expired: routes were not renewed in
     time, the lease process ended, or it read no Want on the connection before.  ``lost`` names the
     agent that took the lease over, and is empty otherwise.  ``counters`` counts renewals.
-    ``spared_for``: seconds since the Want that the newest ``renew()`` would have repeated; 0 where
-    it has sent one.
     """
 
     def __init__(
@@ -100,9 +96,6 @@ class LeaseClient:
         self._writer: asyncio.StreamWriter | None = None
         self._view_changed = asyncio.Event()
         self._wanted: tuple[Route, ...] = ()
-        self.spared_for = 0.0
-        self._sent: Want | None = None  # the newest one on this connection
-        self._sent_at = 0.0
         self._waiting: Want | None = None
         self._write_more = asyncio.Event()
         self._unanswered_at: float | None = None
@@ -141,15 +134,15 @@ class LeaseClient:
 
         ``leaving``: this agent ends in order, and this is its last message.  ``levels`` are those
         of the routes, for the next agent (``decision.kept_levels``).  Returns the serial of
-        the message, or of the one that it would repeat; None while there is no connection: then
-        the lease expires by itself.
+        the message, None while there is no connection: then the lease expires by itself.
         """
-        self.spared_for = 0.0
         if self._writer is None:
             return None
+        self.serial += 1
+        self.counters.count_renewal(time.monotonic(), self.ttl)
         self._wanted = self._leave_out_ibgp(tuple(routes))
         message = Want(
-            serial=self.serial + 1,
+            serial=self.serial,
             ttl=self.ttl if ttl is None else ttl,
             routes=self._wanted,
             epoch=self._epoch,
@@ -158,12 +151,6 @@ class LeaseClient:
             expirations=None if self.view.report is None else self.view.report.expirations,
             levels=levels,
         )
-        now = time.monotonic()
-        if is_repetition(message, self._sent, now - self._sent_at, self.view.report):
-            self.spared_for = now - self._sent_at
-            return self.serial
-        self.serial, self._sent, self._sent_at = message.serial, message, now
-        self.counters.count_renewal(now, self.ttl)
         if self._unanswered_at is None:
             self._unanswered_at = self.clock.now()
         if self._writer.transport.get_write_buffer_size():
@@ -245,7 +232,6 @@ class LeaseClient:
                     raise
                 writer.transport.set_write_buffer_limits(high=0)
                 self._writer, self._waiting, self._unanswered_at = writer, None, None
-                self._sent = None
                 self._reload_sent = self._reload_began = False
                 return reader, writer, first
         raise AssertionError("tenacity gave up though it was given no limit")

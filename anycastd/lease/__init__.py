@@ -3,7 +3,6 @@
 commands     commands to a speaker and facts from it, in a form that any speaker can use
 fields       typed and bounded values of parsed JSON
 messages     Want (agent -> lease) and Report (lease -> agent), as lines of JSON
-repetition   which Want an agent need not send, because it repeats what the lease has
 permits      the speaker's own list of the routes that it may announce
 settings     lease.json, the lease process's only argument: both ends of the format; Settings
 effects      what the machine asks the lease process to do

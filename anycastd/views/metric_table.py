@@ -240,10 +240,7 @@ GROUPS = (
             _gauge("lease_connected", "1 while the speaker's lease process answers"),
             _gauge("lease_ttl_seconds", "after so long without a renewal all routes go"),
             _gauge("lease_renewed_timestamp_seconds", "when it was renewed last"),
-            _counter(
-                "lease_renewals_total",
-                "renewals: one for each decision, unless it repeats one of a moment ago",
-            ),
+            _counter("lease_renewals_total", "renewals: one for each decision"),
             _histogram(
                 "lease_renewal_lateness_seconds",
                 "how long after a quarter of the lease it was renewed: at three quarters it "

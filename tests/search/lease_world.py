@@ -33,7 +33,6 @@ from anycastd.lease.due import find_due_at
 from anycastd.lease.effects import Effect, SendReport
 from anycastd.lease.machine import LeaseMachine
 from anycastd.lease.messages import Report, Want
-from anycastd.lease.repetition import is_repetition
 from search.effort import search_settings
 from support.lease_rig import PEERS, VIPS, LeaseRig
 from support.profiles import profile
@@ -54,11 +53,7 @@ LOOKS = {
 
 @dataclass
 class Agent:
-    """The decisions of an agent, and its end of the connection; ``now`` is its own time.
-
-    ``stalled`` are seconds that own time did not count.  ``sent``: its newest message on this
-    connection, and when that was, by the system's clock.
-    """
+    """The decisions of an agent, and its end of the connection; ``now`` is its own time."""
 
     epoch: int
     now: float
@@ -66,8 +61,6 @@ class Agent:
     memory: dict[str, Memory] = field(default_factory=dict)
     serial: int = 0
     view: LeaseView = field(default_factory=LeaseView)
-    stalled: float = 0.0
-    sent: tuple[Want | None, float] = (None, 0.0)
 
     def receive(self, line: bytes) -> None:
         """Receive a report."""
@@ -82,7 +75,6 @@ class Agent:
         """Connect anew: the connection before is closed."""
         self.connection += 1
         self.view = replace(self.view, connected=False)
-        self.sent = None, 0.0
 
     def run_pass(self, look: Observation) -> bytes | None:
         """Run a pass and return its message to the lease, None where there is none."""
@@ -91,14 +83,11 @@ class Agent:
         self.memory = dict(result.memory)
         if result.wanted is None:
             return None
+        self.serial += 1
         expirations = None if self.view.report is None else self.view.report.expirations
-        serial, pid = self.serial + 1, self.epoch
-        want = Want(serial, TTL, result.wanted, self.epoch, pid, expirations=expirations)
-        (last, sent_at), now = self.sent, self.now + self.stalled
-        if is_repetition(want, last, now - sent_at, self.view.report):
-            return None
-        self.serial, self.sent = serial, (want, now)
-        return want.dump()
+        return Want(
+            self.serial, TTL, result.wanted, self.epoch, self.epoch, expirations=expirations
+        ).dump()
 
 
 class AgentAndLease(RuleBasedStateMachine):
@@ -206,7 +195,6 @@ class AgentAndLease(RuleBasedStateMachine):
     def _advance(self, agent: float, lease: float) -> None:
         began_at, expirations = self.agent.now, self.rig.lease.expirations
         self.agent.now += agent
-        self.agent.stalled += max(0.0, lease - agent)
         for _ in range(round(lease / TICK)):
             self._tick()
         if self.rig.lease.expirations > expirations:

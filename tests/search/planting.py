@@ -57,7 +57,6 @@ MODULES = {
     "owner": "anycastd.lease.owner",
     "due": "anycastd.lease.due",
     "machine": "anycastd.lease.machine",
-    "repetition": "anycastd.lease.repetition",
 }
 DECISION_SEARCH = "search.world"
 """The search of the agent's decisions."""

@@ -89,7 +89,6 @@ WITHOUT_AGENT = "announced after the end of its agent"
 EXPIRED = "announced after the lease must have expired"
 SHORTER_PATH = "announced at a shorter path soon after an expiry"
 NO_SESSION = "at a shorter path without a session that carries its family"
-STAYS = "announced although no server is up"
 LEFT_OUT = "the lease process would have left out this tick"
 FAULTS = [  # key of planting.MODULES, name, text of the source, text of the fault, broken invariant
     (
@@ -154,13 +153,6 @@ FAULTS = [  # key of planting.MODULES, name, text of the source, text of the fau
         "is_family_negotiated(peer, family) is not False",
         "is_family_negotiated(peer, family) in {True, False, None}",
         NO_SESSION,
-    ),
-    (
-        "repetition",
-        "a message counts as read before a report says so",
-        "report.serial == report.acked == last.serial",
-        "report.serial <= last.serial",
-        STAYS,
     ),
     (
         "messages",

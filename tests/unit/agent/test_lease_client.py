@@ -19,7 +19,6 @@ from anycastd.lease.messages import NeighborReport, Reload, Report, Want, parse_
 from anycastd.system.clock import OwnTime
 
 PEER = "192.0.2.4"
-LONG = 3600.0
 Eventually = Callable[..., Awaitable[Any]]
 
 
@@ -334,57 +333,11 @@ def test_a_lapse_is_noticed_whatever_crosses_it(tmp_path: Path, eventually: Even
         async with play.running() as client:
             await eventually(lambda: client.view.connected)
             for count, ran_out in ((2, False), (3, True), (4, True)):
-                client.renew(routes(asns=count))
+                client.renew(routes())
                 await eventually(lambda count=count: len(play.views) == count)
                 assert client.expired is ran_out, "until the agent has taken note of it"
             assert [want.expirations for want in wants] == [0, 0, 1]
 
-    asyncio.run(scene())
-
-
-def test_what_was_said_a_moment_ago_is_not_repeated(tmp_path: Path, eventually: Eventually) -> None:
-    """Only what is confirmed is left out, and for an eighth of its time to live."""
-
-    async def scene(ttl: float) -> None:
-        play = Play(tmp_path, answers)
-        async with play.running() as client:
-            client.ttl = ttl
-            await eventually(lambda: client.view.connected)
-            assert (client.renew(routes()), client.renew(routes())) == (1, 2), "not confirmed yet"
-            await eventually(lambda: client.view.report and client.view.report.acked == 2)
-            if ttl == LONG:
-                assert client.renew(routes()) == 2
-                assert client.spared_for > 0.0
-                assert client.renew(routes(asns=2)) == 3
-                assert client.spared_for == 0.0
-                assert client.renew(routes(), leaving=True) == 4
-            else:
-                await eventually(lambda: client.renew(routes()) == 3)
-
-    for ttl in (LONG, 0.5):
-        asyncio.run(scene(ttl))
-
-
-def test_a_connection_anew_is_told_all_again(tmp_path: Path, eventually: Eventually) -> None:
-    """Another lease process may have nothing of it."""
-
-    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        want = parse_agent_message(await reader.readline())
-        assert isinstance(want, Want)
-        writer.write(report(want.serial, leased=want.routes, expires_in=LONG).dump())
-        if play.connections > 1:
-            await reader.read()
-
-    async def scene() -> None:
-        async with play.running() as client:
-            client.ttl = LONG
-            for number in (1, 2):
-                await eventually(lambda n=number: play.connections == n and client.view.connected)
-                await eventually(lambda n=number: client.renew(routes()) == n)
-                await eventually(lambda n=number: len(play.views) > n)
-            await eventually(lambda: client.view.report and client.view.report.acked == 2)
-
-    play = Play(tmp_path, once)
     asyncio.run(scene())
 
 
