@@ -238,9 +238,16 @@ class AgentAndLease(RuleBasedStateMachine):
 
     @rule(noticed=st.booleans())
     def replace_agent(self, noticed: bool) -> None:
-        """Replace the agent; the lease notices the end of the first at once, or never."""
+        """Replace the agent; the lease notices the end of the first at once, or never.
+
+        Where it has noticed, it has read all that came before.
+        """
         if noticed:
-            self.rig.lease.on_disconnected(self.agent.connection)
+            closed = self.agent.connection
+            self.rig.lease.on_disconnected(closed)
+            self.in_transit = [each for each in self.in_transit if each[0] != closed]
+            if self.delivered is not None and self.delivered[0] == closed:
+                self.delivered = None
         self.reports_lost = False
         self._start_agent()
 

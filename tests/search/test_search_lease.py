@@ -82,7 +82,7 @@ class AcceptsOldDecisions(LeaseMachine):
 def test_the_search_finds_planted_faults(faulty: type[LeaseMachine]) -> None:
     """Each of these breaks an invariant."""
     with pytest.raises(AssertionError):
-        search_lease(faulty, 1_000, shrink=False)
+        search_lease(faulty, 3_000, shrink=False)
 
 
 WITHOUT_AGENT = "announced after the end of its agent"
@@ -173,7 +173,7 @@ def test_the_search_finds_faults_in_every_module(
     """The module with the fault may be far below the state machine of the lease."""
     faulty = plant_fault(module, old, new, LEASE_SEARCH)
     with pytest.raises(AssertionError, match=broken):
-        faulty.search_lease(faulty.LeaseMachine, 1_000, shrink=False)
+        faulty.search_lease(faulty.LeaseMachine, 3_000, shrink=False)
 
 
 def test_a_repeated_message_renews_nothing() -> None:
