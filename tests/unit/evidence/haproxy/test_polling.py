@@ -75,19 +75,21 @@ def test_a_refusal_that_comes_late_is_a_refusal(tmp_path: Path) -> None:
     """HAProxy names its worker, and refuses the events a moment later: polled, with the reason."""
     answer = (CAPTURES / "states-2.6.txt").read_bytes()
     info = answer[answer.rindex(b"\n\n", 0, -2) + 2 :]
+    started: list[Watching] = []  # empty while it starts, and asks already
 
     def serve(connection: socket.socket, request: bytes) -> None:
         if b"show events" not in request:
             connection.sendall(answer)
             return
         connection.sendall(info)
-        until(lambda: watching.watcher.event_driven, 5)
+        until(lambda: any(each.watcher.event_driven for each in started), 5)
         connection.sendall(b"No such event sink\n")
 
     with (
         replace_haproxy(tmp_path / "sock", serve),
         Watching(tmp_path / "sock", poll=0.1, interval=1) as watching,
     ):
+        started.append(watching)
         until(lambda: "it has no ring named" in watching.watcher.polling, 5)
         assert not watching.watcher.event_driven
 
