@@ -85,7 +85,7 @@ class ChecksWorld:
         found = {"up": True, "down": False, "flap": not self._found_last()}.get(self.finds)
         result = CheckResult(world.now, found, "x")
         known = add_result(ITS.checks["app"], self.known, result)
-        results = (*self.results[-30:], (world.now, found))
+        results = (*self.results[-60:], (world.now, found))
         return replace(world, known=known, results=results).run_pass()
 
     def _found_last(self) -> bool | None:
@@ -120,20 +120,28 @@ class ChecksWorld:
         yield not (announced and failed), f"announced after {FALL} failures in a row"
         yield not (announced and silent), "announced, and nothing was seen for the deadline"
         if announced and before is Level.WITHDRAWN:
-            yield self._is_proved(newest), "announced without a proof"
+            yield self._is_proved(seen), "announced without a proof"
             yield self.level is Level.STANDBY, "back at once at a shorter path"
         if self.level > before:
             yield self.results[-1][1] is not None, "promoted by a run that could not see"
             fresh = self.frozen_until is None or seen[-1][0] >= self.frozen_until
             yield fresh, "promoted by what was asked before the freeze"
         if not announced and before is not Level.WITHDRAWN:
-            yield failed or silent, "withdrawn without a reason"
+            # A result that comes at the end of the deadline comes too late: it begins again.
+            yield silent or not self._is_proved(seen), "withdrawn without a reason"
 
-    def _is_proved(self, newest: list[bool]) -> bool:
-        """Tell whether the check passed `rise` times in a row since it last failed as a whole."""
+    def _is_proved(self, seen: list[tuple[float, bool]]) -> bool:
+        """Tell whether the check passed `rise` times in a row since it last failed as a whole.
+
+        Where nothing was seen for the deadline, it has failed as well.
+        """
         passes = failures = 0
         proved = False
-        for found in newest:
+        before = seen[0][0]
+        for at, found in seen:
+            if at - before >= DEADLINE:
+                passes, proved = 0, False
+            before = at
             passes, failures = (passes + 1, 0) if found else (0, failures + 1)
             if passes >= RISE:
                 proved = True

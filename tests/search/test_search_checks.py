@@ -52,6 +52,12 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
         "        return replace(last, unseen=detail)\n",
         "        return replace(last, unseen=detail, asked_at=asked_at)\n",
     ),
+    (
+        "check_observation",
+        "one result brings back what it was before its deadline",
+        ">= known.asked_at + check.deadline:",
+        ">= known.asked_at + 10 * check.deadline:",
+    ),
     ("check_observation", "`fall` is ignored", COUNTS, "count >= check.rise:"),
     ("check_observation", "`rise` is ignored", COUNTS, "result.passed or count >= check.fall:"),
     ("check_observation", "it never fails", COUNTS, "result.passed and count >= check.rise:"),

@@ -5,7 +5,9 @@ host's name is not known, the command is missing, this agent has no descriptor l
 see proves nothing.  So it changes nothing of what is counted, and only lets the observation age.
 
 A check passes after `rise` results in a row that passed, and fails after `fall` results in a row
-that failed.  Before that it keeps what it was; at the start it is neither.
+that failed.  Before that it keeps what it was; at the start it is neither.  Where no run has seen
+anything for `deadline`, it begins again: one result, perhaps a failure, must not bring back what it
+was.
 """
 
 from __future__ import annotations
@@ -61,15 +63,23 @@ class CheckObservation:
 
 
 def add_result(
-    check: Check, last: CheckObservation | None, result: CheckResult
+    check: Check,
+    last: CheckObservation | None,
+    result: CheckResult,
+    ended_at: float | None = None,
 ) -> CheckObservation:
-    """Add the result of a run to what was known, ``last`` (None: nothing)."""
+    """Add the result of a run to what was known, ``last`` (None: nothing).
+
+    ``ended_at`` (own time, seconds) is when the run ended; None: when it began.
+    """
     asked_at, detail = result.asked_at, result.detail
     if result.passed is None:
         if last is None:
             return CheckObservation(asked_at, None, asked_at, "", unseen=detail, answered=False)
         return replace(last, unseen=detail)
     known = last or CheckObservation(asked_at, None, asked_at, "")
+    if (asked_at if ended_at is None else ended_at) >= known.asked_at + check.deadline:
+        known = CheckObservation(asked_at, None, asked_at, "")
     if result.step is not None:
         return _add_step(check, known, result, result.step)
     count = _count(known, result.passed)

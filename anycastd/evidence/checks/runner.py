@@ -76,7 +76,8 @@ class CheckRunner:
         try:
             while True:
                 first = self._last is None
-                self._last = add_result(self._check, self._last, result := await self.run_once())
+                result = await self.run_once()
+                self._last = add_result(self._check, self._last, result, self._clock.now())
                 self._emit(self._last)
                 rest = self._check.every
                 if first:  # so that many checks do not run at the same moment

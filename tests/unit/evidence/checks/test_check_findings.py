@@ -56,6 +56,10 @@ def observe(results: str, its: Check) -> CheckObservation:
         ("---+", Truth.FALSE, "r3 (passed 1 of 2 times)"),
         ("---+-+-+", Truth.FALSE, "r7 (passed 1 of 2 times)"),
         ("---++", Truth.TRUE, "r4"),
+        ("++" + 8 * "?" + "-", Truth.TRUE, "r10 (failed 1 of 3 times)"),
+        ("++" + 9 * "?" + "-", Truth.UNKNOWN, "r11 (failed 1 of 3 times)"),
+        ("++" + 9 * "?" + "+", Truth.UNKNOWN, "r11 (passed 1 of 2 times)"),
+        ("++" + 9 * "?" + "++", Truth.TRUE, "r12"),
         ("?", Truth.UNKNOWN, "blind"),
         ("++?", Truth.UNKNOWN, "blind"),
         ("++?+", Truth.TRUE, "r3"),
@@ -121,6 +125,8 @@ def test_steps_of_a_load_count_in_a_row_too(steps: list[int], counted: int) -> N
     assert seen is not None
     assert (seen.step, seen.passed) == (counted, counted < 2)
     assert find_step(LOAD, seen, len(steps) + 8.9) == counted
+    late = add_result(LOAD, seen, CheckResult(len(steps) + 8.9, True, "x", True, 1), len(steps) + 9)
+    assert (late.step, late.passed) == (1, True), "it was not known any more"
     assert find_step(LOAD, seen, len(steps) + 9.0) is None
 
 
@@ -188,7 +194,9 @@ def test_nothing_is_announced_before_a_proof() -> None:
     for second in range(3, 60):
         assert level(driver.add(None, float(second))) is Level.WITHDRAWN
     driver.add(True, 60.0)
-    assert level(driver.run(61.5)) is Level.STANDBY
+    assert level(driver.run(60.5)) is Level.WITHDRAWN, "one of two: the other is too old"
+    driver.add(True, 61.0)
+    assert level(driver.run(62.5)) is Level.STANDBY
 
 
 def test_a_service_without_haproxy_serves_and_is_withdrawn() -> None:
