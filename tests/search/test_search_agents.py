@@ -27,6 +27,17 @@ TURNS = st.lists(
     max_size=14,
 )
 FAILED = st.sampled_from([(), (0,), (1,), (2,)])
+FEW_REACH: list[agents_world.Turn] = [
+    (0.3, 0, 0, "drain", 0.0),
+    (0.3, 0, 1, "ask", 1.9),
+    (1.7, 0, 0, "ask", 1.9),
+    (1.7, 0, 2, "ask", 1.9),
+    (0.3, 2, 0, "ask", 1.9),
+    (0.0, 2, 1, "ask", 0.0),
+    (1.7, 2, 2, "drain", 1.9),
+    (12.0, 2, 1, "ask", 0.0),
+]
+"""Turns that random ones seldom are: one region fails, the two others leave in turn."""
 SEARCH = "search.agents_world"
 FAULTS = [
     (
@@ -56,6 +67,7 @@ def search_world(world: ModuleType, examples: int) -> None:
     """Search a copy of the world."""
     for failed in ((), (0,), (1,), (2,)):
         world.drain_all_at_once(failed)
+    world.run_turns(FEW_REACH, (1,))
 
     @search_settings(examples, shrink=False)
     @given(TURNS, FAILED)
