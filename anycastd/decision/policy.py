@@ -273,8 +273,10 @@ def _adopt(memory: Memory, leased: Level, service: Service, now: float) -> Memor
         if leased is Level.STANDBY:
             memory = replace(memory, failures=1, failed_at=now)
         memory = replace(memory, changed_at=now)
+    # Where longer paths move no traffic, nothing is announced that is not healthy.
+    was_healthy = leased is Level.PREFERRED or not service.prepends_steer
     return replace(
         memory,
         serve=LastKnown(True, now - service.standby.after),
-        healthy=LastKnown(True, now) if leased is Level.PREFERRED else memory.healthy,
+        healthy=LastKnown(True, now) if was_healthy else memory.healthy,
     )

@@ -16,7 +16,7 @@ from anycastd.decision.memory import Memory, dump_memory, load_memory
 from anycastd.reasons import Reason
 from support.policy_driver import MAP, Machine
 from support.profiles import profile
-from support.snapshots import NO, YES
+from support.snapshots import NO, UNPROVED, YES
 
 WITHDRAWN, STANDBY, DEGRADED, PREFERRED = Level
 UP = Context(session_up=True, vip_present=True)
@@ -144,6 +144,16 @@ def test_where_no_path_steers_degraded_is_withdrawn() -> None:
     assert machine.at(201.0, YES, YES, YES).level is STANDBY
     levels = {machine.at(201.0 + second, YES, YES, YES).level for second in range(60)}
     assert levels == {STANDBY, PREFERRED}
+
+
+def test_without_steering_a_new_agent_believes_that_the_route_was_healthy() -> None:
+    """It was announced, so it was; one answer that HAProxy misses says nothing else."""
+    machine = Machine(profile(UNSTEERED), context=UP._replace(leased_level=STANDBY))
+    for second in range(100, 110):
+        assert machine.at(float(second), UNPROVED, UNPROVED).level is STANDBY
+    assert machine.miss(110.5, 109.6).level is STANDBY
+    for second in range(111, 130):
+        assert machine.at(float(second), UNPROVED, UNPROVED).level is STANDBY
 
 
 def test_where_no_path_steers_maintenance_withdraws() -> None:
