@@ -46,7 +46,8 @@ def test_a_backup_that_is_the_vip_itself(tmp_path: Path, address: str) -> None:
         for backend in one.backends:
             backend.stop()
         one.wait_path(0, 20)
-        assert one.haproxy.status("web/elsewhere") == "UP L4OK", "HAProxy goes on to use it"
+        # HAProxy goes on to use it; on a busy machine one of its checks may take too long.
+        until(lambda: one.haproxy.status("web/elsewhere") == "UP L4OK", 20)
         rules = one.status()["services"]["web"]["rules"]
         (why,) = {
             each["why"]

@@ -99,8 +99,8 @@ FAULTS = [  # key of planting.MODULES, name of the fault, text of the source, te
     (
         "policy",
         "a new agent forgets the spacing",
-        "        memory = replace(memory, changed_at=now)\n    return",
-        "    return",
+        "        memory = replace(memory, changed_at=now)\n    # Where",
+        "    # Where",
     ),
     (
         "policy",
